@@ -1,0 +1,123 @@
+"""The nouns that travel the whole path: frozen structs that are bus message, schema and documentation at once.
+
+No behaviour beyond small derived values, no input or output, no clock.
+
+Times are Unix milliseconds UTC (int) and called `…_at`; periods are half-open, `since` <= t < `until`.
+Register values are scaled integers: value = register * 10**exponent, in `unit`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Literal
+
+from msgspec import Struct
+
+Medium = Literal["water", "gas", "heat", "electricity"]
+"""What a usage point measures: cold water 冷水, gas 燃气, heat 热量, electricity 电."""
+
+Origin = Literal["sealed", "vouched"]
+"""Who vouches for a reading: the meter's own module, or a concentrator's for a meter without one."""
+
+MAIN = 1
+"""Channel of the billed register: volume (water, gas) or energy (heat, electricity)."""
+HEAT_VOLUME = 2
+"""Channel of a heat meter's cumulative volume."""
+
+
+class Quality(IntEnum):
+    """Quality of a stored value; the reason stands in the finding that set it."""
+
+    MEASURED = 0
+    ESTIMATED = 1
+    EDITED = 2
+    MISSING = 3
+    SUSPECT = 4
+
+
+class Series(Struct, frozen=True, array_like=True):
+    """Consecutive register readings of one channel of one meter, as a record carried them.
+
+    Reading k was taken at `start_at + k * step` (milliseconds, which is its end_at); step is 0 for a single
+    reading. A register that the meter marked missing is None.
+    """
+
+    device_id: bytes
+    channel: int
+    unit: str
+    exponent: int
+    start_at: int
+    step: int
+    registers: tuple[int | None, ...]
+
+
+class Status(Struct, frozen=True, array_like=True):
+    """Valve and battery state as a meter reported it with a reading."""
+
+    device_id: bytes
+    at: int
+    valve: str
+    battery_low: bool
+    raw: str
+
+
+class Evidence(Struct, frozen=True, array_like=True):
+    """A settlement freeze signed in the module (LINK section 4): raw statement (65 bytes) and its signature.
+
+    `signature` is r || s (64 bytes) under suite 1 and an HMAC-SM3 (32 bytes) under suite 2.
+    """
+
+    device_id: bytes
+    statement: bytes
+    signature: bytes
+
+
+class Opened(Struct, frozen=True, array_like=True):
+    """One record that the head-end proved, opened and decoded; committing it consumes its counter."""
+
+    session_id: bytes
+    counter: int
+    device_id: bytes
+    module_id: bytes
+    suite: int
+    origin: Origin
+    received_at: int
+    digest: bytes
+    series: tuple[Series, ...] = ()
+    statuses: tuple[Status, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+
+
+class Quarantined(Struct, frozen=True, array_like=True):
+    """One record with a good tag that does not decode, breaks policy or names an unknown meter (LINK: REJECT)."""
+
+    session_id: bytes
+    counter: int
+    device_id: bytes
+    received_at: int
+    reject_class: int
+    code: str
+    record: bytes
+
+
+class Batch(Struct, frozen=True, array_like=True):
+    """What the head-end hands to the bus at once; answered only when all of it is durably committed."""
+
+    opened: tuple[Opened, ...] = ()
+    quarantined: tuple[Quarantined, ...] = ()
+
+
+class Refusal(Struct, frozen=True, array_like=True):
+    """One entry of the audit trail about a message that changed nothing.
+
+    `code` says which check refused (`link.tag`, `link.counter`, `link.hello-mac`); `sentence` says what a person
+    should know. From outside every refusal looks the same.
+    """
+
+    at: int
+    code: str
+    sentence: str
+    device_id: bytes = b""
+    session_id: bytes = b""
+    counter: int = 0
+    source: str = ""
