@@ -132,7 +132,7 @@ def try_frame(buf: bytes, start: int, protocol: Protocol) -> Trial:
 
 
 def trials_at(buf: bytes, start: int, protocol: Protocol | None = None) -> tuple[Trial, ...]:
-    """The ways to read a frame whose 68 stands at `start`: the good one alone, or every fault, likeliest first.
+    """The ways to read a frame whose 68 is at `start`: the good one alone, or each fault, likeliest first.
 
     `protocol` narrows the reading to one protocol where it is known.
     """
