@@ -1,0 +1,355 @@
+"""What people are shown of use and bills: the plain structs that leave the utility station.
+
+No calculation and no wording here; codes (`kind`, `band`, `assurance`, `quality`) are translated at the edge.
+
+Times are Unix milliseconds UTC, periods half-open. Quantities are exact `Decimal`s in `unit` (a string on the
+wire), money is whole fen 分 (int, 100 fen = 1 CNY), prices are CNY per unit. No struct here carries a name or
+an address.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal
+
+from msgspec import Struct
+
+from meterseal.model import Medium, Quality
+
+Resolution = Literal["hour", "day", "period"]
+LineKind = Literal["flat", "tier", "band", "fixed"]
+BandName = Literal["sharp", "peak", "flat", "valley"]
+"""Time-of-use band: 尖 sharp, 峰 peak, 平 flat, 谷 valley."""
+
+Assurance = Literal[
+    "meter-signed", "meter-chained", "platform-mac", "vouched", "unsigned", "estimated", "tariff"
+]
+"""Who stands behind a quantity, best first.
+
+meter-signed   difference of two registers that the meter's module signed (suite 1)
+meter-chained  hourly registers covered by the chain head that the meter signed at the end boundary (suite 1)
+platform-mac   as one of the above, but under suite 2: only the security service can check the mac
+vouched        a concentrator vouches for a meter without a module
+unsigned       sealed by the meter in transit, but no evidence for the boundary is stored
+estimated      at least one register used is an estimate or an edit
+tariff         not a metered quantity (a fixed charge)
+"""
+
+
+class Text(Struct, frozen=True):
+    """One short text in the two languages people see."""
+
+    zh: str
+    en: str
+
+
+# --- use -------------------------------------------------------------------------------------------------
+
+
+class UsageSeries(Struct, frozen=True):
+    """Consumption per hour, day or billing period, as columns of one length for a chart.
+
+    Interval k is `starts[k]` <= t < `ends[k]`; its use is `used[k] * 10**exponent` in `unit`, None where a
+    boundary register is missing or suspect. `quality[k]` is MEASURED, ESTIMATED (any register in the interval
+    is an estimate or an edit: mark it) or MISSING. `complete_to` is the end of the last interval before the
+    first hole; None if the first interval is already missing.
+    """
+
+    usage_point: str
+    medium: Medium
+    unit: str
+    exponent: int
+    resolution: Resolution
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
+    used: tuple[int | None, ...]
+    quality: tuple[Quality, ...]
+    complete_to: int | None
+    estimated: int
+    missing: int
+
+
+class TierPosition(Struct, frozen=True):
+    """Where a usage point stands in the yearly tiers 阶梯.
+
+    `tier` counts from 1; it covers `above` < use <= `up_to` (None: no upper limit) of the calendar year that
+    began at `year_since`. `to_next` is what is left before the next tier begins, None in the last tier.
+    `limits` and `prices` list all tiers (one limit fewer than prices).
+    """
+
+    tier: int
+    tiers: int
+    year_since: int
+    used_in_year: Decimal
+    above: Decimal
+    up_to: Decimal | None
+    to_next: Decimal | None
+    price: Decimal
+    next_price: Decimal | None
+    limits: tuple[Decimal, ...]
+    prices: tuple[Decimal, ...]
+
+
+class ChargeLine(Struct, frozen=True):
+    """One priced quantity, before or on a bill: `quantity` x `price`, rounded half up to the fen.
+
+    `tier` (from 1) is set for kind "tier", `band` for "band", `name` for "fixed" (its quantity is 1).
+    """
+
+    kind: LineKind
+    quantity: Decimal
+    price: Decimal
+    amount_fen: int
+    since: int
+    until: int
+    tariff_version: int
+    tier: int | None = None
+    band: BandName | None = None
+    name: Text | None = None
+
+
+class Projection(Struct, frozen=True):
+    """An estimate of the whole period, never a promise: mean use of the complete days, carried to the end.
+
+    `days` is how many complete days the mean is of.
+    """
+
+    used: Decimal
+    cost_fen: int
+    days: int
+
+
+class PeriodToDate(Struct, frozen=True):
+    """The billing period that is running: use and cost so far.
+
+    `as_of` is the reading up to which `used`, `lines` and `cost_fen` count; None, with zero lines, while the
+    opening register is missing (`used` and `cost_fen` are then None too). `estimated` counts hours with an
+    estimate, `missing` hours without a usable value before `as_of`.
+    """
+
+    since: int
+    until: int
+    as_of: int | None
+    used: Decimal | None
+    cost_fen: int | None
+    lines: tuple[ChargeLine, ...]
+    estimated: int
+    missing: int
+    projection: Projection | None = None
+
+
+class BillSummary(Struct, frozen=True):
+    """One issued bill in a list.
+
+    `metered_fen` leaves out fixed charges; `signed_fen` is the part of it that rests on registers signed by the
+    meter (meter-signed and meter-chained). `latest` is False for a version that was replaced.
+    """
+
+    bill_id: str
+    agreement_id: str
+    usage_point: str
+    medium: Medium
+    since: int
+    until: int
+    version: int
+    created_at: int
+    currency: str
+    total_fen: int
+    metered_fen: int
+    signed_fen: int
+    used: Decimal
+    unit: str
+    assurance: Assurance
+    latest: bool
+
+
+class UsagePointCard(Struct, frozen=True):
+    """Everything on the first card of one usage point: month to date, tier, freshness, last bill.
+
+    `latest_at` is the newest reading of any usable quality, `complete_to` the end of the last day or hour
+    before the first hole in the running period. `tier` is None unless the tariff has tiers.
+    """
+
+    usage_point: str
+    agreement_id: str
+    medium: Medium
+    unit: str
+    tariff_code: str
+    tariff_version: int
+    tariff_kind: Literal["flat", "tiered", "time-of-use"]
+    tariff_name: Text
+    latest_at: int | None
+    complete_to: int | None
+    period: PeriodToDate
+    tier: TierPosition | None
+    last_bill: BillSummary | None
+
+
+# --- bills -----------------------------------------------------------------------------------------------
+
+
+class EvidenceView(Struct, frozen=True):
+    """What is known of the meter's own statement at one boundary (LINK section 4, evidence).
+
+    `checked` is "signed" (suite 1: signature and chain hold), "mac" (suite 2: the security service checked it),
+    "bad" or "chain-broken"; `reason` says why where it is not good. `statement` and `signature` are hex.
+    """
+
+    device_id: str
+    end_at: int
+    register: int
+    exponent: int
+    sequence: int
+    suite: int
+    checked: str
+    reason: str
+    statement: str
+    signature: str
+
+
+class Boundary(Struct, frozen=True):
+    """One register that a quantity begins or ends with: value = `register` * 10**`exponent`."""
+
+    end_at: int
+    register: int
+    exponent: int
+    quality: Quality
+    origin: str
+    assurance: Assurance
+    evidence: EvidenceView | None
+
+
+class ReadingsUsed(Struct, frozen=True):
+    """Which stored readings a determinant was made of: how many, of what quality, from which to which."""
+
+    count: int
+    measured: int
+    estimated: int
+    edited: int
+    vouched: int
+    first: Boundary
+    last: Boundary
+
+
+class Determinant(Struct, frozen=True):
+    """One exact quantity that lines are priced from, opened to its readings.
+
+    kind "register": last register minus first. kind "hours": sum of the hourly steps of one band.
+    kind "year": the same as "register" from the start of the calendar year (or of the agreement) plus `carried` from a
+    previous system; it is not priced, it says in which tier the bill begins.
+    """
+
+    kind: Literal["register", "hours", "year"]
+    since: int
+    until: int
+    amount: Decimal
+    assurance: Assurance
+    readings: ReadingsUsed
+    band: BandName | None = None
+    carried: Decimal | None = None
+
+
+class BillLine(Struct, frozen=True):
+    """A line of a bill. `determinant` indexes `Bill.determinants`; None for a fixed charge."""
+
+    charge: ChargeLine
+    assurance: Assurance
+    determinant: int | None
+
+
+class AssuredPart(Struct, frozen=True):
+    """How many fen of a bill rest on which assurance."""
+
+    assurance: Assurance
+    amount_fen: int
+
+
+class Bill(Struct, frozen=True):
+    """One immutable bill: version 1, or a later version that names what changed since the one it replaces.
+
+    `used` is the use of the whole period by its boundary registers, `use_assurance` who stands behind that,
+    `parts` splits the total by assurance. `changes` is empty on version 1. `trail` repeats the arithmetic in
+    words a program can check (one entry a line: quantity x price = exact amount -> fen).
+    """
+
+    bill_id: str
+    agreement_id: str
+    usage_point: str
+    medium: Medium
+    unit: str
+    since: int
+    until: int
+    first_day: str
+    last_day: str
+    version: int
+    created_at: int
+    tariff_code: str
+    tariff_versions: tuple[int, ...]
+    currency: str
+    total_fen: int
+    used: Decimal
+    use_assurance: Assurance
+    lines: tuple[BillLine, ...]
+    determinants: tuple[Determinant, ...]
+    accumulated: Decimal | None
+    parts: tuple[AssuredPart, ...]
+    trail: tuple[str, ...]
+    changes: tuple[str, ...] = ()
+    supersedes: str | None = None
+
+
+class HeldBill(Struct, frozen=True):
+    """A completed period that was not billed, and why; it is tried again at every run.
+
+    `code` is stable (`bill.boundary-missing`, `bill.hours-missing`, `bill.hours-differ`, `bill.negative-use`,
+    `bill.evidence-differs`, `bill.evidence-bad`, `bill.meter-changed`, `bill.tariff-missing`); `sentence` says
+    what happened and what to do.
+    """
+
+    agreement_id: str
+    usage_point: str
+    medium: Medium
+    since: int
+    until: int
+    code: str
+    sentence: str
+    found_at: int
+
+
+class AgreementView(Struct, frozen=True):
+    """One supply agreement: which usage point, which tariff, from when; `until` None while it runs."""
+
+    agreement_id: str
+    customer_id: str
+    usage_point: str
+    medium: Medium
+    tariff_code: str
+    since: int
+    until: int | None
+    billing_day: int
+
+
+class RunReport(Struct, frozen=True):
+    """What one bill run did: periods looked at, bills issued (of them corrections), unchanged, held."""
+
+    at: int
+    periods: int
+    issued: tuple[str, ...]
+    corrected: tuple[str, ...]
+    unchanged: int
+    held: tuple[HeldBill, ...]
+
+
+class FleetBills(Struct, frozen=True):
+    """All newest bill versions together, for operators; usage points are named in `held` alone."""
+
+    bills: int
+    agreements: int
+    total_fen: int
+    metered_fen: int
+    signed_fen: int
+    by_medium: dict[str, int]
+    by_assurance: dict[str, int]
+    corrected: int
+    held: tuple[HeldBill, ...]
+    last_run_at: int | None
