@@ -141,8 +141,8 @@ class PeriodToDate(Struct, frozen=True):
 class BillSummary(Struct, frozen=True):
     """One issued bill in a list.
 
-    `metered_fen` leaves out fixed charges; `signed_fen` is the part of it that rests on registers signed by the
-    meter (meter-signed and meter-chained). `latest` is False for a version that was replaced.
+    `metered_fen` leaves out fixed charges; `signed_fen` is the part of it that rests on registers signed by
+    the meter (meter-signed and meter-chained). `latest` is False for a version that was replaced.
     """
 
     bill_id: str
@@ -191,8 +191,9 @@ class UsagePointCard(Struct, frozen=True):
 class EvidenceView(Struct, frozen=True):
     """What is known of the meter's own statement at one boundary (LINK section 4, evidence).
 
-    `checked` is "signed" (suite 1: signature and chain hold), "mac" (suite 2: the security service checked it),
-    "bad" or "chain-broken"; `reason` says why where it is not good. `statement` and `signature` are hex.
+    `checked` is "signed" (suite 1: signature and chain hold), "mac" (suite 2: checked by the security
+    service), "bad" or "chain-broken"; `reason` says why where it is not good. `statement` and `signature`
+    are hex.
     """
 
     device_id: str
@@ -235,8 +236,8 @@ class Determinant(Struct, frozen=True):
     """One exact quantity that lines are priced from, opened to its readings.
 
     kind "register": last register minus first. kind "hours": sum of the hourly steps of one band.
-    kind "year": the same as "register" from the start of the calendar year (or of the agreement) plus `carried` from a
-    previous system; it is not priced, it says in which tier the bill begins.
+    kind "year": the same as "register" from the start of the calendar year (or of the agreement) plus
+    `carried` from a previous system; it is not priced, it says in which tier the bill begins.
     """
 
     kind: Literal["register", "hours", "year"]
@@ -302,8 +303,8 @@ class HeldBill(Struct, frozen=True):
     """A completed period that was not billed, and why; it is tried again at every run.
 
     `code` is stable (`bill.boundary-missing`, `bill.hours-missing`, `bill.hours-differ`, `bill.negative-use`,
-    `bill.evidence-differs`, `bill.evidence-bad`, `bill.meter-changed`, `bill.tariff-missing`); `sentence` says
-    what happened and what to do.
+    `bill.evidence-differs`, `bill.evidence-bad`, `bill.meter-changed`, `bill.tariff-missing`); `sentence`
+    says what happened and what to do.
     """
 
     agreement_id: str
