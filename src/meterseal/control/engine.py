@@ -1,0 +1,154 @@
+"""Opens the control store: pragmas, transactions, and the upgrade of an older file.
+
+It knows no table by name; what is stored where stands in `tables`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from meterseal.errors import EngineError, LocalError, MetersealError
+
+HEAD = "0001"
+"""Newest migration this program knows; the drift test holds it equal to the migration scripts."""
+
+BUSY_SECONDS = 20
+_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_SECONDS * 1000}")
+_PLAIN_BEGIN = "meterseal_plain_begin"
+
+
+def open_control(path: Path) -> sa.Engine:
+    """Open the control store at `path` (a SQLite file), making or upgrading it as needed.
+
+    `engine.begin()` takes the write lock at once (BEGIN IMMEDIATE), so read-then-write is one snapshot; use
+    `read(engine)` for queries, which never wait for a writer. Every commit is fsynced (synchronous=FULL).
+
+    Raises LocalError `control.newer` when a newer program wrote the file, `control.unreadable` when it is not
+    a control store; EngineError `control.full`, `control.failed` when the disk does not take it.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise _meaning(path, "full" if error.errno == errno.ENOSPC else str(error.strerror)) from error
+    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
+    try:
+        with _translated(path):
+            _bring_to_head(engine, path)
+    except MetersealError:
+        engine.dispose()
+        raise
+    return engine
+
+
+@contextmanager
+def read(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """One consistent snapshot for queries. Raises EngineError `control.*` when the file fails."""
+    with _translated(engine.url.database), engine.connect() as connection:
+        yield connection.execution_options(**{_PLAIN_BEGIN: True})
+
+
+@contextmanager
+def write(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """One transaction, durable when the block ends and undone when it raises.
+
+    Raises EngineError `control.full` (disk full), `control.busy` (another writer for 20 s), `control.failed`.
+    """
+    with _translated(engine.url.database), engine.begin() as connection:
+        yield connection
+
+
+def _prepare(raw: Any, _record: object) -> None:
+    raw.isolation_level = None  # we say BEGIN ourselves, see _begin
+    cursor = raw.cursor()
+    for pragma in _PRAGMAS:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    plain = connection.get_execution_options().get(_PLAIN_BEGIN)
+    connection.exec_driver_sql("BEGIN" if plain else "BEGIN IMMEDIATE")
+
+
+def _bring_to_head(engine: sa.Engine, path: Path) -> None:
+    with engine.connect() as connection:
+        present = set(sa.inspect(connection).get_table_names())
+        found = (
+            connection.exec_driver_sql("select version_num from alembic_version").scalar()
+            if "alembic_version" in present
+            else None
+        )
+    if found == HEAD:
+        return
+    if present - {"alembic_version"} and found is None:
+        raise LocalError(
+            "control.unreadable", f"{path} is a database of another program. Name another data directory."
+        )
+    if found is not None and (not found.isdigit() or int(found) > int(HEAD)):
+        raise LocalError(
+            "control.newer",
+            f"{path} was written by a newer version of meterseal (data version {found}, this program knows "
+            f"{HEAD}). Install that version or a later one; nothing was changed.",
+            found=found,
+            known=HEAD,
+        )
+    upgrade(engine)
+
+
+def upgrade(engine: sa.Engine) -> None:
+    """Run the migrations up to HEAD in one transaction, so that a crash leaves the old state."""
+    from alembic import command  # 0.3 s to import: only when there is something to do
+
+    with engine.begin() as connection:
+        command.upgrade(alembic_config(connection), "head")
+
+
+def alembic_config(connection: sa.Connection | None = None) -> Any:
+    """Alembic's configuration without an ini file; migrations run inside `connection`."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    config.attributes["connection"] = connection
+    return config
+
+
+@contextmanager
+def _translated(path: object) -> Iterator[None]:
+    """Say in our words what a failing database means; a broken constraint is our defect and passes."""
+    try:
+        yield
+    except (DatabaseError, sqlite3.DatabaseError) as error:
+        if isinstance(error, OperationalError | sqlite3.OperationalError) or type(error) in _DAMAGE:
+            raise _meaning(path, str(getattr(error, "orig", error))) from error
+        raise
+
+
+_DAMAGE = (DatabaseError, sqlite3.DatabaseError)
+
+
+def _meaning(path: object, text: str) -> MetersealError:
+    text = text.lower()
+    if "full" in text:
+        return EngineError("control.full", f"The disk that holds {path} is full. Free some; nothing is lost.")
+    if "locked" in text or "busy" in text:
+        return EngineError("control.busy", f"Another program has locked {path}. End it or try again later.")
+    if "not a database" in text or "malformed" in text:
+        return LocalError(
+            "control.unreadable",
+            f"{path} is not a database or is damaged. Restore it from a backup; nothing was changed.",
+        )
+    return EngineError("control.failed", f"{path} cannot be used: {text}. See that it is there and writable.")

@@ -1,0 +1,337 @@
+"""All tables of the control store: the one place that says what is remembered about assets, people and money.
+
+No query and no rule here. What could show a reading, a name or a key is a `…sealed…` or `wrapped…` column and
+holds only SM4-GCM ciphertext, associated data = table || row key || key version (DESIGN section 5). Times are
+`Instant` columns named `…_at`, or `since`/`until` for half-open periods; `until` is NULL while it lasts.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from meterseal.control.types import Document, Fen, Id, Instant
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# --- assets ----------------------------------------------------------------------------------------------
+
+premises = Table("premises", metadata, Column("id", String(32), primary_key=True))
+
+usage_points = Table(
+    "usage_points",
+    metadata,
+    Column("id", String(32), primary_key=True),  # a pseudonym: random, says nothing of the place
+    Column("premises_id", ForeignKey("premises.id"), nullable=False, index=True),
+    Column("medium", String(16), nullable=False),
+    CheckConstraint("medium in ('water', 'gas', 'heat', 'electricity')", name="medium"),
+)
+
+concentrators = Table(
+    "concentrators",
+    metadata,
+    Column("device_id", Id(), primary_key=True),
+    Column("name", String(64), nullable=False),
+)
+
+meters = Table(
+    "meters",
+    metadata,
+    Column("device_id", Id(), primary_key=True),
+    Column("usage_point_id", ForeignKey("usage_points.id"), nullable=False, index=True),
+    Column("protocol", String(16), nullable=False),  # cjt188, dlt645
+    Column("profile", String(64), nullable=False),
+    Column("since", Instant, nullable=False),  # installed at its usage point: since < end_at <= until
+    Column("until", Instant),
+    Column("plain", Boolean, nullable=False, default=False),  # no module: a concentrator vouches for it
+    Column("concentrator_id", ForeignKey("concentrators.device_id"), index=True),
+    Column("riser", Integer),
+    Column("suite", SmallInteger),  # 1, 2; NULL for plain meters
+    Column("module_id", Id()),
+    Column("project", Id(16)),
+)
+
+meter_status = Table(
+    "meter_status",
+    metadata,
+    Column("device_id", Id(), primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("valve", String(16), nullable=False),
+    Column("battery_low", Boolean, nullable=False),
+    Column("raw", String(16), nullable=False),
+    Column("received_at", Instant, nullable=False),
+)
+
+# --- sessions of the link --------------------------------------------------------------------------------
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("session_id", Id(), primary_key=True),
+    Column("device_id", Id(), nullable=False),
+    Column("module_id", Id(), nullable=False),
+    Column("suite", SmallInteger, nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),  # traffic keys, wrapped by the security service
+    Column("policy", SmallInteger, nullable=False),  # of SESSION: 0 plain, 1 both, 2 cipher only
+    Column("records_allowed", BigInteger, nullable=False),
+    Column("seconds_allowed", BigInteger, nullable=False),
+    Column("platform_until", Instant),  # notAfter of the platform certificate (suite 1)
+    Column("created_at", Instant, nullable=False),
+    Column("replaced_at", Instant),
+    Column("owner_epoch", BigInteger, nullable=False, default=0),
+    Column("down_reserved", BigInteger, nullable=False, default=0),
+    Index(None, "device_id", "created_at"),
+)
+
+# Written only by the store of measurements, in the transaction that moves its journal position; without a
+# foreign key, because a counter is consumed whether or not its session is still kept.
+consumed_counters = Table(
+    "consumed_counters",
+    metadata,
+    Column("session_id", Id(), primary_key=True),
+    Column("ranges", LargeBinary, nullable=False),  # link.counters, as bytes
+    Column("changed_at", Instant, nullable=False),
+)
+
+# --- customers and money ---------------------------------------------------------------------------------
+
+customers = Table(
+    "customers",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", LargeBinary),  # sealed under the customer's data key; NULL once erased
+    Column("address", LargeBinary),  # sealed likewise
+    Column("wrapped_key", LargeBinary),  # deleting it erases the person
+    Column("key_version", Integer, nullable=False, default=1),
+    Column("created_at", Instant, nullable=False),
+    Column("erased_at", Instant),
+)
+
+tariffs = Table(
+    "tariffs",
+    metadata,
+    Column("code", String(64), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("medium", String(16), nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("document", Document, nullable=False),
+)
+
+agreements = Table(
+    "agreements",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("customer_id", ForeignKey("customers.id"), nullable=False, index=True),
+    Column("usage_point_id", ForeignKey("usage_points.id"), nullable=False, index=True),
+    Column("tariff_code", String(64), nullable=False),
+    Column("tariff_version", Integer),  # NULL: whichever version of the code is in force
+    Column("since", Instant, nullable=False),
+    Column("until", Instant),
+    Column("billing_day", SmallInteger, nullable=False),
+    Column("opening_accumulation", BigInteger, nullable=False, default=0),  # scaled like the register
+    Column("opening_exponent", SmallInteger, nullable=False, default=-2),
+)
+
+bills = Table(
+    "bills",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("agreement_id", ForeignKey("agreements.id"), nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("until", Instant, nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("total_fen", Fen, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("document", Document, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    UniqueConstraint("agreement_id", "since", "until", "version"),
+)
+
+held_bills = Table(
+    "held_bills",
+    metadata,
+    Column("agreement_id", ForeignKey("agreements.id"), primary_key=True),
+    Column("since", Instant, primary_key=True),
+    Column("until", Instant, nullable=False),
+    Column("code", String(64), nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("found_at", Instant, nullable=False),
+)
+
+bill_runs = Table(
+    "bill_runs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("document", Document, nullable=False),
+)
+
+# --- accounts --------------------------------------------------------------------------------------------
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("customer_id", ForeignKey("customers.id"), index=True),  # set for residents
+    Column("password_hash", Text),
+    Column("locale", String(16), nullable=False, default="zh_Hans_CN"),
+    Column("created_at", Instant, nullable=False),
+    Column("disabled_at", Instant),
+    CheckConstraint("role in ('resident', 'operator')", name="role"),
+)
+
+sign_in_links = Table(
+    "sign_in_links",
+    metadata,
+    Column("token_hash", Id(32), primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("expires_at", Instant, nullable=False),
+    Column("used_at", Instant),
+)
+
+web_sessions = Table(
+    "web_sessions",
+    metadata,
+    Column("token_hash", Id(32), primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+)
+
+# --- audit -----------------------------------------------------------------------------------------------
+
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("id", Integer, primary_key=True),  # 1, 2, 3 … without a hole
+    Column("at", Instant, nullable=False, index=True),
+    Column("code", String(64), nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("device_id", LargeBinary(8), nullable=False),  # empty when the message named none
+    Column("session_id", LargeBinary(8), nullable=False),
+    Column("counter", BigInteger, nullable=False),
+    Column("source", String(128), nullable=False),
+    Column("previous", Id(32), nullable=False),
+    Column("hash", Id(32), nullable=False),
+)
+
+# --- measurements: everything about them except the values -----------------------------------------------
+
+data_keys = Table(
+    "data_keys",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("purpose", String(32), nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
+stores = Table(
+    "stores",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),  # last journal entry that is in segments and tables
+    Column("records", BigInteger, nullable=False),
+    Column("readings", BigInteger, nullable=False),
+    Column("repeats", BigInteger, nullable=False),
+    Column("chains", LargeBinary, nullable=False),  # running chain heads and rule positions, sealed
+)
+
+segments = Table(
+    "segments",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("store_id", String(32), nullable=False),
+    Column("medium", String(16), nullable=False),
+    Column("month", Integer, nullable=False),  # 202611: month of end_at, UTC
+    Column("path", String(256), nullable=False),
+    Column("key_version", Integer, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("digest", Id(32), nullable=False),  # SM3 of the sealed file
+    Column("first_usage_point", String(32), nullable=False),
+    Column("last_usage_point", String(32), nullable=False),
+    Column("first_end_at", Instant, nullable=False),
+    Column("last_end_at", Instant, nullable=False),
+    Column("journal_first", BigInteger, nullable=False),
+    Column("journal_last", BigInteger, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Index(None, "store_id", "medium", "month"),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("session_id", Id(), nullable=False),
+    Column("counter", BigInteger, nullable=False),
+    Column("device_id", Id(), nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("reject_class", SmallInteger, nullable=False),  # 1 does not decode, 2 policy, 3 unknown meter
+    Column("code", String(64), nullable=False),
+    Column("key_version", Integer, nullable=False),
+    Column("sealed_record", LargeBinary, nullable=False),
+    UniqueConstraint("session_id", "counter", "code", "device_id"),
+)
+
+findings = Table(
+    "findings",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("usage_point", String(32), nullable=False),
+    Column("channel", SmallInteger, nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("until", Instant, nullable=False),
+    Column("rule", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("detail", Document, nullable=False),  # parameters and counts, never a register
+    Column("sealed_values", LargeBinary),  # the registers it is about, where that matters
+    Column("key_version", Integer),
+    Column("digest", Id(32), nullable=False),  # SM3 of what was found: the same finding has the same digest
+    Column("run", String(32), nullable=False),
+    UniqueConstraint("usage_point", "channel", "since", "until", "rule", "digest"),
+    CheckConstraint("severity in ('info', 'warning', 'error')", name="severity"),
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("device_id", Id(), primary_key=True),
+    Column("channel", SmallInteger, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True),
+    Column("usage_point", String(32), nullable=False),
+    Column("end_at", Instant, nullable=False),
+    Column("suite", SmallInteger, nullable=False),
+    Column("checked", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("key_version", Integer, nullable=False),
+    Column("sealed_statement", LargeBinary, nullable=False),  # statement 65 || signature
+    Index(None, "usage_point", "channel", "end_at"),
+    CheckConstraint("checked in ('signed', 'mac', 'bad', 'chain-broken', 'chain-open')", name="checked"),
+)
