@@ -1,0 +1,61 @@
+# The verbs a newcomer would guess. `make demo` and `make test` prepare everything they need by themselves.
+SHELL := /bin/sh
+PYTHON ?= python3
+UV := $(shell command -v uv 2>/dev/null)
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: demo test check lint fix types contracts bench attack soak fuzz docs clean help
+
+help:
+	@echo "make demo     a street from meter to bill, about a minute   (ARGS=\"--exit --json\" for one JSON object)"
+	@echo "make test     the whole test suite"
+	@echo "make check    types, lint, import contracts, tests"
+	@echo "make attack   the attacks of the demo against a running system of its own"
+	@echo "make soak     the long runs: every process killed at many moments"
+	@echo "make fuzz     coverage-guided fuzzing of every parser"
+
+.venv/.stamp: pyproject.toml constraints.txt hatch_build.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "meterseal needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 demo"; exit 2; }
+ifneq ($(UV),)
+	@test -x $(BIN)/python || $(UV) venv --no-project -q --python $(PYTHON) .venv
+	@$(UV) pip install -q --python $(BIN)/python -c constraints.txt -e '.[test]'
+else
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "This Python has no venv module. On Debian and Ubuntu: apt install python3-venv"; exit 2; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --prefer-binary -c constraints.txt -e '.[test]'
+endif
+	@touch $@
+
+demo: .venv/.stamp
+	@$(BIN)/meterseal demo $(ARGS)
+
+test: .venv/.stamp
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not soak" $(ARGS)
+
+check: lint types contracts test
+
+lint: .venv/.stamp
+	@$(BIN)/ruff check src tests tools hatch_build.py
+	@$(BIN)/ruff format --check -q src tests tools hatch_build.py || { echo "run: make fix"; exit 1; }
+
+fix: .venv/.stamp
+	@$(BIN)/ruff check --fix -q src tests tools hatch_build.py; $(BIN)/ruff format -q src tests tools hatch_build.py
+
+types: .venv/.stamp
+	@$(BIN)/mypy
+
+contracts: .venv/.stamp
+	@$(BIN)/lint-imports --no-cache
+
+attack: .venv/.stamp
+	@$(BIN)/meterseal demo --dwellings 4 --days 3 --billing none --exit $(ARGS)
+
+soak: .venv/.stamp
+	@$(BIN)/python -m pytest -m soak --timeout 7200 $(ARGS)
+
+fuzz: .venv/.stamp
+	@for target in tests/fuzz/fuzz_*.py; do echo "$$target"; $(BIN)/python $$target -atheris_runs=$${RUNS:-300000} || exit 1; done
+
+clean:
+	@rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache

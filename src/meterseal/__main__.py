@@ -1,0 +1,5 @@
+"""`python -m meterseal` is the program `meterseal`."""
+
+from meterseal.cli import main
+
+main()

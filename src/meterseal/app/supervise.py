@@ -1,0 +1,181 @@
+"""Keeps a set of child processes alive: starts them, waits until they serve, restarts what dies, ends them cleanly.
+
+It decides nothing about metering and holds no secret longer than it takes to hand it to the child.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct, field
+
+from meterseal.errors import EngineError, LocalError
+
+START_WITHIN = 60.0
+"""Seconds a child may take until it serves; slow disks and loaded machines included."""
+
+
+class Spec(Struct, kw_only=True):
+    """One child: its name, its module and its orders (sent through its standard input)."""
+
+    name: str
+    module: str
+    arguments: list[str] = field(default_factory=list)
+    orders: dict[str, Any] = field(default_factory=dict)
+
+
+class Child:
+    """One supervised process."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.process: asyncio.subprocess.Process | None = None
+        self.ready: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self.starts = 0
+
+    @property
+    def pid(self) -> int | None:
+        return self.process.pid if self.process and self.process.returncode is None else None
+
+
+class Supervisor:
+    """Runs the children of `specs`; `on_line` gets every further JSON line that a child says."""
+
+    def __init__(self, specs: list[Spec], on_line: Callable[[str, dict[str, Any]], None] | None = None) -> None:
+        self.children = {spec.name: Child(spec) for spec in specs}
+        self.restarts = 0
+        self.peak_mb: dict[str, float] = {}
+        self.broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        self._on_line = on_line
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    async def start(self) -> dict[str, dict[str, Any]]:
+        """Start every child; returns what each said once it serves. EngineError or LocalError when one cannot."""
+        self._tasks = [asyncio.create_task(self._keep(child)) for child in self.children.values()]
+        waiting = asyncio.gather(*(child.ready for child in self.children.values()))
+        try:
+            await asyncio.wait([waiting, self.broken], timeout=START_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+            if self.broken.done():
+                raise self.broken.result()
+            if not waiting.done():
+                late = [name for name, child in self.children.items() if not child.ready.done()]
+                raise EngineError(
+                    "app.slow-start", f"{', '.join(late)} did not start within {START_WITHIN:.0f} s; see the log above."
+                )
+        except BaseException:
+            waiting.cancel()
+            await self.stop()
+            raise
+        return {name: child.ready.result() for name, child in self.children.items()}
+
+    async def add(self, spec: Spec) -> dict[str, Any]:
+        """Start one more child and wait until it serves."""
+        child = self.children[spec.name] = Child(spec)
+        self._tasks.append(asyncio.create_task(self._keep(child)))
+        await asyncio.wait([child.ready, self.broken], timeout=START_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+        if self.broken.done():
+            raise self.broken.result()
+        if not child.ready.done():
+            raise EngineError("app.slow-start", f"{spec.name} did not start within {START_WITHIN:.0f} s.")
+        return child.ready.result()
+
+    async def _keep(self, child: Child) -> None:
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while not self._stopping:
+            began = loop.time()
+            code = await self._once(child)
+            if self._stopping:
+                return
+            self.restarts += 1
+            failures = 0 if loop.time() - began > 10 else failures + 1
+            if failures > 8:
+                self._break(EngineError("app.crashing", f"{child.spec.name} ends again and again (status {code})."))
+                return
+            await asyncio.sleep(min(2.0, 0.05 * 2**failures))
+
+    async def _once(self, child: Child) -> int:
+        child.starts += 1
+        child.process = process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            child.spec.module,
+            *child.spec.arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=1 << 20,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with contextlib.suppress(ConnectionError, BrokenPipeError):
+            process.stdin.write(json.dumps(child.spec.orders).encode() + b"\n")
+            await process.stdin.drain()
+        async for line in process.stdout:
+            self._heard(child, line)
+        return await process.wait()
+
+    def _heard(self, child: Child, line: bytes) -> None:
+        try:
+            said = json.loads(line)
+        except ValueError:
+            sys.stderr.write(line.decode(errors="replace"))
+            return
+        if "failed" in said:
+            self._break(LocalError(said["failed"], said["message"]))
+        elif "ready" in said and not child.ready.done():
+            child.ready.set_result(said)
+        elif self._on_line is not None:
+            self._on_line(child.spec.name, said)
+
+    def _break(self, error: Exception) -> None:
+        if not self.broken.done():
+            self.broken.set_result(error)
+
+    def measure(self) -> float:
+        """Note each living child's peak resident size; returns the sum of all peaks in MB."""
+        for name, child in self.children.items():
+            with contextlib.suppress(OSError, StopIteration, ValueError):
+                if child.pid is None:
+                    continue
+                with open(f"/proc/{child.pid}/status") as status:  # noqa: PTH123 - read many times a second
+                    line = next(line for line in status if line.startswith("VmHWM:"))
+                peak = int(line.split()[1]) / 1024
+                self.peak_mb[name] = max(peak, self.peak_mb.get(name, 0.0))
+        return sum(self.peak_mb.values())
+
+    def kill(self, name: str) -> bool:
+        """kill -9 one child, as a power cut or the out-of-memory killer would; it is started again."""
+        pid = self.children[name].pid
+        if pid is None:
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, 9)
+        return True
+
+    async def stop(self) -> None:
+        """End every child: SIGTERM, then after five seconds SIGKILL."""
+        self._stopping = True
+        self.measure()
+        living = [child.process for child in self.children.values() if child.pid is not None]
+        for process in living:
+            assert process is not None
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+        ends = [asyncio.create_task(process.wait()) for process in living if process is not None]
+        if ends:
+            _, late = await asyncio.wait(ends, timeout=5)
+            if late:
+                for process in living:
+                    with contextlib.suppress(ProcessLookupError):
+                        if process is not None and process.returncode is None:
+                            process.kill()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

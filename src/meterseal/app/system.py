@@ -1,0 +1,134 @@
+"""One whole system on one machine: prepares a data directory, starts the four processes from it and ends them.
+
+It does not know who uses the system; demo, tests and the command line start systems only through here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from meterseal.app import config
+from meterseal.app.config import Layout, Settings
+from meterseal.app.supervise import Spec, Supervisor
+from meterseal.errors import LocalError
+from meterseal.mesh.authority import Passwords, TlsDirectory
+from meterseal.mesh.rpc import Connection
+
+PROCESSES = ("keys", "platform", "headend", "web")
+
+
+def now_ms() -> int:
+    """The clock of this program, Unix milliseconds UTC."""
+    return time.time_ns() // 1_000_000
+
+
+class System:
+    """A running system: where it serves, its operator's connection, and its supervisor."""
+
+    def __init__(self, layout: Layout, settings: Settings, supervisor: Supervisor, passwords: Passwords) -> None:
+        self.layout = layout
+        self.settings = settings
+        self.supervisor = supervisor
+        self.passwords = passwords
+        self.first_start = False
+        self.operator = operator_connection(layout)
+
+    @property
+    def web(self) -> str:
+        return f"http://{self.settings.host}:{self.settings.ports['web']}"
+
+    @property
+    def headend(self) -> dict[str, str]:
+        ports = self.settings.ports
+        return {
+            "tcp": f"{self.settings.host}:{ports['headend_tcp']}",
+            "tls": f"{self.settings.host}:{ports['headend_tls']}",
+        }
+
+    async def stop(self) -> None:
+        """End every process cleanly."""
+        await self.operator.close()
+        await self.supervisor.stop()
+
+
+async def start(
+    root: Path,
+    *,
+    passphrase_file: Path | None = None,
+    project: str | None = None,
+    lab: bool = False,
+    ports: dict[str, int] | None = None,
+    keyring: bool = False,
+    verbose: bool = False,
+    on_line: Callable[[str, dict[str, Any]], None] | None = None,
+) -> System:
+    """Start the system of the data directory `root`, making it first when it is new.
+
+    Raises LocalError (busy port, newer or foreign directory, bad file modes), TrustError (wrong passphrase) and
+    EngineError (disk, a process that does not come up), each one sentence for a person.
+    """
+    layout = Layout(root, passphrase_file)
+    first = not layout.exists
+    if first:
+        settings = Settings(project=project or config.DEFAULT_PROJECT, lab=lab, keyring=keyring)
+        config.make_directories(layout)
+    else:
+        settings = config.load(layout)
+        if lab and not settings.lab:
+            raise LocalError(
+                "app.not-lab", f"{layout.root} is not a lab system and cannot become one. Use another data directory."
+            )
+    passphrase = config.take_passphrase(layout, create=first, keyring=settings.keyring)
+    config.choose_ports(settings, ports or {})
+    passwords = _prepare(layout, settings, passphrase, first=first)
+    config.save(layout, settings)
+    supervisor = Supervisor(
+        [_spec(name, layout, settings, passwords, passphrase, verbose=verbose) for name in PROCESSES], on_line
+    )
+    await supervisor.start()
+    system = System(layout, settings, supervisor, passwords)
+    system.first_start = first
+    return system
+
+
+def _prepare(layout: Layout, settings: Settings, passphrase: bytes, *, first: bool) -> Passwords:
+    now = now_ms()
+    directory = TlsDirectory(layout.tls)
+    if first:
+        from meterseal.security.service import provision
+
+        provision(layout.keys, passphrase, bytes.fromhex(settings.project), now, lab=settings.lab)
+        return directory.provision(passphrase, now)
+    passwords = directory.open(passphrase)
+    directory.renew(passwords, now)
+    return passwords
+
+
+def _spec(
+    name: str, layout: Layout, settings: Settings, passwords: Passwords, passphrase: bytes, *, verbose: bool
+) -> Spec:
+    orders: dict[str, Any] = {
+        "data": str(layout.root),
+        "host": settings.host,
+        "ports": settings.ports,
+        "lab": settings.lab,
+        "project": settings.project,
+        "password": passwords.of(name).decode("latin-1"),
+        "verbose": verbose,
+    }
+    if name == "keys":
+        orders["passphrase"] = passphrase.decode("latin-1")
+    return Spec(name=name, module="meterseal.app.process", arguments=[name], orders=orders)
+
+
+def operator_connection(layout: Layout) -> Connection:
+    """The operator's way into a running system: its Unix socket, mode 0600."""
+    return Connection.unix(socket_path(layout))
+
+
+def socket_path(layout: Layout) -> Path:
+    """Where the platform listens for the operator; short, because socket paths are bounded to 107 bytes."""
+    return layout.root / "operator.sock"

@@ -1,0 +1,80 @@
+"""The command line: reads arguments, the clock and the environment, and prints. Every command has `--json`.
+
+It decides nothing: commands call the kit, the app, or a codec. Each lives in a module that is imported when it is
+called, so that `meterseal decode` does not wait for a web server's imports.
+
+Exit status: 0 good, 1 the answer is no (one sentence says what, why, what to do), 2 wrong use.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import NoReturn
+
+from cyclopts import App, CycloptsError
+
+from meterseal import __version__
+from meterseal.errors import MetersealError
+
+app = App(
+    name="meterseal",
+    version=__version__,
+    help="Secure smart metering, from the meter's security module to the resident's bill.",
+    result_action="return_value",
+)
+
+app.command("meterseal.cli.system:up", name="up")
+app.command("meterseal.cli.field:demo", name="demo")
+app.command("meterseal.cli.field:simulate", name="simulate")
+app.command("meterseal.cli.decode:decode_command", name="decode")
+app.command("meterseal.cli.doctor:doctor", name="doctor")
+
+device = App(name="device", help="Enrol and list devices.")
+device.command("meterseal.cli.operate:issue", name="issue")
+device.command("meterseal.cli.operate:devices", name="list")
+app.command(device)
+
+bill = App(name="bill", help="Run, list and open bills.")
+bill.command("meterseal.cli.operate:bill_run", name="run")
+bill.command("meterseal.cli.operate:bill_list", name="list")
+bill.command("meterseal.cli.operate:bill_show", name="show")
+app.command(bill)
+
+vee = App(name="vee", help="Validate and estimate what was read.")
+vee.command("meterseal.cli.operate:vee_run", name="run")
+app.command(vee)
+
+account = App(name="account", help="Sign-in links for operators and residents.")
+account.command("meterseal.cli.operate:account_link", name="link")
+app.command(account)
+
+app.command("meterseal.cli.operate:audit", name="audit")
+app.command("meterseal.cli.operate:status", name="status")
+
+
+def main() -> NoReturn:
+    """Entry point of the program `meterseal`."""
+    arguments = sys.argv[1:]
+    try:
+        result = app(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        text = str(error).strip().splitlines()
+        sys.stderr.write(f"{text[-1] if text else error}\nTry: meterseal --help\n")
+        raise SystemExit(2) from None
+    except MetersealError as error:
+        report(error, as_json="--json" in arguments)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        raise SystemExit(1) from None
+    raise SystemExit(result if isinstance(result, int) else 0)
+
+
+def report(error: MetersealError, *, as_json: bool) -> None:
+    """One clear sentence on standard error, or one JSON object on standard output."""
+    if as_json:
+        sys.stdout.write(json.dumps({"error": {"code": error.code, "message": error.message}}) + "\n")
+    else:
+        sys.stderr.write(f"meterseal: {error.message}\n")

@@ -1,0 +1,102 @@
+"""The sessions this head-end serves: fetched by id, traffic keys unwrapped by the security service, kept in memory.
+
+The control store is the truth; what is here is a cache that a restart may lose. It never sees a long-term key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import Protocol
+
+from meterseal.errors import EngineError
+from meterseal.headend.ports import Sessions, StoredSession
+from meterseal.link.counters import CounterSet
+from meterseal.link.schedule import TrafficKeys
+
+DOWN_BLOCK = 256
+"""Down counters reserved at once; a restart skips what was left of the block and repeats none."""
+
+
+class Unwrapper(Protocol):
+    """The security service's one act for a stored session."""
+
+    async def unwrap(self, session: StoredSession) -> TrafficKeys:
+        """Traffic keys of a stored session."""
+
+
+class LiveSession:
+    """One session in use: its stored facts, its traffic keys, which counters are consumed, the next down counter."""
+
+    __slots__ = ("_down_limit", "_down_next", "_reserve", "consumed", "facts", "keys")
+
+    def __init__(self, facts: StoredSession, keys: TrafficKeys) -> None:
+        self.facts = facts
+        self.keys = keys
+        self.consumed = CounterSet.from_bytes(facts.consumed)
+        self._down_next = self._down_limit = 0
+        self._reserve = asyncio.Lock()
+
+    async def down_counter(self, store: Sessions) -> int:
+        """The next down counter, reserved in the control store before anyone uses it (LINK section 4)."""
+        async with self._reserve:
+            if self._down_next == self._down_limit:
+                self._down_next = await store.reserve_down(self.facts.session_id, DOWN_BLOCK)
+                self._down_limit = self._down_next + DOWN_BLOCK
+            self._down_next += 1
+            return self._down_next - 1
+
+    def __repr__(self) -> str:
+        return f"<session {self.facts.session_id.hex()}>"
+
+
+class SessionCache:
+    """Live sessions by id, at most `size` of them; ids that lead nowhere are remembered for a short while."""
+
+    def __init__(self, store: Sessions, unwrapper: Unwrapper, *, size: int = 20_000) -> None:
+        self._store = store
+        self._unwrapper = unwrapper
+        self._size = size
+        self._live: OrderedDict[bytes, LiveSession] = OrderedDict()
+        self._unknown: OrderedDict[bytes, int] = OrderedDict()
+
+    def add(self, facts: StoredSession, keys: TrafficKeys) -> LiveSession:
+        """Take up a session that was just established and stored."""
+        session = LiveSession(facts, keys)
+        self._live[facts.session_id] = session
+        self._unknown.pop(facts.session_id, None)
+        while len(self._live) > self._size:
+            self._live.popitem(last=False)
+        return session
+
+    async def get(self, session_id: bytes, now: int) -> LiveSession | None:
+        """The session, taken up from the control store if another head-end or an earlier run made it."""
+        session = self._live.get(session_id)
+        if session is not None:
+            self._live.move_to_end(session_id)
+            return session
+        asked = self._unknown.get(session_id)
+        if asked is not None and now - asked < 5_000:
+            return None
+        facts = await self._store.get(session_id)
+        if facts is None:
+            self._unknown[session_id] = now
+            while len(self._unknown) > 4_096:
+                self._unknown.popitem(last=False)
+            return None
+        return self.add(facts, await self._unwrapper.unwrap(facts))
+
+    async def latest(self, device_id: bytes, now: int) -> LiveSession | None:
+        """The newest session of a device, to speak to it first; None when it has none or the store is away."""
+        try:
+            facts = await self._store.latest(device_id)
+        except EngineError:
+            return None
+        return None if facts is None else await self.get(facts.session_id, now)
+
+    def forget(self, session_id: bytes) -> None:
+        """Drop a session from memory; the store still has it."""
+        self._live.pop(session_id, None)
+
+    def __len__(self) -> int:
+        return len(self._live)

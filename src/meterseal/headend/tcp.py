@@ -1,0 +1,152 @@
+"""The head-end's sockets: streams of messages behind a 2-byte length, over TCP from single devices, over TLS from concentrators.
+
+Moves bytes only; what a message means is the uplink's. A concentrator's messages come in envelopes (LINK section 5) and
+are accepted on its mutually authenticated link alone; a single device speaks for itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+
+from meterseal.errors import PeerError
+from meterseal.link.transport import MessageReader, frame_message, pack_envelope, unpack_envelope
+
+HIGH_WATER = 512 * 1024
+"""Bytes waiting to be sent to one peer before it is dropped: it does not read what it asked for."""
+
+
+class Link(asyncio.Protocol):
+    """One connection; `concentrator_id` is empty for a device that speaks for itself."""
+
+    def __init__(
+        self, receive: Callable[[Link, bytes, bytes], None], closed: Callable[[Link], None], *, enveloped: bool
+    ) -> None:
+        self._receive = receive
+        self._closed = closed
+        self._enveloped = enveloped
+        self._reader = MessageReader()
+        self._transport: asyncio.Transport | None = None
+        self.source = ""
+        self.concentrator_id = b""
+        self.devices: set[bytes] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        peer = transport.get_extra_info("peername")
+        self.source = str(peer[0]) if peer else ""
+        if self._enveloped:
+            self.concentrator_id = concentrator_of(transport.get_extra_info("peercert"))
+            self.source = f"concentrator {self.concentrator_id.hex()}"
+            if not self.concentrator_id:
+                transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for message in self._reader.feed(data):
+                if self._enveloped:
+                    device_id, inner = unpack_envelope(message)
+                    self._receive(self, device_id, inner)
+                else:
+                    self._receive(self, b"", message)
+        except PeerError:
+            # A stream that lost its framing cannot be trusted to find it again.
+            self.drop()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closed(self)
+
+    def send(self, device_id: bytes, message: bytes) -> None:
+        """Send one message to a device behind this link; a peer that does not read is dropped."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if transport.get_write_buffer_size() > HIGH_WATER:
+            transport.abort()
+            return
+        transport.write(frame_message(pack_envelope(device_id, message) if self._enveloped else message))
+
+    def drop(self) -> None:
+        """Close this connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def pause(self, paused: bool) -> None:
+        """Stop or resume reading: what waits in the kernel is the sender's, not ours."""
+        if self._transport is not None and not self._transport.is_closing():
+            if paused:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+
+def concentrator_of(certificate: dict[str, object] | None) -> bytes:
+    """The concentrator's id from its verified certificate; empty when the certificate names none."""
+    names = (certificate or {}).get("subjectAltName", ())
+    assert isinstance(names, tuple)
+    for kind, value in names:
+        if kind == "URI" and str(value).startswith("urn:meterseal:concentrator:"):
+            try:
+                return bytes.fromhex(str(value).rpartition(":")[2])
+            except ValueError:
+                return b""
+    return b""
+
+
+class Listener:
+    """One listening socket with a bound on its connections."""
+
+    def __init__(
+        self,
+        receive: Callable[[Link, bytes, bytes], None],
+        closed: Callable[[Link], None],
+        *,
+        tls: ssl.SSLContext | None,
+        limit: int = 4096,
+    ) -> None:
+        self._receive = receive
+        self._on_closed = closed
+        self._tls = tls
+        self._limit = limit
+        self.links: set[Link] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port."""
+        loop = asyncio.get_running_loop()
+        options = {"ssl": self._tls, "ssl_handshake_timeout": 5.0} if self._tls else {}
+        self._server = await loop.create_server(self._connect, host, port, backlog=256, **options)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def _connect(self) -> asyncio.Protocol:
+        if len(self.links) >= self._limit:
+            return _Refused()
+        link = Link(self._receive, self._closed, enveloped=self._tls is not None)
+        self.links.add(link)
+        return link
+
+    def _closed(self, link: Link) -> None:
+        self.links.discard(link)
+        self._on_closed(link)
+
+    def pause(self, paused: bool) -> None:
+        """Pause or resume reading on every connection."""
+        for link in self.links:
+            link.pause(paused)
+
+    async def stop(self) -> None:
+        """Close the socket and every connection."""
+        if self._server is not None:
+            self._server.close()
+        for link in list(self.links):
+            link.drop()
+
+
+class _Refused(asyncio.Protocol):
+    """What a connection over the limit gets: an immediate end."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()

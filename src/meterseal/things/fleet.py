@@ -1,0 +1,155 @@
+"""The fleet: usage points, meters and concentrators, and what the head-end may know of a device.
+
+No reading and no customer here; who lives behind a usage point is the utility's.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import sqlalchemy as sa
+from msgspec import Struct
+
+from meterseal.control import read, write
+from meterseal.control.tables import concentrators, meters, premises, usage_points
+from meterseal.errors import DataError
+from meterseal.headend.ports import Enrolment
+from meterseal.model import Medium
+
+
+class Installation(Struct, frozen=True, kw_only=True):
+    """A meter put in place: which device measures what, since when, behind which concentrator.
+
+    `suite` is 1 or 2 for a meter with a module (`module_id` then names it) and None for a plain one, for which
+    the concentrator vouches (LINK section 5).
+    """
+
+    device_id: bytes
+    medium: Medium
+    protocol: str
+    profile: str
+    since: int
+    concentrator_id: bytes = b""
+    riser: int | None = None
+    suite: int | None = None
+    module_id: bytes = b""
+    project: bytes = b""
+
+
+class Device(Struct, frozen=True, kw_only=True):
+    """One row of the fleet as operators list it."""
+
+    device_id: bytes
+    usage_point: str
+    medium: Medium
+    protocol: str
+    plain: bool
+    suite: int | None
+    since: int
+    concentrator_id: bytes | None
+
+
+def new_premises(connection: sa.Connection) -> str:
+    """Add premises; returns their random id."""
+    premises_id = "pr-" + secrets.token_hex(8)
+    connection.execute(premises.insert().values(id=premises_id))
+    return premises_id
+
+
+def install(connection: sa.Connection, premises_id: str, what: Installation) -> str:
+    """Put a meter at a new usage point; returns the usage point's pseudonym. DataError when it is enrolled already."""
+    taken = connection.execute(
+        sa.select(meters.c.usage_point_id).where(meters.c.device_id == what.device_id)
+    ).first()
+    if taken is not None:
+        raise DataError(
+            "fleet.enrolled",
+            f"Device {what.device_id.hex()} is enrolled already. Take it out first, or check the address.",
+            device_id=what.device_id.hex(),
+        )
+    usage_point = "up-" + secrets.token_hex(8)
+    connection.execute(usage_points.insert().values(id=usage_point, premises_id=premises_id, medium=what.medium))
+    connection.execute(
+        meters.insert().values(
+            device_id=what.device_id,
+            usage_point_id=usage_point,
+            protocol=what.protocol,
+            profile=what.profile,
+            since=what.since,
+            plain=what.suite is None,
+            concentrator_id=what.concentrator_id or None,
+            riser=what.riser,
+            suite=what.suite,
+            module_id=what.module_id or None,
+            project=what.project or None,
+        )
+    )
+    return usage_point
+
+
+def add_concentrator(connection: sa.Connection, device_id: bytes, name: str) -> None:
+    """Enrol a concentrator by its device id (F0…); repeating it changes nothing."""
+    known = connection.execute(
+        sa.select(concentrators.c.name).where(concentrators.c.device_id == device_id)
+    ).first()
+    if known is None:
+        connection.execute(concentrators.insert().values(device_id=device_id, name=name))
+
+
+class Fleet:
+    """Questions about devices, answered from the control store."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    async def enrolment(self, device_id: bytes) -> Enrolment | None:
+        """What the head-end may know of a device; None when it is not enrolled or no longer in place."""
+        with read(self._engine) as connection:
+            row = connection.execute(
+                sa.select(meters, usage_points.c.medium)
+                .join(usage_points, usage_points.c.id == meters.c.usage_point_id)
+                .where(meters.c.device_id == device_id, meters.c.until.is_(None))
+            ).first()
+            if row is not None:
+                return Enrolment(
+                    device_id=device_id,
+                    plain=row.plain,
+                    medium=row.medium,
+                    concentrator_id=row.concentrator_id or b"",
+                )
+            master = connection.execute(
+                sa.select(concentrators.c.device_id).where(concentrators.c.device_id == device_id)
+            ).first()
+        return None if master is None else Enrolment(device_id=device_id, plain=False, medium=None)
+
+    def devices(self) -> list[Device]:
+        """Every meter in place, by usage point."""
+        with read(self._engine) as connection:
+            rows = connection.execute(
+                sa.select(meters, usage_points.c.medium)
+                .join(usage_points, usage_points.c.id == meters.c.usage_point_id)
+                .where(meters.c.until.is_(None))
+                .order_by(meters.c.usage_point_id)
+            ).all()
+        return [
+            Device(
+                device_id=row.device_id,
+                usage_point=row.usage_point_id,
+                medium=row.medium,
+                protocol=row.protocol,
+                plain=row.plain,
+                suite=row.suite,
+                since=row.since,
+                concentrator_id=row.concentrator_id,
+            )
+            for row in rows
+        ]
+
+    def make_sealed(self, device_id: bytes, module_id: bytes, suite: int, project: bytes) -> None:
+        """Enrol a module for a meter that was plain; vouching for it ends at once (LINK section 4)."""
+        with write(self._engine) as connection:
+            connection.execute(
+                meters.update()
+                .where(meters.c.device_id == device_id)
+                .values(plain=False, module_id=module_id, suite=suite, project=project)
+            )

@@ -1,0 +1,107 @@
+"""The audit trail of refused messages: hash-chained rows that a person can read.
+
+It changes nothing but itself; a refusal is written here and nowhere else (DESIGN promise 2).
+"""
+
+from __future__ import annotations
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Struct
+
+from meterseal.control import read, write
+from meterseal.control.tables import refusals
+from meterseal.crypto.symmetric import sm3
+from meterseal.errors import DataError
+from meterseal.model import Refusal
+
+GENESIS = bytes(32)
+
+class AuditEntry(Struct, frozen=True, kw_only=True):
+    """One refusal with its place in the chain."""
+
+    id: int
+    at: int
+    code: str
+    sentence: str
+    device_id: bytes
+    session_id: bytes
+    counter: int
+    source: str
+    hash: bytes
+
+
+class AuditLog:
+    """Refusals, each row carrying SM3(previous hash ‖ row)."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    async def refused(self, entries: list[Refusal]) -> None:
+        """Append refusals in one transaction."""
+        if not entries:
+            return
+        with write(self._engine) as connection:
+            last = connection.execute(
+                sa.select(refusals.c.id, refusals.c.hash).order_by(refusals.c.id.desc()).limit(1)
+            ).first()
+            number, previous = (last.id, last.hash) if last else (0, GENESIS)
+            rows = []
+            for entry in entries:
+                number += 1
+                digest = _link(previous, number, entry)
+                rows.append(
+                    {
+                        "id": number,
+                        "at": entry.at,
+                        "code": entry.code,
+                        "sentence": entry.sentence,
+                        "device_id": entry.device_id,
+                        "session_id": entry.session_id,
+                        "counter": entry.counter,
+                        "source": entry.source[:128],
+                        "previous": previous,
+                        "hash": digest,
+                    }
+                )
+                previous = digest
+            connection.execute(refusals.insert(), rows)
+
+    def latest(self, limit: int = 50, before: int | None = None) -> list[AuditEntry]:
+        """The newest refusals first; `before` is the id of the last one of the page above."""
+        query = sa.select(refusals).order_by(refusals.c.id.desc()).limit(min(limit, 500))
+        if before is not None:
+            query = query.where(refusals.c.id < before)
+        with read(self._engine) as connection:
+            rows = connection.execute(query).all()
+        names = AuditEntry.__struct_fields__
+        return [AuditEntry(**{name: getattr(row, name) for name in names}) for row in rows]
+
+    def count(self) -> int:
+        """How many refusals were written."""
+        with read(self._engine) as connection:
+            return int(connection.execute(sa.select(sa.func.count()).select_from(refusals)).scalar_one())
+
+    def verify(self) -> int:
+        """Recompute the whole chain; returns its length. DataError `audit.broken` names the first row that differs."""
+        number, previous = 0, GENESIS
+        with read(self._engine) as connection:
+            for row in connection.execute(sa.select(refusals).order_by(refusals.c.id)).yield_per(1000):
+                number += 1
+                entry = Refusal(
+                    row.at, row.code, row.sentence, row.device_id, row.session_id, row.counter, row.source
+                )
+                if row.id != number or row.previous != previous or row.hash != _link(previous, number, entry):
+                    raise DataError(
+                        "audit.broken",
+                        f"The audit trail was changed at entry {number}: its hash does not follow from the one before. "
+                        "Compare with a backup.",
+                        entry=number,
+                    )
+                previous = row.hash
+        return number
+
+
+def _link(previous: bytes, number: int, entry: Refusal) -> bytes:
+    bounded = msgspec.structs.replace(entry, source=entry.source[:128])
+    return sm3(previous, number.to_bytes(8), msgspec.msgpack.encode(bounded))

@@ -1,0 +1,113 @@
+"""The session store: sessions outlive processes, any head-end can take one up (LINK section 3).
+
+Traffic keys pass through only as the security service wrapped them. Consumed counters are read from where the commit
+of measurements wrote them; they are never written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from meterseal.control import read, write
+from meterseal.control.tables import sessions
+from meterseal.errors import TrustError
+from meterseal.headend.ports import StoredSession
+
+BACKLOG = 35 * 86_400_000
+"""How long a replaced session still opens records (LINK section 3); then its keys are destroyed."""
+
+
+class SessionStore:
+    """Sessions in the control store; `consumed` gives the committed counters of a session as ranges."""
+
+    def __init__(self, engine: sa.Engine, consumed: Callable[[bytes], bytes], clock: Callable[[], int]) -> None:
+        self._engine = engine
+        self._consumed = consumed
+        self._clock = clock
+
+    async def put(self, session: StoredSession) -> None:
+        """Store durably before SESSION leaves and mark the device's older sessions replaced. Repeats change nothing."""
+        with write(self._engine) as connection:
+            known = connection.execute(
+                sa.select(sessions.c.device_id).where(sessions.c.session_id == session.session_id)
+            ).scalar()
+            if known is not None:
+                if known != session.device_id:
+                    raise TrustError("link.session", "A session id came back for another device; it was refused.")
+                return
+            connection.execute(
+                sessions.update()
+                .where(sessions.c.device_id == session.device_id, sessions.c.replaced_at.is_(None))
+                .values(replaced_at=session.created_at)
+            )
+            connection.execute(
+                sessions.insert().values(
+                    session_id=session.session_id,
+                    device_id=session.device_id,
+                    module_id=session.module_id,
+                    suite=session.suite,
+                    wrapped=session.wrapped,
+                    policy=session.policy,
+                    records_allowed=session.records_allowed,
+                    seconds_allowed=session.seconds_allowed,
+                    created_at=session.created_at,
+                )
+            )
+            self._destroy_old(connection)
+
+    def _destroy_old(self, connection: sa.Connection) -> None:
+        horizon = self._clock() - BACKLOG
+        connection.execute(sessions.delete().where(sessions.c.replaced_at < horizon))
+
+    async def get(self, session_id: bytes) -> StoredSession | None:
+        """The session with its consumed counters, or None when there is none."""
+        with read(self._engine) as connection:
+            row = connection.execute(sa.select(sessions).where(sessions.c.session_id == session_id)).first()
+        return None if row is None else self._session(row)
+
+    async def latest(self, device_id: bytes) -> StoredSession | None:
+        """The newest session of a device."""
+        with read(self._engine) as connection:
+            row = connection.execute(
+                sa.select(sessions)
+                .where(sessions.c.device_id == device_id, sessions.c.replaced_at.is_(None))
+                .order_by(sessions.c.created_at.desc())
+            ).first()
+        return None if row is None else self._session(row)
+
+    async def reserve_down(self, session_id: bytes, count: int) -> int:
+        """Reserve down counters durably; returns the first one (counters run from 1)."""
+        with write(self._engine) as connection:
+            reserved = connection.execute(
+                sa.select(sessions.c.down_reserved).where(sessions.c.session_id == session_id)
+            ).scalar()
+            if reserved is None:
+                raise TrustError("link.session", "The session is not known; a device must make a new handshake.")
+            connection.execute(
+                sessions.update()
+                .where(sessions.c.session_id == session_id)
+                .values(down_reserved=reserved + count, owner_epoch=sessions.c.owner_epoch + 1)
+            )
+        return int(reserved) + 1
+
+    def count(self) -> int:
+        """How many sessions were established and are still kept."""
+        with read(self._engine) as connection:
+            return int(connection.execute(sa.select(sa.func.count()).select_from(sessions)).scalar_one())
+
+    def _session(self, row: sa.Row[tuple[object, ...]]) -> StoredSession:
+        return StoredSession(
+            session_id=row.session_id,
+            device_id=row.device_id,
+            module_id=row.module_id,
+            suite=row.suite,
+            wrapped=row.wrapped,
+            policy=row.policy,
+            records_allowed=row.records_allowed,
+            seconds_allowed=row.seconds_allowed,
+            created_at=row.created_at,
+            consumed=self._consumed(row.session_id),
+            down_reserved=row.down_reserved,
+        )
