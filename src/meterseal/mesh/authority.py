@@ -1,0 +1,270 @@
+"""The second root of the system (P-256): certificates for our processes and for concentrators' TLS links.
+
+It has nothing to do with the SM2 certificates inside the link (`security.pki`) and signs nothing for them.
+
+Every private key lies on disk as encrypted PKCS#8, each under a password of its own. The passwords come
+from the system's passphrase by one Argon2id and a derivation per name, so a head-end that must open its own
+key is given that one password and learns neither the passphrase nor another process's password; and
+guessing the passphrase from a key file costs the full Argon2id, not the cheap derivation inside PKCS#8.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from argon2.low_level import Type, hash_secret_raw
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from meterseal.errors import EngineError, LocalError, TrustError
+from meterseal.mesh.tls import CONCENTRATOR_URI, PROCESS_URI, PROCESSES, Files
+
+DAY = timedelta(days=1)
+ROOT_DAYS = 3650
+LEAF_DAYS = 397
+RENEW_DAYS = 60
+"""A process certificate is renewed at start once it has fewer days than this left."""
+
+_BACKDATE = timedelta(hours=1)  # peers' clocks differ a little
+
+
+class Identity(NamedTuple):
+    """A certificate and its private key: PEM, and PEM of encrypted PKCS#8."""
+
+    certificate: bytes
+    key: bytes
+
+
+class Passwords:
+    """The passwords of the key files, all from one passphrase; does not print."""
+
+    def __init__(self, master: bytes) -> None:
+        self._master = master
+
+    @classmethod
+    def derive(cls, passphrase: bytes, salt: bytes) -> Passwords:
+        """Argon2id (64 MiB, 3 passes) over the passphrase with the 16-byte salt of the tls directory."""
+        return cls(hash_secret_raw(b"ms1 tls\x00" + passphrase, salt, 3, 65536, 2, 32, Type.ID))
+
+    def of(self, name: str) -> bytes:
+        """The password of one key file, 64 hex digits."""
+        key = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"ms1 tls key " + name.encode())
+        return key.derive(self._master).hex().encode()
+
+    def __repr__(self) -> str:
+        return "Passwords()"
+
+    def __reduce__(self) -> str:
+        raise TypeError("passwords do not pickle")
+
+
+def make_root(now: int, password: bytes) -> Identity:
+    """A self-signed root that may issue leaves only; `now` in Unix milliseconds."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "meterseal links")])
+    builder = (
+        _builder(name, name, key.public_key(), now, ROOT_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(sign=False), critical=True)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+    )
+    return _identity(builder.sign(key, hashes.SHA256()), key, password)
+
+
+class Issuer:
+    """The opened root; issues leaves."""
+
+    def __init__(self, root: Identity, password: bytes) -> None:
+        try:
+            key = serialization.load_pem_private_key(root.key, password)
+        except ValueError:
+            raise TrustError(
+                "mesh.passphrase",
+                "The TLS root key does not open with this passphrase; give the one the system was set up "
+                "with.",
+            ) from None
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise LocalError("mesh.files", "The TLS root key is not a P-256 key; restore the tls directory.")
+        self._key = key
+        self._certificate = x509.load_pem_x509_certificate(root.certificate)
+
+    def process(self, name: str, now: int, password: bytes) -> Identity:
+        """Certificate of a process: one of `PROCESSES`, else LocalError `mesh.name`."""
+        if name not in PROCESSES:
+            raise LocalError(
+                "mesh.name", f"No process is called {name!r}; the names are {', '.join(PROCESSES)}."
+            )
+        return self._leaf(name, PROCESS_URI + name, now, password)
+
+    def concentrator(self, device_id: bytes, now: int, password: bytes) -> Identity:
+        """Certificate of a concentrator's link to the head-end; 8-byte device_id that begins with F0."""
+        if len(device_id) != 8 or device_id[0] != 0xF0:
+            raise LocalError("mesh.name", "A concentrator's device_id has 8 bytes and begins with F0.")
+        return self._leaf(device_id.hex(), CONCENTRATOR_URI + device_id.hex(), now, password)
+
+    def _leaf(self, common_name: str, uri: str, now: int, password: bytes) -> Identity:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        root_id = self._certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        both_ways = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+        builder = (
+            _builder(subject, self._certificate.subject, key.public_key(), now, LEAF_DAYS)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(sign=True), critical=True)
+            .add_extension(both_ways, critical=False)
+            .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(root_id), critical=False
+            )
+        )
+        return _identity(builder.sign(self._key, hashes.SHA256()), key, password)
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, now: int, days: int
+) -> x509.CertificateBuilder:
+    at = datetime.fromtimestamp(now // 1000, UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(at - _BACKDATE)
+        .not_valid_after(at + days * DAY)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+    )
+
+
+def _usage(*, sign: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=sign,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=not sign,
+        crl_sign=not sign,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _identity(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, password: bytes) -> Identity:
+    return Identity(
+        certificate.public_bytes(serialization.Encoding.PEM),
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(password),
+        ),
+    )
+
+
+class TlsDirectory:
+    """The tls directory of a data directory: salt, root.crt, root.key, and NAME.crt, NAME.key of each
+    party.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def files(self, name: str) -> Files:
+        """Where the party `name` keeps its files."""
+        return Files(
+            self.directory / f"{name}.crt", self.directory / f"{name}.key", self.directory / "root.crt"
+        )
+
+    def provision(self, passphrase: bytes, now: int, processes: Iterable[str] = PROCESSES) -> Passwords:
+        """First start: make the root and a certificate for each process.
+
+        Safe to repeat: what exists stays. TrustError `mesh.passphrase`, EngineError `mesh.disk`.
+        """
+        _guard(self.directory, lambda: self.directory.mkdir(mode=0o700, parents=True, exist_ok=True))
+        salt = self.directory / "salt"
+        if not salt.exists():
+            self._write("salt", secrets.token_bytes(16))
+        passwords = Passwords.derive(passphrase, salt.read_bytes())
+        if not (self.directory / "root.crt").exists():
+            root = make_root(now, passwords.of("root"))
+            self._write("root.key", root.key)
+            self._write("root.crt", root.certificate)
+        self.renew(passwords, now, processes)
+        return passwords
+
+    def open(self, passphrase: bytes) -> Passwords:
+        """Later starts: the passwords; LocalError `mesh.files` when the directory was never set up."""
+        try:
+            return Passwords.derive(passphrase, (self.directory / "salt").read_bytes())
+        except FileNotFoundError:
+            raise LocalError(
+                "mesh.files",
+                f"There is no TLS setup in {self.directory}; start the system there once, or restore it.",
+            ) from None
+
+    def renew(self, passwords: Passwords, now: int, processes: Iterable[str] = PROCESSES) -> list[str]:
+        """Issue anew every process certificate that is missing or near its end; gives the names renewed."""
+        issuer: Issuer | None = None
+        renewed = []
+        for name in processes:
+            files = self.files(name)
+            if files.certificate.exists() and files.key.exists():
+                certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+                left = certificate.not_valid_after_utc - datetime.fromtimestamp(now // 1000, UTC)
+                if left > RENEW_DAYS * DAY:
+                    continue
+            issuer = issuer or self.issuer(passwords)
+            self._store(name, issuer.process(name, now, passwords.of(name)))
+            renewed.append(name)
+        return renewed
+
+    def issuer(self, passwords: Passwords) -> Issuer:
+        """The root, opened."""
+        root = self.files("root")
+        return Issuer(Identity(root.root.read_bytes(), root.key.read_bytes()), passwords.of("root"))
+
+    def _store(self, name: str, identity: Identity) -> None:
+        # The certificate goes last and first away: without it the pair counts as missing and is made again.
+        self.files(name).certificate.unlink(missing_ok=True)
+        self._write(f"{name}.key", identity.key)
+        self._write(f"{name}.crt", identity.certificate)
+
+    def _write(self, name: str, content: bytes) -> None:
+        path = self.directory / name
+
+        def write() -> None:
+            fresh = path.with_name(path.name + ".new")
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            try:
+                os.write(descriptor, content)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            fresh.replace(path)
+            folder = os.open(self.directory, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+        _guard(path, write)
+
+
+def _guard(path: Path, act: object) -> None:
+    assert callable(act)
+    try:
+        act()
+    except OSError as error:
+        raise EngineError(
+            "mesh.disk",
+            f"Cannot write {path}: {error.strerror}. Free space or make the directory writable, then start "
+            "again.",
+        ) from None
