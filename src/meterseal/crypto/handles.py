@@ -97,7 +97,7 @@ class SymmetricKey(Opaque):
             pass
         raise TrustError(
             "crypto.tag",
-            """First 3 bytes of SM4(K, 0^16); they name a wrong key (LINK section 2). For 16-byte keys.""",
+            f"What was sealed under {self.label} does not open: another key or place, or changed bytes.",
         )
 
     def expand(self, info: bytes, size: int, label: str) -> SymmetricKey:
@@ -105,6 +105,5 @@ class SymmetricKey(Opaque):
         return SymmetricKey(symmetric.hkdf_expand(self._raw, info, size), label)
 
     def check_value(self) -> bytes:
-        """First 3 bytes of SM4(K, 0^16), by which a wrong key can be named (LINK section 2); 16-byte keys
-        only."""
+        """First 3 bytes of SM4(K, 0^16); they name a wrong key (LINK section 2). For 16-byte keys."""
         return symmetric.sm4_ecb(self._raw, bytes(symmetric.BLOCK))[:3]
