@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from calendar import monthrange
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -105,3 +106,9 @@ def billing_periods(since: int, until: int, billing_day: int) -> tuple[Period, .
         found.append(Period(at, end))
         at = end
     return tuple(found)
+
+
+@lru_cache(maxsize=256)
+def clock_hours(since: int, until: int) -> tuple[int, ...]:
+    """Return the local clock hour, 0 to 23, of each full hour that begins in a period."""
+    return tuple(local(at).hour for at in range(since, until, HOUR))

@@ -170,7 +170,7 @@ def _price(
 
 
 def _spread(tariff: Tiered, position: Decimal, amount: Decimal) -> list[tuple[int, Decimal]]:
-    """Spread an amount over the tiers above a position; no use at all is one line in the tier it stands in."""
+    """Spread an amount over the tiers above a position; no use is one line in the tier it stands in."""
     limits = tuple(tier.up_to for tier in tariff.tiers if tier.up_to is not None)
     if not amount:
         return [(_tier_of(limits, position), _ZERO)]

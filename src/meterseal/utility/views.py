@@ -51,7 +51,7 @@ class UsageSeries(Struct, frozen=True):
 
     Interval k is `starts[k]` <= t < `ends[k]`; its use is `used[k] * 10**exponent` in `unit`, None where a
     boundary register is missing or suspect. `quality[k]` is MEASURED, ESTIMATED (any register in the interval
-    is an estimate or an edit: mark it) or MISSING. `complete_to` is the end of the last interval before the
+    is an estimate or an edit: mark it), MISSING, or SUSPECT (the register fell). `complete_to` is the end of the last interval before the
     first hole; None if the first interval is already missing.
     """
 
@@ -192,7 +192,7 @@ class EvidenceView(Struct, frozen=True):
     """What is known of the meter's own statement at one boundary (LINK section 4, evidence).
 
     `checked` is "signed" (suite 1: signature and chain hold), "mac" (suite 2: checked by the security
-    service), "bad" or "chain-broken"; `reason` says why where it is not good. `statement` and `signature`
+    service), "bad", "chain-broken" or "chain-open"; `reason` says why where it is not good. `statement` and `signature`
     are hex.
     """
 
@@ -221,7 +221,10 @@ class Boundary(Struct, frozen=True):
 
 
 class ReadingsUsed(Struct, frozen=True):
-    """Which stored readings a determinant was made of: how many, of what quality, from which to which."""
+    """Which stored readings a determinant was made of: how many, of what quality, from which to which.
+
+    For kind "hours" `count` is the number of hours of the band, and the qualities are those of the hours.
+    """
 
     count: int
     measured: int
@@ -256,6 +259,18 @@ class BillLine(Struct, frozen=True):
     charge: ChargeLine
     assurance: Assurance
     determinant: int | None
+
+
+class Change(Struct, frozen=True):
+    """One thing that differs from the bill version before, named by a code.
+
+    `code`: "period", "tariff", "first-register", "last-register", "use", "accumulation", "quality", "proof"
+    or "total" (in fen). `before` and `after` are short values for people.
+    """
+
+    code: str
+    before: str
+    after: str
 
 
 class AssuredPart(Struct, frozen=True):
@@ -295,7 +310,7 @@ class Bill(Struct, frozen=True):
     accumulated: Decimal | None
     parts: tuple[AssuredPart, ...]
     trail: tuple[str, ...]
-    changes: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
     supersedes: str | None = None
 
 
@@ -303,8 +318,8 @@ class HeldBill(Struct, frozen=True):
     """A completed period that was not billed, and why; it is tried again at every run.
 
     `code` is stable (`bill.boundary-missing`, `bill.hours-missing`, `bill.hours-differ`, `bill.negative-use`,
-    `bill.evidence-differs`, `bill.evidence-bad`, `bill.meter-changed`, `bill.tariff-missing`); `sentence`
-    says what happened and what to do.
+    `bill.evidence-differs`, `bill.evidence-bad`, `bill.meter-changed`, `bill.overlap`, `tariff.none`);
+    `sentence` says what happened and what to do.
     """
 
     agreement_id: str

@@ -1,0 +1,133 @@
+"""Billing determinants: the exact quantities of a period, taken from registers and never guessed.
+
+Pure. It prices nothing (rating) and asks no evidence (proof); what cannot be determined raises DataError with
+a `bill.*` code, and the bill is held.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meterseal.errors import DataError
+from meterseal.model import Quality
+from meterseal.utility.calendar import HOUR, clock_hours, local
+from meterseal.utility.rating import Use
+from meterseal.utility.readings import Readings, hour_boundaries, steps
+from meterseal.utility.tariff import Segment, TimeOfUse
+
+
+class Measured(NamedTuple):
+    """A use with the readings it came from: registers at `first_at` and `last_at`, counts by quality.
+
+    For kind "hours" the counts are hours of the band; an hour is as good as the worse of its two registers.
+    """
+
+    use: Use
+    kind: Literal["register", "hours"]
+    first_at: int
+    last_at: int
+    measured: int
+    estimated: int
+    edited: int
+    vouched: int
+
+
+def segment_uses(readings: Readings, segment: Segment) -> tuple[Measured, ...]:
+    """Return what one segment's tariff prices: one register difference, or one sum of hours a band.
+
+    Raises DataError `bill.boundary-missing`, `bill.negative-use`, `bill.hours-missing`, `bill.hours-differ`.
+    """
+    whole = by_register(readings, segment.since, segment.until)
+    if not isinstance(segment.tariff, TimeOfUse):
+        return (whole,)
+    bands = _by_hours(readings, segment, segment.tariff)
+    if sum(band.use.amount for band in bands) != whole.use.amount:
+        raise DataError(
+            "bill.hours-differ",
+            "The hours of the period do not add up to the difference of its boundary registers; "
+            "look at the findings of this usage point and edit the reading that is wrong.",
+        )
+    return bands
+
+
+def by_register(readings: Readings, since: int, until: int) -> Measured:
+    """Return the register difference of a period.
+
+    Raises DataError `bill.boundary-missing` or `bill.negative-use`.
+    """
+    rows = []
+    for at in (since, until):
+        row = readings.find(at)
+        if row is None:
+            raise DataError(
+                "bill.boundary-missing",
+                f"There is no usable register for {_when(at)}; it may still arrive, or an estimate or an "
+                "edit must be made for it.",
+                at=at,
+            )
+        rows.append(row)
+    step = steps(readings, np.array([since, until], dtype=np.int64)) if until > since else None
+    if step is not None and step.fell[0]:
+        raise _fell(since, until)
+    counts = _counts(readings, np.unique(np.array(rows)))
+    amount = readings.value(0 if step is None else int(step.used[0]))
+    return Measured(Use(since, until, amount), "register", since, until, *counts)
+
+
+def _by_hours(readings: Readings, segment: Segment, tariff: TimeOfUse) -> tuple[Measured, ...]:
+    boundaries = hour_boundaries(segment.since, segment.until)
+    hours = steps(readings, boundaries)
+    if hours.fell.any():
+        at = int(boundaries[int(np.argmax(hours.fell))])
+        raise _fell(at, at + HOUR)
+    if not hours.known.all():
+        first = int(boundaries[int(np.argmin(hours.known))])
+        missing = int((~hours.known).sum())
+        raise DataError(
+            "bill.hours-missing",
+            f"{missing} hours of the period have no usable register, the first begins {_when(first)}; they "
+            "may still arrive, or estimates or edits must be made for them.",
+            missing=missing,
+            first=first,
+        )
+    rows = np.searchsorted(readings.end_at, boundaries)
+    by_hour = np.array(tariff.by_hour())[np.array(clock_hours(segment.since, segment.until))]
+    worse = np.maximum(_rank(readings.quality[rows[:-1]]), _rank(readings.quality[rows[1:]]))
+    vouched = readings.vouched[rows[1:]]
+    found = []
+    for band in tariff.bands:
+        mine = by_hour == band.band
+        use = Use(segment.since, segment.until, readings.value(int(hours.used[mine].sum())), band.band)
+        counts = (*_by_rank(worse[mine]), int(vouched[mine].sum()))
+        found.append(Measured(use, "hours", segment.since, segment.until, *counts))
+    return tuple(found)
+
+
+def _rank(quality: NDArray[np.int8]) -> NDArray[np.int64]:
+    """0 measured, 1 estimated, 2 edited: the order of the counts."""
+    return np.where(quality == Quality.EDITED, 2, np.where(quality == Quality.ESTIMATED, 1, 0))
+
+
+def _counts(readings: Readings, rows: NDArray[np.int64]) -> tuple[int, int, int, int]:
+    return *_by_rank(_rank(readings.quality[rows])), int(readings.vouched[rows].sum())
+
+
+def _by_rank(ranks: NDArray[np.int64]) -> tuple[int, int, int]:
+    return int((ranks == 0).sum()), int((ranks == 1).sum()), int((ranks == 2).sum())
+
+
+def _fell(since: int, until: int) -> DataError:
+    return DataError(
+        "bill.negative-use",
+        f"The register fell between {_when(since)} and {_when(until)}, and not by a plausible roll-over; "
+        "look at the findings of this usage point and edit the reading that is wrong.",
+        since=since,
+        until=until,
+    )
+
+
+def _when(at: int) -> str:
+    return local(at).strftime("%Y-%m-%d %H:%M")
