@@ -36,7 +36,8 @@ def to_bcd(value: int, size: int) -> bytes:
 class Clock(Struct, frozen=True):
     """A meter clock (实时时间) as sent: `text` is ISO 8601 local time or None, `at` Unix ms or None.
 
-    An all-zero clock keeps the text `0000-00-00T00:00:00` and has no `at`. `high_first` marks the field
+    A clock that is all zero or partly unset keeps its digits as text
+    (`0000-00-00T00:00:00`) and has no `at`. `high_first` marks the field
     habit of sending the seven bytes in reading order.
     """
 
@@ -75,7 +76,18 @@ def read_clock(raw: bytes, utc_offset_minutes: int = 480) -> Clock:
     at = clock_at(raw[::-1], utc_offset_minutes)
     if at is not None:
         return Clock(clock_text(at, utc_offset_minutes), at, high_first=True)
-    return Clock(None, None)
+    return Clock(_partial(raw), None)
+
+
+def _partial(raw: bytes) -> str | None:
+    """The digits of a clock whose date is partly unset (a zero year, month or day), else None."""
+    if not is_bcd(raw):
+        return None
+    second, minute, hour, day, month, year, century = raw.hex(" ").split()
+    likely = hour < "24" and minute < "60" and second < "60" and day < "32" and month < "13"
+    if not likely or (century != "00" and day != "00" and month != "00"):
+        return None
+    return f"{century}{year}-{month}-{day}T{hour}:{minute}:{second}"
 
 
 def to_clock(at: int, utc_offset_minutes: int = 480) -> bytes:

@@ -91,7 +91,8 @@ KNOWN_HIGH = frozenset({0x90, 0x91, 0x81, 0xA0, 0xA1, 0xD1, 0xD2, 0xD3, 0xD4, 0x
 def read_di(raw: bytes) -> tuple[int, bool]:
     """The DI of two bytes in either order, and whether it was sent high byte first (rule 3).
 
-    A known identifier decides; where both orders are known (only within D2..D4) it is taken as sent, where none
+    A known identifier decides; where both orders are known (only within D2..D4) it is taken as sent, where
+    none
     is, the high byte of a known group decides.
     """
     as_sent = raw[0] << 8 | raw[1]

@@ -1,0 +1,339 @@
+"""Station wire, CJ/T 188 payloads (数据域): which fields stand behind DI and SER of each identifier.
+
+It reads with a Sheet and decides nothing about control codes or errors (interpret). The field lists of the
+2018 edition rest on one source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from meterseal.units import UNITS
+from meterseal.wire import identifiers as ids
+from meterseal.wire.fields import clock_at
+from meterseal.wire.sheet import Sheet, printed
+
+Layout = Callable[[Sheet, str], None]
+"""Reads one payload; the second argument is the medium of T."""
+
+ENERGY: Final = frozenset({"J", "Wh", "kWh", "MWh", "kJ", "MJ", "GJ"})
+CUMULATIVE: Final = {
+    "volume": ("cumulative_volume", "当前累积流量"),
+    "energy": ("cumulative_energy", "当前热量"),
+}
+SETTLEMENT: Final = {
+    "volume": ("settlement_volume", "结算日累积流量"),
+    "energy": ("settlement_energy", "结算日热量"),
+}
+VOLUME_SIZE, HEAT_SIZE = 19, 43
+"""Payload bytes of 901F: water and gas, heat."""
+
+
+def known(code: int | None) -> bool:
+    """Whether a byte is a unit code."""
+    return code in UNITS
+
+
+def units_first(sheet: Sheet) -> bool:
+    """Whether units precede the values: bytes 0 and 5 are unit codes and byte 4 is not (section 6.3)."""
+    return known(sheet.peek(0)) and known(sheet.peek(5)) and not known(sheet.peek(4))
+
+
+def kind(sheet: Sheet, medium: str, *, first: bool = False) -> str:
+    """`energy` or `volume`: what the next quantity counts, by its unit, else by the medium."""
+    unit = UNITS.get(sheet.peek(0 if first else 4) or 0)
+    if unit is not None:
+        return "energy" if unit.symbol in ENERGY else "volume"
+    return "energy" if medium == "heat" else "volume"
+
+
+def is_heat(sheet: Sheet, medium: str) -> bool:
+    """Whether a 901F payload has the heat layout: by medium, corrected by what its bytes show."""
+    shift = 0 if units_first(sheet) else 4
+    heat_units = all(known(sheet.peek(5 * index + shift)) for index in range(5))
+    if sheet.left >= HEAT_SIZE and heat_units:
+        return True
+    if medium != "heat":
+        return False
+    clock = sheet.body[sheet.at + 10 : sheet.at + 17]
+    volume_form = sheet.left == VOLUME_SIZE and not known(sheet.peek(10 + shift))
+    return not (volume_form and (clock == bytes(7) or clock_at(clock) is not None))
+
+
+def metering(sheet: Sheet, medium: str) -> None:
+    """901F, current metering data (计量数据)."""
+    heat = is_heat(sheet, medium)
+    if sheet.left == 6 and not known(sheet.peek(4)):
+        name, chinese = SETTLEMENT["energy"] if heat else CUMULATIVE["volume"]
+        sheet.number(name, chinese, 4, -2, None)
+        sheet.read_status()
+        sheet.odd("short", "a value and ST only, without unit")
+        sheet.complete = False
+    elif heat:
+        heat_metering(sheet, medium)
+    else:
+        volume_metering(sheet, medium)
+
+
+def volume_metering(sheet: Sheet, medium: str) -> None:
+    """Water and gas: two volumes, clock, ST (19 bytes); a vendor's third quantity is met in real frames."""
+    first = _order(sheet)
+    for names in (CUMULATIVE, SETTLEMENT):
+        if sheet.left == 2 and names is SETTLEMENT:
+            break
+        name, chinese = names[kind(sheet, medium, first=first)]
+        sheet.quantity(name, chinese, unit_first=first)
+    unit = UNITS.get(sheet.peek(0 if first else 4) or 0)
+    if sheet.complete and sheet.left >= 14 and unit is not None and unit.rate:
+        sheet.quantity("flow_rate", "流量", unit_first=first)
+        sheet.odd("vendor-layout", "a flow rate stands between the volumes and the clock")
+    _close(sheet)
+
+
+def heat_metering(sheet: Sheet, medium: str) -> None:
+    """Heat: settlement heat, heat, power, flow, volume, two temperatures, hours, clock, ST (43 bytes)."""
+    first = _order(sheet)
+    for name, chinese in (SETTLEMENT["energy"], CUMULATIVE["energy"]):
+        sheet.quantity(name, chinese, unit_first=first)
+    _heat_rates(sheet, first=first)
+    _temperatures(sheet)
+    sheet.number("working_time", "累积工作时间", 3, 0, "h")
+    _close(sheet)
+
+
+def metering_2(sheet: Sheet, medium: str) -> None:
+    """911F (2018, lengths by inference): heat and cooling, two pressures beside the temperatures."""
+    first = _order(sheet)
+    sheet.quantity("settlement_energy", "结算日热量", unit_first=first)
+    sheet.quantity("settlement_cooling_energy", "结算日冷量", unit_first=first)
+    sheet.quantity("cumulative_energy", "当前热量", unit_first=first)
+    sheet.quantity("cumulative_cooling_energy", "当前冷量", unit_first=first)
+    _heat_rates(sheet, first=first)
+    _temperatures(sheet)
+    sheet.number("supply_pressure", "供水压力", 3, -2, None)
+    sheet.number("return_pressure", "回水压力", 3, -2, None)
+    sheet.number("working_time", "累积工作时间", 3, 0, "h")
+    _close(sheet)
+
+
+def _order(sheet: Sheet) -> bool:
+    first = units_first(sheet)
+    if first:
+        sheet.odd("unit-order", "units precede their values")
+    return first
+
+
+def _heat_rates(sheet: Sheet, *, first: bool) -> None:
+    sheet.quantity("power", "热功率", unit_first=first)
+    sheet.quantity("flow_rate", "流量", exponent=-4, unit_first=first)
+    sheet.quantity("cumulative_volume", "累积流量", unit_first=first)
+
+
+def _temperatures(sheet: Sheet) -> None:
+    sheet.number("supply_temperature", "供水温度", 3, -2, "degC")
+    sheet.number("return_temperature", "回水温度", 3, -2, "degC")
+
+
+def _close(sheet: Sheet) -> None:
+    """Clock and ST at the end of a metering answer; two bytes alone are ST."""
+    if sheet.left == 2:
+        sheet.read_status()
+        sheet.fits(7, "clock")
+    elif sheet.read_clock():
+        sheet.read_status()
+
+
+def history(sheet: Sheet, medium: str) -> None:
+    """D120..D12B and the volume form of D200..D2FF: one quantity frozen on a settlement day."""
+    name, chinese = SETTLEMENT[kind(sheet, medium)]
+    sheet.quantity(name, chinese)
+
+
+def history_2(sheet: Sheet, medium: str) -> None:
+    """D200..D2FF (历史计量数据2): heat, cooling and volume of a heat meter, one volume of others."""
+    if medium != "heat" or sheet.left < 15:
+        history(sheet, medium)
+        return
+    sheet.quantity("settlement_energy", "结算日热量")
+    sheet.quantity("settlement_cooling_energy", "结算日冷量")
+    sheet.quantity("settlement_volume", "结算日累积流量")
+
+
+def freeze(sheet: Sheet, medium: str) -> None:
+    """D300..D4FF: freeze time, volume, flow, temperature, pressure (23 bytes; heat layout not public)."""
+    if medium == "heat" and sheet.left != 23:
+        opaque(sheet, medium)
+        return
+    sheet.read_clock("freeze time", "冻结时间")
+    name, chinese = CUMULATIVE[kind(sheet, medium)]
+    sheet.quantity(name, chinese)
+    sheet.quantity("flow_rate", "流量", exponent=-4)
+    sheet.number("temperature", "温度", 3, -2, "degC")
+    sheet.number("pressure", "压力", 3, -2, None)
+
+
+def price_table(sheet: Sheet, medium: str) -> None:
+    """8102 and A010: three prices with two limits between them; A010 adds the start day."""
+    for index in (1, 2):
+        sheet.number(f"price_{index}", f"价格{index}", 3, -2, "CNY")
+        sheet.number(f"volume_{index}", f"用量{index}", 3, 0, "m3")
+    sheet.number("price_3", "价格3", 3, -2, "CNY")
+
+
+def write_price_table(sheet: Sheet, medium: str) -> None:
+    """A010: the price table and the day from which it counts."""
+    price_table(sheet, medium)
+    sheet.number("start_day", "启用日期", 1, 0, "")
+
+
+def settlement_day(sheet: Sheet, medium: str) -> None:
+    """8103, A011: day of month."""
+    sheet.number("settlement_day", "结算日", 1, 0, "")
+
+
+def reading_day(sheet: Sheet, medium: str) -> None:
+    """8104, A012: day of month."""
+    sheet.number("reading_day", "抄表日", 1, 0, "")
+
+
+def purchase(sheet: Sheet, medium: str) -> None:
+    """8105: serial of the purchase, its amount, all amounts, what remains, ST."""
+    _purchase_serial(sheet)
+    sheet.number("purchase_amount", "本次购入金额", 4, -2, "CNY")
+    sheet.number("total_purchase_amount", "累计购入金额", 4, -2, "CNY")
+    sheet.number("remaining_amount", "剩余金额", 4, -2, "CNY")
+    sheet.read_status()
+
+
+def write_purchase(sheet: Sheet, medium: str) -> None:
+    """A013: serial and amount of a purchase."""
+    _purchase_serial(sheet)
+    sheet.number("purchase_amount", "购入金额", 4, -2, "CNY")
+
+
+def _purchase_serial(sheet: Sheet) -> None:
+    if sheet.fits(1, "purchase serial"):
+        sheet.take(1, "purchase serial", "购买序号")
+        sheet.say(str(sheet.parts[-1].raw[0]))
+
+
+def key_version(sheet: Sheet, medium: str) -> None:
+    """8106 (2004): one byte."""
+    if sheet.fits(1, "key version"):
+        sheet.take(1, "key version", "密钥版本号")
+        sheet.say(str(sheet.parts[-1].raw[0]))
+
+
+def write_key(sheet: Sheet, medium: str) -> None:
+    """A014 (2004): version and eight key bytes."""
+    key_version(sheet, medium)
+    if sheet.left:
+        sheet.take(min(8, sheet.left), "new key", "新密钥", "key bytes")
+
+
+def write_clock(sheet: Sheet, medium: str) -> None:
+    """A015: the standard time to set."""
+    sheet.read_clock("standard time", "标准时间")
+
+
+def sync(sheet: Sheet, medium: str) -> None:
+    """A016: the reading the register is set to, and its unit."""
+    name, chinese = CUMULATIVE[kind(sheet, medium)]
+    sheet.quantity(name, chinese)
+
+
+VALVE_ACTIONS: Final = {
+    0x55: ("open", "open 开阀"),
+    0x99: ("close", "close 关阀"),
+    0x66: ("vendor-66", "vendor: free open"),
+    0x77: ("vendor-77", "vendor: free close"),
+    0x00: ("vendor-00", "vendor: query"),
+}
+
+
+def valve(sheet: Sheet, medium: str) -> None:
+    """A017: 55 open, 99 close; other codes are a vendor's."""
+    if sheet.fits(1, "valve action"):
+        code = sheet.take(1, "valve action", "阀门动作")[0]
+        sheet.action, said = VALVE_ACTIONS.get(code, (None, "unknown action"))
+        sheet.say(said)
+
+
+def write_address(sheet: Sheet, medium: str) -> None:
+    """A018: the new address, seven bytes, low byte first."""
+    if sheet.fits(7, "new address"):
+        sheet.new_address = printed(sheet.take(7, "new address", "新地址"))
+        sheet.say(sheet.new_address)
+
+
+def alarm_volume(sheet: Sheet, medium: str) -> None:
+    """A105: the remaining volume that raises an alarm."""
+    sheet.quantity("alarm_volume", "报警余量")
+
+
+def alarm_amount(sheet: Sheet, medium: str) -> None:
+    """A106: the remaining amount that raises an alarm."""
+    sheet.number("alarm_amount", "报警余额", 4, -2, "CNY")
+
+
+def address(sheet: Sheet, medium: str) -> None:
+    """810A: normally nothing, the address stands in the header; seven bytes repeat it."""
+    if sheet.left == 7:
+        sheet.take(7, "address", "地址")
+        sheet.say(printed(sheet.parts[-1].raw))
+
+
+def clock_only(sheet: Sheet, medium: str) -> None:
+    """907F (one source): the clock."""
+    sheet.read_clock()
+
+
+def nothing(sheet: Sheet, medium: str) -> None:
+    """Requests without a payload."""
+
+
+def opaque(sheet: Sheet, medium: str) -> None:
+    """A payload whose layout is not public: bytes."""
+    if sheet.left:
+        sheet.take(sheet.left, "payload", "数据", "layout not known")
+    sheet.complete = False
+
+
+ANSWERS: Final[dict[int, Layout]] = {
+    ids.METERING: metering,
+    ids.METERING_2: metering_2,
+    ids.PRICE_TABLE: price_table,
+    ids.SETTLEMENT_DAY: settlement_day,
+    ids.READING_DAY: reading_day,
+    ids.PURCHASE: purchase,
+    ids.KEY_VERSION: key_version,
+    ids.ADDRESS: address,
+    0x907F: clock_only,
+}
+
+WRITES: Final[dict[int, Layout]] = {
+    ids.WRITE_PRICE_TABLE: write_price_table,
+    ids.WRITE_SETTLEMENT_DAY: settlement_day,
+    ids.WRITE_READING_DAY: reading_day,
+    ids.WRITE_PURCHASE: write_purchase,
+    ids.WRITE_KEY: write_key,
+    ids.WRITE_CLOCK: write_clock,
+    ids.WRITE_SYNC: sync,
+    ids.VALVE: valve,
+    ids.WRITE_ADDRESS: write_address,
+    ids.FACTORY_ENABLE: nothing,
+    0xA101: nothing,
+    0xA102: nothing,
+    0xA105: alarm_volume,
+    0xA106: alarm_amount,
+}
+
+
+def answer_layout(di: int) -> Layout:
+    """The layout of a read answer; `opaque` for identifiers without a public one."""
+    if di in ANSWERS:
+        return ANSWERS[di]
+    if 0xD120 <= di <= 0xD12B:
+        return history
+    return {0xD2: history_2, 0xD3: freeze, 0xD4: freeze}.get(di >> 8, opaque)

@@ -1,0 +1,8 @@
+"""Station wire, DL/T 645 (2007 and 1997): meaning of the frames of electricity meters.
+
+It is a stranger to CJ/T 188; framing and fields are shared and live one level up.
+"""
+
+from meterseal.wire.dlt645.interpret import function_of, interpret
+
+__all__ = ["function_of", "interpret"]

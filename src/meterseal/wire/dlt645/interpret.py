@@ -1,0 +1,344 @@
+"""Station wire, DL/T 645 meaning: control code, identifier and data of one frame become a Meaning.
+
+It never raises: whatever the bytes, the answer is a Meaning with its anomalies. It reads no frame from bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from meterseal.wire import identifiers as ids
+from meterseal.wire.dlt645 import table, table1997
+from meterseal.wire.fields import clock_at, clock_text, is_bcd
+from meterseal.wire.frame import Frame
+from meterseal.wire.sheet import Meaning, Sheet, Value, digits, printed, words
+
+FROM_METER, FAILED, MORE, FUNCTION = 0x80, 0x40, 0x20, 0x1F
+
+FUNCTIONS_2007: Final = {
+    0x08: ("broadcast time", "广播校时"),
+    0x11: ("read data", "读数据"),
+    0x12: ("read follow-up data", "读后续数据"),
+    0x13: ("read address", "读通信地址"),
+    0x14: ("write data", "写数据"),
+    0x15: ("write address", "写通信地址"),
+    0x16: ("freeze", "冻结命令"),
+    0x17: ("change baud rate", "更改通信速率"),
+    0x18: ("change password", "修改密码"),
+    0x19: ("clear maximum demand", "最大需量清零"),
+    0x1A: ("clear meter", "电表清零"),
+    0x1B: ("clear events", "事件清零"),
+    0x1C: ("trip, close, alarm, keep power", "跳合闸、报警、保电"),
+}
+
+FUNCTIONS_1997: Final = {
+    0x01: ("read data", "读数据"),
+    0x02: ("read follow-up data", "读后续数据"),
+    0x03: ("read again", "重读数据"),
+    0x04: ("write data", "写数据"),
+    0x0A: ("write address", "写设备地址"),
+    0x0C: ("change baud rate", "更改通信速率"),
+    0x0F: ("change password", "修改密码"),
+    0x10: ("clear maximum demand", "最大需量清零"),
+}
+
+ERRORS: Final = (
+    "other error 其他错误",
+    "no such data 无请求数据",
+    "wrong password or not authorised 密码错/未授权",
+    "baud rate cannot be changed 通信速率不能更改",
+    "too many year zones 年时区数超",
+    "too many day periods 日时段数超",
+    "too many tariffs 费率数超",
+    "reserved bit 7 保留",
+)
+
+RELAY: Final = {
+    0x1A: ("trip", "trip 跳闸"),
+    0x1B: ("permit-close", "permit closing 合闸允许"),
+    0x1C: ("close", "close 直接合闸"),
+    0x2A: ("alarm", "alarm 报警"),
+    0x2B: ("alarm-off", "alarm off 报警解除"),
+    0x3A: ("keep-power", "keep power 保电"),
+    0x3B: ("keep-power-off", "keep power off 保电解除"),
+}
+
+BLOCK_MINIMUM = 1
+
+
+class _Head(Struct, frozen=True):
+    """Control code of one frame, taken apart."""
+
+    up: bool
+    error: bool
+    more: bool
+    function: int
+    edition: str
+
+    @property
+    def width(self) -> int:
+        return 2 if self.edition == "1997" else 4
+
+
+def function_of(control: int) -> tuple[str, str]:
+    """Name of the function of C in both languages; the two editions share no code with another meaning."""
+    code = control & FUNCTION
+    unknown = (f"unknown function {code:02X}", "未知功能")
+    return FUNCTIONS_2007.get(code) or FUNCTIONS_1997.get(code) or unknown
+
+
+def interpret(frame: Frame, utc_offset_minutes: int = 480) -> Meaning:
+    """The meaning of a DL/T 645 frame of either edition; the edition follows from the function code."""
+    control = frame.control
+    up = bool(control & FROM_METER)
+    function = control & FUNCTION
+    edition = "1997" if function in FUNCTIONS_1997 else "2007"
+    head = _Head(up, up and bool(control & FAILED), bool(control & MORE), function, edition)
+    sheet = Sheet(frame.data, utc_offset_minutes)
+    wild = bytes(byte for byte in frame.address if byte not in (0xAA, 0x99))
+    if not is_bcd(wild):
+        sheet.odd("address", "the address is not BCD")
+    if head.error:
+        return _error(sheet, head, control)
+    di = _body(frame, sheet, head)
+    sheet.tail()
+    return _meaning(sheet, head, control, di)
+
+
+def _body(frame: Frame, sheet: Sheet, head: _Head) -> int | None:
+    function = head.function
+    if function in ((0x01, 0x02, 0x03, 0x04) if head.edition == "1997" else (0x11, 0x12, 0x14)):
+        return _with_identifier(sheet, head)
+    if function in (0x15, 0x0A) or (function == 0x13 and head.up):
+        _address(frame, sheet, writes=function != 0x13)
+    elif function == 0x08:
+        _short_time(sheet, "time", "时间")
+    elif function == 0x1C and not head.up:
+        _relay(sheet)
+    elif function in (0x19, 0x1A, 0x1B, 0x18) and not head.up:
+        _guarded(sheet, head)
+    elif function == 0x16 and sheet.left == 4:
+        sheet.take(4, "freeze time", "冻结时间")
+        sheet.say(f"{sheet.parts[-1].raw[::-1].hex(' ')} (MM DD hh mm, 99 = any)")
+    elif function in (0x17, 0x0C) and sheet.left == 1:
+        sheet.take(1, "baud rate", "通信速率特征字")
+    elif sheet.left:
+        sheet.complete = False
+    return None
+
+
+def _with_identifier(sheet: Sheet, head: _Head) -> int | None:
+    """Data that start with an identifier: reads, their answers, writes."""
+    write = head.function in (0x14, 0x04)
+    if write and head.up and not sheet.left:
+        return None
+    if sheet.left < head.width:
+        sheet.fits(head.width, "the identifier")
+        return None
+    di = int.from_bytes(sheet.take(head.width, "data identifier", "数据标识"), "little")
+    quantity = table1997.lookup(di) if head.edition == "1997" else table.lookup(di)
+    own = {
+        ids.INTERVALS_645: "interval block 区间数据块",
+        ids.SEGMENTS_645: "link message segment 链路报文分段",
+    }
+    said = own.get(di) or (
+        f"{quantity.items[0].chinese}{'数据块' if quantity.block else ''}" if quantity else ""
+    )
+    sheet.say(f"{di:0{2 * head.width}X} {said or 'not known'}")
+    if write:
+        if head.edition == "2007":
+            _credentials(sheet)
+        elif not head.up and sheet.left >= 4:
+            sheet.take(4, "password", "密码")
+    if di == ids.SEGMENTS_645 and head.edition == "2007":
+        if not (write and head.up):
+            sheet.read_segment(asks=not head.up and not write)
+    elif di == ids.INTERVALS_645 and head.edition == "2007" and head.up:
+        sheet.read_interval()
+    elif head.up or write:
+        _values(sheet, head, di, quantity)
+    elif head.function in (0x12, 0x02) and sheet.left == 1:
+        _frame_number(sheet)
+    elif sheet.left:
+        _load_profile_request(sheet)
+    return di
+
+
+def _values(sheet: Sheet, head: _Head, di: int, quantity: table.Quantity | None) -> None:
+    follow = head.up and head.function in (0x12, 0x02)
+    if quantity is None:
+        sheet.complete = False
+        sheet.odd("identifier", f"the identifier {di:0{2 * head.width}X} is not in the table")
+        if sheet.left > 1 or (sheet.left and not follow):
+            sheet.take(sheet.left - follow, "data", "数据", "layout not known")
+    else:
+        reserve = 1 if follow else 0
+        for index, item in enumerate(quantity.items):
+            left = sheet.left - reserve
+            if quantity.block and index >= BLOCK_MINIMUM and left < item.size:
+                break
+            if not _item(sheet, item):
+                break
+        if quantity.block and sheet.left - reserve == 1 and sheet.peek(0) == table1997.DELIMITER:
+            sheet.take(1, "end of block", "块结束符")
+    if follow and sheet.left == 1:
+        _frame_number(sheet)
+
+
+def _item(sheet: Sheet, item: table.Item) -> bool:
+    if item.kind == "number":
+        return sheet.number(item.name, item.chinese, item.size, item.exponent, item.unit, signed=item.signed)
+    if not sheet.fits(item.size, item.name):
+        return False
+    raw = sheet.take(item.size, item.name, item.chinese)
+    text: str | None
+    if item.kind == "ascii":
+        text = words(raw)
+    elif item.kind == "bits":
+        text = raw[::-1].hex().upper()
+    elif item.kind == "digits":
+        text = digits(raw)
+    else:
+        text = _time_text(item.name, raw)
+    sheet.keep(item.name, Value(None, None, text=text))
+    if item.name == "date_time" and text is not None and "T" in text:
+        sheet.clock = text
+        sheet.clock_at = clock_at(raw[:3] + raw[4:] + b"\x20", sheet.utc_offset_minutes)
+    return True
+
+
+def _time_text(name: str, raw: bytes) -> str | None:
+    """BCD time fields as text: dates as 20YY-MM-DD, times as hh:mm:ss, moments as 20YY-MM-DDThh:mm."""
+    if not is_bcd(raw):
+        return None
+    pairs = raw[::-1].hex(" ").split()
+    if name == "date":
+        return f"20{pairs[0]}-{pairs[1]}-{pairs[2]}"
+    if name == "time":
+        return ":".join(pairs)
+    if name == "date_time":
+        at = clock_at(raw[:3] + raw[4:] + b"\x20", 0)
+        return None if at is None else clock_text(at, 0)
+    if len(pairs) == 5:
+        return f"20{pairs[0]}-{pairs[1]}-{pairs[2]}T{pairs[3]}:{pairs[4]}"
+    return "".join(pairs)
+
+
+def _address(frame: Frame, sheet: Sheet, *, writes: bool) -> None:
+    if not sheet.left and writes:
+        return
+    if not sheet.fits(6, "address"):
+        return
+    raw = sheet.take(6, "new address" if writes else "address", "新地址" if writes else "地址")
+    sheet.say(printed(raw))
+    if writes:
+        sheet.new_address = printed(raw)
+    elif raw != frame.address:
+        sheet.odd("address-differs", "the address in the data differs from that of the header")
+
+
+def _short_time(sheet: Sheet, name: str, chinese: str) -> None:
+    """Six BCD bytes ss mm hh DD MM YY."""
+    if not sheet.fits(6, name):
+        return
+    raw = sheet.take(6, name, chinese)
+    at = clock_at(raw + b"\x20", sheet.utc_offset_minutes)
+    if at is not None:
+        sheet.clock, sheet.clock_at = clock_text(at, sheet.utc_offset_minutes), at
+    sheet.say(sheet.clock or "no date")
+
+
+def _credentials(sheet: Sheet) -> None:
+    if sheet.fits(8, "password and operator"):
+        level = sheet.take(4, "password", "密码")[0]
+        sheet.say(f"level {level:02X}")
+        sheet.take(4, "operator", "操作者代码")
+
+
+def _relay(sheet: Sheet) -> None:
+    """1C: password, operator, command, 00, expiry (reference section 11)."""
+    _credentials(sheet)
+    if not sheet.fits(8, "relay command"):
+        return
+    code = sheet.take(1, "relay command", "控制命令类型")[0]
+    sheet.action, said = RELAY.get(code, (None, f"unknown command {code:02X}"))
+    sheet.say(said)
+    sheet.take(1, "reserved", "保留")
+    raw = sheet.take(6, "valid until", "命令有效截止时间")
+    at = clock_at(raw + b"\x20", sheet.utc_offset_minutes)
+    sheet.say(clock_text(at, sheet.utc_offset_minutes) if at is not None else "no date")
+
+
+def _guarded(sheet: Sheet, head: _Head) -> None:
+    if head.function == 0x18 and sheet.fits(12, "identifier and passwords"):
+        sheet.take(4, "data identifier", "数据标识")
+        sheet.take(4, "old password", "原密码")
+        sheet.take(4, "new password", "新密码")
+        return
+    _credentials(sheet)
+    if head.function == 0x1B and sheet.fits(4, "event identifier"):
+        sheet.take(4, "event identifier", "事件标识")
+
+
+def _frame_number(sheet: Sheet) -> None:
+    sheet.take(1, "frame number", "帧序号")
+    sheet.say(str(sheet.parts[-1].raw[0]))
+
+
+def _load_profile_request(sheet: Sheet) -> None:
+    """A read with a block count and perhaps a start time mmhhDDMMYY (load profile 负荷记录)."""
+    if sheet.left in (1, 6):
+        sheet.take(1, "blocks", "负荷记录块数")
+        if sheet.left:
+            sheet.take(5, "start", "起始时间")
+            sheet.say(_time_text("", sheet.parts[-1].raw) or "no date")
+
+
+def _error(sheet: Sheet, head: _Head, control: int) -> Meaning:
+    code: str | None = None
+    reasons: tuple[str, ...] = ()
+    if sheet.left:
+        word = sheet.take(1, "error word", "错误信息字")[0]
+        code = f"{word:02x}"
+        reasons = tuple(text for bit, text in enumerate(ERRORS) if word >> bit & 1)
+        sheet.say("; ".join(reasons) or "no bit set")
+        sheet.tail()
+    else:
+        sheet.odd("error-layout", "the error answer says nothing about its cause")
+    return _meaning(sheet, head, control, None, code, reasons)
+
+
+def _meaning(
+    sheet: Sheet,
+    head: _Head,
+    control: int,
+    di: int | None,
+    error_code: str | None = None,
+    reasons: tuple[str, ...] = (),
+) -> Meaning:
+    function, chinese = function_of(control)
+    return Meaning(
+        protocol="dlt645",
+        function=function,
+        function_chinese=chinese,
+        direction="up" if head.up else "down",
+        error=head.error,
+        more=head.more,
+        edition=head.edition,
+        di=di,
+        width=2 * head.width,
+        readings=sheet.readings,
+        clock=sheet.clock,
+        clock_at=sheet.clock_at,
+        anomalies=tuple(sheet.anomalies),
+        interval=sheet.interval,
+        segment=sheet.segment,
+        new_address=sheet.new_address,
+        action=sheet.action,
+        error_code=error_code,
+        error_reasons=reasons,
+        recognised=not head.error and sheet.complete and not function.startswith("unknown"),
+        parts=tuple(sheet.parts),
+    )
