@@ -47,6 +47,16 @@ _SPKI = bytes.fromhex("3059301306072a8648ce3d020106082a811ccf5501822d034200")
 _NO_CHECK_TIME = 0x20_0000
 """X509_V_FLAG_NO_CHECK_TIME, which pyOpenSSL does not name."""
 
+_UNREADABLE = (
+    ValueError,
+    IndexError,
+    pyopenssl.Error,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the two parsers raise for bytes that are no certificate."""
+
 _E = TypeVar("_E", bound=x509.ExtensionType)
 
 
@@ -90,11 +100,13 @@ def parse(der: bytes) -> Certificate:
         extended = _extension(extensions, x509.ExtendedKeyUsage)
         alternative = _extension(extensions, x509.SubjectAlternativeName)
         if (
-            certificate.signature_algorithm_oid.dotted_string != _SM2_WITH_SM3
-            or certificate.version != x509.Version.v3
+            certificate.version != x509.Version.v3
+            or certificate.signature_algorithm_oid.dotted_string != _SM2_WITH_SM3
+            or certificate.serial_number <= 0
         ):
             _refuse(
-                "crypto.certificate", "A certificate is not version 3 signed by SM2 with SM3; it is refused."
+                "crypto.certificate",
+                "A certificate is not version 3 with a positive serial, signed by SM2 with SM3; refused.",
             )
         return Certificate(
             der=der,
@@ -110,7 +122,7 @@ def parse(der: bytes) -> Certificate:
             usages=() if extended is None else tuple(one.dotted_string for one in extended),
             names=() if alternative is None else tuple(_named(one) for one in alternative),
         )
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, IndexError):
+    except _UNREADABLE:
         raise TrustError(
             "crypto.certificate", "These bytes are no certificate; the chain is refused."
         ) from None
@@ -227,7 +239,12 @@ _REASONS: dict[int, tuple[str, str]] = {
 
 @lru_cache(maxsize=64)
 def _load(der: bytes) -> pyopenssl.X509:
-    return pyopenssl.X509.from_cryptography(x509.load_der_x509_certificate(der))
+    try:
+        return pyopenssl.X509.from_cryptography(x509.load_der_x509_certificate(der))
+    except _UNREADABLE:
+        raise TrustError(
+            "crypto.certificate", "These bytes are no certificate; the chain is refused."
+        ) from None
 
 
 @lru_cache(maxsize=16)

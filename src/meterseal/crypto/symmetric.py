@@ -77,7 +77,9 @@ def sm4_gcm_open(key: bytes, nonce: bytes, sealed: bytes, aad: bytes) -> bytes:
     plaintext = decryptor.update(sealed[:-GCM_TAG])
     try:
         decryptor.finalize()
-    except InvalidTag:
+    except (InvalidTag, ValueError):
+        # A wrong tag is a ValueError when an earlier failure (of a certificate, say) left its reason in the
+        # library's error queue; both mean the same here.
         raise _wrong_tag() from None
     return plaintext
 
