@@ -48,7 +48,7 @@ def open_use(measured: Measured, readings: Readings, evidence_at: EvidenceAt) ->
         raise DataError(
             "bill.meter-changed",
             f"The meter was exchanged between {_when(first.end_at)} and {_when(last.end_at)}: their "
-            "registers do not belong together. End the agreement at the exchange and begin a new one after it.",
+            "registers do not belong together. End the agreement at the exchange and begin a new one.",
         )
     assurance = worst(first.assurance, last.assurance)
     if measured.kind == "hours":

@@ -16,6 +16,7 @@ from meterseal.errors import DataError
 from meterseal.model import Medium, Quality
 from meterseal.utility.calendar import HOUR
 from meterseal.utility.ports import RegisterColumns
+from meterseal.utility.tariff import UNITS
 
 ROLL_OVER = 10**8
 """Registers have eight digits (CJ/T 188 and DL/T 645): after 99 999 999 comes 0."""
@@ -61,21 +62,27 @@ class Steps(NamedTuple):
 
     `used` is scaled like the registers and 0 where `known` is false; `fell` marks intervals over which the
     register fell without a plausible roll-over; `replaced` counts estimates and edits from boundary to
-    boundary, both included; `readings` counts the usable ones after the first boundary.
+    boundary, both included.
     """
 
     used: NDArray[np.int64]
     known: NDArray[np.bool_]
     fell: NDArray[np.bool_]
     replaced: NDArray[np.int64]
-    readings: NDArray[np.int64]
 
 
 def usable(columns: RegisterColumns, medium: Medium) -> Readings:
     """Keep the readings one may count with.
 
-    Raises DataError `usage.exponent` when the exponent cannot be one of a register.
+    Raises DataError `usage.exponent` when the exponent cannot be one of a register, `usage.unit` when the
+    meter counts in another unit than its medium is billed in.
     """
+    if len(columns.end_at) and columns.unit.replace("³", "3") != UNITS[medium]:
+        raise DataError(
+            "usage.unit",
+            f"The meter counts {medium} in {columns.unit}, but it is billed in {UNITS[medium]}; check the "
+            "meter's profile.",
+        )
     if not -6 <= columns.exponent <= 6:
         raise DataError(
             "usage.exponent",
@@ -117,7 +124,6 @@ def steps(readings: Readings, boundaries: NDArray[np.int64]) -> Steps:
         known=both & ~fell,
         fell=fell,
         replaced=count[after[1:]] - count[rows[:-1]],
-        readings=np.diff(after),
     )
 
 

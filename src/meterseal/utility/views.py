@@ -51,8 +51,9 @@ class UsageSeries(Struct, frozen=True):
 
     Interval k is `starts[k]` <= t < `ends[k]`; its use is `used[k] * 10**exponent` in `unit`, None where a
     boundary register is missing or suspect. `quality[k]` is MEASURED, ESTIMATED (any register in the interval
-    is an estimate or an edit: mark it), MISSING, or SUSPECT (the register fell). `complete_to` is the end of the last interval before the
-    first hole; None if the first interval is already missing.
+    is an estimate or an edit: mark it), MISSING, or SUSPECT (the register fell).
+    `latest_at` is the newest usable reading of the time shown (what lies after it is not missing but to
+    come), `complete_to` is the end of the last interval before the first hole; None if there is none.
     """
 
     usage_point: str
@@ -64,6 +65,7 @@ class UsageSeries(Struct, frozen=True):
     ends: tuple[int, ...]
     used: tuple[int | None, ...]
     quality: tuple[Quality, ...]
+    latest_at: int | None
     complete_to: int | None
     estimated: int
     missing: int
@@ -192,8 +194,8 @@ class EvidenceView(Struct, frozen=True):
     """What is known of the meter's own statement at one boundary (LINK section 4, evidence).
 
     `checked` is "signed" (suite 1: signature and chain hold), "mac" (suite 2: checked by the security
-    service), "bad", "chain-broken" or "chain-open"; `reason` says why where it is not good. `statement` and `signature`
-    are hex.
+    service), "bad", "chain-broken" or "chain-open"; `reason` says why where it is not good. `statement` and
+    `signature` are hex.
     """
 
     device_id: str

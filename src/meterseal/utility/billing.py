@@ -1,0 +1,288 @@
+"""The bill run: every completed billing period of every agreement, issued, corrected, left alone or held.
+
+It composes no bill itself (compose) and guesses nothing: a period that cannot be billed is recorded with the
+reason and tried again. An issued bill never changes; changed inputs make a new version that names them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from functools import lru_cache, partial
+from typing import NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from meterseal.control import read, write
+from meterseal.control.tables import bill_runs, bills, held_bills
+from meterseal.errors import DataError, LocalError
+from meterseal.model import MAIN
+from meterseal.utility.agreements import all_terms
+from meterseal.utility.calendar import Period, billing_periods
+from meterseal.utility.compose import CURRENCY, Terms, compose, metered_fen, next_version, signed_fen
+from meterseal.utility.ports import Measurements
+from meterseal.utility.readings import Readings, usable
+from meterseal.utility.sealing import DocumentKeys
+from meterseal.utility.views import Bill, BillSummary, FleetBills, HeldBill, RunReport
+
+LOOK_BACK = 400 * 86_400_000
+"""Periods that ended longer ago are not looked at again unless a run names an earlier beginning."""
+_AHEAD = 70 * 86_400_000  # enough that the running period is seen whole
+
+
+class _Stored(NamedTuple):
+    bill_id: str
+    period: Period
+    bill: Bill
+
+
+class Billing:
+    """Bills of one utility: runs, and what they left behind.
+
+    `measurements` is the store of measurements, `keys` seal the bills' documents (they contain registers).
+    """
+
+    def __init__(self, engine: sa.Engine, measurements: Measurements, keys: DocumentKeys) -> None:
+        self._engine = engine
+        self._measurements = measurements
+        self._keys = keys
+        self._running = asyncio.Lock()
+
+    async def run(self, now: int, since: int | None = None) -> RunReport:
+        """Bill every period that ended between `since` (default: 400 days ago) and `now`.
+
+        Runs wait for each other. All bills of a run become durable together; a run that fails leaves nothing.
+        """
+        async with self._running:
+            before = self._latest()
+            issued: list[Bill] = []
+            held: list[HeldBill] = []
+            unchanged = 0
+            looked_at: list[tuple[str, int]] = []
+            for terms in all_terms(self._engine):
+                for period in _completed(terms, now, now - LOOK_BACK if since is None else since):
+                    looked_at.append((terms.agreement_id, period.since))
+                    outcome = self._settle(terms, period, before[terms.agreement_id], now)
+                    if isinstance(outcome, HeldBill):
+                        held.append(outcome)
+                    elif outcome is None:
+                        unchanged += 1
+                    else:
+                        issued.append(outcome)
+                await asyncio.sleep(0)  # readings and queries are served between two agreements
+            report = RunReport(
+                at=now,
+                periods=len(looked_at),
+                issued=tuple(bill.bill_id for bill in issued),
+                corrected=tuple(bill.bill_id for bill in issued if bill.version > 1),
+                unchanged=unchanged,
+                held=tuple(held),
+            )
+            self._keep(issued, held, looked_at, report)
+            return report
+
+    def readings(self, terms: Terms, since: int, until: int) -> Readings:
+        """Return the usable readings of an agreement's usage point with since <= end_at <= until."""
+        columns = self._measurements.registers(terms.usage_point, MAIN, since, until)
+        return usable(columns, terms.medium)
+
+    def bill(self, bill_id: str) -> Bill:
+        """Return one bill. Raises LocalError `bill.none`."""
+        with read(self._engine) as connection:
+            row = connection.execute(
+                sa.select(bills.c.id, bills.c.document).where(bills.c.id == bill_id)
+            ).one_or_none()
+        if row is None:
+            raise LocalError("bill.none", f"There is no bill {bill_id}; check its id.")
+        return self._open(row.id, row.document)
+
+    def summaries(self, agreement_id: str) -> tuple[BillSummary, ...]:
+        """Return all bills of an agreement, every version, the newest period and version first."""
+        query = (
+            sa.select(bills.c.id, bills.c.document)
+            .where(bills.c.agreement_id == agreement_id)
+            .order_by(bills.c.since.desc(), bills.c.version.desc())
+        )
+        with read(self._engine) as connection:
+            rows = connection.execute(query).all()
+        seen: set[int] = set()
+        found = []
+        for row in rows:
+            bill = self._open(row.id, row.document)
+            found.append(_summary(bill, latest=bill.since not in seen))
+            seen.add(bill.since)
+        return tuple(found)
+
+    def held(self) -> tuple[HeldBill, ...]:
+        """Return the periods that wait for their bill, the longest waiting first."""
+        terms = {one.agreement_id: one for one in all_terms(self._engine)}
+        with read(self._engine) as connection:
+            rows = connection.execute(sa.select(held_bills).order_by(held_bills.c.found_at)).all()
+        return tuple(
+            HeldBill(
+                agreement_id=row.agreement_id,
+                usage_point=terms[row.agreement_id].usage_point,
+                medium=terms[row.agreement_id].medium,
+                since=row.since,
+                until=row.until,
+                code=row.code,
+                sentence=row.sentence,
+                found_at=row.found_at,
+            )
+            for row in rows
+        )
+
+    def fleet(self) -> FleetBills:
+        """Return the sums over the newest version of every bill."""
+        newest = [stored.bill for chain in self._latest().values() for stored in chain]
+        with read(self._engine) as connection:
+            last = connection.execute(sa.select(sa.func.max(bill_runs.c.at))).scalar()
+        by_medium: dict[str, int] = defaultdict(int)
+        by_assurance: dict[str, int] = defaultdict(int)
+        for bill in newest:
+            by_medium[bill.medium] += bill.total_fen
+            for part in bill.parts:
+                by_assurance[part.assurance] += part.amount_fen
+        return FleetBills(
+            bills=len(newest),
+            agreements=len({bill.agreement_id for bill in newest}),
+            total_fen=sum(bill.total_fen for bill in newest),
+            metered_fen=sum(map(metered_fen, newest)),
+            signed_fen=sum(map(signed_fen, newest)),
+            by_medium=dict(by_medium),
+            by_assurance=dict(by_assurance),
+            corrected=sum(1 for bill in newest if bill.version > 1),
+            held=self.held(),
+            last_run_at=last,
+        )
+
+    def _settle(
+        self, terms: Terms, period: Period, stored: list[_Stored], now: int
+    ) -> Bill | HeldBill | None:
+        try:
+            before = _predecessor(terms, period, stored)
+            evidence_at = lru_cache(partial(self._measurements.evidence_at, terms.usage_point, MAIN))
+            bill = compose(terms, period, partial(self.readings, terms), evidence_at, now)
+        except DataError as error:
+            return HeldBill(
+                agreement_id=terms.agreement_id,
+                usage_point=terms.usage_point,
+                medium=terms.medium,
+                since=period.since,
+                until=period.until,
+                code=error.code,
+                sentence=error.message,
+                found_at=now,
+            )
+        return bill if before is None else next_version(bill, before.bill)
+
+    def _latest(self) -> dict[str, list[_Stored]]:
+        """The newest version of every bill, by agreement."""
+        newest = (
+            sa.select(bills.c.agreement_id, bills.c.since, sa.func.max(bills.c.version).label("version"))
+            .group_by(bills.c.agreement_id, bills.c.since)
+            .subquery()
+        )
+        query = sa.select(
+            bills.c.id, bills.c.agreement_id, bills.c.since, bills.c.until, bills.c.document
+        ).join(
+            newest,
+            sa.and_(
+                bills.c.agreement_id == newest.c.agreement_id,
+                bills.c.since == newest.c.since,
+                bills.c.version == newest.c.version,
+            ),
+        )
+        found: dict[str, list[_Stored]] = defaultdict(list)
+        with read(self._engine) as connection:
+            rows = connection.execute(query).all()
+        for row in rows:
+            bill = self._open(row.id, row.document)
+            found[row.agreement_id].append(_Stored(row.id, Period(row.since, row.until), bill))
+        return found
+
+    def _open(self, bill_id: str, document: object) -> Bill:
+        return msgspec.json.decode(self._keys.open(bill_id, document), type=Bill)
+
+    def _keep(
+        self, issued: list[Bill], held: list[HeldBill], looked_at: list[tuple[str, int]], report: RunReport
+    ) -> None:
+        with write(self._engine) as connection:
+            for bill in issued:
+                values = {
+                    "id": bill.bill_id,
+                    "agreement_id": bill.agreement_id,
+                    "since": bill.since,
+                    "until": bill.until,
+                    "currency": CURRENCY,
+                    "total_fen": bill.total_fen,
+                    "version": bill.version,
+                    "document": self._keys.seal(bill.bill_id, msgspec.json.encode(bill)),
+                    "created_at": bill.created_at,
+                }
+                connection.execute(sa.insert(bills).values(**values))
+            known = {
+                (row.agreement_id, row.since): row for row in connection.execute(sa.select(held_bills)).all()
+            }
+            for agreement_id, since in looked_at:
+                if (agreement_id, since) in known:
+                    here = sa.and_(held_bills.c.agreement_id == agreement_id, held_bills.c.since == since)
+                    connection.execute(sa.delete(held_bills).where(here))
+            for one in held:
+                row = known.get((one.agreement_id, one.since))
+                waiting = row.found_at if row is not None and row.code == one.code else one.found_at
+                values = {
+                    "agreement_id": one.agreement_id,
+                    "since": one.since,
+                    "until": one.until,
+                    "code": one.code,
+                    "sentence": one.sentence,
+                    "found_at": waiting,
+                }
+                connection.execute(sa.insert(held_bills).values(**values))
+            connection.execute(sa.insert(bill_runs).values(at=report.at, document=report))
+
+
+def _completed(terms: Terms, now: int, since: int) -> list[Period]:
+    end = now + _AHEAD if terms.until is None else min(now + _AHEAD, terms.until)
+    periods = billing_periods(terms.since, end, terms.billing_day)
+    return [period for period in periods if since < period.until <= now]
+
+
+def _predecessor(terms: Terms, period: Period, stored: list[_Stored]) -> _Stored | None:
+    """The bill this one would replace; raises DataError `bill.overlap` when another period covers its "
+    "time."""
+    before = None
+    for one in stored:
+        if one.period.since == period.since:
+            before = one
+        elif one.period.since < period.until and period.since < one.period.until:
+            raise DataError(
+                "bill.overlap",
+                f"Bill {one.bill_id} of agreement {terms.agreement_id} covers part of this period; the "
+                "billing day or the agreement was changed for time already billed. Change it for time "
+                "to come.",
+            )
+    return before
+
+
+def _summary(bill: Bill, *, latest: bool) -> BillSummary:
+    return BillSummary(
+        bill_id=bill.bill_id,
+        agreement_id=bill.agreement_id,
+        usage_point=bill.usage_point,
+        medium=bill.medium,
+        since=bill.since,
+        until=bill.until,
+        version=bill.version,
+        created_at=bill.created_at,
+        currency=bill.currency,
+        total_fen=bill.total_fen,
+        metered_fen=metered_fen(bill),
+        signed_fen=signed_fen(bill),
+        used=bill.used,
+        unit=bill.unit,
+        assurance=bill.use_assurance,
+        latest=latest,
+    )

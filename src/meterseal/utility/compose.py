@@ -1,0 +1,249 @@
+"""Makes one bill from terms, readings and evidence: determinants, proof and rating put together.
+
+Pure: it is given readings and returns a bill or raises why there can be none; storing, versions and the
+choice of periods are `billing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from meterseal.errors import DataError
+from meterseal.model import Medium
+from meterseal.utility.calendar import Period, is_billing_start, local_day, year_start
+from meterseal.utility.determinants import Measured, by_register, segment_uses
+from meterseal.utility.proof import SIGNED, EvidenceAt, boundary, open_use, worst
+from meterseal.utility.rating import Rated, RatingInput, rate
+from meterseal.utility.readings import Readings
+from meterseal.utility.tariff import Segment, TariffBook, Tiered
+from meterseal.utility.views import AssuredPart, BandName, Bill, BillLine, Change, ChargeLine, Determinant
+
+CURRENCY = "CNY"
+
+ReadingsBetween = Callable[[int, int], Readings]
+"""Usable readings with since <= end_at <= until."""
+
+
+class Opening(NamedTuple):
+    """Use of the calendar year that a previous system counted before an agreement began at `since`."""
+
+    since: int
+    amount: Decimal
+
+
+class Terms(NamedTuple):
+    """What an agreement says, and what its usage point carries through the year.
+
+    `openings` belong to all agreements of the usage point: tiers accumulate per usage point.
+    """
+
+    agreement_id: str
+    customer_id: str
+    usage_point: str
+    medium: Medium
+    since: int
+    until: int | None
+    billing_day: int
+    book: TariffBook
+    openings: tuple[Opening, ...]
+
+
+class YearBefore(NamedTuple):
+    """The part of the calendar year before a period: counted from `since`, plus `carried`."""
+
+    since: int
+    carried: Decimal
+
+
+def year_before(terms: Terms, at: int) -> YearBefore:
+    """Return from where the year's use at an instant is counted and what a previous system adds."""
+    begin = max(year_start(at), min(opening.since for opening in terms.openings))
+    amounts = (o.amount for o in terms.openings if year_start(at) <= o.since <= at)
+    return YearBefore(begin, sum(amounts, Decimal(0)))
+
+
+def needs_year(segments: tuple[Segment, ...]) -> bool:
+    """Say whether the use before the period decides a price in it."""
+    year = year_start(segments[0].since)
+    return any(isinstance(part.tariff, Tiered) and year_start(part.since) == year for part in segments)
+
+
+def year_use(
+    terms: Terms, at: int, readings: Readings, between: ReadingsBetween
+) -> tuple[Measured, Readings]:
+    """Return the use of the year before `at` (carried use not included) and the readings it was made of.
+
+    Raises DataError `bill.boundary-missing` or `bill.negative-use`.
+    """
+    begin = year_before(terms, at).since
+    joined = _join(between(begin, begin), readings) if begin < at else readings
+    return by_register(joined, begin, at), joined
+
+
+def compose(
+    terms: Terms, period: Period, between: ReadingsBetween, evidence_at: EvidenceAt, now: int
+) -> Bill:
+    """Make version 1 of the bill of a period.
+
+    Raises DataError `bill.*`, `tariff.none` or `rating.*` with a sentence that says why it must be held.
+    """
+    segments = terms.book.segments(period.since, period.until)
+    readings = between(period.since, period.until)
+    whole = by_register(readings, period.since, period.until)
+    measured = [use for segment in segments for use in segment_uses(readings, segment)]
+    determinants = [open_use(use, readings, evidence_at) for use in measured]
+    accumulated = Decimal(0)
+    tiered = needs_year(segments)
+    if tiered:
+        before, joined = year_use(terms, period.since, readings, between)
+        carried = year_before(terms, period.since).carried
+        accumulated = before.use.amount + carried
+        opened = open_use(before, joined, evidence_at)
+        determinants.append(msgspec.structs.replace(opened, kind="year", amount=accumulated, carried=carried))
+    rated = rate(
+        RatingInput(
+            segments=segments,
+            uses=tuple(one.use for one in measured),
+            accumulated=accumulated,
+            month_begins=is_billing_start(period.since, terms.billing_day),
+        )
+    )
+    lines = _lines(rated, determinants)
+    first, last = (boundary(readings, at, evidence_at) for at in period)
+    return Bill(
+        bill_id=bill_id(terms.agreement_id, period.since, 1),
+        agreement_id=terms.agreement_id,
+        usage_point=terms.usage_point,
+        medium=terms.medium,
+        unit=segments[0].tariff.unit,
+        since=period.since,
+        until=period.until,
+        first_day=str(local_day(period.since)),
+        last_day=str(local_day(period.until) - timedelta(days=1)),
+        version=1,
+        created_at=now,
+        tariff_code=terms.book.code,
+        tariff_versions=tuple(dict.fromkeys(segment.tariff.version for segment in segments)),
+        currency=CURRENCY,
+        total_fen=rated.total_fen,
+        used=whole.use.amount,
+        use_assurance=worst(first.assurance, last.assurance),
+        lines=lines,
+        determinants=tuple(determinants),
+        accumulated=rated.accumulated if tiered else None,
+        parts=_parts(lines),
+        trail=rated.trail,
+    )
+
+
+def bill_id(agreement_id: str, since: int, version: int) -> str:
+    """Return the id of a bill: agreement, first day, version."""
+    return f"{agreement_id}.{local_day(since)}.v{version}"
+
+
+def next_version(bill: Bill, before: Bill) -> Bill | None:
+    """Return `bill` as the successor of `before`, naming what changed; None when nothing did."""
+    plain = {
+        "bill_id": "",
+        "version": 0,
+        "created_at": 0,
+        "changes": (),
+        "supersedes": None,
+    }
+    if msgspec.structs.replace(bill, **plain) == msgspec.structs.replace(before, **plain):
+        return None
+    version = before.version + 1
+    return msgspec.structs.replace(
+        bill,
+        bill_id=bill_id(bill.agreement_id, bill.since, version),
+        version=version,
+        changes=_changes(before, bill),
+        supersedes=before.bill_id,
+    )
+
+
+def signed_fen(bill: Bill) -> int:
+    """Return the part of a bill that rests on registers signed by the meter."""
+    return sum(part.amount_fen for part in bill.parts if part.assurance in SIGNED)
+
+
+def metered_fen(bill: Bill) -> int:
+    """Return a bill's total without fixed charges."""
+    return sum(part.amount_fen for part in bill.parts if part.assurance != "tariff")
+
+
+def _join(first: Readings, then: Readings) -> Readings:
+    if len(first.end_at) and first.exponent != then.exponent:
+        raise DataError(
+            "bill.meter-changed",
+            "The register of the beginning of the year has other decimal places than those of the "
+            "period: the meter was exchanged. End the agreement at the exchange and begin a new one.",
+        )
+    return Readings(
+        then.medium,
+        then.exponent,
+        np.concatenate((first.end_at, then.end_at)),
+        np.concatenate((first.register, then.register)),
+        np.concatenate((first.quality, then.quality)),
+        np.concatenate((first.vouched, then.vouched)),
+    )
+
+
+def _lines(rated: Rated, determinants: list[Determinant]) -> tuple[BillLine, ...]:
+    index = {
+        (one.since, one.until, one.band): number
+        for number, one in enumerate(determinants)
+        if one.kind != "year"
+    }
+    return tuple(_line(charge, determinants, index) for charge in rated.lines)
+
+
+def _line(
+    charge: ChargeLine, determinants: list[Determinant], index: dict[tuple[int, int, BandName | None], int]
+) -> BillLine:
+    if charge.kind == "fixed":
+        return BillLine(charge, "tariff", None)
+    number = index[charge.since, charge.until, charge.band]
+    return BillLine(charge, determinants[number].assurance, number)
+
+
+def _parts(lines: tuple[BillLine, ...]) -> tuple[AssuredPart, ...]:
+    sums: dict[str, AssuredPart] = {}
+    for line in lines:
+        so_far = sums.get(line.assurance, AssuredPart(line.assurance, 0))
+        sums[line.assurance] = AssuredPart(line.assurance, so_far.amount_fen + line.charge.amount_fen)
+    return tuple(sums.values())
+
+
+def _changes(before: Bill, after: Bill) -> tuple[Change, ...]:
+    pairs = zip(_facts(before).items(), _facts(after).values(), strict=True)
+    return tuple(Change(code, old, new) for (code, old), new in pairs if old != new)
+
+
+def _facts(bill: Bill) -> dict[str, str]:
+    """What a person would want named when it changes, in short values."""
+    metered = [one for one in bill.determinants if one.kind != "year"]
+    first, last = metered[0].readings.first, metered[-1].readings.last
+    replaced = sum(one.readings.estimated + one.readings.edited for one in bill.determinants)
+    inner = [one.readings.last for one in metered[:-1] if one.kind == "register"]
+    boundaries = [edge for one in bill.determinants for edge in (one.readings.first, one.readings.last)]
+    proofs = sorted({f"{e.end_at}:{e.evidence.checked if e.evidence else 'none'}" for e in boundaries})
+    return {
+        "period": f"{bill.first_day}..{bill.last_day}",
+        "tariff": f"{bill.tariff_code} {','.join(map(str, bill.tariff_versions))}"
+        f" @ {','.join(sorted({str(line.charge.price) for line in bill.lines}))}",
+        "first-register": f"{first.register}e{first.exponent}",
+        "last-register": f"{last.register}e{last.exponent}",
+        "use": " ".join(f"{one.band or bill.unit} {one.amount}" for one in metered)
+        + "".join(f" {edge.register}" for edge in inner),
+        "accumulation": " ".join(str(one.amount) for one in bill.determinants if one.kind == "year"),
+        "quality": f"{replaced}",
+        "proof": f"{','.join(sorted({one.assurance for one in bill.determinants}))} {' '.join(proofs)}",
+        "total": f"{bill.total_fen}",
+    }

@@ -1,0 +1,269 @@
+"""The face of the utility inside the platform process: bill runs, bills, and what people see of their use.
+
+It decides nothing itself (rating, compose, usage do) and checks no right to see (people does, before it
+asks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from meterseal.errors import DataError, LocalError
+from meterseal.utility import agreements
+from meterseal.utility.billing import Billing
+from meterseal.utility.calendar import (
+    HOUR,
+    Period,
+    billing_period,
+    billing_periods,
+    days,
+    is_billing_start,
+    local_day,
+    midnight,
+    next_midnight,
+    year_start,
+)
+from meterseal.utility.compose import Terms, needs_year, year_before, year_use
+from meterseal.utility.customers import Customers
+from meterseal.utility.determinants import by_register
+from meterseal.utility.ports import DataKeys, Measurements
+from meterseal.utility.rating import tier_position
+from meterseal.utility.readings import Readings
+from meterseal.utility.sealing import BILLS, open_document_keys
+from meterseal.utility.tariff import AnyTariff, Tiered
+from meterseal.utility.usage import period_to_date, progress, usage_series
+from meterseal.utility.views import (
+    AgreementView,
+    Bill,
+    BillSummary,
+    FleetBills,
+    HeldBill,
+    PeriodToDate,
+    Resolution,
+    RunReport,
+    TierPosition,
+    UsagePointCard,
+    UsageSeries,
+)
+
+MOST_INTERVALS = 9_000
+"""A series of a year of hours fits; longer ones are asked for in pieces."""
+_LONGEST: dict[Resolution, int] = {"hour": HOUR, "day": 24 * HOUR, "period": 31 * 24 * HOUR}
+
+
+class Utility:
+    """Tariffs, agreements, customers, use and bills of one utility; `start` makes it."""
+
+    def __init__(
+        self, engine: sa.Engine, measurements: Measurements, billing: Billing, customers: Customers
+    ) -> None:
+        self._engine = engine
+        self._measurements = measurements
+        self._billing = billing
+        self.customers = customers
+
+    @classmethod
+    async def start(cls, engine: sa.Engine, measurements: Measurements, keys: DataKeys, now: int) -> Utility:
+        """Open the bills' data keys (or make the first) and return the running utility.
+
+        Raises EngineError when the security service is away, TrustError when it refuses.
+        """
+        documents = await open_document_keys(engine, BILLS, keys, now)
+        billing = Billing(engine, measurements, documents)
+        return cls(engine, measurements, billing, Customers(engine, keys))
+
+    # --- operations ------------------------------------------------------------------------------------
+
+    def publish_tariffs(self, published: Iterable[AnyTariff]) -> None:
+        """Publish tariff versions; raises DataError `tariff.published` (see `agreements`)."""
+        agreements.publish_tariffs(self._engine, published)
+
+    def add_agreement(
+        self,
+        agreement_id: str,
+        customer_id: str,
+        usage_point: str,
+        tariff_code: str,
+        since: int,
+        billing_day: int,
+        *,
+        tariff_version: int | None = None,
+        opening_accumulation: int = 0,
+        opening_exponent: int = -2,
+    ) -> None:
+        """Begin an agreement (see `agreements.add_agreement`)."""
+        agreements.add_agreement(
+            self._engine,
+            agreement_id,
+            customer_id,
+            usage_point,
+            tariff_code,
+            since,
+            billing_day,
+            tariff_version=tariff_version,
+            opening_accumulation=opening_accumulation,
+            opening_exponent=opening_exponent,
+        )
+
+    def end_agreement(self, agreement_id: str, until: int) -> None:
+        """End an agreement; raises LocalError `agreement.none`."""
+        agreements.end_agreement(self._engine, agreement_id, until)
+
+    async def run_bills(self, now: int, since: int | None = None) -> RunReport:
+        """Bill every completed period that needs it (see `billing.Billing.run`)."""
+        return await self._billing.run(now, since)
+
+    # --- bills -----------------------------------------------------------------------------------------
+
+    def agreements(self, customer_id: str | None = None) -> tuple[AgreementView, ...]:
+        """Return agreements (of one customer), the oldest first."""
+        return agreements.agreement_views(self._engine, customer_id)
+
+    def bills(self, agreement_id: str) -> tuple[BillSummary, ...]:
+        """Return all bills of an agreement, every version, the newest first."""
+        return self._billing.summaries(agreement_id)
+
+    def bill(self, bill_id: str) -> Bill:
+        """Return one bill, opened to its evidence; raises LocalError `bill.none`."""
+        return self._billing.bill(bill_id)
+
+    def held(self) -> tuple[HeldBill, ...]:
+        """Return the periods that wait for their bill."""
+        return self._billing.held()
+
+    def fleet(self) -> FleetBills:
+        """Return the sums over the newest version of every bill, for operators."""
+        return self._billing.fleet()
+
+    # --- use -------------------------------------------------------------------------------------------
+
+    def series(self, usage_point: str, resolution: Resolution, since: int, until: int) -> UsageSeries:
+        """Return use by hour, local day or billing period, for intervals that begin in since <= t < until.
+
+        Raises LocalError `usage.none` (no agreement), `usage.range` (nothing, or more than 9000 intervals).
+        """
+        terms = self._terms(usage_point, since)
+        boundaries = _boundaries(resolution, since, until, terms.billing_day)
+        readings = self._readings(terms, int(boundaries[0]), int(boundaries[-1]))
+        return usage_series(usage_point, readings, resolution, boundaries)
+
+    def card(self, usage_point: str, now: int) -> UsagePointCard:
+        """Return the first card of a usage point: period to date, tier, freshness, last bill.
+
+        Raises LocalError `usage.none`, DataError `tariff.none`.
+        """
+        terms = self._terms(usage_point, now)
+        at = now if terms.until is None else min(now, terms.until - 1)
+        period = _clip(billing_period(at, terms.billing_day), terms)
+        readings = self._readings(terms, period.since, period.until)
+        year = self._year_before(terms, period, readings)
+        to_date = period_to_date(
+            readings, period, terms.book, year or Decimal(0), terms.billing_day, min(now, period.until)
+        )
+        if needs_year(terms.book.segments(*period)) and year is None:
+            to_date = PeriodToDate(
+                period.since,
+                period.until,
+                to_date.as_of,
+                to_date.used,
+                None,
+                (),
+                to_date.estimated,
+                to_date.missing,
+            )
+        tariff = terms.book.on(local_day(at))
+        reached = progress(readings, period.since, min(period.until, now - now % HOUR))
+        last = next((bill for bill in self.bills(terms.agreement_id) if bill.latest), None)
+        return UsagePointCard(
+            usage_point=usage_point,
+            agreement_id=terms.agreement_id,
+            medium=terms.medium,
+            unit=tariff.unit,
+            tariff_code=tariff.code,
+            tariff_version=tariff.version,
+            tariff_kind=tariff.kind,
+            tariff_name=tariff.name,
+            latest_at=reached.latest_at,
+            complete_to=reached.complete_to,
+            period=to_date,
+            tier=self._tier(tariff, readings, to_date, year),
+            last_bill=last,
+        )
+
+    def _tier(
+        self, tariff: AnyTariff, readings: Readings, to_date: PeriodToDate, year: Decimal | None
+    ) -> TierPosition | None:
+        if not isinstance(tariff, Tiered) or to_date.as_of is None or to_date.used is None:
+            return None
+        begin = year_start(to_date.as_of)
+        if begin > to_date.since:
+            try:
+                used = by_register(readings, begin, to_date.as_of).use.amount
+            except DataError:
+                return None
+        elif year is None:
+            return None
+        else:
+            used = year + to_date.used
+        return tier_position(tariff, used, begin)
+
+    def _year_before(self, terms: Terms, period: Period, readings: Readings) -> Decimal | None:
+        """The year's use before a period, None when a register for it is missing."""
+        if not needs_year(terms.book.segments(*period)):
+            return None
+        try:
+            measured, _ = year_use(
+                terms, period.since, readings, lambda since, until: self._readings(terms, since, until)
+            )
+        except DataError:
+            return None
+        return measured.use.amount + year_before(terms, period.since).carried
+
+    def _readings(self, terms: Terms, since: int, until: int) -> Readings:
+        return self._billing.readings(terms, since, until)
+
+    def _terms(self, usage_point: str, at: int) -> Terms:
+        """The agreement that runs at an instant, or else the one nearest before or after it."""
+        found = agreements.all_terms(self._engine, usage_point)
+        if not found:
+            raise LocalError(
+                "usage.none", f"Usage point {usage_point} has no agreement; use is shown to customers only."
+            )
+        begun = [terms for terms in found if terms.since <= at]
+        return begun[-1] if begun else found[0]
+
+
+def _clip(period: Period, terms: Terms) -> Period:
+    until = period.until if terms.until is None else min(period.until, terms.until)
+    return Period(max(period.since, terms.since), until)
+
+
+def _boundaries(resolution: Resolution, since: int, until: int, billing_day: int) -> NDArray[np.int64]:
+    """The ends of all intervals that begin in a period, and of the last one."""
+    if not since < until <= since + MOST_INTERVALS * _LONGEST[resolution]:
+        raise _range_error()
+    if resolution == "hour":
+        found = [*range(-(-since // HOUR) * HOUR, until, HOUR)]
+        following = found[-1:] and [found[-1] + HOUR]
+    elif resolution == "day":
+        starts = days(since, until)
+        found = [day.since for day in starts if midnight(local_day(day.since)) == day.since]
+        following = found[-1:] and [next_midnight(found[-1])]
+    else:
+        periods = billing_periods(since, until, billing_day)
+        found = [period.since for period in periods if is_billing_start(period.since, billing_day)]
+        following = found[-1:] and [billing_period(found[-1], billing_day).until]
+    if not 1 <= len(found) <= MOST_INTERVALS:
+        raise _range_error()
+    return np.array([*found, *following], dtype=np.int64)
+
+
+def _range_error() -> LocalError:
+    return LocalError(
+        "usage.range", f"Ask for a time in which at least one and at most {MOST_INTERVALS} intervals begin."
+    )
