@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from msgspec import Struct
 
 
-def checksum(body: bytes) -> int:
+def checksum(body: bytes | bytearray) -> int:
     """Sum mod 256 of all bytes from the first 68 to the last data byte (校验码; both protocols)."""
     return sum(body) & 0xFF
 

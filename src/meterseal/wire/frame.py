@@ -155,8 +155,8 @@ def sentence(trial: Trial) -> str:
     """What happened, why, what to do: the sentence for a trial that failed."""
     if trial.fault == "wire.truncated":
         return (
-            f"The frame at byte {trial.start} ends too early: {trial.expected} bytes are needed, "
-            f"{trial.found} are there; read on, or read the meter again."
+            f"The frame at byte {trial.start} ends too early: it needs {trial.expected} bytes and has "
+            f"{trial.found}; read on, or read the meter again."
         )
     if trial.fault == "wire.end":
         return (
@@ -170,8 +170,8 @@ def sentence(trial: Trial) -> str:
         )
     if trial.fault == "wire.length":
         return (
-            f"The length byte of the frame at byte {trial.start} says {trial.found} data bytes, but checksum "
-            f"and end byte fit {trial.expected}; correct the length where the frame is made."
+            f"The length byte of the frame at byte {trial.start} says {trial.found} data bytes, but "
+            f"{trial.expected} stand before its end; correct the length where the frame is made."
         )
     return "No frame was found: no 68 with a header behind it; check that these are the bytes of a meter."
 

@@ -80,9 +80,9 @@ class Part(Struct, frozen=True):
 
 
 class Meaning(Struct, frozen=True, kw_only=True):
-    """What one frame says. `recognised` is true when identifier and layout are known and complete.
+    """What one frame says; `recognised` is true when identifier and layout are known and complete.
 
-    `di` is the identifier high byte first, `width` its hex digits (4 or 8). `clock` is local time as ISO 8601,
+    `di` is the identifier high byte first, `width` its hex digits (4 or 8). `clock` is local time (ISO 8601),
     `clock_at` Unix ms where the clock is a date. `anomalies` are `code: sentence` strings; none of them
     makes a frame invalid. `action` is what a valve or relay command asks for. `error_code` is hex as sent.
     """

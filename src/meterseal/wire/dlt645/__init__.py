@@ -3,6 +3,6 @@
 It is a stranger to CJ/T 188; framing and fields are shared and live one level up.
 """
 
-from meterseal.wire.dlt645.interpret import function_of, interpret
+from meterseal.wire.dlt645.interpret import function_of, interpret, is_function
 
-__all__ = ["function_of", "interpret"]
+__all__ = ["function_of", "interpret", "is_function"]

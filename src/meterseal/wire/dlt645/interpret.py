@@ -89,6 +89,11 @@ def function_of(control: int) -> tuple[str, str]:
     return FUNCTIONS_2007.get(code) or FUNCTIONS_1997.get(code) or unknown
 
 
+def is_function(control: int) -> bool:
+    """Whether C names a function of either edition."""
+    return control & FUNCTION in FUNCTIONS_2007 or control & FUNCTION in FUNCTIONS_1997
+
+
 def interpret(frame: Frame, utc_offset_minutes: int = 480) -> Meaning:
     """The meaning of a DL/T 645 frame of either edition; the edition follows from the function code."""
     control = frame.control
