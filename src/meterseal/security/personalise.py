@@ -1,0 +1,199 @@
+"""Enrolment: what a module is given at issue, and what the service remembers of it (HM 8.5.1, 8.5.4).
+
+It sends nothing to a module; the envelope it makes opens only with the private key inside that module.
+
+K_b and K_r leave this process in two ways alone: inside the SM2 envelope to the module's own point, and, in
+a project that was set up as *lab* and never otherwise, in clear by `lab_issue`. A module is bound to its
+device for good; asking again with the same point gives the same certificate and a fresh envelope, so a
+request whose answer was lost may be repeated.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+from meterseal.crypto import sm2
+from meterseal.crypto.certificates import parse
+from meterseal.crypto.expose import expose
+from meterseal.crypto.sm2 import ORDER, Sm2PrivateKey
+from meterseal.errors import LocalError, TrustError
+from meterseal.security.hierarchy import KeyTree
+from meterseal.security.messages import (
+    DeviceFacts,
+    LabCredentials,
+    LabRequest,
+    Personalisation,
+    PersonaliseRequest,
+)
+from meterseal.security.pki import DAY, Pki
+from meterseal.security.registry import Module, Registry
+from meterseal.security.vault import Vault
+
+LARGEST_BATCH = 1000
+SUITES = (1, 2)
+
+
+class Personaliser:
+    """Enrols modules of one project."""
+
+    def __init__(
+        self, keys: Vault, tree: KeyTree, pki: Pki, registry: Registry, project_id: bytes, *, lab: bool
+    ) -> None:
+        self._keys = keys
+        self._tree = tree
+        self._pki = pki
+        self._registry = registry
+        self._project_id = project_id
+        self._lab = lab
+
+    def personalise(self, requests: Sequence[PersonaliseRequest], now: int) -> list[Personalisation]:
+        """Enrol all of `requests` or none.
+
+        LocalError `security.request` for malformed ids, suites, points or doubles; TrustError
+        `security.module-bound`, `security.device-bound`.
+        """
+        if not 0 < len(requests) <= LARGEST_BATCH:
+            raise LocalError(
+                "security.request", f"A batch has 1 to {LARGEST_BATCH} modules, not {len(requests)}."
+            )
+        if len({r.module_id for r in requests}) < len(requests) or len({r.device_id for r in requests}) < len(
+            requests
+        ):
+            raise LocalError(
+                "security.request", "A module or device stands twice in the batch; nothing was enrolled."
+            )
+        fresh: list[Module] = []
+        modules: list[Module] = []
+        for request in requests:
+            _check_ids(request.device_id, request.module_id, request.suite)
+            if not sm2.on_curve(request.module_point):
+                raise LocalError(
+                    "security.request", "A module's public point is not on curve SM2; nothing was enrolled."
+                )
+            module = self._again(request)
+            if module is None:
+                self._registry.check_free(request.device_id, request.module_id)
+                module = self._new(
+                    request.device_id, request.module_id, request.suite, request.module_point, now, lab=False
+                )
+                fresh.append(module)
+            modules.append(module)
+        self._enrol(fresh)
+        return [self._written(module, now) for module in modules]
+
+    def lab_issue(self, request: LabRequest, now: int) -> LabCredentials:
+        """Enrol one device and hand out its keys in clear; TrustError `security.not-lab` outside lab
+        projects.
+        """
+        if not self._lab:
+            raise TrustError(
+                "security.not-lab",
+                "This system was not set up as a lab, so no module's keys leave it; set up a lab system "
+                "elsewhere.",
+            )
+        _check_ids(request.device_id, request.module_id, request.suite)
+        self._registry.check_free(request.device_id, request.module_id)
+        scalar = (secrets.randbelow(ORDER - 2) + 1).to_bytes(32)
+        point = Sm2PrivateKey.from_scalar(scalar, "a lab device's key").public_point
+        module = self._new(request.device_id, request.module_id, request.suite, point, now, lab=True)
+        self._enrol([module])
+        self._keys.use("DIAK", module.key_version)
+        return LabCredentials(
+            device_id=module.device_id,
+            module_id=module.module_id,
+            suite=module.suite,
+            key_version=module.key_version,
+            project_id=self._project_id,
+            k_bound=expose(self._tree.bound(module.device_id, module.module_id, module.key_version)),
+            root=self._pki.root,
+            chain=self._chain(module),
+            device_key=scalar if module.suite == 1 else b"",
+        )
+
+    def withdraw(self, device_id: bytes, module_id: bytes, now: int) -> None:
+        """Take a module out of service and revoke its certificate; TrustError `security.not-enrolled`."""
+        module = self._registry.of_device(device_id)
+        if module is None or module.module_id != module_id:
+            raise TrustError(
+                "security.not-enrolled",
+                f"Device {device_id.hex()} has no module {module_id.hex()} in service.",
+            )
+        self._registry.withdraw(module, parse(module.leaf).serial if module.leaf else None, now)
+        self._pki.revoked("device")
+
+    def facts(self, device_id: bytes) -> DeviceFacts:
+        """What is known of a device's module in service; TrustError `security.not-enrolled`."""
+        module = self._registry.of_device(device_id)
+        if module is None:
+            raise TrustError("security.not-enrolled", f"Device {device_id.hex()} has no module in service.")
+        return DeviceFacts(
+            device_id=module.device_id,
+            module_id=module.module_id,
+            suite=module.suite,
+            key_version=module.key_version,
+            project_id=module.project_id,
+            chain=self._chain(module),
+            state=module.state,
+            lab=module.lab,
+            enrolled_at=module.enrolled_at,
+        )
+
+    def _again(self, request: PersonaliseRequest) -> Module | None:
+        """The module of an earlier request that this one repeats."""
+        module = self._registry.module(request.module_id)
+        if (
+            module is not None
+            and module.state == "active"
+            and not module.lab
+            and (module.device_id, module.suite, module.point)
+            == (request.device_id, request.suite, request.module_point)
+        ):
+            return module
+        return None
+
+    def _new(
+        self, device_id: bytes, module_id: bytes, suite: int, point: bytes, now: int, *, lab: bool
+    ) -> Module:
+        return Module(
+            device_id=device_id,
+            module_id=module_id,
+            suite=suite,
+            key_version=self._tree.key_version,
+            project_id=self._project_id,
+            point=point,
+            leaf=self._pki.issue_device(device_id, module_id, point, now) if suite == 1 else b"",
+            state="active",
+            lab=lab,
+            enrolled_at=now,
+        )
+
+    def _enrol(self, modules: list[Module]) -> None:
+        certificates = [("device", parse(m.leaf).serial, m.leaf, m.enrolled_at) for m in modules if m.leaf]
+        self._registry.enrol(modules, certificates)
+
+    def _written(self, module: Module, now: int) -> Personalisation:
+        self._keys.use("DIAK", module.key_version)
+        self._keys.use("MROOT", 1)
+        bound = self._tree.bound(module.device_id, module.module_id, module.key_version)
+        root = self._tree.module_root(module.device_id, module.module_id)
+        return Personalisation(
+            device_id=module.device_id,
+            module_id=module.module_id,
+            suite=module.suite,
+            project_id=self._project_id,
+            key_version=module.key_version,
+            chain=self._chain(module),
+            root=self._pki.root,
+            envelope=sm2.encrypt(module.point, expose(bound) + expose(root)),
+            check_value=bound.check_value(),
+            bound_at=now - now % DAY,
+        )
+
+    def _chain(self, module: Module) -> tuple[bytes, ...]:
+        return self._pki.device_chain(module.leaf) if module.leaf else ()
+
+
+def _check_ids(device_id: bytes, module_id: bytes, suite: int) -> None:
+    if len(device_id) != 8 or len(module_id) != 8 or suite not in SUITES:
+        raise LocalError("security.request", "Ids have 8 bytes and a suite is 1 or 2; nothing was enrolled.")
