@@ -18,6 +18,8 @@ from typing import Any
 
 from meterseal.errors import EngineError, LocalError, MetersealError
 
+_MOST_PENDING = 4096
+
 Write = Callable[[sqlite3.Connection], None]
 
 
@@ -113,12 +115,17 @@ class Store:
         await asyncio.shield(self._waiting)
 
     def flush(self) -> None:
-        """Commit what is pending now."""
+        """Commit what is pending now; what the disk refuses waits for the next commit, up to a bound."""
         pending, self._pending = self._pending, []
-        if pending:
+        if not pending:
+            return
+        try:
             with self.transaction() as connection:
                 for write in pending:
                     write(connection)
+        except EngineError:
+            self._pending = (pending + self._pending)[:_MOST_PENDING]
+            raise
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, None

@@ -22,7 +22,7 @@ from meterseal.crypto.expose import expose
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.crypto.symmetric import equal, sm3
-from meterseal.errors import EngineError, LocalError, TrustError
+from meterseal.errors import LocalError, TrustError
 from meterseal.security.passphrase import Stretching, fresh_stretching, key_encryption_key
 from meterseal.security.store import Store
 
@@ -89,7 +89,7 @@ class Vault:
         self._store = store
         self._kek = kek
         self._entries: dict[tuple[str, int], _Entry] = {}
-        self._moved: set[tuple[str, int]] = set()
+        self._noted = False
 
     @classmethod
     def create(cls, path: Path, name: str, passphrase: bytes) -> Vault:
@@ -223,46 +223,41 @@ class Vault:
 
         On disk after `durable`.
         """
-        version = self.newest(key_id) if version is None else version
+        self.check_limit(key_id, version, times)
+        self._usable(key_id, version).used += times
+        self._note()
+
+    def check_limit(self, key_id: str, version: int | None = None, times: int = 1) -> None:
+        """TrustError `security.limit` when this many more uses would pass the key's limit; counts nothing."""
         entry = self._usable(key_id, version)
         if entry.used + times > entry.limit:
             raise TrustError(
                 "security.limit",
-                f"{key_id} version {version} has reached its limit of {entry.limit} uses; activate a new "
-                "version.",
+                f"{entry.key.label} has reached its limit of {entry.limit} uses; activate a new version.",
             )
-        entry.used += times
-        self._note(key_id, version)
 
     def raise_count(self, key_id: str, version: int, used: int) -> None:
         """Set a counter that something else proves to be at least `used`."""
         entry = self._entry(key_id, version)
         if used > entry.used:
             entry.used = used
-            self._note(key_id, version)
+            self._note()
 
-    def _note(self, key_id: str, version: int) -> None:
-        if not self._moved:
+    def _note(self) -> None:
+        if not self._noted:
             self._store.later(self._write_counters)
-        self._moved.add((key_id, version))
+        self._noted = True
 
     def _write_counters(self, connection: sqlite3.Connection) -> None:
-        moved, self._moved = self._moved, set()
-        for key_id, version in moved:
-            connection.execute(
-                "UPDATE key SET used = ? WHERE id = ? AND version = ?",
-                (self._entries[key_id, version].used, key_id, version),
-            )
+        self._noted = False
+        connection.executemany(
+            "UPDATE key SET used = ? WHERE id = ? AND version = ?",
+            [(entry.used, key_id, version) for (key_id, version), entry in self._entries.items()],
+        )
 
     async def durable(self) -> None:
         """Return once every use counted so far is on disk; EngineError when it is not."""
-        try:
-            await self._store.durable()
-        except EngineError:
-            if not self._moved:  # the lost commit is made up for by the next one, whichever key moves then
-                for place in self._entries:
-                    self._note(*place)
-            raise
+        await self._store.durable()
 
     def facts(self, key_id: str, version: int) -> KeyFacts:
         """What may be said about one key."""
