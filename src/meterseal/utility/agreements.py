@@ -105,7 +105,7 @@ def end_agreement(engine: sa.Engine, agreement_id: str, until: int) -> None:
 def all_terms(engine: sa.Engine, usage_point: str | None = None) -> tuple[Terms, ...]:
     """Return the terms of all agreements (or of those of one usage point), the oldest first.
 
-    An agreement whose tariff code is not published raises DataError `tariff.none`.
+    An agreement whose tariff is not published has an empty book, which raises when it is asked for a price.
     """
     query = (
         sa.select(agreements, usage_points.c.medium)
@@ -168,13 +168,7 @@ class _Books:
     def book(self, code: str, version: int | None) -> TariffBook:
         if (code, version) not in self._made:
             versions = [t for t in self._by_code[code] if version in (None, t.version)]
-            if not versions:
-                raise DataError(
-                    "tariff.none",
-                    f"Tariff {code}{'' if version is None else f' version {version}'} is not published; "
-                    "publish it or correct the agreement.",
-                )
-            self._made[code, version] = TariffBook(versions)
+            self._made[code, version] = TariffBook(code, versions)
         return self._made[code, version]
 
 

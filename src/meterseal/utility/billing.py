@@ -251,8 +251,7 @@ def _completed(terms: Terms, now: int, since: int) -> list[Period]:
 
 
 def _predecessor(terms: Terms, period: Period, stored: list[_Stored]) -> _Stored | None:
-    """The bill this one would replace; raises DataError `bill.overlap` when another period covers its "
-    "time."""
+    """The bill this one would replace; raises DataError `bill.overlap` when another covers its time."""
     before = None
     for one in stored:
         if one.period.since == period.since:

@@ -136,7 +136,7 @@ def compose(
         use_assurance=worst(first.assurance, last.assurance),
         lines=lines,
         determinants=tuple(determinants),
-        accumulated=rated.accumulated if tiered else None,
+        accumulated=rated.accumulated if any(isinstance(s.tariff, Tiered) for s in segments) else None,
         parts=_parts(lines),
         trail=rated.trail,
     )

@@ -99,6 +99,10 @@ class Customers:
                 .where(customers.c.id == customer_id, customers.c.erased_at.is_(None))
                 .values(**gone)
             )
+        with self._engine.connect() as connection:  # and the write-ahead log forgets it too
+            raw = connection.connection.driver_connection
+            assert raw is not None
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _row(self, customer_id: str) -> sa.Row[tuple[object, ...]]:
         with read(self._engine) as connection:

@@ -26,7 +26,8 @@ Unit = Literal["m3", "kWh"]
 UNITS: Mapping[Medium, Unit] = {"water": "m3", "gas": "m3", "heat": "kWh", "electricity": "kWh"}
 Code = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")]
 _MONEY_LIMIT = Decimal(1_000_000)
-_MONEY_PLACES = 6
+_QUANTITY_LIMIT = Decimal(1_000_000_000)
+_PLACES = 6
 _EXACT = frozenset({"price", "amount", "up_to"})
 
 
@@ -81,8 +82,7 @@ class Tariff(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_
             self._money(charge.amount)
 
     def _money(self, amount: Decimal) -> None:
-        exponent = amount.as_tuple().exponent
-        if not isinstance(exponent, int) or not 0 <= amount < _MONEY_LIMIT or -exponent > _MONEY_PLACES:
+        if not amount.is_finite() or not 0 <= amount < _MONEY_LIMIT or _places(amount) > _PLACES:
             self._refuse("price", "prices are decimal strings from 0 to 999999 with at most 6 places")
 
     def _refuse(self, rule: str, why: str) -> NoReturn:
@@ -118,8 +118,11 @@ class Tiered(Tariff, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=
             self._refuse("tiers", "the last tier must be open (no up_to)")
         above = Decimal(0)
         for limit in limits:
-            if limit is None or not limit.is_finite() or limit <= above:
-                self._refuse("tiers", "the limits of its tiers do not rise from above 0")
+            exact = limit is not None and limit.is_finite() and _places(limit) <= _PLACES
+            if limit is None or not exact or not above < limit < _QUANTITY_LIMIT:
+                self._refuse(
+                    "tiers", "the limits of its tiers do not rise from above 0, or have over 6 places"
+                )
             above = limit
         for tier in self.tiers:
             self._money(tier.price)
@@ -184,6 +187,11 @@ def tariff_document(tariff: AnyTariff) -> str:
     return msgspec.json.encode(tariff, order="sorted").decode()
 
 
+def _places(number: Decimal) -> int:
+    exponent = number.as_tuple().exponent
+    return -exponent if isinstance(exponent, int) else _PLACES + 1
+
+
 def _refuse_numbers(tree: object) -> None:
     if isinstance(tree, dict):
         for key, value in tree.items():
@@ -200,7 +208,7 @@ def _refuse_numbers(tree: object) -> None:
 
 
 class Segment(NamedTuple):
-    """A part of a period with one tariff version, inside one calendar year."""
+    """A part of a period with one tariff version and, where a version has tiers, inside one calendar year."""
 
     since: int
     until: int
@@ -210,13 +218,13 @@ class Segment(NamedTuple):
 class TariffBook:
     """All versions of one tariff code; on each day the highest valid version counts."""
 
-    def __init__(self, versions: Iterable[AnyTariff]) -> None:
+    def __init__(self, code: str, versions: Iterable[AnyTariff]) -> None:
+        self.code = code
         self.versions = tuple(sorted(versions, key=lambda tariff: tariff.version))
-        if len({(t.code, t.medium) for t in self.versions}) != 1:
-            raise DataError("tariff.book", "A tariff book holds versions of exactly one code and medium.")
+        if any(tariff.code != code for tariff in self.versions) or len({t.medium for t in self.versions}) > 1:
+            raise DataError("tariff.book", f"The book of tariff {code} holds another code or two media.")
         if len({t.version for t in self.versions}) != len(self.versions):
-            raise DataError("tariff.book", f"Tariff {self.versions[0].code} has a version number twice.")
-        self.code = self.versions[0].code
+            raise DataError("tariff.book", f"Tariff {code} has a version number twice.")
 
     def on(self, day: date) -> AnyTariff:
         """Return the version that counts on a local day; raises DataError `tariff.none`."""
@@ -225,28 +233,29 @@ class TariffBook:
                 return tariff
         raise DataError(
             "tariff.none",
-            f"Tariff {self.code} has no version that is valid on {day}; publish one that covers it.",
+            f"Tariff {self.code} has no published version that is valid on {day}; publish one that "
+            "covers it.",
             tariff=self.code,
         )
 
     def segments(self, since: int, until: int) -> tuple[Segment, ...]:
-        """Cut a period where the counting version changes and where a calendar year begins.
+        """Cut a period where the counting version changes and, for tiers, where a calendar year begins.
 
         Raises DataError `tariff.none` when a day of the period has no version.
         """
-        cuts = {since}
+        years: set[int] = set()
+        year = year_start(until)
+        while year > since and any(isinstance(tariff, Tiered) for tariff in self.versions):
+            years.add(year)
+            year = year_start(midnight(local_day(year) - timedelta(days=1)))
+        cuts = {since, *years}
         for tariff in self.versions:
             cuts.update(midnight(day) for day in (tariff.since, tariff.until) if day is not None)
-        year = year_start(until)
-        while year > since:
-            cuts.add(year)
-            year = year_start(midnight(local_day(year) - timedelta(days=1)))
         found: list[Segment] = []
         inside = [at for at in sorted(cuts) if since <= at < until]
         for begin, end in zip(inside, [*inside[1:], until], strict=True):
             tariff = self.on(local_day(begin))
-            same_year = found and year_start(found[-1].since) == year_start(begin)
-            if same_year and found[-1].tariff is tariff:
+            if found and found[-1].tariff is tariff and begin not in years:
                 found[-1] = found[-1]._replace(until=end)
             else:
                 found.append(Segment(begin, end, tariff))

@@ -1,0 +1,1 @@
+"""Tests of usage information, tariffs, bills and customers."""
