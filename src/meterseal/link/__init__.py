@@ -1,0 +1,5 @@
+"""The secure link of LINK.md, version 1: handshake, records, control, evidence, transports; bytes in, bytes
+out.
+
+No input or output, no clock, no randomness: nonces, own private keys and trust decisions come through ports.
+"""

@@ -1,0 +1,65 @@
+"""Station link, identities: ids of LINK section 1, and the two questions that a handshake asks about a chain.
+
+It holds no trust of its own: roots, bounds, times and revocation lists are arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from meterseal.crypto import certificates
+from meterseal.crypto.certificates import PLATFORM_LIFETIME, Certificate
+from meterseal.errors import TrustError
+
+CONCENTRATOR, COLLECTOR, ELECTRICITY = 0xF0, 0xF1, 0xD7
+"""First byte of a device_id that is not the type T of a CJ/T 188 meter."""
+
+
+def check_platform_chain(
+    chain: Sequence[bytes],
+    *,
+    root: bytes,
+    project_id: bytes,
+    bound: int,
+    longest: int | None = PLATFORM_LIFETIME,
+) -> Certificate:
+    """The platform's leaf, if its chain holds for this project and ended not before the device's bound of
+    time.
+
+    `bound` is Unix ms; notBefore is compared with nothing (LINK section 1). Raises TrustError `link.chain`
+    (with the reason as fact `cause`) or `link.project`.
+    """
+    try:
+        leaf = certificates.verify_chain(
+            chain, root=root, purpose="platform", at=bound, ended_only=True, longest=longest
+        )
+    except TrustError as error:
+        raise TrustError("link.chain", error.message, cause=error.code) from None
+    if leaf.identity("project") != project_id:
+        raise TrustError("link.project", "The platform's certificate is for another project; it is refused.")
+    return leaf
+
+
+def check_device_chain(
+    chain: Sequence[bytes],
+    *,
+    root: bytes,
+    device_id: bytes,
+    module_id: bytes,
+    at: int,
+    crls: Sequence[bytes] | None,
+) -> Certificate:
+    """The device's leaf, if its chain holds at `at` (Unix ms), is not revoked and names this device and
+    module.
+
+    Raises TrustError `link.chain` (with the reason as fact `cause`) or `link.identity`.
+    """
+    try:
+        leaf = certificates.verify_chain(chain, root=root, purpose="device", at=at, crls=crls)
+    except TrustError as error:
+        raise TrustError("link.chain", error.message, cause=error.code) from None
+    if (leaf.identity("device"), leaf.identity("module")) != (device_id, module_id):
+        raise TrustError(
+            "link.identity", "The certificate names another device or module than the HELLO did."
+        )
+    return leaf
