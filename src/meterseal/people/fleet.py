@@ -1,0 +1,330 @@
+"""What operators are shown of the fleet: reads over assets, audit trail, findings and the newest readings.
+
+It changes nothing and knows no customer; usage points are pseudonyms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from meterseal.control.engine import read
+from meterseal.control.tables import (
+    concentrators,
+    findings,
+    meter_status,
+    meters,
+    quarantine,
+    refusals,
+    stores,
+    usage_points,
+)
+from meterseal.model import MAIN, Medium, Quality
+from meterseal.people.messages import (
+    Counts,
+    EvidenceRow,
+    Finding,
+    InstalledMeter,
+    LateMeter,
+    MediumFreshness,
+    MeterRow,
+    OperatorExceptionsPage,
+    OperatorHomePage,
+    OperatorMeterPage,
+    OperatorMetersPage,
+    OperatorRefusalsPage,
+    QuarantineEntry,
+    ReadingRow,
+    RefusalCount,
+    RefusalEntry,
+)
+from meterseal.people.ports import FleetReadings
+from meterseal.people.scope import not_found
+from meterseal.utility.views import FleetBills
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+FRESH_WITHIN = 30 * HOUR
+"""Meters deliver once a day, after midnight; six hours are allowed for that."""
+MEDIA: tuple[Medium, ...] = ("water", "gas", "heat", "electricity")
+MOST_LATE = 20
+MOST_ROWS = 200
+SEALED = 0
+
+
+class Fleet:
+    """Reads for operators; `engine` is the control store, `readings` the store of measurements."""
+
+    def __init__(self, engine: sa.Engine, readings: FleetReadings) -> None:
+        self._engine = engine
+        self._readings = readings
+
+    def home(self, now: int, bills: FleetBills) -> OperatorHomePage:
+        """Freshness per medium, the meters that are late, and what was counted."""
+        latest = self._readings.latest()
+        with read(self._engine) as db:
+            rows = db.execute(_installed()).all()
+            counts = _counts(db, now)
+        media = tuple(
+            found for medium in MEDIA if (found := _freshness(medium, rows, latest, now)) is not None
+        )
+        late = sorted(
+            (row for row in rows if not _fresh(latest.get(row.usage_point_id), now)),
+            key=lambda row: (latest.get(row.usage_point_id, 0), row.usage_point_id),
+        )
+        shown = tuple(
+            LateMeter(
+                row.usage_point_id,
+                row.device_id,
+                row.medium,
+                latest.get(row.usage_point_id),
+                row.concentrator or "",
+            )
+            for row in late[:MOST_LATE]
+        )
+        return OperatorHomePage(now, FRESH_WITHIN, media, shown, len(late), counts, bills)
+
+    def meters(self, now: int, medium: Medium | None, after: str, limit: int) -> OperatorMetersPage:
+        """One page of meters in the order of usage points."""
+        latest = self._readings.latest()
+        chosen = _installed() if medium is None else _installed().where(usage_points.c.medium == medium)
+        limit = max(1, min(limit, MOST_ROWS))
+        with read(self._engine) as db:
+            total = db.scalar(sa.select(sa.func.count()).select_from(chosen.subquery())) or 0
+            page = (
+                chosen.where(meters.c.usage_point_id > after)
+                .order_by(meters.c.usage_point_id)
+                .limit(limit + 1)
+            )
+            rows = db.execute(page).all()
+        shown = tuple(
+            MeterRow(
+                row.usage_point_id,
+                row.device_id,
+                row.medium,
+                row.protocol,
+                row.plain,
+                row.suite,
+                latest.get(row.usage_point_id),
+                _fresh(latest.get(row.usage_point_id), now),
+            )
+            for row in rows[:limit]
+        )
+        return OperatorMetersPage(now, total, shown, shown[-1].usage_point if len(rows) > limit else "")
+
+    def refusals(self, before: int, limit: int, code: str) -> OperatorRefusalsPage:
+        """One page of the audit trail, newest first."""
+        limit = max(1, min(limit, MOST_ROWS))
+        installed = (
+            sa.select(meters.c.device_id, meters.c.usage_point_id).where(meters.c.until.is_(None)).subquery()
+        )
+        query = (
+            sa.select(refusals, installed.c.usage_point_id)
+            .outerjoin(installed, installed.c.device_id == refusals.c.device_id)
+            .order_by(refusals.c.id.desc())
+            .limit(limit + 1)
+        )
+        if before:
+            query = query.where(refusals.c.id < before)
+        if code:
+            query = query.where(refusals.c.code == code)
+        counting = sa.select(refusals.c.code, sa.func.count().label("count")).group_by(refusals.c.code)
+        with read(self._engine) as db:
+            rows = db.execute(query).all()
+            codes = tuple(RefusalCount(*row) for row in db.execute(counting.order_by(sa.desc("count"))))
+        entries = tuple(
+            RefusalEntry(
+                row.id,
+                row.at,
+                row.code,
+                row.sentence,
+                row.device_id,
+                row.session_id,
+                row.counter,
+                row.source,
+                row.usage_point_id or "",
+                row.hash,
+            )
+            for row in rows[:limit]
+        )
+        total = sum(found.count for found in codes)
+        return OperatorRefusalsPage(total, codes, entries, entries[-1].id if len(rows) > limit else 0)
+
+    def exceptions(self, before: int, limit: int, bills: FleetBills) -> OperatorExceptionsPage:
+        """Findings newest first, with held bills and quarantined records."""
+        limit = max(1, min(limit, MOST_ROWS))
+        query = (
+            sa.select(findings, usage_points.c.medium)
+            .join(usage_points, usage_points.c.id == findings.c.usage_point)
+            .order_by(findings.c.id.desc())
+            .limit(limit + 1)
+        )
+        if before:
+            query = query.where(findings.c.id < before)
+        newest = sa.select(quarantine).order_by(quarantine.c.id.desc()).limit(MOST_ROWS)
+        with read(self._engine) as db:
+            rows = db.execute(query).all()
+            total = db.scalar(sa.select(sa.func.count()).select_from(findings)) or 0
+            held = db.execute(newest).all()
+        shown = tuple(
+            Finding(
+                row.id,
+                row.usage_point,
+                row.medium,
+                row.channel,
+                row.since,
+                row.until,
+                row.rule,
+                row.version,
+                row.severity,
+                _facts(row.detail),
+            )
+            for row in rows[:limit]
+        )
+        entries = tuple(
+            QuarantineEntry(row.id, row.received_at, row.device_id, row.reject_class, row.code)
+            for row in held
+        )
+        return OperatorExceptionsPage(total, shown, bills, entries, shown[-1].id if len(rows) > limit else 0)
+
+    def meter(self, usage_point: str, now: int, until: int, length: int) -> OperatorMeterPage:
+        """One usage point; `until` 0 means the end of the newest readings. ConsentError `people.not-
+        found`.
+        """
+        with read(self._engine) as db:
+            medium = db.scalar(sa.select(usage_points.c.medium).where(usage_points.c.id == usage_point))
+            rows = db.execute(_history(usage_point)).all()
+        if medium is None:
+            raise not_found()
+        latest = self._readings.latest().get(usage_point)
+        until = until or latest or now
+        columns = self._readings.registers(usage_point, MAIN, until - length, until)
+        evidence = self._readings.evidence_between(usage_point, MAIN, until - length, until)
+        return OperatorMeterPage(
+            now=now,
+            usage_point=usage_point,
+            medium=medium,
+            unit=columns.unit,
+            exponent=columns.exponent,
+            since=until - length,
+            until=until,
+            latest_at=latest,
+            fresh=_fresh(latest, now),
+            meters=tuple(_meter(row) for row in rows),
+            readings=tuple(
+                ReadingRow(
+                    end_at,
+                    None if quality == Quality.MISSING else register,
+                    Quality(quality),
+                    _origin(origin),
+                )
+                for end_at, register, quality, origin in zip(
+                    *(np.asarray(c).tolist() for c in (columns.end_at, columns.register, columns.quality)),
+                    np.asarray(columns.origin).tolist(),
+                    strict=True,
+                )
+            ),
+            evidence=tuple(
+                EvidenceRow(
+                    e.device_id, e.end_at, e.register, e.exponent, e.sequence, e.suite, e.checked, e.reason
+                )
+                for e in evidence
+            ),
+        )
+
+
+def _origin(code: int) -> str:
+    return "sealed" if code == SEALED else "vouched"
+
+
+def _fresh(latest_at: int | None, now: int) -> bool:
+    return latest_at is not None and latest_at > now - FRESH_WITHIN
+
+
+def _installed() -> sa.Select[Any]:
+    return (
+        sa.select(
+            meters.c.usage_point_id,
+            meters.c.device_id,
+            meters.c.protocol,
+            meters.c.plain,
+            meters.c.suite,
+            usage_points.c.medium,
+            concentrators.c.name.label("concentrator"),
+        )
+        .join(usage_points, usage_points.c.id == meters.c.usage_point_id)
+        .outerjoin(concentrators, concentrators.c.device_id == meters.c.concentrator_id)
+        .where(meters.c.until.is_(None))
+    )
+
+
+def _history(usage_point: str) -> sa.Select[Any]:
+    return (
+        sa.select(
+            meters,
+            concentrators.c.name.label("concentrator"),
+            meter_status.c.valve,
+            meter_status.c.battery_low,
+            meter_status.c.at.label("status_at"),
+        )
+        .outerjoin(concentrators, concentrators.c.device_id == meters.c.concentrator_id)
+        .outerjoin(meter_status, meter_status.c.device_id == meters.c.device_id)
+        .where(meters.c.usage_point_id == usage_point)
+        .order_by(meters.c.since.desc())
+    )
+
+
+def _meter(row: sa.Row[Any]) -> InstalledMeter:
+    return InstalledMeter(
+        row.device_id,
+        row.protocol,
+        row.profile,
+        row.since,
+        row.until,
+        row.plain,
+        row.suite,
+        row.module_id or b"",
+        row.concentrator or "",
+        row.valve or "",
+        row.battery_low,
+        row.status_at,
+    )
+
+
+def _freshness(
+    medium: Medium, rows: Iterable[sa.Row[Any]], latest: Mapping[str, int], now: int
+) -> MediumFreshness | None:
+    times = [latest.get(row.usage_point_id) for row in rows if row.medium == medium]
+    if not times:
+        return None
+    known = [at for at in times if at is not None]
+    fresh = sum(_fresh(at, now) for at in known)
+    return MediumFreshness(
+        medium, len(times), fresh, len(known) - fresh, len(times) - len(known), max(known, default=None)
+    )
+
+
+def _counts(db: sa.Connection, now: int) -> Counts:
+    def count(table: sa.Table, *where: sa.ColumnElement[bool]) -> int:
+        return db.scalar(sa.select(sa.func.count()).select_from(table).where(*where)) or 0
+
+    sums = (
+        sa.func.coalesce(sa.func.sum(column), 0)
+        for column in (stores.c.records, stores.c.readings, stores.c.repeats)
+    )
+    records, readings, repeats = db.execute(sa.select(*sums)).one()
+    lately = count(refusals, refusals.c.at > now - DAY)
+    return Counts(records, readings, repeats, count(refusals), lately, count(findings), count(quarantine))
+
+
+def _facts(detail: Any) -> tuple[tuple[str, str], ...]:
+    if not isinstance(detail, dict):
+        return ()
+    return tuple(
+        (str(name), str(value))
+        for name, value in sorted(detail.items())
+        if isinstance(value, str | int | float)
+    )

@@ -1,0 +1,95 @@
+"""Pages of an operator: freshness of the fleet, refused messages, exceptions, one meter with its readings.
+
+It knows no names or addresses of customers: usage points are pseudonyms here.
+"""
+
+from __future__ import annotations
+
+from litestar import Response, get
+from litestar.params import FromPath, FromQuery
+
+from meterseal.errors import LocalError
+from meterseal.model import Medium
+from meterseal.people.messages import (
+    OperatorExceptions,
+    OperatorExceptionsPage,
+    OperatorHome,
+    OperatorHomePage,
+    OperatorMeter,
+    OperatorMeterPage,
+    OperatorMeters,
+    OperatorMetersPage,
+    OperatorRefusals,
+    OperatorRefusalsPage,
+)
+from meterseal.people.portal.context import Visit, Web
+
+DAY = 24 * 3_600_000
+MEDIA: dict[str, Medium] = {"water": "water", "gas": "gas", "heat": "heat", "electricity": "electricity"}
+
+
+def _is_part(request: Web) -> bool:
+    return request.headers.get("hx-request") == "true"
+
+
+@get("/fleet")
+async def fleet(request: Web) -> Response[bytes]:
+    """The state of the fleet; the page asks again every half minute."""
+    visit = Visit(request)
+    await visit.signed_in("operator")
+    page = await visit.ask(OperatorHome(visit.session), OperatorHomePage)
+    return visit.page("part_fleet.html" if _is_part(request) else "fleet.html", page=page)
+
+
+@get("/fleet/meters")
+async def meters(request: Web, medium: FromQuery[str] = "", after: FromQuery[str] = "") -> Response[bytes]:
+    """All meters, a page at a time."""
+    visit = Visit(request)
+    await visit.signed_in("operator")
+    question = OperatorMeters(visit.session, MEDIA.get(medium), after[:64])
+    page = await visit.ask(question, OperatorMetersPage)
+    template = "part_meters.html" if _is_part(request) else "meters.html"
+    return visit.page(template, page=page, medium=medium if medium in MEDIA else "", media=list(MEDIA))
+
+
+@get("/fleet/refusals")
+async def refusals(request: Web, before: FromQuery[int] = 0, code: FromQuery[str] = "") -> Response[bytes]:
+    """Refused messages, newest first."""
+    visit = Visit(request)
+    await visit.signed_in("operator")
+    question = OperatorRefusals(visit.session, _cursor(before), code=code[:64])
+    page = await visit.ask(question, OperatorRefusalsPage)
+    return visit.page("part_refusals.html" if _is_part(request) else "refusals.html", page=page, code=code)
+
+
+@get("/fleet/exceptions")
+async def exceptions(request: Web, before: FromQuery[int] = 0) -> Response[bytes]:
+    """Findings of the rules, held bills, quarantined records."""
+    visit = Visit(request)
+    await visit.signed_in("operator")
+    question = OperatorExceptions(visit.session, _cursor(before))
+    page = await visit.ask(question, OperatorExceptionsPage)
+    return visit.page("part_findings.html" if _is_part(request) else "exceptions.html", page=page)
+
+
+@get("/fleet/meters/{usage_point:str}")
+async def meter(
+    request: Web, usage_point: FromPath[str], until: FromQuery[int] = 0, days: FromQuery[int] = 2
+) -> Response[bytes]:
+    """One usage point: meters, readings with their origin, evidence; by default up to the newest reading."""
+    visit = Visit(request)
+    await visit.signed_in("operator")
+    if not 1 <= days <= 40 or not 0 <= until < 1 << 53:
+        raise LocalError("portal.request", "The address is not one this portal knows. Go back and try again.")
+    question = OperatorMeter(visit.session, usage_point, until, days * DAY)
+    page = await visit.ask(question, OperatorMeterPage)
+    return visit.page("meter.html", page=page, days=days)
+
+
+def _cursor(before: int) -> int:
+    if not 0 <= before < 1 << 53:
+        raise LocalError("portal.request", "The address is not one this portal knows. Go back and try again.")
+    return before
+
+
+HANDLERS = [fleet, meters, refusals, exceptions, meter]

@@ -1,0 +1,168 @@
+"""Pages of a resident: use and cost of the running month, charts, bills that open to their evidence.
+
+It computes no use and no money; it shows what the platform answered for the person signed in.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+import msgspec
+from litestar import Response, get
+from litestar.params import FromPath, FromQuery
+from litestar.response import Redirect
+
+from meterseal.errors import LocalError
+from meterseal.model import Quality
+from meterseal.people.messages import (
+    ResidentBill,
+    ResidentBills,
+    ResidentBillsPage,
+    ResidentHome,
+    ResidentHomePage,
+    ResidentUsage,
+)
+from meterseal.people.portal.context import Visit, Web
+from meterseal.utility.calendar import local_day, midnight, next_midnight
+from meterseal.utility.views import Bill, Resolution, UsagePointCard, UsageSeries
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+RESOLUTIONS: dict[str, Resolution] = {"hour": "hour", "day": "day"}
+_LONGEST: dict[Resolution, int] = {"hour": 40 * DAY, "day": 800 * DAY}
+
+
+@get("/")
+async def home(request: Web) -> Response[bytes] | Redirect:
+    """A resident's first page; operators are sent to theirs, visitors to the door."""
+    visit = Visit(request)
+    if not visit.session:
+        return visit.go("/sign-in")
+    me = await visit.signed_in()
+    if me.role == "operator":
+        return visit.go("/fleet")
+    page = await visit.ask(ResidentHome(visit.session), ResidentHomePage)
+    return visit.page("home.html", page=page, freshness=freshness(page.cards), total=total(page.cards))
+
+
+class Freshness(msgspec.Struct, frozen=True):
+    """How far all cards are complete, and how many of their hours are estimates."""
+
+    complete_to: int | None
+    hours: int
+    estimated: int
+    missing: int
+
+
+def freshness(cards: tuple[UsagePointCard, ...]) -> Freshness:
+    """The page is as fresh as its stalest card."""
+    ends = [card.complete_to for card in cards]
+    complete_to = None if None in ends or not ends else min(end for end in ends if end is not None)
+    hours = sum(
+        (card.period.as_of - card.period.since) // HOUR for card in cards if card.period.as_of is not None
+    )
+    return Freshness(
+        complete_to,
+        hours,
+        sum(card.period.estimated for card in cards),
+        sum(card.period.missing for card in cards),
+    )
+
+
+def total(cards: tuple[UsagePointCard, ...]) -> int | None:
+    """Cost so far of all cards in fen, None while one is unknown."""
+    costs = [card.period.cost_fen for card in cards]
+    return None if None in costs or not costs else sum(cost for cost in costs if cost is not None)
+
+
+@get("/use/{usage_point:str}/series")
+async def series(
+    request: Web,
+    usage_point: FromPath[str],
+    since: FromQuery[int],
+    until: FromQuery[int],
+    resolution: FromQuery[str] = "day",
+) -> Response[bytes]:
+    """A series as columns: JSON that a chart draws without reshaping."""
+    visit = Visit(request)
+    found = await _series(visit, usage_point, resolution, since, until)
+    columns = {
+        "unit": visit.language.formats.unit(found.unit),
+        "exponent": found.exponent,
+        "resolution": found.resolution,
+        "starts": found.starts,
+        "ends": found.ends,
+        "used": found.used,
+        "quality": [Quality(quality).name.lower() for quality in found.quality],
+    }
+    return visit.packed(msgspec.json.encode(columns), "application/json")
+
+
+@get("/use/{usage_point:str}/table")
+async def table(
+    request: Web,
+    usage_point: FromPath[str],
+    since: FromQuery[int],
+    until: FromQuery[int],
+    resolution: FromQuery[str] = "day",
+) -> Response[bytes]:
+    """The same series as a table, for those who read rather than look."""
+    visit = Visit(request)
+    found = await _series(visit, usage_point, resolution, since, until)
+    return visit.page("part_table.html", series=found)
+
+
+async def _series(visit: Visit, usage_point: str, resolution: str, since: int, until: int) -> UsageSeries:
+    wanted = RESOLUTIONS.get(resolution)
+    if wanted is None or not 0 <= since < until < 1 << 53:
+        raise LocalError("portal.request", "The address is not one this portal knows. Go back and try again.")
+    if until - since > _LONGEST[wanted]:
+        raise LocalError("people.period", "This period is too long for one question; ask for a shorter one.")
+    return await visit.ask(ResidentUsage(visit.session, usage_point, wanted, since, until), UsageSeries)
+
+
+@get("/use/{usage_point:str}")
+async def use(request: Web, usage_point: FromPath[str], day: FromQuery[str] = "") -> Response[bytes]:
+    """One usage point: its month by day and one day by hour."""
+    visit = Visit(request)
+    await visit.signed_in("resident")
+    page = await visit.ask(ResidentHome(visit.session), ResidentHomePage)
+    card = next((card for card in page.cards if card.usage_point == usage_point), None)
+    if card is None:
+        raise LocalError("portal.not-found", "There is nothing at this address that you may see.")
+    chosen = _day(day, card)
+    return visit.page("use.html", card=card, page=page, day=chosen, day_end=next_midnight(chosen))
+
+
+def _day(text: str, card: UsagePointCard) -> int:
+    """Local midnight of the day asked for, else of the last complete day."""
+    last = midnight(local_day((card.period.as_of or card.period.since + 1) - 1))
+    if not text:
+        return last
+    try:
+        return midnight(msgspec.convert(text, type=date))
+    except msgspec.ValidationError:
+        raise LocalError(
+            "portal.request", "The day in the address is not a date. Go back and try again."
+        ) from None
+
+
+@get("/bills")
+async def bills(request: Web) -> Response[bytes]:
+    """All bills, newest first."""
+    visit = Visit(request)
+    await visit.signed_in("resident")
+    found = await visit.ask(ResidentBills(visit.session), ResidentBillsPage)
+    return visit.page("bills.html", bills=found.bills)
+
+
+@get("/bills/{bill_id:str}")
+async def bill(request: Web, bill_id: FromPath[str]) -> Response[bytes]:
+    """One bill: lines, each opening to its determinant, readings and evidence."""
+    visit = Visit(request)
+    await visit.signed_in("resident")
+    found = await visit.ask(ResidentBill(visit.session, bill_id), Bill)
+    return visit.page("bill.html", bill=found)
+
+
+HANDLERS = [home, series, table, use, bills, bill]

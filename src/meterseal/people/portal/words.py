@@ -1,0 +1,206 @@
+"""Words for codes: media, bands, qualities, assurances, rules, refusals and errors, marked for translation.
+
+Only texts and which code they belong to; templates call `say` and the error pages `sentence`.
+
+A code that is not listed is shown with the sentence its station wrote, marked as English.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from meterseal.model import Quality
+
+
+def _(text: str) -> str:
+    """Mark a text for the catalogues; translated when shown."""
+    return text
+
+
+WORDS: Mapping[str, Mapping[str, str]] = {
+    "medium": {"water": _("Water"), "gas": _("Gas"), "heat": _("Heat"), "electricity": _("Electricity")},
+    "band": {"sharp": _("Sharp peak"), "peak": _("Peak"), "flat": _("Shoulder"), "valley": _("Off-peak")},
+    "quality": {
+        Quality.MEASURED.name: _("measured"),
+        Quality.ESTIMATED.name: _("estimated"),
+        Quality.EDITED.name: _("edited"),
+        Quality.MISSING.name: _("missing"),
+        Quality.SUSPECT.name: _("suspect"),
+    },
+    "assurance": {
+        "meter-signed": _("Signed by the meter"),
+        "meter-chained": _("Covered by the meter's signature"),
+        "platform-mac": _("Checked by the key service"),
+        "vouched": _("Vouched for by the concentrator"),
+        "unsigned": _("Sealed, without a signature"),
+        "estimated": _("Partly estimated"),
+        "tariff": _("Set by the tariff"),
+    },
+    "assurance-why": {
+        "meter-signed": _(
+            "The meter's security module signed both register readings that this quantity lies between."
+        ),
+        "meter-chained": _("The hourly readings are bound into a chain whose end the meter signed."),
+        "platform-mac": _(
+            "The meter's module authenticated the readings; only the utility's key service can check it."
+        ),
+        "vouched": _(
+            "This meter has no security module; the concentrator in the building vouches for its readings."
+        ),
+        "unsigned": _(
+            "The readings came sealed by the meter, but no signed statement for this moment is stored."
+        ),
+        "estimated": _("At least one reading was missing and was replaced by an estimate or an edit."),
+        "tariff": _("Not a metered quantity."),
+    },
+    "checked": {
+        "signed": _("signature and chain hold"),
+        "mac": _("authentication code and chain hold"),
+        "chain-open": _("signature holds, readings before it are missing"),
+        "chain-broken": _("signature holds, but the stored readings are not the signed ones"),
+        "bad": _("does not hold"),
+        "none": _("none"),
+    },
+    "origin": {"sealed": _("sealed by the meter"), "vouched": _("vouched for by the concentrator")},
+    "determinant": {
+        "register": _("Difference of two register readings"),
+        "hours": _("Sum of the hours in this band"),
+        "year": _("Use since the start of the year, which sets the tier"),
+    },
+    "severity": {"info": _("note"), "warning": _("warning"), "error": _("error")},
+    "valve": {"open": _("open"), "closed": _("closed"), "abnormal": _("abnormal")},
+    "rule": {
+        "gap": _("Readings are missing"),
+        "negative-step": _("The register went backwards"),
+        "spike": _("Far more use than usual"),
+        "stuck": _("The register does not move"),
+    },
+    "rule-why": {
+        "gap": _("Short gaps are estimated and marked; longer ones stay empty until the meter delivers."),
+        "negative-step": _(
+            "The readings around the step are held as suspect; send somebody to look at the meter."
+        ),
+        "spike": _("Held as suspect; compare it with the readings around it."),
+        "stuck": _("No use for a long time; the dwelling may be empty, or the meter may be blocked."),
+    },
+    "reject": {"1": _("does not decode"), "2": _("against policy"), "3": _("unknown meter")},
+    "held": {
+        "bill.boundary-missing": _(
+            "The reading at the start or end of the period is missing; it is billed once it arrives."
+        ),
+        "bill.hours-missing": _(
+            "Hourly readings are missing, so the bands cannot be split; it is billed once they arrive."
+        ),
+        "bill.hours-differ": _("The hours do not add up to the register difference; look at the readings."),
+        "bill.negative-use": _("The register went backwards within the period; look at the meter."),
+        "bill.evidence-differs": _(
+            "The meter signed another register than the one stored; look at the evidence."
+        ),
+        "bill.evidence-bad": _("The meter's signature does not hold; nothing is billed from it."),
+        "bill.meter-changed": _(
+            "The meter was changed within the period; such a period is not billed by itself."
+        ),
+        "bill.tariff-missing": _("No tariff is in force on a day of the period."),
+    },
+}
+
+REFUSED: Mapping[str, str] = {
+    "link.tag": _("The seal is broken: the message was altered on its way, or sealed under another key."),
+    "link.counter": _("The message was received before: a recorded message was replayed."),
+    "link.replay": _("The message was received before: a recorded message was replayed."),
+    "link.session": _("The message names a session that does not exist here."),
+    "link.length": _("The lengths in the message do not fit together."),
+    "link.flags": _("The message carries flags that never go together."),
+    "link.padding": _("The padding of an opened message is wrong."),
+    "link.address": _("The meter address inside the seal is not the one the session belongs to."),
+    "link.policy": _("The message is less protected than this meter's policy allows."),
+    "link.hello-mac": _(
+        "A device asked for a session with a key that is not its own: a copied or wrong module."
+    ),
+    "link.suite": _("A device asked for another security suite than the one it was enrolled with."),
+    "link.unknown-module": _("A module that was never enrolled asked for a session."),
+    "link.unknown-device": _("A device that was never enrolled asked for a session."),
+    "link.module": _("A module spoke in the name of a meter that it was not bound to: a copied module."),
+    "link.certificate": _("The certificate of the device does not hold."),
+    "link.signature": _("The signature of the device does not hold."),
+    "link.fin": _("The handshake was altered on its way."),
+    "link.platform-withdrawn": _("The device asked under a platform certificate that was withdrawn."),
+    "wire.checksum": _("A meter frame inside the message has a wrong checksum."),
+    "wire.truncated": _("A meter frame inside the message ends too early."),
+    "wire.no-frame": _("The message holds no meter frame."),
+    "wire.length": _("The length in a meter frame does not fit the frame."),
+    "wire.end": _("A meter frame does not end as it must."),
+    "limits.source": _("A source sent far more than allowed and was slowed down."),
+}
+
+ERRORS: Mapping[str, str] = {
+    "people.link": _(
+        "This sign-in link was used before, has expired or was never issued. Ask your utility for a new one."
+    ),
+    "people.session": _("You are signed out. Sign in again to go on."),
+    "people.sign-in": _(
+        "Name and password do not belong together, or this account has no password. Try again or use "
+        "a sign-in link."
+    ),
+    "people.too-many": _("There were too many attempts. Wait a quarter of an hour, or use a sign-in link."),
+    "people.not-found": _("There is nothing at this address that you may see. Go back to your first page."),
+    "people.password-short": _("The password is too short; use at least 12 characters."),
+    "people.password-long": _("The password is too long; use at most 256 characters."),
+    "people.period": _("This period is too long for one question; ask for a shorter one."),
+    "portal.password-repeat": _("The two passwords differ. Type the same one twice."),
+    "portal.not-found": _("There is nothing at this address that you may see. Go back to your first page."),
+    "portal.foreign-form": _(
+        "This form was open too long or came from another page. Go back, reload, try again."
+    ),
+    "portal.too-many": _("There were too many sign-in attempts from here. Wait five minutes."),
+    "portal.request": _("The address or form is not one this portal knows. Go back and try again."),
+    "portal.fault": _("The portal met a fault of its own. Nothing was changed; try again in a moment."),
+    "portal.engine": _(
+        "The metering system is not answering right now. Nothing is lost; try again in a moment."
+    ),
+}
+
+TITLES: Mapping[int, str] = {
+    400: _("That did not work"),
+    401: _("Signed out"),
+    403: _("Not from here"),
+    404: _("Nothing here"),
+    429: _("Too many attempts"),
+    500: _("Our fault"),
+    503: _("Not answering"),
+}
+
+
+def speaker(gettext: Callable[[str], str]) -> Callable[[str, object], str]:
+    """Make `say(kind, code)` for one language; an unknown code is shown as it is."""
+
+    def say(kind: str, code: object) -> str:
+        text = WORDS[kind].get(code.name if isinstance(code, Quality) else str(code))
+        return gettext(text) if text else str(code)
+
+    return say
+
+
+def knows(kind: str, code: object) -> bool:
+    """Whether a code has words."""
+    return str(code) in WORDS[kind]
+
+
+def part_class(assurance: str) -> int:
+    """Number of the colour of an assurance, the same in bar and legend."""
+    return {
+        "meter-signed": 0,
+        "meter-chained": 0,
+        "platform-mac": 1,
+        "vouched": 2,
+        "unsigned": 3,
+        "estimated": 4,
+    }.get(assurance, 5)
+
+
+def sentence(
+    gettext: Callable[[str], str], code: str, otherwise: str, table: Mapping[str, str] = ERRORS
+) -> str:
+    """The sentence for a code in one language, else the sentence its station wrote."""
+    text = table.get(code)
+    return gettext(text) if text else otherwise

@@ -1,0 +1,58 @@
+"""What the people's side asks of its neighbours: use, bills and names of the utility, the fleet's readings
+of mdms.
+
+Protocols and nothing else; the facades satisfy them, tests bring small twins over real tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from meterseal.utility.customers import Person
+from meterseal.utility.ports import EvidenceFacts, RegisterColumns
+from meterseal.utility.views import Bill, BillSummary, FleetBills, Resolution, UsagePointCard, UsageSeries
+
+
+class People(Protocol):
+    """Names and addresses, opened for one request."""
+
+    async def open(self, customer_id: str) -> Person | None:
+        """One customer in clear, None once erased; EngineError while the security service is away."""
+
+
+class UseAndBills(Protocol):
+    """The utility, as far as people are shown of it; it checks no right to see."""
+
+    @property
+    def customers(self) -> People: ...
+
+    def card(self, usage_point: str, now: int) -> UsagePointCard:
+        """The card of the agreement that runs at `now`."""
+
+    def series(self, usage_point: str, resolution: Resolution, since: int, until: int) -> UsageSeries:
+        """Consumption as columns; LocalError `usage.range` when no interval begins in the period."""
+
+    def bills(self, agreement_id: str) -> Sequence[BillSummary]:
+        """All bills of an agreement, every version, the newest first."""
+
+    def bill(self, bill_id: str) -> Bill:
+        """One bill with everything behind it; LocalError `bill.none` when there is none."""
+
+    def fleet(self) -> FleetBills:
+        """All bills together."""
+
+
+class FleetReadings(Protocol):
+    """The store of measurements, as far as operators are shown of it."""
+
+    def latest(self) -> Mapping[str, int]:
+        """End of the newest reading of the main channel, per usage point that has any."""
+
+    def registers(self, usage_point: str, channel: int, since: int, until: int) -> RegisterColumns:
+        """Visible readings with since <= end_at <= until."""
+
+    def evidence_between(
+        self, usage_point: str, channel: int, since: int, until: int
+    ) -> Sequence[EvidenceFacts]:
+        """Evidence with since <= end_at <= until, oldest first."""

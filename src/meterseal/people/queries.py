@@ -1,0 +1,201 @@
+"""The query interface that the platform serves to the web process: every answer is scoped to a subject, here.
+
+It shows nothing (portal) and computes nothing (utility, mdms); it asks who asks, decides, fetches.
+
+The web process is trusted with nobody's rights: each question brings a session token, the token gives the
+subject, the subject gives the scope. A web process in wrong hands sees only what the people signed in just
+then may see.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import sqlalchemy as sa
+from msgspec import Struct
+
+from meterseal.control.engine import read
+from meterseal.errors import EngineError, LocalError
+from meterseal.mesh.rpc import Empty, Method, Methods
+from meterseal.people import messages as ask
+from meterseal.people import scope
+from meterseal.people.accounts import Accounts, SignedIn, Subject, own_agreements
+from meterseal.people.fleet import DAY, MEDIA, Fleet
+from meterseal.people.password import Stretch
+from meterseal.people.ports import FleetReadings, UseAndBills
+from meterseal.people.scope import Grant
+from meterseal.utility.views import Bill, UsageSeries
+
+CALLERS = frozenset({"web"})
+LONGEST_METER_PAGE = 40 * DAY
+
+
+class Queries:
+    """Answers of the platform to people. `clock` gives Unix milliseconds."""
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        accounts: Accounts,
+        utility: UseAndBills,
+        readings: FleetReadings,
+        clock: Callable[[], int],
+    ) -> None:
+        self._engine = engine
+        self._accounts = accounts
+        self._utility = utility
+        self._fleet = Fleet(engine, readings)
+        self._clock = clock
+
+    def methods(self) -> Methods:
+        """The table that the platform serves: `people.<question>`, for the web process alone."""
+        table: list[tuple[type[Struct], Callable[[Any], Awaitable[Struct]]]] = [
+            (ask.RedeemLink, self.redeem_link),
+            (ask.SignInFacts, self.sign_in_facts),
+            (ask.SignIn, self.sign_in),
+            (ask.SignOut, self.sign_out),
+            (ask.SetPassword, self.set_password),
+            (ask.SetLocale, self.set_locale),
+            (ask.Me, self.me),
+            (ask.ResidentHome, self.resident_home),
+            (ask.ResidentUsage, self.resident_usage),
+            (ask.ResidentBills, self.resident_bills),
+            (ask.ResidentBill, self.resident_bill),
+            (ask.OperatorHome, self.operator_home),
+            (ask.OperatorMeters, self.operator_meters),
+            (ask.OperatorRefusals, self.operator_refusals),
+            (ask.OperatorExceptions, self.operator_exceptions),
+            (ask.OperatorMeter, self.operator_meter),
+        ]
+        return {ask.method_of(kind): Method(_plain(handler), kind, CALLERS) for kind, handler in table}
+
+    # --- sign-in -----------------------------------------------------------------------------------------
+
+    async def redeem_link(self, question: ask.RedeemLink) -> SignedIn:
+        """Spend a one-time link. TrustError `people.link`."""
+        return self._accounts.redeem(question.token, self._clock())
+
+    async def sign_in_facts(self, question: ask.SignInFacts) -> Stretch:
+        """How to stretch a password for a sign-in name; the same form of answer for unknown names."""
+        return self._accounts.stretch(question.name)
+
+    async def sign_in(self, question: ask.SignIn) -> SignedIn:
+        """Sign in by verifier. TrustError `people.sign-in`, `people.too-many`."""
+        return self._accounts.sign_in(question.name, question.verifier, self._clock())
+
+    async def sign_out(self, question: ask.SignOut) -> Empty:
+        """End the session."""
+        self._accounts.sign_out(question.session)
+        return Empty()
+
+    async def set_password(self, question: ask.SetPassword) -> Empty:
+        """Set the password of the session's account."""
+        stretch = Stretch(question.salt, question.passes, question.memory_kib, question.lanes)
+        self._accounts.set_password(question.session, stretch, question.verifier, self._clock())
+        return Empty()
+
+    async def set_locale(self, question: ask.SetLocale) -> Empty:
+        """Remember a language."""
+        self._accounts.set_locale(self._subject(question.session).account_id, question.locale)
+        return Empty()
+
+    async def me(self, question: ask.Me) -> ask.MeFacts:
+        """Who the session speaks for. TrustError `people.session`."""
+        subject = self._subject(question.session)
+        return ask.MeFacts(
+            subject.account_id, subject.role, subject.locale, subject.has_password, subject.expires_at
+        )
+
+    # --- residents ---------------------------------------------------------------------------------------
+
+    async def resident_home(self, question: ask.ResidentHome) -> ask.ResidentHomePage:
+        """Cards of the running agreements; name and address are opened for this answer alone."""
+        customer_id, grants = self._resident(question.session)
+        now = self._clock()
+        points = dict.fromkeys(grant.usage_point for grant in grants if grant.runs_at(now))
+        cards = sorted(
+            (self._utility.card(point, now) for point in points), key=lambda card: MEDIA.index(card.medium)
+        )
+        person = None
+        with contextlib.suppress(EngineError):  # use and bills are shown while the key service is away
+            person = await self._utility.customers.open(customer_id)
+        name, address = (person.name, person.address) if person is not None else ("", "")
+        return ask.ResidentHomePage(now, name, address, tuple(cards))
+
+    async def resident_usage(self, question: ask.ResidentUsage) -> UsageSeries:
+        """A series of one own usage point, cut to the own agreement. ConsentError `people.not-found`."""
+        _, grants = self._resident(question.session)
+        since, until = scope.clip(grants, question.usage_point, question.since, question.until)
+        return self._utility.series(question.usage_point, question.resolution, since, until)
+
+    async def resident_bills(self, question: ask.ResidentBills) -> ask.ResidentBillsPage:
+        """Own bills, newest first, without replaced versions."""
+        _, grants = self._resident(question.session)
+        found = [bill for grant in grants for bill in self._utility.bills(grant.agreement_id) if bill.latest]
+        found.sort(key=lambda bill: (-bill.until, MEDIA.index(bill.medium)))
+        return ask.ResidentBillsPage(tuple(found))
+
+    async def resident_bill(self, question: ask.ResidentBill) -> Bill:
+        """One own bill; another's and none are the same ConsentError `people.not-found`."""
+        _, grants = self._resident(question.session)
+        try:
+            bill = self._utility.bill(question.bill_id)
+        except LocalError:
+            raise scope.not_found() from None
+        scope.own_agreement(grants, bill.agreement_id)
+        return bill
+
+    # --- operators ---------------------------------------------------------------------------------------
+
+    async def operator_home(self, question: ask.OperatorHome) -> ask.OperatorHomePage:
+        """The state of the fleet."""
+        self._operator(question.session)
+        return self._fleet.home(self._clock(), self._utility.fleet())
+
+    async def operator_meters(self, question: ask.OperatorMeters) -> ask.OperatorMetersPage:
+        """A page of meters."""
+        self._operator(question.session)
+        return self._fleet.meters(self._clock(), question.medium, question.after, question.limit)
+
+    async def operator_refusals(self, question: ask.OperatorRefusals) -> ask.OperatorRefusalsPage:
+        """A page of the audit trail."""
+        self._operator(question.session)
+        return self._fleet.refusals(question.before, question.limit, question.code)
+
+    async def operator_exceptions(self, question: ask.OperatorExceptions) -> ask.OperatorExceptionsPage:
+        """Findings, held bills, quarantine."""
+        self._operator(question.session)
+        return self._fleet.exceptions(question.before, question.limit, self._utility.fleet())
+
+    async def operator_meter(self, question: ask.OperatorMeter) -> ask.OperatorMeterPage:
+        """One usage point with readings and evidence. LocalError `people.period` beyond 40 days."""
+        self._operator(question.session)
+        if not 0 < question.length <= LONGEST_METER_PAGE:
+            raise LocalError(
+                "people.period", "This period is too long for one question; ask for a shorter one."
+            )
+        return self._fleet.meter(question.usage_point, self._clock(), question.until, question.length)
+
+    # --- who asks ----------------------------------------------------------------------------------------
+
+    def _subject(self, session: str) -> Subject:
+        return self._accounts.subject(session, self._clock())
+
+    def _operator(self, session: str) -> Subject:
+        return scope.operator(self._subject(session))
+
+    def _resident(self, session: str) -> tuple[str, list[Grant]]:
+        customer_id = scope.resident(self._subject(session))
+        with read(self._engine) as db:
+            return customer_id, [Grant(*row) for row in own_agreements(db, customer_id)]
+
+
+def _plain(handler: Callable[[Any], Awaitable[Struct]]) -> Callable[[str, Any], Awaitable[Struct]]:
+    """Drop the caller's name: the table admits only `web`, and what it may see hangs on the session alone."""
+
+    async def answer(_caller: str, question: Any) -> Struct:
+        return await handler(question)
+
+    return answer
