@@ -1,33 +1,29 @@
-"""Adds up a street's bills from the simulator's register log: recalculate.py LOG.csv PLAN.json; shares no code.
+"""Adds up the bills of a street from the simulator's register log, sharing no code: LOG.csv PLAN.json.
 
-The log has usage_point, end_at_ms and register (hundredths). A plan entry has usage_point, tariff, since, until
-and, as they apply, agreement_since, opening_accumulation (the year's use at that time) and billing_day.
+The log has usage_point, end_at_ms and register (hundredths). A plan entry has usage_point, tariff, since,
+until and, as they apply, agreement_since, opening_accumulation (the year's use by then) and billing_day.
 """
+
 import csv
 import json
 import sys
 from datetime import datetime, timedelta, timezone
 from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
 
 HOUR, CHINA = 3_600_000, timezone(timedelta(hours=8))
 
-def year(at):
-    return int(datetime(datetime.fromtimestamp(at // 1000, CHINA).year, 1, 1, tzinfo=CHINA).timestamp()) * 1000
-
-def fen(quantity, price):
-    return int((quantity * Decimal(price) * 100).quantize(Decimal(1), ROUND_HALF_UP))
-
-def tiers(tariff, above, use):
-    total, low = 0, Decimal(0)
-    for tier in tariff["tiers"]:
-        high = Decimal(tier.get("up_to") or "Infinity")
-        total += fen(max(min(above + use, high) - max(above, low), Decimal(0)), tier["price"])
-        low = high
-    return total
 
 def bill(entry, registers):
     def use(begin, end):
         return Decimal((registers[end] - registers[begin]) % 10**8) / 100
+
+    def fen(quantity, price):
+        return int((quantity * Decimal(price) * 100).quantize(Decimal(1), ROUND_HALF_UP))
+
+    def year(at):
+        begin = datetime(datetime.fromtimestamp(at // 1000, CHINA).year, 1, 1, tzinfo=CHINA)
+        return int(begin.timestamp()) * 1000
 
     since, until, tariff = entry["since"], entry["until"], entry["tariff"]
     began, day = entry.get("agreement_since", since), datetime.fromtimestamp(since // 1000, CHINA)
@@ -35,24 +31,29 @@ def bill(entry, registers):
     due = day.day == min(entry.get("billing_day", day.day), last)
     total = sum(fen(Decimal(1), charge["amount"]) for charge in tariff.get("fixed", ()) if due)
     if tariff["kind"] == "flat":
-        return total + fen(use(since, until), tariff["price"])
-    if tariff["kind"] == "time-of-use":
-        for band in tariff["bands"]:
-            windows = [(int(a[:2]), (int(b[:2]) - int(a[:2])) % 24 or 24) for a, b in band["windows"]]
-            mine = {(first + n) % 24 for first, hours in windows for n in range(hours)}
-            at = [at for at in range(since, until, HOUR) if (at // HOUR + 8) % 24 in mine]
-            total += fen(sum((use(t, t + HOUR) for t in at), Decimal(0)), band["price"])
-        return total
+        total += fen(use(since, until), tariff["price"])
+    for band in tariff.get("bands", ()):
+        windows = [(int(a[:2]), (int(b[:2]) - int(a[:2])) % 24 or 24) for a, b in band["windows"]]
+        mine = {(first + n) % 24 for first, hours in windows for n in range(hours)}
+        at = [at for at in range(since, until, HOUR) if (at // HOUR + 8) % 24 in mine]
+        total += fen(sum((use(t, t + HOUR) for t in at), Decimal(0)), band["price"])
     opening = Decimal(entry.get("opening_accumulation", 0) if year(began) == year(since) else 0)
-    turn = max(since, year(until - 1))  # a new year inside the period begins the tiers again
-    total += tiers(tariff, opening + use(max(year(since), began), since), use(since, turn if turn > since else until))
-    return total + (tiers(tariff, Decimal(0), use(turn, until)) if turn > since else 0)
+    turn, low = max(since, year(until - 1)), Decimal(0)  # a year that begins inside begins the tiers again
+    begin = opening + (use(max(year(since), began), since) if "tiers" in tariff else 0)
+    parts = [(begin, since, turn), (0, turn, until)] if turn > since else [(begin, since, until)]
+    for tier in tariff.get("tiers", ()):
+        high = Decimal(tier.get("up_to") or "Infinity")
+        for above, a, b in parts:
+            inside = max(min(above + use(a, b), high) - max(above, low), Decimal(0))
+            total += fen(inside, tier["price"])
+        low = high
+    return total
 
-registers, totals = {}, {}
-with open(sys.argv[1], newline="") as log, open(sys.argv[2]) as plan:
-    for row in csv.DictReader(log):
-        registers.setdefault(row["usage_point"], {})[int(row["end_at_ms"])] = int(row["register"])
-    for entry in json.load(plan)["agreements"]:
-        fen_of = bill(entry, registers[entry["usage_point"]])
-        totals[entry["usage_point"]] = totals.get(entry["usage_point"], 0) + fen_of
-print(json.dumps({"usage_points": totals, "total_fen": sum(totals.values())}))
+
+log, totals = {}, {}
+for row in csv.DictReader(Path(sys.argv[1]).read_text().splitlines()):
+    log.setdefault(row["usage_point"], {})[int(row["end_at_ms"])] = int(row["register"])
+for entry in json.loads(Path(sys.argv[2]).read_text())["agreements"]:
+    point = entry["usage_point"]
+    totals[point] = totals.get(point, 0) + bill(entry, log[point])
+sys.stdout.write(json.dumps({"usage_points": totals, "total_fen": sum(totals.values())}) + "\n")

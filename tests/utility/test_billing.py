@@ -418,7 +418,7 @@ async def test_a_failing_run_leaves_nothing_behind(town: Town, monkeypatch: pyte
         town.supply(usage_point, "water", "2026-06-01").count(JUNE, [1] * MONTH)
     with monkeypatch.context() as patched:
         patched.setattr(
-            town.measurements, "evidence_at", lambda point, channel, end: 1 / 0 if point == "w2" else None
+            town.measurements, "evidence_between", lambda point, *rest: 1 / 0 if point == "w2" else []
         )
         with pytest.raises(ZeroDivisionError):
             await town.utility.run_bills(JULY)

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from meterseal.control import open_control
-from meterseal.utility.calendar import HOUR, local_day, midnight
+from meterseal.utility.calendar import local_day, midnight
 from meterseal.utility.readings import ROLL_OVER
 from meterseal.utility.samples import sample_tariffs
 from meterseal.utility.tariff import tariff_document
@@ -72,7 +72,7 @@ def day_of(text: str):  # type: ignore[no-untyped-def]
 
 
 async def billed(folder: Path, street: list[dict[str, Any]]) -> tuple[dict[str, int], dict[str, Any]]:
-    """Bill a street; write the register log and the plan beside it; return fen by usage point, and fleet sums."""
+    """Bill a street, write its register log and plan; return fen by usage point, and the fleet."""
     engine = open_control(folder / "control.db")
     town = Town(engine)
     await town.found()
@@ -152,5 +152,7 @@ def test_one_fen_of_difference_would_show(tmp_path: Path) -> None:
     log = (tmp_path / "log.csv").read_text().splitlines()
     row = next(k for k, line in enumerate(log) if f",{day('2026-02-01')}," in line)
     front, register = log[row].rsplit(",", 1)
-    (tmp_path / "log.csv").write_text("\n".join([*log[:row], f"{front},{int(register) + 1}", *log[row + 1 :]]))
+    (tmp_path / "log.csv").write_text(
+        "\n".join([*log[:row], f"{front},{int(register) + 1}", *log[row + 1 :]])
+    )
     assert recalculated(tmp_path)["usage_points"] != totals

@@ -25,7 +25,12 @@ async def test_the_card_of_a_tiered_usage_point(town: Town) -> None:
     water.count(JUNE, [1] * (35 * 24))
     await town.utility.run_bills(JULY)
     card = town.utility.card("w", day("2026-07-05") + 1)
-    assert (card.agreement_id, card.tariff_code, card.tariff_kind, card.unit) == ("a-w", WATER, "tiered", "m3")
+    assert (card.agreement_id, card.tariff_code, card.tariff_kind, card.unit) == (
+        "a-w",
+        WATER,
+        "tiered",
+        "m3",
+    )
     assert (card.period.since, card.period.until) == (JULY, day("2026-08-01"))
     assert card.period.used == Decimal("0.96")
     assert card.latest_at == card.complete_to == day("2026-07-05")
@@ -58,7 +63,12 @@ async def test_the_card_of_a_time_of_use_usage_point(town: Town) -> None:
     power = town.supply("e", "electricity", "2026-06-01")
     power.count(JUNE, [10] * (3 * 24))
     card = town.utility.card("e", JUNE + 3 * DAY)
-    assert (card.tariff_code, card.tariff_kind, card.tier, card.last_bill) == (POWER, "time-of-use", None, None)
+    assert (card.tariff_code, card.tariff_kind, card.tier, card.last_bill) == (
+        POWER,
+        "time-of-use",
+        None,
+        None,
+    )
     assert [line.band for line in card.period.lines] == ["peak", "flat", "valley"]
 
 
@@ -76,7 +86,12 @@ async def test_without_the_year_before_neither_tier_nor_cost_is_guessed(town: To
     water.count(JUNE, [1] * 48)  # May never arrived
     card = town.utility.card("w", JUNE + 2 * DAY)
     assert card.period.used == Decimal("0.48")
-    assert (card.period.cost_fen, card.period.lines, card.tier, card.period.projection) == (None, (), None, None)
+    assert (card.period.cost_fen, card.period.lines, card.tier, card.period.projection) == (
+        None,
+        (),
+        None,
+        None,
+    )
 
 
 async def test_a_card_before_any_reading_is_honest(town: Town) -> None:

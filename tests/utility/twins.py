@@ -98,8 +98,9 @@ class MemoryMeasurements:
     def registers(self, usage_point: str, channel: int, since: int, until: int) -> Columns:
         return self.channels[usage_point].columns(since, until)
 
-    def evidence_at(self, usage_point: str, channel: int, end_at: int) -> Facts | None:
-        return self.channels[usage_point].evidence.get(end_at)
+    def evidence_between(self, usage_point: str, channel: int, since: int, until: int) -> list[Facts]:
+        found = self.channels[usage_point].evidence.items()
+        return [facts for end_at, facts in sorted(found) if since <= end_at <= until]
 
 
 class MemoryKeys:

@@ -21,7 +21,8 @@ from meterseal.model import MAIN
 from meterseal.utility.agreements import all_terms
 from meterseal.utility.calendar import Period, billing_periods
 from meterseal.utility.compose import CURRENCY, Terms, compose, metered_fen, next_version, signed_fen
-from meterseal.utility.ports import Measurements
+from meterseal.utility.ports import EvidenceFacts, Measurements
+from meterseal.utility.proof import EvidenceAt
 from meterseal.utility.readings import Readings, usable
 from meterseal.utility.sealing import DocumentKeys
 from meterseal.utility.views import Bill, BillSummary, FleetBills, HeldBill, RunReport
@@ -162,7 +163,7 @@ class Billing:
     ) -> Bill | HeldBill | None:
         try:
             before = _predecessor(terms, period, stored)
-            evidence_at = lru_cache(partial(self._measurements.evidence_at, terms.usage_point, MAIN))
+            evidence_at = self._evidence(terms.usage_point, period)
             bill = compose(terms, period, partial(self.readings, terms), evidence_at, now)
         except DataError as error:
             return HeldBill(
@@ -176,6 +177,21 @@ class Billing:
                 found_at=now,
             )
         return bill if before is None else next_version(bill, before.bill)
+
+    def _evidence(self, usage_point: str, period: Period) -> EvidenceAt:
+        """Evidence by instant: that of the period asked for at once, any other when it is needed."""
+
+        @lru_cache
+        def within() -> dict[int, EvidenceFacts]:
+            found = self._measurements.evidence_between(usage_point, MAIN, *period)
+            return {facts.end_at: facts for facts in found}
+
+        @lru_cache
+        def elsewhere(at: int) -> EvidenceFacts | None:
+            found = self._measurements.evidence_between(usage_point, MAIN, at, at)
+            return found[-1] if found else None
+
+        return lambda at: within().get(at) if period.since <= at <= period.until else elsewhere(at)
 
     def _latest(self) -> dict[str, list[_Stored]]:
         """The newest version of every bill, by agreement."""

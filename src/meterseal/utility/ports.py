@@ -6,6 +6,7 @@ twins.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -72,8 +73,10 @@ class Measurements(Protocol):
     def registers(self, usage_point: str, channel: int, since: int, until: int) -> RegisterColumns:
         """Return the visible readings with since <= end_at <= until (both ends: registers are boundaries)."""
 
-    def evidence_at(self, usage_point: str, channel: int, end_at: int) -> EvidenceFacts | None:
-        """Return the evidence for the register of one instant, or None when the meter sent none."""
+    def evidence_between(
+        self, usage_point: str, channel: int, since: int, until: int
+    ) -> Sequence[EvidenceFacts]:
+        """Return the checked evidence for registers with since <= end_at <= until, oldest first."""
 
 
 class DataKeys(Protocol):
