@@ -100,6 +100,13 @@ async def test_a_card_before_any_reading_is_honest(town: Town) -> None:
     assert (card.latest_at, card.complete_to, card.period.used, card.tier) == (None, None, None, None)
 
 
+async def test_the_card_of_an_agreement_to_come_shows_its_first_period(town: Town) -> None:
+    town.supply("w", "water", "2026-06-20")
+    card = town.utility.card("w", JUNE)
+    assert (card.period.since, card.period.until) == (day("2026-06-20"), JULY)
+    assert (card.period.used, card.tier, card.latest_at) == (None, None, None)
+
+
 async def test_the_card_stays_with_an_agreement_that_ended(town: Town) -> None:
     water = town.supply("w", "water", "2026-06-01")
     water.count(JUNE, [1] * (20 * 24))

@@ -158,7 +158,7 @@ class Utility:
         Raises LocalError `usage.none`, DataError `tariff.none`.
         """
         terms = self._terms(usage_point, now)
-        at = now if terms.until is None else min(now, terms.until - 1)
+        at = max(terms.since, now if terms.until is None else min(now, terms.until - 1))
         period = _clip(billing_period(at, terms.billing_day), terms)
         readings = self._readings(terms, period.since, period.until)
         year = self._year_before(terms, period, readings)
