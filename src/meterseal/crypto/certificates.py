@@ -49,6 +49,7 @@ _NO_CHECK_TIME = 0x20_0000
 
 _UNREADABLE = (
     ValueError,
+    TypeError,
     IndexError,
     pyopenssl.Error,
     x509.InvalidVersion,

@@ -130,15 +130,12 @@ class PlatformRun:
         `link.padding`, `link.chain`, `link.identity`, `link.signature`, `link.fin`.
         """
         sealed = messages.parse_sealed(message, messages.DEVICE)
-        waited = proving.GATHERED_PATIENCE if self._granted is not None else self._patience
-        if now - self.began_at > waited:
+        same = self._granted is not None and equal(sm3(message), self._device_digest)
+        phase = move(PLATFORM_MOVES, self.phase, "same-device" if same else "device")
+        if now - self.began_at > (proving.GATHERED_PATIENCE if same else self._patience):
             raise TrustError("link.time-out", "DEVICE came too late for this handshake; begin a new one.")
-        if self._granted is not None:
-            if not equal(sm3(message), self._device_digest):
-                raise out_of_order()
-            self.phase = move(PLATFORM_MOVES, self.phase, "same-device")
+        if self._granted is not None and same:
             return self._granted
-        phase = move(PLATFORM_MOVES, self.phase, "device")
         self._granted = self._issue(sealed, now)
         self._device_digest, self._secret, self.phase = sm3(message), b"", phase
         return self._granted
