@@ -47,6 +47,9 @@ UNITS: dict[int, Unit] = {
 }
 """Unit codes of both editions. The steps by 10 and 100 and the 40..4B family come from one source only."""
 
+CONFIRMED = frozenset(bytes.fromhex("01 02 05 08 0A 0B 0E 11 13 14 17 1A 29 2C 32 35"))
+"""Codes that more than one source names; only these tell a unit byte from other bytes."""
+
 CODES: dict[tuple[str, int], int] = {(unit.symbol, unit.exponent): unit.code for unit in UNITS.values()}
 """(symbol, exponent of the BCD number) -> unit code."""
 

@@ -252,7 +252,9 @@ class Sheet:
 
     def tail(self) -> None:
         """Whatever is left behind a known layout: kept as bytes and flagged (rule 7)."""
-        if self.left:
+        if self.left and self.ended:
+            self.take(self.left, "cut field", "残缺字段", "too short for the field that belongs here")
+        elif self.left:
             size = self.left
             self.take(size, "more bytes", "其余字节", "not part of the known layout")
             self.odd("tail", f"{size} bytes follow the known layout")
@@ -298,7 +300,6 @@ class Sheet:
         self.interval = Interval(
             channel, unit.symbol, code, unit.exponent, status, start, minutes * 60_000, tuple(registers)
         )
-        self.tail()
 
     def read_segment(self, *, asks: bool) -> None:
         """The payload of E002: offset alone when `asks`, else total, offset and the bytes (big-endian)."""
@@ -315,7 +316,6 @@ class Sheet:
             self.odd("segment", "the segment reaches beyond the total it names")
             return
         self.segment = Segment(total, offset, chunk)
-        self.tail()
 
 
 def scaled(register: int | None, exponent: int, unit: str | None) -> Value:

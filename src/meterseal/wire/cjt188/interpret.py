@@ -33,6 +33,7 @@ def interpret(frame: Frame, utc_offset_minutes: int = 480) -> Meaning:
             sheet.take(sheet.left, "payload", "数据")
     elif ser is not None or sheet.left:
         _payload(frame, sheet, di, up=up)
+        sheet.tail()
     return _meaning(frame, sheet, up=up, di=di, ser=ser)
 
 
@@ -63,9 +64,7 @@ def _payload(frame: Frame, sheet: Sheet, di: int, *, up: bool) -> None:
     write = di >> 8 in WRITE_GROUPS
     reports = up or (bool(frame.control & VENDOR) and sheet.left >= 4)
     if di == ids.SEGMENTS:
-        if up and frame.control & 0x1F == 0x04:
-            sheet.tail()
-        else:
+        if not (up and frame.control & 0x1F == 0x04):
             sheet.read_segment(asks=not up and frame.control & 0x1F == 0x01)
         return
     if write and not up:
@@ -78,7 +77,6 @@ def _payload(frame: Frame, sheet: Sheet, di: int, *, up: bool) -> None:
     elif reports:
         layouts.answer_layout(di)(sheet, medium)
     _opaque_hint(frame, sheet, di)
-    sheet.tail()
 
 
 def _write_answer(sheet: Sheet, di: int, medium: str) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from meterseal.units import UNITS
+from meterseal.units import CONFIRMED, UNITS
 from meterseal.wire import identifiers as ids
-from meterseal.wire.fields import clock_at
+from meterseal.wire.fields import clock_at, is_bcd
 from meterseal.wire.sheet import Sheet, printed
 
 Layout = Callable[[Sheet, str], None]
@@ -28,16 +28,38 @@ SETTLEMENT: Final = {
 }
 VOLUME_SIZE, HEAT_SIZE = 19, 43
 """Payload bytes of 901F: water and gas, heat."""
+VALUE_AND_STATUS = 6
+"""Payload bytes of the shortest 901F seen: a value and ST."""
+USUAL_UNITS: Final = {False: (0x2C, 0x29), True: (0x05, 0x08, 0x0B, 0x0E, 0x11)}
+"""Unit codes that the first value of a volume and of a heat meter has."""
 
 
 def known(code: int | None) -> bool:
-    """Whether a byte is a unit code."""
-    return code in UNITS
+    """Whether a byte is a unit code that is sure enough to tell a layout by."""
+    return code in CONFIRMED
+
+
+def lettered(code: int | None) -> bool:
+    """Whether a byte is a unit code and no BCD (2C, 0B, …): it cannot be a byte of a value."""
+    return code is not None and known(code) and not is_bcd(bytes((code,)))
 
 
 def units_first(sheet: Sheet) -> bool:
-    """Whether units precede the values: bytes 0 and 5 are unit codes and byte 4 is not (section 6.3)."""
-    return known(sheet.peek(0)) and known(sheet.peek(5)) and not known(sheet.peek(4))
+    """Whether units precede the values (section 6.3): bytes 0 and 5 are unit codes and byte 4 is not.
+
+    A unit code that is no BCD decides at once, in a heat payload that of the volume. Where both forms fit,
+    the standard one is meant.
+    """
+    first, behind = sheet.peek(0), sheet.peek(4)
+    if lettered(behind) or not known(first):
+        return False
+    if sheet.left < 10:
+        return lettered(first)
+    if not known(sheet.peek(5)) or lettered(first):
+        return lettered(first)
+    if sheet.left >= HEAT_SIZE and lettered(sheet.peek(20)) is not lettered(sheet.peek(24)):
+        return lettered(sheet.peek(20))
+    return not known(behind)
 
 
 def kind(sheet: Sheet, medium: str, *, first: bool = False) -> str:
@@ -51,20 +73,18 @@ def kind(sheet: Sheet, medium: str, *, first: bool = False) -> str:
 def is_heat(sheet: Sheet, medium: str) -> bool:
     """Whether a 901F payload has the heat layout: by medium, corrected by what its bytes show."""
     shift = 0 if units_first(sheet) else 4
-    heat_units = all(known(sheet.peek(5 * index + shift)) for index in range(5))
-    if sheet.left >= HEAT_SIZE and heat_units:
+    if sheet.left >= HEAT_SIZE and all(known(sheet.peek(5 * index + shift)) for index in range(5)):
         return True
-    if medium != "heat":
-        return False
     clock = sheet.body[sheet.at + 10 : sheet.at + 17]
-    volume_form = sheet.left == VOLUME_SIZE and not known(sheet.peek(10 + shift))
-    return not (volume_form and (clock == bytes(7) or clock_at(clock) is not None))
+    return medium == "heat" and not (
+        sheet.left == VOLUME_SIZE and (clock == bytes(7) or clock_at(clock) is not None)
+    )
 
 
 def metering(sheet: Sheet, medium: str) -> None:
     """901F, current metering data (计量数据)."""
     heat = is_heat(sheet, medium)
-    if sheet.left == 6 and not known(sheet.peek(4)):
+    if sheet.left == VALUE_AND_STATUS and sheet.peek(4) not in USUAL_UNITS[heat]:
         name, chinese = SETTLEMENT["energy"] if heat else CUMULATIVE["volume"]
         sheet.number(name, chinese, 4, -2, None)
         sheet.read_status()
@@ -146,8 +166,9 @@ def _close(sheet: Sheet) -> None:
 
 def history(sheet: Sheet, medium: str) -> None:
     """D120..D12B and the volume form of D200..D2FF: one quantity frozen on a settlement day."""
-    name, chinese = SETTLEMENT[kind(sheet, medium)]
-    sheet.quantity(name, chinese)
+    first = _order(sheet)
+    name, chinese = SETTLEMENT[kind(sheet, medium, first=first)]
+    sheet.quantity(name, chinese, unit_first=first)
 
 
 def history_2(sheet: Sheet, medium: str) -> None:
