@@ -63,7 +63,7 @@ meters = Table(
     Column("usage_point_id", ForeignKey("usage_points.id"), nullable=False, index=True),
     Column("protocol", String(16), nullable=False),  # cjt188, dlt645
     Column("profile", String(64), nullable=False),
-    Column("since", Instant, nullable=False),  # installed at its usage point: since < end_at <= until
+    Column("since", Instant, nullable=False),  # at its usage point while since <= end_at < until
     Column("until", Instant),
     Column("plain", Boolean, nullable=False, default=False),  # no module: a concentrator vouches for it
     Column("concentrator_id", ForeignKey("concentrators.device_id"), index=True),
@@ -255,10 +255,7 @@ stores = Table(
     metadata,
     Column("id", String(32), primary_key=True),
     Column("sequence", BigInteger, nullable=False),  # last journal entry that is in segments and tables
-    Column("records", BigInteger, nullable=False),
-    Column("readings", BigInteger, nullable=False),
-    Column("repeats", BigInteger, nullable=False),
-    Column("chains", LargeBinary, nullable=False),  # running chain heads and rule positions, sealed
+    Column("counts", Document, nullable=False),  # what came, up to that entry
 )
 
 segments = Table(
@@ -327,11 +324,14 @@ evidence = Table(
     Column("usage_point", String(32), nullable=False),
     Column("end_at", Instant, nullable=False),
     Column("suite", SmallInteger, nullable=False),
+    Column("module_id", Id(), nullable=False),
     Column("checked", String(16), nullable=False),
     Column("reason", Text, nullable=False),
     Column("received_at", Instant, nullable=False),
     Column("key_version", Integer, nullable=False),
     Column("sealed_statement", LargeBinary, nullable=False),  # statement 65 || signature
     Index(None, "usage_point", "channel", "end_at"),
-    CheckConstraint("checked in ('signed', 'mac', 'bad', 'chain-broken', 'chain-open')", name="checked"),
+    CheckConstraint(
+        "checked in ('signed', 'mac', 'bad', 'chain-broken', 'chain-open', 'unchecked')", name="checked"
+    ),
 )

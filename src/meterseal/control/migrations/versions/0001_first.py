@@ -56,13 +56,14 @@ def upgrade() -> None:
         sa.Column("usage_point", sa.String(length=32), nullable=False),
         sa.Column("end_at", sa.BigInteger(), nullable=False),
         sa.Column("suite", sa.SmallInteger(), nullable=False),
+        sa.Column("module_id", sa.LargeBinary(length=8), nullable=False),
         sa.Column("checked", sa.String(length=16), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
         sa.Column("key_version", sa.Integer(), nullable=False),
         sa.Column("sealed_statement", sa.LargeBinary(), nullable=False),
         sa.CheckConstraint(
-            "checked in ('signed', 'mac', 'bad', 'chain-broken', 'chain-open')",
+            "checked in ('signed', 'mac', 'bad', 'chain-broken', 'chain-open', 'unchecked')",
             name=op.f("ck_evidence_checked"),
         ),
         sa.PrimaryKeyConstraint("device_id", "channel", "sequence", name=op.f("pk_evidence")),
@@ -204,10 +205,7 @@ def upgrade() -> None:
         "stores",
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
-        sa.Column("records", sa.BigInteger(), nullable=False),
-        sa.Column("readings", sa.BigInteger(), nullable=False),
-        sa.Column("repeats", sa.BigInteger(), nullable=False),
-        sa.Column("chains", sa.LargeBinary(), nullable=False),
+        sa.Column("counts", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_stores")),
     )
     op.create_table(
