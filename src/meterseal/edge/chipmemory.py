@@ -1,0 +1,103 @@
+"""Station edge, inside the module: its state in working memory and how it reaches the non-volatile one.
+
+It decides nothing. A change is written first and adopted afterwards, so that what the module says or does
+never runs ahead of what it will remember after a power cut.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from meterseal.crypto.handles import SymmetricKey
+from meterseal.crypto.sm2 import Sm2PrivateKey
+from meterseal.edge.nv import (
+    KeptEvidence,
+    SealedNv,
+    SessionState,
+    State,
+    Trust,
+    state_from_bytes,
+    state_to_bytes,
+)
+from meterseal.link.schedule import BoundKeys, TrafficKeys, bound_keys
+
+STATE, TRUST, EVIDENCE = "state", "trust", "evidence/"
+_KEYS = msgspec.msgpack.Decoder(TrafficKeys)
+pack = msgspec.msgpack.Encoder().encode
+
+
+class OpenSession:
+    """A session in working memory. `next_up` is the next up counter that was never used."""
+
+    __slots__ = ("keys", "next_up", "state")
+
+    def __init__(self, state: SessionState, next_up: int) -> None:
+        self.state = state
+        self.keys = _KEYS.decode(state.keys)
+        self.next_up = next_up
+
+
+class Memory:
+    """State, certificates and kept evidence of one module."""
+
+    def __init__(self, store: SealedNv, serial: bytes = b"") -> None:
+        self._store = store
+        image = store.read(STATE)
+        self.state = State(serial=serial) if image is None else state_from_bytes(image)
+        trust = store.read(TRUST)
+        self.trust = Trust(b"", ()) if trust is None else msgspec.msgpack.decode(trust, type=Trust)
+        self.kept: dict[tuple[int, int], KeptEvidence] = {}
+        for name in store.names():
+            page = store.read(name) if name.startswith(EVIDENCE) else None
+            if page is not None:
+                channel, sequence = name[len(EVIDENCE) :].split("/")
+                self.kept[int(channel), int(sequence, 16)] = msgspec.msgpack.decode(page, type=KeptEvidence)
+        self._adopt()
+        # Counters below the reservation may have been used before the power went.
+        self.sessions: dict[bytes, OpenSession] = {}
+        for session in (self.state.current, self.state.previous):
+            if session is not None:
+                self.sessions[session.session_id] = OpenSession(session, session.up_reserved)
+
+    def _adopt(self) -> None:
+        state = self.state
+        self.private = (
+            Sm2PrivateKey.from_pkcs8(state.private, f"the key of module {state.serial.hex()}")
+            if state.private
+            else None
+        )
+        self._bound: dict[int, BoundKeys] = {}
+
+    def bound(self, version: int) -> BoundKeys | None:
+        """The level 7 keys of a slot of K_b; None for an empty slot."""
+        found = self._bound.get(version)
+        raw = self.state.bound_keys.get(version)
+        if found is None and raw is not None:
+            label = f"K_b version {version} of module {self.state.serial.hex()}"
+            found = self._bound[version] = bound_keys(SymmetricKey.from_bytes(raw, label))
+        return found
+
+    def save(self, pages: dict[str, bytes | None] | None = None, **changes: Any) -> None:
+        """Write the state with these changes, and other pages with it, all or nothing; then adopt them."""
+        state = replace(self.state, **changes) if changes else self.state
+        self._store.write({STATE: state_to_bytes(state), **(pages or {})})
+        renewed = "private" in changes or "bound_keys" in changes
+        self.state = state
+        if renewed:
+            self._adopt()
+
+    def save_session(self, session: OpenSession, state: SessionState, **others: Any) -> None:
+        """Write a changed session, with other changes and `pages`; then adopt it."""
+        current = self.state.current
+        place = "current" if current is not None and current.session_id == state.session_id else "previous"
+        changes: dict[str, Any] = {place: state, **others}
+        self.save(**changes)
+        session.state = state
+
+
+def evidence_page(channel: int, sequence: int) -> str:
+    """Name of the page that keeps a signed statement."""
+    return f"{EVIDENCE}{channel}/{sequence:08x}"

@@ -1,0 +1,116 @@
+"""Station edge, what a meter delivers: each stored day as one record, and the signed freeze that closes it.
+
+It seals nothing itself and keeps no readings; after a restart it goes on with the first day that is not
+acknowledged.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+from msgspec import Struct
+
+from meterseal.edge.agent import Item
+from meterseal.edge.chip import Chip, Freeze, Sealed
+from meterseal.edge.meter import DAY, HOUR, Meter, MeterState
+from meterseal.edge.nv import NvStore
+from meterseal.model import MAIN
+
+PAGE = "controller"
+EXPONENT = -2
+
+
+class ControllerState(Struct, frozen=True, array_like=True):
+    """What the controller itself keeps: the days acknowledged (all that end at or before `through`, and
+    `days`).
+    """
+
+    through: int = 0
+    days: tuple[int, ...] = ()
+    meter: MeterState = MeterState()
+
+
+class DailyOutbox:
+    """The days of one meter, oldest first: a record with the load profile and a report, then its evidence."""
+
+    def __init__(self, meter: Meter, chip: Chip, store: NvStore) -> None:
+        self._meter = meter
+        self._chip = chip
+        self._store = store
+        page = store.read(PAGE)
+        kept = ControllerState() if page is None else msgspec.msgpack.decode(page, type=ControllerState)
+        self.through = max(kept.through, meter.readings.since)
+        self._days = set(kept.days)
+        if page is not None:
+            meter.state = kept.meter
+        state = chip.state()
+        self._signed = max(state.chained.get(MAIN, 0), meter.readings.since)
+        self._evidence = deque(one.sequence for one in state.kept if one.channel == MAIN)
+        self._next = self.through
+
+    def next(self, now: int) -> Item | None:
+        """Evidence that was signed and not acknowledged, else the next day."""
+        if self._evidence:
+            sequence = self._evidence.popleft()
+            return Item(("evidence", sequence), sequence)
+        while True:
+            end_at = self._next + DAY
+            if end_at > self._meter.readings.until:
+                return None
+            self._next = end_at
+            if end_at not in self._days:
+                return Item(("day", end_at), end_at)
+            self._sign_through(end_at)
+            if self._evidence:
+                return self.next(now)
+
+    def seal(self, item: Item, chip: Chip, now: int) -> Sealed:
+        """Seal a day, evidence, or an answer that the controller queued."""
+        if isinstance(item.what, bytes):
+            return chip.seal(item.what, now)
+        assert isinstance(item.what, int)
+        if item.key == ("evidence", item.what):
+            return chip.seal_evidence(MAIN, item.what, now)
+        meter, end_at = self._meter, item.what
+        frames = [*meter.interval_frames(end_at - DAY, end_at), meter.report(end_at)]
+        sealed = chip.seal(b"".join(frame.encode() for frame in frames), now)
+        self._sign_through(end_at)
+        return sealed
+
+    def done(self, items: list[Item]) -> None:
+        """Note the days that need not be sent again."""
+        ends = {item.what for item in items if item.key == ("day", item.what)}
+        if not ends:
+            return
+        self._days |= {end_at for end_at in ends if isinstance(end_at, int)}
+        while self.through + DAY in self._days:
+            self.through += DAY
+            self._days.discard(self.through)
+        self.save()
+
+    def save(self) -> None:
+        """Store the controller's page."""
+        state = ControllerState(self.through, tuple(sorted(self._days)), self._meter.state)
+        self._store.write({PAGE: msgspec.msgpack.encode(state)})
+
+    def _sign_through(self, end_at: int) -> None:
+        """Sign every daily freeze up to `end_at` that is not signed yet."""
+        readings = self._meter.readings
+        while self._signed < end_at:
+            freeze_at = self._signed + DAY
+            hours = range(self._signed + HOUR, freeze_at + 1, HOUR)
+            stored = ((hour, readings.stored(MAIN, hour)) for hour in hours)
+            sequence = self._chip.sign(
+                Freeze(
+                    channel=MAIN,
+                    end_at=freeze_at,
+                    register=readings.register(MAIN, freeze_at),
+                    exponent=EXPONENT,
+                    unit=self._meter.unit,
+                    status=int.from_bytes(self._meter.status_word(), "big"),
+                    readings=tuple((hour, value) for hour, value in stored if value is not None),
+                )
+            )
+            self._signed = freeze_at
+            self._evidence.append(sequence)

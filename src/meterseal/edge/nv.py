@@ -1,0 +1,247 @@
+"""Station edge, the module's non-volatile memory: frozen structs as sealed pages, written all together or
+not at all.
+
+It decides nothing about keys or life cycle; `module` does. Each page is SM4-GCM under the device storage
+key, associated data = "ms1 nv" || module serial of the store || page name, so that no page passes for
+another. In an emulator that key must lie beside the pages: whoever copies both has copied the module, and
+an older copy put back is not noticed. A chip keeps both inside.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+
+from meterseal.crypto.handles import SymmetricKey
+from meterseal.errors import EngineError, TrustError
+
+STATE_FORMAT = 1
+
+
+class NvStore(Protocol):
+    """Pages by name of one module."""
+
+    def read(self, name: str) -> bytes | None:
+        """The page, None when there is none."""
+
+    def names(self) -> list[str]:
+        """Names of all pages, sorted."""
+
+    def write(self, pages: Mapping[str, bytes | None]) -> None:
+        """Write (or, for None, erase) all these pages or none. EngineError `module.memory` when it did
+        not.
+        """
+
+
+class MemoryNv:
+    """Pages in memory: the twin for tests."""
+
+    def __init__(self) -> None:
+        self.pages: dict[str, bytes] = {}
+
+    def read(self, name: str) -> bytes | None:
+        return self.pages.get(name)
+
+    def names(self) -> list[str]:
+        return sorted(self.pages)
+
+    def write(self, pages: Mapping[str, bytes | None]) -> None:
+        for name, page in pages.items():
+            if page is None:
+                self.pages.pop(name, None)
+            else:
+                self.pages[name] = page
+
+
+def open_nv_database(path: str) -> sqlite3.Connection:
+    """A file with the pages of many modules. A killed process loses no write that was answered.
+
+    `synchronous` is NORMAL: a power cut of the whole machine may take the last writes back, which a chip
+    would not.
+    """
+    try:
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA wal_autocheckpoint=4000")
+        connection.execute("PRAGMA busy_timeout=5000")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS pages (owner BLOB, name TEXT, page BLOB NOT NULL,"
+            " PRIMARY KEY (owner, name)) WITHOUT ROWID"
+        )
+    except sqlite3.Error as error:
+        raise EngineError(
+            "module.memory",
+            f"The file {path} does not serve as module memory ({error}); give another directory.",
+        ) from None
+    return connection
+
+
+class SqliteNv:
+    """Pages of one owner (a module serial, or any name of at most 64 bytes) in a shared file."""
+
+    def __init__(self, connection: sqlite3.Connection, owner: bytes) -> None:
+        self._connection = connection
+        self._owner = owner
+
+    def read(self, name: str) -> bytes | None:
+        row = self._connection.execute(
+            "SELECT page FROM pages WHERE owner = ? AND name = ?", (self._owner, name)
+        ).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def names(self) -> list[str]:
+        rows = self._connection.execute(
+            "SELECT name FROM pages WHERE owner = ? ORDER BY name", (self._owner,)
+        )
+        return [row[0] for row in rows]
+
+    def write(self, pages: Mapping[str, bytes | None]) -> None:
+        put = [(self._owner, name, page) for name, page in pages.items() if page is not None]
+        gone = [(self._owner, name) for name, page in pages.items() if page is None]
+        execute = self._connection.execute
+        try:
+            if len(put) == 1 and not gone:
+                execute("INSERT OR REPLACE INTO pages VALUES (?, ?, ?)", put[0])
+                return
+            execute("SAVEPOINT pages")
+            try:
+                self._connection.executemany("INSERT OR REPLACE INTO pages VALUES (?, ?, ?)", put)
+                self._connection.executemany("DELETE FROM pages WHERE owner = ? AND name = ?", gone)
+                execute("RELEASE pages")
+            except sqlite3.Error:
+                if self._connection.in_transaction:
+                    execute("ROLLBACK TO pages")
+                    execute("RELEASE pages")
+                raise
+        except sqlite3.Error as error:
+            raise EngineError(
+                "module.memory",
+                f"The memory of {self._owner.hex()} took no write ({error}); nothing changed, free the disk.",
+            ) from None
+
+
+class SealedNv:
+    """Pages sealed under a device storage key; `serial` stands in the associated data."""
+
+    def __init__(self, store: NvStore, key: SymmetricKey, serial: bytes) -> None:
+        self._store = store
+        self._key = key
+        self._serial = serial
+
+    def _place(self, name: str) -> bytes:
+        return b"ms1 nv\x00" + self._serial + name.encode()
+
+    def read(self, name: str) -> bytes | None:
+        """The page in clear, None when there is none. TrustError `crypto.tag` when it was changed or
+        moved.
+        """
+        page = self._store.read(name)
+        return None if page is None else self._key.gcm_open(page, self._place(name))
+
+    def names(self) -> list[str]:
+        return self._store.names()
+
+    def write(self, pages: Mapping[str, bytes | None]) -> None:
+        """Seal and write; all or nothing. EngineError `module.memory`."""
+        self._store.write(
+            {
+                name: None if page is None else self._key.gcm_seal(page, self._place(name))
+                for name, page in pages.items()
+            }
+        )
+
+
+class SessionState(Struct, frozen=True, array_like=True):
+    """One session: traffic keys, limits, and how far its counters went.
+
+    Up counters below `up_reserved` may have been used; after a power cut the next is `up_reserved`. Down
+    counters up to `down_last` are refused.
+    """
+
+    session_id: bytes
+    keys: bytes
+    policy: int
+    records_allowed: int
+    ends_at: int
+    up_reserved: int = 1
+    down_last: int = 0
+    key_version: int = 0
+    certificate_until: int = 0
+    """End of the platform's certificate, past which no clock is set; 0 under suite 2."""
+
+
+class ChannelState(Struct, frozen=True, array_like=True):
+    """Evidence of one channel: last sequence, the chain's head and the end_at that it reached."""
+
+    sequence: int = 0
+    head: bytes = bytes(32)
+    end_at: int = 0
+
+
+class State(Struct, frozen=True, array_like=True):
+    """Everything about a module that survives a power cut, the certificates and kept evidence apart.
+
+    `life` is 0 factory, 1 personalised, 2 active (it has had a session), 3 destroyed. `bound_keys` are K_b
+    by version.
+    """
+
+    serial: bytes
+    life: int = 0
+    private: bytes = b""
+    device_id: bytes = b""
+    suite: int = 0
+    project_id: bytes = b""
+    key_version: int = 0
+    bound_keys: dict[int, bytes] = {}
+    module_root: bytes = b""
+    time_bound: int = 0
+    command_number: int = 0
+    command_authorisation: bytes = b""
+    command_answer: bytes = b""
+    channels: dict[int, ChannelState] = {}
+    current: SessionState | None = None
+    previous: SessionState | None = None
+    format: int = STATE_FORMAT
+
+
+class Trust(Struct, frozen=True, array_like=True):
+    """The root certificate (DER) and the module's own chain, leaf first; empty under suite 2."""
+
+    root: bytes
+    chain: tuple[bytes, ...]
+
+
+class KeptEvidence(Struct, frozen=True, array_like=True):
+    """A signed statement (65 bytes) and its signature or mac, kept until its record was acknowledged."""
+
+    statement: bytes
+    signature: bytes
+
+
+_STATE = msgspec.msgpack.Decoder(State)
+_ENCODE = msgspec.msgpack.Encoder().encode
+
+
+def state_to_bytes(state: State) -> bytes:
+    """The image of a state."""
+    return _ENCODE(state)
+
+
+def state_from_bytes(image: bytes) -> State:
+    """The state of an image. TrustError `module.image` when it is none, or of a newer format."""
+    try:
+        state = _STATE.decode(image)
+    except msgspec.MsgspecError:
+        raise TrustError(
+            "module.image", "The module's memory holds no state that this version reads."
+        ) from None
+    if state.format > STATE_FORMAT:
+        raise TrustError(
+            "module.image", "The module's memory was written by a newer version; install that one."
+        )
+    return state

@@ -1,0 +1,52 @@
+"""Station edge, water meter (冷水水表): volume in hundredths of m3, a valve that commands may turn.
+
+It seals nothing and keeps no time; `meter` has what all meters share.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from meterseal.edge.meter import Meter
+from meterseal.model import MAIN, Medium
+from meterseal.units import unit_code
+from meterseal.wire import encode
+from meterseal.wire import identifiers as ids
+from meterseal.wire.frame import Frame
+
+
+class VolumeMeter(Meter):
+    """What water and gas meters share: 901F with volume, settlement volume, clock and status (section
+    6.3).
+    """
+
+    unit: ClassVar[int] = unit_code("m3")
+
+    def payload(self, at: int, clock: int) -> bytes:
+        """The 19 bytes of 901F for the registers at `at`, with the clock as the meter shows it."""
+        volume = self.readings.register(MAIN, at)
+        settlement = self.settled(at)
+        return encode.volume_payload(
+            volume,
+            0 if settlement is None else settlement,
+            clock,
+            self.status_word(),
+            unit=self.unit,
+            utc_offset_minutes=self.utc_offset,
+        )
+
+    def read(self, frame: Frame, now: int) -> bytes | None:
+        if len(frame.data) != 3:
+            return None
+        if ids.read_di(frame.data)[0] == ids.METERING:
+            return self.payload(now, self.clock(now))
+        return self.history(frame, now)
+
+    def report(self, at: int) -> Frame:
+        return encode.current_data_answer(self.device_id, self.payload(at, at))
+
+
+class WaterMeter(VolumeMeter):
+    """A cold-water meter, T = 10."""
+
+    medium: ClassVar[Medium] = "water"

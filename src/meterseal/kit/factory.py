@@ -1,0 +1,169 @@
+"""Beside the path: the maker of a street's modules, their memory files, and what personalisation writes
+into them.
+
+It holds no key of the security service: K_b and K_r arrive in an envelope that only the module opens.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from meterseal.crypto.handles import SymmetricKey
+from meterseal.edge.chip import Chip, Personal
+from meterseal.edge.module import Module
+from meterseal.edge.nv import SealedNv, SqliteNv, open_nv_database, state_from_bytes, state_to_bytes
+from meterseal.errors import LocalError
+from meterseal.kit.plan import StreetPlan
+from meterseal.security.messages import Personalisation
+
+MEMORY = "modules.db"
+STORAGE_KEY = "modules.key"
+
+
+class Made(Struct, frozen=True):
+    """A module that left the factory: for which device, its serial, its public point (65 bytes), its
+    suite.
+    """
+
+    device_id: bytes
+    module_id: bytes
+    point: bytes
+    suite: int
+
+
+class Memories:
+    """The memory file of many modules in one directory, and the storage keys beside it."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.connection: sqlite3.Connection = open_nv_database(str(directory / MEMORY))
+        self._root = SymmetricKey.from_bytes(
+            _storage_key(directory / STORAGE_KEY), "the modules' storage key"
+        )
+
+    def sealed(self, module_id: bytes) -> SealedNv:
+        """The sealed memory of one module."""
+        key = self._root.diversify(module_id, f"storage key of module {module_id.hex()}")
+        return SealedNv(SqliteNv(self.connection, b"module " + module_id), key, module_id)
+
+    def controller(self, device_id: bytes) -> SqliteNv:
+        """The controller's own pages of one device, which hold no secret."""
+        return SqliteNv(self.connection, b"controller " + device_id)
+
+    def held(self, module_id: bytes) -> SealedNv:
+        """Sealed pages of a concentrator for the answers it vouches for."""
+        key = self._root.diversify(bytes(byte ^ 0xFF for byte in module_id), "storage key of vouched answers")
+        return SealedNv(SqliteNv(self.connection, b"held " + module_id), key, module_id)
+
+    def chip(self, module_id: bytes) -> Chip:
+        """The module, powered on."""
+        return Chip(Module(self.sealed(module_id)))
+
+    def close(self) -> None:
+        """Close the file."""
+        self.connection.close()
+
+
+def _storage_key(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            key = os.urandom(16)
+            file.write(key)
+        return key
+
+
+def manufacture(directory: Path, plan: StreetPlan) -> list[Made]:
+    """Make the module of every sealed meter of the plan; one that is made already keeps its key."""
+    return _make(
+        directory,
+        [(meter.device_id, meter.module_id, meter.suite) for meter in plan.meters if not meter.plain],
+    )
+
+
+def manufacture_concentrator(directory: Path, plan: StreetPlan) -> Made:
+    """Make the concentrator's module (suite 1), in a directory of its own."""
+    return _make(directory, [(plan.concentrator_id, plan.concentrator_module, 1)])[0]
+
+
+def _make(directory: Path, wanted: Iterable[tuple[bytes, bytes, int]]) -> list[Made]:
+    memories = Memories(directory)
+    made: list[Made] = []
+    memories.connection.execute("BEGIN")
+    try:
+        for device_id, module_id, suite in wanted:
+            chip = memories.chip(module_id)
+            point = chip.state().point or chip.make_key(module_id)
+            made.append(Made(device_id, module_id, point, suite))
+        memories.connection.execute("COMMIT")
+    finally:
+        memories.close()
+    return made
+
+
+def personalise(directory: Path, items: Iterable[Personalisation]) -> int:
+    """Write ids, keys and trust into the modules; how many. One that is personalised already is left
+    alone.
+    """
+    memories = Memories(directory)
+    count = 0
+    memories.connection.execute("BEGIN")
+    try:
+        for what in items:
+            chip = memories.chip(what.module_id)
+            if chip.state().life != 0:
+                continue
+            chip.personalise(
+                Personal(
+                    device_id=what.device_id,
+                    suite=what.suite,
+                    project_id=what.project_id,
+                    key_version=what.key_version,
+                    bound_at=what.bound_at,
+                    envelope=what.envelope,
+                    root=what.root,
+                    chain=what.chain,
+                )
+            )
+            count += 1
+        memories.connection.execute("COMMIT")
+    finally:
+        memories.close()
+    return count
+
+
+def copy_module(directory: Path, module_id: bytes, other_device: bytes, into: Path) -> Chip:
+    """An attacker's copy: the module's memory with its storage key, put into another meter, powered on.
+
+    The copy claims `other_device`; what the platform makes of it is for the caller to see. LocalError
+    `kit.copy` when the module was never personalised.
+    """
+    source = Memories(directory)
+    target = Memories(into)
+    try:
+        pages = source.sealed(module_id)
+        content = {name: pages.read(name) for name in pages.names()}
+    finally:
+        source.close()
+    image = content.get("state")
+    if image is None:
+        raise LocalError(
+            "kit.copy", f"There is no module {module_id.hex()} in {directory}; personalise it first."
+        )
+    content["state"] = moved(image, other_device)
+    target.sealed(module_id).write(content)
+    return target.chip(module_id)
+
+
+def moved(image: bytes, device_id: bytes) -> bytes:
+    """A module's state that says it belongs to another device and has no session."""
+    state = state_from_bytes(image)
+    return state_to_bytes(replace(state, device_id=device_id, current=None, previous=None))

@@ -1,0 +1,287 @@
+"""Beside the path: the plan of a street that does not exist: dwellings, meters, people, agreements and
+faults.
+
+It enrols nothing and stores nothing; the same seed gives the same street. Names, addresses and numbers are
+invented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from random import Random
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from meterseal.errors import LocalError
+from meterseal.kit.profiles import DAY, HOUR, Event, Profile, Registers
+from meterseal.model import Medium
+from meterseal.utility.calendar import local_day, midnight
+
+MEDIA: Final[tuple[Medium, ...]] = ("water", "gas", "heat", "electricity")
+METER_TYPE: Final[dict[Medium, int]] = {"water": 0x10, "gas": 0x30, "heat": 0x20, "electricity": 0xD7}
+TARIFFS: Final[dict[Medium, str]] = {
+    "water": "sample-cold-water-tiered",
+    "gas": "sample-gas-tiered",
+    "heat": "sample-heat-flat",
+    "electricity": "sample-electricity-time-of-use",
+}
+FIRST_TIER: Final[dict[Medium, int]] = {"water": 18_000, "gas": 35_000}
+"""Where the first tier of the sample tariffs ends, in hundredths of m3."""
+INITIAL: Final[dict[Medium, int]] = {"water": 31_000, "gas": 52_000, "heat": 410_000, "electricity": 640_000}
+SHORTEST = 35
+"""Days of use that surely hold a whole billing month and the day before it."""
+
+
+class Gap(Struct, frozen=True):
+    """Registers that a load profile lost: those whose end_at lies in [since, since + hours)."""
+
+    since: int
+    hours: int
+
+
+class MeterPlan(Struct, frozen=True):
+    """One meter: identity, where it hangs, how it is used. `plain` meters have no module (`suite` 0)."""
+
+    device_id: bytes
+    module_id: bytes
+    suite: int
+    medium: Medium
+    dwelling: int
+    riser: int
+    profile: Profile
+    gaps: tuple[Gap, ...] = ()
+    battery_low: bool = False
+
+    @property
+    def plain(self) -> bool:
+        return self.suite == 0
+
+    @property
+    def protocol(self) -> str:
+        return "dlt645" if self.medium == "electricity" else "cjt188"
+
+
+class AgreementPlan(Struct, frozen=True):
+    """An agreement for one meter of a dwelling; it begins with the billing month that the window holds whole.
+
+    `opening_accumulation` is what the year had used before `since`, in hundredths of the unit.
+    """
+
+    medium: Medium
+    tariff_code: str
+    since: int
+    billing_day: int
+    opening_accumulation: int
+
+
+class Dwelling(Struct, frozen=True):
+    """One flat: an invented customer at an invented address, and the agreements."""
+
+    number: int
+    customer: str
+    address: str
+    agreements: tuple[AgreementPlan, ...]
+
+
+class StreetPlan(Struct, frozen=True):
+    """The whole street. Registers count from `origin_at`; the window of delivered days is [since, until)."""
+
+    seed: int
+    since: int
+    until: int
+    concentrator_id: bytes
+    concentrator_module: bytes
+    risers: int
+    dwellings: tuple[Dwelling, ...]
+    meters: tuple[MeterPlan, ...]
+
+    @property
+    def origin_at(self) -> int:
+        return self.since
+
+    def registers(self, meter: MeterPlan) -> Registers:
+        """What the meter's counting mechanism shows over the window."""
+        return Registers(self.seed, meter.profile, self.until)
+
+
+_SURNAMES = "赵钱孙李周吴郑王冯陈褚卫蒋沈韩杨朱秦尤许何吕施张"
+_GIVEN = (
+    "云帆",
+    "晓岚",
+    "子衿",
+    "若溪",
+    "明远",
+    "思齐",
+    "雨桐",
+    "景行",
+    "书瑶",
+    "浩然",
+    "静姝",
+    "文博",
+    "安歌",
+    "一诺",
+    "望舒",
+    "知夏",
+)
+_ROAD = "梧桐里"
+
+
+def make_plan(
+    *,
+    seed: int = 188,
+    until: int,
+    days: int = 40,
+    dwellings: int = 60,
+    risers: int = 12,
+    tariffs: dict[Medium, str] | None = None,
+) -> StreetPlan:
+    """The street of `dwellings` flats with four meters each, `days` local days of use that end at `until`.
+
+    `until` (Unix ms) is rounded down to a local midnight. With fewer than 35 days no whole billing month
+    fits and the dwellings have no agreements. Raises LocalError `kit.plan` for a street that cannot be.
+    """
+    if not 1 <= dwellings <= 9_999 or not 1 <= days <= 400 or risers < 1:
+        raise LocalError(
+            "kit.plan", "A street has 1 to 9999 dwellings, 1 to 400 days and at least one riser."
+        )
+    last = local_day(until)
+    until, since = midnight(last), midnight(last - timedelta(days=days))
+    random = Random(seed)
+    risers = min(risers, dwellings)
+    empty = {number for number in range(dwellings) if random.random() < 0.04}
+    stuck = random.randrange(dwellings)
+    shared = _Street(seed, since, until, random)
+    meters: list[MeterPlan] = []
+    for number in range(dwellings):
+        occupancy = 0 if number in empty or number == stuck else random.choice((1, 2, 2, 3, 3, 3, 4, 5))
+        suite = 2 if number % 10 == 7 else 1
+        for medium in MEDIA:
+            meters.append(shared.meter(number, medium, occupancy, suite, number * risers // dwellings))
+    if days >= SHORTEST:
+        _play_faults(meters, stuck, random, since, until)
+    homes = tuple(
+        shared.dwelling(number, meters[4 * number : 4 * number + 4], tariffs or TARIFFS)
+        for number in range(dwellings)
+    )
+    identity = 0x3101_0000_0000 + seed % 10_000 * 10
+    return StreetPlan(
+        seed=seed,
+        since=since,
+        until=until,
+        concentrator_id=bytes((0xF0,)) + identity.to_bytes(7, "big"),
+        concentrator_module=b"MS\xf0" + (seed % 65_536).to_bytes(2, "big") + b"\x00\x00\x01",
+        risers=risers,
+        dwellings=homes,
+        meters=tuple(meters),
+    )
+
+
+def billing_starts(since: int, until: int) -> list[tuple[int, date]]:
+    """Billing days (1..28) whose last whole month lies inside the window with a day to spare on either side.
+
+    Each with the local date that month begins.
+    """
+    found = []
+    for back in range(1, 10):
+        end = local_day(until) - timedelta(days=back)
+        begin = (end.replace(day=1) - timedelta(days=1)).replace(day=min(end.day, 28))
+        if end.day <= 28 and midnight(begin) >= since + DAY:
+            found.append((end.day, begin))
+    return found
+
+
+class _Street:
+    """The street's seed and window, for the makers of its parts."""
+
+    def __init__(self, seed: int, since: int, until: int, random: Random) -> None:
+        self._seed, self._since, self._until, self._random = seed, since, until, random
+
+    def meter(self, number: int, medium: Medium, occupancy: int, suite: int, riser: int) -> MeterPlan:
+        random = self._random
+        kind = METER_TYPE[medium]
+        serial = 20_260_000 + number * 4 + MEDIA.index(medium) + 1
+        if medium == "electricity":
+            device_id = b"\xd7\x00" + bytes.fromhex(f"0031{serial:08d}")
+        else:
+            device_id = bytes((kind,)) + bytes.fromhex(f"7833{self._seed % 100:02d}{serial:08d}")
+        initial = INITIAL[medium] + random.randrange(INITIAL[medium])
+        module_id = (
+            b"MS\x00" + (self._seed % 65_536).to_bytes(2, "big") + (serial % 10_000_000).to_bytes(3, "big")
+        )
+        return MeterPlan(
+            device_id=device_id,
+            module_id=module_id,
+            suite=suite,
+            medium=medium,
+            dwelling=number,
+            riser=riser,
+            profile=Profile(medium, number, occupancy, self._since, initial),
+            battery_low=medium != "electricity" and random.random() < 0.01,
+        )
+
+    def dwelling(self, number: int, meters: Sequence[MeterPlan], tariffs: dict[Medium, str]) -> Dwelling:
+        random = self._random
+        choices = billing_starts(self._since, self._until)
+        agreements: list[AgreementPlan] = []
+        if choices:
+            billing_day, begin = choices[random.randrange(len(choices))]
+            agreements = [
+                AgreementPlan(
+                    medium=meter.medium,
+                    tariff_code=tariffs[meter.medium],
+                    since=midnight(begin),
+                    billing_day=billing_day,
+                    opening_accumulation=self._opening(meter, midnight(begin)),
+                )
+                for meter in meters
+            ]
+        name = random.choice(_SURNAMES) + random.choice(_GIVEN)
+        room = 100 * (1 + number % 10 // 2) + 1 + number % 2
+        address = f"{_ROAD} {1 + number // 20} 号楼 {1 + number % 20 // 10} 单元 {room} 室"
+        return Dwelling(number, name, address, tuple(agreements))
+
+    def _opening(self, meter: MeterPlan, since: int) -> int:
+        """What the calendar year had used before; one household in three stands just below its next tier."""
+        registers = Registers(self._seed, meter.profile, self._until)
+        month = registers.at(self._until) - registers.at(since)
+        tier = FIRST_TIER.get(meter.medium)
+        if tier is not None and meter.dwelling % 3 == 1:
+            return max(0, tier - month // 2)
+        begun = (local_day(since) - local_day(since).replace(month=1, day=1)).days
+        return month * begun // 33
+
+
+def _play_faults(meters: list[MeterPlan], stuck: int, random: Random, since: int, until: int) -> None:
+    """Seeded faults in mid-period, none of which touches a local midnight: missing hours, a stuck flat, a
+    burst pipe.
+    """
+    middle = range((since + 12 * DAY) // DAY, (until - 12 * DAY) // DAY)
+
+    def hour(first: int, last: int) -> int:
+        """A whole local hour of a day in mid-period, first..last o'clock."""
+        day = since + (random.choice(middle) - since // DAY) * DAY
+        return day + random.randint(first, last) * HOUR
+
+    suffering = [
+        k for k, meter in enumerate(meters) if meter.medium != "electricity" and meter.dwelling != stuck
+    ]
+    random.shuffle(suffering)
+    for count, place in enumerate(suffering[: max(2, len(meters) // 20)]):
+        hours = 5 if count == 0 else random.choice((1, 2))
+        meters[place] = replace(meters[place], gaps=(Gap(hour(3, 16), hours),))
+    for place, meter in enumerate(meters):
+        if meter.dwelling == stuck and meter.medium == "water":
+            meters[place] = _with_event(meter, Event("stuck", since, until))
+    waters = [k for k in range(len(meters)) if meters[k].medium == "water" and meters[k].dwelling != stuck]
+    if len(waters) > 1:
+        burst, leaking = random.sample(waters, 2)
+        begin = hour(9, 14)
+        meters[burst] = _with_event(meters[burst], Event("burst", begin, begin + 2 * HOUR, 2_600_000))
+        meters[leaking] = _with_event(meters[leaking], Event("leak", hour(1, 20), until, 12_000))
+
+
+def _with_event(meter: MeterPlan, event: Event) -> MeterPlan:
+    return replace(meter, profile=replace(meter.profile, events=(*meter.profile.events, event)))

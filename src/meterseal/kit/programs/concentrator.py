@@ -1,0 +1,141 @@
+"""Beside the path: the program of one concentrator: reads its configuration, powers its module on, and works.
+
+It decides nothing; `edge.gateway` and `edge.concentrator` do.
+
+    python -m meterseal.kit.programs.concentrator --config FILE
+    python -m meterseal.kit.programs.concentrator             as a child: one line of JSON on standard input
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import ssl
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+from meterseal.app import child
+from meterseal.edge.agent import Timing
+from meterseal.edge.concentrator import Concentrator, MeterAt, Up
+from meterseal.edge.gateway import Address, Backoff, Gateway
+from meterseal.edge.poll import Pace
+from meterseal.errors import LocalError
+from meterseal.kit.factory import Memories
+from meterseal.kit.programs import run
+from meterseal.mesh.tls import Files, client_context
+
+STATUS_EVERY = 0.5
+
+
+class TlsFiles(Struct, kw_only=True):
+    """PEM files of the concentrator's TLS identity, and the password of its key."""
+
+    certificate: str
+    key: str
+    root: str
+    password: str = ""
+
+
+class MeterConfig(Struct, kw_only=True):
+    """A meter on a riser: device id in hex; `plain` when it has no module."""
+
+    device_id: str
+    plain: bool = False
+
+
+class RiserConfig(Struct, kw_only=True):
+    """One bus: where it listens, and who hangs on it."""
+
+    host: str = "127.0.0.1"
+    port: int
+    meters: list[MeterConfig]
+
+
+class ConcentratorConfig(Struct, kw_only=True):
+    """What the program is told. `dir` holds the module's memory and what is vouched for; ids are hex."""
+
+    dir: str
+    device_id: str
+    module_id: str
+    headend_host: str
+    headend_port: int
+    risers: list[RiserConfig]
+    tls: TlsFiles | None = None
+    pace: Pace = Pace()
+    timing: Timing = Timing()
+    backoff: Backoff = field(default_factory=Backoff)
+    verbose: bool = False
+
+
+async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[..., None]) -> None:
+    """The child process: orders are the fields of `ConcentratorConfig`."""
+    try:
+        config = msgspec.convert(orders, ConcentratorConfig)
+    except msgspec.ValidationError as error:
+        raise LocalError("kit.config", f"The configuration of the concentrator is wrong: {error}.") from None
+    memories = Memories(Path(config.dir))
+    module_id = bytes.fromhex(config.module_id)
+    jitter = random.SystemRandom().random
+
+    def make(send: Callable[[Up], None]) -> Concentrator:
+        return Concentrator(
+            device_id=bytes.fromhex(config.device_id),
+            chip=memories.chip(module_id),
+            store=memories.held(module_id),
+            risers=[
+                [MeterAt(device_id=bytes.fromhex(one.device_id), plain=one.plain) for one in riser.meters]
+                for riser in config.risers
+            ],
+            pace=config.pace,
+            timing=config.timing,
+            jitter=jitter,
+            send=send,
+        )
+
+    gateway = Gateway(
+        make,
+        buses=[Address(riser.host, riser.port) for riser in config.risers],
+        headend=Address(config.headend_host, config.headend_port),
+        tls=_context(config.tls),
+        pace=config.pace,
+        backoff=config.backoff,
+        clock=lambda: time.time_ns() // 1_000_000,
+        jitter=jitter,
+    )
+    work = asyncio.create_task(gateway.run())
+    ready()
+    last: dict[str, object] = {}
+    try:
+        while not stop.is_set():
+            waiter = asyncio.create_task(stop.wait())
+            await asyncio.wait([waiter, work], timeout=STATUS_EVERY, return_when=asyncio.FIRST_COMPLETED)
+            waiter.cancel()
+            if work.done():
+                work.result()
+            status = gateway.status()
+            if status != last:
+                last = status
+                child.say(status=status)
+    finally:
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+        memories.close()
+
+
+def _context(files: TlsFiles | None) -> ssl.SSLContext | None:
+    if files is None:
+        return None
+    paths = Files(Path(files.certificate), Path(files.key), Path(files.root))
+    return client_context(paths, files.password.encode())
+
+
+if __name__ == "__main__":
+    sys.exit(run("concentrator", main))

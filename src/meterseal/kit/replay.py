@@ -1,0 +1,108 @@
+"""Beside the path: captured answers of plain meters, served again on a bus, for a concentrator that vouches
+for them.
+
+It makes up nothing: what was captured is answered as it was, each meter's answers in turn and then the last
+one again.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from msgspec import Struct
+
+from meterseal.errors import LocalError
+from meterseal.model import Medium
+from meterseal.wire.codec import search_text
+from meterseal.wire.frame import LENGTH_AT, START, Frame, Protocol, try_frame
+
+MEDIA: dict[int, Medium] = {0x1: "water", 0x2: "heat", 0x3: "gas"}
+"""High nibble of T to the medium."""
+
+
+class Captured(Struct, frozen=True):
+    """One plain meter of a capture, to be enrolled as plain: its answers in the order they were captured."""
+
+    device_id: bytes
+    medium: Medium
+    protocol: Protocol
+    answers: tuple[bytes, ...]
+
+
+def load_captured(path: Path) -> list[Captured]:
+    """The plain meters whose answers a file holds, in order of appearance.
+
+    One answer a line, as hex with anything around it, or as a JSON object with the key `hex`. Requests,
+    error answers, damaged frames and frames of unknown media are left out. LocalError `kit.captured` when
+    nothing is left.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise LocalError("kit.captured", f"{path} cannot be read ({error.strerror}).") from None
+    found: dict[bytes, list[bytes]] = {}
+    for line in lines:
+        frame = _answer(line)
+        if frame is not None:
+            answers = found.setdefault(frame.device_id, [])
+            if frame.encode() not in answers:
+                answers.append(frame.encode())
+    if not found:
+        raise LocalError(
+            "kit.captured", f"{path} holds no readable answer of a meter; give hex, one frame a line."
+        )
+    return [
+        Captured(device, _medium(device), "dlt645" if device[0] == 0xD7 else "cjt188", tuple(answers))
+        for device, answers in found.items()
+    ]
+
+
+def _answer(line: str) -> Frame | None:
+    text = line.strip()
+    if text.startswith("{"):
+        try:
+            text = str(json.loads(text).get("hex", ""))
+        except ValueError:
+            return None
+    if not text or text.startswith("#"):
+        return None
+    frame = search_text(text)[1].frame
+    if frame is None or frame.control & 0xC0 != 0x80 or not frame.data:
+        return None
+    known = frame.protocol == "dlt645" or frame.meter_type >> 4 in MEDIA
+    return frame if known and b"\xaa" * 6 not in frame.address else None
+
+
+def _medium(device_id: bytes) -> Medium:
+    return "electricity" if device_id[0] == 0xD7 else MEDIA[device_id[0] >> 4]
+
+
+class CapturedBus:
+    """The captured meters on one bus; any read request gets the meter's next answer."""
+
+    def __init__(self, meters: list[Captured]) -> None:
+        self._meters = {one.device_id: one for one in meters}
+        self._turn = dict.fromkeys(self._meters, 0)
+
+    def answer(self, received: bytes, now: int) -> tuple[bytes, int]:
+        """See `kit.bus.Answering`."""
+        if received[0] != START:
+            begin = received.find(START)
+            return b"", begin if begin > 0 else len(received)
+        if len(received) < 12:
+            return b"", 0
+        protocol: Protocol = "dlt645" if received[7] == START else "cjt188"
+        at = LENGTH_AT[protocol]
+        size = at + 3 + received[at]
+        if len(received) < size:
+            return b"", 0
+        frame = try_frame(received, 0, protocol).frame
+        if frame is None:
+            return b"", 1
+        meter = self._meters.get(frame.device_id)
+        if meter is None or frame.control & 0x80:
+            return b"", size
+        turn = min(self._turn[meter.device_id], len(meter.answers) - 1)
+        self._turn[meter.device_id] = turn + 1
+        return meter.answers[turn], size
