@@ -59,6 +59,7 @@ def decode(hex: str | None, *, json: bool, file: Path | None) -> int:
     if json:
         answer = wire.decode(text)
         _write_json(answer.answer)
+        sys.stdout.buffer.flush()
         return 0 if answer.valid else 1
     answers = wire.decode_all(text)
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -85,8 +86,8 @@ def _lines(file: Path) -> int:
 def _answer_lines(lines: Iterable[bytes]) -> None:
     for line in lines:
         _write_json(wire.decode(line.decode("utf-8", "replace")).answer)
+    sys.stdout.buffer.flush()
 
 
 def _write_json(answer: wire.Answer) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
-    sys.stdout.buffer.flush()
