@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from meterseal.security.audit import Audit, AuditEntry
+from meterseal.security.audit import Audit
+from meterseal.security.messages import AuditEntry
 from meterseal.security.vault import Vault
 
 from .conftest import NOW, PASSPHRASE

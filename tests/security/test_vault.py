@@ -15,6 +15,7 @@ from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.errors import EngineError, LocalError, TrustError
 from meterseal.security.hierarchy import KeyTree, plant
+from meterseal.security.passphrase import fresh_stretching, key_encryption_key
 from meterseal.security.vault import Vault
 
 from .conftest import PASSPHRASE, PROJECT
@@ -204,6 +205,16 @@ def test_a_short_passphrase_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LocalError) as caught:
         Vault.create(tmp_path / "keys.vault", "keys", b"short")
     assert caught.value.code == "security.passphrase-short"
+
+
+def test_guessing_a_passphrase_costs_64_mib_and_three_passes() -> None:
+    cost = fresh_stretching()
+    assert (cost.memory, cost.passes) == (65536, 3)
+    assert len(cost.salt) == 16
+    assert cost.salt != fresh_stretching().salt
+    one = key_encryption_key(PASSPHRASE, "vault keys", cost)
+    assert one.check_value() == key_encryption_key(PASSPHRASE, "vault keys", cost).check_value()
+    assert one.check_value() != key_encryption_key(PASSPHRASE, "vault ca", cost).check_value()
 
 
 def test_keys_do_not_print_pickle_or_compare(vault: Vault) -> None:

@@ -15,10 +15,10 @@ import sqlite3
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
 
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.symmetric import equal
+from meterseal.security.messages import AuditEntry, AuditState, Chained
 from meterseal.security.store import Store
 from meterseal.security.vault import Vault
 
@@ -29,49 +29,6 @@ _START = bytes(32)
 
 _BURST = 1000
 _PER_SECOND = 50
-
-
-class AuditEntry(Struct, frozen=True, kw_only=True):
-    """One entry. `code` is an act (`security.personalised`) or the code of a refusal; ids are empty where
-    none apply.
-    """
-
-    at: int
-    code: str
-    sentence: str
-    caller: str = ""
-    source: str = ""
-    device_id: bytes = b""
-    module_id: bytes = b""
-    session_id: bytes = b""
-    key: str = ""
-    refused: bool = False
-    unwritten: int = 0
-    """How many refusals before this one were counted but not written singly."""
-
-
-class Chained(Struct, frozen=True, kw_only=True):
-    """An entry in its place in the chain."""
-
-    sequence: int
-    entry: AuditEntry
-    hash: bytes
-
-
-class AuditState(Struct, frozen=True, kw_only=True):
-    """Outcome of `Audit.verify`: `broken_at` is the first entry that does not follow, 0 when all do.
-
-    `missing` is how many entries the end of the log has lost.
-    """
-
-    entries: int
-    broken_at: int
-    missing: int
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing was changed, removed or lost."""
-        return not self.broken_at and not self.missing
 
 
 class Audit:

@@ -9,10 +9,6 @@ from __future__ import annotations
 from msgspec import Struct
 
 from meterseal.link.schedule import TrafficKeys
-from meterseal.security.audit import AuditEntry, AuditState, Chained
-from meterseal.security.vault import KeyFacts
-
-__all__ = ["AuditEntry", "AuditState", "Chained", "KeyFacts", "TrafficKeys"]
 
 
 class Secret(Struct, frozen=True, kw_only=True):
@@ -195,14 +191,17 @@ class DataKey(Secret, frozen=True, kw_only=True):
     version: int
 
 
-class DeviceRequestFacts(Struct, frozen=True, kw_only=True):
-    """Ask what is known of a device's module in service."""
+class FactsRequest(Struct, frozen=True, kw_only=True):
+    """Ask what is known of a device's module: the one in service, or any it ever had when `module_id` names
+    it.
+    """
 
     device_id: bytes
+    module_id: bytes = b""
 
 
 class DeviceFacts(Struct, frozen=True, kw_only=True):
-    """A device's module in service. `chain` is leaf and CA (DER), empty under suite 2."""
+    """A device's module. `chain` is leaf and CA (DER), empty under suite 2."""
 
     device_id: bytes
     module_id: bytes
@@ -213,6 +212,62 @@ class DeviceFacts(Struct, frozen=True, kw_only=True):
     state: str
     lab: bool
     enrolled_at: int
+
+
+class KeyFacts(Struct, frozen=True, kw_only=True):
+    """What may be said about a key. `check_value` names it without showing it (LINK section 2)."""
+
+    vault: str
+    id: str
+    version: int
+    parent_version: int
+    state: str
+    check_value: bytes
+    used: int
+    limit: int
+
+
+class AuditEntry(Struct, frozen=True, kw_only=True):
+    """One entry. `code` is an act (`security.personalised`) or the code of a refusal; ids are empty where
+    none apply.
+    """
+
+    at: int
+    code: str
+    sentence: str
+    caller: str = ""
+    source: str = ""
+    device_id: bytes = b""
+    module_id: bytes = b""
+    session_id: bytes = b""
+    key: str = ""
+    refused: bool = False
+    unwritten: int = 0
+    """How many refusals before this one were counted but not written singly."""
+
+
+class Chained(Struct, frozen=True, kw_only=True):
+    """An entry in its place in the chain."""
+
+    sequence: int
+    entry: AuditEntry
+    hash: bytes
+
+
+class AuditState(Struct, frozen=True, kw_only=True):
+    """Outcome of `verify_audit`: `broken_at` is the first entry that does not follow, 0 when all do.
+
+    `missing` is how many entries the end of the log has lost.
+    """
+
+    entries: int
+    broken_at: int
+    missing: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was changed, removed or lost."""
+        return not self.broken_at and not self.missing
 
 
 class AuditRequest(Struct, frozen=True, kw_only=True):

@@ -122,11 +122,13 @@ class Personaliser:
         self._registry.withdraw(module, parse(module.leaf).serial if module.leaf else None, now)
         self._pki.revoked("device")
 
-    def facts(self, device_id: bytes) -> DeviceFacts:
-        """What is known of a device's module in service; TrustError `security.not-enrolled`."""
-        module = self._registry.of_device(device_id)
-        if module is None:
-            raise TrustError("security.not-enrolled", f"Device {device_id.hex()} has no module in service.")
+    def facts(self, device_id: bytes, module_id: bytes = b"") -> DeviceFacts:
+        """What is known of a device's module in service, or of the one named; TrustError
+        `security.not-enrolled`.
+        """
+        module = self._registry.module(module_id) if module_id else self._registry.of_device(device_id)
+        if module is None or module.device_id != device_id:
+            raise TrustError("security.not-enrolled", f"Device {device_id.hex()} has no such module.")
         return DeviceFacts(
             device_id=module.device_id,
             module_id=module.module_id,

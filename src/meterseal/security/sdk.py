@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from meterseal.crypto.handles import SymmetricKey
 from meterseal.link.schedule import TrafficKeys
 from meterseal.mesh.rpc import Empty, Rpc
 from meterseal.security import messages as m
@@ -85,9 +86,12 @@ class SecuritySdk:
         request = m.UnwrapDataKeyRequest(purpose=purpose, key_id=key_id, wrapped=wrapped)
         return await self._rpc.call("unwrap_data_key", request, m.DataKey)
 
-    async def device_facts(self, device_id: bytes) -> m.DeviceFacts:
-        """The device's module in service; TrustError `security.not-enrolled`."""
-        return await self._rpc.call("device_facts", m.DeviceRequestFacts(device_id=device_id), m.DeviceFacts)
+    async def device_facts(self, device_id: bytes, module_id: bytes = b"") -> m.DeviceFacts:
+        """The device's module in service, or the one named, withdrawn ones too; TrustError
+        `security.not-enrolled`.
+        """
+        request = m.FactsRequest(device_id=device_id, module_id=module_id)
+        return await self._rpc.call("device_facts", request, m.DeviceFacts)
 
     async def anchors(self) -> m.Anchors:
         """Root, chains and revocation lists for a verifier."""
@@ -105,3 +109,22 @@ class SecuritySdk:
     async def usage(self) -> m.UsageReply:
         """Every key's state, uses and limit, and how many modules are in service."""
         return await self._rpc.call("usage", Empty(), m.UsageReply)
+
+
+class DataKeySource:
+    """Data keys as opaque handles, for whoever seals with them; wrapped forms are the caller's to store."""
+
+    def __init__(self, security: SecuritySdk) -> None:
+        self._security = security
+
+    async def new(self, purpose: str, key_id: str) -> tuple[SymmetricKey, bytes, int]:
+        """A new data key: its handle, its wrapped form, and the version of the key that wraps it."""
+        made = await self._security.data_key(purpose, key_id)
+        return SymmetricKey.from_bytes(made.key, f"the data key {key_id}"), made.wrapped, made.version
+
+    async def open(self, purpose: str, key_id: str, version: int, wrapped: bytes) -> SymmetricKey:
+        """The data key in `wrapped`, which names its wrapping version itself; TrustError
+        `security.wrapped`.
+        """
+        opened = await self._security.unwrap_data_key(purpose, key_id, wrapped)
+        return SymmetricKey.from_bytes(opened.key, f"the data key {key_id}")

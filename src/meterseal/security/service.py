@@ -26,12 +26,12 @@ import msgspec
 from msgspec import Struct
 
 from meterseal.crypto.symmetric import equal
-from meterseal.errors import EngineError, LocalError, MetersealError
+from meterseal.errors import EngineError, LocalError, MetersealError, TrustError
 from meterseal.link.schedule import TrafficKeys
 from meterseal.mesh.rpc import Empty, Method, Methods
 from meterseal.security import datakeys, hierarchy, pki
 from meterseal.security import messages as m
-from meterseal.security.audit import Audit, AuditEntry
+from meterseal.security.audit import Audit
 from meterseal.security.authorise import CALLERS
 from meterseal.security.handshake import Handshakes
 from meterseal.security.hierarchy import KeyTree
@@ -153,7 +153,7 @@ class SecurityService:
             "check_evidence": (self._check_evidence, m.EvidenceBatch),
             "data_key": (self._data_key, m.DataKeyRequest),
             "unwrap_data_key": (self._unwrap_data_key, m.UnwrapDataKeyRequest),
-            "device_facts": (self._device_facts, m.DeviceRequestFacts),
+            "device_facts": (self._device_facts, m.FactsRequest),
             "anchors": (self._anchors, Empty),
             "audit": (self._read_audit, m.AuditRequest),
             "verify_audit": (self._verify_audit, Empty),
@@ -181,7 +181,7 @@ class SecurityService:
         self, caller: str, about: Struct, code: str, sentence: str, *, key: str = "", refused: bool = False
     ) -> None:
         self._audit.write(
-            AuditEntry(
+            m.AuditEntry(
                 at=self._clock(),
                 code=code,
                 sentence=sentence,
@@ -260,7 +260,10 @@ class SecurityService:
         module = self._registry.module(one.module_id)
         if module is None or module.device_id != one.device_id or module.suite != 2:
             return False
-        key = self._tree.purpose(one.device_id, one.module_id, one.key_version, "EVID0001")
+        try:
+            key = self._tree.purpose(one.device_id, one.module_id, one.key_version, "EVID0001")
+        except TrustError:
+            return False  # a key version that never was, or is withdrawn, proves nothing
         self._keys.use("DIAK", one.key_version)
         return equal(key.mac(b"ms1 evidence\x00", one.statement), one.mac)
 
@@ -274,8 +277,8 @@ class SecurityService:
         await self._durable()
         return opened
 
-    async def _device_facts(self, caller: str, request: m.DeviceRequestFacts) -> m.DeviceFacts:
-        return self._personaliser.facts(request.device_id)
+    async def _device_facts(self, caller: str, request: m.FactsRequest) -> m.DeviceFacts:
+        return self._personaliser.facts(request.device_id, request.module_id)
 
     async def _anchors(self, caller: str, request: Empty) -> m.Anchors:
         now = self._clock()

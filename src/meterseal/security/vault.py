@@ -23,6 +23,7 @@ from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.crypto.symmetric import equal, sm3
 from meterseal.errors import LocalError, TrustError
+from meterseal.security.messages import KeyFacts
 from meterseal.security.passphrase import Stretching, fresh_stretching, key_encryption_key
 from meterseal.security.store import Store
 
@@ -40,19 +41,6 @@ _SCHEMA = """ CREATE TABLE vault(name TEXT NOT NULL, stretching BLOB NOT NULL, p
           DEFAULT 0, PRIMARY KEY(id, version)) WITHOUT ROWID;
           """
 _PROOF = b"meterseal vault"
-
-
-class KeyFacts(Struct, frozen=True, kw_only=True):
-    """What may be said about a key. `check_value` names it without showing it (LINK section 2)."""
-
-    vault: str
-    id: str
-    version: int
-    parent_version: int
-    state: str
-    check_value: bytes
-    used: int
-    limit: int
 
 
 class _Sealed(Struct, array_like=True):
