@@ -163,7 +163,7 @@ def upgrade() -> None:
         sa.Column("path", sa.String(length=256), nullable=False),
         sa.Column("key_version", sa.Integer(), nullable=False),
         sa.Column("rows", sa.BigInteger(), nullable=False),
-        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
         sa.Column("first_usage_point", sa.String(length=32), nullable=False),
         sa.Column("last_usage_point", sa.String(length=32), nullable=False),

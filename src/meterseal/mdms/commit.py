@@ -1,0 +1,104 @@
+"""Station MDMS, the committer: what waits at the same time becomes durable with one fsync.
+
+It does not look into batches; it joins them into one journal entry, which is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from meterseal.errors import EngineError
+from meterseal.mdms.entries import Entry, Version
+from meterseal.model import Batch
+
+TOGETHER = 2_000
+"""Records in one entry."""
+WAITING = 20_000
+"""Records that may wait; who comes then waits outside, so that memory stays bounded."""
+
+
+class _Waiting(NamedTuple):
+    batch: Batch
+    versions: tuple[Version, ...]
+    done: asyncio.Future[None]
+
+    @property
+    def size(self) -> int:
+        return len(self.batch.opened) + len(self.batch.quarantined) + len(self.versions)
+
+
+class Committer:
+    """Group commit. `commit(entry)` runs in a worker thread, one call at a time, and returns once it is
+    durable."""
+
+    def __init__(self, commit: Callable[[Entry], None]) -> None:
+        self._commit = commit
+        self._waiting: list[_Waiting] = []
+        self._size = 0
+        self._room = asyncio.Condition()
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+        self.quiet = asyncio.Lock()
+        """Held while an entry is written; whoever takes it finds the journal between two entries."""
+
+    async def submit(self, batch: Batch, versions: Iterable[Version] = ()) -> None:
+        """Return once all of it is durable and applied; raise what the commit raised, with nothing of it
+        kept."""
+        async with self._room:
+            await self._room.wait_for(lambda: self._size < WAITING)
+        if self._closed:
+            raise EngineError(
+                "mdms.closed", "The store of measurements is closing; send the batch again later."
+            )
+        one = _Waiting(batch, tuple(versions), asyncio.get_running_loop().create_future())
+        self._waiting.append(one)
+        self._size += one.size
+        if self._task is None:
+            self._task = asyncio.create_task(self._work())
+        await one.done
+
+    async def close(self) -> None:
+        """Refuse what comes, finish what waits."""
+        self._closed = True
+        if self._task is not None:
+            await self._task
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                async with self.quiet:
+                    await self._group()
+        finally:
+            self._task = None
+
+    async def _group(self) -> None:
+        group = [self._waiting.pop(0)]
+        size = group[0].size
+        while self._waiting and size + self._waiting[0].size <= TOGETHER:
+            group.append(self._waiting.pop(0))
+            size += group[-1].size
+        entry = Entry(
+            Batch(
+                tuple(opened for one in group for opened in one.batch.opened),
+                tuple(held for one in group for held in one.batch.quarantined),
+            ),
+            versions=tuple(version for one in group for version in one.versions),
+        )
+        failure: Exception | None = None
+        try:
+            await asyncio.to_thread(self._commit, entry)
+        except Exception as error:  # noqa: BLE001  # it belongs to those who wait, whatever it is
+            failure = error
+        finally:
+            self._size -= sum(one.size for one in group)
+            for one in group:
+                if one.done.done():
+                    continue  # the publisher went away; what it sent is committed or refused all the same
+                if failure is None:
+                    one.done.set_result(None)
+                else:
+                    one.done.set_exception(failure)
+        async with self._room:
+            self._room.notify_all()

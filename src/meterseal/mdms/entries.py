@@ -1,0 +1,62 @@
+"""Station MDMS, what the journal says: one entry is what was committed at once.
+
+No behaviour. An entry carries everything that replay needs, so that replay gives the same state whatever has
+changed around it since, such as the installation of a meter.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from meterseal.model import Batch, Medium, Origin, Quality
+
+
+class Place(Struct, frozen=True, array_like=True):
+    """Where a device measured when the batch came: since <= end_at < until; until 0 while it lasts."""
+
+    device_id: bytes
+    usage_point: str
+    medium: Medium
+    since: int
+    until: int
+
+
+class Version(Struct, frozen=True, array_like=True):
+    """New versions of evenly spaced readings of one channel: an estimate, an edit or a judgement."""
+
+    usage_point: str
+    medium: Medium
+    channel: int
+    start_at: int
+    step: int
+    registers: tuple[int, ...]
+    exponent: int
+    unit: str
+    quality: Quality
+    method: str
+    recorded_at: int
+    origin: Origin
+    version: int
+
+
+class Entry(Struct, frozen=True, array_like=True):
+    """One journal entry: batches that came together, where their devices were, and versions."""
+
+    batch: Batch = Batch()
+    places: tuple[Place, ...] = ()
+    versions: tuple[Version, ...] = ()
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Entry)
+
+
+def pack(entry: Entry) -> bytes:
+    """The bytes that are sealed."""
+    return _encoder.encode(entry)
+
+
+def unpack(content: bytes) -> Entry:
+    """The entry again; the bytes were authenticated before."""
+    return _decoder.decode(content)

@@ -1,0 +1,378 @@
+"""Station MDMS, proof: checks what the meters signed, and that the stored load profile is the one they
+signed.
+
+It verifies no signature itself; a port does, for suite 2 behind the security service.
+
+The chain (LINK section 4) is followed from the nearest earlier statement with a good signature, or from 0^32
+when there is none: c' = SM3(c || channel || end_at || register) over the stored readings in between. So an
+altered reading shows in the one statement that covers it, and each stored reading is hashed once.
+
+signed        suite 1: signature good, and the readings since the statement before are those the meter signed
+mac           the same under suite 2
+chain-open    signature good; readings or the statement before are missing, so the chain cannot be followed
+yet chain-broken  signature good; every reading is there and they are not the ones that the meter signed
+bad           the signature does not hold
+unchecked     nobody could be asked yet
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Protocol
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Struct
+
+from meterseal.control.engine import read, write
+from meterseal.control.tables import evidence as table
+from meterseal.control.writes import insert_new
+from meterseal.link.evidence import GENESIS, STATEMENT, EvidenceStatement, chain, unpack
+from meterseal.mdms.findings import Finding
+from meterseal.mdms.ingest import EvidenceKey, Pending
+from meterseal.mdms.store.rows import Key
+from meterseal.mdms.store.sealing import KeyRing, place
+from meterseal.mdms.store.store import Store
+
+GOOD = ("signed", "mac", "chain-open", "chain-broken")
+AT_ONCE = 512
+_EVER = 1 << 62
+_BEFORE = (
+    sa.select(table)
+    .where(
+        table.c.device_id == sa.bindparam("device"),
+        table.c.channel == sa.bindparam("ch"),
+        table.c.end_at < sa.bindparam("until"),
+        table.c.checked.in_(GOOD),
+    )
+    .order_by(table.c.end_at.desc())
+    .limit(1)
+)
+
+
+class SignedStatement(Struct, frozen=True):
+    """One statement to verify. `signature` is r || s (64 bytes, suite 1) or an HMAC-SM3 (32 bytes, suite
+    2)."""
+
+    device_id: bytes
+    module_id: bytes
+    suite: int
+    statement: bytes
+    signature: bytes
+
+
+class EvidenceVerifier(Protocol):
+    """Who knows the meters' public keys, and for suite 2 the security service."""
+
+    async def verify(self, statements: Sequence[SignedStatement]) -> Sequence[bool]:
+        """Does each signature hold? EngineError when nobody can say now."""
+
+
+class EvidenceFacts(Struct, frozen=True, kw_only=True):
+    """A meter's own statement about one register, and what its check said (`checked` as above)."""
+
+    device_id: bytes
+    usage_point: str
+    channel: int
+    end_at: int
+    register: int
+    exponent: int
+    unit: int
+    status: int
+    sequence: int
+    head: bytes
+    suite: int
+    module_id: bytes
+    checked: str
+    reason: str
+    statement: bytes
+    signature: bytes
+    received_at: int
+
+    @property
+    def key(self) -> EvidenceKey:
+        """What it is known by."""
+        return self.device_id, self.channel, self.sequence
+
+
+class EvidenceBook:
+    """Checked evidence in the control store, statements sealed."""
+
+    def __init__(self, engine: sa.Engine, store: Store, keys: KeyRing, store_id: str) -> None:
+        self._engine = engine
+        self._store = store
+        self._keys = keys
+        self._store_id = store_id
+        self._newest: dict[tuple[bytes, int], EvidenceStatement | None] = {}
+        """The latest good statement of each channel met so far; None where there is none yet."""
+
+    # --- asking -----------------------------------------------------------------------------------
+
+    def at(self, usage_point: str, channel: int, end_at: int) -> EvidenceFacts | None:
+        """The checked evidence for the register of one instant, or None."""
+        found = self.between(usage_point, channel, end_at, end_at)
+        return found[-1] if found else None
+
+    def between(self, usage_point: str, channel: int, since: int, until: int) -> list[EvidenceFacts]:
+        """Checked evidence with since <= end_at <= until, oldest first."""
+        return self._query(
+            table.c.usage_point == usage_point,
+            table.c.channel == channel,
+            table.c.end_at.between(since, until),
+            table.c.checked != "unchecked",
+        )
+
+    def unfinished(self) -> list[EvidenceFacts]:
+        """Evidence whose chain could not be followed or that nobody checked."""
+        return self._query(table.c.checked.in_(["chain-open", "chain-broken", "unchecked"]))
+
+    def unchecked(self) -> list[EvidenceFacts]:
+        """Evidence that was stored before anybody could check it, at most AT_ONCE of it."""
+        return self._query(table.c.checked == "unchecked")[:AT_ONCE]
+
+    def tally(self) -> dict[str, int]:
+        """How many statements have which state."""
+        with read(self._engine) as connection:
+            query = sa.select(table.c.checked, sa.func.count()).group_by(table.c.checked)
+            return {state: number for state, number in connection.execute(query)}
+
+    def _query(self, *conditions: Any) -> list[EvidenceFacts]:
+        query = (
+            sa.select(table).where(*conditions).order_by(table.c.device_id, table.c.channel, table.c.end_at)
+        )
+        with read(self._engine) as connection:
+            return [self._facts(row) for row in connection.execute(query).all()]
+
+    def _facts(self, row: sa.Row[Any]) -> EvidenceFacts:
+        key = (row.device_id, row.channel, row.sequence)
+        sealed = self._keys.open(row.sealed_statement, self._place(key), row.key_version)
+        raw, signature = sealed[:STATEMENT], sealed[STATEMENT:]
+        statement = unpack(raw)
+        return EvidenceFacts(
+            **statement._asdict(),
+            usage_point=row.usage_point,
+            suite=row.suite,
+            module_id=row.module_id,
+            checked=row.checked,
+            reason=row.reason,
+            statement=raw,
+            signature=signature,
+            received_at=row.received_at,
+        )
+
+    # --- checking ---------------------------------------------------------------------------------
+
+    def store(self, items: Sequence[Pending], good: Sequence[bool]) -> list[Finding]:
+        """Follow the chains of verified statements and store the results, in one transaction.
+
+        `good` says whose signature holds. A statement that is stored already stays as it is; another one
+        with the same sequence is a finding. Raises EngineError `mdms.*` or `control.*`, then nothing was
+        stored.
+        """
+        rows = []
+        before: dict[tuple[bytes, int], EvidenceStatement] = {}
+        for item, holds in zip(items, good, strict=True):
+            channel = (item.statement.device_id, item.statement.channel)
+            anchor = self._anchor(item.statement, before.get(channel))
+            checked, reason = self._judge(item.usage_point, item.statement, item.suite, holds, anchor)
+            rows.append(self._row(item, checked, reason))
+            if holds:
+                before[channel] = item.statement
+        findings = self._insert(items, rows)
+        for statement in before.values():
+            self._good(statement)
+        return findings
+
+    def _good(self, statement: EvidenceStatement) -> None:
+        channel = (statement.device_id, statement.channel)
+        newest = self._newest.get(channel)
+        if newest is None or newest.end_at < statement.end_at:
+            self._newest[channel] = statement
+
+    def keep(self, pending: Sequence[Pending]) -> list[Finding]:
+        """Store evidence that nobody could check yet, so that the journal need not hold it any longer."""
+        rows = [self._row(item, "unchecked", "The check could not be made yet.") for item in pending]
+        return self._insert(pending, rows)
+
+    def judge_again(self, grown: Mapping[Key, int], verdicts: Mapping[EvidenceKey, bool]) -> None:
+        """Judge again what was open: chains of channels with new readings, and what nobody had checked.
+
+        `grown` has the oldest new reading by channel, `verdicts` the signatures verified since.
+        """
+        words = self._store.words
+        for facts in self.unfinished():
+            key = facts.key
+            point = words.known(facts.usage_point)
+            oldest = grown.get(Key(point, facts.channel)) if point is not None else None
+            if facts.checked == "unchecked" and key not in verdicts:
+                continue
+            if key not in verdicts and (oldest is None or oldest > facts.end_at):
+                continue
+            statement = unpack(facts.statement)
+            holds = verdicts.get(key, True)
+            checked, reason = self._judge(
+                facts.usage_point, statement, facts.suite, holds, self._anchor(statement)
+            )
+            if checked != facts.checked:
+                self._update(facts, checked, reason)
+            if checked in GOOD:
+                self._good(statement)
+
+    def _judge(
+        self,
+        usage_point: str,
+        statement: EvidenceStatement,
+        suite: int,
+        holds: bool,
+        anchor: EvidenceStatement | None,
+    ) -> tuple[str, str]:
+        if not holds:
+            return "bad", "The signature is not that of the meter's module over this statement."
+        key = Key(self._store.words.code(usage_point), statement.channel)
+        after, head = (anchor.end_at, anchor.head) if anchor else (-1, GENESIS)
+        times, registers = self._store.profile(key, after, statement.end_at)
+        if chain(head, statement.channel, zip(times, registers, strict=True)) == statement.head:
+            if times and times[-1] == statement.end_at and registers[-1] != statement.register:
+                return "chain-broken", "The signed register is not the last one of the signed load profile."
+            return ("signed" if suite == 1 else "mac"), ""
+        if anchor is None and statement.sequence > 1:
+            return (
+                "chain-open",
+                "The statement before this one has not arrived, so the chain has no beginning here.",
+            )
+        if hole := _hole(after if anchor else None, times, statement.end_at):
+            return "chain-open", f"Readings that the meter signed are missing after {hole}."
+        return "chain-broken", "The stored readings are not those that the meter signed."
+
+    def _anchor(
+        self, statement: EvidenceStatement, near: EvidenceStatement | None = None
+    ) -> EvidenceStatement | None:
+        """The nearest earlier statement of the channel with a good signature; `near` is one not stored
+        yet."""
+        channel = (statement.device_id, statement.channel)
+        if channel not in self._newest:
+            self._newest[channel] = self._stored(channel, _EVER)
+        newest = self._newest[channel]
+        if newest is not None and newest.end_at >= statement.end_at:
+            newest = self._stored(channel, statement.end_at)
+        found = [one for one in (newest, near) if one is not None and one.end_at < statement.end_at]
+        return max(found, key=lambda one: one.end_at, default=None)
+
+    def _stored(self, channel: tuple[bytes, int], before: int) -> EvidenceStatement | None:
+        """The latest stored statement of a channel with a good signature and end_at < before."""
+        with read(self._engine) as connection:
+            row = connection.execute(
+                _BEFORE, {"device": channel[0], "ch": channel[1], "until": before}
+            ).first()
+        return None if row is None else unpack(self._facts(row).statement)
+
+    # --- storing ----------------------------------------------------------------------------------
+
+    def _row(self, item: Pending, checked: str, reason: str) -> dict[str, Any]:
+        statement = item.statement
+        key = (statement.device_id, statement.channel, statement.sequence)
+        return {
+            "device_id": statement.device_id,
+            "channel": statement.channel,
+            "sequence": statement.sequence,
+            "usage_point": item.usage_point,
+            "end_at": statement.end_at,
+            "suite": item.suite,
+            "module_id": item.module_id,
+            "checked": checked,
+            "reason": reason,
+            "received_at": item.received_at,
+            "key_version": self._keys.version,
+            "sealed_statement": self._keys.seal(item.raw + item.signature, self._place(key)),
+        }
+
+    def _insert(self, items: Sequence[Pending], rows: list[dict[str, Any]]) -> list[Finding]:
+        findings = []
+        with write(self._engine) as connection:
+            if insert_new(connection, table, rows) == len(rows):
+                return []
+            for item in items:
+                statement = item.statement
+                row = connection.execute(
+                    sa.select(table).where(
+                        table.c.device_id == statement.device_id,
+                        table.c.channel == statement.channel,
+                        table.c.sequence == statement.sequence,
+                    )
+                ).one()
+                stored = self._facts(row).statement
+                if stored != item.raw:
+                    findings.append(_contradiction(item, stored))
+        return findings
+
+    def _update(self, facts: EvidenceFacts, checked: str, reason: str) -> None:
+        with write(self._engine) as connection:
+            connection.execute(
+                table.update()
+                .where(
+                    table.c.device_id == facts.device_id,
+                    table.c.channel == facts.channel,
+                    table.c.sequence == facts.sequence,
+                )
+                .values(checked=checked, reason=reason)
+            )
+
+    def _place(self, key: EvidenceKey) -> bytes:
+        device_id, channel, sequence = key
+        return place(self._store_id, "evidence", device_id + bytes([channel]) + sequence.to_bytes(8))
+
+
+def signed_statement(item: Pending | EvidenceFacts) -> SignedStatement:
+    """What a verifier is asked about a piece of evidence."""
+    if isinstance(item, EvidenceFacts):
+        return SignedStatement(item.device_id, item.module_id, item.suite, item.statement, item.signature)
+    return SignedStatement(item.statement.device_id, item.module_id, item.suite, item.raw, item.signature)
+
+
+def each(verify: Callable[[bytes, bytes, bytes, int], bool]) -> EvidenceVerifier:
+    """A verifier out of verify(device_id, statement, signature, suite), called in a worker thread."""
+    return _Each(verify)
+
+
+class _Each:
+    def __init__(self, verify: Callable[[bytes, bytes, bytes, int], bool]) -> None:
+        self._verify = verify
+
+    async def verify(self, statements: Sequence[SignedStatement]) -> Sequence[bool]:
+        return await asyncio.to_thread(self._all, statements)
+
+    def _all(self, statements: Sequence[SignedStatement]) -> list[bool]:
+        return [self._verify(one.device_id, one.statement, one.signature, one.suite) for one in statements]
+
+
+def _contradiction(item: Pending, stored: bytes) -> Finding:
+    """A module signed two different statements with one sequence: one of the two is not its own."""
+    return Finding(
+        usage_point=item.usage_point,
+        channel=item.statement.channel,
+        since=item.statement.end_at,
+        until=item.statement.end_at + 1,
+        rule="evidence-contradiction",
+        version=1,
+        severity="error",
+        detail={"sequence": item.statement.sequence},
+        values=msgspec.msgpack.encode([stored, item.raw, item.signature]),
+        run="ingest",
+    )
+
+
+def _hole(after: int | None, times: Sequence[int], end_at: int) -> int | None:
+    """The instant after which evenly spaced readings are missing up to `end_at`; None when none are."""
+    known = ([after] if after is not None else []) + list(times)
+    if not known:
+        return end_at
+    steps = [later - earlier for earlier, later in pairwise(known)]
+    if not steps:
+        return None if known[-1] == end_at else known[-1]
+    step = min(steps)
+    for earlier, distance in zip(known, steps, strict=False):
+        if distance != step:
+            return earlier
+    return None if known[-1] == end_at else known[-1]

@@ -1,0 +1,410 @@
+"""Station MDMS, ingest: turns one committed journal entry into readings, statuses, evidence and quarantine.
+
+It writes no file and reads no clock: replaying the same entries gives the same state, after any crash.
+
+Exactly one visible reading per (usage point, channel, end_at): a repeat with the same value is one reading,
+another value for the same instant is kept as a finding while the first one stays visible. What cannot be
+placed (unknown device, value out of range) goes to quarantine; nothing that was committed is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from meterseal.errors import PeerError
+from meterseal.link.evidence import EvidenceStatement, unpack
+from meterseal.mdms.entries import Entry, Place, Version
+from meterseal.mdms.findings import Finding
+from meterseal.mdms.store.consumed import Consumed
+from meterseal.mdms.store.rows import ORIGINS, Block, Key
+from meterseal.mdms.store.store import Store
+from meterseal.model import MAIN, Evidence, Opened, Quality, Quarantined, Series, Status
+
+FUTURE = 15 * 60_000
+"""A reading further ahead of its receipt than this is suspect."""
+UNKNOWN_METER = 3
+"""LINK section 4, class of REJECT."""
+DOES_NOT_DECODE = 1
+_EVER = 1 << 62
+_LATEST = 1 << 50
+
+
+class Pending(Struct, frozen=True, gc=False):
+    """Evidence that was committed and is not yet checked."""
+
+    usage_point: str
+    statement: EvidenceStatement
+    raw: bytes
+    signature: bytes
+    suite: int
+    module_id: bytes
+    received_at: int
+    batch: int
+
+
+class _Known(NamedTuple):
+    """A stored version that a delivered reading is held against."""
+
+    version: int
+    register: int
+    exponent: int
+    unit: int
+    quality: int
+    profile: bool
+    method: int
+
+
+EvidenceKey = tuple[bytes, int, int]
+"""(device_id, channel, sequence)"""
+
+
+class State:
+    """Everything that committed entries added and that is not a row: guarded by the store's lock."""
+
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        self.sequence = 0
+        self.counts = dict.fromkeys(
+            ("records", "repeated_records", "readings", "repeated_readings", "missing", "conflicts",
+             "suspect",
+             "quarantined", "estimated", "statuses"), 0
+        ) | dict(counts)  # fmt: skip
+        self.statuses: dict[bytes, tuple[Status, int]] = {}
+        self.pending: dict[EvidenceKey, Pending] = {}
+        self.quarantined: list[Quarantined] = []
+        self.findings: list[Finding] = []
+        self.latest_receipt = 0
+        self.newest: dict[int, tuple[int, int]] = {}
+        """Per usage point (word): end_at and receipt of the newest reading of the main channel."""
+        self.dirty: dict[Key, int] = {}
+        """Keys with new readings, and the oldest of these; the VEE takes them away."""
+        self.grown: dict[Key, int] = {}
+        """The same for the check of evidence chains."""
+
+    def take_up(self, store: Store) -> None:
+        """After a start: newest readings from the segments, and every channel is new to the rules."""
+        for segment in store.segments.values():
+            opened = store.open(segment)
+            for key, (start, end) in opened.spans.items():
+                rows = opened.rows[start:end]
+                self.mark_dirty({key: int(rows["end_at"][0])})
+                measured = rows[rows["quality"] == Quality.MEASURED]
+                if key.channel == MAIN and len(measured):
+                    last = measured[-1]
+                    newest = (int(last["end_at"]), int(last["recorded_at"]))
+                    self.newest[key.point] = max(newest, self.newest.get(key.point, newest))
+        self.mark_grown(self.dirty)
+
+    def mark_dirty(self, oldest: Mapping[Key, int]) -> None:
+        """These channels have readings, from these instants on, that the rules have not seen."""
+        for key, at in oldest.items():
+            self.dirty[key] = min(at, self.dirty.get(key, at))
+
+    def mark_grown(self, oldest: Mapping[Key, int]) -> None:
+        """The same for chains of evidence."""
+        for key, at in oldest.items():
+            self.grown[key] = min(at, self.grown.get(key, at))
+
+
+class Ingest:
+    """Applies entries in the order of the journal. Not thread-safe: callers hold the store's lock."""
+
+    def __init__(self, store: Store, consumed: Consumed, state: State) -> None:
+        self._store = store
+        self._words = store.words
+        self._consumed = consumed
+        self.state = state
+
+    def apply(self, sequence: int, entry: Entry) -> None:
+        """Take in one entry. Raises what the store raises when an old segment that it must look at is
+        damaged."""
+        places: dict[bytes, list[Place]] = {}
+        for place in entry.places:
+            places.setdefault(place.device_id, []).append(place)
+            self._words.medium[self._words.code(place.usage_point)] = place.medium
+        for opened in entry.batch.opened:
+            self.state.latest_receipt = max(self.state.latest_receipt, opened.received_at)
+            self._opened(sequence, opened, places)
+        for held in entry.batch.quarantined:
+            if self._consumed.add(held.session_id, held.counter):
+                self._hold(held)
+        for version in entry.versions:
+            self._version(sequence, version)
+        self.state.sequence = sequence
+
+    # --- records ----------------------------------------------------------------------------------
+
+    def _opened(self, sequence: int, opened: Opened, places: Mapping[bytes, Sequence[Place]]) -> None:
+        counts = self.state.counts
+        if opened.counter in self._consumed.of(opened.session_id):
+            counts["repeated_records"] += 1
+            return
+        strange: list[Series] = []
+        # The load profile first: it wins over a single reading of the same instant.
+        for series in sorted(opened.series, key=_single):
+            if not series.registers:
+                continue
+            if not _storable(series):
+                self._strange(opened, [series], "mdms.out-of-range", DOES_NOT_DECODE)
+                continue
+            rest = [series]
+            for place in places.get(series.device_id, ()):
+                rest = [part for left in rest for part in self._placed(sequence, opened, left, place)]
+            strange += rest
+        if strange:
+            self._strange(opened, strange, "mdms.unknown-device", UNKNOWN_METER)
+        for status in opened.statuses:
+            self._status(status, opened.received_at)
+        for evidence in opened.evidence:
+            self._evidence(sequence, opened, evidence, places)
+        self._consumed.add(opened.session_id, opened.counter)
+        counts["records"] += 1
+
+    def _placed(self, sequence: int, opened: Opened, series: Series, place: Place) -> list[Series]:
+        """Take in the readings inside the place's period; returns the others."""
+        before, inside, after = _split(series, place.since, place.until or _EVER)
+        if inside.registers:
+            self._series(sequence, opened, inside, self._words.code(place.usage_point))
+        return [part for part in (before, after) if part.registers]
+
+    def _series(self, sequence: int, opened: Opened, series: Series, point: int) -> None:
+        step = series.step if len(series.registers) > 1 or series.step else 0
+        block = Block(
+            key=Key(point, series.channel),
+            start_at=series.start_at,
+            step=step,
+            registers=series.registers,  # type: ignore[arg-type]  # pieces without None follow
+            exponent=series.exponent,
+            unit=self._words.code(series.unit),
+            quality=Quality.MEASURED,
+            origin=ORIGINS.index(opened.origin),
+            profile=step > 0,
+            version=1,
+            method=0,
+            recorded_at=opened.received_at,
+            batch=sequence,
+        )
+        for piece in _pieces(block, series.registers, opened.received_at + FUTURE):
+            if self._store.covered(piece.key).touches(piece.start_at, piece.last_at):
+                self._against_known(piece, opened)
+            else:
+                self._add(piece)
+        new = {block.key: block.start_at}
+        self.state.mark_dirty(new)
+        self.state.mark_grown(new)
+
+    def _add(self, block: Block) -> None:
+        self._store.add(block)
+        counts, size = self.state.counts, len(block.registers)
+        if block.quality == Quality.MISSING:
+            counts["missing"] += size
+            return
+        counts["readings"] += size
+        if block.quality == Quality.SUSPECT:
+            counts["suspect"] += size
+        elif block.key.channel == MAIN:
+            newest = self.state.newest.get(block.key.point, (-1, 0))
+            if block.last_at > newest[0]:
+                self.state.newest[block.key.point] = (block.last_at, block.recorded_at)
+
+    def _against_known(self, block: Block, opened: Opened) -> None:
+        """Readings near instants that are stored: one by one against every stored version."""
+        rows = self._store.rows(block.key, block.start_at, block.last_at)
+        known: dict[int, list[_Known]] = {}
+        for at, *version in rows[["end_at", *_Known._fields]].tolist():
+            known.setdefault(at, []).append(_Known(*version))
+        counts = self.state.counts
+        for index, register in enumerate(block.registers):
+            at = block.start_at + index * block.step
+            versions = sorted(known.get(at, ()))
+            one = msgspec.structs.replace(block, start_at=at, registers=(register,))
+            delivered = next((v for v in versions if not v.method and v.quality != Quality.MISSING), None)
+            if not versions:
+                self._add(one)
+            elif block.quality == Quality.MISSING:
+                counts["repeated_readings"] += 1
+            elif delivered is None:
+                # A late reading where only a hole or an estimate stood.
+                if any(v.quality == Quality.MISSING for v in versions):
+                    counts["missing"] -= 1
+                self._add(msgspec.structs.replace(one, version=versions[-1].version + 1))
+            elif block.unit == delivered.unit and _same(one, delivered):
+                counts["repeated_readings"] += 1
+                if block.profile and not any(v.profile and not v.method for v in versions):
+                    self._store.add(msgspec.structs.replace(one, version=versions[-1].version + 1))
+            else:
+                counts["conflicts"] += 1
+                self._conflict(one, at, delivered, opened)
+
+    def _conflict(self, block: Block, at: int, kept: _Known, opened: Opened) -> None:
+        texts = self._words.texts
+        values = {
+            "kept": (kept.register, kept.exponent, texts[kept.unit]),
+            "refused": (block.registers[0], block.exponent, texts[block.unit]),
+        }
+        finding = Finding(
+            usage_point=self._words.texts[block.key.point],
+            channel=block.key.channel,
+            since=at,
+            until=at + 1,
+            rule="conflict",
+            version=1,
+            severity="error",
+            detail={"session": opened.session_id.hex(), "counter": opened.counter},
+            values=msgspec.msgpack.encode(values),
+            run="ingest",
+        )
+        self.state.findings.append(finding)
+
+    # --- the rest of a record ---------------------------------------------------------------------
+
+    def _status(self, status: Status, received_at: int) -> None:
+        known = self.state.statuses.get(status.device_id)
+        if known is None or known[0].at <= status.at:
+            self.state.statuses[status.device_id] = (status, received_at)
+        self.state.counts["statuses"] += 1
+
+    def _evidence(
+        self, sequence: int, opened: Opened, evidence: Evidence, places: Mapping[bytes, Sequence[Place]]
+    ) -> None:
+        try:
+            statement = unpack(evidence.statement)
+        except PeerError:
+            part = msgspec.structs.replace(opened, series=(), statuses=(), evidence=(evidence,))
+            self._hold(_quarantined(part, part.device_id, "mdms.statement", DOES_NOT_DECODE))
+            return
+        here = [
+            p for p in places.get(statement.device_id, ()) if p.since <= statement.end_at < (p.until or _EVER)
+        ]
+        if statement.end_at >= _LATEST:
+            here = []
+        if not here or statement.device_id != evidence.device_id:
+            part = msgspec.structs.replace(opened, series=(), statuses=(), evidence=(evidence,))
+            self._hold(_quarantined(part, evidence.device_id, "mdms.unknown-device", UNKNOWN_METER))
+            return
+        key = (statement.device_id, statement.channel, statement.sequence)
+        pending = Pending(
+            usage_point=here[0].usage_point,
+            statement=statement,
+            raw=evidence.statement,
+            signature=evidence.signature,
+            suite=opened.suite,
+            module_id=opened.module_id,
+            received_at=opened.received_at,
+            batch=sequence,
+        )
+        self.state.pending.setdefault(key, pending)
+
+    def _version(self, sequence: int, version: Version) -> None:
+        point = self._words.code(version.usage_point)
+        self._words.medium[point] = version.medium
+        self._store.add(
+            Block(
+                key=Key(point, version.channel),
+                start_at=version.start_at,
+                step=version.step,
+                registers=version.registers,
+                exponent=version.exponent,
+                unit=self._words.code(version.unit),
+                quality=version.quality,
+                origin=ORIGINS.index(version.origin),
+                profile=False,
+                version=version.version,
+                method=self._words.code(version.method),
+                recorded_at=version.recorded_at,
+                batch=sequence,
+            )
+        )
+        name = "estimated" if version.quality == Quality.ESTIMATED else "suspect"
+        self.state.counts[name] += len(version.registers)
+
+    def _strange(self, opened: Opened, series: list[Series], code: str, reject_class: int) -> None:
+        for one in series:
+            part = msgspec.structs.replace(opened, series=(one,), statuses=(), evidence=())
+            self._hold(_quarantined(part, one.device_id, code, reject_class))
+
+    def _hold(self, held: Quarantined) -> None:
+        self.state.quarantined.append(held)
+        self.state.counts["quarantined"] += 1
+
+
+def _quarantined(part: Opened, device_id: bytes, code: str, reject_class: int) -> Quarantined:
+    """What was opened but cannot be placed, whole enough to be taken in later."""
+    return Quarantined(
+        session_id=part.session_id,
+        counter=part.counter,
+        device_id=device_id,
+        received_at=part.received_at,
+        reject_class=reject_class,
+        code=code,
+        record=msgspec.msgpack.encode(part),
+    )
+
+
+def _single(series: Series) -> bool:
+    return series.step == 0
+
+
+def _split(series: Series, since: int, until: int) -> tuple[Series, Series, Series]:
+    """The readings before, inside and after the period."""
+    size, step = len(series.registers), series.step or 1
+    first = min(max(0, -(-(since - series.start_at) // step)), size)
+    end = min(max(first, -(-(until - series.start_at) // step)), size)
+    if first == 0 and end == size:
+        empty = msgspec.structs.replace(series, registers=())
+        return empty, series, empty
+    before, inside, after = (
+        msgspec.structs.replace(
+            series, start_at=series.start_at + start * series.step, registers=series.registers[start:stop]
+        )
+        for start, stop in ((0, first), (first, end), (end, size))
+    )
+    return before, inside, after
+
+
+def _storable(series: Series) -> bool:
+    """Do the numbers fit their columns? What a module signs may still be nonsense."""
+    last = series.start_at + series.step * (len(series.registers) - 1)
+    return (
+        0 <= series.channel < 128
+        and -30 <= series.exponent <= 30
+        and series.step >= 0
+        and (series.step > 0 or len(series.registers) == 1)
+        and 0 <= series.start_at <= last < _LATEST
+        and len(series.unit) <= 16
+        and all(register is None or -(1 << 53) < register < 1 << 53 for register in series.registers)
+    )
+
+
+def _pieces(block: Block, registers: Sequence[int | None], future: int) -> list[Block]:
+    """The block cut so that each piece has one quality: measured, missing, or suspect because it lies
+    ahead."""
+    if None not in registers and block.last_at <= future:
+        return [block]
+    pieces: list[Block] = []
+    run: list[int] = []
+    kind = Quality.MEASURED
+    start_at = block.start_at
+    for index, register in enumerate([*registers, None]):
+        at = block.start_at + index * block.step
+        this = Quality.MISSING if register is None else Quality.SUSPECT if at > future else Quality.MEASURED
+        if run and (this != kind or index == len(registers)):
+            pieces.append(
+                msgspec.structs.replace(block, start_at=start_at, registers=tuple(run), quality=int(kind))
+            )
+            run = []
+        if index < len(registers):
+            if not run:
+                start_at, kind = at, this
+            run.append(register or 0)
+    return pieces
+
+
+def _same(block: Block, known: _Known) -> bool:
+    finest = min(block.exponent, known.exponent)
+    mine: int = block.registers[0] * 10 ** (block.exponent - finest)
+    theirs: int = known.register * 10 ** (known.exponent - finest)
+    return mine == theirs

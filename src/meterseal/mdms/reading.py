@@ -1,0 +1,172 @@
+"""Station MDMS, the questions: what others may read of measurements, as frozen structs and columns.
+
+It changes nothing. Who may ask is decided by those who ask (`utility`, `people`).
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from meterseal.mdms.evidence import EvidenceBook, EvidenceFacts
+from meterseal.mdms.ingest import State
+from meterseal.mdms.store.rows import ORIGINS, Readings
+from meterseal.mdms.store.store import Store
+from meterseal.model import Origin, Quality
+
+
+class Limits(Struct, frozen=True):
+    """When the background work begins: rows in memory, bytes in a journal file, and how long it gathers."""
+
+    recent_rows: int = 150_000
+    journal_bytes: int = 32 * 1024 * 1024
+    idle_seconds: float = 5.0
+    gather_seconds: float = 0.2
+
+
+class Counts(Struct, frozen=True, kw_only=True):
+    """What came since the store was made, counted once each.
+
+    `readings` are distinct delivered readings (usage point, channel, end_at) with a value; `missing` are
+    instants that a meter marked missing and never filled. `evidence_good` is signed or mac,
+    `evidence_waiting` not checked.
+    """
+
+    records: int
+    repeated_records: int
+    readings: int
+    repeated_readings: int
+    missing: int
+    conflicts: int
+    suspect: int
+    estimated: int
+    quarantined: int
+    statuses: int
+    evidence: int
+    evidence_good: int
+    evidence_waiting: int
+
+    @property
+    def repeats(self) -> int:
+        """Records whose counter was consumed before, so that they changed nothing."""
+        return self.repeated_records
+
+
+class VeeRun(Struct, frozen=True):
+    """What a run of the rules did: readings looked at, channels, new findings, new versions."""
+
+    readings: int
+    channels: int
+    findings: int
+    versions: int
+
+
+class Freshness(Struct, frozen=True):
+    """The newest measured reading of a usage point's main channel, and when its record was received."""
+
+    end_at: int
+    received_at: int
+
+
+class Boundary(Struct, frozen=True):
+    """A register that a bill begins or ends with: value = register * 10**exponent in `unit`.
+
+    `evidence` is the meter's statement about this very instant; None if it made none.
+    """
+
+    end_at: int
+    register: int
+    exponent: int
+    unit: str
+    quality: Quality
+    origin: Origin
+    evidence: EvidenceFacts | None
+
+
+class BillSeries(Struct, frozen=True):
+    """Everything a bill of one channel rests on; a boundary is None when no reading stands at its instant."""
+
+    readings: Readings
+    opening: Boundary | None
+    closing: Boundary | None
+    evidence: tuple[EvidenceFacts, ...]
+
+
+class Reading:
+    """The read side; `Mdms` adds the write side. Every method may be called from any thread.
+
+    All raise DataError `mdms.segment-damaged` when a stored file is not what was stored, EngineError when a
+    store is away.
+    """
+
+    _store: Store
+    _state: State
+    _book: EvidenceBook
+
+    def readings(
+        self, usage_point: str, channel: int, since: int, until: int, as_of: int | None = None
+    ) -> Readings:
+        """Visible readings with since <= end_at < until; with `as_of`, as they were visible then.
+
+        Raises DataError `mdms.units` when the unit changed within the period.
+        """
+        return self._store.readings(usage_point, channel, since, until - 1, as_of)
+
+    def registers(self, usage_point: str, channel: int, since: int, until: int) -> Readings:
+        """Visible readings with since <= end_at <= until: registers are boundaries of what lies between
+        them."""
+        return self._store.readings(usage_point, channel, since, until, None)
+
+    def evidence_at(self, usage_point: str, channel: int, end_at: int) -> EvidenceFacts | None:
+        """The checked evidence for the register of one instant, or None when the meter sent none."""
+        return self._book.at(usage_point, channel, end_at)
+
+    def evidence_between(self, usage_point: str, channel: int, since: int, until: int) -> list[EvidenceFacts]:
+        """Checked evidence with since <= end_at <= until, oldest first."""
+        return self._book.between(usage_point, channel, since, until)
+
+    def series_for_bill(self, usage_point: str, channel: int, since: int, until: int) -> BillSeries:
+        """Registers from boundary to boundary, with their evidence."""
+        readings = self.registers(usage_point, channel, since, until)
+        evidence = self.evidence_between(usage_point, channel, since, until)
+        return BillSeries(
+            readings,
+            _boundary(readings, evidence, since),
+            _boundary(readings, evidence, until),
+            tuple(evidence),
+        )
+
+    def freshness(self) -> dict[str, Freshness]:
+        """Newest reading of every usage point that has any."""
+        with self._store.lock:
+            newest = dict(self._state.newest)
+        texts = self._store.words.texts
+        return {texts[point]: Freshness(*times) for point, times in newest.items()}
+
+    def latest(self) -> dict[str, int]:
+        """End of the newest reading of the main channel, per usage point that has any."""
+        return {usage_point: fresh.end_at for usage_point, fresh in self.freshness().items()}
+
+    def channels(self) -> list[tuple[str, int]]:
+        """Every (usage point, channel) that has readings, sorted."""
+        with self._store.lock:
+            keys = list(self._store.coverage)
+        return sorted((self._store.words.texts[key.point], key.channel) for key in keys)
+
+
+def _boundary(readings: Readings, evidence: list[EvidenceFacts], at: int) -> Boundary | None:
+    row = int(readings.end_at.searchsorted(at))
+    if (
+        row == len(readings.end_at)
+        or int(readings.end_at[row]) != at
+        or readings.quality[row] == Quality.MISSING
+    ):
+        return None
+    return Boundary(
+        end_at=at,
+        register=int(readings.register[row]),
+        exponent=readings.exponent,
+        unit=readings.unit,
+        quality=Quality(int(readings.quality[row])),
+        origin=ORIGINS[int(readings.origin[row])],  # type: ignore[arg-type]
+        evidence=next((facts for facts in evidence if facts.end_at == at), None),
+    )

@@ -1,0 +1,321 @@
+"""Station MDMS, the facade: batches in, durable before the answer; readings, evidence and findings out.
+
+It knows no customer, no tariff and no key service; usage points are pseudonyms.
+
+Life of a batch: journal (sealed, synced) -> answer -> memory -> evidence checked -> sealed segments. After a
+crash at any step the journal is replayed from the manifest's position, and the state is the one before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+
+import sqlalchemy as sa
+import structlog
+
+from meterseal.errors import EngineError, LocalError, MetersealError
+from meterseal.mdms import entries
+from meterseal.mdms.commit import Committer
+from meterseal.mdms.entries import Entry
+from meterseal.mdms.evidence import AT_ONCE, EvidenceBook, EvidenceVerifier, signed_statement
+from meterseal.mdms.findings import Finding, Findings
+from meterseal.mdms.ingest import Ingest, State
+from meterseal.mdms.places import Places
+from meterseal.mdms.quarantine import Quarantine
+from meterseal.mdms.reading import Counts, Limits, Reading, VeeRun
+from meterseal.mdms.store.compact import Compacted, compact, sweep
+from meterseal.mdms.store.consumed import Consumed
+from meterseal.mdms.store.files import disk
+from meterseal.mdms.store.journal import Journal
+from meterseal.mdms.store.manifest import Checkpoint, Manifest
+from meterseal.mdms.store.rows import Words
+from meterseal.mdms.store.sealing import KeyRing
+from meterseal.mdms.store.store import Store
+from meterseal.mdms.vee import engine as vee
+from meterseal.model import Batch, Quarantined
+
+log = structlog.get_logger()
+
+
+class Mdms(Reading):
+    """The store of measurements of one data directory. Open it with `Mdms.open`; questions are in `Reading`.
+
+    Coroutines belong to one event loop; questions may be asked from any thread.
+    """
+
+    def __init__(
+        self, directory: Path, engine: sa.Engine, keys: KeyRing, verifier: EvidenceVerifier, limits: Limits
+    ) -> None:
+        self._lock_file = _locked(directory)
+        self._limits = limits
+        self._verifier = verifier
+        self._manifest = Manifest(engine)
+        position, counts, segments = self._manifest.open()
+        store_id = self._manifest.store_id
+        segment_directory = directory / "segments"
+        with disk(directory):
+            segment_directory.mkdir(mode=0o700, exist_ok=True)
+        self._store = Store(segment_directory, keys, Words())
+        self._state = State(counts)
+        self._state.sequence = position
+        self._consumed = Consumed(self._manifest.consumed)
+        self._ingest = Ingest(self._store, self._consumed, self._state)
+        self._places = Places(engine)
+        self._book = EvidenceBook(engine, self._store, keys, store_id)
+        self._findings = Findings(engine, keys, store_id)
+        self._quarantine = Quarantine(engine, keys, store_id)
+        self._journal = Journal(directory / "journal", store_id, keys)
+        self._committer = Committer(self._commit)
+        self._checking = asyncio.Lock()
+        self._compacting = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        sweep(self._store, segments)
+        self._store.load(segments)
+        self._state.take_up(self._store)
+        for sequence, content in self._journal.replay(position):
+            self._ingest.apply(sequence, entries.unpack(content))
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        engine: sa.Engine,
+        keys: KeyRing,
+        verifier: EvidenceVerifier,
+        limits: Limits | None = None,
+    ) -> Mdms:
+        """Open or make the store in `directory`; replays what a crash left in the journal.
+
+        Raises LocalError `mdms.locked` (another process has it open), DataError `mdms.journal-damaged` or
+        `mdms.segment-damaged`, TrustError `mdms.key`, EngineError `mdms.disk`.
+        """
+        with disk(directory):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return cls(directory, engine, keys, verifier, limits or Limits())
+
+    def start(self) -> None:
+        """Check evidence and compact in the background until `close`."""
+        self._task = asyncio.create_task(self._upkeep())
+
+    async def close(self) -> None:
+        """Finish what waits and let go of the directory. What was answered is durable already."""
+        await self._committer.close()
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        async with self._checking, self._compacting:
+            self._journal.close()
+            os.close(self._lock_file)
+
+    # --- in ---------------------------------------------------------------------------------------
+
+    async def publish(self, batch: Batch) -> None:
+        """Return once every record of the batch is durable and its counter consumed.
+
+        Raises EngineError `mdms.full`, `mdms.disk`, `control.*` or `mdms.closed`: then nothing of the batch
+        was kept. A record whose counter is consumed already changes nothing.
+        """
+        await self._committer.submit(batch)
+        self._wake.set()
+
+    def _commit(self, entry: Entry) -> None:
+        """Worker thread, one call at a time: place, write, apply."""
+        devices = {series.device_id for opened in entry.batch.opened for series in opened.series}
+        devices |= {evidence.device_id for opened in entry.batch.opened for evidence in opened.evidence}
+        placed = Entry(entry.batch, self._places.of(devices), entry.versions)
+        sequence = self._journal.append(entries.pack(placed))
+        with self._store.lock:
+            self._ingest.apply(sequence, placed)
+
+    def meters_changed(self) -> None:
+        """Installations of known meters changed (removed, moved): ask for them again. New meters need no
+        call."""
+        self._places.forget()
+
+    # --- what follows -----------------------------------------------------------------------------
+
+    async def settle(self) -> None:
+        """Check all evidence that waits and write what ingest noticed; nothing is compacted.
+
+        Raises EngineError when the verifier or a store is away; what was not done waits for the next time.
+        """
+        async with self._checking:
+            await asyncio.to_thread(self._write_notes)
+            while await self._check_evidence():
+                pass
+
+    async def run_vee(self, now: int) -> VeeRun:
+        """Let every rule look at what came since the last run, append findings, estimate short gaps.
+
+        Deterministic and idempotent: with no new readings a run adds nothing. After a start the first run
+        looks at everything once. Raises EngineError when nothing could be written; the next run does it
+        again.
+        """
+        await self.settle()
+        with self._store.lock:
+            dirty, self._state.dirty = self._state.dirty, {}
+        try:
+            outcome = await asyncio.to_thread(vee.run, self._store, dirty, now)
+            new = await asyncio.to_thread(self._findings.append, outcome.findings)
+            if outcome.versions:
+                await self._committer.submit(Batch(), outcome.versions)
+        except BaseException:
+            with self._store.lock:
+                self._state.mark_dirty(dirty)
+            raise
+        return VeeRun(outcome.readings, len(dirty), new, len(outcome.versions))
+
+    async def compact(self) -> Compacted:
+        """Move what the journal holds into sealed segments and cut the journal. Nothing to do is no error.
+
+        Raises EngineError or DataError with nothing changed.
+        """
+        async with self._compacting:
+            await self._clear_evidence()
+            async with self._committer.quiet:
+                with self._store.lock:
+                    sequence = self._state.sequence
+                    if sequence == self._manifest.sequence:
+                        return Compacted(0, 0, 0)
+                    checkpoint = Checkpoint(
+                        sequence,
+                        dict(self._state.counts),
+                        self._consumed.changed(),
+                        self._state.latest_receipt,
+                    )
+                self._journal.rotate()
+            return await asyncio.to_thread(self._compact, checkpoint)
+
+    async def _clear_evidence(self) -> None:
+        try:
+            await self.settle()
+        except EngineError as error:
+            log.warning("mdms.unchecked", code=error.code)  # it goes into the book unchecked
+
+    def _compact(self, checkpoint: Checkpoint) -> Compacted:
+        self._write_notes()
+        with self._store.lock:
+            waiting = {k: p for k, p in self._state.pending.items() if p.batch <= checkpoint.sequence}
+        self._findings.append(self._book.keep(list(waiting.values())))
+        done = compact(self._store, self._manifest, checkpoint)
+        with self._store.lock:
+            self._consumed.stored(checkpoint.consumed)
+            for key in waiting:
+                self._state.pending.pop(key, None)
+        self._journal.forget(checkpoint.sequence)
+        return done
+
+    def _write_notes(self) -> None:
+        """What ingest noticed, into its tables: all of it is written again after a crash, and counts once."""
+        with self._store.lock:
+            held, found = list(self._state.quarantined), list(self._state.findings)
+            statuses = dict(self._state.statuses)
+        self._quarantine.append(held)
+        self._findings.append(found)
+        self._manifest.statuses(list(statuses.values()))
+        with self._store.lock:
+            del self._state.quarantined[: len(held)], self._state.findings[: len(found)]
+            for device_id, status in statuses.items():
+                if self._state.statuses.get(device_id) is status:
+                    del self._state.statuses[device_id]
+
+    async def _check_evidence(self) -> bool:
+        """One round: verify what waits, follow its chains, judge again what was open. True when more
+        waits."""
+        with self._store.lock:
+            keys = sorted(self._state.pending)[:AT_ONCE]
+            items = [self._state.pending[key] for key in keys]
+            grown, self._state.grown = self._state.grown, {}
+        try:
+            if items:
+                good = await self._verifier.verify([signed_statement(item) for item in items])
+                found = await asyncio.to_thread(self._book.store, items, good)
+                await asyncio.to_thread(self._findings.append, found)
+            verdicts = {}
+            unchecked = await asyncio.to_thread(self._book.unchecked)
+            if unchecked:
+                good = await self._verifier.verify([signed_statement(facts) for facts in unchecked])
+                verdicts = {facts.key: holds for facts, holds in zip(unchecked, good, strict=True)}
+            if grown or verdicts:
+                await asyncio.to_thread(self._book.judge_again, grown, verdicts)
+        except BaseException:
+            with self._store.lock:
+                self._state.mark_grown(grown)
+            raise
+        with self._store.lock:
+            for key, item in zip(keys, items, strict=True):
+                if self._state.pending.get(key) is item:
+                    del self._state.pending[key]
+            return bool(self._state.pending)
+
+    async def _upkeep(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._limits.idle_seconds)
+            self._wake.clear()
+            await asyncio.sleep(self._limits.gather_seconds)
+            try:
+                await self.settle()
+                if (
+                    self._store.recent_rows >= self._limits.recent_rows
+                    or self._journal.size >= self._limits.journal_bytes
+                ):
+                    await self.compact()
+            except MetersealError as error:
+                log.warning("mdms.upkeep", code=error.code, message=error.message)
+                await asyncio.sleep(self._limits.idle_seconds)
+
+    # --- out, beside Reading ----------------------------------------------------------------------
+
+    def already_committed(self, session_id: bytes, counter: int) -> bool:
+        """Was this counter of this session consumed by a commit?"""
+        with self._store.lock:
+            return counter in self._consumed.of(session_id)
+
+    def consumed(self, session_id: bytes) -> bytes:
+        """All consumed counters of a session, as `link.counters` ranges."""
+        with self._store.lock:
+            return self._consumed.of(session_id).to_bytes()
+
+    def findings(self, limit: int = 100, usage_point: str | None = None) -> list[Finding]:
+        """Newest findings first."""
+        self._write_notes()
+        return self._findings.latest(limit, usage_point)
+
+    def quarantine(self, limit: int = 100) -> list[Quarantined]:
+        """Newest quarantined records first, opened; `record` of code `mdms.*` is the msgpack of a
+        `model.Opened`."""
+        self._write_notes()
+        return self._quarantine.latest(limit)
+
+    def counts(self) -> Counts:
+        """What came and what is kept."""
+        tally = self._book.tally()
+        with self._store.lock:
+            counts, pending = dict(self._state.counts), len(self._state.pending)
+        return Counts(
+            **counts,
+            evidence=sum(tally.values()) + pending,
+            evidence_good=tally.get("signed", 0) + tally.get("mac", 0),
+            evidence_waiting=pending + tally.get("unchecked", 0),
+        )
+
+
+def _locked(directory: Path) -> int:
+    with disk(directory):
+        descriptor = os.open(directory / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise LocalError(
+            "mdms.locked",
+            f"Another process has the measurements in {directory} open. End it or use another directory.",
+        ) from None
+    return descriptor

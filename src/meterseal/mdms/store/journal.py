@@ -1,0 +1,216 @@
+"""Station MDMS, the commit: an append-only journal of sealed entries, each on disk before it is answered.
+
+It does not know what an entry says; `mdms.entries` does.
+
+A file holds frames: length 4 || sequence 8 || key version 4 || CRC-32 of these 16 || sealed entry. Sequences
+run 1, 2, 3 … across files. Only the last frame of the last file can be torn by a crash, for a frame is
+written after the one before it was synced; a torn frame ends too early or lies partly in disk sectors that
+were never written (all zero). It was not answered and is cut. Anything else that does not open is damage,
+and is said loudly.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from meterseal.errors import DataError, EngineError, TrustError
+from meterseal.mdms.store.files import disk, sync_directory, write_all
+from meterseal.mdms.store.sealing import KeyRing, place
+
+HEADER = struct.Struct(">IQII")
+LARGEST = 256 * 1024 * 1024
+SECTOR = 512
+SUFFIX = ".journal"
+
+
+class Journal:
+    """The journal in one directory. Calls must not overlap; the caller sees to that.
+
+    `replay` first, then `append`. After a failed write the entry is not there; after a failed fsync nobody
+    knows, so the journal refuses everything until it is opened again (EngineError `mdms.disk`).
+    """
+
+    def __init__(self, directory: Path, store_id: str, keys: KeyRing) -> None:
+        self._directory = directory
+        self._store_id = store_id
+        self._keys = keys
+        self._descriptor: int | None = None
+        self._path = directory
+        self._size = 0
+        self._broken = False
+        self.sequence = 0
+        """Sequence of the last durable entry."""
+        with disk(directory):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def replay(self, after: int) -> Iterator[tuple[int, bytes]]:
+        """Yield (sequence, entry) of every entry later than `after`, oldest first, and cut a torn tail.
+
+        Raises DataError `mdms.journal-damaged` when an acknowledged entry is missing or does not open.
+        """
+        self.sequence = after
+        files = self._files()
+        for position, path in enumerate(files):
+            with disk(path):
+                content = path.read_bytes()
+            yield from self._frames(path, content, after, last=position == len(files) - 1)
+
+    def _frames(self, path: Path, content: bytes, after: int, *, last: bool) -> Iterator[tuple[int, bytes]]:
+        offset = 0
+        while offset < len(content):
+            body = offset + HEADER.size
+            header = content[offset:body]
+            end = body
+            fits = sound = len(header) == HEADER.size and zlib.crc32(header[:16]) == int.from_bytes(
+                header[16:]
+            )
+            if sound:
+                length, sequence, version, _ = HEADER.unpack(header)
+                end = body + length
+                fits = end <= len(content)
+            if (
+                last
+                and not fits
+                and (sound or len(content) - offset < HEADER.size or _unwritten(content, offset))
+            ):
+                self._cut(path, offset)
+                return
+            if not fits:
+                raise _damaged(path, offset)
+            if sequence > after:
+                if sequence != self.sequence + 1:
+                    raise _hole(path, self.sequence + 1, sequence)
+                try:
+                    entry = self._keys.open(content[body:end], self._place(sequence), version)
+                except TrustError as error:
+                    if error.code != "crypto.tag":
+                        raise
+                    if last and end == len(content) and _unwritten(content, offset):
+                        self._cut(path, offset)
+                        return
+                    raise _damaged(path, offset, sequence) from error
+                yield sequence, entry
+                self.sequence = sequence
+            offset = end
+
+    def _cut(self, path: Path, offset: int) -> None:
+        with disk(path), path.open("r+b") as file:
+            file.truncate(offset)
+            os.fsync(file.fileno())
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def append(self, entry: bytes) -> int:
+        """Seal and write one entry; returns its sequence once it is durable.
+
+        Raises EngineError `mdms.full` or `mdms.disk`; then nothing of it was kept.
+        """
+        if self._broken:
+            raise EngineError(
+                "mdms.disk",
+                f"The disk under {self._directory} failed while readings were synced. See to it and restart.",
+            )
+        sequence = self.sequence + 1
+        sealed = self._keys.seal(entry, self._place(sequence))
+        fields = struct.pack(">IQI", len(sealed), sequence, self._keys.version)
+        frame = fields + zlib.crc32(fields).to_bytes(4) + sealed
+        with disk(self._path):
+            descriptor = self._open(sequence)
+            try:
+                write_all(descriptor, frame)
+            except OSError:
+                self._undo(descriptor)
+                raise
+            try:
+                os.fdatasync(descriptor)
+            except OSError:
+                self._broken = True
+                raise
+        self._size += len(frame)
+        self.sequence = sequence
+        return sequence
+
+    def _open(self, sequence: int) -> int:
+        if self._descriptor is None:
+            path = self._directory / f"{sequence:016d}{SUFFIX}"
+            # A file of this name can only be what a torn first frame left behind.
+            self._descriptor = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND, 0o600)
+            self._path, self._size = path, 0
+            sync_directory(self._directory)
+        return self._descriptor
+
+    def _undo(self, descriptor: int) -> None:
+        """Take back a half-written frame; if even that fails, nothing more may follow it."""
+        try:
+            os.ftruncate(descriptor, self._size)
+        except OSError:
+            self._broken = True
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file that is being written."""
+        return self._size
+
+    def rotate(self) -> None:
+        """End the current file; the next entry begins a new one."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor, self._size = None, 0
+
+    def forget(self, until: int) -> None:
+        """Delete files that hold only entries up to `until`; call after their content is durable
+        elsewhere."""
+        files = self._files()
+        current = self._path if self._descriptor is not None else None
+        with disk(self._directory):
+            for position, path in enumerate(files):
+                following = int(files[position + 1].stem) if position + 1 < len(files) else self.sequence + 1
+                if path != current and following <= until + 1:
+                    path.unlink()
+
+    def close(self) -> None:
+        """Close the file; what was appended is durable already."""
+        self.rotate()
+
+    def _files(self) -> list[Path]:
+        return sorted(self._directory.glob(f"*{SUFFIX}"))
+
+    def _place(self, sequence: int) -> bytes:
+        return place(self._store_id, "journal", sequence.to_bytes(8))
+
+
+def _unwritten(content: bytes, start: int) -> bool:
+    """Is part of what begins at `start` a disk sector that was never written? No ciphertext is zero that
+    long."""
+    while start < len(content):
+        end = min((start // SECTOR + 1) * SECTOR, len(content))
+        if end - start >= 16 and not any(content[start:end]):
+            return True
+        start = end
+    return False
+
+
+def _damaged(path: Path, offset: int, sequence: int | None = None) -> DataError:
+    return DataError(
+        "mdms.journal-damaged",
+        f"The journal {path} is damaged at byte {offset}: what stands there is not what was written. "
+        "Restore the file from a backup or another copy; nothing was changed.",
+        offset=offset,
+        sequence=sequence,
+    )
+
+
+def _hole(path: Path, expected: int, found: int) -> DataError:
+    return DataError(
+        "mdms.journal-damaged",
+        f"The journal misses entry {expected}: {path} goes on with {found}. Restore the missing file from a "
+        "backup; nothing was changed.",
+        expected=expected,
+        found=found,
+    )

@@ -1,0 +1,107 @@
+"""Station MDMS, the manifest: which segments count, up to where the journal is in them, which counters
+are consumed.
+
+It stores no reading. One SQL transaction moves all of it at once (LINK section 4: committed counters are
+stored in the same transaction as the readings).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Struct
+
+from meterseal.control.engine import read, write
+from meterseal.control.tables import consumed_counters, meter_status, segments, stores
+from meterseal.control.writes import upsert
+from meterseal.errors import EngineError
+from meterseal.mdms.store.segments import Segment
+from meterseal.model import Status
+
+
+class Checkpoint(Struct, frozen=True):
+    """What one compaction makes durable beside the segments; everything as of journal entry `sequence`."""
+
+    sequence: int
+    counts: dict[str, int]
+    consumed: dict[bytes, bytes]
+    at: int
+
+
+class Manifest:
+    """The rows of one store in the control store."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self.store_id = ""
+        self.sequence = 0
+        """Journal entry up to which segments hold everything."""
+
+    def open(self) -> tuple[int, dict[str, int], list[Segment]]:
+        """(journal position, counts, segments) of the store, which is made at the first start."""
+        with write(self._engine) as connection:
+            row = connection.execute(sa.select(stores)).first()
+            if row is None:
+                self.store_id = "st-" + secrets.token_hex(8)
+                connection.execute(stores.insert().values(id=self.store_id, sequence=0, counts={}))
+                return 0, {}, []
+            self.store_id, self.sequence = row.id, row.sequence
+            found = (
+                connection.execute(sa.select(segments).where(segments.c.store_id == row.id)).mappings().all()
+            )
+            listed = [Segment(**columns) for columns in found]
+            return row.sequence, dict(row.counts), sorted(listed, key=lambda s: (s.medium, s.month, s.id))
+
+    def advance(self, checkpoint: Checkpoint, removed: Sequence[str], added: Sequence[Segment]) -> None:
+        """The one transaction that makes a compaction count."""
+        with write(self._engine) as connection:
+            if removed:
+                connection.execute(segments.delete().where(segments.c.id.in_(removed)))
+            if added:
+                connection.execute(segments.insert(), [msgspec.structs.asdict(segment) for segment in added])
+            upsert(
+                connection,
+                consumed_counters,
+                [
+                    {"session_id": session_id, "ranges": ranges, "changed_at": checkpoint.at}
+                    for session_id, ranges in checkpoint.consumed.items()
+                ],
+            )
+            moved = connection.execute(
+                stores.update()
+                .where(stores.c.id == self.store_id, stores.c.sequence == self.sequence)
+                .values(sequence=checkpoint.sequence, counts=checkpoint.counts)
+            )
+            if moved.rowcount != 1:
+                raise EngineError(
+                    "mdms.manifest",
+                    "The manifest moved on without this process, which must start again. Nothing is lost.",
+                )
+        self.sequence = checkpoint.sequence
+
+    def statuses(self, found: Sequence[tuple[Status, int]]) -> None:
+        """Store (state, receipt) of meters where none newer is stored."""
+        rows = [msgspec.structs.asdict(status) | {"received_at": at} for status, at in found]
+        if not rows:
+            return
+        with write(self._engine) as connection:
+            known = sa.select(meter_status.c.device_id, meter_status.c.at).where(
+                meter_status.c.device_id.in_([row["device_id"] for row in rows])
+            )
+            newest: dict[bytes, int] = {device_id: at for device_id, at in connection.execute(known)}
+            upsert(
+                connection,
+                meter_status,
+                [row for row in rows if newest.get(row["device_id"], -1) <= row["at"]],
+            )
+
+    def consumed(self, session_id: bytes) -> bytes:
+        """Consumed counters of a session as stored, empty if there are none."""
+        with read(self._engine) as connection:
+            ranges = connection.execute(
+                sa.select(consumed_counters.c.ranges).where(consumed_counters.c.session_id == session_id)
+            ).scalar()
+        return bytes(ranges or b"")

@@ -1,0 +1,201 @@
+"""Station MDMS, the shape of a stored reading in memory: one numpy row a version of a reading.
+
+Pure: no file, no clock. What is visible of many versions is decided here and nowhere else.
+
+A reading is known by (usage point, channel, end_at); every version of it is a row, and the visible one is the
+highest version. Registers are scaled integers: value = register * 10**exponent, in `unit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from meterseal.errors import DataError
+from meterseal.model import Medium, Quality
+
+Rows = NDArray[np.void]
+"""A structured array of ROW."""
+
+ROW = np.dtype(
+    [
+        ("point", "<i4"),  # word: usage point
+        ("channel", "i1"),
+        ("version", "<i2"),
+        ("end_at", "<i8"),
+        ("register", "<i8"),  # 0 where quality is MISSING
+        ("exponent", "i1"),
+        ("unit", "<i2"),  # word
+        ("quality", "i1"),  # model.Quality
+        ("origin", "i1"),  # index of ORIGINS
+        ("profile", "?"),  # of the meter's load profile, so a link of its evidence chain
+        ("method", "<i2"),  # word: "" as delivered, else "method/version:reason/version"
+        ("recorded_at", "<i8"),
+        ("batch", "<i8"),  # sequence of the journal entry
+    ]
+)
+ORIGINS = ("sealed", "vouched")
+MEASURED = (Quality.MEASURED, Quality.SUSPECT)
+"""Qualities whose register is what the meter delivered."""
+
+
+class Words:
+    """Strings that rows carry as small numbers, and the medium of each usage point; grows, never shrinks."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, int] = {"": 0}
+        self.texts: list[str] = [""]
+        self.medium: dict[int, Medium] = {}
+        self._lock = Lock()
+
+    def code(self, text: str) -> int:
+        """The number of a string, given out on first use."""
+        code = self._codes.get(text)
+        if code is None:
+            with self._lock:
+                code = self._codes.get(text)
+                if code is None:
+                    code = len(self.texts)
+                    self.texts.append(text)
+                    self._codes[text] = code
+        return code
+
+    def known(self, text: str) -> int | None:
+        """The number of a string, or None if it was never met."""
+        return self._codes.get(text)
+
+
+class Key(NamedTuple):
+    """One channel of one usage point (as a word)."""
+
+    point: int
+    channel: int
+
+
+class Block(Struct, frozen=True, gc=False):
+    """Readings of one channel at start_at, start_at + step, …, alike in everything but time and register."""
+
+    key: Key
+    start_at: int
+    step: int
+    registers: tuple[int, ...]
+    exponent: int
+    unit: int
+    quality: int
+    origin: int
+    profile: bool
+    version: int
+    method: int
+    recorded_at: int
+    batch: int
+
+    @property
+    def last_at(self) -> int:
+        """end_at of the last reading."""
+        return self.start_at + self.step * (len(self.registers) - 1)
+
+
+def rows_of(blocks: Sequence[Block]) -> Rows:
+    """The rows of blocks, in their order."""
+    lengths = np.fromiter((len(block.registers) for block in blocks), np.int64, len(blocks))
+    rows = np.empty(int(lengths.sum()), ROW)
+    if not len(rows):
+        return rows
+    of = np.repeat(np.arange(len(blocks)), lengths)
+    within = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    rows["register"] = np.fromiter(chain.from_iterable(b.registers for b in blocks), np.int64, len(rows))
+    rows["end_at"] = _column(b.start_at for b in blocks)[of] + _column(b.step for b in blocks)[of] * within
+    rows["point"] = _column(b.key.point for b in blocks)[of]
+    rows["channel"] = _column(b.key.channel for b in blocks)[of]
+    for name in (
+        "exponent",
+        "unit",
+        "quality",
+        "origin",
+        "profile",
+        "version",
+        "method",
+        "recorded_at",
+        "batch",
+    ):
+        rows[name] = _column(getattr(b, name) for b in blocks)[of]
+    return rows
+
+
+def _column(values: Iterable[int]) -> NDArray[np.int64]:
+    return np.fromiter(values, np.int64)
+
+
+def visible(rows: Rows, as_of: int | None = None) -> Rows:
+    """The highest version of each reading, of the versions recorded up to `as_of`, sorted by (point,
+    channel, end_at)."""
+    if as_of is not None:
+        rows = rows[rows["recorded_at"] <= as_of]
+    order = np.lexsort((rows["version"], rows["end_at"], rows["channel"], rows["point"]))
+    rows = rows[order]
+    if len(rows) < 2:
+        return rows
+    same = (
+        (rows["end_at"][1:] == rows["end_at"][:-1])
+        & (rows["channel"][1:] == rows["channel"][:-1])
+        & (rows["point"][1:] == rows["point"][:-1])
+    )
+    shown = rows[np.append(~same, True)]
+    assert isinstance(shown, np.ndarray)
+    return shown
+
+
+class Readings(NamedTuple):
+    """Visible register readings of one channel of one usage point, sorted by end_at without repeats.
+
+    `register` has any value where `quality` is MISSING; `origin` is an index of ORIGINS; `method` names how
+    an estimate or edit was made ("" as delivered).
+    """
+
+    end_at: NDArray[np.int64]
+    register: NDArray[np.int64]
+    quality: NDArray[np.int8]
+    origin: NDArray[np.int8]
+    version: NDArray[np.int16]
+    profile: NDArray[np.bool_]
+    method: tuple[str, ...]
+    exponent: int
+    unit: str
+
+
+def readings_of(rows: Rows, words: Words) -> Readings:
+    """Columns of visible rows of one key; mixed exponents are brought to the finest.
+
+    Raises DataError `mdms.units` when the channel changed its unit within the rows.
+    """
+    units = set(rows["unit"].tolist())
+    if len(units) > 1:
+        raise DataError(
+            "mdms.units",
+            "The unit of this channel changed within the period: "
+            + ", ".join(sorted(words.texts[unit] for unit in units))
+            + ". Ask for the periods before and after the change separately.",
+        )
+    register = rows["register"].astype(np.int64)
+    exponents = rows["exponent"].astype(np.int64)
+    exponent = int(exponents.min()) if len(rows) else 0
+    if len(rows) and int(exponents.max()) != exponent:
+        register = register * 10 ** (exponents - exponent)
+    methods = rows["method"].tolist()
+    return Readings(
+        end_at=rows["end_at"].astype(np.int64),
+        register=register,
+        quality=rows["quality"].astype(np.int8),
+        origin=rows["origin"].astype(np.int8),
+        version=rows["version"].astype(np.int16),
+        profile=rows["profile"].astype(np.bool_),
+        method=tuple([words.texts[method] for method in methods]),
+        exponent=exponent,
+        unit=words.texts[units.pop()] if units else "",
+    )
