@@ -251,6 +251,7 @@ def encrypt_frames(way: DirectionKeys, counter: int, frames: Sequence[Frame], *,
 
 def frame_ivs(key: bytes, counter: int, count: int) -> bytes:
     """IV_0 … of a record, 16 bytes each: SM4(iv, counter 6 ‖ index 2 ‖ 0^8)."""
+    _check_own_counter(counter)
     lead = counter.to_bytes(6, "big")
     return sm4_ecb(key, b"".join([lead + at.to_bytes(2, "big") + bytes(8) for at in range(count)]))
 
@@ -260,13 +261,17 @@ def finish(way: DirectionKeys, flags: int, session_id: bytes, counter: int, body
     if flags not in LEGAL:
         rule = broken_rule(flags)
         raise LocalError("link.flags", f"Flags {flags:02X} may not be sent: {rule.sentence if rule else ''}")
-    if not 0 < counter <= LAST_COUNTER:
-        raise LocalError("link.counter", f"Counter {counter} is outside 1..2^48-1; begin a new session.")
+    _check_own_counter(counter)
     if HEADER + len(body) + TAG > LONGEST:
         raise _too_long(HEADER + len(body) + TAG, LONGEST)
     header = _LAYOUT.pack(MAGIC, flags, session_id, counter >> 32, counter & 0xFFFFFFFF, len(body))
     covered = header + body
     return covered + hmac_sm3(way.mac, covered)[:TAG]
+
+
+def _check_own_counter(counter: int) -> None:
+    if not 0 < counter <= LAST_COUNTER:
+        raise LocalError("link.counter", f"Counter {counter} is outside 1..2^48-1; begin a new session.")
 
 
 def _alone(encoded: bytes, protocol: Protocol | None) -> Frame:

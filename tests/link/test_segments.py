@@ -1,0 +1,189 @@
+"""Messages in segments over a bus that loses, repeats and restarts: whole, in order, or not at all."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meterseal.errors import LocalError, PeerError
+from meterseal.link.segments import (
+    DOWN_BYTES,
+    NOTHING,
+    UP_BYTES,
+    SegmentOffer,
+    SegmentReceiver,
+    segment,
+    split,
+)
+from tests.link.parties import refuses
+
+texts = st.binary(min_size=1, max_size=400)
+
+
+@given(texts, st.sampled_from([32, 40, 80]))
+def test_split_segments_come_together_again(message: bytes, size: int) -> None:
+    receiver = SegmentReceiver()
+    pieces = split(message, size)
+    assert all(len(piece) <= 4 + size for piece in pieces)
+    results = [receiver.feed(piece) for piece in pieces]
+    assert results[:-1] == [None] * (len(pieces) - 1)
+    assert results[-1] == message
+    assert receiver.received == 0
+
+
+def test_sizes_of_the_page() -> None:
+    assert (DOWN_BYTES, UP_BYTES) == ({"cjt188": 40, "dlt645": 32}, 80)
+    assert split(b"x" * 41, 40) == [b"\x00\x29\x00\x00" + b"x" * 40, b"\x00\x29\x00\x28x"]
+    for message in (b"", bytes(4097)):
+        with pytest.raises(LocalError):
+            split(message, 40)
+
+
+@given(st.lists(st.tuples(texts, st.integers(0, 12)), min_size=1, max_size=6))
+def test_what_comes_together_is_one_message_from_its_beginning(runs: list[tuple[bytes, int]]) -> None:
+    """Senders that stop anywhere and start over, also with another message: only the last whole one
+    arrives."""
+    receiver = SegmentReceiver()
+    for message, stop in runs:
+        pieces = split(message, 40)
+        for piece in pieces[: min(stop, len(pieces) - 1)]:
+            assert receiver.feed(piece) is None
+    message = runs[-1][0]
+    *most, last = split(message, 40)
+    for piece in most:
+        assert receiver.feed(piece) is None
+    assert receiver.feed(last) == message
+
+
+@given(texts, st.lists(st.integers(0, 9), max_size=30))
+def test_any_other_offset_than_the_next_drops_the_transfer(message: bytes, order: list[int]) -> None:
+    receiver = SegmentReceiver()
+    pieces = split(message, 40)
+    expected: int | None = 0
+    for at in order:
+        if at >= len(pieces):
+            continue
+        if at in (0, expected):
+            found = receiver.feed(pieces[at])
+            expected = at + 1
+            if expected == len(pieces):
+                assert found == message
+                expected = 0
+            else:
+                assert found is None
+        else:
+            refuses("link.segment", lambda at=at: receiver.feed(pieces[at]))
+            assert receiver.received == 0
+            expected = 0
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"",
+        b"\x00\x64\x00",
+        segment(bytes(101), 40, 40),
+        segment(bytes(100), 80, 40),
+        b"\x00\x64\x00\x28",
+        b"\x00\x64\x00\x28" + bytes(61),
+        b"\x00\x00\x00\x28",
+    ],
+)
+def test_a_bad_segment_drops_what_was_gathered(bad: bytes) -> None:
+    receiver = SegmentReceiver()
+    assert receiver.feed(segment(bytes(100), 0, 40)) is None
+    refuses("link.segment", lambda: receiver.feed(bad))
+    assert receiver.received == 0
+    refuses("link.segment", lambda: receiver.feed(segment(bytes(100), 40, 40)))
+
+
+def test_totals_beyond_the_longest_message_are_refused() -> None:
+    refuses("link.segment", lambda: SegmentReceiver().feed(b"\x10\x01\x00\x00" + bytes(40)))
+    refuses("link.segment", lambda: SegmentReceiver().feed(b"\x00\x00\x00\x00x"))
+    assert SegmentReceiver().feed(NOTHING) is None
+
+
+@given(st.lists(st.binary(max_size=60), max_size=20))
+def test_any_bytes_end_in_a_peer_error_or_gather_within_bounds(noise: list[bytes]) -> None:
+    receiver = SegmentReceiver()
+    for payload in noise:
+        try:
+            receiver.feed(payload)
+        except PeerError:
+            assert receiver.received == 0
+        assert receiver.received <= 4096
+
+
+def test_the_device_offers_the_same_bytes_until_read_to_the_end_and_asked_from_0() -> None:
+    offer = SegmentOffer()
+    assert offer.answer(0) == NOTHING
+    refuses("link.segment", lambda: offer.answer(80))
+    first, second = b"a" * 100, b"b" * 20
+    offer.put(first)
+    offer.put(second)
+    for _ in range(3):
+        assert offer.answer(0) == segment(first, 0, 80)
+    assert offer.answer(80) == segment(first, 80, 80)
+    assert offer.answer(80) == segment(first, 80, 80), "a lost answer is asked for again"
+    assert len(offer) == 2
+    refuses("link.segment", lambda: offer.answer(100))
+    assert offer.answer(0) == segment(second, 0, 80)
+    assert offer.answer(0) == NOTHING
+    assert len(offer) == 0
+    for message in (b"", bytes(4097)):
+        with pytest.raises(LocalError):
+            offer.put(message)
+
+
+FAULTS = ("none", "none", "none", "lost", "master", "device")
+
+
+@settings(max_examples=150)
+@given(st.lists(texts, min_size=1, max_size=4, unique_by=len), st.lists(st.sampled_from(FAULTS), max_size=40))
+def test_reading_over_a_lossy_bus_with_restarts(offered: list[bytes], faults: list[str]) -> None:
+    """Answers get lost, either side restarts: only whole offered messages arrive, and each does, but for one
+    whose last segment was the lost answer (its record is repeated until it is acknowledged)."""
+    arrived: set[bytes] = set()
+    risked: set[bytes] = set()
+
+    def filled() -> SegmentOffer:
+        offer = SegmentOffer()
+        for message in offered:
+            if message not in arrived:
+                offer.put(message)
+        return offer
+
+    offer, receiver = filled(), SegmentReceiver()
+    for fault in faults + ["none"] * 60:
+        if fault == "master":
+            receiver = SegmentReceiver()
+        if fault == "device":
+            offer = filled()
+        try:
+            answer = offer.answer(receiver.received)
+            if fault == "lost":
+                risked |= {one for one in offered if answer == segment(one, (len(one) - 1) // 80 * 80, 80)}
+                receiver.reset()
+                continue
+            message = receiver.feed(answer)
+        except PeerError:
+            receiver.reset()
+            continue
+        if message is not None:
+            assert message in offered
+            arrived.add(message)
+    assert set(offered) - arrived <= risked
+
+
+@settings(max_examples=60)
+@given(st.lists(texts, min_size=1, max_size=4))
+def test_reading_over_a_quiet_bus_loses_nothing(offered: list[bytes]) -> None:
+    offer, receiver, arrived = SegmentOffer(), SegmentReceiver(), []
+    for message in offered:
+        offer.put(message)
+    for _ in range(40):
+        message = receiver.feed(offer.answer(receiver.received))
+        if message is not None:
+            arrived.append(message)
+    assert arrived == offered
