@@ -55,6 +55,7 @@ def test_status_bits(status: str, valve: str, low: bool) -> None:
     [
         (CLOCK, "2015-05-11T22:01:31", None),
         ("20200528205824", "2020-05-28T20:58:24", "clock-order"),
+        ("20150511101112", "2015-05-11T10:11:12", "clock-order"),
         ("00000000000000", "0000-00-00T00:00:00", "clock-unset"),
         ("31012200000020", "2000-00-00T22:01:31", "clock-unset"),
         ("FFFFFFFFFFFFFF", None, "clock-unreadable"),
@@ -212,6 +213,17 @@ def test_short_answers_give_the_fields_that_fit(payload: str, names: list[str]) 
     assert all(value["value"] == "123456.78" for value in got["readings"].values())
     assert got["anomalies"] != []
     assert got.get("clock") == ("2015-05-11T22:01:31" if CLOCK in payload else None)
+
+
+def test_no_field_is_read_behind_one_that_was_cut() -> None:
+    got = answer(0x81, "901F00 78563412 05 11223344 05 500100", 0x20)
+    assert list(got["readings"]) == ["settlement_energy", "cumulative_energy"]
+    assert got["anomalies"] == ["short: the data end before power"]
+
+
+def test_an_identifier_whose_low_byte_looks_like_a_high_one() -> None:
+    assert answer(0x81, "A0D200 01000000 2C")["frame"]["di"] == "D2A0"
+    assert answer(0x81, "D2A000 01000000 2C")["frame"]["di"] == "D2A0"
 
 
 def test_value_and_status_without_unit() -> None:

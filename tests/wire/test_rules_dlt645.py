@@ -110,6 +110,12 @@ def test_more_follows() -> None:
     assert answer(0x91, di("00010000") + "10000000")["frame"]["more"] is False
 
 
+def test_an_hourly_freeze_has_a_total_only() -> None:
+    got = answer(0x91, di("05040101") + "10000000 01000000")
+    assert list(got["readings"]) == ["forward_active_energy_hourly_freeze_1"]
+    assert got["anomalies"] == ["tail: 4 bytes follow the known layout"]
+
+
 def test_follow_up_frames_end_with_their_number() -> None:
     got = answer(0x92, di("0001FF00") + "10000000 01000000 02")
     assert list(got["readings"]) == ["forward_active_energy", "forward_active_energy_tariff_1"]
