@@ -1,0 +1,204 @@
+"""The control store opens, upgrades, refuses what it must, and says in one sentence what is wrong."""
+
+from __future__ import annotations
+
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from meterseal.control import open_control, read, write
+from meterseal.control.engine import HEAD, alembic_config
+from meterseal.control.tables import metadata, premises, tariffs, usage_points
+from meterseal.control.writes import insert_new, upsert
+from meterseal.errors import EngineError, LocalError
+
+
+def test_migrations_make_exactly_the_tables_of_the_code(tmp_path: Path) -> None:
+    engine = open_control(tmp_path / "control.db")
+    with read(engine) as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+        assert set(metadata.tables) <= set(sa.inspect(connection).get_table_names())
+    assert ScriptDirectory.from_config(alembic_config()).get_heads() == [HEAD]
+
+
+def test_opening_again_keeps_what_is_there_and_only_the_owner_may_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "control.db"
+    engine = open_control(path)
+    with write(engine) as connection:
+        connection.execute(premises.insert().values(id="pr-1"))
+    engine.dispose()
+    engine = open_control(path)
+    with read(engine) as connection:
+        assert connection.execute(sa.select(premises.c.id)).scalars().all() == ["pr-1"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_store_that_never_got_its_tables_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "control.db"
+    engine = open_control(path)
+    with write(engine) as connection:
+        metadata.drop_all(connection)
+        connection.exec_driver_sql("delete from alembic_version")
+    engine.dispose()
+    with read(open_control(path)) as connection:
+        assert connection.execute(sa.select(premises)).all() == []
+
+
+def test_a_store_of_a_newer_program_is_refused_and_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "control.db"
+    engine = open_control(path)
+    with write(engine) as connection:
+        connection.exec_driver_sql("update alembic_version set version_num = '0999'")
+    engine.dispose()
+    before = path.read_bytes()
+    with pytest.raises(LocalError, match="newer version") as caught:
+        open_control(path)
+    assert caught.value.code == "control.newer"
+    assert caught.value.facts == {"found": "0999", "known": HEAD}
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"not a database at all" * 100, None])
+def test_a_file_of_something_else_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "control.db"
+    if content is None:
+        other = sa.create_engine(f"sqlite:///{path}")
+        with other.begin() as connection:
+            connection.exec_driver_sql("create table songs (title text)")
+        other.dispose()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(LocalError) as caught:
+        open_control(path)
+    assert caught.value.code == "control.unreadable"
+
+
+def test_a_directory_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(EngineError) as caught:
+        open_control(tmp_path / "file" / "control.db")
+    assert caught.value.code == "control.failed"
+
+
+def test_a_full_disk_undoes_the_whole_transaction(tmp_path: Path) -> None:
+    engine = open_control(tmp_path / "control.db")
+
+    def fill() -> None:
+        with write(engine) as connection:
+            pages = connection.exec_driver_sql("pragma page_count").scalar_one()
+            connection.exec_driver_sql(f"pragma max_page_count = {pages + 2}")
+            connection.execute(premises.insert(), [{"id": f"{n:032d}"} for n in range(5_000)])
+
+    with pytest.raises(EngineError) as caught:
+        fill()
+    assert caught.value.code == "control.full"
+    with read(engine) as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(premises)).scalar_one() == 0
+
+
+def test_a_block_that_raises_leaves_nothing(tmp_path: Path) -> None:
+    engine = open_control(tmp_path / "control.db")
+
+    def half() -> None:
+        with write(engine) as connection:
+            connection.execute(premises.insert().values(id="pr-1"))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        half()
+    with read(engine) as connection:
+        assert connection.execute(sa.select(premises)).all() == []
+
+
+def test_read_then_write_is_one_snapshot_between_threads(tmp_path: Path) -> None:
+    engine = open_control(tmp_path / "control.db")
+    with write(engine) as connection:
+        connection.execute(premises.insert().values(id="0"))
+
+    def count_up() -> None:
+        for _ in range(20):
+            with write(engine) as connection:
+                value = int(connection.execute(sa.select(premises.c.id)).scalar_one())
+                connection.execute(premises.update().values(id=str(value + 1)))
+
+    threads = [threading.Thread(target=count_up) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with read(engine) as connection:
+        assert connection.execute(sa.select(premises.c.id)).scalar_one() == "80"
+
+
+def test_a_reader_neither_waits_for_a_writer_nor_sees_half_of_it(tmp_path: Path) -> None:
+    engine = open_control(tmp_path / "control.db")
+    with write(engine) as writer, read(engine) as reader:
+        writer.execute(premises.insert().values(id="pr-1"))
+        assert reader.execute(sa.select(premises)).all() == []
+
+
+def test_a_second_writer_gives_up_with_a_sentence(tmp_path: Path) -> None:
+    engine = open_control(tmp_path / "control.db")
+
+    def second() -> None:
+        with engine.connect() as raw:
+            raw.connection.execute("pragma busy_timeout = 10")  # type: ignore[attr-defined]
+        with write(engine):
+            pass
+
+    with write(engine) as connection:
+        connection.execute(premises.insert().values(id="pr-1"))
+        with pytest.raises(EngineError) as caught:
+            second()
+    assert caught.value.code == "control.busy"
+
+
+def test_rows_that_are_there_stay_and_upserts_replace(tmp_path: Path) -> None:
+    engine = open_control(tmp_path / "control.db")
+    tariff = {"code": "t", "version": 1, "medium": "gas", "since": 0, "document": {"b": 2, "a": 1}}
+    with write(engine) as connection:
+        assert insert_new(connection, tariffs, [tariff]) == 1
+        assert insert_new(connection, tariffs, [tariff | {"since": 5}, tariff | {"version": 2}]) == 1
+        upsert(connection, tariffs, [tariff | {"medium": "heat"}])
+        rows = connection.execute(sa.select(tariffs).order_by(tariffs.c.version)).all()
+        text = connection.exec_driver_sql("select document from tariffs").scalars().first()
+    assert [(row.version, row.medium, row.since) for row in rows] == [(1, "heat", 0), (2, "gas", 0)]
+    assert rows[0].document == {"a": 1, "b": 2}
+    assert text == '{"a":1,"b":2}'
+
+
+@pytest.mark.parametrize(
+    ("table", "values"),
+    [
+        (tariffs, {"code": "t", "version": 1, "medium": "gas", "since": 1.5, "document": {}}),
+        (tariffs, {"code": "t", "version": 1, "medium": "gas", "since": True, "document": {}}),
+    ],
+)
+def test_times_are_whole_milliseconds(tmp_path: Path, table: sa.Table, values: dict[str, object]) -> None:
+    engine = open_control(tmp_path / "control.db")
+
+    def insert() -> None:
+        with write(engine) as connection:
+            connection.execute(table.insert().values(**values))
+
+    with pytest.raises(sa.exc.StatementError, match="whole Unix milliseconds"):
+        insert()
+
+
+def test_a_medium_that_nobody_knows_is_refused_by_the_store(tmp_path: Path) -> None:
+    engine = open_control(tmp_path / "control.db")
+
+    def insert() -> None:
+        with write(engine) as connection:
+            connection.execute(premises.insert().values(id="pr-1"))
+            connection.execute(usage_points.insert().values(id="up-1", premises_id="pr-1", medium="steam"))
+
+    with pytest.raises(sa.exc.IntegrityError):
+        insert()
