@@ -58,7 +58,7 @@ function options(figure, series, width) {
   const bar = (fill, stroke) => ({ paths: bars, points: { show: false }, fill, stroke, width: stroke ? 1 : 0 });
   return {
     width,
-    height: Number(figure.dataset.height || 150),
+    height: figure.querySelector(".plot").clientHeight,
     padding: [10, 4, 0, 0],
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false, setScale: false }, points: { show: false } },

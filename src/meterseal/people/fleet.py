@@ -19,7 +19,6 @@ from meterseal.control.tables import (
     meters,
     quarantine,
     refusals,
-    stores,
     usage_points,
 )
 from meterseal.model import MAIN, Medium, Quality
@@ -41,7 +40,7 @@ from meterseal.people.messages import (
     RefusalCount,
     RefusalEntry,
 )
-from meterseal.people.ports import FleetReadings
+from meterseal.people.ports import FleetReadings, StoredCounts
 from meterseal.people.scope import not_found
 from meterseal.utility.views import FleetBills
 
@@ -67,7 +66,7 @@ class Fleet:
         latest = self._readings.latest()
         with read(self._engine) as db:
             rows = db.execute(_installed()).all()
-            counts = _counts(db, now)
+            counts = _counts(db, now, self._readings.counts())
         media = tuple(
             found for medium in MEDIA if (found := _freshness(medium, rows, latest, now)) is not None
         )
@@ -307,17 +306,19 @@ def _freshness(
     )
 
 
-def _counts(db: sa.Connection, now: int) -> Counts:
+def _counts(db: sa.Connection, now: int, stored: StoredCounts) -> Counts:
     def count(table: sa.Table, *where: sa.ColumnElement[bool]) -> int:
         return db.scalar(sa.select(sa.func.count()).select_from(table).where(*where)) or 0
 
-    sums = (
-        sa.func.coalesce(sa.func.sum(column), 0)
-        for column in (stores.c.records, stores.c.readings, stores.c.repeats)
+    return Counts(
+        stored.records,
+        stored.readings,
+        stored.repeats,
+        count(refusals),
+        count(refusals, refusals.c.at > now - DAY),
+        count(findings),
+        count(quarantine),
     )
-    records, readings, repeats = db.execute(sa.select(*sums)).one()
-    lately = count(refusals, refusals.c.at > now - DAY)
-    return Counts(records, readings, repeats, count(refusals), lately, count(findings), count(quarantine))
 
 
 def _facts(detail: Any) -> tuple[tuple[str, str], ...]:

@@ -43,11 +43,25 @@ class UseAndBills(Protocol):
         """All bills together."""
 
 
+class StoredCounts(Protocol):
+    """Records, distinct readings and repeated records since the store was made."""
+
+    @property
+    def records(self) -> int: ...
+    @property
+    def readings(self) -> int: ...
+    @property
+    def repeats(self) -> int: ...
+
+
 class FleetReadings(Protocol):
     """The store of measurements, as far as operators are shown of it."""
 
     def latest(self) -> Mapping[str, int]:
         """End of the newest reading of the main channel, per usage point that has any."""
+
+    def counts(self) -> StoredCounts:
+        """What came and what is kept."""
 
     def registers(self, usage_point: str, channel: int, since: int, until: int) -> RegisterColumns:
         """Visible readings with since <= end_at <= until."""

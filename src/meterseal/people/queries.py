@@ -9,6 +9,7 @@ then may see.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -115,9 +116,8 @@ class Queries:
         customer_id, grants = self._resident(question.session)
         now = self._clock()
         points = dict.fromkeys(grant.usage_point for grant in grants if grant.runs_at(now))
-        cards = sorted(
-            (self._utility.card(point, now) for point in points), key=lambda card: MEDIA.index(card.medium)
-        )
+        cards = await asyncio.to_thread(lambda: [self._utility.card(point, now) for point in points])
+        cards.sort(key=lambda card: MEDIA.index(card.medium))
         person = None
         with contextlib.suppress(EngineError):  # use and bills are shown while the key service is away
             person = await self._utility.customers.open(customer_id)
@@ -128,7 +128,9 @@ class Queries:
         """A series of one own usage point, cut to the own agreement. ConsentError `people.not-found`."""
         _, grants = self._resident(question.session)
         since, until = scope.clip(grants, question.usage_point, question.since, question.until)
-        return self._utility.series(question.usage_point, question.resolution, since, until)
+        return await asyncio.to_thread(
+            self._utility.series, question.usage_point, question.resolution, since, until
+        )
 
     async def resident_bills(self, question: ask.ResidentBills) -> ask.ResidentBillsPage:
         """Own bills, newest first, without replaced versions."""
@@ -152,7 +154,7 @@ class Queries:
     async def operator_home(self, question: ask.OperatorHome) -> ask.OperatorHomePage:
         """The state of the fleet."""
         self._operator(question.session)
-        return self._fleet.home(self._clock(), self._utility.fleet())
+        return await asyncio.to_thread(lambda: self._fleet.home(self._clock(), self._utility.fleet()))
 
     async def operator_meters(self, question: ask.OperatorMeters) -> ask.OperatorMetersPage:
         """A page of meters."""
@@ -176,7 +178,9 @@ class Queries:
             raise LocalError(
                 "people.period", "This period is too long for one question; ask for a shorter one."
             )
-        return self._fleet.meter(question.usage_point, self._clock(), question.until, question.length)
+        return await asyncio.to_thread(
+            self._fleet.meter, question.usage_point, self._clock(), question.until, question.length
+        )
 
     # --- who asks ----------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import msgspec
 from meterseal.people.portal.i18n import not_built
 
 FOREVER = "public, max-age=31536000, immutable"
-_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 
 class Asset(NamedTuple):

@@ -103,7 +103,7 @@ class Visit:
             form_token=lambda: guard.form_token(self.form, self.session),
             **values,
         )
-        response = self.packed(html.encode(), "text/html; charset=utf-8", status)
+        response = self.packed(html.encode(), "text/html", status)
         response.headers["Content-Language"] = self.language.tag
         response.headers["Vary"] = "Accept-Language, Accept-Encoding, Cookie"
         if self.portal.cookies.form not in self.request.cookies:
@@ -130,4 +130,4 @@ class Visit:
 def local_path(path: str) -> str:
     """A path of ours to go back to; anything else becomes the first page."""
     inside = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
-    return path if inside and not path.startswith(("/link/", "/static/")) else "/"
+    return path if inside and not path.startswith(("/in", "/static/")) else "/"

@@ -1,6 +1,7 @@
 """The door: one-time links, passwords, leaving, language; everything a visitor can do before being known.
 
 A link is shown before it is spent: previews and scanners that fetch it do not burn it, only the button does.
+Its token stands behind the `#`, so it is in no request line, no log, no Referer and no proxy.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 import secrets
 
 from litestar import Response, get, post
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromQuery
 from litestar.response import Redirect
 
 from meterseal.errors import LocalError, TrustError
@@ -70,20 +71,21 @@ async def sign_in(request: Web) -> Response[bytes] | Redirect:
         )
 
 
-@get("/link/{token:str}")
-async def link_page(request: Web, token: FromPath[str]) -> Response[bytes]:
-    """The landing page of a one-time link; it does not ask the platform about it."""
-    return Visit(request).page("link.html", link=token if len(token) <= 64 else "")
+@get("/in")
+async def link_page(request: Web) -> Response[bytes]:
+    """The landing page of a one-time link: the token is the address's fragment, which no server is sent."""
+    return Visit(request).page("link.html")
 
 
-@post("/link", status_code=200)
+@post("/in", status_code=200)
 async def redeem_link(request: Web) -> Response[bytes] | Redirect:
     """Spend a one-time link."""
     visit = Visit(request)
     fields = await visit.posted()
+    token = fields.get("link") or fields.get("code", "")
     try:
         visit.portal.limit.note(_address(request))
-        return _enter(visit, await visit.ask(RedeemLink(fields.get("link", "")[:64]), SignedIn))
+        return _enter(visit, await visit.ask(RedeemLink(token.strip().rpartition("#")[2][:64]), SignedIn))
     except (TrustError, TooMany) as error:
         status = 429 if error.code.endswith("too-many") else 403
         return visit.page("sign_in.html", status, problem=visit.sentence(error.code, error.message), name="")

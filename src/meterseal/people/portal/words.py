@@ -59,7 +59,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "chain-open": _("signature holds, readings before it are missing"),
         "chain-broken": _("signature holds, but the stored readings are not the signed ones"),
         "bad": _("does not hold"),
-        "none": _("none"),
+        "unchecked": _("not checked yet"),
     },
     "origin": {"sealed": _("sealed by the meter"), "vouched": _("vouched for by the concentrator")},
     "determinant": {
@@ -72,16 +72,20 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     "rule": {
         "gap": _("Readings are missing"),
         "negative-step": _("The register went backwards"),
-        "spike": _("Far more use than usual"),
-        "stuck": _("The register does not move"),
+        "spike": _("More use than a dwelling's meter passes"),
+        "stuck-register": _("The register does not move"),
+        "conflict": _("Two different readings for the same instant"),
+        "evidence-contradiction": _("Two different signed statements under one number"),
     },
     "rule-why": {
         "gap": _("Short gaps are estimated and marked; longer ones stay empty until the meter delivers."),
-        "negative-step": _(
-            "The readings around the step are held as suspect; send somebody to look at the meter."
+        "negative-step": _("Readings that fall are not billed on; somebody should look at the meter."),
+        "spike": _("Compare it with the readings around it."),
+        "stuck-register": _("The dwelling may be empty, or the meter may be blocked."),
+        "conflict": _(
+            "The first one stays; the second came sealed, too, so somebody should look at the meter."
         ),
-        "spike": _("Held as suspect; compare it with the readings around it."),
-        "stuck": _("No use for a long time; the dwelling may be empty, or the meter may be blocked."),
+        "evidence-contradiction": _("The first one stays; the meter's module must be examined."),
     },
     "reject": {"1": _("does not decode"), "2": _("against policy"), "3": _("unknown meter")},
     "held": {
@@ -106,31 +110,38 @@ WORDS: Mapping[str, Mapping[str, str]] = {
 
 REFUSED: Mapping[str, str] = {
     "link.tag": _("The seal is broken: the message was altered on its way, or sealed under another key."),
-    "link.counter": _("The message was received before: a recorded message was replayed."),
-    "link.replay": _("The message was received before: a recorded message was replayed."),
+    "link.replay": _(
+        "The message was committed before: a recorded message was replayed, or an answer was lost."
+    ),
+    "link.counter": _("The message carries a counter that is never used."),
     "link.session": _("The message names a session that does not exist here."),
+    "link.header": _("This is no message of the link."),
     "link.length": _("The lengths in the message do not fit together."),
     "link.flags": _("The message carries flags that never go together."),
+    "link.direction": _("The message runs the other way: it was reflected or misrouted."),
+    "link.envelope": _("The envelope names another device than the message in it."),
     "link.padding": _("The padding of an opened message is wrong."),
     "link.address": _("The meter address inside the seal is not the one the session belongs to."),
     "link.policy": _("The message is less protected than this meter's policy allows."),
-    "link.hello-mac": _(
-        "A device asked for a session with a key that is not its own: a copied or wrong module."
-    ),
+    "link.hello-mac": _("A device asked for a session under a key that is not its module's."),
     "link.suite": _("A device asked for another security suite than the one it was enrolled with."),
-    "link.unknown-module": _("A module that was never enrolled asked for a session."),
-    "link.unknown-device": _("A device that was never enrolled asked for a session."),
-    "link.module": _("A module spoke in the name of a meter that it was not bound to: a copied module."),
-    "link.certificate": _("The certificate of the device does not hold."),
+    "link.unknown-module": _("A module that is not enrolled asked for a session."),
+    "link.module-copied": _(
+        "A module spoke from a meter that it does not belong to: it was moved or copied."
+    ),
+    "link.withdrawn": _("A module that was withdrawn asked for a session."),
+    "link.key-version": _("A device uses another key version than the enrolled one."),
+    "link.identity": _("The certificate names another device or module than the message before it."),
+    "link.chain": _("The certificates of the device do not hold."),
     "link.signature": _("The signature of the device does not hold."),
     "link.fin": _("The handshake was altered on its way."),
-    "link.platform-withdrawn": _("The device asked under a platform certificate that was withdrawn."),
+    "link.no-run": _("The message belongs to no handshake that is under way."),
+    "link.rate": _("A source sent far more handshakes than allowed and was slowed down."),
     "wire.checksum": _("A meter frame inside the message has a wrong checksum."),
     "wire.truncated": _("A meter frame inside the message ends too early."),
     "wire.no-frame": _("The message holds no meter frame."),
     "wire.length": _("The length in a meter frame does not fit the frame."),
     "wire.end": _("A meter frame does not end as it must."),
-    "limits.source": _("A source sent far more than allowed and was slowed down."),
 }
 
 ERRORS: Mapping[str, str] = {
