@@ -55,21 +55,21 @@ class Memory:
             if page is not None:
                 channel, sequence = name[len(EVIDENCE) :].split("/")
                 self.kept[int(channel), int(sequence, 16)] = msgspec.msgpack.decode(page, type=KeptEvidence)
-        self._adopt()
+        self._read_key()
+        self._bound: dict[int, BoundKeys] = {}
         # Counters below the reservation may have been used before the power went.
         self.sessions: dict[bytes, OpenSession] = {}
         for session in (self.state.current, self.state.previous):
             if session is not None:
                 self.sessions[session.session_id] = OpenSession(session, session.up_reserved)
 
-    def _adopt(self) -> None:
+    def _read_key(self) -> None:
         state = self.state
         self.private = (
             Sm2PrivateKey.from_pkcs8(state.private, f"the key of module {state.serial.hex()}")
             if state.private
             else None
         )
-        self._bound: dict[int, BoundKeys] = {}
 
     def bound(self, version: int) -> BoundKeys | None:
         """The level 7 keys of a slot of K_b; None for an empty slot."""
@@ -84,10 +84,11 @@ class Memory:
         """Write the state with these changes, and other pages with it, all or nothing; then adopt them."""
         state = replace(self.state, **changes) if changes else self.state
         self._store.write({STATE: state_to_bytes(state), **(pages or {})})
-        renewed = "private" in changes or "bound_keys" in changes
         self.state = state
-        if renewed:
-            self._adopt()
+        if "private" in changes:
+            self._read_key()
+        if "bound_keys" in changes:
+            self._bound = {}
 
     def save_session(self, session: OpenSession, state: SessionState, **others: Any) -> None:
         """Write a changed session, with other changes and `pages`; then adopt it."""

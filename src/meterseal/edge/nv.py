@@ -20,6 +20,7 @@ from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import EngineError, TrustError
 
 STATE_FORMAT = 1
+_UPSERT = "INSERT OR REPLACE INTO pages VALUES (?,?,?)"
 
 
 class NvStore(Protocol):
@@ -73,6 +74,7 @@ def open_nv_database(path: str) -> sqlite3.Connection:
             "CREATE TABLE IF NOT EXISTS pages (owner BLOB, name TEXT, page BLOB NOT NULL,"
             " PRIMARY KEY (owner, name)) WITHOUT ROWID"
         )
+        connection.execute("DELETE FROM pages WHERE page = x''")
     except sqlite3.Error as error:
         raise EngineError(
             "module.memory",
@@ -92,32 +94,23 @@ class SqliteNv:
         row = self._connection.execute(
             "SELECT page FROM pages WHERE owner = ? AND name = ?", (self._owner, name)
         ).fetchone()
-        return None if row is None else bytes(row[0])
+        return bytes(row[0]) if row and row[0] else None
 
     def names(self) -> list[str]:
         rows = self._connection.execute(
-            "SELECT name FROM pages WHERE owner = ? ORDER BY name", (self._owner,)
+            "SELECT name FROM pages WHERE owner = ? AND page != x'' ORDER BY name", (self._owner,)
         )
         return [row[0] for row in rows]
 
     def write(self, pages: Mapping[str, bytes | None]) -> None:
-        put = [(self._owner, name, page) for name, page in pages.items() if page is not None]
-        gone = [(self._owner, name) for name, page in pages.items() if page is None]
-        execute = self._connection.execute
+        """One statement, so that it is one transaction; an erased page stays behind empty until the
+        next start.
+        """
+        if not pages:
+            return
+        values = [part for name, page in pages.items() for part in (self._owner, name, page or b"")]
         try:
-            if len(put) == 1 and not gone:
-                execute("INSERT OR REPLACE INTO pages VALUES (?, ?, ?)", put[0])
-                return
-            execute("SAVEPOINT pages")
-            try:
-                self._connection.executemany("INSERT OR REPLACE INTO pages VALUES (?, ?, ?)", put)
-                self._connection.executemany("DELETE FROM pages WHERE owner = ? AND name = ?", gone)
-                execute("RELEASE pages")
-            except sqlite3.Error:
-                if self._connection.in_transaction:
-                    execute("ROLLBACK TO pages")
-                    execute("RELEASE pages")
-                raise
+            self._connection.execute(_UPSERT + ",(?,?,?)" * (len(pages) - 1), values)
         except sqlite3.Error as error:
             raise EngineError(
                 "module.memory",

@@ -103,7 +103,7 @@ class Riser:
         self._plain = plain
         self._pending: deque[Line] = deque()
         self._turn = 0
-        self._found = False
+        self._found = self._asked = False
         self._rest = 0
         self._line: Line | None = None
         self._doing = ""
@@ -152,7 +152,8 @@ class Riser:
                 if not line.plain and self.open and now >= self.rest_until:
                     return self._begin(line, "read", in_turn=True)
             self._advance(now)
-        self.rest_until = max(self.rest_until, now + self._pace.rest)
+        if self.rest_until <= now:
+            self.rest_until = now + self._pace.rest
         return None
 
     def _awake(self, line: Line, now: int) -> bool:
@@ -160,6 +161,7 @@ class Riser:
 
     def _begin(self, line: Line, doing: str, *, in_turn: bool) -> Line:
         self._line, self._doing, self._in_turn = line, doing, in_turn
+        self._asked |= in_turn
         self._offset = self._fetched = self._tries = 0
         return line
 
@@ -170,10 +172,10 @@ class Riser:
         self._turn = 0
         if self._found:
             self._rest = 0
-        elif now >= self.rest_until:
+        elif self._asked:
             self._rest = min(max(2 * self._rest, self._pace.rest), self._pace.longest_rest)
             self.rest_until = now + self._rest
-        self._found = False
+        self._found = self._asked = False
 
     def _leave(self, now: int) -> None:
         in_turn, self._line = self._in_turn, None

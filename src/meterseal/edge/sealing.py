@@ -39,13 +39,13 @@ class Sealing:
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
-        self._outstanding: dict[tuple[bytes, int], tuple[int, int] | None] = {}
+        self._outstanding: dict[bytes, dict[int, tuple[int, int] | None]] = {}
         self._pings: dict[int, int] = {}
 
     def outstanding(self) -> int:
         """Unacknowledged counters of the session that sends."""
         current = self._memory.state.current
-        return 0 if current is None else sum(place[0] == current.session_id for place in self._outstanding)
+        return 0 if current is None else len(self._outstanding.get(current.session_id, ()))
 
     # --- up ---------------------------------------------------------------------------------------------
 
@@ -112,15 +112,16 @@ class Sealing:
         sid, counter = session.state.session_id, session.next_up
         session.next_up += 1
         if kept:
-            self._outstanding[sid, counter] = place
+            self._outstanding.setdefault(sid, {})[counter] = place
         return pack(Sealed(sid, counter, record))
 
     def release(self, command: Command) -> bytes:
         """Give up a counter whose record was acknowledged in another copy."""
         need(len(command.content) == 14, Sw.WRONG_LENGTH)
-        place = command.content[:8], int.from_bytes(command.content[8:], "big")
-        need(place in self._outstanding, Sw.NOT_FOUND)
-        del self._outstanding[place]
+        waiting = self._outstanding.get(command.content[:8], {})
+        counter = int.from_bytes(command.content[8:], "big")
+        need(counter in waiting, Sw.NOT_FOUND)
+        del waiting[counter]
         return b""
 
     # --- down -------------------------------------------------------------------------------------------
@@ -172,21 +173,20 @@ class Sealing:
 
     def _acknowledged(self, session: OpenSession, after: SessionState, word: Word) -> Opened:
         memory, sid = self._memory, session.state.session_id
-        reason = 0
+        waiting, reason = self._outstanding.get(sid, {}), 0
         if word.kind == control.ACK:
             ranges = control.read_ack(word.content)
-            waiting = [counter for session_id, counter in self._outstanding if session_id == sid]
             done = [counter for counter in waiting if any(counter in one for one in ranges)]
         else:
             counter, reason = control.read_reject(word.content)
-            done = [counter] if (sid, counter) in self._outstanding else []
-        places = [self._outstanding[sid, counter] for counter in done]
+            done = [counter] if counter in waiting else []
+        places = [waiting[counter] for counter in done]
         proved = [place for place in places if place is not None and place in memory.kept]
         memory.save_session(session, after, pages={evidence_page(*place): None for place in proved})
         for place in proved:
             del memory.kept[place]
         for counter in done:
-            del self._outstanding[sid, counter]
+            del waiting[counter]
         current = memory.state.current
         if current is not None and sid == current.session_id and memory.state.previous is not None:
             self._let_go(memory.state.previous.session_id)
@@ -196,9 +196,7 @@ class Sealing:
         """The new session's first acknowledgement ends the old one's down keys."""
         self._memory.save(previous=None)
         self._memory.sessions.pop(session_id, None)
-        self._outstanding = {
-            place: what for place, what in self._outstanding.items() if place[0] != session_id
-        }
+        self._outstanding.pop(session_id, None)
 
     def _requests(self, session: OpenSession, after: SessionState, header: Header, record: bytes) -> Opened:
         """Read requests for this device; nothing else travels down without a guard."""
