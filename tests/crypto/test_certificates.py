@@ -1,4 +1,7 @@
-"""Chains of LINK section 1 hold; every chain that an attacker would like is refused, for its own reason."""
+"""Chains of LINK section 1 hold; every chain that an attacker would like is refused, for its own reason.
+
+Proves HM 8.5.1.2.a and HM 8.5.1.2.b as far as certificates carry them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Every vector of `vectors/sm_vectors.json` holds, and every one that is marked invalid is refused."""
+"""Every vector of `vectors/sm_vectors.json` holds, and every one that is marked invalid is refused.
+
+Proves HM 8.5.5.2 (SM4, 16-byte blocks, CBC) and the primitives under HM 8.2.
+"""
 
 from __future__ import annotations
 

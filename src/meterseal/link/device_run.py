@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from meterseal.crypto import sm2
 from meterseal.crypto.certificates import Certificate
@@ -117,17 +118,7 @@ class DeviceRun:
         """RETRY in, the same HELLO with its cookie out."""
         cookie = messages.parse_retry(message)
         phase = move(DEVICE_MOVES, self.phase, "retry")
-        hello = self._greeting()
-        self._hello = Hello(
-            hello.suite,
-            hello.device_id,
-            hello.module_id,
-            hello.key_version,
-            hello.nonce,
-            hello.point,
-            hello.mac,
-            cookie,
-        )
+        self._hello = replace(self._greeting(), cookie=cookie)
         self.phase = phase
         return self._hello.encode()
 
@@ -177,10 +168,7 @@ class DeviceRun:
             self._ephemeral.public_point if self._ephemeral else b"",
             b"",
         )
-        mac = schedule.hello_mac(self._ports.link_key(), bare.claims())
-        return Hello(
-            bare.suite, bare.device_id, bare.module_id, bare.key_version, bare.nonce, bare.point, mac
-        )
+        return replace(bare, mac=schedule.hello_mac(self._ports.link_key(), bare.claims()))
 
     def _answer(self, platform: Platform) -> bytes:
         identity, ports, hello = self._identity, self._ports, self._greeting()
