@@ -14,8 +14,7 @@ SINCE, UNTIL = NOW - DAY, NOW + 3650 * DAY
 
 
 class Tree:
-    """Root, platform CA and device CA with a leaf each, valid at NOW; the keys at hand to issue what is
-    wrong."""
+    """Root, platform CA and device CA with a leaf each, valid at NOW, and the keys to issue what is wrong."""
 
     def __init__(self) -> None:
         fresh = Sm2PrivateKey.generate

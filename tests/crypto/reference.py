@@ -1,5 +1,4 @@
-"""SM2 by the formulas of GB/T 32918 in big integers and SM4 modes by their definitions: slow, obvious, for
-tests.
+"""SM2 by the formulas of GB/T 32918 in big integers, SM4 modes by their definitions: slow and obvious.
 
 Nothing here calls libcrypto; only the SM3 and SM4 block under the formulas are the product's own.
 """

@@ -210,9 +210,7 @@ ODD_LEAVES = {
     "device only": ("crypto.names", {"subjectAltName": f"URI:urn:meterseal:device:{DEVICE.hex()}"}),
     "upper-case hex": (
         "crypto.names",
-        {
-            "subjectAltName": f"URI:urn:meterseal:device:00000000000000AB,URI:urn:meterseal:module:{MODULE.hex()}"
-        },
+        {"subjectAltName": LEAF["subjectAltName"].replace(DEVICE.hex(), "00000000000000AB")},
     ),
     "short id": (
         "crypto.names",

@@ -1,5 +1,4 @@
-"""Fuzz target: every parser of the link, coverage-guided; anything but a PeerError or TrustError is a
-finding.
+"""Fuzz target: every parser of the link; anything but an error of our tree is a finding.
 
 Run: python tests/fuzz/fuzz_link.py -atheris_runs=100000 (seeds in seeds/link are read unless a corpus is
 named). The first byte of an input chooses the parser, the rest is what came over the wire.

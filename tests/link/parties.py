@@ -1,5 +1,4 @@
-"""A device and a platform with keys of their own, for attacks: every port real, every trust decision the
-product's."""
+"""A device and a platform with keys of their own, for attacks: every port and trust decision is real."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Any bytes, also with a right frame around them, end in a PeerError or TrustError, never in anything
-else."""
+"""Any bytes, also with a right frame around them, end in a PeerError or TrustError and nothing else."""
 
 from __future__ import annotations
 

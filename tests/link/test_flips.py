@@ -1,5 +1,7 @@
-"""One changed bit, one missing byte, one byte too many: in any handshake message or record, refused without
-effect."""
+"""One changed bit, one missing byte, one too many, in any message or record: refused without effect.
+
+Proves X 9.1.b and X 10.1.e.
+"""
 
 from __future__ import annotations
 

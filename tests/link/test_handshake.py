@@ -1,5 +1,7 @@
-"""The handshake as LINK section 3 tells it: order, repeats, bound of time, clock, suites; and the attacks on
-each."""
+"""The handshake as LINK section 3 tells it: order, repeats, bound of time, clock, suites; and the attacks.
+
+Proves HM 8.3.2.a, HM 8.3.2.b, HM 8.3.2.c, HM 8.5.1.2.a, HM 8.5.1.2.b, X 9.1.d and X 10.1.b.
+"""
 
 from __future__ import annotations
 

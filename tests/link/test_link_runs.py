@@ -1,4 +1,7 @@
-"""Every byte of the two runs that an independent implementation made: handshakes, derivations, records."""
+"""Every byte of the two runs that an independent implementation made: handshakes, derivations, records.
+
+Proves HM 8.2, HM 8.5.2.2.a and HM 8.5.2.2.b (both sides derive the same session keys), HM 8.5.5.1.a.
+"""
 
 from __future__ import annotations
 

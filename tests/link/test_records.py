@@ -1,4 +1,7 @@
-"""Records as LINK section 4 tells them, and what someone with the session's keys still may not do."""
+"""Records as LINK section 4 tells them, and what someone with the session's keys still may not do.
+
+Proves HM 8.5.5.2, HM 8.5.5.3.a, HM 8.5.5.3.b, X 9.1.b and X 10.1.c.
+"""
 
 from __future__ import annotations
 
@@ -255,8 +258,7 @@ def test_nothing_and_no_frame_are_not_sealed() -> None:
 
 
 def test_a_meter_number_with_68_is_read_by_the_sessions_protocol() -> None:
-    """An address byte 68 at the place where DL/T 645 has its second 68 does not turn water into
-    electricity."""
+    """A 68 in the address where DL/T 645 has its second 68 does not turn water into electricity."""
     device_id = bytes.fromhex("10" + "00" + "68" + "3011223344"[:10])
     for counter in range(1, 40):
         record = records.seal_record(

@@ -1,5 +1,4 @@
-"""An attacker who owns the wire: any message to anyone, in any order, dropped, repeated, reflected,
-relabelled, mixed.
+"""An attacker who owns the wire: any message to anyone, in any order, repeated, relabelled, mixed.
 
 Two devices, two runs each, against a platform with several runs. Whatever the schedule, both ends agree or
 have nothing.
@@ -102,8 +101,7 @@ def swapped(one: bytes, other: bytes, at: int, size: int) -> bytes:
 
 
 def play(suite: int, seed: int, steps: int) -> Wire:
-    """A schedule drawn from the seed: mostly messages that may fit, sometimes any, sometimes with a swapped
-    stretch."""
+    """A schedule drawn from the seed: mostly messages that may fit, some of any kind, some mixed."""
     draw = Random(seed)
     wire = Wire(suite)
     for _ in range(steps):
@@ -126,8 +124,7 @@ def test_any_schedule_ends_in_agreement_or_nothing(suite: int, seeds: int, steps
 
 @pytest.mark.parametrize("suite", [1, 2])
 def test_after_an_attack_an_honest_delivery_still_succeeds(suite: int) -> None:
-    """No lock-out: after every message went to everyone (also reversed), each device still gets its
-    session."""
+    """No lock-out: after every message went to everyone, also reversed, each device still gets a session."""
     wire = Wire(suite)
     for hello in list(wire.seen):
         wire.deliver(hello, 4)
@@ -143,8 +140,7 @@ def test_after_an_attack_an_honest_delivery_still_succeeds(suite: int) -> None:
 
 
 def test_every_order_of_one_runs_messages() -> None:
-    """All orders in which the messages of one honest run reach both sides, each message to both: never a
-    wrong session."""
+    """All orders of one honest run's messages, each to both sides: never a wrong session."""
     reached = set()
     for order in permutations(range(4)):
         wire = Wire(2)

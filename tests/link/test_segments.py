@@ -42,8 +42,7 @@ def test_sizes_of_the_page() -> None:
 
 @given(st.lists(st.tuples(texts, st.integers(0, 12)), min_size=1, max_size=6))
 def test_what_comes_together_is_one_message_from_its_beginning(runs: list[tuple[bytes, int]]) -> None:
-    """Senders that stop anywhere and start over, also with another message: only the last whole one
-    arrives."""
+    """Senders that stop anywhere and start over, also with another message: the last whole one arrives."""
     receiver = SegmentReceiver()
     for message, stop in runs:
         pieces = split(message, 40)
@@ -142,8 +141,10 @@ FAULTS = ("none", "none", "none", "lost", "master", "device")
 @settings(max_examples=150)
 @given(st.lists(texts, min_size=1, max_size=4, unique_by=len), st.lists(st.sampled_from(FAULTS), max_size=40))
 def test_reading_over_a_lossy_bus_with_restarts(offered: list[bytes], faults: list[str]) -> None:
-    """Answers get lost, either side restarts: only whole offered messages arrive, and each does, but for one
-    whose last segment was the lost answer (its record is repeated until it is acknowledged)."""
+    """Answers get lost, either side restarts: only whole offered messages arrive.
+
+    Each one does, but for those whose last segment was the lost answer (their records are repeated).
+    """
     arrived: set[bytes] = set()
     risked: set[bytes] = set()
 

@@ -1,5 +1,4 @@
-"""Station crypto, certificates: what a certificate says, and whether a chain of leaf and CA holds (LINK
-section 1).
+"""Station crypto, certificates: what one says, and whether a chain of leaf and CA holds (LINK section 1).
 
 It keeps no trust of its own: root, time, purpose and revocation lists are arguments. Issuing is in `issuing`.
 
@@ -62,8 +61,7 @@ _E = TypeVar("_E", bound=x509.ExtensionType)
 
 
 class Certificate(Struct, frozen=True, kw_only=True):
-    """What one certificate says. Times are Unix ms; `since` and `until` are both still inside its
-    validity."""
+    """What one certificate says. Times are Unix ms; `since` and `until` themselves are still valid."""
 
     der: bytes
     serial: int

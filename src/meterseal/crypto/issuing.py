@@ -1,5 +1,4 @@
-"""Station crypto, issuing: roots, CAs, leaves and revocation lists of the SM2 tree (LINK section 1), by
-libcrypto.
+"""Station crypto, issuing: roots, CAs, leaves and revocation lists of the SM2 tree (LINK section 1).
 
 It decides nobody's right to a certificate and keeps no record; `security.pki` does. All times are passed in.
 
@@ -25,8 +24,7 @@ _SERIAL = 16
 
 
 def issue_root(key: Sm2PrivateKey, *, name: str, since: int, until: int) -> bytes:
-    """DER of a self-signed root: CA, keyCertSign and cRLSign. `since` and `until` are Unix ms, cut to
-    seconds."""
+    """DER of a self-signed root: CA, keyCertSign, cRLSign. `since`, `until`: Unix ms, cut to seconds."""
     extensions = [("basicConstraints", "critical,CA:TRUE"), ("keyUsage", "critical,keyCertSign,cRLSign")]
     return _issue(key, None, key.public_point, name, extensions, since, until)
 

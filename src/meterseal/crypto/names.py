@@ -1,5 +1,4 @@
-"""Station crypto, names: what a certificate of the link may say: usages under our arc and URIs (LINK section
-1).
+"""Station crypto, names: usages under our arc and URIs that certificates may carry (LINK section 1).
 
 It reads and issues no certificate.
 """

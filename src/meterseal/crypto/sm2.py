@@ -66,8 +66,7 @@ class Sm2PrivateKey(Opaque):
 
     @classmethod
     def from_pkcs8(cls, encoded: bytes, label: str = "SM2") -> Sm2PrivateKey:
-        """The key of a PKCS#8 structure. Raises TrustError `crypto.key` when it is none or on another
-        curve."""
+        """The key of a PKCS#8 structure. Raises TrustError `crypto.key` for anything but an SM2 key."""
         cursor = ffi.new("unsigned char **")
         source = ffi.from_buffer("unsigned char[]", encoded)
         cursor[0] = source

@@ -58,8 +58,7 @@ def sm4_cbc_decrypt(key: bytes, iv: bytes, blocks: bytes) -> bytes:
 
 
 def sm4_cbc_decrypt_all(key: bytes, ivs: bytes, texts: Sequence[bytes]) -> list[bytes]:
-    """`sm4_cbc_decrypt` of many texts under one key, IV k of text k; one call of the library for all of
-    them."""
+    """`sm4_cbc_decrypt` of many texts under one key, IV k of text k, in one call of the library."""
     joined = b"".join(texts)
     _whole_blocks(joined)
     before = b"".join([ivs[at * BLOCK : at * BLOCK + BLOCK] + text[:-BLOCK] for at, text in enumerate(texts)])
@@ -85,8 +84,7 @@ def sm4_gcm_seal(key: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> byte
 
 
 def sm4_gcm_open(key: bytes, nonce: bytes, sealed: bytes, aad: bytes) -> bytes:
-    """The plaintext of `sm4_gcm_seal`. Raises TrustError `crypto.tag` when a byte, the AAD or the key is
-    another."""
+    """The plaintext of `sm4_gcm_seal`. Raises TrustError `crypto.tag` for other bytes, AAD or key."""
     _whole_nonce(nonce)
     if len(sealed) < GCM_TAG:
         raise _wrong_tag()

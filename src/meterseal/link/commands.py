@@ -55,8 +55,7 @@ def seal_guarded(
     authorisation: bytes,
     frame: bytes,
 ) -> bytes:
-    """The record of an authorised command; an undelivered one is sealed again under a new counter, same
-    number."""
+    """The record of an authorised command; an undelivered one is sealed again, same number, new counter."""
     parsed, _ = parse_frame(frame)
     lead = number.to_bytes(8, "big") + not_after.to_bytes(8, "big") + authorisation
     body = lead + records.encrypt_frames(keys.down, counter, [parsed], up=False)

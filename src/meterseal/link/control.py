@@ -1,5 +1,4 @@
-"""Station link, control: the words that both ends say to each other inside a session (LINK section 4, table
-of kinds).
+"""Station link, control: the words that both ends say to each other inside a session (LINK section 4).
 
 It decides nothing that a word asks for. Content is bytes here; one builder and one reader for each kind.
 """
@@ -65,8 +64,7 @@ class Word(Struct, frozen=True):
 
 
 def seal_control(keys: TrafficKeys, session_id: bytes, counter: int, word: Word, *, up: bool) -> bytes:
-    """The record of a word. Raises LocalError `link.control` for a word that may not go this way or has
-    another size."""
+    """The record of a word. Raises LocalError `link.control` for another way or size than its kind has."""
     kind = KINDS.get(word.kind)
     if kind is None or not (kind.up if up else kind.down) or len(word.content) not in kind.sizes:
         raise LocalError(
@@ -194,8 +192,7 @@ def read_evidence(content: bytes, suite: int) -> Evidence:
 
 
 def key(update: SymmetricKey, device_id: bytes, module_id: bytes, version: int, bound: SymmetricKey) -> Word:
-    """KEY: the bound key of a new version for one module, sealed under K_updt; made by the security
-    service."""
+    """KEY: the bound key of a new version for one module under K_updt, made by the security service."""
     number = bytes((version,))
     cipher = update.cbc_encrypt(update.ecb(number + bytes(15)), expose(bound))
     fields = number + cipher + bound.check_value()

@@ -18,8 +18,7 @@ _WIDTH = 6
 
 
 class CounterSet:
-    """A set of counters 1..2^48-1 as sorted, disjoint, not touching ranges; adding in order is constant
-    time."""
+    """Counters 1..2^48-1 as sorted, disjoint, not touching ranges; adding in order takes constant time."""
 
     __slots__ = ("_firsts", "_lasts")
 

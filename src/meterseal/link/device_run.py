@@ -24,8 +24,7 @@ from meterseal.link.schedule import LinkKey, TrafficKeys
 
 
 class Identity(Struct, frozen=True):
-    """Who a module is: fixed at personalisation but for the key version. `chain` (leaf, CA) is empty under
-    suite 2."""
+    """Who a module is; only the key version ever changes. `chain` (leaf, CA) is empty under suite 2."""
 
     suite: int
     device_id: bytes

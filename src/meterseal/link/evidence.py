@@ -44,8 +44,7 @@ class EvidenceStatement(NamedTuple):
     head: bytes
 
     def pack(self) -> bytes:
-        """The 65 bytes that are signed. Raises LocalError `link.evidence` for a value that has no place in
-        them."""
+        """The 65 bytes that are signed. Raises LocalError `link.evidence` for a value out of range."""
         if len(self.device_id) != 8 or len(self.head) != 32:
             raise LocalError("link.evidence", "A statement has an 8-byte device id and a 32-byte head.")
         try:
@@ -87,8 +86,7 @@ def chain_step(head: bytes, channel: int, end_at: int, register: int) -> bytes:
 
 
 def chain(head: bytes, channel: int, readings: Iterable[tuple[int, int]]) -> bytes:
-    """The head after these readings (end_at, register) of one channel, in order of end_at, missing ones left
-    out."""
+    """The head after these readings (end_at, register) of one channel, in order, missing ones left out."""
     pack = _STEP.pack
     for end_at, register in readings:
         head = sm3(head + pack(channel, end_at, register))

@@ -35,8 +35,7 @@ _BLOCK = 16
 
 
 class Hello(Struct, frozen=True):
-    """HELLO. `point` is E_d, empty under suite 2; `mac` 16; `cookie` empty unless the platform asked for
-    one."""
+    """HELLO. `point` is E_d, empty under suite 2; `mac` 16; `cookie` empty unless it was asked for."""
 
     suite: int
     device_id: bytes
@@ -62,8 +61,7 @@ class Hello(Struct, frozen=True):
 
 
 class Platform(Struct, frozen=True):
-    """PLATFORM, with the offsets that the transcripts cut at. `point`, `chain`, `signature` are empty under
-    suite 2."""
+    """PLATFORM and where its transcripts end. `point`, `chain`, `signature` are empty under suite 2."""
 
     message: bytes
     suite: int

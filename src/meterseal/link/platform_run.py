@@ -29,8 +29,7 @@ _NOBODY = SymmetricKey.from_bytes(sm3(b"no module has this key")[:16], "the key 
 
 
 class Enrolment(Struct, frozen=True):
-    """What the platform stored of a module: its suite, fixed at personalisation, and K_link of the version
-    asked for."""
+    """What the platform stored of a module: its suite, and K_link of the version asked for."""
 
     suite: int
     link_key: LinkKey
@@ -62,8 +61,7 @@ class PlatformPorts(Protocol):
 
 
 class Granted(Struct, frozen=True):
-    """A session that was issued: the SESSION message to send, once the session is stored, and what to
-    store."""
+    """An issued session: the SESSION message, to be sent once the session is stored, and what to store."""
 
     message: bytes
     session_id: bytes

@@ -28,8 +28,7 @@ DIRECT_PATIENCE = 30_000
 GATHERED_PATIENCE = 15 * 60_000
 """The same behind a concentrator; also how long the platform repeats itself."""
 DIRECT_CLOCK = 10_000
-"""SESSION sets a clock only within these milliseconds of DEVICE; behind a concentrator within
-GATHERED_PATIENCE."""
+"""SESSION sets a clock only so many ms after DEVICE; behind a concentrator GATHERED_PATIENCE."""
 
 
 class Ephemeral(Protocol):
@@ -40,8 +39,7 @@ class Ephemeral(Protocol):
         """65 bytes."""
 
     def agree(self, peer_point: bytes) -> bytes:
-        """The x-coordinate of the ECDH point, 32 bytes. Raises TrustError for a point that is not on the
-        curve."""
+        """ECDH x-coordinate, 32 bytes. Raises TrustError for a point that is not on the curve."""
 
 
 def agreed(ephemeral: Ephemeral | None, peer_point: bytes) -> bytes:

@@ -70,8 +70,7 @@ RULES = (
     Rule(DOWN, DOWN, WANTED, 0, "Down, no acknowledgement is wanted."),
     Rule(DOWN | CONTROL, 0, WANTED, WANTED, "Up, frames always want an acknowledgement."),
 )
-"""The bit rules of LINK section 4. What up control wants depends on its kind and stands in
-`control.KINDS`."""
+"""The bit rules of LINK section 4. Up, the bit that control wants stands in `control.KINDS`."""
 
 
 def broken_rule(flags: int) -> Rule | None:

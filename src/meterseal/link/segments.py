@@ -89,8 +89,7 @@ class SegmentReceiver:
 
 
 class SegmentOffer:
-    """Messages that a device offers to its bus master: the same bytes until the last segment was read and 0
-    is asked again."""
+    """What a device offers on a bus: the same bytes until the last segment was read and 0 is asked again."""
 
     __slots__ = ("_read", "_waiting")
 
@@ -109,8 +108,7 @@ class SegmentOffer:
         return len(self._waiting)
 
     def answer(self, offset: int) -> bytes:
-        """The payload that answers a read at `offset`. Raises PeerError `link.segment` for one beyond the
-        message."""
+        """The payload for a read at `offset`. Raises PeerError `link.segment` for one beyond the message."""
         if offset == 0 and self._read:
             self._waiting.popleft()
             self._read = False

@@ -1,5 +1,4 @@
-"""Station link, transport: messages behind a 2-byte length on streams, and a concentrator's envelope (LINK
-section 5).
+"""Station link, transport: messages on streams, and a concentrator's envelope (LINK section 5).
 
 It moves no bytes and trusts none: an envelope's device id is a claim until a handshake or a tag proves it.
 """
@@ -44,8 +43,7 @@ def frame_message(message: bytes) -> bytes:
 
 
 class MessageReader:
-    """Messages out of a stream, in whatever pieces it arrives; holds at most one message that is not whole
-    yet."""
+    """Messages out of a stream in any pieces; holds at most one message that is not whole yet."""
 
     __slots__ = ("_rest", "_wrong")
 
