@@ -1,4 +1,5 @@
-"""A small fleet whose registers are a pure function of meter and time, and the batches that would carry them."""
+"""A small fleet whose registers are a pure function of meter and time, and the batches that would carry
+them."""
 
 from __future__ import annotations
 
@@ -118,7 +119,9 @@ class Chains:
         return Evidence(device(number), statement, KEY.sign(signed_bytes(statement)))
 
 
-def evidence_record(evidence: Evidence, number: int, counter: int, received_at: int, *, session: int = 1) -> Opened:
+def evidence_record(
+    evidence: Evidence, number: int, counter: int, received_at: int, *, session: int = 1
+) -> Opened:
     return Opened(
         session_id=bytes([session]) * 4 + number.to_bytes(4),
         counter=counter,
@@ -140,7 +143,9 @@ def days(count: int, days_: int) -> Iterator[list[Opened]]:
         for number in range(count):
             records.append(day_record(number, day, 2 * day + 1))
             records.append(
-                evidence_record(chains.evidence(number, day), number, 2 * day + 2, FIRST + (day + 1) * DAY + 6_000)
+                evidence_record(
+                    chains.evidence(number, day), number, 2 * day + 2, FIRST + (day + 1) * DAY + 6_000
+                )
             )
         yield records
 
@@ -158,5 +163,7 @@ def open_store(root: Path, meters_: int = 0, limits: Limits | None = None) -> tu
     engine = open_control(root / "control.db")
     if meters_:
         install(engine, meters_)
-    verifier = each(lambda _, statement, signature, __: verify(KEY.public_point, signed_bytes(statement), signature))
+    verifier = each(
+        lambda _, statement, signature, __: verify(KEY.public_point, signed_bytes(statement), signature)
+    )
     return Mdms.open(root / "measurements", engine, keys(), verifier, limits), engine

@@ -142,7 +142,10 @@ def test_new_entries_take_the_new_key_and_old_ones_stay_readable(tmp_path: Path)
     list(journal.replay(0))
     journal.append(b"under the new key")
     journal.close()
-    assert [entry for _, entry in Journal(tmp_path, "st-1", both).replay(0)] == [*ENTRIES, b"under the new key"]
+    assert [entry for _, entry in Journal(tmp_path, "st-1", both).replay(0)] == [
+        *ENTRIES,
+        b"under the new key",
+    ]
     with pytest.raises(TrustError) as caught:
         replayed(tmp_path)
     assert caught.value.code == "mdms.key"

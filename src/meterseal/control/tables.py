@@ -309,7 +309,7 @@ findings = Table(
     Column("detail", Document, nullable=False),  # parameters and counts, never a register
     Column("sealed_values", LargeBinary),  # the registers it is about, where that matters
     Column("key_version", Integer),
-    Column("digest", Id(32), nullable=False),  # SM3 of what was found: the same finding has the same digest
+    Column("digest", Id(32), nullable=False),  # keyed: the same finding has the same one
     Column("run", String(32), nullable=False),
     UniqueConstraint("usage_point", "channel", "since", "until", "rule", "digest"),
     CheckConstraint("severity in ('info', 'warning', 'error')", name="severity"),

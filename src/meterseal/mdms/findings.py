@@ -17,7 +17,6 @@ from msgspec import Struct
 from meterseal.control.engine import read, write
 from meterseal.control.tables import findings
 from meterseal.control.writes import insert_new
-from meterseal.crypto.symmetric import sm3
 from meterseal.mdms.store.sealing import KeyRing, place
 
 Severity = Literal["info", "warning", "error"]
@@ -42,9 +41,9 @@ class Finding(Struct, frozen=True, kw_only=True):
     run: str
 
     @property
-    def digest(self) -> bytes:
-        """SM3 of what was found; not of when or by which run."""
-        return sm3(_encoder.encode([self.rule, self.version, self.detail]), b"\0", self.values or b"")
+    def content(self) -> bytes:
+        """What was found; not when or by which run."""
+        return _encoder.encode([self.rule, self.version, self.detail]) + b"\0" + (self.values or b"")
 
 
 class Findings:
@@ -72,14 +71,15 @@ class Findings:
             return [self._finding(row) for row in connection.execute(query).all()]
 
     def _row(self, finding: Finding) -> dict[str, Any]:
+        digest = self._keys.mark(finding.content)
         row = msgspec.structs.asdict(finding) | {
-            "digest": finding.digest,
+            "digest": digest,
             "sealed_values": None,
             "key_version": None,
         }
         values = row.pop("values")
         if values is not None:
-            row["sealed_values"] = self._keys.seal(values, self._place(finding.digest))
+            row["sealed_values"] = self._keys.seal(values, self._place(digest))
             row["key_version"] = self._keys.version
         return row
 

@@ -58,6 +58,9 @@ class _Known(NamedTuple):
     method: int
 
 
+Strange = dict[tuple[str, bytes], tuple[list[Series], list[Evidence]]]
+"""What of one record cannot be placed, by (code, device_id)."""
+
 EvidenceKey = tuple[bytes, int, int]
 """(device_id, channel, sequence)"""
 
@@ -142,24 +145,29 @@ class Ingest:
         if opened.counter in self._consumed.of(opened.session_id):
             counts["repeated_records"] += 1
             return
-        strange: list[Series] = []
+        strange: Strange = {}
         # The load profile first: it wins over a single reading of the same instant.
         for series in sorted(opened.series, key=_single):
             if not series.registers:
                 continue
             if not _storable(series):
-                self._strange(opened, [series], "mdms.out-of-range", DOES_NOT_DECODE)
+                strange.setdefault(("mdms.out-of-range", series.device_id), ([], []))[0].append(series)
                 continue
             rest = [series]
             for place in places.get(series.device_id, ()):
                 rest = [part for left in rest for part in self._placed(sequence, opened, left, place)]
-            strange += rest
-        if strange:
-            self._strange(opened, strange, "mdms.unknown-device", UNKNOWN_METER)
+            if rest:
+                strange.setdefault(("mdms.unknown-device", series.device_id), ([], []))[0].extend(rest)
         for status in opened.statuses:
             self._status(status, opened.received_at)
         for evidence in opened.evidence:
-            self._evidence(sequence, opened, evidence, places)
+            if code := self._evidence(sequence, opened, evidence, places):
+                strange.setdefault((code, evidence.device_id), ([], []))[1].append(evidence)
+        for (code, device_id), (series_, evidence_) in strange.items():
+            part = msgspec.structs.replace(
+                opened, series=tuple(series_), statuses=(), evidence=tuple(evidence_)
+            )
+            self._hold(_quarantined(part, device_id, code))
         self._consumed.add(opened.session_id, opened.counter)
         counts["records"] += 1
 
@@ -253,9 +261,9 @@ class Ingest:
             rule="conflict",
             version=1,
             severity="error",
-            detail={"session": opened.session_id.hex(), "counter": opened.counter},
+            detail={},
             values=msgspec.msgpack.encode(values),
-            run="ingest",
+            run=f"{opened.session_id.hex()}/{opened.counter}",
         )
         self.state.findings.append(finding)
 
@@ -269,22 +277,19 @@ class Ingest:
 
     def _evidence(
         self, sequence: int, opened: Opened, evidence: Evidence, places: Mapping[bytes, Sequence[Place]]
-    ) -> None:
+    ) -> str:
+        """Queue a statement for its check; returns the code under which it is held back instead, or ""."""
         try:
             statement = unpack(evidence.statement)
         except PeerError:
-            part = msgspec.structs.replace(opened, series=(), statuses=(), evidence=(evidence,))
-            self._hold(_quarantined(part, part.device_id, "mdms.statement", DOES_NOT_DECODE))
-            return
+            return "mdms.statement"
+        if statement.end_at >= _LATEST or statement.device_id != evidence.device_id:
+            return "mdms.statement"
         here = [
             p for p in places.get(statement.device_id, ()) if p.since <= statement.end_at < (p.until or _EVER)
         ]
-        if statement.end_at >= _LATEST:
-            here = []
-        if not here or statement.device_id != evidence.device_id:
-            part = msgspec.structs.replace(opened, series=(), statuses=(), evidence=(evidence,))
-            self._hold(_quarantined(part, evidence.device_id, "mdms.unknown-device", UNKNOWN_METER))
-            return
+        if not here:
+            return "mdms.unknown-device"
         key = (statement.device_id, statement.channel, statement.sequence)
         pending = Pending(
             usage_point=here[0].usage_point,
@@ -297,6 +302,7 @@ class Ingest:
             batch=sequence,
         )
         self.state.pending.setdefault(key, pending)
+        return ""
 
     def _version(self, sequence: int, version: Version) -> None:
         point = self._words.code(version.usage_point)
@@ -321,24 +327,19 @@ class Ingest:
         name = "estimated" if version.quality == Quality.ESTIMATED else "suspect"
         self.state.counts[name] += len(version.registers)
 
-    def _strange(self, opened: Opened, series: list[Series], code: str, reject_class: int) -> None:
-        for one in series:
-            part = msgspec.structs.replace(opened, series=(one,), statuses=(), evidence=())
-            self._hold(_quarantined(part, one.device_id, code, reject_class))
-
     def _hold(self, held: Quarantined) -> None:
         self.state.quarantined.append(held)
         self.state.counts["quarantined"] += 1
 
 
-def _quarantined(part: Opened, device_id: bytes, code: str, reject_class: int) -> Quarantined:
+def _quarantined(part: Opened, device_id: bytes, code: str) -> Quarantined:
     """What was opened but cannot be placed, whole enough to be taken in later."""
     return Quarantined(
         session_id=part.session_id,
         counter=part.counter,
         device_id=device_id,
         received_at=part.received_at,
-        reject_class=reject_class,
+        reject_class=UNKNOWN_METER if code == "mdms.unknown-device" else DOES_NOT_DECODE,
         code=code,
         record=msgspec.msgpack.encode(part),
     )

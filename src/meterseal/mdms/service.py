@@ -47,10 +47,11 @@ class Mdms(Reading):
     Coroutines belong to one event loop; questions may be asked from any thread.
     """
 
+    _lock_file: int | None = None
+
     def __init__(
         self, directory: Path, engine: sa.Engine, keys: KeyRing, verifier: EvidenceVerifier, limits: Limits
     ) -> None:
-        self._lock_file = _locked(directory)
         self._limits = limits
         self._verifier = verifier
         self._manifest = Manifest(engine)
@@ -96,7 +97,14 @@ class Mdms(Reading):
         """
         with disk(directory):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return cls(directory, engine, keys, verifier, limits or Limits())
+        lock_file = _locked(directory)
+        try:
+            opened = cls(directory, engine, keys, verifier, limits or Limits())
+        except BaseException:
+            os.close(lock_file)
+            raise
+        opened._lock_file = lock_file
+        return opened
 
     def start(self) -> None:
         """Check evidence and compact in the background until `close`."""
@@ -111,7 +119,9 @@ class Mdms(Reading):
                 await self._task
         async with self._checking, self._compacting:
             self._journal.close()
-            os.close(self._lock_file)
+            if self._lock_file is not None:
+                os.close(self._lock_file)
+                self._lock_file = None
 
     # --- in ---------------------------------------------------------------------------------------
 

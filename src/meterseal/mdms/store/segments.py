@@ -66,7 +66,7 @@ def encode(rows: Rows, words: Words) -> bytes:
     """Parquet bytes of rows in segment order; every column that is a word is written as its text."""
     columns: dict[str, Any] = {}
     for name in ROW.names or ():
-        values = np.ascontiguousarray(rows[name])
+        values = rows[name].copy()  # packed: a view into rows has their stride
         if values.dtype == np.bool_:
             values = values.view(np.int8)
         if name in _WORDS:
