@@ -1,4 +1,5 @@
-"""What every bus adapter promises a head-end: answered means committed, and errors arrive as they were raised."""
+"""What every bus adapter promises a head-end: answered means committed, and errors arrive as they were
+raised."""
 
 from __future__ import annotations
 

@@ -143,7 +143,9 @@ async def test_nonsense_that_was_signed_is_held_back_and_the_rest_stored(tmp_pat
     await mdms.publish(Batch((record,)))
     assert mdms.counts().readings == 24
     (held,) = mdms.quarantine()
-    assert msgspec.msgpack.decode(held.record, type=Opened).series == tuple(sorted(strange, key=lambda s: s.step == 0))
+    assert msgspec.msgpack.decode(held.record, type=Opened).series == tuple(
+        sorted(strange, key=lambda s: s.step == 0)
+    )
     await mdms.close()
 
 

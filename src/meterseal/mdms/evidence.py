@@ -215,7 +215,7 @@ class EvidenceBook:
             checked, reason = self._judge(
                 facts.usage_point, statement, facts.suite, holds, self._anchor(statement)
             )
-            if checked != facts.checked:
+            if (checked, reason) != (facts.checked, facts.reason):
                 self._update(facts, checked, reason)
             if checked in GOOD:
                 self._good(statement)

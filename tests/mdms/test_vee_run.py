@@ -1,0 +1,188 @@
+"""Runs of the rules over the store: the same whatever the slices, nothing twice, estimates that give way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from meterseal.mdms.findings import Finding
+from meterseal.mdms.service import Mdms
+from meterseal.model import MAIN, Batch, Opened, Quality, Series
+from tests.mdms.fleet import DAY, FIRST, HOUR, day_record, device, open_store, point, register
+
+NOW = FIRST + 90 * DAY
+E, M, S, X = Quality.ESTIMATED, Quality.MEASURED, Quality.SUSPECT, Quality.MISSING
+
+
+def record(counter: int, registers: dict[int, int | None], number: int = 0) -> Opened:
+    """One reading of the load profile per hour given."""
+    series = tuple(
+        Series(device(number), MAIN, "m3", -2, FIRST + hour * HOUR, HOUR, (value,))
+        for hour, value in registers.items()
+    )
+    return msgspec.structs.replace(
+        day_record(number, 0, counter), series=series, received_at=FIRST + 80 * DAY
+    )
+
+
+def shown(mdms: Mdms, number: int = 0) -> list[tuple[int, int | None, Quality]]:
+    columns = mdms.registers(point(number), MAIN, 0, NOW)
+    return [
+        ((at - FIRST) // HOUR, None if quality == X else value, Quality(quality))
+        for at, value, quality in zip(
+            columns.end_at.tolist(), columns.register.tolist(), columns.quality.tolist(), strict=True
+        )
+    ]
+
+
+def said(findings: list[Finding]) -> set[tuple[str, int, int]]:
+    return {(f.rule, (f.since - FIRST) // HOUR, (f.until - FIRST) // HOUR) for f in findings}
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+async def test_a_missing_hour_is_found_and_estimated_once(tmp_path: Path, explicit: bool) -> None:
+    mdms, _ = open_store(tmp_path, 1)
+    hours: dict[int, int | None] = {1: 10, 2: 20, 3: 30, 5: 51, 6: 60} | ({4: None} if explicit else {})
+    await mdms.publish(Batch((record(1, dict(sorted(hours.items()))),)))
+    run = await mdms.run_vee(NOW)
+    assert (run.findings, run.versions) == (1, 1)
+    assert shown(mdms) == [(1, 10, M), (2, 20, M), (3, 30, M), (4, 40, E), (5, 51, M), (6, 60, M)]
+    assert mdms.registers(point(0), MAIN, 0, NOW).method[3] == "linear/1:gap/1"
+    (finding,) = mdms.findings()
+    assert said([finding]) == {("gap", 3, 5)}
+    assert (finding.version, finding.detail) == (1, {"parameters": {"expected": HOUR}})
+    for again in range(3):
+        run = await mdms.run_vee(NOW + again)
+        assert (run.readings, run.findings, run.versions) == (0, 0, 0)
+    await mdms.close()
+    mdms, _ = open_store(tmp_path)
+    run = await mdms.run_vee(NOW + 9)
+    assert (run.channels, run.findings, run.versions) == (1, 0, 0)
+    assert mdms.counts().estimated == 1
+    await mdms.close()
+
+
+async def test_three_hours_stay_a_hole(tmp_path: Path) -> None:
+    mdms, _ = open_store(tmp_path, 1)
+    await mdms.publish(Batch((record(1, {1: 10, 2: 20, 5: 50, 6: 60}),)))
+    assert (await mdms.run_vee(NOW)).versions == 0
+    assert [hour for hour, _, _ in shown(mdms)] == [1, 2, 5, 6]
+    await mdms.close()
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+async def test_a_late_reading_takes_the_place_of_its_estimate(tmp_path: Path, compacted: bool) -> None:
+    mdms, _ = open_store(tmp_path, 1)
+    await mdms.publish(Batch((record(1, {1: 10, 2: 20, 4: 40, 5: 50}),)))
+    await mdms.run_vee(NOW)
+    assert shown(mdms)[2] == (3, 30, E)
+    if compacted:
+        await mdms.compact()
+    await mdms.publish(Batch((record(2, {3: 33}),)))
+    assert shown(mdms)[2] == (3, 33, M)
+    assert (await mdms.run_vee(NOW + 1)).versions == 0
+    assert shown(mdms)[2] == (3, 33, M)
+    assert mdms.counts().readings == 5
+    await mdms.close()
+
+
+async def test_a_high_reading_that_is_taken_back_is_doubted_and_bridged(tmp_path: Path) -> None:
+    mdms, _ = open_store(tmp_path, 1)
+    hours: dict[int, int | None] = {hour: 10 * hour for hour in range(1, 30)} | {20: 99_000}
+    await mdms.publish(Batch((record(1, hours),)))
+    await mdms.run_vee(NOW)
+    assert said(mdms.findings()) == {("spike", 19, 20), ("negative-step", 20, 21)}
+    assert shown(mdms)[19] == (20, 200, E)
+    assert [quality for _, _, quality in shown(mdms)].count(M) == 28
+    before = mdms.readings(point(0), MAIN, 0, NOW, as_of=FIRST + 81 * DAY)
+    assert int(before.register[19]) == 99_000
+    assert (await mdms.run_vee(NOW + 1)).versions == 0
+    await mdms.publish(Batch((record(2, {30: 300}),)))
+    run = await mdms.run_vee(NOW + 2)
+    assert (run.findings, run.versions) == (0, 0)
+    await mdms.close()
+
+
+async def test_a_fall_is_doubted_and_not_bridged(tmp_path: Path) -> None:
+    mdms, _ = open_store(tmp_path, 1)
+    await mdms.publish(Batch((record(1, {1: 100, 2: 110, 3: 5, 4: 15, 5: 25}),)))
+    await mdms.run_vee(NOW)
+    assert shown(mdms) == [(1, 100, M), (2, 110, M), (3, 5, S), (4, 15, M), (5, 25, M)]
+    (finding,) = mdms.findings()
+    assert (finding.rule, finding.severity) == ("negative-step", "error")
+    assert finding.values is not None
+    assert msgspec.msgpack.decode(finding.values) == [[110, 5], -2]
+    await mdms.close()
+
+
+async def test_a_burst_pipe_is_found_and_billed(tmp_path: Path) -> None:
+    mdms, _ = open_store(tmp_path, 1)
+    hours: dict[int, int | None] = {hour: 10 * hour + (900 if hour >= 20 else 0) for hour in range(1, 30)}
+    await mdms.publish(Batch((record(1, hours),)))
+    await mdms.run_vee(NOW)
+    assert said(mdms.findings()) == {("spike", 19, 20)}
+    assert {quality for _, _, quality in shown(mdms)} == {M}
+    await mdms.close()
+
+
+async def test_a_register_that_stands_still_is_one_finding_however_long(tmp_path: Path) -> None:
+    mdms, _ = open_store(tmp_path, 4)
+    number = 3  # electricity: two days
+    for day in range(8):
+        hours: dict[int, int | None] = {24 * day + hour: min(24 * day + hour, 30) for hour in range(1, 25)}
+        await mdms.publish(Batch((record(day + 1, hours, number),)))
+        await mdms.run_vee(NOW + day)
+    assert said(mdms.findings()) == {("stuck-register", 30, 77)}
+    await mdms.close()
+
+
+@pytest.mark.parametrize("slices", [1, 3, 10, 60])
+async def test_findings_and_values_do_not_depend_on_how_often_the_rules_run(
+    tmp_path: Path, slices: int
+) -> None:
+    mdms, _ = open_store(tmp_path, 2)
+    hours: dict[int, int | None] = {
+        hour: 10 * hour + 3 * (hour % 3) + (80_000 if hour in (200, 400) else 0)
+        for hour in range(1, 600)
+        if hour % 50 != 7 and not 300 < hour < 306
+    }
+    hours[500] = 3
+    given = sorted(hours.items())
+    size = -(-len(given) // slices)
+    for counter, start in enumerate(range(0, len(given), size)):
+        await mdms.publish(Batch((record(counter + 1, dict(given[start : start + size])),)))
+        await mdms.run_vee(NOW + counter)
+        if counter % 7 == 3:
+            await mdms.compact()
+    await mdms.run_vee(NOW + 99)
+    assert said(mdms.findings(1000)) == {
+        *(("gap", hour - 1, hour + 1) for hour in range(7, 600, 50)),
+        ("gap", 300, 306),
+        *(("spike", hour - 1, hour) for hour in (200, 400)),
+        *(("negative-step", hour, hour + 1) for hour in (200, 400)),
+        ("negative-step", 499, 500),
+        ("spike", 500, 501),
+    }
+    qualities = {hour: quality for hour, _, quality in shown(mdms)}
+    assert {hour for hour, quality in qualities.items() if quality == E} == {
+        *range(7, 600, 50),
+        200,
+        400,
+        500,
+    }
+    assert {hour for hour, quality in qualities.items() if quality == S} == set()
+    await mdms.close()
+
+
+async def test_meters_that_behave_are_left_alone(tmp_path: Path) -> None:
+    mdms, _ = open_store(tmp_path, 4)
+    for day in range(12):
+        await mdms.publish(Batch(tuple(day_record(number, day, day + 1) for number in range(4))))
+    run = await mdms.run_vee(NOW)
+    assert (run.readings, run.channels, run.findings, run.versions) == (4 * 12 * 24, 4, 0, 0)
+    assert mdms.registers(point(2), MAIN, FIRST + 5 * DAY, FIRST + 5 * DAY).register.tolist() == [
+        register(2, FIRST + 5 * DAY)
+    ]
+    await mdms.close()
