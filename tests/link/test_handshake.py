@@ -252,6 +252,22 @@ def test_another_suite_than_the_modules_own_is_refused_on_both_sides() -> None:
         DeviceRun(Identity(3, DEVICE, MODULE, 1), Module(), bound=0)
 
 
+@suites
+def test_a_platform_that_names_another_key_version_is_refused(
+    suite: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = messages.platform_up_to_signature
+    device, platform = Module(suite).run(), Service(suite).run()
+    hello = device.hello(NOW)
+    monkeypatch.setattr(
+        messages,
+        "platform_up_to_signature",
+        lambda suite, session, nonce, version, *rest: honest(suite, session, nonce, version + 1, *rest),
+    )
+    message = platform.begin(hello, NOW)
+    refuses("link.key-version", lambda: device.platform(message, NOW))
+
+
 def test_a_platform_without_the_modules_key_is_refused() -> None:
     """Suite 1 with a stolen signing key but no key tree: fin_p does not hold."""
     service = Service()
