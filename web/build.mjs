@@ -16,7 +16,7 @@ const result = await build({
   minify: true,
   format: "esm",
   target: ["es2020", "chrome100", "firefox100", "safari15"],
-  legalComments: "linked",
+  legalComments: "none", // licences.txt holds them all
   write: false,
   outdir: out,
 });
@@ -32,9 +32,12 @@ const put = async (name, body) => {
 };
 
 for (const file of result.outputFiles) {
-  const name = path.basename(file.path);
-  if (name.endsWith(".LEGAL.txt")) await writeFile(path.join(out, name), file.contents);
-  else await put(name, Buffer.from(file.contents).toString().replace(/^\/\*! For license.*\*\/\n?/m, ""));
+  await put(path.basename(file.path), Buffer.from(file.contents));
 }
+const { dependencies } = JSON.parse(await readFile("package.json"));
+const notices = await Promise.all(
+  Object.keys(dependencies).map(async (name) => `${name}\n\n${await readFile(`node_modules/${name}/LICENSE`)}`),
+);
+await writeFile(path.join(out, "licences.txt"), notices.join("\n\n"));
 await put("favicon.svg", await readFile("src/favicon.svg"));
 await writeFile(path.join(out, "manifest.json"), JSON.stringify(manifest, null, 1) + "\n");

@@ -244,7 +244,7 @@ class Town:
 
     async def _refuse(self) -> None:
         with read(self.engine) as db:
-            devices = dict(db.execute(sa.select(meters.c.usage_point_id, meters.c.device_id)).tuples().all())
+            devices = dict(db.execute(sa.select(meters.c.usage_point_id, meters.c.device_id)).all())
         kinds = [
             (
                 "link.replay",

@@ -163,7 +163,12 @@ class Fleet:
         )
         if before:
             query = query.where(findings.c.id < before)
-        newest = sa.select(quarantine).order_by(quarantine.c.id.desc()).limit(MOST_ROWS)
+        kept = quarantine.c
+        newest = (
+            sa.select(kept.id, kept.received_at, kept.device_id, kept.reject_class, kept.code)
+            .order_by(quarantine.c.id.desc())
+            .limit(MOST_ROWS)
+        )
         with read(self._engine) as db:
             rows = db.execute(query).all()
             total = db.scalar(sa.select(sa.func.count()).select_from(findings)) or 0

@@ -91,13 +91,15 @@ class ResidentHome(Struct, frozen=True):
 class ResidentHomePage(Struct, frozen=True):
     """One card per running agreement, in the order water, gas, heat, electricity.
 
-    `name` and `address` are empty once the person is erased, and while the key service is away.
+    `name` and `address` are empty once the person is erased, and while the key service is away. `began` says
+    when the agreement of each card's usage point began: nothing earlier can be asked for.
     """
 
     now: int
     name: str
     address: str
     cards: tuple[UsagePointCard, ...]
+    began: dict[str, int]
 
 
 class ResidentUsage(Struct, frozen=True):

@@ -115,14 +115,14 @@ class Queries:
         """Cards of the running agreements; name and address are opened for this answer alone."""
         customer_id, grants = self._resident(question.session)
         now = self._clock()
-        points = dict.fromkeys(grant.usage_point for grant in grants if grant.runs_at(now))
-        cards = await asyncio.to_thread(lambda: [self._utility.card(point, now) for point in points])
+        began = {grant.usage_point: grant.since for grant in grants if grant.runs_at(now)}
+        cards = await asyncio.to_thread(lambda: [self._utility.card(point, now) for point in began])
         cards.sort(key=lambda card: MEDIA.index(card.medium))
         person = None
         with contextlib.suppress(EngineError):  # use and bills are shown while the key service is away
             person = await self._utility.customers.open(customer_id)
         name, address = (person.name, person.address) if person is not None else ("", "")
-        return ask.ResidentHomePage(now, name, address, tuple(cards))
+        return ask.ResidentHomePage(now, name, address, tuple(cards), began)
 
     async def resident_usage(self, question: ask.ResidentUsage) -> UsageSeries:
         """A series of one own usage point, cut to the own agreement. ConsentError `people.not-found`."""

@@ -130,4 +130,4 @@ class Visit:
 def local_path(path: str) -> str:
     """A path of ours to go back to; anything else becomes the first page."""
     inside = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
-    return path if inside and not path.startswith(("/in", "/static/")) else "/"
+    return path if inside and not path.startswith("/static/") else "/"

@@ -130,21 +130,25 @@ async def use(request: Web, usage_point: FromPath[str], day: FromQuery[str] = ""
     card = next((card for card in page.cards if card.usage_point == usage_point), None)
     if card is None:
         raise LocalError("portal.not-found", "There is nothing at this address that you may see.")
-    chosen = _day(day, card)
-    return visit.page("use.html", card=card, page=page, day=chosen, day_end=next_midnight(chosen))
+    began = page.began[usage_point]
+    chosen = _day(day, card, began)
+    return visit.page("use.html", card=card, day=chosen, day_end=next_midnight(chosen), began=began)
 
 
-def _day(text: str, card: UsagePointCard) -> int:
-    """Local midnight of the day asked for, else of the last complete day."""
+def _day(text: str, card: UsagePointCard, began: int) -> int:
+    """Local midnight of the day asked for, else of the last day with readings; only days of the agreement."""
     last = midnight(local_day((card.period.as_of or card.period.since + 1) - 1))
     if not text:
         return last
     try:
-        return midnight(msgspec.convert(text, type=date))
+        chosen = midnight(msgspec.convert(text, type=date))
     except msgspec.ValidationError:
         raise LocalError(
             "portal.request", "The day in the address is not a date. Go back and try again."
         ) from None
+    if not began - DAY < chosen <= last:
+        raise LocalError("portal.not-found", "There is nothing at this address that you may see.")
+    return chosen
 
 
 @get("/bills")
