@@ -185,7 +185,7 @@ def choose_ports(settings: Settings, wanted: dict[str, int]) -> None:
     """Give every listener a port: what was asked for, what it had, else a free one; a busy one is refused by name."""
     for name in (*PUBLIC, *INTERNAL):
         port = wanted.get(name) or settings.ports.get(name, 0)
-        settings.ports[name] = _claim(settings.host, port, name)
+        settings.ports[name] = _claim(settings.host if name in PUBLIC else "127.0.0.1", port, name)
 
 
 def _claim(host: str, port: int, name: str) -> int:

@@ -61,7 +61,7 @@ class Supervisor:
         self._tasks = [asyncio.create_task(self._keep(child)) for child in self.children.values()]
         waiting = asyncio.gather(*(child.ready for child in self.children.values()))
         try:
-            await asyncio.wait([waiting, self.broken], timeout=START_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+            await _first(waiting, self.broken)
             if self.broken.done():
                 raise self.broken.result()
             if not waiting.done():
@@ -79,7 +79,7 @@ class Supervisor:
         """Start one more child and wait until it serves."""
         child = self.children[spec.name] = Child(spec)
         self._tasks.append(asyncio.create_task(self._keep(child)))
-        await asyncio.wait([child.ready, self.broken], timeout=START_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+        await _first(child.ready, self.broken)
         if self.broken.done():
             raise self.broken.result()
         if not child.ready.done():
@@ -138,6 +138,15 @@ class Supervisor:
         if not self.broken.done():
             self.broken.set_result(error)
 
+    async def until(self, stop: asyncio.Event) -> None:
+        """Wait until told to stop; raises when a child cannot be kept alive."""
+        waiting = asyncio.ensure_future(stop.wait())
+        futures: list[asyncio.Future[Any]] = [waiting, self.broken]
+        await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if self.broken.done():
+            raise self.broken.result()
+
     def measure(self) -> float:
         """Note each living child's peak resident size; returns the sum of all peaks in MB."""
         for name, child in self.children.items():
@@ -179,3 +188,7 @@ class Supervisor:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _first(*futures: asyncio.Future[Any]) -> None:
+    await asyncio.wait(futures, timeout=START_WITHIN, return_when=asyncio.FIRST_COMPLETED)

@@ -60,6 +60,7 @@ async def start(
     passphrase_file: Path | None = None,
     project: str | None = None,
     lab: bool = False,
+    host: str = "127.0.0.1",
     ports: dict[str, int] | None = None,
     keyring: bool = False,
     verbose: bool = False,
@@ -82,6 +83,7 @@ async def start(
                 "app.not-lab", f"{layout.root} is not a lab system and cannot become one. Use another data directory."
             )
     passphrase = config.take_passphrase(layout, create=first, keyring=settings.keyring)
+    settings.host = host
     config.choose_ports(settings, ports or {})
     passwords = _prepare(layout, settings, passphrase, first=first)
     config.save(layout, settings)

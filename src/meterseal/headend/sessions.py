@@ -28,12 +28,13 @@ class Unwrapper(Protocol):
 class LiveSession:
     """One session in use: its stored facts, its traffic keys, which counters are consumed, the next down counter."""
 
-    __slots__ = ("_down_limit", "_down_next", "_reserve", "consumed", "facts", "keys")
+    __slots__ = ("_down_limit", "_down_next", "_reserve", "consumed", "facts", "keys", "rejected")
 
     def __init__(self, facts: StoredSession, keys: TrafficKeys) -> None:
         self.facts = facts
         self.keys = keys
         self.consumed = CounterSet.from_bytes(facts.consumed)
+        self.rejected: dict[int, int] = {}
         self._down_next = self._down_limit = 0
         self._reserve = asyncio.Lock()
 

@@ -10,7 +10,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 
-from meterseal.errors import PeerError
+from meterseal.errors import EngineError, PeerError
 from meterseal.link.transport import MessageReader, frame_message, pack_envelope, unpack_envelope
 
 HIGH_WATER = 512 * 1024
@@ -101,13 +101,11 @@ class Listener:
     def __init__(
         self,
         receive: Callable[[Link, bytes, bytes], None],
-        closed: Callable[[Link], None],
         *,
         tls: ssl.SSLContext | None,
         limit: int = 4096,
     ) -> None:
         self._receive = receive
-        self._on_closed = closed
         self._tls = tls
         self._limit = limit
         self.links: set[Link] = set()
@@ -116,8 +114,19 @@ class Listener:
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port."""
         loop = asyncio.get_running_loop()
-        options = {"ssl": self._tls, "ssl_handshake_timeout": 5.0} if self._tls else {}
-        self._server = await loop.create_server(self._connect, host, port, backlog=256, **options)
+        try:
+            self._server = await loop.create_server(
+                self._connect,
+                host,
+                port,
+                backlog=256,
+                ssl=self._tls,
+                ssl_handshake_timeout=5.0 if self._tls else None,
+            )
+        except OSError as error:
+            raise EngineError(
+                "headend.port", f"The head-end cannot listen on {host}:{port} ({error.strerror}). Choose another port."
+            ) from None
         return int(self._server.sockets[0].getsockname()[1])
 
     def _connect(self) -> asyncio.Protocol:
@@ -129,7 +138,6 @@ class Listener:
 
     def _closed(self, link: Link) -> None:
         self.links.discard(link)
-        self._on_closed(link)
 
     def pause(self, paused: bool) -> None:
         """Pause or resume reading on every connection."""

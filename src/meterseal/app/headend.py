@@ -1,0 +1,77 @@
+"""Process `headend`: listens for devices and concentrators, proves and opens what they send, hands it to the platform.
+
+It holds the traffic keys of the sessions it serves and no long-term key; it sees no name, no tariff and no store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from meterseal.app.links import RemoteAudit, RemoteSessions, RemoteTopology
+from meterseal.app.reach import Reach
+from meterseal.app.system import now_ms
+from meterseal.bus.local import LocalBus
+from meterseal.headend.delivery import Delivery
+from meterseal.headend.handshakes import Handshakes
+from meterseal.headend.ports import StoredSession
+from meterseal.headend.sessions import SessionCache
+from meterseal.headend.tcp import Listener
+from meterseal.headend.uplink import Uplink
+from meterseal.link.schedule import TrafficKeys
+from meterseal.security.sdk import SecuritySdk
+
+
+class _Unwrap:
+    """The service's `unwrap` as the session cache asks for it."""
+
+    def __init__(self, security: SecuritySdk) -> None:
+        self._security = security
+
+    async def unwrap(self, session: StoredSession) -> TrafficKeys:
+        return await self._security.unwrap(session.session_id, session.device_id, session.wrapped)
+
+
+async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[..., None]) -> None:
+    """Serve until told to end."""
+    reach = Reach("headend", orders)
+    keys, platform = reach.to("keys"), reach.to("platform")
+    security = SecuritySdk(keys)
+    store = RemoteSessions(platform)
+    sessions = SessionCache(store, _Unwrap(security))
+    listeners: list[Listener] = []
+
+    def pause(paused: bool) -> None:
+        for listener in listeners:
+            listener.pause(paused)
+
+    uplink = Uplink(
+        sessions=sessions,
+        handshakes=Handshakes(security, store, sessions, now_ms),
+        delivery=Delivery(store, now_ms),
+        topology=RemoteTopology(platform),
+        audit=RemoteAudit(platform),
+        publisher=LocalBus(platform),
+        clock=now_ms,
+        pause=pause,
+    )
+
+    listeners += [Listener(uplink.receive, tls=None), Listener(uplink.receive, tls=reach.listening())]
+    tcp = await listeners[0].start(reach.host, reach.ports["headend_tcp"])
+    tls = await listeners[1].start(reach.host, reach.ports["headend_tls"])
+    work = asyncio.create_task(uplink.run())
+    ready(tcp=tcp, tls=tls)
+    stopped = asyncio.create_task(stop.wait())
+    # A defect in the uplink must end the process, not leave a socket that answers nothing.
+    await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    for listener in listeners:
+        await listener.stop()
+    if work.done():
+        work.result()
+    work.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await work
+    await keys.close()
+    await platform.close()

@@ -1,0 +1,56 @@
+"""Process `keys`: the security service behind its table of methods. The only process that ever holds a long-term key.
+
+It also issues the TLS identities of concentrators, because the second root's key opens with the same passphrase.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from meterseal.app.reach import Reach
+from meterseal.app.system import now_ms
+from meterseal.mesh.authority import TlsDirectory
+from meterseal.mesh.rpc import Method, serve
+from meterseal.security.service import SecurityService
+
+
+class IssueConcentrator(Struct, frozen=True):
+    """Make a TLS identity for a concentrator; its key comes back encrypted under the password it chose."""
+
+    device_id: bytes
+    key_password: bytes
+
+
+class TlsIdentity(Struct, frozen=True):
+    """PEM certificate, encrypted PEM key, PEM root."""
+
+    certificate: bytes
+    key: bytes
+    root: bytes
+
+
+async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[..., None]) -> None:
+    """Open the vaults and serve until told to end."""
+    passphrase = str(orders.pop("passphrase")).encode("latin-1")
+    service = SecurityService.open(Path(orders["data"]) / "keys", passphrase, clock=now_ms)
+    directory = TlsDirectory(Path(orders["data"]) / "tls")
+
+    async def issue(_: str, asked: IssueConcentrator) -> TlsIdentity:
+        passwords = await asyncio.to_thread(directory.open, passphrase)
+        identity = directory.issuer(passwords).concentrator(asked.device_id, now_ms(), asked.key_password)
+        return TlsIdentity(identity.certificate, identity.key, directory.files("root").root.read_bytes())
+
+    methods = service.methods() | {
+        "issue_concentrator": Method(issue, IssueConcentrator, frozenset({"platform"})),
+    }
+    reach = Reach("keys", orders)
+    server = await serve(methods, host="127.0.0.1", port=reach.ports["keys"], context=reach.listening())
+    ready()
+    await stop.wait()
+    await server.close()
+    service.close()

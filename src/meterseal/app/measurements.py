@@ -1,0 +1,115 @@
+"""Opens the store of measurements in the platform: its data keys from the security service, and who verifies evidence.
+
+It decides nothing about readings; it hands `mdms` what only the composition root may fetch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from meterseal.control import read, write
+from meterseal.control.tables import data_keys
+from meterseal.crypto import certificates
+from meterseal.errors import MetersealError, TrustError
+from meterseal.link.evidence import check_signature
+from meterseal.mdms.evidence import SignedStatement
+from meterseal.mdms.service import Mdms
+from meterseal.mdms.store.sealing import KeyRing
+from meterseal.security.messages import EvidenceRequest
+from meterseal.security.sdk import DataKeySource, SecuritySdk
+
+KEY_ID = "measurements"
+SUITE_CERTIFIED = 1
+
+
+async def open_measurements(
+    directory: Path, engine: sa.Engine, security: SecuritySdk, clock: Callable[[], int]
+) -> Mdms:
+    """The running store of measurements; its first data key is made when there is none."""
+    keys = await _key_ring(engine, DataKeySource(security), clock())
+    mdms = Mdms.open(directory, engine, keys, Verifier(security))
+    mdms.start()
+    return mdms
+
+
+async def _key_ring(engine: sa.Engine, source: DataKeySource, now: int) -> KeyRing:
+    with read(engine) as connection:
+        rows = connection.execute(
+            sa.select(data_keys.c.version, data_keys.c.wrapped).where(data_keys.c.id == KEY_ID)
+        ).all()
+    opened = {row.version: await source.open(KEY_ID, KEY_ID, row.version, row.wrapped) for row in rows}
+    if not opened:
+        key, wrapped, version = await source.new(KEY_ID, KEY_ID)
+        with write(engine) as connection:
+            connection.execute(
+                data_keys.insert().values(
+                    id=KEY_ID, version=version, purpose=KEY_ID, wrapped=wrapped, created_at=now
+                )
+            )
+        opened = {version: key}
+    return KeyRing(opened, max(opened))
+
+
+class Verifier:
+    """Checks meters' statements: suite 1 by the certificate on record, suite 2 by the security service.
+
+    Which key belongs to a module is asked of the service once and remembered; a signature is checked off the
+    event loop, because SM2 takes a quarter of a millisecond and head-ends are waiting for their commits.
+    """
+
+    def __init__(self, security: SecuritySdk) -> None:
+        self._security = security
+        self._points: dict[tuple[bytes, bytes], bytes | None] = {}
+
+    async def verify(self, statements: Sequence[SignedStatement]) -> Sequence[bool]:
+        """Does each signature hold? EngineError when the service is away."""
+        certified = [item for item in statements if item.suite == SUITE_CERTIFIED]
+        symmetric = [item for item in statements if item.suite != SUITE_CERTIFIED]
+        points = [await self._point(item.device_id, item.module_id) for item in certified]
+        held = await asyncio.to_thread(_check, certified, points)
+        held += await self._macs(symmetric)
+        verdicts = dict(zip(map(id, [*certified, *symmetric]), held, strict=True))
+        return [verdicts[id(item)] for item in statements]
+
+    async def _point(self, device_id: bytes, module_id: bytes) -> bytes | None:
+        key = (device_id, module_id)
+        if key not in self._points:
+            try:
+                facts = await self._security.device_facts(device_id, module_id)
+            except TrustError:
+                self._points[key] = None  # nobody enrolled such a module: no signature of it holds
+            else:
+                self._points[key] = certificates.parse(facts.chain[0]).point if facts.chain else None
+        return self._points[key]
+
+    async def _macs(self, items: list[SignedStatement]) -> list[bool]:
+        held: list[bool] = []
+        for start in range(0, len(items), 1000):
+            requests = []
+            for item in items[start : start + 1000]:
+                facts = await self._security.device_facts(item.device_id, item.module_id)
+                requests.append(
+                    EvidenceRequest(
+                        device_id=item.device_id,
+                        module_id=item.module_id,
+                        key_version=facts.key_version,
+                        statement=item.statement,
+                        mac=item.signature,
+                    )
+                )
+            held += await self._security.check_evidence_batch(requests)
+        return held
+
+
+def _check(items: list[SignedStatement], points: list[bytes | None]) -> list[bool]:
+    held = []
+    for item, point in zip(items, points, strict=True):
+        try:
+            held.append(point is not None and check_signature(point, item.statement, item.signature))
+        except MetersealError:
+            held.append(False)
+    return held

@@ -1,0 +1,169 @@
+"""What an operator may ask a running system over its Unix socket: the requests and answers, no behaviour.
+
+The command line and the kit speak these; the platform answers them (`app.desk`). Names and addresses travel only inside
+`NewPremises`, on their way to being sealed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from meterseal.model import Medium
+
+
+class Supply(Struct, frozen=True, kw_only=True):
+    """One meter of new premises with the agreement that bills it.
+
+    `suite` None is a plain meter, for which `concentrator_id` vouches. `module_point` is the module's SM2 public
+    point (65 bytes), made inside the module. `since` is when it was installed, `agreement_since` when the agreement
+    begins that bills it (None: nobody is billed).
+    """
+
+    device_id: bytes
+    medium: Medium
+    protocol: str
+    profile: str
+    since: int
+    agreement_since: int | None = None
+    tariff: str = ""
+    billing_day: int = 1
+    opening_accumulation: int = 0
+    concentrator_id: bytes = b""
+    riser: int | None = None
+    suite: int | None = None
+    module_id: bytes = b""
+    module_point: bytes = b""
+
+
+class NewPremises(Struct, frozen=True, kw_only=True):
+    """A dwelling, its customer and its meters."""
+
+    name: str
+    address: str
+    supplies: tuple[Supply, ...]
+    locale: str = "zh_Hans_CN"
+
+
+class Enrol(Struct, frozen=True, kw_only=True):
+    """Enrol dwellings at once; all of them or none."""
+
+    premises: tuple[NewPremises, ...]
+
+
+class Enrolled(Struct, frozen=True, kw_only=True):
+    """What became of one meter; `personalisation` is what its module is given (msgpack), empty for plain meters."""
+
+    device_id: bytes
+    usage_point: str
+    agreement_id: str
+    account_id: str
+    personalisation: bytes = b""
+
+
+class EnrolReply(Struct, frozen=True, kw_only=True):
+    meters: tuple[Enrolled, ...]
+
+
+class EnrolConcentrator(Struct, frozen=True, kw_only=True):
+    """Enrol a concentrator (device id F0…) with its module; it gets a TLS identity of its own.
+
+    `key_password` is chosen by the concentrator: its private key comes back encrypted under it.
+    """
+
+    device_id: bytes
+    name: str
+    module_id: bytes
+    module_point: bytes
+    key_password: bytes
+
+
+class ConcentratorIdentity(Struct, frozen=True, kw_only=True):
+    """PEM certificate, encrypted PEM key and root of its TLS link, and what its module is given."""
+
+    certificate: bytes
+    key: bytes
+    root: bytes
+    personalisation: bytes
+
+
+class LabIssue(Struct, frozen=True, kw_only=True):
+    """Enrol one device of a lab project and hand its credentials out in clear (DESIGN section 7)."""
+
+    medium: Medium
+    suite: int
+    device_id: bytes = b""
+    module_id: bytes = b""
+    since: int = 0
+    billing_day: int = 1
+    tariff: str = ""
+
+
+class Text(Struct, frozen=True):
+    """A JSON document as text, for answers that only a person or a script reads."""
+
+    json: str
+
+
+class Account(Struct, frozen=True, kw_only=True):
+    """Ask for a one-time sign-in link: of the operator, or of the resident of an account or meter."""
+
+    role: str = "operator"
+    account_id: str = ""
+    device_id: bytes = b""
+
+
+class Link(Struct, frozen=True, kw_only=True):
+    """A path below the web address; works once."""
+
+    path: str
+    expires_at: int
+
+
+class Page(Struct, frozen=True, kw_only=True):
+    limit: int = 50
+    before: int | None = None
+
+
+class BillQuery(Struct, frozen=True, kw_only=True):
+    """Bills of one device, or one bill, or all newest versions when both are empty."""
+
+    bill_id: str = ""
+    device_id: bytes = b""
+
+
+class BillRun(Struct, frozen=True, kw_only=True):
+    """Bill every completed period; with `interim`, also each running period up to its last complete day."""
+
+    interim: bool = False
+
+
+class Counts(Struct, frozen=True, kw_only=True):
+    """What the system holds, counted from what is stored."""
+
+    meters: int
+    sessions: int
+    records: int
+    readings: int
+    evidence: int
+    evidence_good: int
+    repeats: int
+    quarantined: int
+    refused: int
+    bills: int
+    total_fen: int
+    audit_ok: bool = True
+
+
+def as_json(value: Any) -> str:
+    """Any struct or list as JSON text; bytes as hex."""
+    import json
+
+    import msgspec
+
+    return json.dumps(msgspec.to_builtins(value, enc_hook=str, builtin_types=(bytes,)), default=_plain, ensure_ascii=False)
+
+
+def _plain(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)

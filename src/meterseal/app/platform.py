@@ -1,0 +1,91 @@
+"""Process `platform`: fleet, measurements, tariffs, bills and accounts, served to head-end, portal and operator.
+
+It holds no device key and no password; a sealed name is opened for one request of one subject who may see it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from meterseal.app import links
+from meterseal.app.config import Layout
+from meterseal.app.desk import Desk
+from meterseal.app.measurements import open_measurements
+from meterseal.app.reach import Reach
+from meterseal.app.system import now_ms, socket_path
+from meterseal.bus.local import methods as bus_methods
+from meterseal.control import open_control
+from meterseal.errors import MetersealError
+from meterseal.mesh.rpc import serve, serve_unix
+from meterseal.people.accounts import Accounts
+from meterseal.people.queries import Queries
+from meterseal.security.sdk import DataKeySource, SecuritySdk
+from meterseal.things.fleet import Fleet
+from meterseal.things.monitor import AuditLog
+from meterseal.things.sessions import SessionStore
+from meterseal.utility.samples import sample_tariffs
+from meterseal.utility.service import Utility
+
+log = structlog.get_logger()
+UPKEEP = 3600.0
+"""Seconds between runs of validation and billing; both do nothing when nothing is due."""
+
+
+async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[..., None]) -> None:
+    """Serve until told to end."""
+    layout = Layout(Path(orders["data"]))
+    reach = Reach("platform", orders)
+    keys = reach.to("keys", patience=30.0)
+    security = SecuritySdk(keys)
+    engine = open_control(layout.control)
+    mdms = await open_measurements(layout.measurements, engine, security, now_ms)
+    data_keys = DataKeySource(security)
+    utility = await Utility.start(engine, mdms, data_keys, now_ms())
+    tariffs = sample_tariffs()
+    utility.publish_tariffs(tariffs)
+    accounts, audit, fleet = Accounts(engine), AuditLog(engine), Fleet(engine)
+    sessions = SessionStore(engine, mdms.consumed, now_ms)
+    desk = Desk(
+        engine=engine,
+        keys=keys,
+        mdms=mdms,
+        utility=utility,
+        accounts=accounts,
+        audit=audit,
+        sessions=sessions,
+        fleet=fleet,
+        tariffs=tariffs,
+        clock=now_ms,
+    )
+    queries = Queries(engine, accounts, utility, mdms, now_ms)
+    methods = links.methods(sessions, fleet, audit) | bus_methods(mdms) | queries.methods()
+    server = await serve(methods, host="127.0.0.1", port=reach.ports["platform"], context=reach.listening())
+    socket = await serve_unix(desk.methods(), socket_path(layout))
+    upkeep = asyncio.create_task(_upkeep(mdms, utility))
+    ready()
+    await stop.wait()
+    upkeep.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await upkeep
+    await socket.close()
+    await server.close()
+    await mdms.close()
+    await keys.close()
+    engine.dispose()
+
+
+async def _upkeep(mdms: Any, utility: Utility) -> None:
+    """Validate and bill what has become due; a failure is logged and tried again at the next turn."""
+    while True:
+        await asyncio.sleep(UPKEEP)
+        try:
+            await mdms.run_vee(now_ms())
+            await utility.run_bills(now_ms())
+        except MetersealError as error:
+            log.warning("upkeep.failed", code=error.code, message=error.message)

@@ -1,0 +1,272 @@
+"""Commands that speak to a running system over its Unix socket: devices, bills, validation, accounts, audit.
+
+They open no file of the system; when it is down they say so and how to start it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json as json_module
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+from zoneinfo import ZoneInfo
+
+from cyclopts import Parameter
+from msgspec import Struct
+
+from meterseal.app import config, operator, system
+from meterseal.errors import EngineError, LocalError
+from meterseal.model import Medium
+
+Flag = Parameter(negative=())
+T = TypeVar("T", bound=Struct)
+LOCAL = ZoneInfo("Asia/Shanghai")
+
+
+def ask(data: Path, method: str, request: Struct, reply: type[T]) -> T:
+    """One call to the running system; EngineError `app.down` when nobody answers."""
+    layout = config.Layout(data)
+    config.load(layout)
+
+    async def call() -> T:
+        connection = system.operator_connection(layout)
+        try:
+            return await connection.call(method, request, reply)
+        finally:
+            await connection.close()
+
+    try:
+        return asyncio.run(call())
+    except EngineError as error:
+        if error.code != "mesh.unreachable":
+            raise
+        raise EngineError(
+            "app.down", f"The system of {layout.root} is not running. Start it with: meterseal up --data {layout.root}"
+        ) from None
+
+
+def show(text: str, *, as_json: bool, lines: Any = None) -> None:
+    """Print a JSON answer as it is, or as the lines a person reads."""
+    if as_json or lines is None:
+        print(text)
+    else:
+        for line in lines(json_module.loads(text)):
+            print(line)
+
+
+def device_id_of(text: str) -> bytes:
+    """Eight bytes from hex; LocalError `use.device` when it is not that."""
+    try:
+        raw = bytes.fromhex(text)
+    except ValueError:
+        raw = b""
+    if len(raw) != 8:
+        raise LocalError("use.device", f"`{text}` is no device id: give 16 hex digits, such as 1078330011223344.")
+    return raw
+
+
+def day(text: str) -> int:
+    """Local midnight of YYYY-MM-DD in Unix milliseconds."""
+    try:
+        return int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=LOCAL).timestamp()) * 1000
+    except ValueError:
+        raise LocalError("use.date", f"`{text}` is no date: write it as 2026-11-21.") from None
+
+
+def at(milliseconds: int | None) -> str:
+    """Local time for people."""
+    if milliseconds is None:
+        return "-"
+    return datetime.fromtimestamp(milliseconds / 1000, LOCAL).strftime("%Y-%m-%d %H:%M")
+
+
+def issue(
+    *,
+    data: Path,
+    lab: Annotated[bool, Flag] = False,
+    medium: Medium = "water",
+    suite: Literal[1, 2] = 1,
+    device_id: str = "",
+    module_id: str = "",
+    since: str = "",
+    billing_day: int = 1,
+    tariff: str = "",
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Enrol a device of a lab project with a usage point and an agreement, and print its credentials.
+
+    Parameters
+    ----------
+    data
+        Data directory of the running system; it must have been started with --lab.
+    lab
+        Required: says that you know the credentials are printed in clear.
+    medium
+        What it measures.
+    suite
+        1 with certificates and SM2, 2 with SM4 alone.
+    device_id, module_id
+        16 hex digits each; fresh ones are made when absent.
+    since
+        First local day of its agreement, YYYY-MM-DD; by default the first day of the month before last.
+    billing_day
+        Day of the month on which a billing month begins.
+    tariff
+        Code of the tariff; by default the sample tariff of the medium.
+    """
+    if not lab:
+        raise LocalError("use.lab", "Credentials are printed in clear only on request: add --lab.")
+    request = operator.LabIssue(
+        medium=medium,
+        suite=suite,
+        device_id=device_id_of(device_id) if device_id else b"",
+        module_id=device_id_of(module_id) if module_id else b"",
+        since=day(since) if since else 0,
+        billing_day=billing_day,
+        tariff=tariff,
+    )
+    answer = ask(data, "lab_issue", request, operator.Text)
+    show(answer.json, as_json=json, lines=lambda issued: [f"{key:<14} {_wrap(value)}" for key, value in issued.items()])
+    return 0
+
+
+def _wrap(value: object) -> str:
+    return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def devices(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
+    """List every meter in place."""
+    answer = ask(data, "devices", operator.Page(), operator.Text)
+    show(
+        answer.json,
+        as_json=json,
+        lines=lambda rows: [
+            f"{row['device_id']}  {row['medium']:<12} {row['protocol']}  "
+            f"{'plain' if row['plain'] else 'suite ' + str(row['suite'])}  {row['usage_point']}"
+            for row in rows
+        ],
+    )
+    return 0
+
+
+def bill_run(*, data: Path, interim: Annotated[bool, Flag] = False, json: Annotated[bool, Flag] = False) -> int:
+    """Bill every completed period that is not billed yet; a changed input issues a new version.
+
+    Parameters
+    ----------
+    interim
+        Also bill each running period, up to the last local midnight with a reading.
+    """
+    answer = ask(data, "bills_run", operator.BillRun(interim=interim), operator.Text)
+    show(answer.json, as_json=json, lines=_run_lines)
+    return 0
+
+
+def _run_lines(report: dict[str, Any]) -> list[str]:
+    lines = [
+        f"{report['periods']} periods looked at, {len(report['issued'])} bills issued, "
+        f"{len(report['corrected'])} corrected, {report['unchanged']} unchanged, {len(report['held'])} held"
+    ]
+    lines += [f"  held {held['usage_point']}: {held['sentence']}" for held in report["held"]]
+    return lines
+
+
+def bill_list(*, data: Path, device_id: str = "", json: Annotated[bool, Flag] = False) -> int:
+    """List the newest version of each bill."""
+    request = operator.BillQuery(device_id=device_id_of(device_id) if device_id else b"")
+    answer = ask(data, "bills", request, operator.Text)
+    show(
+        answer.json,
+        as_json=json,
+        lines=lambda rows: [
+            f"{row['bill_id']}  {row['medium']:<12} {at(row['since'])} to {at(row['until'])}  {row['used']:>10} "
+            f"{row['unit']:<4} {row['total_fen'] / 100:>10.2f} CNY  {row['assurance']}"
+            for row in rows
+        ],
+    )
+    return 0
+
+
+def bill_show(bill_id: str, *, data: Path, json: Annotated[bool, Flag] = False) -> int:
+    """Open one bill: its lines, what they rest on, and the meter's signed evidence."""
+    answer = ask(data, "bill", operator.BillQuery(bill_id=bill_id), operator.Text)
+    show(answer.json, as_json=json, lines=_bill_lines)
+    return 0
+
+
+def _bill_lines(bill: dict[str, Any]) -> list[str]:
+    lines = [
+        f"bill {bill['bill_id']} (version {bill['version']}), {bill['medium']}, "
+        f"{bill['first_day']} to {bill['last_day']}, tariff {bill['tariff_code']}"
+    ]
+    for line in bill["lines"]:
+        charge = line["charge"]
+        what = charge["band"] or (f"tier {charge['tier']}" if charge["tier"] else charge["kind"])
+        lines.append(
+            f"  {what:<8} {charge['quantity']:>12} x {charge['price']:>8} = {charge['amount_fen'] / 100:>10.2f}"
+            f"  {line['assurance']}"
+        )
+    lines.append(f"  total {bill['total_fen'] / 100:.2f} {bill['currency']}")
+    for determinant in bill["determinants"]:
+        for name in ("first", "last"):
+            edge = determinant["readings"][name]
+            proof = edge["evidence"]
+            says = f"sequence {proof['sequence']}, {proof['checked']}" if proof else "no evidence"
+            lines.append(f"  register {edge['register']}e{edge['exponent']} at {at(edge['end_at'])}: {says}")
+    return lines
+
+
+def vee_run(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
+    """Validate what was read and estimate short gaps now; what was done before is not done again."""
+    answer = ask(data, "vee_run", operator.Page(), operator.Text)
+    show(answer.json, as_json=json, lines=lambda done: [f"{key}: {value}" for key, value in done.items()])
+    return 0
+
+
+def account_link(
+    *,
+    data: Path,
+    resident: str = "",
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Print a one-time sign-in link for the operator, or for the resident behind a meter.
+
+    Parameters
+    ----------
+    resident
+        Device id of one of the resident's meters, 16 hex digits.
+    """
+    request = operator.Account()
+    if resident:
+        request = operator.Account(role="resident", device_id=device_id_of(resident))
+    link = ask(data, "account_link", request, operator.Link)
+    settings = config.load(config.Layout(data))
+    url = f"http://{settings.host}:{settings.ports['web']}{link.path}"
+    print(json_module.dumps({"url": url, "expires_at": link.expires_at}) if json else url)
+    return 0
+
+
+def audit(*, data: Path, limit: int = 20, json: Annotated[bool, Flag] = False) -> int:
+    """Show the newest refused messages and verify the chain of the audit trail."""
+    answer = ask(data, "audit", operator.Page(limit=limit), operator.Text)
+    show(
+        answer.json,
+        as_json=json,
+        lines=lambda found: [
+            *(
+                f"{row['id']:>6}  {at(row['at'])}  {row['code']:<20} {row['device_id'] or '-':<16}  {row['sentence']}"
+                for row in found["entries"]
+            ),
+            f"chain of {found['verified']} entries holds",
+        ],
+    )
+    return 0
+
+
+def status(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
+    """Count what the running system holds."""
+    counts = ask(data, "counts", operator.Page(), operator.Counts)
+    text = operator.as_json(counts)
+    show(text, as_json=json, lines=lambda found: [f"{key:<14} {value}" for key, value in found.items()])
+    return 0

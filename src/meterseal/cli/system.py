@@ -1,0 +1,132 @@
+"""`meterseal up`: one system on one machine, for good. First start makes it, every later start continues it.
+
+It prints where the system serves and then waits; what the processes do is theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json as json_module
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+Flag = Parameter(negative=())
+
+
+def up(
+    *,
+    data: Path,
+    json: Annotated[bool, Flag] = False,
+    lab: Annotated[bool, Flag] = False,
+    project: str | None = None,
+    passphrase_file: Path | None = None,
+    keyring: Annotated[bool, Flag] = False,
+    host: str = "127.0.0.1",
+    web_port: int = 0,
+    headend_tcp_port: int = 0,
+    headend_tls_port: int = 0,
+    verbose: Annotated[bool, Flag] = False,
+) -> int:
+    """Start the system of a data directory and keep it running until SIGTERM or Ctrl-C.
+
+    Parameters
+    ----------
+    data
+        The data directory; an empty or missing one becomes a new system.
+    json
+        Print one JSON object on one line once everything serves; logs go to standard error.
+    lab
+        Mark a new system's project as lab: `device issue --lab` may then hand out credentials in clear.
+    project
+        Project id of a new system, 32 hex digits (LINK section 1).
+    passphrase_file
+        Where the passphrase of the vaults lies; by default DATA.passphrase, beside the directory and never in it.
+    keyring
+        Keep a new system's passphrase in the system's keyring instead of a file.
+    host
+        Address to listen on.
+    web_port, headend_tcp_port, headend_tls_port
+        Ports; a new system takes free ones and keeps them.
+    verbose
+        Log what the processes do, not only what goes wrong.
+    """
+    return asyncio.run(
+        _up(
+            data,
+            as_json=json,
+            lab=lab,
+            project=project,
+            passphrase_file=passphrase_file,
+            keyring=keyring,
+            host=host,
+            ports={"web": web_port, "headend_tcp": headend_tcp_port, "headend_tls": headend_tls_port},
+            verbose=verbose,
+        )
+    )
+
+
+async def _up(
+    data: Path,
+    *,
+    as_json: bool,
+    lab: bool,
+    project: str | None,
+    passphrase_file: Path | None,
+    keyring: bool,
+    host: str,
+    ports: dict[str, int],
+    verbose: bool,
+) -> int:
+    from meterseal.app import operator, system
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    running = await system.start(
+        data,
+        passphrase_file=passphrase_file,
+        project=project,
+        lab=lab,
+        host=host,
+        ports=ports,
+        keyring=keyring,
+        verbose=verbose,
+    )
+    try:
+        said: dict[str, object] = {"ready": True, "web": running.web, "headend": running.headend}
+        if running.first_start:
+            link = await running.operator.call("account_link", operator.Account(), operator.Link)
+            said["operator_link"] = running.web + link.path
+        print(json_module.dumps(said) if as_json else _welcome(running, said))
+        sys.stdout.flush()
+        await running.supervisor.until(stop)
+    finally:
+        with contextlib.suppress(asyncio.CancelledError):
+            await running.stop()
+    return 0
+
+
+def _welcome(running: object, said: dict[str, object]) -> str:
+    from meterseal.app.system import System
+
+    assert isinstance(running, System)
+    lines = [
+        f"meterseal serves from {running.layout.root}",
+        f"  portal     {said['web']}",
+        f"  head-end   tcp {running.headend['tcp']} (devices)   tls {running.headend['tls']} (concentrators)",
+    ]
+    if running.settings.keyring:
+        lines.append("  passphrase in the system's keyring")
+    else:
+        lines.append(f"  passphrase {running.layout.passphrase_file}   keep it apart from copies of the directory")
+    if "operator_link" in said:
+        lines.append(f"  sign in as operator, once: {said['operator_link']}")
+    else:
+        lines.append("  a new sign-in link: meterseal account link --data " + str(running.layout.root))
+    return "\n".join(lines)

@@ -1,0 +1,237 @@
+"""One record's way up, as named steps that can be read aloud: header, session, tag, counter, frames, addresses, open, say.
+
+Pure: no clock, no socket, no store. What needs an answer from elsewhere (the session, the enrolment of vouched meters) is
+asked for by the shell between the steps. A record passes whole or not at all, and nothing moves before its tag is good
+(LINK section 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from msgspec import Struct
+
+from meterseal.crypto.symmetric import sm3
+from meterseal.errors import MetersealError
+from meterseal.headend.ports import Enrolment, StoredSession
+from meterseal.headend.saying import ELECTRICITY, Said, say
+from meterseal.link import control, records
+from meterseal.link.counters import CounterSet
+from meterseal.link.records import Header
+from meterseal.link.schedule import TrafficKeys
+from meterseal.model import Opened, Quarantined, Refusal
+from meterseal.wire.frame import Frame
+from meterseal.wire.frame import Protocol as FrameProtocol
+
+HANDSHAKE = b"MS"
+CIPHER_ONLY = 2
+"""Message policy of SESSION under which plain data fields (flag bit 4) are refused."""
+
+DOES_NOT_DECODE, POLICY, UNKNOWN_METER = 1, 2, 3
+"""Classes of REJECT (LINK section 4)."""
+
+
+class Arrival(Struct, frozen=True):
+    """One message from a socket: `claimed` is the device id of its envelope, empty on a device's own link."""
+
+    message: bytes
+    source: str
+    concentrator_id: bytes
+    claimed: bytes
+    received_at: int
+
+
+class Refused(Struct, frozen=True):
+    """The record changed nothing; the audit trail says why."""
+
+    refusal: Refusal
+
+
+class Again(Struct, frozen=True):
+    """A counter that was committed or rejected before: it gets its answer again and changes nothing."""
+
+    counter: int
+    refusal: Refusal
+
+
+class Accepted(Struct, frozen=True):
+    """The record is proved, opened and decoded; its commit consumes the counter."""
+
+    opened: Opened
+
+
+class Held(Struct, frozen=True):
+    """A good tag, but it does not decode, breaks policy or names an unknown meter: durable quarantine and REJECT."""
+
+    quarantined: Quarantined
+
+
+class Spoken(Struct, frozen=True):
+    """A control word that is answered and not committed: PING, REKEY or CLOSE."""
+
+    kind: int
+    counter: int
+
+
+Verdict = Refused | Again | Accepted | Held | Spoken
+
+
+class Proved(Struct, frozen=True):
+    """A record whose tag is good and whose counter is new; `frames` are still ciphertext, none for control."""
+
+    header: Header
+    frames: tuple[Frame, ...]
+
+
+class Consumed(Protocol):
+    def __contains__(self, counter: int) -> bool: ...
+
+
+def is_handshake(message: bytes) -> bool:
+    """Handshake messages begin with 4D 53, records with 4D 52."""
+    return message[:2] == HANDSHAKE
+
+
+def read_header(arrival: Arrival) -> Header | Refused:
+    """Step 1: lengths, version and legal flags; an up record only."""
+    try:
+        header = records.parse_header(arrival.message)
+    except MetersealError as error:
+        return _refused(arrival, error.code, error.message)
+    if not header.up:
+        return _refused(arrival, "link.direction", "A record that runs downward came up; it was reflected or misrouted.")
+    return header
+
+
+def no_session(arrival: Arrival, header: Header) -> Refused:
+    """Step 2 found nobody: the session was never made here, or its backlog time is over."""
+    sentence = "The record names a session that does not exist or whose keys are destroyed; the device must shake hands."
+    return _refused(arrival, "link.session", sentence, header)
+
+
+def prove(
+    arrival: Arrival, header: Header, session: StoredSession, keys: TrafficKeys, consumed: CounterSet
+) -> Proved | Verdict:
+    """Steps 3 to 6: tag in constant time, counter, checksums, addresses."""
+    if arrival.claimed and arrival.claimed != session.device_id:
+        sentence = "The envelope names another device than the session; it was put around a foreign record."
+        return _refused(arrival, "link.envelope", sentence, header, session)
+    if not records.check_tag(keys, arrival.message):
+        sentence = "The tag of the record does not fit its bytes: it was altered on the way or sealed under other keys."
+        return _refused(arrival, "link.tag", sentence, header, session)
+    if header.counter in consumed:
+        sentence = f"Counter {header.counter} of this session was committed before: a replay or a lost answer. Nothing changed."
+        return Again(header.counter, _refusal(arrival, "link.replay", sentence, header, session))
+    if header.control:
+        return Proved(header, ())
+    try:
+        protocol = None if header.vouched else _protocol(session.device_id)
+        frames = tuple(records.parse_body(header, arrival.message, protocol))
+        records.check_addresses(header, frames, session.device_id)
+    except MetersealError as error:
+        return _held(arrival, header, session, DOES_NOT_DECODE, error.code)
+    return Proved(header, frames)
+
+
+def _protocol(device_id: bytes) -> FrameProtocol:
+    # Named, not guessed: an address byte 68 can make a CJ/T 188 frame look like DL/T 645.
+    return "dlt645" if device_id[0] == ELECTRICITY else "cjt188"
+
+
+def named_devices(proved: Proved) -> set[bytes]:
+    """The meters whose frames a vouched record carries."""
+    return {frame.device_id for frame in proved.frames}
+
+
+def open_and_say(
+    arrival: Arrival,
+    proved: Proved,
+    session: StoredSession,
+    keys: TrafficKeys,
+    enrolments: Mapping[bytes, Enrolment | None],
+) -> Verdict:
+    """Steps 7 to 9: decrypt and unpad, decode, policy and least protection; then what is to be committed."""
+    header = proved.header
+    if header.control:
+        return _control(arrival, header, session, keys)
+    if header.vouched:
+        for device_id in named_devices(proved):
+            meter = enrolments.get(device_id)
+            if meter is None or not meter.plain or meter.concentrator_id != session.device_id:
+                return _held(arrival, header, session, UNKNOWN_METER, "link.vouching")
+    if header.plain and session.policy == CIPHER_ONLY:
+        return _held(arrival, header, session, POLICY, "link.policy")
+    try:
+        frames = records.open_frames(keys, header, proved.frames)
+        said = say(frames, arrival.received_at, vouched=header.vouched)
+    except MetersealError as error:
+        return _held(arrival, header, session, DOES_NOT_DECODE, error.code)
+    return _accepted(arrival, header, session, said)
+
+
+def _control(arrival: Arrival, header: Header, session: StoredSession, keys: TrafficKeys) -> Verdict:
+    try:
+        word = control.open_control(keys, header, arrival.message)
+        if word.kind in (control.PING, control.REKEY, control.CLOSE):
+            return Spoken(word.kind, header.counter)
+        if word.kind == control.EVIDENCE:
+            evidence = control.read_evidence(word.content, session.suite)
+            if evidence.device_id != session.device_id:
+                return _held(arrival, header, session, POLICY, "link.address")
+            return _accepted(arrival, header, session, Said(evidence=(evidence,)))
+    except MetersealError as error:
+        return _held(arrival, header, session, DOES_NOT_DECODE, error.code)
+    return _held(arrival, header, session, POLICY, "link.control")
+
+
+def _accepted(arrival: Arrival, header: Header, session: StoredSession, said: Said) -> Accepted:
+    return Accepted(
+        Opened(
+            session_id=session.session_id,
+            counter=header.counter,
+            device_id=session.device_id,
+            module_id=session.module_id,
+            suite=session.suite,
+            origin="vouched" if header.vouched else "sealed",
+            received_at=arrival.received_at,
+            digest=sm3(arrival.message),
+            series=said.series,
+            statuses=said.statuses,
+            evidence=said.evidence,
+        )
+    )
+
+
+def _held(arrival: Arrival, header: Header, session: StoredSession, reject_class: int, code: str) -> Held:
+    return Held(
+        Quarantined(
+            session_id=session.session_id,
+            counter=header.counter,
+            device_id=session.device_id,
+            received_at=arrival.received_at,
+            reject_class=reject_class,
+            code=code,
+            record=arrival.message,
+        )
+    )
+
+
+def _refused(
+    arrival: Arrival, code: str, sentence: str, header: Header | None = None, session: StoredSession | None = None
+) -> Refused:
+    return Refused(_refusal(arrival, code, sentence, header, session))
+
+
+def _refusal(
+    arrival: Arrival, code: str, sentence: str, header: Header | None, session: StoredSession | None
+) -> Refusal:
+    return Refusal(
+        at=arrival.received_at,
+        code=code,
+        sentence=sentence,
+        device_id=session.device_id if session else arrival.claimed,
+        session_id=header.session_id if header else b"",
+        counter=header.counter if header else 0,
+        source=arrival.source,
+    )

@@ -1,0 +1,91 @@
+"""What opened frames say, in the words of the path: series of registers, states of valve and battery.
+
+Pure. It names channels and times; it neither judges values (mdms) nor knows usage points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from meterseal.errors import PeerError
+from meterseal.model import HEAT_VOLUME, MAIN, Evidence, Series, Status
+from meterseal.wire.frame import Frame
+from meterseal.wire.meaning import Meaning, Value, interpret
+
+BACKLOG = 35 * 86_400_000
+AHEAD = 15 * 60_000
+"""A single reading is taken at the meter's own clock if that lies within the backlog time and at most 15 minutes ahead,
+else at the time it was received: plain meters often have no clock, or a wrong one."""
+
+UP = 0x80
+HEAT = 0x20
+ELECTRICITY = 0xD7
+
+
+class Said(Struct, frozen=True):
+    """What one record says."""
+
+    series: tuple[Series, ...] = ()
+    statuses: tuple[Status, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+
+
+def channels_of(device_id: bytes) -> dict[str, int]:
+    """Which readings of a meter are kept, and as which channel, by its type (first byte of the device id)."""
+    if device_id[0] == ELECTRICITY:
+        return {"forward_active_energy": MAIN}
+    if device_id[0] & 0xF0 == HEAT:
+        return {"cumulative_energy": MAIN, "cumulative_volume": HEAT_VOLUME}
+    return {"cumulative_volume": MAIN}
+
+
+def say(frames: Sequence[Frame], received_at: int, *, vouched: bool) -> Said:
+    """Series and states of the frames of one record; PeerError `wire.meaning` when one of them says nothing known."""
+    series: list[Series] = []
+    statuses: list[Status] = []
+    for frame in frames:
+        meaning = interpret(frame)
+        if meaning.direction != "up" or meaning.error:
+            raise PeerError("wire.direction", "A frame in the record is no good answer of a meter.")
+        if not vouched and not meaning.recognised:
+            raise PeerError("wire.meaning", "A frame in the record has an unknown identifier or is too short.")
+        series += _series(frame, meaning, received_at)
+        if meaning.status is not None:
+            at = _taken_at(meaning, received_at)
+            state = meaning.status
+            statuses.append(Status(frame.device_id, at, state.valve, state.battery_low, state.raw))
+    if not series and not statuses:
+        raise PeerError("wire.meaning", "The record carries no reading and no state that this system keeps.")
+    return Said(tuple(series), tuple(statuses))
+
+
+def _series(frame: Frame, meaning: Meaning, received_at: int) -> list[Series]:
+    block = meaning.interval
+    if block is not None:
+        if not block.unit or block.step <= 0:
+            raise PeerError("wire.interval", "The interval block has an unknown unit or no interval.")
+        return [
+            Series(
+                frame.device_id, block.channel, block.unit, block.exponent, block.start_at, block.step, block.registers
+            )
+        ]
+    at = _taken_at(meaning, received_at)
+    return [
+        Series(frame.device_id, channel, value.unit or "", value.exponent, at, 0, (value.register,))
+        for name, channel in channels_of(frame.device_id).items()
+        if (value := _kept(meaning, name)) is not None
+    ]
+
+
+def _kept(meaning: Meaning, name: str) -> Value | None:
+    value = meaning.readings.get(name)
+    return value if value is not None and value.register is not None else None
+
+
+def _taken_at(meaning: Meaning, received_at: int) -> int:
+    clock = meaning.clock_at
+    if clock is not None and received_at - BACKLOG * 2 <= clock <= received_at + AHEAD:
+        return clock
+    return received_at

@@ -1,0 +1,202 @@
+"""Everything that comes up: gathers messages into batches, lets the pipeline judge them, publishes, then acknowledges.
+
+The order is the promise: prove, open, decode, commit behind the bus, and only then ACK. What a message means is decided
+in `pipeline`; what a handshake needs, in `handshakes`; this shell only awaits and sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import islice
+
+import structlog
+
+from meterseal.bus.port import Publisher
+from meterseal.errors import EngineError
+from meterseal.headend import pipeline
+from meterseal.headend.delivery import Delivery
+from meterseal.headend.handshakes import Handshakes
+from meterseal.headend.limits import Buckets
+from meterseal.headend.pipeline import Accepted, Again, Arrival, Held, Refused, Spoken, Verdict
+from meterseal.headend.ports import AuditTrail, Enrolment, Topology
+from meterseal.headend.sessions import LiveSession, SessionCache
+from meterseal.headend.tcp import Link
+from meterseal.link.control import PING
+from meterseal.model import Batch, Refusal
+
+BATCH = 192
+"""Records judged together: large enough to share one commit, small enough to answer soon."""
+WAITING = 4096
+"""Messages that may wait here before the sockets stop being read."""
+IN_FLIGHT = 3
+"""Batches that may wait for their commit at once."""
+ENROLMENT_FOR = 10_000
+"""Milliseconds an answer about a device's enrolment is believed; enrolling a module ends vouching within it."""
+
+log = structlog.get_logger()
+
+
+class Uplink:
+    """Receives messages from links and answers what must be answered."""
+
+    def __init__(
+        self,
+        *,
+        sessions: SessionCache,
+        handshakes: Handshakes,
+        delivery: Delivery,
+        topology: Topology,
+        audit: AuditTrail,
+        publisher: Publisher,
+        clock: Callable[[], int],
+        pause: Callable[[bool], None],
+    ) -> None:
+        self._sessions = sessions
+        self._handshakes = handshakes
+        self._delivery = delivery
+        self._topology = topology
+        self._audit = audit
+        self._publisher = publisher
+        self._clock = clock
+        self._pause = pause
+        self._paused = False
+        self._queue: list[tuple[Link, Arrival]] = []
+        self._wake = asyncio.Event()
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._running: set[asyncio.Task[None]] = set()
+        self._rate = Buckets(rate=2_000, burst=8_000)
+        self._complaints = Buckets(rate=10, burst=100)
+        self._enrolments: dict[bytes, tuple[int, Enrolment | None]] = {}
+        self.counts = dict.fromkeys(("records", "accepted", "again", "refused", "held", "dropped", "handshakes"), 0)
+
+    def receive(self, link: Link, claimed: bytes, message: bytes) -> None:
+        """Take one message from a socket; never raises and never waits."""
+        now = self._clock()
+        if not link.concentrator_id and not self._rate.take(link.source, now):
+            self.counts["dropped"] += 1
+            return
+        self._queue.append((link, Arrival(message, link.source, link.concentrator_id, claimed, now)))
+        self._wake.set()
+        if len(self._queue) > WAITING and not self._paused:
+            self._paused = True
+            self._pause(True)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._queue:
+                    await self._slots.acquire()
+                    batch = list(islice(self._queue, BATCH))
+                    del self._queue[: len(batch)]
+                    if self._paused and len(self._queue) < WAITING // 2:
+                        self._paused = False
+                        self._pause(False)
+                    self._spawn(self._take(batch))
+        finally:
+            for task in self._running:
+                task.cancel()
+
+    def _spawn(self, work: object) -> None:
+        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _take(self, batch: list[tuple[Link, Arrival]]) -> None:
+        try:
+            records = []
+            for link, arrival in batch:
+                if pipeline.is_handshake(arrival.message):
+                    self.counts["handshakes"] += 1
+                    self._spawn(self._shake(link, arrival))
+                else:
+                    records.append((link, arrival))
+            if records:
+                await self._records(records)
+        except EngineError as error:
+            # Nothing was acknowledged: the devices keep what they sent and send it again.
+            log.warning("uplink.not-committed", code=error.code, records=len(batch))
+        finally:
+            self._slots.release()
+
+    async def _shake(self, link: Link, arrival: Arrival) -> None:
+        try:
+            refusals = await self._handshakes.take(link, arrival)
+        except EngineError as error:
+            log.warning("handshake.unfinished", code=error.code)
+            return
+        await self._refuse(refusals)
+
+    async def _records(self, batch: list[tuple[Link, Arrival]]) -> None:
+        self.counts["records"] += len(batch)
+        judged: list[tuple[Link, Arrival, LiveSession | None, Verdict]] = []
+        for link, arrival in batch:
+            session, verdict = await self._judge(arrival)
+            judged.append((link, arrival, session, verdict))
+        await self._commit(judged)
+        await self._refuse([verdict.refusal for _, _, _, verdict in judged if isinstance(verdict, Refused | Again)])
+
+    async def _judge(self, arrival: Arrival) -> tuple[LiveSession | None, Verdict]:
+        """The steps of one record that may need an answer from elsewhere, then the pure ones."""
+        header = pipeline.read_header(arrival)
+        if isinstance(header, Refused):
+            return None, header
+        session = await self._sessions.get(header.session_id, arrival.received_at)
+        if session is None:
+            return None, pipeline.no_session(arrival, header)
+        proved = pipeline.prove(arrival, header, session.facts, session.keys, session.consumed)
+        if not isinstance(proved, pipeline.Proved):
+            return session, proved
+        enrolments = {}
+        if header.vouched:
+            for device_id in pipeline.named_devices(proved):
+                enrolments[device_id] = await self._enrolment(device_id, arrival.received_at)
+        return session, pipeline.open_and_say(arrival, proved, session.facts, session.keys, enrolments)
+
+    async def _enrolment(self, device_id: bytes, now: int) -> Enrolment | None:
+        known = self._enrolments.get(device_id)
+        if known is not None and now - known[0] < ENROLMENT_FOR:
+            return known[1]
+        if len(self._enrolments) > 50_000:
+            self._enrolments.clear()
+        answer = await self._topology.enrolment(device_id)
+        self._enrolments[device_id] = (now, answer)
+        return answer
+
+    async def _commit(self, judged: list[tuple[Link, Arrival, LiveSession | None, Verdict]]) -> None:
+        opened = tuple(verdict.opened for *_, verdict in judged if isinstance(verdict, Accepted))
+        quarantined = tuple(verdict.quarantined for *_, verdict in judged if isinstance(verdict, Held))
+        if opened or quarantined:
+            await self._publisher.publish(Batch(opened, quarantined))
+        for link, arrival, session, verdict in judged:
+            if session is None:
+                continue
+            self._delivery.here(session.facts.device_id, link)
+            if isinstance(verdict, Accepted):
+                self.counts["accepted"] += 1
+                session.consumed.add(verdict.opened.counter)
+                self._delivery.acknowledge(session, verdict.opened.counter, link)
+            elif isinstance(verdict, Held):
+                self.counts["held"] += 1
+                session.consumed.add(verdict.quarantined.counter)
+                session.rejected[verdict.quarantined.counter] = verdict.quarantined.reject_class
+                self._delivery.reject(session, verdict.quarantined.counter, verdict.quarantined.reject_class, link)
+            elif isinstance(verdict, Again):
+                self.counts["again"] += 1
+                self._delivery.repeat(session, verdict.counter, link)
+            elif isinstance(verdict, Spoken) and verdict.kind == PING:
+                self._delivery.time(session, verdict.counter, link)
+        await self._delivery.flush()
+
+    async def _refuse(self, refusals: list[Refusal]) -> None:
+        """Write the audit entries; a flood from one source is counted, not written in full."""
+        self.counts["refused"] += len(refusals)
+        kept = [entry for entry in refusals if self._complaints.take(entry.source, entry.at)]
+        if kept:
+            try:
+                await self._audit.refused(kept)
+            except EngineError as error:
+                log.warning("audit.unwritten", code=error.code, entries=len(kept))
