@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
@@ -451,3 +453,14 @@ def test_a_tree_that_was_not_built_says_so_and_how_to_cure_it(tmp_path: Any) -> 
         with pytest.raises(LocalError, match=r"python hatch_build\.py") as caught:
             load(tmp_path)
         assert caught.value.code == "portal.not-built"
+
+
+def test_the_web_process_holds_no_store() -> None:
+    asked = (
+        "import sys, meterseal.people.portal.serve\n"
+        "stores = ('sqlalchemy', 'sqlite3', 'alembic', 'numpy', 'arro3', 'duckdb')\n"
+        "ours = ('meterseal.control', 'meterseal.mdms', 'meterseal.security', 'meterseal.people.accounts')\n"
+        "print([name for name in sys.modules if name.split('.')[0] in stores or name.startswith(ours)])"
+    )
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

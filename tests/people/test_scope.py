@@ -11,7 +11,7 @@ from msgspec import Struct
 from meterseal.errors import ConsentError, LocalError, MetersealError, TrustError
 from meterseal.mesh.rpc import Empty
 from meterseal.people import messages as ask
-from meterseal.people.accounts import SignedIn
+from meterseal.people.messages import SignedIn
 from meterseal.people.scope import Grant, clip
 from meterseal.utility.views import Bill, UsageSeries
 from tests.people.town import DAY, MOVED, Town

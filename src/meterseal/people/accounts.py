@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from typing import Literal
 
 import sqlalchemy as sa
 from msgspec import Struct
@@ -19,8 +18,7 @@ from meterseal.control.tables import accounts, agreements, customers, sign_in_li
 from meterseal.crypto.symmetric import hmac_sm3
 from meterseal.errors import LocalError, TrustError
 from meterseal.people import password, tokens
-
-Role = Literal["resident", "operator"]
+from meterseal.people.messages import Role, SignedIn
 
 HOUR = 3_600_000
 LINK_LIFETIME = 72 * HOUR
@@ -40,15 +38,6 @@ class Subject(Struct, frozen=True):
     customer_id: str | None
     locale: str
     has_password: bool
-    expires_at: int
-
-
-class SignedIn(Struct, frozen=True):
-    """A fresh session: the token goes to the browser and is not kept."""
-
-    session: str
-    role: Role
-    locale: str
     expires_at: int
 
 

@@ -15,7 +15,18 @@ from msgspec import Struct
 from meterseal.model import Medium, Quality
 from meterseal.utility.views import BillSummary, FleetBills, Resolution, UsagePointCard
 
+Role = Literal["resident", "operator"]
+
 # --- sign-in ---------------------------------------------------------------------------------------------
+
+
+class SignedIn(Struct, frozen=True):
+    """A fresh session: the token goes to the browser and is not kept."""
+
+    session: str
+    role: Role
+    locale: str
+    expires_at: int
 
 
 class RedeemLink(Struct, frozen=True):
@@ -73,7 +84,7 @@ class MeFacts(Struct, frozen=True):
     """Who the session speaks for."""
 
     account_id: str
-    role: Literal["resident", "operator"]
+    role: Role
     locale: str
     has_password: bool
     expires_at: int

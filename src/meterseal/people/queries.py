@@ -22,7 +22,7 @@ from meterseal.errors import EngineError, LocalError
 from meterseal.mesh.rpc import Empty, Method, Methods
 from meterseal.people import messages as ask
 from meterseal.people import scope
-from meterseal.people.accounts import Accounts, SignedIn, Subject, own_agreements
+from meterseal.people.accounts import Accounts, Subject, own_agreements
 from meterseal.people.fleet import DAY, MEDIA, Fleet
 from meterseal.people.password import Stretch
 from meterseal.people.ports import FleetReadings, UseAndBills
@@ -74,7 +74,7 @@ class Queries:
 
     # --- sign-in -----------------------------------------------------------------------------------------
 
-    async def redeem_link(self, question: ask.RedeemLink) -> SignedIn:
+    async def redeem_link(self, question: ask.RedeemLink) -> ask.SignedIn:
         """Spend a one-time link. TrustError `people.link`."""
         return self._accounts.redeem(question.token, self._clock())
 
@@ -82,7 +82,7 @@ class Queries:
         """How to stretch a password for a sign-in name; the same form of answer for unknown names."""
         return self._accounts.stretch(question.name)
 
-    async def sign_in(self, question: ask.SignIn) -> SignedIn:
+    async def sign_in(self, question: ask.SignIn) -> ask.SignedIn:
         """Sign in by verifier. TrustError `people.sign-in`, `people.too-many`."""
         return self._accounts.sign_in(question.name, question.verifier, self._clock())
 

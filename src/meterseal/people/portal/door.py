@@ -17,8 +17,15 @@ from litestar.response import Redirect
 from meterseal.errors import LocalError, TrustError
 from meterseal.mesh.rpc import Empty
 from meterseal.people import password
-from meterseal.people.accounts import SignedIn
-from meterseal.people.messages import RedeemLink, SetLocale, SetPassword, SignIn, SignInFacts, SignOut
+from meterseal.people.messages import (
+    RedeemLink,
+    SetLocale,
+    SetPassword,
+    SignedIn,
+    SignIn,
+    SignInFacts,
+    SignOut,
+)
 from meterseal.people.portal.context import Visit, Web, local_path
 from meterseal.people.portal.guard import YEAR, TooMany
 
