@@ -331,6 +331,7 @@ evidence = Table(
     Column("key_version", Integer, nullable=False),
     Column("sealed_statement", LargeBinary, nullable=False),  # statement 65 || signature
     Index(None, "usage_point", "channel", "end_at"),
+    Index(None, "checked", "usage_point"),
     CheckConstraint(
         "checked in ('signed', 'mac', 'bad', 'chain-broken', 'chain-open', 'unchecked')", name="checked"
     ),

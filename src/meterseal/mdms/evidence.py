@@ -30,7 +30,7 @@ from meterseal.control.engine import read, write
 from meterseal.control.tables import evidence as table
 from meterseal.control.writes import insert_new
 from meterseal.link.evidence import GENESIS, STATEMENT, EvidenceStatement, chain, unpack
-from meterseal.mdms.findings import Finding
+from meterseal.mdms.finding import Finding
 from meterseal.mdms.ingest import EvidenceKey, Pending
 from meterseal.mdms.store.rows import Key
 from meterseal.mdms.store.sealing import KeyRing, place
@@ -124,9 +124,19 @@ class EvidenceBook:
             table.c.checked != "unchecked",
         )
 
-    def unfinished(self) -> list[EvidenceFacts]:
-        """Evidence whose chain could not be followed or that nobody checked."""
-        return self._query(table.c.checked.in_(["chain-open", "chain-broken", "unchecked"]))
+    def _unfinished(
+        self, grown: Mapping[Key, int], verdicts: Mapping[EvidenceKey, bool]
+    ) -> list[EvidenceFacts]:
+        """Evidence whose chain could not be followed, of channels with new readings, or that was
+        unchecked."""
+        found = self._query(table.c.checked == "unchecked") if verdicts else []
+        points = sorted({self._store.words.texts[key.point] for key in grown})
+        for start in range(0, len(points), AT_ONCE):
+            found += self._query(
+                table.c.checked.in_(["chain-open", "chain-broken"]),
+                table.c.usage_point.in_(points[start : start + AT_ONCE]),
+            )
+        return found
 
     def unchecked(self) -> list[EvidenceFacts]:
         """Evidence that was stored before anybody could check it, at most AT_ONCE of it."""
@@ -202,7 +212,7 @@ class EvidenceBook:
         `grown` has the oldest new reading by channel, `verdicts` the signatures verified since.
         """
         words = self._store.words
-        for facts in self.unfinished():
+        for facts in self._unfinished(grown, verdicts):
             key = facts.key
             point = words.known(facts.usage_point)
             oldest = grown.get(Key(point, facts.channel)) if point is not None else None

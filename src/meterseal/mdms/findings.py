@@ -8,42 +8,16 @@ It judges nothing. The same finding has the same digest, so finding it again add
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from msgspec import Struct
 
 from meterseal.control.engine import read, write
 from meterseal.control.tables import findings
 from meterseal.control.writes import insert_new
+from meterseal.mdms.finding import Finding
 from meterseal.mdms.store.sealing import KeyRing, place
-
-Severity = Literal["info", "warning", "error"]
-_encoder = msgspec.json.Encoder(order="deterministic")
-
-
-class Finding(Struct, frozen=True, kw_only=True):
-    """One thing noticed about since <= t < `until` of a channel, by a version of a rule.
-
-    `values` is msgpack of the registers concerned (sealed at rest), `run` names what found it.
-    """
-
-    usage_point: str
-    channel: int
-    since: int
-    until: int
-    rule: str
-    version: int
-    severity: Severity
-    detail: dict[str, Any]
-    values: bytes | None = None
-    run: str
-
-    @property
-    def content(self) -> bytes:
-        """What was found; not when or by which run."""
-        return _encoder.encode([self.rule, self.version, self.detail]) + b"\0" + (self.values or b"")
 
 
 class Findings:

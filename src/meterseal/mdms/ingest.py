@@ -17,8 +17,9 @@ from msgspec import Struct
 
 from meterseal.errors import PeerError
 from meterseal.link.evidence import EvidenceStatement, unpack
+from meterseal.mdms.cutting import LATEST, pieces, split, storable
 from meterseal.mdms.entries import Entry, Place, Version
-from meterseal.mdms.findings import Finding
+from meterseal.mdms.finding import Finding
 from meterseal.mdms.store.consumed import Consumed
 from meterseal.mdms.store.rows import ORIGINS, Block, Key
 from meterseal.mdms.store.store import Store
@@ -30,7 +31,6 @@ UNKNOWN_METER = 3
 """LINK section 4, class of REJECT."""
 DOES_NOT_DECODE = 1
 _EVER = 1 << 62
-_LATEST = 1 << 50
 
 
 class Pending(Struct, frozen=True, gc=False):
@@ -150,7 +150,7 @@ class Ingest:
         for series in sorted(opened.series, key=_single):
             if not series.registers:
                 continue
-            if not _storable(series):
+            if not storable(series):
                 strange.setdefault(("mdms.out-of-range", series.device_id), ([], []))[0].append(series)
                 continue
             rest = [series]
@@ -173,7 +173,7 @@ class Ingest:
 
     def _placed(self, sequence: int, opened: Opened, series: Series, place: Place) -> list[Series]:
         """Take in the readings inside the place's period; returns the others."""
-        before, inside, after = _split(series, place.since, place.until or _EVER)
+        before, inside, after = split(series, place.since, place.until or _EVER)
         if inside.registers:
             self._series(sequence, opened, inside, self._words.code(place.usage_point))
         return [part for part in (before, after) if part.registers]
@@ -195,7 +195,7 @@ class Ingest:
             recorded_at=opened.received_at,
             batch=sequence,
         )
-        for piece in _pieces(block, series.registers, opened.received_at + FUTURE):
+        for piece in pieces(block, series.registers, opened.received_at + FUTURE):
             if self._store.covered(piece.key).touches(piece.start_at, piece.last_at):
                 self._against_known(piece, opened)
             else:
@@ -283,7 +283,7 @@ class Ingest:
             statement = unpack(evidence.statement)
         except PeerError:
             return "mdms.statement"
-        if statement.end_at >= _LATEST or statement.device_id != evidence.device_id:
+        if statement.end_at >= LATEST or statement.device_id != evidence.device_id:
             return "mdms.statement"
         here = [
             p for p in places.get(statement.device_id, ()) if p.since <= statement.end_at < (p.until or _EVER)
@@ -347,61 +347,6 @@ def _quarantined(part: Opened, device_id: bytes, code: str) -> Quarantined:
 
 def _single(series: Series) -> bool:
     return series.step == 0
-
-
-def _split(series: Series, since: int, until: int) -> tuple[Series, Series, Series]:
-    """The readings before, inside and after the period."""
-    size, step = len(series.registers), series.step or 1
-    first = min(max(0, -(-(since - series.start_at) // step)), size)
-    end = min(max(first, -(-(until - series.start_at) // step)), size)
-    if first == 0 and end == size:
-        empty = msgspec.structs.replace(series, registers=())
-        return empty, series, empty
-    before, inside, after = (
-        msgspec.structs.replace(
-            series, start_at=series.start_at + start * series.step, registers=series.registers[start:stop]
-        )
-        for start, stop in ((0, first), (first, end), (end, size))
-    )
-    return before, inside, after
-
-
-def _storable(series: Series) -> bool:
-    """Do the numbers fit their columns? What a module signs may still be nonsense."""
-    last = series.start_at + series.step * (len(series.registers) - 1)
-    return (
-        0 <= series.channel < 128
-        and -30 <= series.exponent <= 30
-        and series.step >= 0
-        and (series.step > 0 or len(series.registers) == 1)
-        and 0 <= series.start_at <= last < _LATEST
-        and len(series.unit) <= 16
-        and all(register is None or -(1 << 53) < register < 1 << 53 for register in series.registers)
-    )
-
-
-def _pieces(block: Block, registers: Sequence[int | None], future: int) -> list[Block]:
-    """The block cut so that each piece has one quality: measured, missing, or suspect because it lies
-    ahead."""
-    if None not in registers and block.last_at <= future:
-        return [block]
-    pieces: list[Block] = []
-    run: list[int] = []
-    kind = Quality.MEASURED
-    start_at = block.start_at
-    for index, register in enumerate([*registers, None]):
-        at = block.start_at + index * block.step
-        this = Quality.MISSING if register is None else Quality.SUSPECT if at > future else Quality.MEASURED
-        if run and (this != kind or index == len(registers)):
-            pieces.append(
-                msgspec.structs.replace(block, start_at=start_at, registers=tuple(run), quality=int(kind))
-            )
-            run = []
-        if index < len(registers):
-            if not run:
-                start_at, kind = at, this
-            run.append(register or 0)
-    return pieces
 
 
 def _same(block: Block, known: _Known) -> bool:

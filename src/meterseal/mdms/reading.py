@@ -15,10 +15,12 @@ from meterseal.model import Origin, Quality
 
 
 class Limits(Struct, frozen=True):
-    """When the background work begins: rows in memory, bytes in a journal file, and how long it gathers."""
+    """When the background work begins: rows in memory, bytes in a journal
+    file, evidence that waits for its check; and how long it gathers (seconds)."""
 
     recent_rows: int = 150_000
     journal_bytes: int = 32 * 1024 * 1024
+    pending: int = 20_000
     idle_seconds: float = 5.0
     gather_seconds: float = 0.2
 

@@ -22,7 +22,8 @@ from meterseal.mdms import entries
 from meterseal.mdms.commit import Committer
 from meterseal.mdms.entries import Entry
 from meterseal.mdms.evidence import AT_ONCE, EvidenceBook, EvidenceVerifier, signed_statement
-from meterseal.mdms.findings import Finding, Findings
+from meterseal.mdms.finding import Finding
+from meterseal.mdms.findings import Findings
 from meterseal.mdms.ingest import Ingest, State
 from meterseal.mdms.places import Places
 from meterseal.mdms.quarantine import Quarantine
@@ -151,13 +152,14 @@ class Mdms(Reading):
     # --- what follows -----------------------------------------------------------------------------
 
     async def settle(self) -> None:
-        """Check all evidence that waits and write what ingest noticed; nothing is compacted.
+        """Check all evidence committed before the call and write what ingest noticed; nothing is compacted.
 
         Raises EngineError when the verifier or a store is away; what was not done waits for the next time.
         """
         async with self._checking:
             await asyncio.to_thread(self._write_notes)
-            while await self._check_evidence():
+            sequence = self._state.sequence
+            while await self._check_evidence(sequence):
                 pass
 
     async def run_vee(self, now: int) -> VeeRun:
@@ -235,11 +237,14 @@ class Mdms(Reading):
                 if self._state.statuses.get(device_id) is status:
                     del self._state.statuses[device_id]
 
-    async def _check_evidence(self) -> bool:
-        """One round: verify what waits, follow its chains, judge again what was open. True when more
-        waits."""
+    async def _check_evidence(self, sequence: int) -> bool:
+        """One round: verify what came up to `sequence`, follow its chains, judge again what was open.
+
+        True when more of it waits.
+        """
         with self._store.lock:
-            keys = sorted(self._state.pending)[:AT_ONCE]
+            waiting = [key for key, item in self._state.pending.items() if item.batch <= sequence]
+            keys = sorted(waiting)[:AT_ONCE]
             items = [self._state.pending[key] for key in keys]
             grown, self._state.grown = self._state.grown, {}
         try:
@@ -262,7 +267,7 @@ class Mdms(Reading):
             for key, item in zip(keys, items, strict=True):
                 if self._state.pending.get(key) is item:
                     del self._state.pending[key]
-            return bool(self._state.pending)
+            return len(waiting) > len(keys)
 
     async def _upkeep(self) -> None:
         while True:
@@ -271,14 +276,18 @@ class Mdms(Reading):
             self._wake.clear()
             await asyncio.sleep(self._limits.gather_seconds)
             try:
-                await self.settle()
                 if (
                     self._store.recent_rows >= self._limits.recent_rows
                     or self._journal.size >= self._limits.journal_bytes
+                    or len(self._state.pending) >= self._limits.pending
                 ):
                     await self.compact()
+                await self.settle()
             except MetersealError as error:
                 log.warning("mdms.upkeep", code=error.code, message=error.message)
+                await asyncio.sleep(self._limits.idle_seconds)
+            except Exception as error:  # noqa: BLE001  # a defect here must not end the work for good
+                log.error("mdms.upkeep-defect", fault=type(error).__name__)
                 await asyncio.sleep(self._limits.idle_seconds)
 
     # --- out, beside Reading ----------------------------------------------------------------------

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 import numpy as np
 from msgspec import Struct
 
 from meterseal.mdms.entries import Version
-from meterseal.mdms.findings import Finding
-from meterseal.mdms.store.rows import ORIGINS, Key, Rows, visible
-from meterseal.mdms.store.store import Store
+from meterseal.mdms.finding import Finding
+from meterseal.mdms.store.rows import ORIGINS, Key, Rows, Words, visible
 from meterseal.mdms.vee.columns import Columns, Mask
 from meterseal.mdms.vee.estimate import METHOD, Linear, linear
 from meterseal.mdms.vee.rules import RULES, suspects
@@ -30,6 +29,15 @@ AT_ONCE = 400
 """Channels whose rows are in memory at once."""
 _EVER = 1 << 62
 _SPAN = 40 * 86_400_000
+
+
+class History(Protocol):
+    """Where stored rows come from."""
+
+    words: Words
+
+    def rows(self, key: Key, since: int, until: int) -> Rows:
+        """Every version with since <= end_at <= until."""
 
 
 class Outcome(NamedTuple):
@@ -50,7 +58,7 @@ class Judged(Struct, frozen=True):
     since: int
 
 
-def run(store: Store, dirty: Mapping[Key, int], now: int) -> Outcome:
+def run(store: History, dirty: Mapping[Key, int], now: int) -> Outcome:
     """Judge channels from their oldest new reading on. `now` stamps the versions and names the run."""
     outcome = Outcome([], [], 0)
     keys = sorted(dirty)
@@ -72,7 +80,7 @@ def _context(medium: Medium) -> int:
     return 2 + max(rule.before(rule.defaults[medium]) for rule in RULES.values())
 
 
-def _take(store: Store, key: Key, since: int, context: int) -> Judged:
+def _take(store: History, key: Key, since: int, context: int) -> Judged:
     """The rows of a channel from `since` on, with the context that the rules want before it."""
     span = _SPAN
     while True:
@@ -85,7 +93,7 @@ def _take(store: Store, key: Key, since: int, context: int) -> Judged:
         span *= 8
 
 
-def _judge(store: Store, medium: Medium, channels: list[Judged], now: int) -> Outcome:
+def _judge(store: History, medium: Medium, channels: list[Judged], now: int) -> Outcome:
     sizes = [len(channel.delivered) for channel in channels]
     rows = np.concatenate([channel.delivered for channel in channels])
     columns = Columns(
@@ -112,7 +120,13 @@ def _judge(store: Store, medium: Medium, channels: list[Judged], now: int) -> Ou
 
 
 def _findings(
-    store: Store, name: str, medium: Medium, channels: list[Judged], columns: Columns, flagged: Mask, now: int
+    store: History,
+    name: str,
+    medium: Medium,
+    channels: list[Judged],
+    columns: Columns,
+    flagged: Mask,
+    now: int,
 ) -> list[Finding]:
     """A finding where a mask begins; while it goes on it is the same finding."""
     rule = RULES[name]
@@ -149,7 +163,7 @@ def _findings(
     return found
 
 
-def _versions(store: Store, medium: Medium, channel: Judged, doubted: Mask, now: int) -> list[Version]:
+def _versions(store: History, medium: Medium, channel: Judged, doubted: Mask, now: int) -> list[Version]:
     """Doubts about delivered readings, then estimates between those that are left."""
     shown = visible(channel.rows)
     if not len(shown) or not len(channel.delivered):

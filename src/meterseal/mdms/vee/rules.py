@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from msgspec import Struct
 
-from meterseal.mdms.findings import Severity
+from meterseal.mdms.finding import Severity
 from meterseal.mdms.vee.columns import HOUR, Columns, Mask, mask, steps
 from meterseal.model import Medium
 

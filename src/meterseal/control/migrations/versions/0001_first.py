@@ -70,6 +70,9 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("evidence", schema=None) as batch_op:
         batch_op.create_index(
+            batch_op.f("ix_evidence_checked_usage_point"), ["checked", "usage_point"], unique=False
+        )
+        batch_op.create_index(
             batch_op.f("ix_evidence_usage_point_channel_end_at"),
             ["usage_point", "channel", "end_at"],
             unique=False,
