@@ -287,7 +287,7 @@ class Mdms(Reading):
                 log.warning("mdms.upkeep", code=error.code, message=error.message)
                 await asyncio.sleep(self._limits.idle_seconds)
             except Exception as error:  # noqa: BLE001  # a defect here must not end the work for good
-                log.error("mdms.upkeep-defect", fault=type(error).__name__)
+                log.critical("mdms.upkeep-defect", fault=type(error).__name__)
                 await asyncio.sleep(self._limits.idle_seconds)
 
     # --- out, beside Reading ----------------------------------------------------------------------
