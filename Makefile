@@ -36,11 +36,11 @@ test: .venv/.stamp
 check: lint types contracts test
 
 lint: .venv/.stamp
-	@$(BIN)/ruff check src tests tools hatch_build.py
-	@$(BIN)/ruff format --check -q src tests tools hatch_build.py || { echo "run: make fix"; exit 1; }
+	@$(BIN)/ruff check src tests hatch_build.py
+	@$(BIN)/ruff format --check -q src tests hatch_build.py || { echo "run: make fix"; exit 1; }
 
 fix: .venv/.stamp
-	@$(BIN)/ruff check --fix -q src tests tools hatch_build.py; $(BIN)/ruff format -q src tests tools hatch_build.py
+	@$(BIN)/ruff check --fix -q src tests hatch_build.py; $(BIN)/ruff format -q src tests hatch_build.py
 
 types: .venv/.stamp
 	@$(BIN)/mypy

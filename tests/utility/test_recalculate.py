@@ -24,7 +24,7 @@ from meterseal.utility.tariff import tariff_document
 from tests.utility.conftest import Town
 from tests.utility.twins import day
 
-TOOL = Path(__file__).parents[2] / "tools" / "recalculate.py"
+TOOL = Path(__file__).parents[2] / "src" / "meterseal" / "kit" / "recalculate.py"
 MEDIA = ("water", "gas", "heat", "electricity")
 
 

@@ -1,0 +1,246 @@
+"""`meterseal demo` and `meterseal simulate`: play a street, on a system of its own or on a running one.
+
+They show progress and results; what is played is the kit's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json as json_module
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import Parameter
+
+from meterseal.cli.operate import day
+from meterseal.errors import LocalError
+
+Flag = Parameter(negative=())
+STEPS = {
+    "start": "starting security service, platform, head-end and portal",
+    "enrol": "enrolling the street: modules, keys, certificates, agreements",
+    "deliver": "meters deliver their days through the concentrator",
+    "bill": "validating, billing, and adding the bills up a second way",
+    "attack": "three attacks",
+}
+
+
+def demo(
+    *,
+    exit: Annotated[bool, Flag] = False,
+    json: Annotated[bool, Flag] = False,
+    dwellings: int = 60,
+    days: int = 40,
+    until: str = "",
+    seed: int = 188,
+    data: Path | None = None,
+) -> int:
+    """Play a street from meter to bill, then three refused attacks.
+
+    Parameters
+    ----------
+    exit
+        End once everything is shown, instead of keeping the portal up.
+    json
+        Print one JSON object.
+    dwellings
+        How many dwellings, with four meters each.
+    days
+        Days of use; 35 are the fewest that hold a whole billing month.
+    until
+        The local day at whose beginning the days end, YYYY-MM-DD; today by default.
+    seed
+        The street: the same seed and day give the same readings and bills.
+    data
+        Keep the data here; by default a temporary directory that is removed at the end.
+    """
+    if data is not None:
+        return asyncio.run(_demo(data, dwellings, days, until, seed, leave=exit, as_json=json))
+    with tempfile.TemporaryDirectory(prefix="meterseal-") as folder:
+        return asyncio.run(_demo(Path(folder) / "demo", dwellings, days, until, seed, leave=exit, as_json=json))
+
+
+async def _demo(
+    data: Path, dwellings: int, days: int, until: str, seed: int, *, leave: bool, as_json: bool
+) -> int:
+    from meterseal.kit.demo import Demo, Wish
+
+    stop = _stop_on_signals()
+    screen = Screen()
+    wish = Wish(data=data, dwellings=dwellings, days=days, until=day(until) if until else 0, seed=seed)
+    play = Demo(wish, screen.tell)
+    try:
+        with screen:
+            played = await _unless(stop, play.play())
+        if played is None:
+            return 130
+        good = played.refused == len(played.attacks) and played.total_fen == played.recalculated_fen
+        if as_json:
+            print(json_module.dumps(msgspec.to_builtins(played), ensure_ascii=False))
+            sys.stdout.flush()
+        else:
+            print(_shown(played))
+        if not leave:
+            print("\nCtrl-C ends the demo." if not as_json else "", flush=True)
+            await stop.wait()
+        return 0 if good else 1
+    finally:
+        await play.stop()
+
+
+def _shown(played: Any) -> str:
+    equal = "equal" if played.total_fen == played.recalculated_fen else "NOT EQUAL"
+    lines = [
+        "",
+        f"{played.meters} meters, {played.handshakes} handshakes, {played.records} sealed records, "
+        f"{played.readings} readings, {played.evidence} signed freezes verified",
+        f"{played.bills} bills over {played.total_fen / 100:.2f} CNY; a separate calculation from the meters' own "
+        f"registers says {played.recalculated_fen / 100:.2f}: {equal}",
+        f"{played.seconds:.0f} s, {played.rss_mb:.0f} MB in all processes",
+        "",
+    ]
+    for outcome in played.attacks:
+        lines.append(f"tried     {outcome.tried}")
+        lines.append(f"{'refused' if outcome.refused else 'NOT REFUSED'}   " + _entry(outcome.entry))
+    lines.append("")
+    if "resident" in played.urls:
+        lines.append(f"a resident, once:  {played.urls['resident']}")
+    lines.append(f"an operator, once: {played.urls['operator']}")
+    return "\n".join(lines)
+
+
+def _entry(entry: Any) -> str:
+    return f"audit {entry.id} {entry.code}: {entry.sentence}" if entry else "no audit entry was found"
+
+
+def simulate(
+    *,
+    data: Path,
+    dwellings: int = 10,
+    days: int = 40,
+    until: str = "",
+    seed: int = 188,
+    replay: Path | None = None,
+    field: Path | None = None,
+    exit: Annotated[bool, Flag] = False,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Play a street, or captured answers of plain meters, against the running system of a data directory.
+
+    Parameters
+    ----------
+    data
+        Data directory of a running system (`meterseal up`).
+    dwellings, days, until, seed
+        The street, as for `demo`.
+    replay
+        Play these captured answers instead (hex, one a line, or JSON lines with the key `hex`): plain meters behind a
+        concentrator that vouches for them.
+    field
+        Where the field keeps its own state; by default DATA.field (DATA.replay for captured answers).
+    exit
+        End once everything is delivered and acknowledged.
+    json
+        Print one JSON object at the end.
+    """
+    if replay is not None and not replay.exists():
+        raise LocalError("kit.captured", f"{replay} does not exist. Name a file of captured answers.")
+    return asyncio.run(
+        _simulate(data, dwellings, days, until, seed, replay, field, leave=exit, as_json=json)
+    )
+
+
+async def _simulate(
+    data: Path,
+    dwellings: int,
+    days: int,
+    until: str,
+    seed: int,
+    replay: Path | None,
+    field: Path | None,
+    *,
+    leave: bool,
+    as_json: bool,
+) -> int:
+    from meterseal.kit.simulate import Simulation
+
+    stop = _stop_on_signals()
+    screen = Screen()
+    play = Simulation(data, replay, field, screen.tell)
+    try:
+        with screen:
+            delivered = await _unless(
+                stop, play.play(dwellings=dwellings, days=days, until=day(until) if until else 0, seed=seed)
+            )
+        if delivered is None:
+            return 130
+        if as_json:
+            print(json_module.dumps(msgspec.to_builtins(delivered)), flush=True)
+        else:
+            for name, value in msgspec.to_builtins(delivered).items():
+                print(f"{name:<12} {value}")
+        if not leave:
+            await stop.wait()
+        return 0
+    finally:
+        await play.stop()
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _unless(stop: asyncio.Event, work: Any) -> Any:
+    """The work's result, or None when a signal came first."""
+    task = asyncio.ensure_future(work)
+    waiting = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if task.done():
+        return task.result()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return None
+
+
+class Screen:
+    """Progress bars on standard error; silent lines where that is no terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description:<58}"),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+        )
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Screen:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def tell(self, step: str, share: float) -> None:
+        """Show how far a step is; a new step ends the one before."""
+        if step not in self._tasks:
+            for task in self._tasks.values():
+                self._progress.update(task, completed=1.0)
+            if step in STEPS:
+                self._tasks[step] = self._progress.add_task(STEPS[step], total=1.0)
+                if self._progress.disable:
+                    print(STEPS[step], file=sys.stderr, flush=True)
+        elif step in self._tasks:
+            self._progress.update(self._tasks[step], completed=share)

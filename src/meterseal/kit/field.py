@@ -1,0 +1,220 @@
+"""Beside the path: a street and its concentrator set up against a running system: enrolled, personalised, powered on.
+
+It asks the system nothing but what any operator may ask, and keeps its own directory (modules, TLS identity, plan) apart
+from the system's, as the field is apart from the platform.
+
+    DIR/plan.json  DIR/field.json   what was planned and enrolled
+    DIR/street/    DIR/concentrator/   the two programs' memories
+    DIR/registers.csv   the true registers, from the profiles   DIR/record.jsonl   what passed on the buses
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+from meterseal.app import operator
+from meterseal.app.config import replace_file
+from meterseal.app.supervise import Spec, Supervisor
+from meterseal.kit.factory import manufacture, manufacture_concentrator, personalise
+from meterseal.kit.plan import StreetPlan
+from meterseal.mesh.rpc import Connection
+from meterseal.mesh.tls import Files, client_context
+from meterseal.security.messages import Personalisation
+
+MEDIA = ("water", "gas", "heat", "electricity")
+
+
+class Joined(Struct, kw_only=True):
+    """What enrolment gave: usage point, agreement and account by device id (hex), and the TLS key's password."""
+
+    usage_points: dict[str, str] = field(default_factory=dict)
+    agreements: dict[str, str] = field(default_factory=dict)
+    accounts: dict[str, str] = field(default_factory=dict)
+    key_password: str = ""
+
+
+class Field:
+    """One street in one directory."""
+
+    def __init__(self, directory: Path, plan: StreetPlan) -> None:
+        self.directory = directory
+        self.plan = plan
+        self.joined = Joined()
+        self.progress: dict[str, int] = {}
+        self.status: dict[str, int] = {}
+
+    @property
+    def street(self) -> Path:
+        return self.directory / "street"
+
+    @property
+    def concentrator(self) -> Path:
+        return self.directory / "concentrator"
+
+    @property
+    def registers(self) -> Path:
+        return self.directory / "registers.csv"
+
+    @property
+    def record(self) -> Path:
+        return self.directory / "record.jsonl"
+
+    @property
+    def identity(self) -> Files:
+        """PEM files of the concentrator's TLS link."""
+        folder = self.concentrator
+        return Files(folder / "tls.crt", folder / "tls.key", folder / "root.crt")
+
+    @property
+    def done(self) -> bool:
+        """Every day of every meter was delivered and acknowledged."""
+        said = self.progress
+        return bool(said) and said["days"] == said["of"] and said["waiting"] == 0
+
+    def heard(self, name: str, said: dict[str, Any]) -> None:
+        """Take a line that one of the two programs said."""
+        if name == "street" and "progress" in said:
+            self.progress = said["progress"]
+        elif name == "concentrator" and "status" in said:
+            self.status = said["status"]
+
+    async def enrol(self, desk: Connection) -> None:
+        """Make the modules, enrol everything at the operator's desk, write what came back into the modules.
+
+        A street that was enrolled before is only taken up again.
+        """
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept = self.directory / "field.json"
+        if kept.exists():
+            self.joined = msgspec.json.decode(kept.read_bytes(), type=Joined)
+            return
+        replace_file(self.directory / "plan.json", msgspec.json.encode(self.plan))
+        made = await asyncio.to_thread(manufacture, self.street, self.plan)
+        master = await asyncio.to_thread(manufacture_concentrator, self.concentrator, self.plan)
+        self.joined.key_password = secrets.token_hex(16)
+        identity = await desk.call(
+            "enrol_concentrator",
+            operator.EnrolConcentrator(
+                device_id=master.device_id,
+                name="street",
+                module_id=master.module_id,
+                module_point=master.point,
+                key_password=self.joined.key_password.encode(),
+            ),
+            operator.ConcentratorIdentity,
+        )
+        self._keep_identity(identity)
+        points = {module.device_id: module.point for module in made}
+        answer = await desk.call("enrol", _enrolment(self.plan, points), operator.EnrolReply)
+        given = [
+            msgspec.msgpack.decode(meter.personalisation, type=Personalisation)
+            for meter in answer.meters
+            if meter.personalisation
+        ]
+        await asyncio.to_thread(personalise, self.street, given)
+        for meter in answer.meters:
+            name = meter.device_id.hex()
+            self.joined.usage_points[name] = meter.usage_point
+            self.joined.agreements[name] = meter.agreement_id
+            self.joined.accounts[name] = meter.account_id
+        replace_file(kept, msgspec.json.encode(self.joined))
+
+    def _keep_identity(self, identity: operator.ConcentratorIdentity) -> None:
+        files = self.identity
+        replace_file(files.certificate, identity.certificate)
+        replace_file(files.key, identity.key)
+        replace_file(files.root, identity.root)
+        personalise(self.concentrator, [msgspec.msgpack.decode(identity.personalisation, type=Personalisation)])
+
+    async def power_on(self, supervisor: Supervisor, headend: str) -> None:
+        """Start the street and then its concentrator under `supervisor`; `headend` is host:port of its TLS listener."""
+        said = await supervisor.add(Spec(name="street", module="meterseal.kit.street", orders=self._street_orders()))
+        await supervisor.add(
+            Spec(
+                name="concentrator",
+                module="meterseal.kit.programs.concentrator",
+                orders=self._concentrator_orders(headend, said["ports"]),
+            )
+        )
+
+    def _street_orders(self) -> dict[str, Any]:
+        return {
+            "dir": str(self.street),
+            "plan": str(self.directory / "plan.json"),
+            "registers": str(self.registers),
+            "usage_points": self.joined.usage_points,
+            "record": str(self.record),
+        }
+
+    def _concentrator_orders(self, headend: str, ports: list[int]) -> dict[str, Any]:
+        host, _, port = headend.rpartition(":")
+        risers: list[list[dict[str, object]]] = [[] for _ in range(self.plan.risers)]
+        for meter in self.plan.meters:
+            risers[meter.riser].append({"device_id": meter.device_id.hex(), "plain": meter.plain})
+        files = self.identity
+        return {
+            "dir": str(self.concentrator),
+            "device_id": self.plan.concentrator_id.hex(),
+            "module_id": self.plan.concentrator_module.hex(),
+            "headend_host": host,
+            "headend_port": int(port),
+            "risers": [{"port": port, "meters": meters} for port, meters in zip(ports, risers, strict=True)],
+            "tls": {
+                "certificate": str(files.certificate),
+                "key": str(files.key),
+                "root": str(files.root),
+                "password": self.joined.key_password,
+            },
+            "backoff": {"first": 0.05, "longest": 1.0},
+        }
+
+    def tls(self) -> Any:
+        """The concentrator's TLS context, for whoever plays a concentrator in wrong hands."""
+        return client_context(self.identity, self.joined.key_password.encode())
+
+    def recorded(self) -> list[tuple[bytes, bytes]]:
+        """Device and message of what lately passed on the buses, oldest first."""
+        found = []
+        for line in self.record.read_text().splitlines():
+            one = json.loads(line)
+            found.append((bytes.fromhex(one["device_id"]), bytes.fromhex(one["message"])))
+        return found
+
+
+def _enrolment(plan: StreetPlan, points: dict[bytes, bytes]) -> operator.Enrol:
+    meters = {(meter.dwelling, meter.medium): meter for meter in plan.meters}
+    premises = []
+    for dwelling in plan.dwellings:
+        agreements = {agreement.medium: agreement for agreement in dwelling.agreements}
+        supplies = []
+        for medium in MEDIA:
+            meter, agreement = meters[dwelling.number, medium], agreements.get(medium)
+            supplies.append(
+                operator.Supply(
+                    device_id=meter.device_id,
+                    medium=meter.medium,
+                    protocol=meter.protocol,
+                    profile=f"{meter.medium}-generic",
+                    since=plan.since,
+                    agreement_since=agreement.since if agreement else None,
+                    tariff=agreement.tariff_code if agreement else "",
+                    billing_day=agreement.billing_day if agreement else 1,
+                    opening_accumulation=agreement.opening_accumulation if agreement else 0,
+                    concentrator_id=plan.concentrator_id,
+                    riser=meter.riser,
+                    suite=None if meter.plain else meter.suite,
+                    module_id=meter.module_id,
+                    module_point=points.get(meter.device_id, b""),
+                )
+            )
+        premises.append(
+            operator.NewPremises(name=dwelling.customer, address=dwelling.address, supplies=tuple(supplies))
+        )
+    return operator.Enrol(premises=tuple(premises))
