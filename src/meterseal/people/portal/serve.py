@@ -6,8 +6,8 @@ It reads no settings file and opens no link to the platform.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +43,7 @@ async def serve(
 
     Access lines are never written: an address may hold a one-time link. Raises EngineError `portal.listen`.
     """
+    _claim(host, port)
     logging.getLogger("_granian").setLevel(logging.ERROR)
     server = Server(
         app,
@@ -58,19 +59,40 @@ async def serve(
     stopping = asyncio.create_task(stop.wait())
     try:
         await _answers(host, port, running)
-        started()
+        if not running.done():
+            started()
         await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
     finally:
         stopping.cancel()
         server.stop()  # type: ignore[no-untyped-call]  # granian ships it without types
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait_for(running, 10)
+        ended, _ = await asyncio.wait([running], timeout=10)
+    if ended and not running.cancelled() and (why := running.exception()) is not None:
+        raise _cannot_listen(host, port, str(why).partition("\n")[0])
+
+
+def _claim(host: str, port: int) -> None:
+    """Refuse a busy port before granian meets it: its own words would be a stack of addresses."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise _cannot_listen(host, port, error.strerror or "") from None
+
+
+def _cannot_listen(host: str, port: int, why: str) -> EngineError:
+    return EngineError(
+        "portal.listen",
+        f"The portal cannot listen on {host} port {port} ({why}). Choose another port.",
+        port=port,
+    )
 
 
 async def _answers(host: str, port: int, running: asyncio.Task[None]) -> None:
+    """Return once the port takes a connection or the server has ended."""
     for _ in range(200):
         if running.done():
-            break
+            return
         try:
             _, writer = await asyncio.open_connection(host, port)
         except OSError:
@@ -78,7 +100,4 @@ async def _answers(host: str, port: int, running: asyncio.Task[None]) -> None:
             continue
         writer.close()
         return
-    why = running.exception() if running.done() and not running.cancelled() else None
-    raise EngineError(
-        "portal.listen", f"The portal cannot listen on {host} port {port} ({why}). Choose another port."
-    )
+    raise _cannot_listen(host, port, "no answer within 4 seconds")
