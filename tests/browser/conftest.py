@@ -58,7 +58,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """The browser; gone with its module, for playwright keeps an event loop running that others would meet."""
+    """The browser; gone with its module, as playwright keeps an event loop running that others would meet."""
     if CHROMIUM is None:
         pytest.skip(f"no Chromium on this machine; install it with: {CURE}")
     from playwright.sync_api import sync_playwright
