@@ -45,7 +45,8 @@ class Handshakes:
                 return await self._hello(link, arrival)
             if kind == messages.DEVICE:
                 return await self._device(link, arrival)
-            raise PeerError("link.kind", "Only HELLO and DEVICE come from a device; the message was reflected or misrouted.")
+            sentence = "Only HELLO and DEVICE come from a device; the message was reflected or misrouted."
+            return [self._refusal(arrival, claimed, "link.kind", sentence)]
         except (TrustError, PeerError) as error:
             return [self._refusal(arrival, claimed, error.code, error.message)]
 

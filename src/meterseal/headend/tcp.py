@@ -1,4 +1,4 @@
-"""The head-end's sockets: streams of messages behind a 2-byte length, over TCP from single devices, over TLS from concentrators.
+"""The head-end's sockets: streams of messages behind a 2-byte length; TCP from devices, TLS from concentrators.
 
 Moves bytes only; what a message means is the uplink's. A concentrator's messages come in envelopes (LINK section 5) and
 are accepted on its mutually authenticated link alone; a single device speaks for itself.

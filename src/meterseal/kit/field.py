@@ -22,13 +22,11 @@ from msgspec import Struct, field
 from meterseal.app import operator
 from meterseal.app.config import replace_file
 from meterseal.app.supervise import Spec, Supervisor
-from meterseal.kit.factory import manufacture, manufacture_concentrator, personalise
-from meterseal.kit.plan import StreetPlan
+from meterseal.kit.factory import Made, manufacture, manufacture_concentrator, personalise
+from meterseal.kit.plan import MEDIA, StreetPlan
 from meterseal.mesh.rpc import Connection
 from meterseal.mesh.tls import Files, client_context
 from meterseal.security.messages import Personalisation
-
-MEDIA = ("water", "gas", "heat", "electricity")
 
 
 class Joined(Struct, kw_only=True):
@@ -85,19 +83,49 @@ class Field:
         elif name == "concentrator" and "status" in said:
             self.status = said["status"]
 
+    def take_up(self) -> bool:
+        """Whether this field was enrolled before; then plan and enrolment are those of its directory."""
+        kept = self.directory / "field.json"
+        if not kept.exists():
+            return False
+        self.joined = msgspec.json.decode(kept.read_bytes(), type=Joined)
+        self.plan = msgspec.json.decode((self.directory / "plan.json").read_bytes(), type=StreetPlan)
+        return True
+
     async def enrol(self, desk: Connection) -> None:
         """Make the modules, enrol everything at the operator's desk, write what came back into the modules.
 
         A street that was enrolled before is only taken up again.
         """
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        kept = self.directory / "field.json"
-        if kept.exists():
-            self.joined = msgspec.json.decode(kept.read_bytes(), type=Joined)
+        if self.take_up():
             return
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_file(self.directory / "plan.json", msgspec.json.encode(self.plan))
         made = await asyncio.to_thread(manufacture, self.street, self.plan)
-        master = await asyncio.to_thread(manufacture_concentrator, self.concentrator, self.plan)
+        await self.enrol_concentrator(
+            await asyncio.to_thread(manufacture_concentrator, self.concentrator, self.plan), desk
+        )
+        points = {module.device_id: module.point for module in made}
+        answer = await desk.call("enrol", _enrolment(self.plan, points), operator.EnrolReply)
+        given = [
+            msgspec.msgpack.decode(meter.personalisation, type=Personalisation)
+            for meter in answer.meters
+            if meter.personalisation
+        ]
+        await asyncio.to_thread(personalise, self.street, given)
+        self.keep(answer)
+
+    def keep(self, answer: operator.EnrolReply) -> None:
+        """Remember what enrolment gave; from now on the field is taken up, not enrolled again."""
+        for meter in answer.meters:
+            name = meter.device_id.hex()
+            self.joined.usage_points[name] = meter.usage_point
+            self.joined.agreements[name] = meter.agreement_id
+            self.joined.accounts[name] = meter.account_id
+        replace_file(self.directory / "field.json", msgspec.json.encode(self.joined))
+
+    async def enrol_concentrator(self, master: Made, desk: Connection) -> None:
+        """Enrol the concentrator: its module and its TLS identity."""
         self.joined.key_password = secrets.token_hex(16)
         identity = await desk.call(
             "enrol_concentrator",
@@ -111,20 +139,6 @@ class Field:
             operator.ConcentratorIdentity,
         )
         self._keep_identity(identity)
-        points = {module.device_id: module.point for module in made}
-        answer = await desk.call("enrol", _enrolment(self.plan, points), operator.EnrolReply)
-        given = [
-            msgspec.msgpack.decode(meter.personalisation, type=Personalisation)
-            for meter in answer.meters
-            if meter.personalisation
-        ]
-        await asyncio.to_thread(personalise, self.street, given)
-        for meter in answer.meters:
-            name = meter.device_id.hex()
-            self.joined.usage_points[name] = meter.usage_point
-            self.joined.agreements[name] = meter.agreement_id
-            self.joined.accounts[name] = meter.account_id
-        replace_file(kept, msgspec.json.encode(self.joined))
 
     def _keep_identity(self, identity: operator.ConcentratorIdentity) -> None:
         files = self.identity
@@ -136,13 +150,11 @@ class Field:
     async def power_on(self, supervisor: Supervisor, headend: str) -> None:
         """Start the street and then its concentrator under `supervisor`; `headend` is host:port of its TLS listener."""
         said = await supervisor.add(Spec(name="street", module="meterseal.kit.street", orders=self._street_orders()))
-        await supervisor.add(
-            Spec(
-                name="concentrator",
-                module="meterseal.kit.programs.concentrator",
-                orders=self._concentrator_orders(headend, said["ports"]),
-            )
-        )
+        risers: list[list[tuple[bytes, bool]]] = [[] for _ in range(self.plan.risers)]
+        for meter in self.plan.meters:
+            risers[meter.riser].append((meter.device_id, meter.plain))
+        orders = self.concentrator_orders(headend, list(zip(said["ports"], risers, strict=True)))
+        await supervisor.add(Spec(name="concentrator", module="meterseal.kit.programs.concentrator", orders=orders))
 
     def _street_orders(self) -> dict[str, Any]:
         return {
@@ -153,11 +165,11 @@ class Field:
             "record": str(self.record),
         }
 
-    def _concentrator_orders(self, headend: str, ports: list[int]) -> dict[str, Any]:
+    def concentrator_orders(
+        self, headend: str, risers: list[tuple[int, list[tuple[bytes, bool]]]]
+    ) -> dict[str, Any]:
+        """Orders of the concentrator's program: for each riser its port and its meters (device id, plain)."""
         host, _, port = headend.rpartition(":")
-        risers: list[list[dict[str, object]]] = [[] for _ in range(self.plan.risers)]
-        for meter in self.plan.meters:
-            risers[meter.riser].append({"device_id": meter.device_id.hex(), "plain": meter.plain})
         files = self.identity
         return {
             "dir": str(self.concentrator),
@@ -165,7 +177,10 @@ class Field:
             "module_id": self.plan.concentrator_module.hex(),
             "headend_host": host,
             "headend_port": int(port),
-            "risers": [{"port": port, "meters": meters} for port, meters in zip(ports, risers, strict=True)],
+            "risers": [
+                {"port": bus, "meters": [{"device_id": one.hex(), "plain": plain} for one, plain in meters]}
+                for bus, meters in risers
+            ],
             "tls": {
                 "certificate": str(files.certificate),
                 "key": str(files.key),

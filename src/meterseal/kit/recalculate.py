@@ -1,8 +1,7 @@
 """Adds up the bills of a street from the simulator's register log, sharing no code: LOG.csv PLAN.json.
 
 The log has usage_point, end_at_ms and register (hundredths). A plan entry has usage_point, tariff, since,
-until and, as they apply, agreement_since, opening_accumulation (the year's use by then) and billing_day.
-"""
+until and, as they apply, agreement_since, opening_accumulation (the year's use by then), billing_day."""
 
 import csv
 import json
@@ -10,18 +9,19 @@ import sys
 from datetime import datetime, timedelta, timezone
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
+from typing import Any
 
 HOUR, CHINA = 3_600_000, timezone(timedelta(hours=8))
 
 
-def bill(entry, registers):
-    def use(begin, end):
+def bill(entry: dict[str, Any], registers: dict[int, int]) -> int:
+    def use(begin: int, end: int) -> Decimal:
         return Decimal((registers[end] - registers[begin]) % 10**8) / 100
 
-    def fen(quantity, price):
+    def fen(quantity: Decimal, price: str | Decimal) -> int:
         return int((quantity * Decimal(price) * 100).quantize(Decimal(1), ROUND_HALF_UP))
 
-    def year(at):
+    def year(at: int) -> int:
         begin = datetime(datetime.fromtimestamp(at // 1000, CHINA).year, 1, 1, tzinfo=CHINA)
         return int(begin.timestamp()) * 1000
 
@@ -40,7 +40,7 @@ def bill(entry, registers):
     opening = Decimal(entry.get("opening_accumulation", 0) if year(began) == year(since) else 0)
     turn, low = max(since, year(until - 1)), Decimal(0)  # a year that begins inside begins the tiers again
     begin = opening + (use(max(year(since), began), since) if "tiers" in tariff else 0)
-    parts = [(begin, since, turn), (0, turn, until)] if turn > since else [(begin, since, until)]
+    parts = [(begin, since, turn), (Decimal(0), turn, until)] if turn > since else [(begin, since, until)]
     for tier in tariff.get("tiers", ()):
         high = Decimal(tier.get("up_to") or "Infinity")
         for above, a, b in parts:
@@ -50,7 +50,8 @@ def bill(entry, registers):
     return total
 
 
-log, totals = {}, {}
+log: dict[str, dict[int, int]] = {}
+totals: dict[str, int] = {}
 for row in csv.DictReader(Path(sys.argv[1]).read_text().splitlines()):
     log.setdefault(row["usage_point"], {})[int(row["end_at_ms"])] = int(row["register"])
 for entry in json.loads(Path(sys.argv[2]).read_text())["agreements"]:
