@@ -107,7 +107,11 @@ def test_forged_signature_values_are_refused(name: str) -> None:
     assert _libcrypto.lib.ERR_get_error() == 0
 
 
-@pytest.mark.parametrize("signature", [b"", SIGNED[:-1], SIGNED + b"\0", b"\0" + SIGNED, bytes(64)])
+@pytest.mark.parametrize(
+    "signature",
+    [b"", SIGNED[:-1], SIGNED + b"\0", b"\0" + SIGNED, bytes(64)],
+    ids=["empty", "short", "long", "shifted", "zeros"],
+)
 def test_signatures_of_another_shape_are_refused(signature: bytes) -> None:
     assert not sm2.verify(KEY.public_point, MESSAGE, signature)
 
