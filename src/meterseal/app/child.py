@@ -26,6 +26,8 @@ import structlog
 from meterseal.errors import MetersealError
 
 PR_SET_DUMPABLE = 4
+ORPHAN_ENDS_WITHIN = 3.0
+"""Seconds in which a process whose supervisor died closes its files; then it ends as it is (commits are durable)."""
 
 Main = Callable[[dict[str, Any], asyncio.Event, Callable[..., None]], Awaitable[None]]
 
@@ -62,6 +64,8 @@ async def _orphaned(stop: asyncio.Event, reader: asyncio.StreamReader) -> None:
     while await reader.read(4096):
         pass
     stop.set()
+    await asyncio.sleep(ORPHAN_ENDS_WITHIN)
+    os._exit(1)
 
 
 async def _run(name: str, main: Main) -> int:
@@ -79,7 +83,7 @@ async def _run(name: str, main: Main) -> int:
     try:
         await main(orders, stop, lambda **facts: say(ready=name, pid=os.getpid(), **facts))
     except MetersealError as error:
-        say(failed=error.code, message=error.message)
+        say(failed=error.code, message=error.message, kind=error.kind)
         return 2
     finally:
         watcher.cancel()

@@ -3,6 +3,7 @@
 It opens no store and starts no process; it only says where things are and whether this program may use them.
 
     DIR/meterseal.json        format, project, ports (public settings)
+    DIR/lock                  held by the running system; a second one is refused
     DIR/keys/                 the security service's vaults, registry and audit
     DIR/tls/                  second root and process identities, private keys encrypted
     DIR/platform/             control store, journal, segments
@@ -31,6 +32,8 @@ DEFAULT_PROJECT = "31011500000000000001000200000003"
 
 INTERNAL = ("keys", "platform")
 PUBLIC = ("web", "headend_tcp", "headend_tls")
+OURS = frozenset({"keys", ".keys.new", "tls", "platform", "lock", "meterseal.json.new", "operator.sock"})
+"""What a first start that was cut off may leave behind; it is safe to go on from there."""
 
 
 class Settings(Struct, kw_only=True):
@@ -53,6 +56,7 @@ class Layout:
         self.keys = self.root / "keys"
         self.tls = self.root / "tls"
         self.platform = self.root / "platform"
+        self.lock = self.root / "lock"
         self.control = self.platform / "control.db"
         self.measurements = self.platform / "measurements"
         self.passphrase_file = passphrase_file or self.root.with_name(self.root.name + ".passphrase")
@@ -72,7 +76,7 @@ def load(layout: Layout) -> Settings:
             f"{layout.root} holds no meterseal system. Start one there with: meterseal up --data {layout.root}",
         ) from None
     except OSError as error:
-        raise _unusable(layout.root, error) from None
+        raise unusable(layout.root, error) from None
     try:
         settings = msgspec.json.decode(raw, type=Settings)
     except msgspec.DecodeError as error:
@@ -100,30 +104,41 @@ def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         try:
-            os.write(descriptor, content)
+            left = memoryview(content)
+            while left:  # a disk that fills up takes a part before it refuses
+                left = left[os.write(descriptor, left) :]
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
         temporary.replace(path)
     except OSError as error:
-        raise _unusable(path, error) from None
+        raise unusable(path, error) from None
 
 
 def make_directories(layout: Layout) -> None:
     """Create the data directory (mode 0700); refuses one that holds something else."""
     try:
-        if layout.root.exists() and not layout.exists and any(layout.root.iterdir()):
+        check_free(layout)
+        for path in (layout.root, layout.keys, layout.tls, layout.platform, layout.measurements):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise unusable(layout.root, error) from None
+
+
+def check_free(layout: Layout) -> None:
+    """LocalError `app.not-empty` when a new system would lie among somebody else's files; changes nothing."""
+    try:
+        if layout.root.exists() and not layout.exists and {path.name for path in layout.root.iterdir()} - OURS:
             raise LocalError(
                 "app.not-empty",
                 f"{layout.root} is not empty and holds no meterseal system. Give an empty or a new directory.",
             )
-        for path in (layout.root, layout.keys, layout.tls, layout.platform, layout.measurements):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise _unusable(layout.root, error) from None
+        raise unusable(layout.root, error) from None
 
 
-def _unusable(path: Path, error: OSError) -> LocalError:
+def unusable(path: Path, error: OSError) -> LocalError:
+    """What a person is told when a path cannot be used: the disk is full, or the system's reason."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return LocalError(
             "app.disk-full", f"The disk that holds {path} is full. Free some space and start again; nothing is lost."
@@ -150,7 +165,7 @@ def read_passphrase(layout: Layout, *, create: bool) -> bytes:
             "--passphrase-file.",
         ) from None
     except OSError as error:
-        raise _unusable(path, error) from None
+        raise unusable(path, error) from None
     if len(passphrase) < 12:
         raise LocalError("app.weak-passphrase", f"The passphrase in {path} has fewer than 12 bytes. Use a longer one.")
     return passphrase
@@ -182,23 +197,60 @@ def take_passphrase(layout: Layout, *, create: bool, keyring: bool) -> bytes:
 
 
 def choose_ports(settings: Settings, wanted: dict[str, int]) -> None:
-    """Give every listener a port: what was asked for, what it had, else a free one; a busy one is refused by name."""
+    """Give every listener a port: what was asked for, what it had, else a free one; a busy one is refused by name.
+
+    Ports between our own processes are chosen anew when they are taken: nobody outside knows them.
+    """
+    chosen: dict[str, int] = {}
     for name in (*PUBLIC, *INTERNAL):
         port = wanted.get(name) or settings.ports.get(name, 0)
-        settings.ports[name] = _claim(settings.host if name in PUBLIC else "127.0.0.1", port, name)
+        host = settings.host if name in PUBLIC else "127.0.0.1"
+        try:
+            found = _claim(host, port, name)
+        except LocalError:
+            if name in PUBLIC:
+                raise
+            found = _claim(host, 0, name)
+        while found in chosen.values():
+            if name in PUBLIC and port:
+                raise LocalError(
+                    "app.port-twice", f"Port {port} was given to two listeners. Choose another one for {_option(name)}."
+                )
+            found = _claim(host, 0, name)
+        chosen[name] = found
+    settings.ports.update(chosen)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}-port"
 
 
 def _claim(host: str, port: int, name: str) -> int:
+    if not 0 <= port <= 65_535:
+        raise LocalError("use.port", f"{port} is no port: give 1 to 65535 with {_option(name)}, or nothing.")
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            option = name.replace("_", "-")
-            raise LocalError(
-                "app.port-busy",
-                f"Port {port} of {host}, wanted for {name}, is in use by another program. Stop that program or choose "
-                f"another port with --{option}-port.",
-                port=port,
-            ) from None
+        except OSError as error:
+            raise _no_port(host, port, name, error) from None
         return int(probe.getsockname()[1])
+
+
+def _no_port(host: str, port: int, name: str, error: OSError) -> LocalError:
+    if error.errno == errno.EADDRINUSE:
+        return LocalError(
+            "app.port-busy",
+            f"Port {port} of {host}, wanted for {name}, is in use by another program. Stop that program or choose "
+            f"another port with {_option(name)}.",
+            port=port,
+        )
+    if error.errno == errno.EACCES:
+        return LocalError(
+            "app.port-denied",
+            f"This account may not listen on port {port}, wanted for {name}. Choose one above 1023 with {_option(name)}.",
+            port=port,
+        )
+    return LocalError(
+        "app.host", f"{host} is no address of this machine ({error.strerror}). Give one with --host, such as 127.0.0.1."
+    )

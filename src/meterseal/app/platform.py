@@ -16,9 +16,10 @@ import structlog
 from meterseal.app import links
 from meterseal.app.config import Layout
 from meterseal.app.desk import Desk
+from meterseal.app.door import socket_path
 from meterseal.app.measurements import open_measurements
 from meterseal.app.reach import Reach
-from meterseal.app.system import now_ms, socket_path
+from meterseal.app.system import now_ms
 from meterseal.bus.local import methods as bus_methods
 from meterseal.control import open_control
 from meterseal.errors import MetersealError
@@ -89,3 +90,5 @@ async def _upkeep(mdms: Any, utility: Utility) -> None:
             await utility.run_bills(now_ms())
         except MetersealError as error:
             log.warning("upkeep.failed", code=error.code, message=error.message)
+        except Exception:  # a defect ends this turn, not the upkeep, and is said in full
+            log.exception("upkeep.defect")

@@ -10,12 +10,12 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Struct, field
 
-from meterseal.errors import EngineError, LocalError
+from meterseal.errors import EngineError, LocalError, MetersealError, from_wire
 
 START_WITHIN = 60.0
 """Seconds a child may take until it serves; slow disks and loaded machines included."""
@@ -45,14 +45,23 @@ class Child:
 
 
 class Supervisor:
-    """Runs the children of `specs`; `on_line` gets every further JSON line that a child says."""
+    """Runs the children of `specs`; `on_line` gets every further JSON line that a child says.
 
-    def __init__(self, specs: list[Spec], on_line: Callable[[str, dict[str, Any]], None] | None = None) -> None:
+    Every child inherits the open files `keep`: a lock among them is held until the last child is gone.
+    """
+
+    def __init__(
+        self,
+        specs: list[Spec],
+        on_line: Callable[[str, dict[str, Any]], None] | None = None,
+        keep: Sequence[int] = (),
+    ) -> None:
         self.children = {spec.name: Child(spec) for spec in specs}
         self.restarts = 0
         self.peak_mb: dict[str, float] = {}
         self.broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._on_line = on_line
+        self._kept_files = tuple(keep)
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
 
@@ -61,43 +70,57 @@ class Supervisor:
         self._tasks = [asyncio.create_task(self._keep(child)) for child in self.children.values()]
         waiting = asyncio.gather(*(child.ready for child in self.children.values()))
         try:
-            await _first(waiting, self.broken)
-            if self.broken.done():
-                raise self.broken.result()
-            if not waiting.done():
-                late = [name for name, child in self.children.items() if not child.ready.done()]
-                raise EngineError(
-                    "app.slow-start", f"{', '.join(late)} did not start within {START_WITHIN:.0f} s; see the log above."
-                )
+            await self._served(waiting)
         except BaseException:
             waiting.cancel()
             await self.stop()
             raise
         return {name: child.ready.result() for name, child in self.children.items()}
 
+    async def _served(self, ready: asyncio.Future[Any]) -> None:
+        await _first(ready, self.broken)
+        if self.broken.done():
+            raise self.broken.result()
+        if not ready.done():
+            late = [name for name, child in self.children.items() if not child.ready.done()]
+            raise EngineError(
+                "app.slow-start", f"{', '.join(late)} did not start within {START_WITHIN:.0f} s; see the log above."
+            )
+
     async def add(self, spec: Spec) -> dict[str, Any]:
         """Start one more child and wait until it serves."""
         child = self.children[spec.name] = Child(spec)
         self._tasks.append(asyncio.create_task(self._keep(child)))
-        await _first(child.ready, self.broken)
-        if self.broken.done():
-            raise self.broken.result()
-        if not child.ready.done():
-            raise EngineError("app.slow-start", f"{spec.name} did not start within {START_WITHIN:.0f} s.")
+        await self._served(child.ready)
         return child.ready.result()
 
     async def _keep(self, child: Child) -> None:
+        try:
+            await self._keep_alive(child)
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task: what ends it must end the system by name
+            self._break(
+                EngineError(
+                    "app.supervisor",
+                    f"{child.spec.name} can no longer be kept alive ({type(error).__name__}: {error}). "
+                    "Start the system again.",
+                )
+            )
+
+    async def _keep_alive(self, child: Child) -> None:
         loop = asyncio.get_running_loop()
         failures = 0
         while not self._stopping:
             began = loop.time()
             code = await self._once(child)
-            if self._stopping:
+            if self._stopping or self.broken.done():
                 return
             self.restarts += 1
             failures = 0 if loop.time() - began > 10 else failures + 1
             if failures > 8:
-                self._break(EngineError("app.crashing", f"{child.spec.name} ends again and again (status {code})."))
+                self._break(EngineError(
+                        "app.crashing",
+                        f"{child.spec.name} ends again and again (status {code}); see the log above, then start again.",
+                    ))
                 return
             await asyncio.sleep(min(2.0, 0.05 * 2**failures))
 
@@ -111,24 +134,33 @@ class Supervisor:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=1 << 20,
+            pass_fds=self._kept_files,
         )
         assert process.stdin is not None
         assert process.stdout is not None
-        with contextlib.suppress(ConnectionError, BrokenPipeError):
-            process.stdin.write(json.dumps(child.spec.orders).encode() + b"\n")
-            await process.stdin.drain()
-        async for line in process.stdout:
-            self._heard(child, line)
-        return await process.wait()
+        try:
+            with contextlib.suppress(ConnectionError, BrokenPipeError):
+                process.stdin.write(json.dumps(child.spec.orders).encode() + b"\n")
+                await process.stdin.drain()
+            async for line in process.stdout:
+                self._heard(child, line)
+            return await process.wait()
+        finally:
+            # Only when this task is cut off: a child that nobody watches must not live on.
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
 
     def _heard(self, child: Child, line: bytes) -> None:
         try:
             said = json.loads(line)
         except ValueError:
+            said = None
+        if not isinstance(said, dict):
             sys.stderr.write(line.decode(errors="replace"))
             return
         if "failed" in said:
-            self._break(LocalError(said["failed"], said["message"]))
+            self._break(_failure(said))
         elif "ready" in said and not child.ready.done():
             child.ready.set_result(said)
         elif self._on_line is not None:
@@ -188,6 +220,10 @@ class Supervisor:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _failure(said: dict[str, Any]) -> MetersealError:
+    return from_wire(str(said.get("kind", LocalError.kind)), str(said["failed"]), str(said.get("message", "")))
 
 
 async def _first(*futures: asyncio.Future[Any]) -> None:

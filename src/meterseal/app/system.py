@@ -5,6 +5,7 @@ It does not know who uses the system; demo, tests and the command line start sys
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 from meterseal.app import config
 from meterseal.app.config import Layout, Settings
+from meterseal.app.door import socket_path
+from meterseal.app.lock import take_lock
 from meterseal.app.supervise import Spec, Supervisor
 from meterseal.errors import LocalError
 from meterseal.mesh.authority import Passwords, TlsDirectory
@@ -28,12 +31,15 @@ def now_ms() -> int:
 class System:
     """A running system: where it serves, its operator's connection, and its supervisor."""
 
-    def __init__(self, layout: Layout, settings: Settings, supervisor: Supervisor, passwords: Passwords) -> None:
+    def __init__(
+        self, layout: Layout, settings: Settings, supervisor: Supervisor, passwords: Passwords, lock: int
+    ) -> None:
         self.layout = layout
         self.settings = settings
         self.supervisor = supervisor
         self.passwords = passwords
         self.first_start = False
+        self._lock: int | None = lock
         self.operator = operator_connection(layout)
 
     @property
@@ -52,6 +58,9 @@ class System:
         """End every process cleanly."""
         await self.operator.close()
         await self.supervisor.stop()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 async def start(
@@ -68,32 +77,46 @@ async def start(
 ) -> System:
     """Start the system of the data directory `root`, making it first when it is new.
 
-    Raises LocalError (busy port, newer or foreign directory, bad file modes), TrustError (wrong passphrase) and
-    EngineError (disk, a process that does not come up), each one sentence for a person.
+    Raises LocalError (directory in use, busy port, newer or foreign directory, bad file modes), TrustError (wrong
+    passphrase) and EngineError (disk, a process that does not come up), each one sentence for a person. A first start
+    that was cut off is completed by the next one.
     """
     layout = Layout(root, passphrase_file)
     first = not layout.exists
     if first:
-        settings = Settings(project=project or config.DEFAULT_PROJECT, lab=lab, keyring=keyring)
-        config.make_directories(layout)
+        settings = Settings(project=_project(project), lab=lab, keyring=keyring)
+        config.check_free(layout)
     else:
         settings = config.load(layout)
         if lab and not settings.lab:
             raise LocalError(
                 "app.not-lab", f"{layout.root} is not a lab system and cannot become one. Use another data directory."
             )
-    passphrase = config.take_passphrase(layout, create=first, keyring=settings.keyring)
-    settings.host = host
-    config.choose_ports(settings, ports or {})
-    passwords = _prepare(layout, settings, passphrase, first=first)
-    config.save(layout, settings)
-    supervisor = Supervisor(
-        [_spec(name, layout, settings, passwords, passphrase, verbose=verbose) for name in PROCESSES], on_line
-    )
-    await supervisor.start()
-    system = System(layout, settings, supervisor, passwords)
+    lock = await take_lock(layout)
+    try:
+        settings.host = host
+        config.choose_ports(settings, ports or {})
+        if first:
+            config.make_directories(layout)
+        passphrase = config.take_passphrase(layout, create=first, keyring=settings.keyring)
+        passwords = _prepare(layout, settings, passphrase, first=first)
+        config.save(layout, settings)
+        specs = [_spec(name, layout, settings, passwords, passphrase, verbose=verbose) for name in PROCESSES]
+        supervisor = Supervisor(specs, on_line, keep=[lock])
+        await supervisor.start()
+        system = System(layout, settings, supervisor, passwords, lock)
+    except BaseException:
+        os.close(lock)
+        raise
     system.first_start = first
     return system
+
+
+def _project(text: str | None) -> str:
+    project = (text or config.DEFAULT_PROJECT).lower()
+    if len(project) != 32 or set(project) - set("0123456789abcdef"):
+        raise LocalError("use.project", f"`{text}` is no project id: give 32 hex digits with --project.")
+    return project
 
 
 def _prepare(layout: Layout, settings: Settings, passphrase: bytes, *, first: bool) -> Passwords:
@@ -126,11 +149,6 @@ def _spec(
     return Spec(name=name, module="meterseal.app.process", arguments=[name], orders=orders)
 
 
-def operator_connection(layout: Layout) -> Connection:
+def operator_connection(layout: Layout, timeout: float = 60.0) -> Connection:
     """The operator's way into a running system: its Unix socket, mode 0600."""
-    return Connection.unix(socket_path(layout))
-
-
-def socket_path(layout: Layout) -> Path:
-    """Where the platform listens for the operator; short, because socket paths are bounded to 107 bytes."""
-    return layout.root / "operator.sock"
+    return Connection.unix(socket_path(layout), timeout=timeout)
