@@ -6,31 +6,32 @@ It commands nothing: guarded commands carry the security service's authorisation
 from __future__ import annotations
 
 from collections.abc import Callable
-from weakref import WeakValueDictionary
 
+import structlog
+
+from meterseal.errors import EngineError, MetersealError
 from meterseal.headend.ports import Sessions
 from meterseal.headend.sessions import LiveSession
 from meterseal.headend.tcp import Link
 from meterseal.link import control
 
+log = structlog.get_logger()
+
+
 class Delivery:
-    """Gathers acknowledgements of one batch per session and sends them; knows over which link a device was last heard."""
+    """Gathers the acknowledgements that a batch owes, per session, and sends them."""
 
     def __init__(self, store: Sessions, clock: Callable[[], int]) -> None:
         self._store = store
         self._clock = clock
-        self._links: WeakValueDictionary[bytes, Link] = WeakValueDictionary()
         self._due: dict[bytes, tuple[LiveSession, Link, set[int]]] = {}
         self._words: list[tuple[LiveSession, Link, control.Word]] = []
 
-    def here(self, device_id: bytes, link: Link) -> None:
-        """Note over which link a device was heard, after its tag was good."""
-        self._links[device_id] = link
-
     def acknowledge(self, session: LiveSession, counter: int, link: Link) -> None:
-        """Owe an ACK for a committed counter."""
-        _, _, counters = self._due.setdefault(session.facts.session_id, (session, link, set()))
+        """Owe an ACK for a committed counter, over the link that the device used last."""
+        _, _, counters = self._due.get(session.facts.session_id, (session, link, set()))
         counters.add(counter)
+        self._due[session.facts.session_id] = (session, link, counters)
 
     def reject(self, session: LiveSession, counter: int, reject_class: int, link: Link) -> None:
         """Owe a REJECT for a quarantined counter."""
@@ -49,13 +50,23 @@ class Delivery:
         self._words.append((session, link, control.time(self._clock(), ping)))
 
     async def flush(self) -> None:
-        """Seal and send what is owed; each word under a counter that was reserved before."""
+        """Seal and send what is owed; each word under a counter that was reserved before.
+
+        EngineError when the store of counters is away: then nothing more leaves, the devices repeat what they sent
+        and get their answer then. A session that is gone loses only its own words.
+        """
         due, self._due = self._due, {}
         words, self._words = self._words, []
         for session, link, counters in due.values():
             words += [(session, link, word) for word in control.acks(counters)]
         for session, link, word in words:
-            counter = await session.down_counter(self._store)
             facts = session.facts
+            try:
+                counter = await session.down_counter(self._store)
+            except EngineError:
+                raise
+            except MetersealError as error:
+                log.warning("delivery.no-session", code=error.code, session=facts.session_id.hex())
+                continue
             record = control.seal_control(session.keys, facts.session_id, counter, word, up=False)
             link.send(facts.device_id, record)

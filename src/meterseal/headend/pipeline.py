@@ -121,7 +121,7 @@ def prove(
         sentence = "The tag of the record does not fit its bytes: it was altered on the way or sealed under other keys."
         return _refused(arrival, "link.tag", sentence, header, session)
     if header.counter in consumed:
-        sentence = f"Counter {header.counter} of this session was committed before: a replay or a lost answer. Nothing changed."
+        sentence = f"Counter {header.counter} of this session was committed before: a replay or a lost answer."
         return Again(header.counter, _refusal(arrival, "link.replay", sentence, header, session))
     if header.control:
         return Proved(header, ())

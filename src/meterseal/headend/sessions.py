@@ -9,7 +9,6 @@ import asyncio
 from collections import OrderedDict
 from typing import Protocol
 
-from meterseal.errors import EngineError
 from meterseal.headend.ports import Sessions, StoredSession
 from meterseal.link.counters import CounterSet
 from meterseal.link.schedule import TrafficKeys
@@ -62,7 +61,14 @@ class SessionCache:
         self._unknown: OrderedDict[bytes, int] = OrderedDict()
 
     def add(self, facts: StoredSession, keys: TrafficKeys) -> LiveSession:
-        """Take up a session that was just established and stored."""
+        """Take up a session that was just established and stored; one that is in use stays as it is.
+
+        A repeated DEVICE gets its SESSION again, and two batches may fetch one session at once: neither may forget
+        which counters were consumed meanwhile.
+        """
+        known = self._live.get(facts.session_id)
+        if known is not None:
+            return known
         session = LiveSession(facts, keys)
         self._live[facts.session_id] = session
         self._unknown.pop(facts.session_id, None)
@@ -86,18 +92,6 @@ class SessionCache:
                 self._unknown.popitem(last=False)
             return None
         return self.add(facts, await self._unwrapper.unwrap(facts))
-
-    async def latest(self, device_id: bytes, now: int) -> LiveSession | None:
-        """The newest session of a device, to speak to it first; None when it has none or the store is away."""
-        try:
-            facts = await self._store.latest(device_id)
-        except EngineError:
-            return None
-        return None if facts is None else await self.get(facts.session_id, now)
-
-    def forget(self, session_id: bytes) -> None:
-        """Drop a session from memory; the store still has it."""
-        self._live.pop(session_id, None)
 
     def __len__(self) -> int:
         return len(self._live)

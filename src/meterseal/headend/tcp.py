@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import Counter
 from collections.abc import Callable
 
 from meterseal.errors import EngineError, PeerError
@@ -15,22 +16,30 @@ from meterseal.link.transport import MessageReader, frame_message, pack_envelope
 
 HIGH_WATER = 512 * 1024
 """Bytes waiting to be sent to one peer before it is dropped: it does not read what it asked for."""
+HANDSHAKE_WITHIN = 5.0
+"""Seconds a TLS handshake may take."""
 
 
 class Link(asyncio.Protocol):
     """One connection; `concentrator_id` is empty for a device that speaks for itself."""
 
     def __init__(
-        self, receive: Callable[[Link, bytes, bytes], None], closed: Callable[[Link], None], *, enveloped: bool
+        self,
+        receive: Callable[[Link, bytes, bytes], None],
+        opened: Callable[[Link], None],
+        closed: Callable[[Link], None],
+        *,
+        enveloped: bool,
     ) -> None:
         self._receive = receive
+        self._opened = opened
         self._closed = closed
         self._enveloped = enveloped
         self._reader = MessageReader()
         self._transport: asyncio.Transport | None = None
         self.source = ""
         self.concentrator_id = b""
-        self.devices: set[bytes] = set()
+        self.heard_at = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -42,8 +51,11 @@ class Link(asyncio.Protocol):
             self.source = f"concentrator {self.concentrator_id.hex()}"
             if not self.concentrator_id:
                 transport.abort()
+        self.heard_at = asyncio.get_running_loop().time()
+        self._opened(self)
 
     def data_received(self, data: bytes) -> None:
+        self.heard_at = asyncio.get_running_loop().time()
         try:
             for message in self._reader.feed(data):
                 if self._enveloped:
@@ -89,14 +101,19 @@ def concentrator_of(certificate: dict[str, object] | None) -> bytes:
     for kind, value in names:
         if kind == "URI" and str(value).startswith("urn:meterseal:concentrator:"):
             try:
-                return bytes.fromhex(str(value).rpartition(":")[2])
+                device_id = bytes.fromhex(str(value).rpartition(":")[2])
             except ValueError:
                 return b""
+            return device_id if len(device_id) == 8 else b""
     return b""
 
 
 class Listener:
-    """One listening socket with a bound on its connections."""
+    """One listening socket with a bound on its connections.
+
+    Over the bound a new connection takes the place of the longest silent one of the source that holds most of them,
+    so that whoever opens very many pushes out his own.
+    """
 
     def __init__(
         self,
@@ -109,6 +126,8 @@ class Listener:
         self._tls = tls
         self._limit = limit
         self.links: set[Link] = set()
+        self._pending = 0
+        self._paused = False
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
@@ -121,7 +140,7 @@ class Listener:
                 port,
                 backlog=256,
                 ssl=self._tls,
-                ssl_handshake_timeout=5.0 if self._tls else None,
+                ssl_handshake_timeout=HANDSHAKE_WITHIN if self._tls else None,
             )
         except OSError as error:
             raise EngineError(
@@ -130,17 +149,33 @@ class Listener:
         return int(self._server.sockets[0].getsockname()[1])
 
     def _connect(self) -> asyncio.Protocol:
+        # A connection counts from here, but asyncio never tells of one whose TLS handshake fails: for those the
+        # handshake's own time limit counts it out again.
+        if self._tls is not None:
+            if self._pending >= self._limit:
+                return _Refused()
+            self._pending += 1
+            asyncio.get_running_loop().call_later(HANDSHAKE_WITHIN, self._no_longer_pending)
+        return Link(self._receive, self._opened, self._closed, enveloped=self._tls is not None)
+
+    def _no_longer_pending(self) -> None:
+        self._pending -= 1
+
+    def _opened(self, link: Link) -> None:
         if len(self.links) >= self._limit:
-            return _Refused()
-        link = Link(self._receive, self._closed, enveloped=self._tls is not None)
+            (crowd, _), *_ = Counter(other.source for other in self.links).most_common(1)
+            oldest = min((other for other in self.links if other.source == crowd), key=lambda other: other.heard_at)
+            self._closed(oldest)
+            oldest.drop()
         self.links.add(link)
-        return link
+        link.pause(self._paused)
 
     def _closed(self, link: Link) -> None:
         self.links.discard(link)
 
     def pause(self, paused: bool) -> None:
-        """Pause or resume reading on every connection."""
+        """Pause or resume reading on every connection, later ones included."""
+        self._paused = paused
         for link in self.links:
             link.pause(paused)
 

@@ -7,13 +7,13 @@ in `pipeline`; what a handshake needs, in `handshakes`; this shell only awaits a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from itertools import islice
 
 import structlog
 
 from meterseal.bus.port import Publisher
-from meterseal.errors import EngineError
+from meterseal.errors import EngineError, MetersealError
 from meterseal.headend import pipeline
 from meterseal.headend.delivery import Delivery
 from meterseal.headend.handshakes import Handshakes
@@ -34,11 +34,20 @@ IN_FLIGHT = 3
 ENROLMENT_FOR = 10_000
 """Milliseconds an answer about a device's enrolment is believed; enrolling a module ends vouching within it."""
 
+FAULT = "mesh.internal"
+"""What the platform answers when it met a fault of its own over a batch."""
+
 log = structlog.get_logger()
+
+Judged = tuple[Link, Arrival, LiveSession | None, Verdict]
 
 
 class Uplink:
-    """Receives messages from links and answers what must be answered."""
+    """Receives messages from links and answers what must be answered.
+
+    A defect of ours met by one record costs that record its answer and nobody else's: it is logged with its place, the
+    record is not acknowledged, and so it stays with its device.
+    """
 
     def __init__(
         self,
@@ -100,8 +109,8 @@ class Uplink:
             for task in self._running:
                 task.cancel()
 
-    def _spawn(self, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.ensure_future(_guarded(work))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
@@ -132,12 +141,20 @@ class Uplink:
 
     async def _records(self, batch: list[tuple[Link, Arrival]]) -> None:
         self.counts["records"] += len(batch)
-        judged: list[tuple[Link, Arrival, LiveSession | None, Verdict]] = []
-        for link, arrival in batch:
-            session, verdict = await self._judge(arrival)
-            judged.append((link, arrival, session, verdict))
-        await self._commit(judged)
-        await self._refuse([verdict.refusal for _, _, _, verdict in judged if isinstance(verdict, Refused | Again)])
+        judged: list[Judged] = []
+        try:
+            for link, arrival in batch:
+                try:
+                    session, verdict = await self._judge(arrival)
+                except EngineError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - one record must not cost the batch its acknowledgements
+                    _defect(error, "uplink.unjudged")
+                    continue
+                judged.append((link, arrival, session, verdict))
+            await self._commit(judged)
+        finally:
+            await self._refuse([verdict.refusal for *_, verdict in judged if isinstance(verdict, Refused | Again)])
 
     async def _judge(self, arrival: Arrival) -> tuple[LiveSession | None, Verdict]:
         """The steps of one record that may need an answer from elsewhere, then the pure ones."""
@@ -166,30 +183,53 @@ class Uplink:
         self._enrolments[device_id] = (now, answer)
         return answer
 
-    async def _commit(self, judged: list[tuple[Link, Arrival, LiveSession | None, Verdict]]) -> None:
+    async def _commit(self, judged: list[Judged]) -> None:
+        """Publish, and only then owe the answers; EngineError when nothing was committed."""
+        for link, _, session, verdict in await self._published(judged):
+            if session is not None:
+                try:
+                    self._answer(session, verdict, link)
+                except MetersealError as error:
+                    log.warning("uplink.unanswered", code=error.code, session=session.facts.session_id.hex())
+        await self._delivery.flush()
+
+    async def _published(self, judged: list[Judged]) -> list[Judged]:
+        """Those of the batch that may be answered: all of it, once it is durable.
+
+        What the platform refuses for another reason than being away is tried record by record, so that one that it
+        cannot take holds up no other.
+        """
         opened = tuple(verdict.opened for *_, verdict in judged if isinstance(verdict, Accepted))
         quarantined = tuple(verdict.quarantined for *_, verdict in judged if isinstance(verdict, Held))
-        if opened or quarantined:
+        if not opened and not quarantined:
+            return judged
+        try:
             await self._publisher.publish(Batch(opened, quarantined))
-        for link, arrival, session, verdict in judged:
-            if session is None:
-                continue
-            self._delivery.here(session.facts.device_id, link)
-            if isinstance(verdict, Accepted):
-                self.counts["accepted"] += 1
-                session.consumed.add(verdict.opened.counter)
-                self._delivery.acknowledge(session, verdict.opened.counter, link)
-            elif isinstance(verdict, Held):
-                self.counts["held"] += 1
-                session.consumed.add(verdict.quarantined.counter)
-                session.rejected[verdict.quarantined.counter] = verdict.quarantined.reject_class
-                self._delivery.reject(session, verdict.quarantined.counter, verdict.quarantined.reject_class, link)
-            elif isinstance(verdict, Again):
-                self.counts["again"] += 1
-                self._delivery.repeat(session, verdict.counter, link)
-            elif isinstance(verdict, Spoken) and verdict.kind == PING:
-                self._delivery.time(session, verdict.counter, link)
-        await self._delivery.flush()
+        except MetersealError as error:
+            if isinstance(error, EngineError) and error.code != FAULT:
+                raise
+            log.warning("uplink.batch-refused", code=error.code, records=len(opened) + len(quarantined))
+            if len(opened) + len(quarantined) == 1:
+                return [one for one in judged if not isinstance(one[-1], Accepted | Held)]
+            return [one for each in judged for one in await self._published([each])]
+        return judged
+
+    def _answer(self, session: LiveSession, verdict: Verdict, link: Link) -> None:
+        if isinstance(verdict, Accepted):
+            self.counts["accepted"] += 1
+            self._delivery.acknowledge(session, verdict.opened.counter, link)
+            session.consumed.add(verdict.opened.counter)
+        elif isinstance(verdict, Held):
+            self.counts["held"] += 1
+            held = verdict.quarantined
+            self._delivery.reject(session, held.counter, held.reject_class, link)
+            session.rejected[held.counter] = held.reject_class
+            session.consumed.add(held.counter)
+        elif isinstance(verdict, Again):
+            self.counts["again"] += 1
+            self._delivery.repeat(session, verdict.counter, link)
+        elif isinstance(verdict, Spoken) and verdict.kind == PING:
+            self._delivery.time(session, verdict.counter, link)
 
     async def _refuse(self, refusals: list[Refusal]) -> None:
         """Write the audit entries; a flood from one source is counted, not written in full."""
@@ -198,5 +238,21 @@ class Uplink:
         if kept:
             try:
                 await self._audit.refused(kept)
-            except EngineError as error:
+            except MetersealError as error:
                 log.warning("audit.unwritten", code=error.code, entries=len(kept))
+
+
+async def _guarded(work: Coroutine[None, None, None]) -> None:
+    """Nobody awaits this work: a defect in it is said here, and ends nothing else."""
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001 - the edge of a background task
+        _defect(error, "uplink.defect")
+
+
+def _defect(error: Exception, event: str) -> None:
+    """The kind and place of a fault, or a code of ours; never an exception's text, which may quote a payload."""
+    where, trace = "", error.__traceback__
+    while trace is not None:
+        where, trace = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}", trace.tb_next
+    log.error(event, fault=getattr(error, "code", type(error).__name__), where=where)

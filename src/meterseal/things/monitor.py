@@ -69,7 +69,7 @@ class AuditLog:
 
     def latest(self, limit: int = 50, before: int | None = None) -> list[AuditEntry]:
         """The newest refusals first; `before` is the id of the last one of the page above."""
-        query = sa.select(refusals).order_by(refusals.c.id.desc()).limit(min(limit, 500))
+        query = sa.select(refusals).order_by(refusals.c.id.desc()).limit(max(0, min(limit, 500)))
         if before is not None:
             query = query.where(refusals.c.id < before)
         with read(self._engine) as connection:

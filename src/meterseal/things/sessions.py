@@ -12,11 +12,13 @@ import sqlalchemy as sa
 
 from meterseal.control import read, write
 from meterseal.control.tables import sessions
-from meterseal.errors import TrustError
+from meterseal.errors import LocalError, TrustError
 from meterseal.headend.ports import StoredSession
 
 BACKLOG = 35 * 86_400_000
 """How long a replaced session still opens records (LINK section 3); then its keys are destroyed."""
+MOST_RESERVED = 65_536
+"""Down counters reserved at once; a count below 1 would give numbers out twice."""
 
 
 class SessionStore:
@@ -62,9 +64,11 @@ class SessionStore:
         connection.execute(sessions.delete().where(sessions.c.replaced_at < horizon))
 
     async def get(self, session_id: bytes) -> StoredSession | None:
-        """The session with its consumed counters, or None when there is none."""
+        """The session with its consumed counters, or None when there is none or its backlog time is over."""
+        horizon = self._clock() - BACKLOG
+        opens = sa.or_(sessions.c.replaced_at.is_(None), sessions.c.replaced_at >= horizon)
         with read(self._engine) as connection:
-            row = connection.execute(sa.select(sessions).where(sessions.c.session_id == session_id)).first()
+            row = connection.execute(sa.select(sessions).where(sessions.c.session_id == session_id, opens)).first()
         return None if row is None else self._session(row)
 
     async def latest(self, device_id: bytes) -> StoredSession | None:
@@ -79,6 +83,8 @@ class SessionStore:
 
     async def reserve_down(self, session_id: bytes, count: int) -> int:
         """Reserve down counters durably; returns the first one (counters run from 1)."""
+        if not 0 < count <= MOST_RESERVED:
+            raise LocalError("link.counter", f"{count} down counters cannot be reserved; ask for 1 to {MOST_RESERVED}.")
         with write(self._engine) as connection:
             reserved = connection.execute(
                 sa.select(sessions.c.down_reserved).where(sessions.c.session_id == session_id)
