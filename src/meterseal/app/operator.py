@@ -134,9 +134,7 @@ class BillQuery(Struct, frozen=True, kw_only=True):
 
 
 class BillRun(Struct, frozen=True, kw_only=True):
-    """Bill every completed period; with `interim`, also each running period up to its last complete day."""
-
-    interim: bool = False
+    """Bill every completed period."""
 
 
 class Counts(Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError
 
 from meterseal import __version__
-from meterseal.errors import MetersealError
+from meterseal.errors import LocalError, MetersealError
 
 app = App(
     name="meterseal",
@@ -59,16 +59,20 @@ def main() -> NoReturn:
     try:
         result = app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        text = str(error).strip().splitlines()
-        sys.stderr.write(f"{text[-1] if text else error}\nTry: meterseal --help\n")
+        said = " ".join(str(error).split()) or "The arguments are wrong."
+        report(LocalError("use.arguments", f"{said} Try: meterseal --help"), as_json="--json" in arguments)
         raise SystemExit(2) from None
     except MetersealError as error:
         report(error, as_json="--json" in arguments)
+        raise SystemExit(2 if error.code.startswith("use.") else 1) from None
+    except BrokenPipeError:
+        raise SystemExit(1) from None
+    except OSError as error:
+        said = f"{error.filename or 'The system'} cannot be used: {error.strerror}. Mend it and try again."
+        report(LocalError("use.file", said), as_json="--json" in arguments)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except BrokenPipeError:
-        raise SystemExit(1) from None
     raise SystemExit(result if isinstance(result, int) else 0)
 
 

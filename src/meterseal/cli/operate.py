@@ -16,21 +16,24 @@ from cyclopts import Parameter
 from msgspec import Struct
 
 from meterseal.app import config, operator, system
+from meterseal.app.lock import in_use
 from meterseal.errors import EngineError, LocalError
 from meterseal.model import Medium
 
 Flag = Parameter(negative=())
 T = TypeVar("T", bound=Struct)
 LOCAL = ZoneInfo("Asia/Shanghai")
+LONG_RUN = 3600.0
+"""Seconds that a run over all readings or bills may take."""
 
 
-def ask(data: Path, method: str, request: Struct, reply: type[T]) -> T:
-    """One call to the running system; EngineError `app.down` when nobody answers."""
+def ask(data: Path, method: str, request: Struct, reply: type[T], *, timeout: float = 60.0) -> T:
+    """One call to the running system; EngineError `app.down` when there is none, `app.no-answer` when it is slow."""
     layout = config.Layout(data)
     config.load(layout)
 
     async def call() -> T:
-        connection = system.operator_connection(layout)
+        connection = system.operator_connection(layout, timeout)
         try:
             return await connection.call(method, request, reply)
         finally:
@@ -41,6 +44,11 @@ def ask(data: Path, method: str, request: Struct, reply: type[T]) -> T:
     except EngineError as error:
         if error.code != "mesh.unreachable":
             raise
+        if in_use(layout):
+            raise EngineError(
+                "app.no-answer",
+                f"The system of {layout.root} runs but did not answer: it is starting, or busy. Try again in a moment.",
+            ) from None
         raise EngineError(
             "app.down", f"The system of {layout.root} is not running. Start it with: meterseal up --data {layout.root}"
         ) from None
@@ -150,15 +158,9 @@ def devices(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
     return 0
 
 
-def bill_run(*, data: Path, interim: Annotated[bool, Flag] = False, json: Annotated[bool, Flag] = False) -> int:
-    """Bill every completed period that is not billed yet; a changed input issues a new version.
-
-    Parameters
-    ----------
-    interim
-        Also bill each running period, up to the last local midnight with a reading.
-    """
-    answer = ask(data, "bills_run", operator.BillRun(interim=interim), operator.Text)
+def bill_run(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
+    """Bill every completed period that is not billed yet; a changed input issues a new version."""
+    answer = ask(data, "bills_run", operator.BillRun(), operator.Text, timeout=LONG_RUN)
     show(answer.json, as_json=json, lines=_run_lines)
     return 0
 
@@ -219,7 +221,7 @@ def _bill_lines(bill: dict[str, Any]) -> list[str]:
 
 def vee_run(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
     """Validate what was read and estimate short gaps now; what was done before is not done again."""
-    answer = ask(data, "vee_run", operator.Page(), operator.Text)
+    answer = ask(data, "vee_run", operator.Page(), operator.Text, timeout=LONG_RUN)
     show(answer.json, as_json=json, lines=lambda done: [f"{key}: {value}" for key, value in done.items()])
     return 0
 
