@@ -128,8 +128,9 @@ def test_the_concentrator_sees_nothing_of_a_sealed_meter() -> None:
     seen = b"".join(up.message for up in field.heard) + b"".join(field.held.pages.values())
     for device, node in field.nodes.items():
         for at in range(SINCE + HOUR, SINCE + 3 * DAY, HOUR):
-            frame = node.meter.report(at).encode()
-            assert frame[11:-2] not in seen, device.hex()
+            frames = [*node.meter.interval_frames(at - HOUR, at), *node.meter.reports(at)]
+            for frame in frames:
+                assert frame.encode()[11:-2] not in seen, device.hex()
 
 
 def test_plain_meters_are_vouched_for_and_held_until_acknowledged() -> None:

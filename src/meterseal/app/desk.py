@@ -16,10 +16,11 @@ import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
+from meterseal.app import enrolment
 from meterseal.app import operator as ask
 from meterseal.app.keys import IssueConcentrator, TlsIdentity
 from meterseal.control import read, write
-from meterseal.control.tables import agreements, meters
+from meterseal.control.tables import agreements, customers, meters, usage_points
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import OPERATOR, Method, Methods, Rpc
@@ -66,6 +67,7 @@ class Desk:
         self._sessions = sessions
         self._fleet = fleet
         self._tariffs = {tariff.medium: tariff.code for tariff in tariffs}
+        self._published = {tariff.code: tariff for tariff in tariffs}
         self._clock = clock
 
     def methods(self) -> Methods:
@@ -89,27 +91,41 @@ class Desk:
     # --- enrolment -------------------------------------------------------------------------------------
 
     async def enrol(self, _: str, asked: ask.Enrol) -> ask.EnrolReply:
-        """Enrol dwellings: modules first, then meters, customers, agreements and accounts."""
+        """Enrol dwellings: modules first, then each dwelling's meters, customer, agreements and account.
+
+        Repeating a request whose answer was lost, or that was cut off half way, completes it and changes nothing else.
+        DataError `fleet.enrolled` when a device is enrolled elsewhere; then nothing was changed.
+        """
         supplies = [supply for premises in asked.premises for supply in premises.supplies]
-        self._refuse_known([supply.device_id for supply in supplies])
-        sealed = [supply for supply in supplies if supply.suite is not None]
-        given = await self._personalise(sealed)
+        if len({supply.device_id for supply in supplies}) != len(supplies):
+            raise DataError("fleet.twice", "A device id stands twice in this enrolment. Correct it; nothing was changed.")
+        for supply in supplies:
+            enrolment.check(supply, self._published)
+        homes = [self._home_of(premises) for premises in asked.premises]
+        given = await self._personalise([supply for supply in supplies if supply.suite is not None])
         made: list[ask.Enrolled] = []
-        for premises in asked.premises:
-            made += await self._premises(premises, given)
+        for premises, home in zip(asked.premises, homes, strict=True):
+            made += await self._premises(premises, home, given)
         return ask.EnrolReply(meters=tuple(made))
 
-    def _refuse_known(self, device_ids: list[bytes]) -> None:
-        if len(set(device_ids)) != len(device_ids):
-            raise DataError("fleet.twice", "A device id stands twice in this enrolment. Correct it; nothing was changed.")
+    def _home_of(self, premises: ask.NewPremises) -> str | None:
+        """The premises that already hold exactly these meters; None when they are new."""
+        wanted = {supply.device_id: (supply.module_id or None) for supply in premises.supplies}
         with read(self._engine) as connection:
-            known = set(connection.execute(sa.select(meters.c.device_id)).scalars())
-        for device_id in device_ids:
-            if device_id in known:
-                raise DataError(
-                    "fleet.enrolled",
-                    f"Device {device_id.hex()} is enrolled already; nothing was changed. Check the address.",
-                )
+            rows = connection.execute(
+                sa.select(meters.c.device_id, meters.c.module_id, usage_points.c.premises_id)
+                .join(usage_points, usage_points.c.id == meters.c.usage_point_id)
+                .where(meters.c.device_id.in_(wanted))
+            ).all()
+        if not rows:
+            return None
+        homes = {row.premises_id for row in rows}
+        if {row.device_id: row.module_id for row in rows} != wanted or len(homes) != 1:
+            raise DataError(
+                "fleet.enrolled",
+                f"Device {rows[0].device_id.hex()} is enrolled already; nothing was changed. Check the address.",
+            )
+        return str(homes.pop())
 
     async def _personalise(self, supplies: list[ask.Supply]) -> dict[bytes, Personalisation]:
         answers: list[Personalisation] = []
@@ -127,32 +143,17 @@ class Desk:
         return {answer.device_id: answer for answer in answers}
 
     async def _premises(
-        self, premises: ask.NewPremises, given: dict[bytes, Personalisation]
+        self, premises: ask.NewPremises, home: str | None, given: dict[bytes, Personalisation]
     ) -> list[ask.Enrolled]:
-        now = self._clock()
-        with write(self._engine) as connection:
-            premises_id = new_premises(connection)
-            points = {
-                supply.device_id: install(connection, premises_id, _installation(supply, given))
-                for supply in premises.supplies
-            }
-        customer_id = account = ""
+        if home is None:
+            with write(self._engine) as connection:
+                home = new_premises(connection)
+                for supply in premises.supplies:
+                    install(connection, home, _installation(supply, given))
+        points = {device.device_id: device.usage_point for device in self._fleet.devices()}
         billed = [supply for supply in premises.supplies if supply.agreement_since is not None]
-        if billed:
-            customer_id = await self._utility.customers.add(NewCustomer(Person(premises.name, premises.address)), now)
-            account = self._accounts.create("resident", now, customer_id=customer_id, locale=premises.locale)
-        contracts = {}
-        for supply in billed:
-            contracts[supply.device_id] = agreement = "ag-" + secrets.token_hex(8)
-            self._utility.add_agreement(
-                agreement,
-                customer_id,
-                points[supply.device_id],
-                supply.tariff or self._tariffs[supply.medium],
-                supply.agreement_since or supply.since,
-                supply.billing_day,
-                opening_accumulation=supply.opening_accumulation,
-            )
+        account = await self._customer(premises, home) if billed else ""
+        contracts = {supply.device_id: self._agreement(supply, points[supply.device_id], home) for supply in billed}
         return [
             ask.Enrolled(
                 device_id=supply.device_id,
@@ -164,10 +165,39 @@ class Desk:
             for supply in premises.supplies
         ]
 
+    async def _customer(self, premises: ask.NewPremises, home: str) -> str:
+        """The customer of these premises and the account, made where they are missing; returns the account."""
+        now, customer_id = self._clock(), _customer_of(home)
+        with read(self._engine) as connection:
+            known = connection.execute(sa.select(customers.c.id).where(customers.c.id == customer_id)).first()
+        if known is None:
+            await self._utility.customers.add(NewCustomer(Person(premises.name, premises.address), customer_id), now)
+        names = self._accounts.find("resident", customer_id)
+        return names[0] if names else self._accounts.create(
+            "resident", now, customer_id=customer_id, locale=premises.locale
+        )
+
+    def _agreement(self, supply: ask.Supply, usage_point: str, home: str) -> str:
+        """The agreement that bills this supply, made where it is missing."""
+        agreement_id = "ag" + usage_point[2:]
+        with read(self._engine) as connection:
+            known = connection.execute(sa.select(agreements.c.id).where(agreements.c.id == agreement_id)).first()
+        if known is None:
+            self._utility.add_agreement(
+                agreement_id,
+                _customer_of(home),
+                usage_point,
+                supply.tariff or self._tariffs[supply.medium],
+                supply.agreement_since or supply.since,
+                supply.billing_day,
+                opening_accumulation=supply.opening_accumulation,
+            )
+        return agreement_id
+
     async def enrol_concentrator(self, _: str, asked: ask.EnrolConcentrator) -> ask.ConcentratorIdentity:
         """Enrol a concentrator: its module, its TLS identity, its place in the fleet."""
-        if asked.device_id[:1] != b"\xf0":
-            raise LocalError("use.device", "A concentrator's device id begins with F0 (LINK section 1).")
+        if asked.device_id[:1] != b"\xf0" or len(asked.device_id) != 8:
+            raise LocalError("use.device", "A concentrator's device id has 8 bytes and begins with F0 (LINK section 1).")
         request = PersonaliseRequest(
             device_id=asked.device_id, module_id=asked.module_id, suite=1, module_point=asked.module_point
         )
@@ -192,8 +222,9 @@ class Desk:
             raise LocalError(
                 "use.device", f"{device_id.hex()} is no device id of a {asked.medium} meter (LINK section 1)."
             )
-        self._refuse_known([device_id])
-        issued = await self._security.lab_issue(device_id, module_id, asked.suite)
+        with read(self._engine) as connection:
+            if connection.execute(sa.select(meters.c.device_id).where(meters.c.device_id == device_id)).first():
+                raise DataError("fleet.enrolled", f"Device {device_id.hex()} is enrolled already; choose another id.")
         since = asked.since or _month_before_last(self._clock())
         supply = ask.Supply(
             device_id=device_id,
@@ -207,8 +238,10 @@ class Desk:
             suite=asked.suite,
             module_id=module_id,
         )
+        enrolment.check(supply, self._published)
+        issued = await self._security.lab_issue(device_id, module_id, asked.suite)
         (made,) = await self._premises(
-            ask.NewPremises(name="Lab", address="Lab", supplies=(supply,), locale="en"), {}
+            ask.NewPremises(name="Lab", address="Lab", supplies=(supply,), locale="en"), None, {}
         )
         document = {
             "device_id": device_id.hex(),
@@ -342,6 +375,11 @@ def _installation(supply: ask.Supply, given: dict[bytes, Personalisation]) -> In
         module_id=supply.module_id,
         project=module.project_id if module else b"",
     )
+
+
+def _customer_of(premises_id: str) -> str:
+    """The first customer of premises: an id that a repeated enrolment finds again."""
+    return "cu" + premises_id[2:]
 
 
 def _fresh_id(medium: Medium) -> bytes:

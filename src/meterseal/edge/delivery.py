@@ -32,7 +32,7 @@ class ControllerState(Struct, frozen=True, array_like=True):
 
 
 class DailyOutbox:
-    """The days of one meter, oldest first: a record with the load profile and a report, then its evidence."""
+    """The days of one meter, oldest first: a record with the load profile and the report, then its evidence."""
 
     def __init__(self, meter: Meter, chip: Chip, store: NvStore) -> None:
         self._meter = meter
@@ -73,7 +73,7 @@ class DailyOutbox:
         if item.key == ("evidence", item.what):
             return chip.seal_evidence(MAIN, item.what, now)
         meter, end_at = self._meter, item.what
-        frames = [*meter.interval_frames(end_at - DAY, end_at), meter.report(end_at)]
+        frames = [*meter.interval_frames(end_at - DAY, end_at), *meter.reports(end_at)]
         sealed = chip.seal(b"".join(frame.encode() for frame in frames), now)
         self._sign_through(end_at)
         return sealed

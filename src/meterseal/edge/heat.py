@@ -60,5 +60,5 @@ class HeatMeter(Meter):
             return self.payload(now, self.clock(now))
         return self.history(frame, now)
 
-    def report(self, at: int) -> Frame:
-        return encode.current_data_answer(self.device_id, self.payload(at, at))
+    def reports(self, at: int) -> list[Frame]:
+        return [encode.current_data_answer(self.device_id, self.payload(at, at))]

@@ -145,8 +145,8 @@ class Meter:
             self.state = replace(self.state, valve="open", permit_until=0)
         return self.state.valve == "open"
 
-    def report(self, at: int) -> Frame:
-        """The unrequested answer that closes a day: registers and state at the instant `at`."""
+    def reports(self, at: int) -> list[Frame]:
+        """The unrequested answers that close a day: registers and state, with the instant `at` in them."""
         raise NotImplementedError
 
     def interval_frames(self, since: int, until: int) -> list[Frame]:

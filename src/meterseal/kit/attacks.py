@@ -21,7 +21,7 @@ from meterseal.errors import EngineError, LocalError
 from meterseal.kit.factory import copy_module
 from meterseal.kit.field import Field
 from meterseal.link.transport import MessageReader, frame_message, pack_envelope
-from meterseal.mesh.rpc import Connection
+from meterseal.mesh.rpc import Rpc
 
 RECORD = b"MR"
 CONTROL = 0x08
@@ -55,7 +55,7 @@ class Attacker:
 
     async def send(self, device_id: bytes, message: bytes, *, patience: float = 0.6) -> list[bytes]:
         """Send one message as if from a device; returns what came back within `patience` seconds."""
-        reader, writer = await asyncio.open_connection(self._host, int(self._port), ssl=self._field.tls())
+        reader, writer = await self._connected()
         answers: list[bytes] = []
         try:
             writer.write(frame_message(pack_envelope(device_id, message)))
@@ -69,7 +69,15 @@ class Attacker:
         return answers
 
 
-async def run(field: Field, headend: str, desk: Connection) -> list[Outcome]:
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        for _ in range(100):
+            with contextlib.suppress(OSError):
+                return await asyncio.open_connection(self._host, int(self._port), ssl=self._field.tls())
+            await asyncio.sleep(0.1)
+        raise EngineError("kit.no-headend", f"The head-end does not answer at {self._host}:{self._port}.")
+
+
+async def run(field: Field, headend: str, desk: Rpc) -> list[Outcome]:
     """Play every attack; EngineError when the system cannot be asked."""
     attacker = Attacker(field, headend)
     outcomes = []
@@ -78,7 +86,7 @@ async def run(field: Field, headend: str, desk: Connection) -> list[Outcome]:
     return outcomes
 
 
-async def replayed(field: Field, attacker: Attacker, desk: Connection) -> Outcome:
+async def replayed(field: Field, attacker: Attacker, desk: Rpc) -> Outcome:
     """A recorded message is sent once more, byte for byte."""
     device_id, record = _a_record(field)
     return await _judge(
@@ -90,7 +98,7 @@ async def replayed(field: Field, attacker: Attacker, desk: Connection) -> Outcom
     )
 
 
-async def altered(field: Field, attacker: Attacker, desk: Connection) -> Outcome:
+async def altered(field: Field, attacker: Attacker, desk: Rpc) -> Outcome:
     """One bit of a sealed reading is changed on the way."""
     device_id, record = _a_record(field)
     at = 20 + 14 + 3  # inside the first data field, behind record header and frame header
@@ -104,7 +112,7 @@ async def altered(field: Field, attacker: Attacker, desk: Connection) -> Outcome
     )
 
 
-async def copied(field: Field, attacker: Attacker, desk: Connection) -> Outcome:
+async def copied(field: Field, attacker: Attacker, desk: Rpc) -> Outcome:
     """A module's memory, keys and all, is copied into another meter and calls the platform."""
     victim, other = field.plan.meters[0], field.plan.meters[4]
     with tempfile.TemporaryDirectory() as folder:
@@ -129,7 +137,7 @@ def _a_record(field: Field) -> tuple[bytes, bytes]:
 
 
 async def _judge(
-    name: str, tried: str, codes: set[str], attack: Callable[[], Awaitable[object]], desk: Connection
+    name: str, tried: str, codes: set[str], attack: Callable[[], Awaitable[object]], desk: Rpc
 ) -> Outcome:
     before = await _counts(desk)
     newest = await _newest(desk)
@@ -144,20 +152,20 @@ async def _judge(
     return Outcome(name, tried, entry is not None and unchanged, entry)
 
 
-async def _counts(desk: Connection) -> operator.Counts:
+async def _counts(desk: Rpc) -> operator.Counts:
     return await desk.call("counts", operator.Page(), operator.Counts)
 
 
-async def _entries(desk: Connection) -> list[Entry]:
+async def _entries(desk: Rpc) -> list[Entry]:
     answer = await desk.call("audit", operator.Page(limit=50), operator.Text)
     return msgspec.convert(msgspec.json.decode(answer.json)["entries"], list[Entry])
 
 
-async def _newest(desk: Connection) -> Entry | None:
+async def _newest(desk: Rpc) -> Entry | None:
     return next(iter(await _entries(desk)), None)
 
 
-async def _entry(desk: Connection, after: int, codes: set[str]) -> Entry | None:
+async def _entry(desk: Rpc, after: int, codes: set[str]) -> Entry | None:
     for _ in range(40):
         for entry in await _entries(desk):
             if entry.id > after and entry.code in codes:

@@ -24,7 +24,9 @@ from meterseal.errors import EngineError
 from meterseal.kit import attacks
 from meterseal.kit.attacks import Outcome
 from meterseal.kit.field import Field
+from meterseal.kit.patience import Patient
 from meterseal.kit.plan import StreetPlan, make_plan
+from meterseal.mesh.rpc import Rpc
 from meterseal.utility.calendar import billing_period
 from meterseal.utility.samples import sample_tariffs
 from meterseal.utility.tariff import tariff_document
@@ -81,7 +83,7 @@ class Demo:
         began = time.monotonic()
         self._tell("start", 0.0)
         self.system = system = await start(self.wish.data, on_line=self.field.heard)
-        desk = system.operator
+        desk = Patient(system.operator)
         self._tell("enrol", 0.0)
         await self.field.enrol(desk)
         self._tell("deliver", 0.0)
@@ -122,12 +124,12 @@ class Demo:
 
         await attacks.settled(check, self.wish.within)
 
-    async def _bill(self, desk: Any) -> dict[str, Any]:
+    async def _bill(self, desk: Rpc) -> dict[str, Any]:
         answer = await desk.call("bills_run", operator.BillRun(), operator.Text)
         report: dict[str, Any] = msgspec.json.decode(answer.json)
         return report
 
-    async def _urls(self, desk: Any, system: System) -> dict[str, str]:
+    async def _urls(self, desk: Rpc, system: System) -> dict[str, str]:
         resident = await desk.call(
             "account_link",
             operator.Account(role="resident", device_id=_shown(self.plan)),

@@ -24,7 +24,7 @@ from meterseal.app.config import replace_file
 from meterseal.app.supervise import Spec, Supervisor
 from meterseal.kit.factory import Made, manufacture, manufacture_concentrator, personalise
 from meterseal.kit.plan import MEDIA, StreetPlan
-from meterseal.mesh.rpc import Connection
+from meterseal.mesh.rpc import Rpc
 from meterseal.mesh.tls import Files, client_context
 from meterseal.security.messages import Personalisation
 
@@ -92,7 +92,7 @@ class Field:
         self.plan = msgspec.json.decode((self.directory / "plan.json").read_bytes(), type=StreetPlan)
         return True
 
-    async def enrol(self, desk: Connection) -> None:
+    async def enrol(self, desk: Rpc) -> None:
         """Make the modules, enrol everything at the operator's desk, write what came back into the modules.
 
         A street that was enrolled before is only taken up again.
@@ -124,7 +124,7 @@ class Field:
             self.joined.accounts[name] = meter.account_id
         replace_file(self.directory / "field.json", msgspec.json.encode(self.joined))
 
-    async def enrol_concentrator(self, master: Made, desk: Connection) -> None:
+    async def enrol_concentrator(self, master: Made, desk: Rpc) -> None:
         """Enrol the concentrator: its module and its TLS identity."""
         self.joined.key_password = secrets.token_hex(16)
         identity = await desk.call(

@@ -105,7 +105,7 @@ class Street:
         self.config = config
         self.plan = load_plan(Path(config.plan)) if config.plan else None
         self.memories = Memories(Path(config.dir))
-        self.recorded: deque[tuple[bytes, bytes]] = deque(maxlen=config.record_count)
+        self.recorded: deque[tuple[bytes, bytes]] = deque(_recorded(config.record), maxlen=config.record_count)
         self.secured: list[Secured] = []
         self.buses: list[Bus | CapturedBus] = []
         skipped = {bytes.fromhex(one) for one in config.skip_modules}
@@ -155,6 +155,14 @@ class Street:
         """The last messages as lines of JSON: device_id and message in hex, oldest first."""
         lines = [json.dumps({"device_id": one.hex(), "message": what.hex()}) for one, what in self.recorded]
         replace_file(path, "".join(line + "\n" for line in lines).encode())
+
+
+def _recorded(path: str) -> list[tuple[bytes, bytes]]:
+    """What an earlier run of this program recorded: a restart goes on with the same file."""
+    if not path or not Path(path).exists():
+        return []
+    lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    return [(bytes.fromhex(one["device_id"]), bytes.fromhex(one["message"])) for one in lines]
 
 
 def load_plan(path: Path) -> StreetPlan:
