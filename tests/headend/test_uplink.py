@@ -1,0 +1,305 @@
+"""The uplink with real sealed records: committed before acknowledged, whatever fails on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from structlog.testing import capture_logs
+
+from meterseal.crypto.symmetric import sm3
+from meterseal.errors import DataError, TrustError
+from meterseal.headend import pipeline, uplink
+from meterseal.headend.delivery import Delivery
+from meterseal.headend.ports import Enrolment
+from meterseal.headend.sessions import SessionCache
+from meterseal.headend.uplink import BATCH, WAITING, Uplink
+from meterseal.link import control
+from meterseal.model import Batch, Refusal
+from tests.headend.ground import MASTER, NOW, OTHER, WATER, Device, Line, Platform, water
+
+
+class Handshakes:
+    """Counts, and breaks when told to."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.error: Exception | None = None
+
+    async def take(self, link: Line, arrival: pipeline.Arrival) -> list[Refusal]:
+        self.taken += 1
+        if self.error is not None:
+            raise self.error
+        return [Refusal(arrival.received_at, "link.hello-mac", "No.", source=arrival.source)]
+
+
+class Ground:
+    """An uplink over a platform in memory."""
+
+    def __init__(self, *devices: Device) -> None:
+        self.platform = Platform(*devices)
+        self.handshakes = Handshakes()
+        self.pauses: list[bool] = []
+        self.now = NOW
+        self.uplink = Uplink(
+            sessions=SessionCache(self.platform, self.platform),
+            handshakes=self.handshakes,
+            delivery=Delivery(self.platform, lambda: self.now),
+            topology=self.platform,
+            audit=self.platform,
+            publisher=self.platform,
+            clock=lambda: self.now,
+            pause=self.pauses.append,
+        )
+
+    async def settle(self) -> None:
+        """Until nothing moves any more."""
+        for _ in range(20):
+            await asyncio.sleep(0)
+        while self.uplink._queue or self.uplink._running:
+            await asyncio.sleep(0.001)
+
+    async def send(self, line: Line, *messages: bytes) -> None:
+        for message in messages:
+            self.uplink.receive(line, b"", message)
+        await self.settle()
+
+
+Start = Callable[..., Ground]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    tasks: list[asyncio.Task[None]] = []
+
+    def begin(*devices: Device) -> Ground:
+        ground = Ground(*devices)
+        tasks.append(asyncio.create_task(ground.uplink.run()))
+        return ground
+
+    yield begin
+    for task in tasks:
+        assert not task.done(), "the uplink ended by itself"
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_committed_then_acknowledged(start: Start) -> None:
+    device, line = Device(), Line()
+    ground = start(device)
+    await ground.send(line, *(device.seal() for _ in range(5)))
+    assert ground.platform.committed == [1, 2, 3, 4, 5]
+    assert line.acked(device) == {1, 2, 3, 4, 5}
+    assert ground.uplink.counts["accepted"] == 5
+
+
+async def test_what_was_not_committed_gets_no_ack_and_goes_forward_again(start: Start) -> None:
+    device, line = Device(), Line()
+    ground = start(device)
+    await ground.send(line, device.seal())
+    ground.platform.away = True
+    record = device.seal()
+    await ground.send(line, record)
+    assert line.acked(device) == {1}
+    ground.platform.away = False
+    await ground.send(line, record)
+    assert ground.platform.committed == [1, 2]
+    assert line.acked(device) == {1, 2}
+
+
+async def test_a_repeat_after_the_commit_is_acknowledged_and_not_published(start: Start) -> None:
+    device, line = Device(), Line()
+    ground = start(device)
+    record = device.seal()
+    await ground.send(line, record)
+    await ground.send(line, record)
+    assert ground.platform.committed == [1]
+    assert ground.uplink.counts["again"] == 1
+    assert len(line.sent) == 2
+    assert [entry.code for entry in ground.platform.audit] == ["link.replay"]
+
+
+async def test_a_lost_acknowledgement_is_given_again(start: Start) -> None:
+    device, lost, line = Device(), Line(), Line()
+    ground = start(device)
+    record = device.seal()
+    await ground.send(lost, record)
+    await ground.send(line, record)
+    assert line.acked(device) == {1}
+
+
+async def test_a_quarantined_record_is_rejected_once_it_is_durable_and_again_when_repeated(
+    start: Start,
+) -> None:
+    device, line = Device(), Line()
+    ground = start(device)
+    record = device.seal(water(OTHER))
+    ground.platform.away = True
+    await ground.send(line, record)
+    assert line.sent == []
+    ground.platform.away = False
+    await ground.send(line, record)
+    await ground.send(line, record)
+    rejects = [
+        control.read_reject(word.content) for word in line.words(device) if word.kind == control.REJECT
+    ]
+    assert rejects == [(1, pipeline.DOES_NOT_DECODE)] * 2
+    assert sum(len(batch.quarantined) for batch in ground.platform.batches) == 1
+
+
+async def test_a_forged_record_changes_nothing_and_hears_nothing(start: Start) -> None:
+    device, line = Device(), Line()
+    ground = start(device)
+    record = device.seal()
+    await ground.send(line, record[:-1] + bytes((record[-1] ^ 1,)), b"MR\x01" + bytes(40), b"?")
+    assert (ground.platform.batches, line.sent) == ([], [])
+    assert [entry.code for entry in ground.platform.audit] == ["link.tag", "link.length", "link.length"]
+    assert ground.uplink.counts["refused"] == 3
+    await ground.send(line, record)
+    assert line.acked(device) == {1}
+
+
+async def test_refusals_are_written_though_the_commit_of_the_batch_failed(start: Start) -> None:
+    class NoCommit(Platform):
+        async def publish(self, batch: Batch) -> None:
+            self.away = True
+            try:
+                self._here()
+            finally:
+                self.away = False
+
+    device, line = Device(), Line()
+    ground = start(device)
+    ground.platform.publish = NoCommit.publish.__get__(ground.platform)  # type: ignore[method-assign]
+    good, bad = device.seal(), device.seal()
+    await ground.send(line, good, bad[:-1] + bytes((bad[-1] ^ 1,)))
+    assert line.sent == []
+    assert [entry.code for entry in ground.platform.audit] == ["link.tag"]
+
+
+async def test_a_ping_is_answered_with_the_time_and_not_committed(start: Start) -> None:
+    device, line = Device(), Line()
+    ground = start(device)
+    await ground.send(line, device.word(control.ping()))
+    assert control.read_time(line.words(device)[0].content) == (NOW, 1)
+    assert ground.platform.batches == []
+
+
+async def test_vouching_is_judged_by_the_topology(start: Start) -> None:
+    master, line = Device(MASTER), Line(concentrator_id=MASTER)
+    ground = start(master)
+    ground.platform.enrolments[WATER] = Enrolment(
+        device_id=WATER, plain=True, medium="water", concentrator_id=MASTER
+    )
+    await ground.send(line, master.seal(water(), vouched=True), master.seal(water(OTHER), vouched=True))
+    assert line.acked(master) == {1}
+    assert [one.code for one in ground.platform.batches[0].quarantined] == ["link.vouching"]
+
+
+async def test_enrolling_a_module_ends_vouching_after_ten_seconds_at_the_latest(start: Start) -> None:
+    master, line = Device(MASTER), Line(concentrator_id=MASTER)
+    ground = start(master)
+    known = Enrolment(device_id=WATER, plain=True, medium="water", concentrator_id=MASTER)
+    ground.platform.enrolments[WATER] = known
+    await ground.send(line, master.seal(water(), vouched=True))
+    ground.platform.enrolments[WATER] = Enrolment(device_id=WATER, plain=False, medium="water")
+    ground.now += uplink.ENROLMENT_FOR
+    await ground.send(line, master.seal(water(), vouched=True))
+    assert line.acked(master) == {1}
+
+
+# --- defects of ours -----------------------------------------------------------------------------------
+
+
+async def test_a_record_that_the_platform_cannot_take_holds_up_no_other(start: Start) -> None:
+    good, bad, line = Device(), Device(), Line()
+    ground = start(good, bad)
+    poison = bad.seal()
+    ground.platform.poison.add(sm3(poison))
+    await ground.send(line, good.seal(), poison, good.seal())
+    assert ground.platform.committed == [1, 2]
+    assert line.acked(good) == {1, 2}
+    assert line.words(bad) == []
+
+
+@pytest.mark.parametrize("error", [TrustError("security.wrapped", "No."), ZeroDivisionError("a defect")])
+async def test_a_session_that_cannot_be_opened_costs_no_other_its_answer(
+    start: Start, error: Exception
+) -> None:
+    good, bad, line = Device(), Device(), Line()
+    ground = start(good, bad)
+    unwrap = ground.platform.unwrap
+
+    async def broken(session: object) -> object:
+        if session == bad.facts:
+            raise error
+        return await unwrap(session)  # type: ignore[arg-type]
+
+    ground.platform.unwrap = broken  # type: ignore[assignment,method-assign]
+    with capture_logs() as logged:
+        await ground.send(line, bad.seal(), good.seal())
+    assert line.acked(good) == {1}
+    assert [entry["event"] for entry in logged] == ["uplink.unjudged"]
+
+
+async def test_counters_skipped_without_end_cost_no_other_its_answer(start: Start) -> None:
+    good, bad, line = Device(), Device(), Line()
+    ground = start(good, bad)
+    await ground.send(Line(), bad.seal())
+    session = await ground.uplink._sessions.get(bad.facts.session_id, NOW)
+    assert session is not None
+
+    def full(counter: int) -> bool:
+        raise TrustError("link.counter-ranges", "Skipped too often.")
+
+    session.consumed = type("Full", (), {"add": staticmethod(full), "__contains__": lambda self, _: False})()
+    await ground.send(line, bad.seal(), good.seal())
+    assert line.acked(good) == {1}
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("a defect"), DataError("x.y", "No.")])
+async def test_a_defect_in_a_handshake_is_logged_and_ends_nothing(start: Start, error: Exception) -> None:
+    device, line = Device(), Line()
+    ground = start(device)
+    ground.handshakes.error = error
+    with capture_logs() as logged:
+        await ground.send(line, b"MS\x01\x01")
+    assert [entry["event"] for entry in logged] == ["uplink.defect"]
+    await ground.send(line, device.seal())
+    assert line.acked(device) == {1}
+
+
+async def test_handshakes_are_no_records(start: Start) -> None:
+    ground = start()
+    await ground.send(Line(), b"MS\x01\x01")
+    assert (ground.handshakes.taken, ground.uplink.counts["records"]) == (1, 0)
+    assert [entry.code for entry in ground.platform.audit] == ["link.hello-mac"]
+
+
+# --- overload ------------------------------------------------------------------------------------------
+
+
+async def test_a_flood_from_one_source_is_dropped_and_others_are_served(start: Start) -> None:
+    device, flood, line = Device(), Line("198.51.100.1"), Line()
+    ground = start(device)
+    for _ in range(12_000):
+        ground.uplink.receive(flood, b"", b"MR")
+    assert ground.uplink.counts["dropped"] >= 3_900
+    ground.uplink.receive(line, b"", device.seal())
+    await ground.settle()
+    assert line.acked(device) == {1}
+    assert len(ground.platform.audit) <= 110
+
+
+async def test_more_waiting_than_is_worked_off_pauses_the_sockets_and_resumes_them(start: Start) -> None:
+    ground = start()
+    line = Line(concentrator_id=MASTER)
+    for _ in range(WAITING + BATCH):
+        ground.uplink.receive(line, b"", b"MR")
+    assert ground.pauses == [True]
+    await ground.settle()
+    assert ground.pauses == [True, False]
+    assert ground.uplink.counts["records"] == WAITING + BATCH
