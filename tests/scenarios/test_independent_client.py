@@ -1,0 +1,211 @@
+"""From credentials to bill over the plain port, with a client that shares no code with the platform."""
+
+import contextlib
+import itertools
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .independent_client import (
+    CUBIC_METRES,
+    EVIDENCE,
+    KILOWATT_HOURS,
+    LOCAL,
+    Device,
+    Link,
+    bcd,
+    clock,
+    interval_block,
+)
+
+HOUR = timedelta(hours=1)
+CHANNEL = 1  # the meter's main register
+
+
+class System:
+    """A running system of its own, and its command line."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.errors = (data.parent / "up.log").open("w")
+        command = [sys.executable, "-m", "meterseal", "up", "--data", str(data), "--lab", "--json"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.errors, text=True)
+        assert self.process.stdout is not None
+        self.tcp = json.loads(self.process.stdout.readline())["headend"]["tcp"]
+
+    def run(self, *arguments: str) -> Any:
+        command = [sys.executable, "-m", "meterseal", *arguments, "--data", str(self.data), "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout)
+
+    def status_when(self, expected: dict[str, int]) -> None:
+        """The counts follow the acknowledgement of a record within moments, not at once."""
+        until = time.monotonic() + 20
+        found: dict[str, int] = {}
+        while found != expected and time.monotonic() < until:
+            status = self.run("status")
+            found = {key: status[key] for key in expected}
+        assert found == expected
+        assert status["audit_ok"]
+
+    def stop(self) -> int:
+        self.process.terminate()
+        try:
+            return self.process.wait(30)
+        finally:
+            self.process.kill()
+            self.errors.close()
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[System]:
+    system = System(tmp_path / "system")
+    try:
+        yield system
+    finally:
+        assert system.stop() == 0
+
+
+def month_starts(count: int) -> list[datetime]:
+    """The first instants of the last `count` local months, this one's included."""
+    first = datetime.now(LOCAL).replace(day=1, hour=0, minute=0, second=0, microsecond=0)  # noqa: TID251
+    starts = [first]
+    while len(starts) < count:
+        starts.insert(0, (starts[0] - timedelta(days=1)).replace(day=1))
+    return starts
+
+
+def silent(link: Link, seconds: float = 1.0) -> bool:
+    """Whether the platform says nothing for a while; closing the connection says nothing either."""
+    link.socket.settimeout(seconds)
+    try:
+        return link.socket.recv(1) == b""
+    except TimeoutError:
+        return True
+    finally:
+        with contextlib.suppress(OSError):
+            link.socket.settimeout(10)
+
+
+@pytest.mark.parametrize(
+    ("medium", "suite", "assurance", "most"),
+    [("water", 1, "meter-signed", 80), ("electricity", 2, "platform-mac", 70)],
+)
+def test_from_credentials_to_bill(system: System, medium: str, suite: int, assurance: str, most: int) -> None:
+    issued = system.run("device", "issue", "--lab", "--medium", medium, "--suite", str(suite))
+    device = Device(issued)
+    unit = KILOWATT_HOURS if device.electric else CUBIC_METRES
+    interval_di, register_di = (0xE0010000, 0x00010000) if device.electric else (0xE001, 0x901F)
+    per_block = 43 if device.electric else 20
+    starts = month_starts(3)
+    hours = int((starts[2] - starts[0]) / HOUR) + 1  # both ends: the first and the last boundary
+    rng = random.Random(suite)
+    registers = [1_000_000]
+    while len(registers) < hours:
+        registers.append(registers[-1] + rng.randrange(most))
+    at_month = {start: registers[int((start - starts[0]) / HOUR)] for start in starts}
+
+    with contextlib.closing(Link(system.tcp, device)) as link:
+        link.connect()  # repeats its HELLO and wants the same PLATFORM
+        now = time.time()  # noqa: TID251
+        assert abs(link.platform_time / 1000 - now) < 10
+        assert abs(link.ping() / 1000 - now) < 10
+
+        records = []
+        for first in range(0, hours, 24):
+            day = registers[first : first + 24]
+            start = starts[0] + first * HOUR
+            blocks = [
+                interval_block(start + at * HOUR, 60, CHANNEL, unit, day[at : at + per_block])
+                for at in range(0, len(day), per_block)
+            ]
+            records.append(link.reports(*((interval_di, block) for block in blocks)))
+            for at, register in enumerate(day):
+                device.extend_chain(CHANNEL, start + at * HOUR, register)
+                if start + at * HOUR in at_month:
+                    statement = device.evidence(CHANNEL, start + at * HOUR, register, unit)
+                    records.append(link.control(EVIDENCE, statement))
+        report = bcd(registers[-1], 4)
+        if not device.electric:
+            settled = bcd(at_month[starts[2]], 4)
+            report += bytes([unit]) + settled + bytes([unit]) + clock(datetime.now(LOCAL)) + b"\0\0"  # noqa: TID251
+        records.append(link.reports((register_di, report)))
+        link.deliver(records)
+        assert sorted(link.acks) == [number for number, _ in records]
+        assert not link.rejects
+        counted = {
+            "sessions": 1,
+            "records": len(records),
+            "readings": hours + 1,
+            "evidence": 3,
+            "evidence_good": 3,
+            "quarantined": 0,
+            "refused": 0,
+        }
+        system.status_when(counted)
+
+        # The same record again: acknowledged again, counted once.
+        before = len(link.acks)
+        link.transmit(records[0])
+        link.deliver([])
+        assert link.acks[before:] == [records[0][0]]
+        system.status_when({**counted, "refused": 1})
+
+        # A changed bit: no answer and no effect, so the right record is taken afterwards under the same counter.
+        number, record = link.reports(
+            (interval_di, interval_block(starts[2], 60, CHANNEL, unit, [registers[-1]]))
+        )
+        link.send(record[:-1] + bytes([record[-1] ^ 1]))
+        assert silent(link)
+        system.status_when({**counted, "refused": 2})
+        audit = system.run("audit")
+        found = sorted((entry["code"], entry["counter"], entry["device_id"]) for entry in audit["entries"])
+        assert found == [
+            ("link.replay", records[0][0], issued["device_id"]),
+            ("link.tag", number, issued["device_id"]),
+        ]
+
+    with contextlib.closing(Link(system.tcp, device)) as again:  # a session outlives its connection
+        link.socket = again.socket
+        link.deliver([(number, record)])
+        assert link.acks[-1] == number
+        system.status_when({**counted, "records": len(records) + 1, "refused": 2})
+        assert system.run("audit")["verified"] > 0
+
+    # Bills
+    run = system.run("bill", "run")
+    assert (len(run["issued"]), run["held"]) == (2, [])
+    bills = {bill["since"]: bill for bill in system.run("bill", "list", "--device-id", issued["device_id"])}
+    assert len(bills) == 2
+    for since, until in itertools.pairwise(starts):
+        listed = bills[int(since.timestamp()) * 1000]
+        bill = system.run("bill", "show", listed["bill_id"])
+        used = Decimal(at_month[until] - at_month[since]).scaleb(-2)
+        assert Decimal(listed["used"]) == Decimal(bill["used"]) == used
+        assert bill["until"] == int(until.timestamp()) * 1000
+        assert bill["total_fen"] == listed["total_fen"] > 0
+        assert listed["assurance"] == bill["use_assurance"] == assurance
+        assert listed["signed_fen"] == (bill["total_fen"] if suite == 1 else 0)
+        charges = [line["charge"] for line in bill["lines"]]
+        assert len(charges) > 1 or since != starts[0]
+        for line, charge in zip(bill["lines"], charges, strict=True):
+            amount = Decimal(charge["quantity"]) * Decimal(charge["price"]) * 100
+            assert charge["amount_fen"] == int(amount.quantize(Decimal(1), ROUND_HALF_UP))
+            assert line["assurance"] == assurance
+        assert sum(Decimal(charge["quantity"]) for charge in charges) == used
+        assert sum(charge["amount_fen"] for charge in charges) == bill["total_fen"]
+        for name, boundary in (("first", since), ("last", until)):
+            evidence = bill["determinants"][0]["readings"][name]["evidence"]
+            assert evidence["checked"] == ("signed" if suite == 1 else "mac")
+            assert (evidence["register"], evidence["exponent"]) == (at_month[boundary], -2)
+            assert evidence["sequence"] == starts.index(boundary) + 1
