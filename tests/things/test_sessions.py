@@ -1,0 +1,121 @@
+"""The session store: durable before SESSION leaves, replaced but open for the backlog, counters given out once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from msgspec import structs
+
+from meterseal.control import open_control
+from meterseal.control.tables import sessions as table
+from meterseal.errors import LocalError, TrustError
+from meterseal.things.sessions import BACKLOG, MOST_RESERVED, SessionStore
+from tests.headend.ground import NOW, OTHER, WATER, Device
+
+
+class Clock:
+    now = NOW
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: Clock) -> SessionStore:
+    return SessionStore(open_control(tmp_path / "control.db"), lambda session: b"of " + session, clock)
+
+
+async def test_what_was_put_comes_back_with_its_consumed_counters(store: SessionStore) -> None:
+    facts = Device().facts
+    await store.put(facts)
+    assert await store.get(facts.session_id) == structs.replace(facts, consumed=b"of " + facts.session_id)
+    assert await store.get(b"nothing!") is None
+
+
+async def test_the_store_outlives_its_process(tmp_path: Path, store: SessionStore) -> None:
+    facts = Device().facts
+    await store.put(facts)
+    again = SessionStore(open_control(tmp_path / "control.db"), lambda _: b"", lambda: NOW)
+    assert await again.get(facts.session_id) == facts
+
+
+async def test_putting_a_session_again_changes_nothing(store: SessionStore) -> None:
+    facts = Device().facts
+    await store.put(facts)
+    first = await store.reserve_down(facts.session_id, 10)
+    await store.put(structs.replace(facts, policy=0, wrapped=b"other"))
+    found = await store.get(facts.session_id)
+    assert found is not None
+    assert (first, found.policy, found.wrapped, found.down_reserved) == (1, facts.policy, b"wrapped", 10)
+
+
+async def test_a_session_id_of_another_device_is_refused(store: SessionStore) -> None:
+    facts = Device().facts
+    await store.put(facts)
+    with pytest.raises(TrustError):
+        await store.put(structs.replace(facts, device_id=OTHER))
+
+
+async def test_a_replaced_session_opens_until_the_backlog_time_is_over(
+    store: SessionStore, clock: Clock
+) -> None:
+    old, new = Device().facts, structs.replace(Device().facts, created_at=NOW + 1)
+    await store.put(old)
+    await store.put(new)
+    latest = await store.latest(WATER)
+    assert latest is not None
+    assert latest.session_id == new.session_id
+    clock.now = NOW + 1 + BACKLOG
+    assert await store.get(old.session_id) is not None
+    clock.now += 1
+    assert await store.get(old.session_id) is None
+    assert await store.get(new.session_id) is not None
+
+
+async def test_keys_of_a_session_whose_backlog_is_over_are_destroyed(
+    store: SessionStore, clock: Clock, tmp_path: Path
+) -> None:
+    old, new = Device().facts, structs.replace(Device().facts, created_at=NOW + 1)
+    await store.put(old)
+    await store.put(new)
+    clock.now = NOW + 2 + BACKLOG
+    await store.put(structs.replace(Device(OTHER).facts, created_at=clock.now))
+    with open_control(tmp_path / "control.db").connect() as connection:
+        kept = set(connection.execute(sa.select(table.c.session_id)).scalars())
+    assert old.session_id not in kept
+    assert new.session_id in kept
+
+
+async def test_a_session_of_one_device_replaces_none_of_another(store: SessionStore) -> None:
+    ours, theirs = Device().facts, Device(OTHER).facts
+    await store.put(ours)
+    await store.put(theirs)
+    assert await store.latest(WATER) is not None
+    assert store.count() == 2
+
+
+async def test_blocks_of_down_counters_never_overlap(store: SessionStore) -> None:
+    facts = Device().facts
+    await store.put(facts)
+    assert [await store.reserve_down(facts.session_id, count) for count in (1, 5, 1)] == [1, 2, 7]
+
+
+@pytest.mark.parametrize("count", [0, -256, MOST_RESERVED + 1])
+async def test_a_count_that_would_give_counters_out_twice_is_refused(store: SessionStore, count: int) -> None:
+    facts = Device().facts
+    await store.put(facts)
+    with pytest.raises(LocalError):
+        await store.reserve_down(facts.session_id, count)
+    assert await store.reserve_down(facts.session_id, 1) == 1
+
+
+async def test_counters_of_an_unknown_session_are_not_given_out(store: SessionStore) -> None:
+    with pytest.raises(TrustError):
+        await store.reserve_down(b"nothing!", 1)
