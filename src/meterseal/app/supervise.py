@@ -73,7 +73,7 @@ class Supervisor:
             await self._served(waiting)
         except BaseException:
             waiting.cancel()
-            await self.stop()
+            await asyncio.gather(waiting, self.stop(), return_exceptions=True)
             raise
         return {name: child.ready.result() for name, child in self.children.items()}
 
@@ -217,6 +217,7 @@ class Supervisor:
                     with contextlib.suppress(ProcessLookupError):
                         if process is not None and process.returncode is None:
                             process.kill()
+                await asyncio.wait(late, timeout=1)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
