@@ -1,0 +1,136 @@
+"""What goes wrong at the keyboard: status 1 or 2, one sentence or one JSON object, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from meterseal.app import config
+from meterseal.app.config import Layout, Settings
+from tests.cli.conftest import Run, Up, meterseal
+
+NO_DATA = [
+    ["status"],
+    ["device", "list"],
+    ["device", "issue", "--lab"],
+    ["bill", "run"],
+    ["bill", "list"],
+    ["bill", "show", "b-1"],
+    ["vee", "run"],
+    ["account", "link"],
+    ["audit"],
+    ["simulate"],
+]
+
+WRONG_USE = [
+    ["frobnicate"],
+    ["device", "frobnicate"],
+    ["status", "--frobnicate"],
+    ["status"],
+    ["up"],
+    ["bill", "show", "--data", "x"],
+    ["audit", "--data", "x", "--limit", "many"],
+    ["device", "issue", "--data", "x", "--medium", "beer"],
+    ["device", "issue", "--data", "x", "--suite", "3"],
+    ["device", "issue", "--data", "x"],
+    ["device", "issue", "--data", "x", "--lab", "--device-id", "zz"],
+    ["device", "issue", "--data", "x", "--lab", "--since", "2026-13-01"],
+    ["device", "issue", "--data", "x", "--lab", "--since", "yesterday"],
+    ["bill", "list", "--data", "x", "--device-id", "1078"],
+    ["demo", "--until", "31.12.2026", "--exit"],
+    ["up", "--data", "{new}", "--web-port", "99999"],
+    ["up", "--data", "{new}", "--project", "no hex"],
+]
+
+
+@pytest.mark.parametrize("command", NO_DATA, ids=" ".join)
+def test_a_directory_without_a_system(command: list[str], tmp_path: Path, inside: Run) -> None:
+    data = tmp_path / "nothing"
+    plain = inside(*command, "--data", data)
+    assert plain.status == 1
+    assert f"meterseal up --data {data}" in plain.sentence()
+    if command == ["status"]:
+        with_json = inside(*command, "--data", data, "--json")
+        assert (with_json.status, with_json.error()) == (1, "app.no-data")
+    assert not data.exists()
+
+
+@pytest.mark.parametrize("command", WRONG_USE, ids=" ".join)
+def test_wrong_use_is_status_2_as_json_too(command: list[str], tmp_path: Path, inside: Run) -> None:
+    new = tmp_path / "new"
+    answer = inside(*(word.replace("{new}", str(new)) for word in command), "--json")
+    assert answer.status == 2
+    assert answer.error().startswith("use.")
+    assert not new.exists() or {path.name for path in new.iterdir()} <= {"lock"}
+
+
+@pytest.mark.parametrize("command", [["frobnicate"], ["status", "--frobnicate"], ["demo", "--until", "now"]])
+def test_wrong_use_is_one_sentence_for_people(command: list[str]) -> None:
+    answer = meterseal(*command)
+    assert answer.status == 2
+    answer.sentence()
+
+
+def test_a_system_that_is_down_is_said_with_how_to_start_it(tmp_path: Path, inside: Run) -> None:
+    layout = Layout(tmp_path / "data")
+    config.make_directories(layout)
+    config.save(layout, Settings())
+    answer = inside("status", "--data", layout.root)
+    assert answer.status == 1
+    assert f"meterseal up --data {layout.root}" in answer.sentence()
+    assert inside("status", "--data", layout.root, "--json").error() == "app.down"
+
+
+@pytest.mark.parametrize("command", [["status"], ["up"]])
+def test_a_directory_of_a_newer_version(command: list[str], tmp_path: Path, inside: Run) -> None:
+    layout = Layout(tmp_path / "data")
+    config.make_directories(layout)
+    layout.settings_file.write_text(json.dumps({"format": 99}))
+    answer = inside(*command, "--data", layout.root)
+    assert answer.status == 1
+    assert "newer meterseal" in answer.sentence()
+    assert not layout.lock.exists()
+
+
+def test_somebody_elses_directory_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("three years of work")
+    answer = meterseal("up", "--data", tmp_path, "--json")
+    assert (answer.status, answer.error()) == (1, "app.not-empty")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_busy_port_is_refused_and_the_next_try_starts(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        answer = meterseal("up", "--data", data, "--web-port", port)
+    assert answer.status == 1
+    assert f"Port {port}" in answer.sentence()
+    up = Up(data)
+    assert up.said["operator_link"]
+    assert up.end() == 0
+
+
+def test_a_wrong_passphrase_opens_nothing_and_changes_nothing(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert Up(data).end() == 0
+    before = {
+        path: path.read_bytes() for path in sorted(data.rglob("*")) if path.is_file() and path.name != "lock"
+    }
+    wrong = tmp_path / "wrong"
+    wrong.write_text("this is another passphrase")
+    wrong.chmod(0o600)
+    answer = meterseal("up", "--data", data, "--passphrase-file", wrong)
+    assert answer.status == 1
+    assert "passphrase" in answer.sentence()
+    after = {
+        path: path.read_bytes() for path in sorted(data.rglob("*")) if path.is_file() and path.name != "lock"
+    }
+    changed = {path.name for path in before | after if before.get(path) != after.get(path)}
+    assert changed <= {"meterseal.json"}, changed
+    up = Up(data)
+    assert "operator_link" not in up.said
+    assert up.end() == 0

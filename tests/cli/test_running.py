@@ -1,0 +1,166 @@
+"""Commands against a running system: answers for people and for scripts, and refusals that leave it running."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run, Up, meterseal
+
+
+def test_up_says_where_it_serves(running: Up) -> None:
+    assert set(running.said) == {"ready", "web", "headend", "operator_link"}
+    assert running.said["ready"] is True
+    assert set(running.said["headend"]) == {"tcp", "tls"}
+    assert running.said["operator_link"].startswith(running.said["web"] + "/in#")
+
+
+def test_a_second_up_on_the_same_directory_is_refused_before_anything_is_touched(running: Up) -> None:
+    before = {path: path.stat().st_mtime_ns for path in running.data.glob("*") if path.is_file()}
+    answer = meterseal("up", "--data", running.data, within=10)
+    assert answer.status == 1
+    said = answer.sentence()
+    assert str(running.data) in said
+    assert str(running.process.pid) in said
+    assert "--data" in said
+    assert {path: path.stat().st_mtime_ns for path in running.data.glob("*") if path.is_file()} == before
+    assert meterseal("up", "--data", running.data, "--json", within=10).error() == "app.in-use"
+    assert meterseal("status", "--data", running.data).status == 0
+
+
+def test_a_system_cannot_become_a_lab(tmp_path: Path) -> None:
+    up = Up(tmp_path / "data")
+    try:
+        answer = meterseal("device", "issue", "--lab", "--data", up.data, "--json")
+        assert (answer.status, answer.error()) == (1, "security.not-lab")
+        assert meterseal("device", "list", "--data", up.data, "--json").document == []
+    finally:
+        assert up.end() == 0
+    assert meterseal("up", "--data", up.data, "--lab", "--json").error() == "app.not-lab"
+
+
+def test_status_counts(running: Up, inside: Run) -> None:
+    counts = inside("status", "--data", running.data, "--json").document
+    assert {"meters", "sessions", "records", "readings", "bills", "refused", "audit_ok"} <= set(counts)
+
+
+@pytest.mark.parametrize("suite", [1, 2])
+def test_an_issued_lab_device_is_listed_and_its_credentials_are_whole(
+    running: Up, suite: int, inside: Run
+) -> None:
+    issued = inside("device", "issue", "--lab", "--suite", suite, "--data", running.data, "--json").document
+    assert {"device_id", "module_id", "key_version", "project_id", "suite", "k_bound", "root_cert"} <= set(
+        issued
+    )
+    assert len(issued["device_chain"]) == (2 if suite == 1 else 0)
+    assert len(bytes.fromhex(issued["k_bound"])) == 16
+    listed = inside("device", "list", "--data", running.data, "--json").document
+    assert issued["device_id"] in {row["device_id"] for row in listed}
+    link = inside(
+        "account", "link", "--resident", issued["device_id"], "--data", running.data, "--json"
+    ).document
+    assert link["url"].startswith(running.said["web"] + "/in#")
+
+
+@pytest.mark.parametrize(
+    ("wish", "code"),
+    [
+        (["--tariff", "no-such"], "use.tariff"),
+        (["--billing-day", "32"], "use.billing-day"),
+        (["--device-id", "2078330011223344"], "use.device"),
+    ],
+)
+def test_a_device_that_cannot_be_billed_is_not_half_issued(
+    running: Up, wish: list[str], code: str, inside: Run
+) -> None:
+    device = ["--device-id", "1078330099887766"] if "--device-id" not in wish else []
+    before = inside("device", "list", "--data", running.data, "--json").document
+    answer = inside("device", "issue", "--lab", *device, *wish, "--data", running.data, "--json")
+    assert (answer.status, answer.error()) == (2, code)
+    assert inside("device", "list", "--data", running.data, "--json").document == before
+
+
+def test_the_same_device_is_not_issued_twice_and_can_be_issued_after_a_refusal(
+    running: Up, inside: Run
+) -> None:
+    wish = ["device", "issue", "--lab", "--device-id", "1078330011119999", "--data", running.data, "--json"]
+    assert inside(*wish, "--tariff", "no-such").status == 2
+    assert inside(*wish).status == 0
+    again = inside(*wish)
+    assert (again.status, again.error()) == (1, "fleet.enrolled")
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["bill", "list", "--device-id", "1078330000000001"], "fleet.unknown"),
+        (["account", "link", "--resident", "1078330000000001"], "fleet.unknown"),
+        (["bill", "show", "b-none"], "bill.none"),
+    ],
+)
+def test_what_is_not_there_is_answered_with_status_1(
+    running: Up, command: list[str], code: str, inside: Run
+) -> None:
+    answer = inside(*command, "--data", running.data, "--json")
+    assert (answer.status, answer.error()) == (1, code)
+    assert inside(*command, "--data", running.data).sentence()
+
+
+@pytest.mark.parametrize(
+    "command", [["vee", "run"], ["bill", "run"], ["bill", "list"], ["audit"], ["status"]]
+)
+def test_every_command_speaks_to_people_and_to_scripts(running: Up, command: list[str], inside: Run) -> None:
+    plain = inside(*command, "--data", running.data)
+    assert (plain.status, plain.err) == (0, "")
+    with_json = inside(*command, "--data", running.data, "--json")
+    assert isinstance(with_json.document, dict | list)
+
+
+def test_doctor_says_what_this_machine_can_do(inside: Run) -> None:
+    answer = inside("doctor", "--json")
+    rows = {row["check"]: row for row in answer.document["checks"]}
+    assert {"python", "sm2", "sm3", "sm4", "time zone", "chromium"} <= set(rows)
+    assert answer.document["ok"] == all(row["ok"] or not row["needed"] for row in rows.values())
+    assert answer.status == (0 if answer.document["ok"] else 1)
+    assert not rows["chromium"]["needed"]
+    assert "sm2" in inside("doctor").out
+
+
+def test_no_command_shows_the_help() -> None:
+    answer = meterseal()
+    assert answer.status == 0
+    assert "doctor" in answer.out
+
+
+def test_a_data_directory_with_a_very_long_path_works(tmp_path: Path) -> None:
+    up = Up(tmp_path / ("d" * 110))
+    try:
+        assert meterseal("status", "--data", up.data).status == 0
+    finally:
+        assert up.end() == 0
+
+
+def test_a_supervisor_killed_outright_leaves_a_directory_that_starts_again(tmp_path: Path) -> None:
+    up = Up(tmp_path / "data")
+    up.process.send_signal(signal.SIGKILL)
+    up.process.wait()
+    again = Up(up.data)
+    assert meterseal("status", "--data", up.data).status == 0
+    assert again.said["web"] == up.said["web"]
+    assert again.end() == 0
+
+
+def test_no_secret_lies_in_clear_in_the_directory(running: Up) -> None:
+    passphrase = running.data.with_name("data.passphrase").read_bytes().strip()
+    for path in running.data.rglob("*"):
+        if path.is_file():
+            assert passphrase not in path.read_bytes(), path
+
+
+def test_only_our_account_may_use_the_socket(running: Up) -> None:
+    found = (running.data / "operator.sock").stat()
+    assert found.st_mode & 0o777 == 0o600
+    assert found.st_uid == os.getuid()
