@@ -1,0 +1,131 @@
+"""Handshakes through the head-end with the real security service: stored before SESSION leaves, and silence else."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from meterseal.errors import EngineError
+from meterseal.headend.handshakes import Handshakes
+from meterseal.headend.pipeline import Arrival
+from meterseal.headend.sessions import SessionCache
+from meterseal.link import records
+from meterseal.link.handshake import Session
+from tests.headend.ground import OTHER, Line, Platform, water
+from tests.security.conftest import NOW, Bench, Module
+
+
+class Ground:
+    """A head-end's handshakes over the real service and a store in memory."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.platform = Platform()
+        self.sessions = SessionCache(self.platform, self.platform)
+        self.handshakes = Handshakes(bench.headend, self.platform, self.sessions, lambda: NOW)
+
+    async def send(
+        self, message: bytes, *, claimed: bytes = b"", source: str = "a", at: int = NOW
+    ) -> tuple[list[str], list[bytes]]:
+        """The codes of the refusals, and what was sent back."""
+        line = Line()
+        refusals = await self.handshakes.take(line, Arrival(message, source, b"", claimed, at))
+        return [one.code for one in refusals], [sent for _, sent in line.sent]
+
+    async def shake(self, module: Module) -> tuple[bytes, bytes, Session]:
+        run = module.run()
+        _, (platform,) = await self.send(run.hello(NOW))
+        device = run.platform(platform, NOW)
+        _, (session,) = await self.send(device)
+        return device, session, run.session(session, NOW)
+
+
+@pytest.fixture
+def ground(bench: Bench) -> Ground:
+    return Ground(bench)
+
+
+@pytest.mark.parametrize("suite", [1, 2])
+async def test_a_handshake_ends_in_one_stored_session_whose_records_open(
+    ground: Ground, bench: Bench, suite: int
+) -> None:
+    module = await bench.module(1, suite)
+    _, _, session = await ground.shake(module)
+    stored = ground.platform.stored[session.session_id]
+    assert (stored.device_id, stored.suite) == (module.device_id, suite)
+    live = await ground.sessions.get(session.session_id, NOW)
+    assert live is not None
+    record = records.seal_record(session.keys, session.session_id, 1, [water(module.device_id)], up=True)
+    assert records.check_tag(live.keys, record)
+    assert await bench.headend.unwrap(stored.session_id, stored.device_id, stored.wrapped) == live.keys
+
+
+async def test_a_repeated_device_message_gets_the_same_bytes_and_forgets_no_counter(
+    ground: Ground, bench: Bench
+) -> None:
+    device, answer, session = await ground.shake(await bench.module(1))
+    live = await ground.sessions.get(session.session_id, NOW)
+    assert live is not None
+    live.consumed.add(1)
+    assert await ground.send(device) == ([], [answer])
+    assert await ground.sessions.get(session.session_id, NOW) is live
+    assert 1 in live.consumed
+
+
+async def test_session_does_not_leave_before_it_is_stored(ground: Ground, bench: Bench) -> None:
+    run = (await bench.module(1)).run()
+    _, (platform,) = await ground.send(run.hello(NOW))
+    device = run.platform(platform, NOW)
+    ground.platform.away = True
+    line = Line()
+    with pytest.raises(EngineError):
+        await ground.handshakes.take(line, Arrival(device, "a", b"", b"", NOW))
+    assert line.sent == []
+    ground.platform.away = False
+    codes, answers = await ground.send(device)
+    assert (codes, len(answers)) == ([], 1)
+
+
+async def test_a_hello_in_a_foreign_envelope_hears_nothing(ground: Ground, bench: Bench) -> None:
+    run = (await bench.module(1)).run()
+    assert await ground.send(run.hello(NOW), claimed=OTHER) == (["link.envelope"], [])
+
+
+async def test_messages_of_the_platform_reflected_upward_hear_nothing(ground: Ground, bench: Bench) -> None:
+    run = (await bench.module(1)).run()
+    _, (platform,) = await ground.send(run.hello(NOW))
+    assert await ground.send(platform) == (["link.kind"], [])
+
+
+async def test_every_refusal_is_the_same_silence(ground: Ground, bench: Bench) -> None:
+    module = await bench.module(1)
+    hello = module.run().hello(NOW)
+    stranger = Module(2)
+    stranger.given, stranger.k_bound = module.given, module.k_bound
+    for message in (
+        hello[:-2] + b"\x01" + hello[-1:],
+        hello[:-40] + bytes(40),
+        stranger.run().hello(NOW),
+        hello[:50],
+    ):
+        codes, answers = await ground.send(message)
+        assert (len(codes), answers) == (1, [])
+
+
+async def test_hammering_one_device_is_limited_by_source_and_locks_nobody_out(
+    ground: Ground, bench: Bench
+) -> None:
+    hello = (await bench.module(1)).run().hello(NOW)
+    answers = [await ground.send(hello, source="attacker") for _ in range(30)]
+    assert [codes for codes, _ in answers].count(["link.rate"]) >= 15
+    codes, sent = await ground.send(hello, source="the meter")
+    assert (codes, len(sent)) == ([], 1)
+    codes, sent = await ground.send(hello, source="attacker", at=NOW + 60_000)
+    assert (codes, len(sent)) == ([], 1)
+
+
+@given(st.binary(max_size=200), st.sampled_from((b"MS", b"MS\x01", b"MS\x01\x01", b"MS\x01\x03")))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+async def test_any_bytes_hear_nothing_and_raise_nothing(ground: Ground, rest: bytes, lead: bytes) -> None:
+    codes, answers = await ground.send(lead + rest, source=rest.hex()[:8])
+    assert (len(codes), answers) == (1, [])
