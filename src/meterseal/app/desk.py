@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from ssl import DER_cert_to_PEM_cert
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -250,8 +251,8 @@ class Desk:
             "project_id": issued.project_id.hex(),
             "suite": issued.suite,
             "k_bound": issued.k_bound.hex(),
-            "root_cert": pem(issued.root),
-            "device_chain": [pem(der) for der in issued.chain],
+            "root_cert": DER_cert_to_PEM_cert(issued.root),
+            "device_chain": [DER_cert_to_PEM_cert(der) for der in issued.chain],
             "device_key": issued.device_key.hex(),
             "usage_point": made.usage_point,
             "agreement_id": made.agreement_id,
@@ -392,12 +393,3 @@ def _month_before_last(now: int) -> int:
     for _ in range(2):
         first = (first - timedelta(days=1)).replace(day=1)
     return int(first.timestamp()) * 1000
-
-
-def pem(der: bytes) -> str:
-    """A certificate as PEM text."""
-    import base64
-    import textwrap
-
-    body = "\n".join(textwrap.wrap(base64.b64encode(der).decode(), 64))
-    return f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"
