@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -164,3 +167,21 @@ def test_only_our_account_may_use_the_socket(running: Up) -> None:
     found = (running.data / "operator.sock").stat()
     assert found.st_mode & 0o777 == 0o600
     assert found.st_uid == os.getuid()
+
+
+@pytest.mark.parametrize("after", [0.8, 1.4])
+def test_a_signal_while_it_starts_ends_it_cleanly_and_the_next_start_goes_on(
+    tmp_path: Path, after: float
+) -> None:
+    data = tmp_path / "data"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "meterseal", "up", "--data", str(data), "--json"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(after)
+    process.terminate()
+    _, said = process.communicate(timeout=10)
+    assert "Traceback" not in said
+    assert process.returncode in (0, -signal.SIGTERM)  # before the handler stands, the signal's own way
+    assert Up(data).end() == 0

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from meterseal.cli.field import STEPS, Screen, _unless
+from meterseal.cli.field import STEPS, Screen
+from meterseal.cli.signals import unless
 
 
 def test_each_step_is_one_line_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,8 +39,8 @@ async def test_a_signal_ends_the_work_and_an_error_passes() -> None:
         raise ValueError("why")
 
     stop = asyncio.Event()
-    assert await _unless(stop, asyncio.sleep(0, "done")) == "done"
+    assert await unless(stop, asyncio.sleep(0, "done")) == "done"
     with pytest.raises(ValueError, match="why"):
-        await _unless(stop, fail())
+        await unless(stop, fail())
     asyncio.get_running_loop().call_soon(stop.set)
-    assert await _unless(stop, asyncio.sleep(60)) is None
+    assert await unless(stop, asyncio.sleep(60)) is None

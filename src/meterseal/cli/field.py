@@ -17,6 +17,7 @@ import msgspec
 from cyclopts import Parameter
 
 from meterseal.cli.operate import day
+from meterseal.cli.signals import unless
 from meterseal.errors import LocalError
 
 Flag = Parameter(negative=())
@@ -75,7 +76,7 @@ async def _demo(
     play = Demo(wish, screen.tell)
     try:
         with screen:
-            played = await _unless(stop, play.play())
+            played = await unless(stop, play.play())
         if played is None:
             return 130
         good = played.refused == len(played.attacks) and played.total_fen == played.recalculated_fen
@@ -86,7 +87,8 @@ async def _demo(
             print(_shown(played))
         if not leave:
             print("\nCtrl-C ends the demo." if not as_json else "", flush=True)
-            await stop.wait()
+            assert play.system is not None
+            await play.system.supervisor.until(stop)
         return 0 if good else 1
     finally:
         await play.stop()
@@ -173,7 +175,7 @@ async def _simulate(
     play = Simulation(data, replay, field, screen.tell)
     try:
         with screen:
-            delivered = await _unless(
+            delivered = await unless(
                 stop, play.play(dwellings=dwellings, days=days, until=day(until) if until else 0, seed=seed)
             )
         if delivered is None:
@@ -195,19 +197,6 @@ def _stop_on_signals() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     return stop
-
-
-async def _unless(stop: asyncio.Event, work: Any) -> Any:
-    """The work's result, or None when a signal came first."""
-    task = asyncio.ensure_future(work)
-    waiting = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if task.done():
-        return task.result()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    return None
 
 
 class Screen:

@@ -15,6 +15,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from meterseal.cli.signals import unless
+
 Flag = Parameter(negative=())
 
 
@@ -88,16 +90,21 @@ async def _up(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    running = await system.start(
-        data,
-        passphrase_file=passphrase_file,
-        project=project,
-        lab=lab,
-        host=host,
-        ports=ports,
-        keyring=keyring,
-        verbose=verbose,
+    running = await unless(
+        stop,
+        system.start(
+            data,
+            passphrase_file=passphrase_file,
+            project=project,
+            lab=lab,
+            host=host,
+            ports=ports,
+            keyring=keyring,
+            verbose=verbose,
+        ),
     )
+    if running is None:
+        return 0
     try:
         said: dict[str, object] = {"ready": True, "web": running.web, "headend": running.headend}
         if running.first_start:
