@@ -128,7 +128,11 @@ def make_directories(layout: Layout) -> None:
 def check_free(layout: Layout) -> None:
     """LocalError `app.not-empty` when a new system would lie among somebody else's files; changes nothing."""
     try:
-        if layout.root.exists() and not layout.exists and {path.name for path in layout.root.iterdir()} - OURS:
+        if (
+            layout.root.exists()
+            and not layout.exists
+            and {path.name for path in layout.root.iterdir()} - OURS
+        ):
             raise LocalError(
                 "app.not-empty",
                 f"{layout.root} is not empty and holds no meterseal system. Give an empty or a new directory.",
@@ -141,9 +145,12 @@ def unusable(path: Path, error: OSError) -> LocalError:
     """What a person is told when a path cannot be used: the disk is full, or the system's reason."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return LocalError(
-            "app.disk-full", f"The disk that holds {path} is full. Free some space and start again; nothing is lost."
+            "app.disk-full",
+            f"The disk that holds {path} is full. Free some space and start again; nothing is lost.",
         )
-    return LocalError("app.unusable", f"{path} cannot be used: {error.strerror}. Choose another place or mend it.")
+    return LocalError(
+        "app.unusable", f"{path} cannot be used: {error.strerror}. Choose another place or mend it."
+    )
 
 
 def read_passphrase(layout: Layout, *, create: bool) -> bytes:
@@ -167,7 +174,9 @@ def read_passphrase(layout: Layout, *, create: bool) -> bytes:
     except OSError as error:
         raise unusable(path, error) from None
     if len(passphrase) < 12:
-        raise LocalError("app.weak-passphrase", f"The passphrase in {path} has fewer than 12 bytes. Use a longer one.")
+        raise LocalError(
+            "app.weak-passphrase", f"The passphrase in {path} has fewer than 12 bytes. Use a longer one."
+        )
     return passphrase
 
 
@@ -191,7 +200,8 @@ def take_passphrase(layout: Layout, *, create: bool, keyring: bool) -> bytes:
         ) from None
     if stored is None:
         raise LocalError(
-            "app.no-passphrase", f"The system's keyring holds no passphrase for {layout.root}, so the vaults stay closed."
+            "app.no-passphrase",
+            f"The system's keyring holds no passphrase for {layout.root}, so the vaults stay closed.",
         )
     return stored.encode()
 
@@ -214,7 +224,8 @@ def choose_ports(settings: Settings, wanted: dict[str, int]) -> None:
         while found in chosen.values():
             if name in PUBLIC and port:
                 raise LocalError(
-                    "app.port-twice", f"Port {port} was given to two listeners. Choose another one for {_option(name)}."
+                    "app.port-twice",
+                    f"Port {port} was given to two listeners. Choose another one for {_option(name)}.",
                 )
             found = _claim(host, 0, name)
         chosen[name] = found
@@ -252,5 +263,6 @@ def _no_port(host: str, port: int, name: str, error: OSError) -> LocalError:
             port=port,
         )
     return LocalError(
-        "app.host", f"{host} is no address of this machine ({error.strerror}). Give one with --host, such as 127.0.0.1."
+        "app.host",
+        f"{host} is no address of this machine ({error.strerror}). Give one with --host, such as 127.0.0.1.",
     )

@@ -99,7 +99,9 @@ class Desk:
         """
         supplies = [supply for premises in asked.premises for supply in premises.supplies]
         if len({supply.device_id for supply in supplies}) != len(supplies):
-            raise DataError("fleet.twice", "A device id stands twice in this enrolment. Correct it; nothing was changed.")
+            raise DataError(
+                "fleet.twice", "A device id stands twice in this enrolment. Correct it; nothing was changed."
+            )
         for supply in supplies:
             enrolment.check(supply, self._published)
         homes = [self._home_of(premises) for premises in asked.premises]
@@ -154,14 +156,18 @@ class Desk:
         points = {device.device_id: device.usage_point for device in self._fleet.devices()}
         billed = [supply for supply in premises.supplies if supply.agreement_since is not None]
         account = await self._customer(premises, home) if billed else ""
-        contracts = {supply.device_id: self._agreement(supply, points[supply.device_id], home) for supply in billed}
+        contracts = {
+            supply.device_id: self._agreement(supply, points[supply.device_id], home) for supply in billed
+        }
         return [
             ask.Enrolled(
                 device_id=supply.device_id,
                 usage_point=points[supply.device_id],
                 agreement_id=contracts.get(supply.device_id, ""),
                 account_id=account,
-                personalisation=msgspec.msgpack.encode(given[supply.device_id]) if supply.device_id in given else b"",
+                personalisation=msgspec.msgpack.encode(given[supply.device_id])
+                if supply.device_id in given
+                else b"",
             )
             for supply in premises.supplies
         ]
@@ -172,17 +178,23 @@ class Desk:
         with read(self._engine) as connection:
             known = connection.execute(sa.select(customers.c.id).where(customers.c.id == customer_id)).first()
         if known is None:
-            await self._utility.customers.add(NewCustomer(Person(premises.name, premises.address), customer_id), now)
+            await self._utility.customers.add(
+                NewCustomer(Person(premises.name, premises.address), customer_id), now
+            )
         names = self._accounts.find("resident", customer_id)
-        return names[0] if names else self._accounts.create(
-            "resident", now, customer_id=customer_id, locale=premises.locale
+        return (
+            names[0]
+            if names
+            else self._accounts.create("resident", now, customer_id=customer_id, locale=premises.locale)
         )
 
     def _agreement(self, supply: ask.Supply, usage_point: str, home: str) -> str:
         """The agreement that bills this supply, made where it is missing."""
         agreement_id = "ag" + usage_point[2:]
         with read(self._engine) as connection:
-            known = connection.execute(sa.select(agreements.c.id).where(agreements.c.id == agreement_id)).first()
+            known = connection.execute(
+                sa.select(agreements.c.id).where(agreements.c.id == agreement_id)
+            ).first()
         if known is None:
             self._utility.add_agreement(
                 agreement_id,
@@ -198,7 +210,9 @@ class Desk:
     async def enrol_concentrator(self, _: str, asked: ask.EnrolConcentrator) -> ask.ConcentratorIdentity:
         """Enrol a concentrator: its module, its TLS identity, its place in the fleet."""
         if asked.device_id[:1] != b"\xf0" or len(asked.device_id) != 8:
-            raise LocalError("use.device", "A concentrator's device id has 8 bytes and begins with F0 (LINK section 1).")
+            raise LocalError(
+                "use.device", "A concentrator's device id has 8 bytes and begins with F0 (LINK section 1)."
+            )
         request = PersonaliseRequest(
             device_id=asked.device_id, module_id=asked.module_id, suite=1, module_point=asked.module_point
         )
@@ -224,8 +238,12 @@ class Desk:
                 "use.device", f"{device_id.hex()} is no device id of a {asked.medium} meter (LINK section 1)."
             )
         with read(self._engine) as connection:
-            if connection.execute(sa.select(meters.c.device_id).where(meters.c.device_id == device_id)).first():
-                raise DataError("fleet.enrolled", f"Device {device_id.hex()} is enrolled already; choose another id.")
+            if connection.execute(
+                sa.select(meters.c.device_id).where(meters.c.device_id == device_id)
+            ).first():
+                raise DataError(
+                    "fleet.enrolled", f"Device {device_id.hex()} is enrolled already; choose another id."
+                )
         since = asked.since or _month_before_last(self._clock())
         supply = ask.Supply(
             device_id=device_id,
@@ -311,7 +329,9 @@ class Desk:
         for device in self._fleet.devices():
             if device.device_id == device_id:
                 return device.usage_point
-        raise DataError("fleet.unknown", f"No device {device_id.hex()} is enrolled. See: meterseal device list")
+        raise DataError(
+            "fleet.unknown", f"No device {device_id.hex()} is enrolled. See: meterseal device list"
+        )
 
     # --- operations ------------------------------------------------------------------------------------
 
@@ -358,7 +378,9 @@ class Desk:
             ).scalar()
         names = self._accounts.find("resident", customer) if customer else []
         if not names:
-            raise DataError("people.no-account", "Nobody has an account for that meter. Enrol its customer first.")
+            raise DataError(
+                "people.no-account", "Nobody has an account for that meter. Enrol its customer first."
+            )
         return names[0]
 
 
@@ -389,7 +411,9 @@ def _fresh_id(medium: Medium) -> bytes:
 
 
 def _month_before_last(now: int) -> int:
-    first = datetime.fromtimestamp(now / 1000, LOCAL).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    first = datetime.fromtimestamp(now / 1000, LOCAL).replace(
+        day=1, hour=0, minute=0, second=0, microsecond=0
+    )
     for _ in range(2):
         first = (first - timedelta(days=1)).replace(day=1)
     return int(first.timestamp()) * 1000

@@ -43,7 +43,9 @@ def socket_path(layout: Layout) -> Path:
 def _folders(layout: Layout) -> list[Path]:
     digest = hashlib.sha256(os.fsencode(layout.root.resolve())).hexdigest()[:20]
     bases = (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp")  # noqa: S108 - checked in _private
-    return [Path(base) / f"meterseal-{os.getuid()}-{digest}" for base in bases if base and Path(base).is_dir()]
+    return [
+        Path(base) / f"meterseal-{os.getuid()}-{digest}" for base in bases if base and Path(base).is_dir()
+    ]
 
 
 def _private(folder: Path) -> Path:

@@ -20,9 +20,13 @@ def check(supply: Supply, tariffs: Mapping[str, AnyTariff]) -> None:
     """LocalError `use.device`, `use.module`, `use.billing-day` or `use.tariff`, each saying that nothing was changed."""
     shown = supply.device_id.hex() or "(none)"
     if len(supply.device_id) != 8:
-        raise LocalError("use.device", f"{shown} is no device id: it has 8 bytes. Correct it; nothing was changed.")
+        raise LocalError(
+            "use.device", f"{shown} is no device id: it has 8 bytes. Correct it; nothing was changed."
+        )
     if supply.suite is not None and len(supply.module_id) != 8:
-        raise LocalError("use.module", f"The module of {shown} needs an id of 8 bytes. Correct it; nothing was changed.")
+        raise LocalError(
+            "use.module", f"The module of {shown} needs an id of 8 bytes. Correct it; nothing was changed."
+        )
     if not 1 <= supply.billing_day <= LAST_BILLING_DAY:
         raise LocalError(
             "use.billing-day",

@@ -101,7 +101,9 @@ class Verifier:
                         mac=item.signature,
                     )
                 )
-            good = iter(await self._security.check_evidence_batch([one for one in requests if one.key_version]))
+            good = iter(
+                await self._security.check_evidence_batch([one for one in requests if one.key_version])
+            )
             held += [bool(one.key_version) and next(good) for one in requests]
         return held
 

@@ -160,7 +160,9 @@ def as_json(value: Any) -> str:
 
     import msgspec
 
-    return json.dumps(msgspec.to_builtins(value, enc_hook=str, builtin_types=(bytes,)), default=_plain, ensure_ascii=False)
+    return json.dumps(
+        msgspec.to_builtins(value, enc_hook=str, builtin_types=(bytes,)), default=_plain, ensure_ascii=False
+    )
 
 
 def _plain(value: object) -> str:

@@ -84,7 +84,8 @@ class Supervisor:
         if not ready.done():
             late = [name for name, child in self.children.items() if not child.ready.done()]
             raise EngineError(
-                "app.slow-start", f"{', '.join(late)} did not start within {START_WITHIN:.0f} s; see the log above."
+                "app.slow-start",
+                f"{', '.join(late)} did not start within {START_WITHIN:.0f} s; see the log above.",
             )
 
     async def add(self, spec: Spec) -> dict[str, Any]:
@@ -117,10 +118,12 @@ class Supervisor:
             self.restarts += 1
             failures = 0 if loop.time() - began > 10 else failures + 1
             if failures > 8:
-                self._break(EngineError(
+                self._break(
+                    EngineError(
                         "app.crashing",
                         f"{child.spec.name} ends again and again (status {code}); see the log above, then start again.",
-                    ))
+                    )
+                )
                 return
             await asyncio.sleep(min(2.0, 0.05 * 2**failures))
 
@@ -224,7 +227,9 @@ class Supervisor:
 
 
 def _failure(said: dict[str, Any]) -> MetersealError:
-    return from_wire(str(said.get("kind", LocalError.kind)), str(said["failed"]), str(said.get("message", "")))
+    return from_wire(
+        str(said.get("kind", LocalError.kind)), str(said["failed"]), str(said.get("message", ""))
+    )
 
 
 async def _first(*futures: asyncio.Future[Any]) -> None:

@@ -90,7 +90,8 @@ async def start(
         settings = config.load(layout)
         if lab and not settings.lab:
             raise LocalError(
-                "app.not-lab", f"{layout.root} is not a lab system and cannot become one. Use another data directory."
+                "app.not-lab",
+                f"{layout.root} is not a lab system and cannot become one. Use another data directory.",
             )
     lock = await take_lock(layout)
     try:

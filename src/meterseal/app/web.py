@@ -14,7 +14,5 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
     """Serve the portal until told to end."""
     reach = Reach("web", orders)
     platform = reach.to("platform")
-    await serve_portal(
-        platform, host=reach.host, port=reach.ports["web"], stop=stop, ready=lambda: ready()
-    )
+    await serve_portal(platform, host=reach.host, port=reach.ports["web"], stop=stop, ready=lambda: ready())
     await platform.close()

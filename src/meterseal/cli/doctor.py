@@ -40,13 +40,21 @@ def _checks() -> list[tuple[str, bool, bool, str]]:
     rows.append(("sm3", digest.startswith("66c7f0f4"), True, "SM3 of `abc` is the standard's value"))
     block = bytes.fromhex("0123456789abcdeffedcba9876543210")
     sealed = symmetric.sm4_ecb(block, block).hex()
-    rows.append(("sm4", sealed == "681edf34d206965e86b3e94f536e4246", True, "SM4 of the standard's block is right"))
+    rows.append(
+        ("sm4", sealed == "681edf34d206965e86b3e94f536e4246", True, "SM4 of the standard's block is right")
+    )
     try:
         ZoneInfo("Asia/Shanghai")
         rows.append(("time zone", True, True, "Asia/Shanghai is known"))
     except ZoneInfoNotFoundError:
         rows.append(("time zone", False, True, "Asia/Shanghai is unknown; install the package tzdata"))
-    chromium = shutil.which("chromium") or ("/usr/bin/chromium" if Path("/usr/bin/chromium").exists() else None)
-    says = f"found {chromium}" if chromium else "only the browser tests need it: apt install chromium fonts-wqy-microhei"
+    chromium = shutil.which("chromium") or (
+        "/usr/bin/chromium" if Path("/usr/bin/chromium").exists() else None
+    )
+    says = (
+        f"found {chromium}"
+        if chromium
+        else "only the browser tests need it: apt install chromium fonts-wqy-microhei"
+    )
     rows.append(("chromium", chromium is not None, False, says))
     return rows

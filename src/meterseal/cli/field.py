@@ -62,7 +62,9 @@ def demo(
     if data is not None:
         return asyncio.run(_demo(data, dwellings, days, until, seed, leave=exit, as_json=json))
     with tempfile.TemporaryDirectory(prefix="meterseal-") as folder:
-        return asyncio.run(_demo(Path(folder) / "demo", dwellings, days, until, seed, leave=exit, as_json=json))
+        return asyncio.run(
+            _demo(Path(folder) / "demo", dwellings, days, until, seed, leave=exit, as_json=json)
+        )
 
 
 async def _demo(
@@ -151,9 +153,7 @@ def simulate(
     """
     if replay is not None and not replay.exists():
         raise LocalError("kit.captured", f"{replay} does not exist. Name a file of captured answers.")
-    return asyncio.run(
-        _simulate(data, dwellings, days, until, seed, replay, field, leave=exit, as_json=json)
-    )
+    return asyncio.run(_simulate(data, dwellings, days, until, seed, replay, field, leave=exit, as_json=json))
 
 
 async def _simulate(

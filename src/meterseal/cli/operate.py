@@ -50,7 +50,8 @@ def ask(data: Path, method: str, request: Struct, reply: type[T], *, timeout: fl
                 f"The system of {layout.root} runs but did not answer: it is starting, or busy. Try again in a moment.",
             ) from None
         raise EngineError(
-            "app.down", f"The system of {layout.root} is not running. Start it with: meterseal up --data {layout.root}"
+            "app.down",
+            f"The system of {layout.root} is not running. Start it with: meterseal up --data {layout.root}",
         ) from None
 
 
@@ -70,7 +71,9 @@ def device_id_of(text: str) -> bytes:
     except ValueError:
         raw = b""
     if len(raw) != 8:
-        raise LocalError("use.device", f"`{text}` is no device id: give 16 hex digits, such as 1078330011223344.")
+        raise LocalError(
+            "use.device", f"`{text}` is no device id: give 16 hex digits, such as 1078330011223344."
+        )
     return raw
 
 
@@ -135,7 +138,11 @@ def issue(
         tariff=tariff,
     )
     answer = ask(data, "lab_issue", request, operator.Text)
-    show(answer.json, as_json=json, lines=lambda issued: [f"{key:<14} {_wrap(value)}" for key, value in issued.items()])
+    show(
+        answer.json,
+        as_json=json,
+        lines=lambda issued: [f"{key:<14} {_wrap(value)}" for key, value in issued.items()],
+    )
     return 0
 
 

@@ -131,7 +131,9 @@ def _welcome(running: object, said: dict[str, object]) -> str:
     if running.settings.keyring:
         lines.append("  passphrase in the system's keyring")
     else:
-        lines.append(f"  passphrase {running.layout.passphrase_file}   keep it apart from copies of the directory")
+        lines.append(
+            f"  passphrase {running.layout.passphrase_file}   keep it apart from copies of the directory"
+        )
     if "operator_link" in said:
         lines.append(f"  sign in as operator, once: {said['operator_link']}")
     else:

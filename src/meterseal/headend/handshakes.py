@@ -40,7 +40,11 @@ class Handshakes:
             kind = messages.kind_of(arrival.message)
             claimed = claimed or messages.device_id_of(arrival.message)
             if not self._allowed(arrival, claimed):
-                return [self._refusal(arrival, claimed, "link.rate", "Too many handshakes from this source; wait.")]
+                return [
+                    self._refusal(
+                        arrival, claimed, "link.rate", "Too many handshakes from this source; wait."
+                    )
+                ]
             if kind == messages.HELLO:
                 return await self._hello(link, arrival)
             if kind == messages.DEVICE:
@@ -88,4 +92,3 @@ class Handshakes:
     @staticmethod
     def _refusal(arrival: Arrival, claimed: bytes, code: str, sentence: str) -> Refusal:
         return Refusal(arrival.received_at, code, sentence, claimed, source=arrival.source)
-

@@ -100,7 +100,9 @@ def read_header(arrival: Arrival) -> Header | Refused:
     except MetersealError as error:
         return _refused(arrival, error.code, error.message)
     if not header.up:
-        return _refused(arrival, "link.direction", "A record that runs downward came up; it was reflected or misrouted.")
+        return _refused(
+            arrival, "link.direction", "A record that runs downward came up; it was reflected or misrouted."
+        )
     return header
 
 
@@ -121,7 +123,9 @@ def prove(
         sentence = "The tag of the record does not fit its bytes: it was altered on the way or sealed under other keys."
         return _refused(arrival, "link.tag", sentence, header, session)
     if header.counter in consumed:
-        sentence = f"Counter {header.counter} of this session was committed before: a replay or a lost answer."
+        sentence = (
+            f"Counter {header.counter} of this session was committed before: a replay or a lost answer."
+        )
         return Again(header.counter, _refusal(arrival, "link.replay", sentence, header, session))
     if header.control:
         return Proved(header, ())
@@ -218,7 +222,11 @@ def _held(arrival: Arrival, header: Header, session: StoredSession, reject_class
 
 
 def _refused(
-    arrival: Arrival, code: str, sentence: str, header: Header | None = None, session: StoredSession | None = None
+    arrival: Arrival,
+    code: str,
+    sentence: str,
+    header: Header | None = None,
+    session: StoredSession | None = None,
 ) -> Refused:
     return Refused(_refusal(arrival, code, sentence, header, session))
 

@@ -144,7 +144,8 @@ class Listener:
             )
         except OSError as error:
             raise EngineError(
-                "headend.port", f"The head-end cannot listen on {host}:{port} ({error.strerror}). Choose another port."
+                "headend.port",
+                f"The head-end cannot listen on {host}:{port} ({error.strerror}). Choose another port.",
             ) from None
         return int(self._server.sockets[0].getsockname()[1])
 
@@ -164,7 +165,9 @@ class Listener:
     def _opened(self, link: Link) -> None:
         if len(self.links) >= self._limit:
             (crowd, _), *_ = Counter(other.source for other in self.links).most_common(1)
-            oldest = min((other for other in self.links if other.source == crowd), key=lambda other: other.heard_at)
+            oldest = min(
+                (other for other in self.links if other.source == crowd), key=lambda other: other.heard_at
+            )
             self._closed(oldest)
             oldest.drop()
         self.links.add(link)

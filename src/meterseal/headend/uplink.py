@@ -77,7 +77,9 @@ class Uplink:
         self._rate = Buckets(rate=2_000, burst=8_000)
         self._complaints = Buckets(rate=10, burst=100)
         self._enrolments: dict[bytes, tuple[int, Enrolment | None]] = {}
-        self.counts = dict.fromkeys(("records", "accepted", "again", "refused", "held", "dropped", "handshakes"), 0)
+        self.counts = dict.fromkeys(
+            ("records", "accepted", "again", "refused", "held", "dropped", "handshakes"), 0
+        )
 
     def receive(self, link: Link, claimed: bytes, message: bytes) -> None:
         """Take one message from a socket; never raises and never waits."""
@@ -154,7 +156,9 @@ class Uplink:
                 judged.append((link, arrival, session, verdict))
             await self._commit(judged)
         finally:
-            await self._refuse([verdict.refusal for *_, verdict in judged if isinstance(verdict, Refused | Again)])
+            await self._refuse(
+                [verdict.refusal for *_, verdict in judged if isinstance(verdict, Refused | Again)]
+            )
 
     async def _judge(self, arrival: Arrival) -> tuple[LiveSession | None, Verdict]:
         """The steps of one record that may need an answer from elsewhere, then the pure ones."""

@@ -68,7 +68,6 @@ class Attacker:
             writer.close()
         return answers
 
-
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         for _ in range(100):
             with contextlib.suppress(OSError):

@@ -130,11 +130,15 @@ class Demo:
         return report
 
     async def _urls(self, desk: Rpc, system: System) -> dict[str, str]:
-        resident = await desk.call(
-            "account_link",
-            operator.Account(role="resident", device_id=_shown(self.plan)),
-            operator.Link,
-        ) if self.plan.dwellings[0].agreements else None
+        resident = (
+            await desk.call(
+                "account_link",
+                operator.Account(role="resident", device_id=_shown(self.plan)),
+                operator.Link,
+            )
+            if self.plan.dwellings[0].agreements
+            else None
+        )
         chief = await desk.call("account_link", operator.Account(), operator.Link)
         urls = {"operator": system.web + chief.path}
         if resident is not None:
@@ -148,8 +152,12 @@ class Demo:
 
 
 def _shown(plan: StreetPlan) -> bytes:
-    """A meter of the dwelling whose page shows the most: one that crosses a tier, else the first."""
-    return next((meter for meter in plan.meters if meter.dwelling % 3 == 1), plan.meters[0]).device_id
+    """A meter of the dwelling whose page shows the most: one that crosses a tier, far into its billing month."""
+    homes = [home for home in plan.dwellings if home.number % 3 == 1] or list(plan.dwellings)
+    home = min(
+        homes, key=lambda one: min((agreement.since for agreement in one.agreements), default=plan.until)
+    )
+    return next(meter for meter in plan.meters if meter.dwelling == home.number).device_id
 
 
 def _own_mb() -> float:
@@ -164,10 +172,15 @@ def recalculate(field: Field) -> int:
     plan.write_text(json.dumps({"agreements": bills_plan(field)}))
     program = Path(__file__).with_name("recalculate.py")
     done = subprocess.run(  # noqa: S603 - our own program, no shell
-        [sys.executable, str(program), str(field.registers), str(plan)], capture_output=True, check=False, timeout=120
+        [sys.executable, str(program), str(field.registers), str(plan)],
+        capture_output=True,
+        check=False,
+        timeout=120,
     )
     if done.returncode:
-        raise EngineError("kit.recalculate", "The separate calculation failed: " + done.stderr.decode()[-300:])
+        raise EngineError(
+            "kit.recalculate", "The separate calculation failed: " + done.stderr.decode()[-300:]
+        )
     return int(json.loads(done.stdout)["total_fen"])
 
 

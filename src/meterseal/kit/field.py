@@ -145,16 +145,22 @@ class Field:
         replace_file(files.certificate, identity.certificate)
         replace_file(files.key, identity.key)
         replace_file(files.root, identity.root)
-        personalise(self.concentrator, [msgspec.msgpack.decode(identity.personalisation, type=Personalisation)])
+        personalise(
+            self.concentrator, [msgspec.msgpack.decode(identity.personalisation, type=Personalisation)]
+        )
 
     async def power_on(self, supervisor: Supervisor, headend: str) -> None:
         """Start the street and then its concentrator under `supervisor`; `headend` is host:port of its TLS listener."""
-        said = await supervisor.add(Spec(name="street", module="meterseal.kit.street", orders=self._street_orders()))
+        said = await supervisor.add(
+            Spec(name="street", module="meterseal.kit.street", orders=self._street_orders())
+        )
         risers: list[list[tuple[bytes, bool]]] = [[] for _ in range(self.plan.risers)]
         for meter in self.plan.meters:
             risers[meter.riser].append((meter.device_id, meter.plain))
         orders = self.concentrator_orders(headend, list(zip(said["ports"], risers, strict=True)))
-        await supervisor.add(Spec(name="concentrator", module="meterseal.kit.programs.concentrator", orders=orders))
+        await supervisor.add(
+            Spec(name="concentrator", module="meterseal.kit.programs.concentrator", orders=orders)
+        )
 
     def _street_orders(self) -> dict[str, Any]:
         return {

@@ -109,7 +109,9 @@ class Simulation:
             headend, [(said["ports"][-1], [(one.device_id, True) for one in captured])]
         )
         master["pace"] = {"plain": 250}
-        await supervisor.add(Spec(name="concentrator", module="meterseal.kit.programs.concentrator", orders=master))
+        await supervisor.add(
+            Spec(name="concentrator", module="meterseal.kit.programs.concentrator", orders=master)
+        )
         answers = sum(len(one.answers) for one in captured)
 
         async def check() -> bool:
@@ -140,7 +142,9 @@ async def _enrol_plain(field: Field, captured: list[Captured], desk: Connection)
         return
     field.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     replace_file(field.directory / "plan.json", msgspec.json.encode(field.plan))
-    await field.enrol_concentrator(await asyncio.to_thread(manufacture_concentrator, field.concentrator, field.plan), desk)
+    await field.enrol_concentrator(
+        await asyncio.to_thread(manufacture_concentrator, field.concentrator, field.plan), desk
+    )
     supplies = tuple(
         operator.Supply(
             device_id=one.device_id,

@@ -105,7 +105,9 @@ class Street:
         self.config = config
         self.plan = load_plan(Path(config.plan)) if config.plan else None
         self.memories = Memories(Path(config.dir))
-        self.recorded: deque[tuple[bytes, bytes]] = deque(_recorded(config.record), maxlen=config.record_count)
+        self.recorded: deque[tuple[bytes, bytes]] = deque(
+            _recorded(config.record), maxlen=config.record_count
+        )
         self.secured: list[Secured] = []
         self.buses: list[Bus | CapturedBus] = []
         skipped = {bytes.fromhex(one) for one in config.skip_modules}

@@ -68,7 +68,9 @@ def install(connection: sa.Connection, premises_id: str, what: Installation) -> 
             device_id=what.device_id.hex(),
         )
     usage_point = "up-" + secrets.token_hex(8)
-    connection.execute(usage_points.insert().values(id=usage_point, premises_id=premises_id, medium=what.medium))
+    connection.execute(
+        usage_points.insert().values(id=usage_point, premises_id=premises_id, medium=what.medium)
+    )
     connection.execute(
         meters.insert().values(
             device_id=what.device_id,

@@ -17,6 +17,7 @@ from meterseal.model import Refusal
 
 GENESIS = bytes(32)
 
+
 class AuditEntry(Struct, frozen=True, kw_only=True):
     """One refusal with its place in the chain."""
 

@@ -24,7 +24,9 @@ MOST_RESERVED = 65_536
 class SessionStore:
     """Sessions in the control store; `consumed` gives the committed counters of a session as ranges."""
 
-    def __init__(self, engine: sa.Engine, consumed: Callable[[bytes], bytes], clock: Callable[[], int]) -> None:
+    def __init__(
+        self, engine: sa.Engine, consumed: Callable[[bytes], bytes], clock: Callable[[], int]
+    ) -> None:
         self._engine = engine
         self._consumed = consumed
         self._clock = clock
@@ -37,7 +39,9 @@ class SessionStore:
             ).scalar()
             if known is not None:
                 if known != session.device_id:
-                    raise TrustError("link.session", "A session id came back for another device; it was refused.")
+                    raise TrustError(
+                        "link.session", "A session id came back for another device; it was refused."
+                    )
                 return
             connection.execute(
                 sessions.update()
@@ -68,7 +72,9 @@ class SessionStore:
         horizon = self._clock() - BACKLOG
         opens = sa.or_(sessions.c.replaced_at.is_(None), sessions.c.replaced_at >= horizon)
         with read(self._engine) as connection:
-            row = connection.execute(sa.select(sessions).where(sessions.c.session_id == session_id, opens)).first()
+            row = connection.execute(
+                sa.select(sessions).where(sessions.c.session_id == session_id, opens)
+            ).first()
         return None if row is None else self._session(row)
 
     async def latest(self, device_id: bytes) -> StoredSession | None:
@@ -84,13 +90,17 @@ class SessionStore:
     async def reserve_down(self, session_id: bytes, count: int) -> int:
         """Reserve down counters durably; returns the first one (counters run from 1)."""
         if not 0 < count <= MOST_RESERVED:
-            raise LocalError("link.counter", f"{count} down counters cannot be reserved; ask for 1 to {MOST_RESERVED}.")
+            raise LocalError(
+                "link.counter", f"{count} down counters cannot be reserved; ask for 1 to {MOST_RESERVED}."
+            )
         with write(self._engine) as connection:
             reserved = connection.execute(
                 sa.select(sessions.c.down_reserved).where(sessions.c.session_id == session_id)
             ).scalar()
             if reserved is None:
-                raise TrustError("link.session", "The session is not known; a device must make a new handshake.")
+                raise TrustError(
+                    "link.session", "The session is not known; a device must make a new handshake."
+                )
             connection.execute(
                 sessions.update()
                 .where(sessions.c.session_id == session_id)
