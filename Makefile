@@ -5,7 +5,7 @@ UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: demo test check lint fix types contracts bench attack soak fuzz docs clean help
+.PHONY: demo test check lint fix types contracts attack soak fuzz clean help
 
 help:
 	@echo "make demo     a street from meter to bill, about a minute   (ARGS=\"--exit --json\" for one JSON object)"
@@ -15,46 +15,49 @@ help:
 	@echo "make soak     the long runs: every process killed at many moments"
 	@echo "make fuzz     coverage-guided fuzzing of every parser"
 
-.venv/.stamp: pyproject.toml constraints.txt hatch_build.py
+# Two stamps: the demo waits for what runs, only the tests for what tests.
+.venv/.stamp: EXTRA =
+.venv/.stamp-test: EXTRA = [test]
+.venv/.stamp .venv/.stamp-test: pyproject.toml constraints.txt hatch_build.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "meterseal needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 demo"; exit 2; }
 ifneq ($(UV),)
 	@test -x $(BIN)/python || $(UV) venv --no-project -q --python $(PYTHON) .venv
-	@$(UV) pip install -q --python $(BIN)/python -c constraints.txt -e '.[test]'
+	@$(UV) pip install -q --python $(BIN)/python -c constraints.txt -e '.$(EXTRA)'
 else
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "This Python has no venv module. On Debian and Ubuntu: apt install python3-venv"; exit 2; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --prefer-binary -c constraints.txt -e '.[test]'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --prefer-binary -c constraints.txt -e '.$(EXTRA)'
 endif
 	@touch $@
 
 demo: .venv/.stamp
 	@$(BIN)/meterseal demo $(ARGS)
 
-test: .venv/.stamp
+test: .venv/.stamp-test
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not soak" $(ARGS)
 
 check: lint types contracts test
 
-lint: .venv/.stamp
+lint: .venv/.stamp-test
 	@$(BIN)/ruff check src tests hatch_build.py
 	@$(BIN)/ruff format --check -q src tests hatch_build.py || { echo "run: make fix"; exit 1; }
 
-fix: .venv/.stamp
+fix: .venv/.stamp-test
 	@$(BIN)/ruff check --fix -q src tests hatch_build.py; $(BIN)/ruff format -q src tests hatch_build.py
 
-types: .venv/.stamp
+types: .venv/.stamp-test
 	@$(BIN)/mypy
 
-contracts: .venv/.stamp
+contracts: .venv/.stamp-test
 	@$(BIN)/lint-imports --no-cache
 
 attack: .venv/.stamp
-	@$(BIN)/meterseal demo --dwellings 4 --days 3 --billing none --exit $(ARGS)
+	@$(BIN)/meterseal demo --dwellings 4 --days 3 --exit $(ARGS)
 
-soak: .venv/.stamp
+soak: .venv/.stamp-test
 	@$(BIN)/python -m pytest -m soak --timeout 7200 $(ARGS)
 
-fuzz: .venv/.stamp
+fuzz: .venv/.stamp-test
 	@for target in tests/fuzz/fuzz_*.py; do echo "$$target"; $(BIN)/python $$target -atheris_runs=$${RUNS:-300000} || exit 1; done
 
 clean:
