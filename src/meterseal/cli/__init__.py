@@ -24,33 +24,55 @@ app = App(
     result_action="return_value",
 )
 
-app.command("meterseal.cli.system:up", name="up")
-app.command("meterseal.cli.field:demo", name="demo")
-app.command("meterseal.cli.field:simulate", name="simulate")
-app.command("meterseal.cli.decode:decode_command", name="decode")
-app.command("meterseal.cli.doctor:doctor", name="doctor")
+app.command(
+    "meterseal.cli.system:up", name="up", help="Start the system of a data directory and keep it running."
+)
+app.command(
+    "meterseal.cli.field:demo", name="demo", help="A street from meter to bill, then three refused attacks."
+)
+app.command(
+    "meterseal.cli.field:simulate",
+    name="simulate",
+    help="Play a fleet, or captured answers, against a running system.",
+)
+app.command(
+    "meterseal.cli.decode:decode_command",
+    name="decode",
+    help="Take a CJ/T 188 or DL/T 645 frame apart, byte by byte.",
+)
+app.command("meterseal.cli.doctor:doctor", name="doctor", help="Can this machine do what the system needs?")
 
 device = App(name="device", help="Enrol and list devices.")
-device.command("meterseal.cli.operate:issue", name="issue")
-device.command("meterseal.cli.operate:devices", name="list")
+device.command(
+    "meterseal.cli.operate:issue",
+    name="issue",
+    help="Enrol one device of a lab project and print its credentials.",
+)
+device.command("meterseal.cli.operate:devices", name="list", help="List every meter in place.")
 app.command(device)
 
 bill = App(name="bill", help="Run, list and open bills.")
-bill.command("meterseal.cli.operate:bill_run", name="run")
-bill.command("meterseal.cli.operate:bill_list", name="list")
-bill.command("meterseal.cli.operate:bill_show", name="show")
+bill.command(
+    "meterseal.cli.operate:bill_run", name="run", help="Bill every completed period that is not billed yet."
+)
+bill.command("meterseal.cli.operate:bill_list", name="list", help="List the newest version of each bill.")
+bill.command(
+    "meterseal.cli.operate:bill_show", name="show", help="Open one bill to its readings and evidence."
+)
 app.command(bill)
 
 vee = App(name="vee", help="Validate and estimate what was read.")
-vee.command("meterseal.cli.operate:vee_run", name="run")
+vee.command("meterseal.cli.operate:vee_run", name="run", help="Validate and estimate now.")
 app.command(vee)
 
 account = App(name="account", help="Sign-in links for operators and residents.")
-account.command("meterseal.cli.operate:account_link", name="link")
+account.command("meterseal.cli.operate:account_link", name="link", help="Print a one-time sign-in link.")
 app.command(account)
 
-app.command("meterseal.cli.operate:audit", name="audit")
-app.command("meterseal.cli.operate:status", name="status")
+app.command(
+    "meterseal.cli.operate:audit", name="audit", help="Refused messages, after their chain was verified."
+)
+app.command("meterseal.cli.operate:status", name="status", help="Count what the running system holds.")
 
 
 def main() -> NoReturn:
