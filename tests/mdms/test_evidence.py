@@ -102,6 +102,45 @@ async def test_a_reading_altered_on_the_way_breaks_the_chain_of_its_day_alone(tm
     await mdms.close()
 
 
+@pytest.mark.parametrize("off", [-1, 0, 1])
+@pytest.mark.parametrize("between", ["nothing", "settle", "compact", "restart"])
+async def test_a_single_reading_that_came_first_does_not_break_the_evidence_of_its_day(
+    tmp_path: Path, off: int, between: str
+) -> None:
+    """An answer 901F at 00:00:00, perhaps one tick off, overtakes the load profile that ends at that instant."""
+    mdms, engine = open_store(tmp_path, 1)
+    end, chains = FIRST + DAY, Chains()
+    day = day_record(0, 0, 2)
+    single = msgspec.structs.replace(day.series[1], step=0, start_at=end, registers=(register(0, end) + off,))
+    early = msgspec.structs.replace(day, counter=1, series=(single,), statuses=(), received_at=end + 1)
+    await publish(mdms, early, evidence_record(chains.evidence(0, 0), 0, 3, end))
+    if between == "settle":
+        await mdms.settle()
+        assert states(mdms) == ["chain-open"]
+    elif between == "compact":
+        await mdms.compact()
+    elif between == "restart":
+        await mdms.close()
+        engine.dispose()
+        mdms, _ = open_store(tmp_path)
+    await publish(mdms, day)
+    await publish(mdms, msgspec.structs.replace(early, counter=4))
+    await publish(mdms, day_record(0, 1, 5), evidence_record(chains.evidence(0, 1), 0, 6, end))
+    await mdms.settle()
+    assert states(mdms) == ["signed", "signed"]
+    shown = mdms.registers(point(0), MAIN, end, end)
+    assert (shown.register.tolist(), shown.profile.tolist()) == ([register(0, end)], [True])
+    as_it_was = mdms.readings(point(0), MAIN, end, end + 1, as_of=end + 1)
+    assert as_it_was.register.tolist() == [register(0, end) + off]
+    counts = mdms.counts()
+    assert (counts.readings, counts.conflicts) == (48, 2 if off else 0)
+    values = [msgspec.msgpack.decode(finding.values or b"") for finding in mdms.findings()]
+    assert [(one["kept"][0], one["refused"][0]) for one in values] == (
+        [(register(0, end), register(0, end) + off)] if off else []
+    )
+    await mdms.close()
+
+
 async def test_a_signed_register_that_the_load_profile_does_not_end_with_is_no_good_evidence(
     tmp_path: Path,
 ) -> None:

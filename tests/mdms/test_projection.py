@@ -7,10 +7,12 @@ import asyncio
 import tempfile
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from meterseal.mdms.service import Mdms
 from meterseal.mdms.store.coverage import Coverage
 from meterseal.mdms.store.rows import ROW, Block, Key, Words, rows_of, visible
 from meterseal.mdms.store.segments import decode, encode, months, sort_rows
@@ -18,7 +20,7 @@ from meterseal.model import MAIN, Batch, Opened, Quality, Series
 from tests.mdms.fleet import DAY, FIRST, HOUR, device, medium, open_store, point
 
 POINTS = 2
-SLOTS = 30
+SLOTS = 8
 
 series_of = st.builds(
     lambda start, spot, registers, minutes: (
@@ -44,7 +46,10 @@ class Oracle:
 
     def __init__(self) -> None:
         self.consumed: set[tuple[int, int]] = set()
-        self.shown: dict[tuple[int, int], int | None] = {}
+        self.shown: dict[tuple[int, int], tuple[int | None, bool]] = {}
+        """Register, and whether the load profile said it, by meter and instant."""
+        self.doubted: set[tuple[int, int, int, int]] = set()
+        """Meter, instant, the register that is kept, the one that is not."""
         self.conflicts = 0
         self.repeats = 0
 
@@ -56,13 +61,27 @@ class Oracle:
         for start, step, registers in sorted(parts, key=lambda part: part[1] == 0):
             for index, register in enumerate(registers):
                 at = (number, start + index * step)
-                if self.shown.get(at) is None:
-                    self.shown[at] = register
-                elif register is not None and register != self.shown[at]:
-                    self.conflicts += 1
+                kept, profile = self.shown.get(at, (None, False))
+                if kept is None:
+                    self.shown[at] = (register, step > 0)
+                elif register is not None:
+                    replaces = step > 0 and not profile
+                    if register != kept:
+                        self.conflicts += 1
+                        self.doubted.add((*at, register, kept) if replaces else (*at, kept, register))
+                    if replaces:
+                        self.shown[at] = (register, True)
 
     def series(self, number: int) -> list[tuple[int, int | None]]:
-        return sorted((at, value) for (of, at), value in self.shown.items() if of == number)
+        return sorted((at, value) for (of, at), (value, _) in self.shown.items() if of == number)
+
+    def profile(self, number: int) -> list[tuple[int, int]]:
+        """What the meter's evidence chain runs over."""
+        return sorted(
+            (at, value)
+            for (of, at), (value, profile) in self.shown.items()
+            if of == number and profile and value is not None
+        )
 
 
 def opened(number: int, counter: int, parts: list[tuple[int, int, list[int | None]]]) -> Opened:
@@ -111,17 +130,37 @@ async def _against_oracle(steps: list[object]) -> None:
                 for register, quality in zip(shown.register.tolist(), shown.quality.tolist(), strict=True)
             ]
             assert list(zip(shown.end_at.tolist(), values, strict=True)) == oracle.series(number)
+            assert profile(mdms, number) == oracle.profile(number)
         counts = mdms.counts()
         assert counts.records == len(oracle.consumed)
         assert counts.repeats == oracle.repeats
-        assert counts.readings == sum(value is not None for value in oracle.shown.values())
-        assert counts.missing == sum(value is None for value in oracle.shown.values())
+        assert counts.readings == sum(value is not None for value, _ in oracle.shown.values())
+        assert counts.missing == sum(value is None for value, _ in oracle.shown.values())
         assert counts.conflicts == oracle.conflicts
+        await mdms.settle()
+        assert doubted(mdms) == oracle.doubted
         for number, counter in oracle.consumed:
             assert mdms.already_committed(b"session" + bytes([number]), counter)
         assert not mdms.already_committed(b"session\0", 99)
         await mdms.close()
         engine.dispose()
+
+
+def profile(mdms: Mdms, number: int) -> list[tuple[int, int]]:
+    """The stored load profile, as the check of evidence reads it."""
+    code = mdms._store.words.known(point(number))
+    if code is None:
+        return []
+    return list(zip(*mdms._store.profile(Key(code, MAIN), -1, FIRST + 100 * DAY), strict=True))
+
+
+def doubted(mdms: Mdms) -> set[tuple[int, int, int, int]]:
+    numbers = {point(number): number for number in range(POINTS)}
+    found = set()
+    for finding in mdms.findings(limit=1000):
+        values = msgspec.msgpack.decode(finding.values or b"")
+        found.add((numbers[finding.usage_point], finding.since, values["kept"][0], values["refused"][0]))
+    return found
 
 
 block_of = st.builds(

@@ -3,8 +3,9 @@
 It writes no file and reads no clock: replaying the same entries gives the same state, after any crash.
 
 Exactly one visible reading per (usage point, channel, end_at): a repeat with the same value is one reading,
-another value for the same instant is kept as a finding while the first one stays visible. What cannot be
-placed (unknown device, value out of range) goes to quarantine; nothing that was committed is dropped.
+another value for the same instant is kept as a finding. Of two, the load profile's is the visible one, because
+the meter's evidence covers it; else the first. What cannot be placed (unknown device, value out of range) goes
+to quarantine; nothing that was committed is dropped.
 """
 
 from __future__ import annotations
@@ -213,7 +214,10 @@ class Ingest:
         counts["readings"] += size
         if block.quality == Quality.SUSPECT:
             counts["suspect"] += size
-        elif block.key.channel == MAIN:
+        self._note_newest(block)
+
+    def _note_newest(self, block: Block) -> None:
+        if block.quality == Quality.MEASURED and block.key.channel == MAIN:
             newest = self.state.newest.get(block.key.point, (-1, 0))
             if block.last_at > newest[0]:
                 self.state.newest[block.key.point] = (block.last_at, block.recorded_at)
@@ -229,7 +233,8 @@ class Ingest:
             at = block.start_at + index * block.step
             versions = sorted(known.get(at, ()))
             one = msgspec.structs.replace(block, start_at=at, registers=(register,))
-            delivered = next((v for v in versions if not v.method and v.quality != Quality.MISSING), None)
+            delivered = _delivered(versions)
+            late = msgspec.structs.replace(one, version=versions[-1].version + 1) if versions else one
             if not versions:
                 self._add(one)
             elif block.quality == Quality.MISSING:
@@ -238,21 +243,24 @@ class Ingest:
                 # A late reading where only a hole or an estimate stood.
                 if any(v.quality == Quality.MISSING for v in versions):
                     counts["missing"] -= 1
-                self._add(msgspec.structs.replace(one, version=versions[-1].version + 1))
-            elif block.unit == delivered.unit and _same(one, delivered):
-                counts["repeated_readings"] += 1
-                if block.profile and not any(v.profile and not v.method for v in versions):
-                    self._store.add(msgspec.structs.replace(one, version=versions[-1].version + 1))
+                self._add(late)
             else:
-                counts["conflicts"] += 1
-                self._conflict(one, at, delivered, opened)
+                joins = block.profile and not delivered.profile
+                if block.unit == delivered.unit and _same(one, delivered):
+                    counts["repeated_readings"] += 1
+                else:
+                    counts["conflicts"] += 1
+                    self._conflict(one, at, delivered, opened, replaces=joins)
+                if joins:
+                    # The load profile is what evidence covers: it takes the place of a single reading.
+                    self._store.add(late)
+                    self._note_newest(late)
 
-    def _conflict(self, block: Block, at: int, kept: _Known, opened: Opened) -> None:
+    def _conflict(self, block: Block, at: int, known: _Known, opened: Opened, *, replaces: bool) -> None:
         texts = self._words.texts
-        values = {
-            "kept": (kept.register, kept.exponent, texts[kept.unit]),
-            "refused": (block.registers[0], block.exponent, texts[block.unit]),
-        }
+        stood = (known.register, known.exponent, texts[known.unit])
+        came = (block.registers[0], block.exponent, texts[block.unit])
+        kept, refused = (came, stood) if replaces else (stood, came)
         finding = Finding(
             usage_point=self._words.texts[block.key.point],
             channel=block.key.channel,
@@ -262,7 +270,7 @@ class Ingest:
             version=1,
             severity="error",
             detail={},
-            values=msgspec.msgpack.encode(values),
+            values=msgspec.msgpack.encode({"kept": kept, "refused": refused}),
             run=f"{opened.session_id.hex()}/{opened.counter}",
         )
         self.state.findings.append(finding)
@@ -347,6 +355,12 @@ def _quarantined(part: Opened, device_id: bytes, code: str) -> Quarantined:
 
 def _single(series: Series) -> bool:
     return series.step == 0
+
+
+def _delivered(versions: Sequence[_Known]) -> _Known | None:
+    """What the meter delivered for one instant, by rising version: of its load profile, else the first."""
+    found = [v for v in versions if not v.method and v.quality != Quality.MISSING]
+    return next((v for v in found if v.profile), found[0] if found else None)
 
 
 def _same(block: Block, known: _Known) -> bool:
