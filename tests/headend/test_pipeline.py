@@ -228,6 +228,13 @@ def test_an_answer_that_says_nothing_known_is_held() -> None:
     assert held_as(judge(device, device.seal(odd))) == (pipeline.DOES_NOT_DECODE, "wire.meaning")
 
 
+def test_an_interval_block_of_a_channel_that_the_meter_does_not_have_is_held() -> None:
+    device = Device()
+    start = NOW - NOW % 60_000
+    block = encode.interval_block(WATER, start_at=start, step_minutes=60, channel=2, unit=0x2C, registers=[1])
+    assert held_as(judge(device, device.seal(block.encode()))) == (pipeline.DOES_NOT_DECODE, "wire.channel")
+
+
 @pytest.mark.parametrize("body", [b"", b"\x00" * 16, b"\x68" * 40, water()[:-1], water()[:-2] + b"\x00\x16"])
 def test_frames_that_do_not_decode_are_held(body: bytes) -> None:
     device = Device()

@@ -7,10 +7,12 @@ import pytest
 from meterseal.errors import PeerError
 from meterseal.headend.saying import AHEAD, BACKLOG, say
 from meterseal.model import HEAT_VOLUME, MAIN
+from meterseal.units import unit_code
 from meterseal.wire import encode
 from meterseal.wire.frame import parse_frame
 from tests.headend.ground import ELECTRIC, NOW, WATER, water
 
+GAS = bytes.fromhex("3078330011223344")
 HEAT = bytes.fromhex("2078330011223344")
 SECOND = NOW - NOW % 1000
 
@@ -23,9 +25,10 @@ def taken_at(clock: int) -> int:
 def test_a_reading_is_taken_at_the_meters_own_clock() -> None:
     assert taken_at(SECOND - 3_600_000) == SECOND - 3_600_000
     assert taken_at(SECOND + AHEAD) == SECOND + AHEAD
+    assert taken_at(SECOND - 35 * 86_400_000) == SECOND - BACKLOG
 
 
-@pytest.mark.parametrize("clock", [SECOND + AHEAD + 1000, SECOND - 2 * BACKLOG - 1000])
+@pytest.mark.parametrize("clock", [SECOND + AHEAD + 1000, SECOND - BACKLOG - 1000])
 def test_a_clock_far_off_gives_way_to_the_time_of_arrival(clock: int) -> None:
     assert taken_at(clock) == SECOND
 
@@ -39,6 +42,42 @@ def test_a_heat_meter_has_two_channels() -> None:
 def test_an_electricity_meter_is_read_as_energy() -> None:
     (series,) = say([encode.energy_answer(ELECTRIC, 26)], SECOND, vouched=False).series
     assert (series.channel, series.unit, series.registers) == (MAIN, "kWh", (26,))
+
+
+def test_an_energy_answer_has_no_clock_and_means_now() -> None:
+    (series,) = say([encode.energy_answer(ELECTRIC, 26)], SECOND, vouched=False).series
+    assert (series.start_at, series.step) == (SECOND, 0)
+
+
+@pytest.mark.parametrize(
+    ("device", "channel", "unit", "taken"),
+    [
+        (WATER, MAIN, "m3", True),
+        (WATER, HEAT_VOLUME, "m3", False),
+        (WATER, 0, "m3", False),
+        (GAS, MAIN, "m3", True),
+        (GAS, HEAT_VOLUME, "m3", False),
+        (HEAT, MAIN, "kWh", True),
+        (HEAT, HEAT_VOLUME, "m3", True),
+        (HEAT, 3, "m3", False),
+        (ELECTRIC, MAIN, "kWh", True),
+        (ELECTRIC, HEAT_VOLUME, "kWh", False),
+        (ELECTRIC, 255, "kWh", False),
+    ],
+)
+def test_an_interval_block_is_of_a_channel_that_the_medium_has(
+    device: bytes, channel: int, unit: str, taken: bool
+) -> None:
+    block = encode.interval_block(
+        device, start_at=SECOND, step_minutes=60, channel=channel, unit=unit_code(unit), registers=[1, 2]
+    )
+    if taken:
+        (series,) = say([block], SECOND, vouched=False).series
+        assert (series.channel, series.registers) == (channel, (1, 2))
+    else:
+        with pytest.raises(PeerError) as refused:
+            say([block], SECOND, vouched=False)
+        assert refused.value.code == "wire.channel"
 
 
 def test_an_error_answer_says_nothing() -> None:

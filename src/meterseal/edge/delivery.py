@@ -19,6 +19,9 @@ from meterseal.model import MAIN
 
 PAGE = "controller"
 EXPONENT = -2
+REPORTED_FOR = 34 * DAY
+"""An older day goes without its closing report: a single reading stands at its own clock for 35 days only, and would
+be taken for one of the day it arrives. The load profile ends with the same register, at a time of its own."""
 
 
 class ControllerState(Struct, frozen=True, array_like=True):
@@ -73,7 +76,9 @@ class DailyOutbox:
         if item.key == ("evidence", item.what):
             return chip.seal_evidence(MAIN, item.what, now)
         meter, end_at = self._meter, item.what
-        frames = [*meter.interval_frames(end_at - DAY, end_at), *meter.reports(end_at)]
+        frames = meter.interval_frames(end_at - DAY, end_at)
+        if meter.clock(now) - end_at <= REPORTED_FOR:
+            frames += meter.reports(end_at)
         sealed = chip.seal(b"".join(frame.encode() for frame in frames), now)
         self._sign_through(end_at)
         return sealed

@@ -16,8 +16,8 @@ from meterseal.wire.meaning import Meaning, Value, interpret
 
 BACKLOG = 35 * 86_400_000
 AHEAD = 15 * 60_000
-"""A single reading is taken at the meter's own clock if that lies within the backlog time and at most 15 minutes ahead,
-else at the time it was received: plain meters often have no clock, or a wrong one."""
+"""A single reading is taken at the meter's own clock if that is at most 35 days old (the backlog time) and at most
+15 minutes ahead, else at the time it was received: plain meters often have no clock, or a wrong one (ADR 0010)."""
 
 UP = 0x80
 HEAT = 0x20
@@ -42,7 +42,11 @@ def channels_of(device_id: bytes) -> dict[str, int]:
 
 
 def say(frames: Sequence[Frame], received_at: int, *, vouched: bool) -> Said:
-    """Series and states of the frames of one record; PeerError `wire.meaning` when one of them says nothing known."""
+    """Series and states of the frames of one record; PeerError when one of them may not be taken.
+
+    `wire.direction`: no good answer; `wire.meaning`: nothing known; `wire.interval`: no unit or no interval;
+    `wire.channel`: an interval block of a channel that this meter's medium does not have.
+    """
     series: list[Series] = []
     statuses: list[Status] = []
     for frame in frames:
@@ -51,7 +55,9 @@ def say(frames: Sequence[Frame], received_at: int, *, vouched: bool) -> Said:
             raise PeerError("wire.direction", "A frame in the record is no good answer of a meter.")
         if not meaning.recognised and not (vouched and meaning.readings):
             # A module's own meter speaks the profile it was enrolled with; a plain one may shorten its answers.
-            raise PeerError("wire.meaning", "A frame in the record has an unknown identifier or is too short.")
+            raise PeerError(
+                "wire.meaning", "A frame in the record has an unknown identifier or is too short."
+            )
         series += _series(frame, meaning, received_at)
         if meaning.status is not None:
             at = _taken_at(meaning, received_at)
@@ -65,9 +71,20 @@ def _series(frame: Frame, meaning: Meaning, received_at: int) -> list[Series]:
     if block is not None:
         if not block.unit or block.step <= 0:
             raise PeerError("wire.interval", "The interval block has an unknown unit or no interval.")
+        if block.channel not in channels_of(frame.device_id).values():
+            raise PeerError(
+                "wire.channel",
+                "The interval block is of a channel that a meter of this medium does not have.",
+            )
         return [
             Series(
-                frame.device_id, block.channel, block.unit, block.exponent, block.start_at, block.step, block.registers
+                frame.device_id,
+                block.channel,
+                block.unit,
+                block.exponent,
+                block.start_at,
+                block.step,
+                block.registers,
             )
         ]
     at = _taken_at(meaning, received_at)
@@ -85,6 +102,6 @@ def _kept(meaning: Meaning, name: str) -> Value | None:
 
 def _taken_at(meaning: Meaning, received_at: int) -> int:
     clock = meaning.clock_at
-    if clock is not None and received_at - BACKLOG * 2 <= clock <= received_at + AHEAD:
+    if clock is not None and received_at - BACKLOG <= clock <= received_at + AHEAD:
         return clock
     return received_at
