@@ -21,6 +21,7 @@ from meterseal.headend.sessions import SessionCache
 from meterseal.headend.tcp import Listener
 from meterseal.headend.uplink import Uplink
 from meterseal.link.schedule import TrafficKeys
+from meterseal.mesh.rpc import Rpc
 from meterseal.security.sdk import SecuritySdk
 
 
@@ -34,30 +35,34 @@ class _Unwrap:
         return await self._security.unwrap(session.session_id, session.device_id, session.wrapped)
 
 
+def assemble(keys: Rpc, platform: Rpc, clock: Callable[[], int], pause: Callable[[bool], None]) -> Uplink:
+    """The head-end over its ways to the security service and the platform; `pause` stops and resumes its sockets."""
+    security = SecuritySdk(keys)
+    store = RemoteSessions(platform)
+    sessions = SessionCache(store, _Unwrap(security))
+    return Uplink(
+        sessions=sessions,
+        handshakes=Handshakes(security, store, sessions, clock),
+        delivery=Delivery(store, clock),
+        topology=RemoteTopology(platform),
+        audit=RemoteAudit(platform),
+        publisher=LocalBus(platform),
+        clock=clock,
+        pause=pause,
+    )
+
+
 async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[..., None]) -> None:
     """Serve until told to end."""
     reach = Reach("headend", orders)
     keys, platform = reach.to("keys"), reach.to("platform")
-    security = SecuritySdk(keys)
-    store = RemoteSessions(platform)
-    sessions = SessionCache(store, _Unwrap(security))
     listeners: list[Listener] = []
 
     def pause(paused: bool) -> None:
         for listener in listeners:
             listener.pause(paused)
 
-    uplink = Uplink(
-        sessions=sessions,
-        handshakes=Handshakes(security, store, sessions, now_ms),
-        delivery=Delivery(store, now_ms),
-        topology=RemoteTopology(platform),
-        audit=RemoteAudit(platform),
-        publisher=LocalBus(platform),
-        clock=now_ms,
-        pause=pause,
-    )
-
+    uplink = assemble(keys, platform, now_ms, pause)
     listeners += [Listener(uplink.receive, tls=None), Listener(uplink.receive, tls=reach.listening())]
     tcp = await listeners[0].start(reach.host, reach.ports["headend_tcp"])
     tls = await listeners[1].start(reach.host, reach.ports["headend_tls"])

@@ -15,7 +15,7 @@ from msgspec import Struct
 from meterseal.app.reach import Reach
 from meterseal.app.system import now_ms
 from meterseal.mesh.authority import TlsDirectory
-from meterseal.mesh.rpc import Method, serve
+from meterseal.mesh.rpc import Method, Methods, serve
 from meterseal.security.service import SecurityService
 
 
@@ -34,22 +34,28 @@ class TlsIdentity(Struct, frozen=True):
     root: bytes
 
 
+def methods(
+    service: SecurityService, directory: TlsDirectory, passphrase: bytes, clock: Callable[[], int]
+) -> Methods:
+    """What the process answers: the service's own table, and TLS identities for concentrators."""
+
+    async def issue(_: str, asked: IssueConcentrator) -> TlsIdentity:
+        passwords = await asyncio.to_thread(directory.open, passphrase)
+        identity = directory.issuer(passwords).concentrator(asked.device_id, clock(), asked.key_password)
+        return TlsIdentity(identity.certificate, identity.key, directory.files("root").root.read_bytes())
+
+    return service.methods() | {
+        "issue_concentrator": Method(issue, IssueConcentrator, frozenset({"platform"})),
+    }
+
+
 async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[..., None]) -> None:
     """Open the vaults and serve until told to end."""
     passphrase = str(orders.pop("passphrase")).encode("latin-1")
     service = SecurityService.open(Path(orders["data"]) / "keys", passphrase, clock=now_ms)
-    directory = TlsDirectory(Path(orders["data"]) / "tls")
-
-    async def issue(_: str, asked: IssueConcentrator) -> TlsIdentity:
-        passwords = await asyncio.to_thread(directory.open, passphrase)
-        identity = directory.issuer(passwords).concentrator(asked.device_id, now_ms(), asked.key_password)
-        return TlsIdentity(identity.certificate, identity.key, directory.files("root").root.read_bytes())
-
-    methods = service.methods() | {
-        "issue_concentrator": Method(issue, IssueConcentrator, frozenset({"platform"})),
-    }
+    offered = methods(service, TlsDirectory(Path(orders["data"]) / "tls"), passphrase, now_ms)
     reach = Reach("keys", orders)
-    server = await serve(methods, host="127.0.0.1", port=reach.ports["keys"], context=reach.listening())
+    server = await serve(offered, host="127.0.0.1", port=reach.ports["keys"], context=reach.listening())
     ready()
     await stop.wait()
     await server.close()

@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import sqlalchemy as sa
 import structlog
 
 from meterseal.app import links
@@ -23,7 +24,8 @@ from meterseal.app.system import now_ms
 from meterseal.bus.local import methods as bus_methods
 from meterseal.control import open_control
 from meterseal.errors import MetersealError
-from meterseal.mesh.rpc import serve, serve_unix
+from meterseal.mdms.service import Mdms
+from meterseal.mesh.rpc import Methods, Rpc, serve, serve_unix
 from meterseal.people.accounts import Accounts
 from meterseal.people.queries import Queries
 from meterseal.security.sdk import DataKeySource, SecuritySdk
@@ -38,20 +40,27 @@ UPKEEP = 3600.0
 """Seconds between runs of validation and billing; both do nothing when nothing is due."""
 
 
-async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[..., None]) -> None:
-    """Serve until told to end."""
-    layout = Layout(Path(orders["data"]))
-    reach = Reach("platform", orders)
-    keys = reach.to("keys", patience=30.0)
+class Parts(NamedTuple):
+    """A platform put together: its stations, the operator's desk, and what it answers other processes."""
+
+    mdms: Mdms
+    utility: Utility
+    desk: Desk
+    methods: Methods
+
+
+async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Callable[[], int]) -> Parts:
+    """The platform over its control store, its directory of measurements and the way to the security service.
+
+    Raises what opening the store of measurements raises. The caller closes `mdms`.
+    """
     security = SecuritySdk(keys)
-    engine = open_control(layout.control)
-    mdms = await open_measurements(layout.measurements, engine, security, now_ms)
-    data_keys = DataKeySource(security)
-    utility = await Utility.start(engine, mdms, data_keys, now_ms())
+    mdms = await open_measurements(measurements, engine, security, clock)
+    utility = await Utility.start(engine, mdms, DataKeySource(security), clock())
     tariffs = sample_tariffs()
     utility.publish_tariffs(tariffs)
     accounts, audit, fleet = Accounts(engine), AuditLog(engine), Fleet(engine)
-    sessions = SessionStore(engine, mdms.consumed, now_ms)
+    sessions = SessionStore(engine, mdms.consumed, clock)
     desk = Desk(
         engine=engine,
         keys=keys,
@@ -62,13 +71,24 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
         sessions=sessions,
         fleet=fleet,
         tariffs=tariffs,
-        clock=now_ms,
+        clock=clock,
     )
-    queries = Queries(engine, accounts, utility, mdms, now_ms)
+    queries = Queries(engine, accounts, utility, mdms, clock)
     methods = links.methods(sessions, fleet, audit) | bus_methods(mdms) | queries.methods()
-    server = await serve(methods, host="127.0.0.1", port=reach.ports["platform"], context=reach.listening())
-    socket = await serve_unix(desk.methods(), socket_path(layout))
-    upkeep = asyncio.create_task(_upkeep(mdms, utility))
+    return Parts(mdms, utility, desk, methods)
+
+
+async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[..., None]) -> None:
+    """Serve until told to end."""
+    layout = Layout(Path(orders["data"]))
+    reach = Reach("platform", orders)
+    keys = reach.to("keys", patience=30.0)
+    engine = open_control(layout.control)
+    parts = await assemble(engine, layout.measurements, keys, now_ms)
+    context, port = reach.listening(), reach.ports["platform"]
+    server = await serve(parts.methods, host="127.0.0.1", port=port, context=context)
+    socket = await serve_unix(parts.desk.methods(), socket_path(layout))
+    upkeep = asyncio.create_task(_upkeep(parts.mdms, parts.utility))
     ready()
     await stop.wait()
     upkeep.cancel()
@@ -76,7 +96,7 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
         await upkeep
     await socket.close()
     await server.close()
-    await mdms.close()
+    await parts.mdms.close()
     await keys.close()
     engine.dispose()
 
