@@ -53,7 +53,7 @@ class Killer:
 
 async def play(folder: Path, killer: Killer | None, *, dwellings: int) -> Played:
     tell = killer.tell if killer else lambda step, share: None
-    demo = Demo(Wish(data=folder / "data", dwellings=dwellings, days=36, until=UNTIL), tell)
+    demo = Demo(Wish(data=folder / "data", dwellings=dwellings, days=36, until=UNTIL, within=120), tell)
     task = asyncio.create_task(killer.run(demo)) if killer else None
     try:
         return await demo.play()

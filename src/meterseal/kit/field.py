@@ -28,6 +28,9 @@ from meterseal.mesh.rpc import Rpc
 from meterseal.mesh.tls import Files, client_context
 from meterseal.security.messages import Personalisation
 
+TIMING = {"repeat": 2_000, "slowest": 5_000, "handshake": 20_000}
+"""Milliseconds. Days pass in seconds here, so a device does not wait minutes for an answer that a restart has lost."""
+
 
 class Joined(Struct, kw_only=True):
     """What enrolment gave: usage point, agreement and account by device id (hex), and the TLS key's password."""
@@ -169,6 +172,7 @@ class Field:
             "registers": str(self.registers),
             "usage_points": self.joined.usage_points,
             "record": str(self.record),
+            "timing": TIMING,
         }
 
     def concentrator_orders(
@@ -194,6 +198,7 @@ class Field:
                 "password": self.joined.key_password,
             },
             "backoff": {"first": 0.05, "longest": 1.0},
+            "timing": TIMING,
         }
 
     def tls(self) -> Any:
