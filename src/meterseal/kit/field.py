@@ -28,7 +28,7 @@ from meterseal.mesh.rpc import Rpc
 from meterseal.mesh.tls import Files, client_context
 from meterseal.security.messages import Personalisation
 
-TIMING = {"repeat": 2_000, "slowest": 5_000, "handshake": 20_000}
+TIMING = {"repeat": 5_000, "slowest": 10_000, "handshake": 20_000}
 """Milliseconds. Days pass in seconds here, so a device does not wait minutes for an answer that a restart has lost."""
 
 
