@@ -17,7 +17,14 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
     starts = Path(orders["folder"]) / f"{orders['name']}.starts"
     with starts.open("a") as log:
         log.write(f"{os.getpid()}\n")
+    nth = len(starts.read_text().split())
     match orders["manner"]:
+        case "full-once" if nth == 2:
+            raise EngineError("test.full", "The disk is full. Free some space.")
+        case "alone-at-first" if nth == 1:
+            raise EngineError("mesh.unreachable", "The neighbour is not there yet.")
+        case "hangs-once" if nth == 2:
+            await asyncio.sleep(600)
         case "refuses":
             raise EngineError("test.refused", "The disk is full. Free some space.")
         case "crashes":

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from meterseal.app import supervise
 from meterseal.app.config import Layout
 from meterseal.app.lock import in_use, take_lock
 from meterseal.app.supervise import Spec, Supervisor
@@ -81,6 +82,28 @@ async def test_a_clear_failure_is_reported_once_in_its_own_words(tmp_path: Path)
     assert (failed.value.code, failed.value.message) == ("test.refused", "The disk is full. Free some space.")
     assert len(starts(tmp_path, "refuses")) == 1
     assert all(child.pid is None for child in supervisor.children.values())
+
+
+async def test_a_neighbour_that_is_not_there_yet_ends_nothing_at_the_first_start(tmp_path: Path) -> None:
+    supervisor = Supervisor([spec(tmp_path, "alone-at-first")])
+    await supervisor.start()
+    await supervisor.stop()
+    assert len(starts(tmp_path, "alone-at-first")) == 2
+
+
+@pytest.mark.parametrize("manner", ["full-once", "hangs-once"])
+async def test_a_child_started_again_that_cannot_serve_yet_is_tried_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manner: str
+) -> None:
+    supervisor = Supervisor([spec(tmp_path, manner)])
+    await supervisor.start()
+    monkeypatch.setattr(supervise, "START_WITHIN", 3.0)
+    try:
+        supervisor.kill(manner)
+        await until(lambda: len(starts(tmp_path, manner)) == 3 and supervisor.children[manner].serving, 20)
+        assert not supervisor.broken.done()
+    finally:
+        await supervisor.stop()
 
 
 async def test_a_child_that_crashes_again_and_again_is_given_up_by_name(

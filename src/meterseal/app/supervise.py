@@ -13,12 +13,17 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import structlog
 from msgspec import Struct, field
 
 from meterseal.errors import EngineError, LocalError, MetersealError, from_wire
 
 START_WITHIN = 60.0
 """Seconds a child may take until it serves; slow disks and loaded machines included."""
+LONGEST_PAUSE = 10.0
+"""Seconds before a child that keeps failing for a passing cause is started again."""
+
+log = structlog.get_logger()
 
 
 class Spec(Struct, kw_only=True):
@@ -38,6 +43,8 @@ class Child:
         self.process: asyncio.subprocess.Process | None = None
         self.ready: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self.starts = 0
+        self.serving = False
+        self.trouble: MetersealError | None = None
 
     @property
     def pid(self) -> int | None:
@@ -82,10 +89,12 @@ class Supervisor:
         if self.broken.done():
             raise self.broken.result()
         if not ready.done():
-            late = [name for name, child in self.children.items() if not child.ready.done()]
+            late = [child for child in self.children.values() if not child.ready.done()]
+            words = [child.trouble.message for child in late if child.trouble is not None]
             raise EngineError(
                 "app.slow-start",
-                f"{', '.join(late)} did not start within {START_WITHIN:.0f} s; see the log above.",
+                f"{', '.join(child.spec.name for child in late)} did not start within {START_WITHIN:.0f} s. "
+                f"{words[0] if words else 'See the log above.'}",
             )
 
     async def add(self, spec: Spec) -> dict[str, Any]:
@@ -117,6 +126,9 @@ class Supervisor:
                 return
             self.restarts += 1
             failures = 0 if loop.time() - began > 10 else failures + 1
+            if child.trouble is not None:
+                await asyncio.sleep(min(LONGEST_PAUSE, 0.05 * 2**failures))
+                continue
             if failures > 8:
                 self._break(
                     EngineError(
@@ -129,6 +141,7 @@ class Supervisor:
 
     async def _once(self, child: Child) -> int:
         child.starts += 1
+        child.serving, child.trouble = False, None
         child.process = process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -141,6 +154,7 @@ class Supervisor:
         )
         assert process.stdin is not None
         assert process.stdout is not None
+        late = asyncio.get_running_loop().call_later(START_WITHIN, self._late, child, process)
         try:
             with contextlib.suppress(ConnectionError, BrokenPipeError):
                 process.stdin.write(json.dumps(child.spec.orders).encode() + b"\n")
@@ -149,6 +163,7 @@ class Supervisor:
                 self._heard(child, line)
             return await process.wait()
         finally:
+            late.cancel()
             # Only when this task is cut off: a child that nobody watches must not live on.
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
@@ -163,11 +178,32 @@ class Supervisor:
             sys.stderr.write(line.decode(errors="replace"))
             return
         if "failed" in said:
-            self._break(_failure(said))
-        elif "ready" in said and not child.ready.done():
-            child.ready.set_result(said)
+            self._failed(child, _failure(said))
+        elif "ready" in said:
+            child.serving = True
+            if not child.ready.done():
+                child.ready.set_result(said)
         elif self._on_line is not None:
             self._on_line(child.spec.name, said)
+
+    def _failed(self, child: Child, error: MetersealError) -> None:
+        """What a child says that cannot go on ends the system, unless the cause may pass by itself.
+
+        A neighbour that is just being started again always may; a full disk may for a child that has served before,
+        because ending what still runs would lose more than waiting.
+        """
+        if error.retryable and (child.ready.done() or error.code.startswith("mesh.")):
+            child.trouble = error
+            log.warning("supervisor.again", child=child.spec.name, code=error.code, message=error.message)
+        else:
+            self._break(error)
+
+    def _late(self, child: Child, process: asyncio.subprocess.Process) -> None:
+        """A child started again that does not serve in time is ended, and so started once more."""
+        if not child.serving and process.returncode is None:
+            log.warning("supervisor.hangs", child=child.spec.name)
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
 
     def _break(self, error: Exception) -> None:
         if not self.broken.done():
