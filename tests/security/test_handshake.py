@@ -110,7 +110,7 @@ async def test_the_table_of_runs_is_bounded(bench: Bench, monkeypatch: pytest.Mo
     modules = [await bench.module(number, 2) for number in range(1, 13)]
     for module in modules:
         await bench.headend.hello(module.run().hello(NOW))
-    table = bench.service._handshakes
+    table = bench.service.room.handshakes
     assert len(table) == 8
     assert len(table._by_hello) == 8
     assert sum(len(runs) for runs in table._half_open.values()) == 8
@@ -127,7 +127,7 @@ async def refused(bench: Bench, message: bytes) -> MetersealError:
     logged = (await bench.refusals())[-1]
     assert (logged.code, logged.sentence) == (caught.value.code, caught.value.message)
     assert logged.source == "attacker"
-    assert len(bench.service._handshakes) == 0
+    assert len(bench.service.room.handshakes) == 0
     return caught.value
 
 
@@ -195,7 +195,7 @@ async def test_a_hello_with_any_one_bit_changed(bench: Bench) -> None:
         changed[bit // 8] ^= 1 << bit % 8
         with pytest.raises((TrustError, PeerError)):
             await bench.headend.hello(bytes(changed))
-    assert len(bench.service._handshakes) == 0
+    assert len(bench.service.room.handshakes) == 0
 
 
 async def test_a_device_message_with_any_one_bit_changed(bench: Bench) -> None:
@@ -203,13 +203,13 @@ async def test_a_device_message_with_any_one_bit_changed(bench: Bench) -> None:
     run = module.run()
     reply = await bench.headend.hello(run.hello(NOW))
     device = run.platform(reply.message, NOW)
-    used = bench.service._keys.facts("DIAK", 1).used
+    used = bench.service.room.keys.facts("DIAK", 1).used
     for bit in range(0, len(device) * 8, 3):
         changed = bytearray(device)
         changed[bit // 8] ^= 1 << bit % 8
         with pytest.raises((TrustError, PeerError)):
             await bench.headend.device(reply.session_id, bytes(changed))
-    assert bench.service._keys.facts("DIAK", 1).used == used
+    assert bench.service.room.keys.facts("DIAK", 1).used == used
     assert (await bench.headend.device(reply.session_id, device)).module_id == module.module_id
 
 
@@ -304,7 +304,7 @@ async def test_a_meter_after_a_year_of_renewals(bench: Bench) -> None:
 
 async def test_the_key_is_used_up_at_its_limit_and_no_session_comes_out(bench: Bench) -> None:
     module = await bench.module(1)
-    entry = bench.service._keys._entries["DIAK", 1]
+    entry = bench.service.room.keys._entries["DIAK", 1]
     entry.limit = entry.used + 2
     for _ in range(2):
         await bench.shake(module)
@@ -337,11 +337,11 @@ async def test_a_full_disk_gives_no_session_and_the_repeat_gives_it_once_there_i
     run = module.run()
     reply = await bench.headend.hello(run.hello(NOW))
     device = run.platform(reply.message, NOW)
-    bench.service._audit._store._connection.execute("PRAGMA query_only=ON")  # the file takes no writes
+    bench.service.room.audit._store._connection.execute("PRAGMA query_only=ON")  # the file takes no writes
     with pytest.raises(EngineError) as caught:
         await bench.headend.device(reply.session_id, device)
     assert caught.value.code == "security.read-only"
-    bench.service._audit._store._connection.execute("PRAGMA query_only=OFF")
+    bench.service.room.audit._store._connection.execute("PRAGMA query_only=OFF")
     granted = await bench.headend.device(reply.session_id, device)
     assert run.session(granted.message, NOW).keys == granted.keys
     logged = [one.entry.code for one in await bench.platform.audit(limit=1000)]
@@ -400,7 +400,7 @@ async def test_the_secrets_of_a_session_print_nowhere(
 ) -> None:
     module = await bench.module(1)
     _, reply = await bench.shake(module)
-    shown = repr(reply) + repr(bench.service._handshakes.__dict__) + "".join(capfd.readouterr())
+    shown = repr(reply) + repr(bench.service.room.handshakes.__dict__) + "".join(capfd.readouterr())
     for secret in (reply.keys.up_enc, reply.keys.down_mac, expose(module.k_bound)):
         assert secret.hex() not in shown
         assert repr(secret)[2:-1] not in shown

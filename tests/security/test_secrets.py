@@ -46,8 +46,8 @@ async def test_no_key_leaves_the_service_by_disk_log_error_or_audit(
         errors.append(caught.value)
     bench.clock.now += 25 * DAY
     await bench.shake(modules[0])  # renews the platform's key
-    secrets = {"passphrase": PASSPHRASE, "data key": data_key.key, "lab": expose(service._keys._kek)}
-    for vault in (service._keys, service._authorities):
+    secrets = {"passphrase": PASSPHRASE, "data key": data_key.key, "lab": expose(service.room.keys._kek)}
+    for vault in (service.room.keys, service.room.authorities):
         for (key_id, version), entry in vault._entries.items():
             name = f"{key_id} {version}"
             if isinstance(entry.key, Sm2PrivateKey):
@@ -66,7 +66,7 @@ async def test_no_key_leaves_the_service_by_disk_log_error_or_audit(
         "errors": repr([(e, e.message, e.facts) for e in errors]).encode(),
         "audit": audit,
         "usage": usage,
-        "handles": repr([vault.__dict__ for vault in (service._keys, service._authorities)]).encode(),
+        "handles": repr([vault.__dict__ for vault in (service.room.keys, service.room.authorities)]).encode(),
     }
     shown["log"] = "".join(capfd.readouterr()).encode()
     for path in on_disk(bench.directory):

@@ -10,17 +10,13 @@ from collections.abc import Sequence
 
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.link.schedule import TrafficKeys
-from meterseal.mesh.rpc import Empty, Rpc
+from meterseal.mesh.rpc import Empty
 from meterseal.security import messages as m
+from meterseal.security.client import Client
 
 
-class SecuritySdk:
-    """Typed calls over an Rpc to the process `keys`. Every call may raise EngineError when it cannot be
-    reached.
-    """
-
-    def __init__(self, rpc: Rpc) -> None:
-        self._rpc = rpc
+class SecuritySdk(Client):
+    """Every call of the service; a newer desk brings a client of its own, which this class then derives from."""
 
     async def hello(self, message: bytes, source: str = "") -> m.PlatformReply:
         """PLATFORM for a HELLO; TrustError or PeerError `link.*` when there is none to send."""

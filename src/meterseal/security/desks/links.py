@@ -1,0 +1,50 @@
+"""Desk of the link: handshakes for the head-ends, and the keys of sessions that one of them takes up again.
+
+It decides no step of the protocol; `security.handshake` runs it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from meterseal.link.schedule import TrafficKeys
+from meterseal.security import datakeys
+from meterseal.security import messages as m
+from meterseal.security.authorise import HEADEND
+from meterseal.security.desk import Act, Acts, Room
+
+
+class LinkDesk:
+    """hello, device, unwrap."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    def acts(self) -> Acts:
+        """What this desk answers."""
+        return {
+            "hello": Act(self._hello, m.HelloRequest, HEADEND),
+            "device": Act(self._device, m.DeviceRequest, HEADEND),
+            "unwrap": Act(self._unwrap, m.UnwrapRequest, HEADEND),
+        }
+
+    async def _hello(self, caller: str, request: m.HelloRequest) -> m.PlatformReply:
+        reply = self._room.handshakes.hello(request.message, self._room.clock())
+        await self._room.authorities.durable()
+        return reply
+
+    async def _device(self, caller: str, request: m.DeviceRequest) -> m.SessionReply:
+        room = self._room
+        reply, fresh = room.handshakes.device(request.session_id, request.message, room.clock())
+        if fresh:
+            key = f"DIAK version {reply.key_version}"
+            room.note(caller, reply, "security.session", "A session was opened.", key=key)
+        await room.durable()
+        return reply
+
+    async def _unwrap(self, caller: str, request: m.UnwrapRequest) -> TrafficKeys:
+        room = self._room
+        packed = datakeys.unwrap_session(room.keys, request.session_id, request.device_id, request.wrapped)
+        room.note(caller, request, "security.session-taken-up", "A stored session's keys were opened.")
+        await room.durable()
+        return msgspec.msgpack.decode(packed, type=TrafficKeys)
