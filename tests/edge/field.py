@@ -21,6 +21,7 @@ from meterseal.edge.water import WaterMeter
 from meterseal.errors import MetersealError
 from meterseal.kit.bus import Bus
 from meterseal.link import evidence
+from meterseal.wire.frame import parse_frame
 from meterseal.wire.meaning import interpret
 from tests.crypto.pki import NOW
 from tests.edge.platform import STORAGE, Platform
@@ -126,7 +127,7 @@ class Field:
             request = riser.request(self.now)
             if request is None:
                 continue
-            answer = b"" if self.random.random() < loss else bus.answer(request, self.now)[0]
+            answer = b"" if self.random.random() < loss else bus.answer(parse_frame(request)[0], self.now)
             if not answer or self.random.random() < loss or not riser.answer(answer, self.now):
                 riser.timeout(self.now)
         self.concentrator.speak(self.now)

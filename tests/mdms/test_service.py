@@ -17,6 +17,7 @@ from meterseal.mdms.evidence import each
 from meterseal.mdms.reading import Freshness, Limits
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.store.journal import Journal
+from meterseal.mdms.store.rows import ORIGINS
 from meterseal.mdms.store.sealing import KeyRing
 from meterseal.model import MAIN, Batch, Opened, Quality, Quarantined, Series
 from tests.mdms.fleet import (
@@ -74,7 +75,7 @@ async def test_an_unknown_meter_is_kept_and_not_lost(tmp_path: Path) -> None:
     mdms, _ = open_store(tmp_path, 1)
     known, stranger = day_record(0, 0, 1), day_record(7, 0, 1)
     await mdms.publish(Batch((known, stranger)))
-    assert mdms.already_committed(stranger.session_id, 1)
+    assert 1 in CounterSet.from_bytes(mdms.consumed(stranger.session_id))
     counts = mdms.counts()
     assert (counts.records, counts.readings, counts.quarantined) == (2, 24, 1)
     held = mdms.quarantine()
@@ -91,7 +92,7 @@ async def test_quarantine_of_the_head_end_consumes_its_counter(tmp_path: Path) -
     held = Quarantined(b"session8", 5, device(0), FIRST, 1, "wire.checksum", b"the record as it came")
     await mdms.publish(Batch(quarantined=(held,)))
     await mdms.publish(Batch(quarantined=(held,)))
-    assert mdms.already_committed(b"session8", 5)
+    assert 5 in CounterSet.from_bytes(mdms.consumed(b"session8"))
     assert mdms.quarantine() == [held]
     assert mdms.counts().quarantined == 1
     await mdms.close()
@@ -266,15 +267,16 @@ async def test_a_bill_gets_its_boundaries_with_origin_and_evidence(tmp_path: Pat
     for day in days(1, 2):
         await mdms.publish(Batch(tuple(day)))
     await mdms.settle()
-    bill = mdms.series_for_bill(point(0), MAIN, FIRST + DAY, FIRST + 2 * DAY)
-    assert bill.opening is not None
-    assert bill.closing is not None
-    assert bill.opening.register == register(0, FIRST + DAY)
-    assert bill.closing.evidence is not None
-    assert (bill.closing.origin, bill.closing.evidence.checked) == ("sealed", "signed")
-    assert bill.closing.evidence.register == bill.closing.register
-    assert [facts.sequence for facts in bill.evidence] == [1, 2]
-    assert mdms.series_for_bill(point(0), MAIN, FIRST, FIRST + DAY).opening is None
+    since, until = FIRST + DAY, FIRST + 2 * DAY
+    registers = mdms.registers(point(0), MAIN, since, until)
+    assert (int(registers.end_at[0]), int(registers.register[0])) == (since, register(0, since))
+    assert int(registers.end_at[-1]) == until
+    closing = mdms.evidence_at(point(0), MAIN, until)
+    assert closing is not None
+    assert (ORIGINS[registers.origin[-1]], closing.checked) == ("sealed", "signed")
+    assert closing.register == int(registers.register[-1])
+    assert [facts.sequence for facts in mdms.evidence_between(point(0), MAIN, since, until)] == [1, 2]
+    assert mdms.evidence_at(point(0), MAIN, FIRST) is None
     await mdms.close()
 
 
@@ -339,7 +341,7 @@ async def test_a_full_disk_refuses_the_batch_and_everything_of_it(
         )
     assert [error.code for error in refused if isinstance(error, EngineError)] == ["mdms.full"] * 2
     assert mdms.counts().readings == 24
-    assert not mdms.already_committed(day_record(0, 1, 2).session_id, 2)
+    assert 2 not in CounterSet.from_bytes(mdms.consumed(day_record(0, 1, 2).session_id))
     await mdms.publish(Batch((day_record(0, 1, 2),)))
     assert mdms.counts().readings == 48
     await mdms.close()

@@ -42,6 +42,7 @@ from meterseal.mdms.store.rows import ORIGINS
 from meterseal.mesh.authority import TlsDirectory
 from meterseal.mesh.rpc import OPERATOR, InProcess, Rpc
 from meterseal.security.service import SecurityService, provision
+from meterseal.wire.frame import parse_frame
 
 MORNING = 1_779_033_600_000 + 9 * HOUR  # 2026-05-18 09:00 in Shanghai
 DAYS = 36
@@ -151,7 +152,7 @@ class Ground:
         now = self.clock.now
         for riser, bus in zip(self._concentrator.risers, self._buses, strict=True):
             request = riser.request(now)
-            if request is not None and not riser.answer(bus.answer(request, now)[0], now):
+            if request is not None and not riser.answer(bus.answer(parse_frame(request)[0], now), now):
                 riser.timeout(now)
         self._concentrator.speak(now)
 

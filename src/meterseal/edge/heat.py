@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from meterseal.edge.meter import HOUR, Meter
+from meterseal.edge.gathered import GatheredMeter
+from meterseal.edge.meter import HOUR
 from meterseal.model import HEAT_VOLUME, MAIN, Medium
 from meterseal.units import unit_code
 from meterseal.wire import encode
-from meterseal.wire import identifiers as ids
-from meterseal.wire.frame import Frame
 
 SUPPLY, BACK = 4500, 3500
 """Supply and return temperature in hundredths of a degree."""
@@ -20,7 +19,7 @@ KWH_PER_M3 = 1163
 """Hundredths of kWh that one m3 of water gives up over ten degrees."""
 
 
-class HeatMeter(Meter):
+class HeatMeter(GatheredMeter):
     """A heat meter, T = 20. Channel 1 is energy, channel 2 the volume that carried it."""
 
     medium: ClassVar[Medium] = "heat"
@@ -52,13 +51,3 @@ class HeatMeter(Meter):
             hours=(at - self.readings.since) // HOUR,
             utc_offset_minutes=self.utc_offset,
         )
-
-    def read(self, frame: Frame, now: int) -> bytes | None:
-        if len(frame.data) != 3:
-            return None
-        if ids.read_di(frame.data)[0] == ids.METERING:
-            return self.payload(now, self.clock(now))
-        return self.history(frame, now)
-
-    def reports(self, at: int) -> list[Frame]:
-        return [encode.current_data_answer(self.device_id, self.payload(at, at))]

@@ -6,6 +6,7 @@ differs by medium is in `water`, `gas`, `heat` and `electricity`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from typing import ClassVar, Literal
 
@@ -41,7 +42,7 @@ class MeterState(Struct, frozen=True, array_like=True):
     clock_offset: int = 0
 
 
-class Meter:
+class Meter(ABC):
     """One meter on a bus. Subclasses give the payloads of their medium.
 
     `utc_offset` is that of the meter's local clock, in minutes.
@@ -118,11 +119,11 @@ class Meter:
         """Does the control code only read?"""
         return frame.control == (encode.READ if self.protocol == "cjt188" else encode.READ_645)
 
+    @abstractmethod
     def read(self, frame: Frame, now: int) -> bytes | None:
         """Payload behind DI (and SER) for a read request; None when the meter does not know the
         identifier.
         """
-        raise NotImplementedError
 
     def act(self, frame: Frame, now: int) -> Frame:
         """Carry out a frame that the module found authorised; the answer. Reads are answered as well."""
@@ -145,9 +146,9 @@ class Meter:
             self.state = replace(self.state, valve="open", permit_until=0)
         return self.state.valve == "open"
 
+    @abstractmethod
     def reports(self, at: int) -> list[Frame]:
         """The unrequested answers that close a day: registers and state, with the instant `at` in them."""
-        raise NotImplementedError
 
     def interval_frames(self, since: int, until: int) -> list[Frame]:
         """The load profile in (since, until] of channel 1 as interval blocks, hourly (LINK section 4)."""

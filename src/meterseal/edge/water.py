@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from meterseal.edge.meter import Meter
+from meterseal.edge.gathered import GatheredMeter
 from meterseal.model import MAIN, Medium
 from meterseal.units import unit_code
 from meterseal.wire import encode
-from meterseal.wire import identifiers as ids
-from meterseal.wire.frame import Frame
 
 
-class VolumeMeter(Meter):
+class VolumeMeter(GatheredMeter):
     """What water and gas meters share: 901F with volume, settlement volume, clock and status (section
     6.3).
     """
@@ -34,16 +32,6 @@ class VolumeMeter(Meter):
             unit=self.unit,
             utc_offset_minutes=self.utc_offset,
         )
-
-    def read(self, frame: Frame, now: int) -> bytes | None:
-        if len(frame.data) != 3:
-            return None
-        if ids.read_di(frame.data)[0] == ids.METERING:
-            return self.payload(now, self.clock(now))
-        return self.history(frame, now)
-
-    def reports(self, at: int) -> list[Frame]:
-        return [encode.current_data_answer(self.device_id, self.payload(at, at))]
 
 
 class WaterMeter(VolumeMeter):

@@ -11,19 +11,15 @@ from typing import Protocol
 
 from meterseal.edge.node import Node
 from meterseal.errors import EngineError
-from meterseal.wire.frame import LENGTH_AT, START, try_frame
-from meterseal.wire.frame import Protocol as WireProtocol
-
-LONGEST = 1024
+from meterseal.wire.codec import Reader
+from meterseal.wire.frame import Frame
 
 
 class Answering(Protocol):
     """Something that answers the requests of a bus master."""
 
-    def answer(self, received: bytes, now: int) -> tuple[bytes, int]:
-        """The answer (empty for silence) to the frame at the beginning, and how many bytes it took; 0:
-        wait.
-        """
+    def answer(self, request: Frame, now: int) -> bytes:
+        """The answer, empty for silence."""
 
 
 class Bus:
@@ -36,30 +32,17 @@ class Bus:
             self._nodes[kind + node.meter.wire_address] = node
             node.on_offer = record
 
-    def answer(self, received: bytes, now: int) -> tuple[bytes, int]:
-        """See `Answering`; a frame for nobody here, or a damaged one, is passed over in silence."""
-        if received[0] != START:
-            begin = received.find(START)
-            return b"", begin if begin > 0 else len(received)
-        if len(received) < 12:
-            return b"", 0
-        protocol: WireProtocol = "dlt645" if received[7] == START else "cjt188"
-        at = LENGTH_AT[protocol]
-        size = at + 3 + received[at]
-        if len(received) < size:
-            return b"", 0
-        trial = try_frame(received, 0, protocol)
-        if trial.frame is None:
-            return b"", 1
-        key = received[1:7] if protocol == "dlt645" else received[1:9]
-        node = self._nodes.get(key)
+    def answer(self, request: Frame, now: int) -> bytes:
+        """See `Answering`; a frame for nobody here is passed over in silence."""
+        kind = b"" if request.protocol == "dlt645" else bytes((request.meter_type,))
+        node = self._nodes.get(kind + request.address)
         if node is not None:
-            return node.answer(trial.frame, now), size
+            return node.answer(request, now)
         for other in self._nodes.values():  # wildcards are point to point: the first that feels addressed
-            answer = other.answer(trial.frame, now)
+            answer = other.answer(request, now)
             if answer:
-                return answer, size
-        return b"", size
+                return answer
+        return b""
 
 
 class _Line(asyncio.Protocol):
@@ -69,7 +52,7 @@ class _Line(asyncio.Protocol):
         self._bus = bus
         self._clock = clock
         self._lines = lines
-        self._received = b""
+        self._reader = Reader()
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -81,15 +64,11 @@ class _Line(asyncio.Protocol):
         self._lines.discard(self)
 
     def data_received(self, chunk: bytes) -> None:
-        received = self._received + chunk if self._received else chunk
-        while received:
-            answer, taken = self._bus.answer(received, self._clock())
-            if not taken:
-                break
-            received = received[taken:]
+        self._reader.feed(chunk)
+        while (request := self._reader.next_frame()) is not None:
+            answer = self._bus.answer(request, self._clock())
             if answer and self.transport is not None:
                 self.transport.write(answer)
-        self._received = received[-LONGEST:]
 
 
 class BusServer:

@@ -15,7 +15,7 @@ from msgspec import Struct
 from meterseal.errors import LocalError
 from meterseal.model import Medium
 from meterseal.wire.codec import search_text
-from meterseal.wire.frame import LENGTH_AT, START, Frame, Protocol, try_frame
+from meterseal.wire.frame import Frame, Protocol
 
 MEDIA: dict[int, Medium] = {0x1: "water", 0x2: "heat", 0x3: "gas"}
 """High nibble of T to the medium."""
@@ -85,24 +85,11 @@ class CapturedBus:
         self._meters = {one.device_id: one for one in meters}
         self._turn = dict.fromkeys(self._meters, 0)
 
-    def answer(self, received: bytes, now: int) -> tuple[bytes, int]:
+    def answer(self, request: Frame, now: int) -> bytes:
         """See `kit.bus.Answering`."""
-        if received[0] != START:
-            begin = received.find(START)
-            return b"", begin if begin > 0 else len(received)
-        if len(received) < 12:
-            return b"", 0
-        protocol: Protocol = "dlt645" if received[7] == START else "cjt188"
-        at = LENGTH_AT[protocol]
-        size = at + 3 + received[at]
-        if len(received) < size:
-            return b"", 0
-        frame = try_frame(received, 0, protocol).frame
-        if frame is None:
-            return b"", 1
-        meter = self._meters.get(frame.device_id)
-        if meter is None or frame.control & 0x80:
-            return b"", size
+        meter = self._meters.get(request.device_id)
+        if meter is None or request.control & 0x80:
+            return b""
         turn = min(self._turn[meter.device_id], len(meter.answers) - 1)
         self._turn[meter.device_id] = turn + 1
-        return meter.answers[turn], size
+        return meter.answers[turn]

@@ -9,9 +9,8 @@ from msgspec import Struct
 
 from meterseal.mdms.evidence import EvidenceBook, EvidenceFacts
 from meterseal.mdms.ingest import State
-from meterseal.mdms.store.rows import ORIGINS, Readings
+from meterseal.mdms.store.rows import Readings
 from meterseal.mdms.store.store import Store
-from meterseal.model import Origin, Quality
 
 
 class Limits(Struct, frozen=True):
@@ -69,30 +68,6 @@ class Freshness(Struct, frozen=True):
     received_at: int
 
 
-class Boundary(Struct, frozen=True):
-    """A register that a bill begins or ends with: value = register * 10**exponent in `unit`.
-
-    `evidence` is the meter's statement about this very instant; None if it made none.
-    """
-
-    end_at: int
-    register: int
-    exponent: int
-    unit: str
-    quality: Quality
-    origin: Origin
-    evidence: EvidenceFacts | None
-
-
-class BillSeries(Struct, frozen=True):
-    """Everything a bill of one channel rests on; a boundary is None when no reading stands at its instant."""
-
-    readings: Readings
-    opening: Boundary | None
-    closing: Boundary | None
-    evidence: tuple[EvidenceFacts, ...]
-
-
 class Reading:
     """The read side; `Mdms` adds the write side. Every method may be called from any thread.
 
@@ -126,17 +101,6 @@ class Reading:
         """Checked evidence with since <= end_at <= until, oldest first."""
         return self._book.between(usage_point, channel, since, until)
 
-    def series_for_bill(self, usage_point: str, channel: int, since: int, until: int) -> BillSeries:
-        """Registers from boundary to boundary, with their evidence."""
-        readings = self.registers(usage_point, channel, since, until)
-        evidence = self.evidence_between(usage_point, channel, since, until)
-        return BillSeries(
-            readings,
-            _boundary(readings, evidence, since),
-            _boundary(readings, evidence, until),
-            tuple(evidence),
-        )
-
     def freshness(self) -> dict[str, Freshness]:
         """Newest reading of every usage point that has any."""
         with self._store.lock:
@@ -153,22 +117,3 @@ class Reading:
         with self._store.lock:
             keys = list(self._store.coverage)
         return sorted((self._store.words.texts[key.point], key.channel) for key in keys)
-
-
-def _boundary(readings: Readings, evidence: list[EvidenceFacts], at: int) -> Boundary | None:
-    row = int(readings.end_at.searchsorted(at))
-    if (
-        row == len(readings.end_at)
-        or int(readings.end_at[row]) != at
-        or readings.quality[row] == Quality.MISSING
-    ):
-        return None
-    return Boundary(
-        end_at=at,
-        register=int(readings.register[row]),
-        exponent=readings.exponent,
-        unit=readings.unit,
-        quality=Quality(int(readings.quality[row])),
-        origin=ORIGINS[int(readings.origin[row])],  # type: ignore[arg-type]
-        evidence=next((facts for facts in evidence if facts.end_at == at), None),
-    )

@@ -292,11 +292,6 @@ class Mdms(Reading):
 
     # --- out, beside Reading ----------------------------------------------------------------------
 
-    def already_committed(self, session_id: bytes, counter: int) -> bool:
-        """Was this counter of this session consumed by a commit?"""
-        with self._store.lock:
-            return counter in self._consumed.of(session_id)
-
     def consumed(self, session_id: bytes) -> bytes:
         """All consumed counters of a session, as `link.counters` ranges."""
         with self._store.lock:
