@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meterseal.crypto.certificates import Certificate, issue_leaf, uri
 from meterseal.crypto.expose import expose
 from meterseal.crypto.handles import SymmetricKey
+from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.crypto.symmetric import pad80, sm4_cbc_encrypt
 from meterseal.errors import LocalError
 from meterseal.link import commands, control, records
 from meterseal.link.commands import Guarded
 from meterseal.link.control import KINDS, Word
+from meterseal.link.identities import check_renewed_chain
 from meterseal.link.records import CONTROL, DOWN, GUARDED, WANTED
 from meterseal.wire import encode
 from meterseal.wire.frame import parse_frame
-from tests.link.parties import DEVICE, MODULE, OTHER_DEVICE, OTHER_MODULE, refuses
+from tests.crypto.pki import UNTIL, Tree
+from tests.link.parties import (
+    DEVICE,
+    MODULE,
+    NOW,
+    OTHER_DEVICE,
+    OTHER_MODULE,
+    SINCE,
+    code_of,
+    refuses,
+    tree,
+)
 from tests.link.test_records import KEYS, METER_645, SESSION, sealed
 
 COMMAND_KEY = SymmetricKey.from_bytes(b"k" * 16, "K_cmnd")
@@ -76,15 +92,25 @@ def heard(record: bytes) -> Word:
     return control.open_control(KEYS, header, record)
 
 
-WAYS = {0: "both", 1: "down", 2: "down", 3: "both", 4: "both", 5: "down", 6: "down", 7: "up"}
-SIZES = {0: [0], 1: [9, 97, 129, 257], 2: [14], 3: [0], 4: [1], 5: [7], 6: [36], 7: [97, 129]}
+WAYS = {0: "both", 1: "down", 2: "down", 3: "both", 4: "both", 5: "down", 6: "down", 7: "up", 8: "down"}
+SIZES = {
+    0: [0],
+    1: [9, 97, 129, 257],
+    2: [14],
+    3: [0],
+    4: [1],
+    5: [7],
+    6: [36],
+    7: [97, 129],
+    8: [36, 97, 129, 257, 2048],
+}
 """The table of kinds of LINK section 4."""
 
 
-@pytest.mark.parametrize("kind", range(9))
+@pytest.mark.parametrize("kind", range(10))
 def test_words_go_their_ways_in_their_sizes(kind: int) -> None:
     for up in (True, False):
-        for size in (0, 1, 7, 9, 14, 36, 97, 129, 257):
+        for size in (0, 1, 7, 9, 14, 35, 36, 97, 129, 257, 2048, 2049):
             flags = CONTROL | (0 if up else DOWN) | (WANTED if up and kind == 7 else 0)
             record = spoken(kind, bytes(size), flags)
             allowed = kind in WAYS and WAYS[kind] in ("both", "up" if up else "down") and size in SIZES[kind]
@@ -243,3 +269,79 @@ def test_only_read_codes_are_reads() -> None:
         other = parse_frame(encode.read_request(METER_645, 0x00010000).encode())[0]
         other = type(other)(other.protocol, 0, other.address, code, other.data)
         assert commands.is_read(other) == (code in {0x11, 0x12, 0x13})
+
+
+# --- CERT ------------------------------------------------------------------------------------------------
+
+
+def renewed(**change: object) -> tuple[bytes, bytes]:
+    """A chain for the module, longer than its own unless changed."""
+    facts: dict[str, object] = {
+        "point": tree().device_key.public_point,
+        "name": "device",
+        "purpose": "device",
+        "uris": [uri("device", DEVICE), uri("module", MODULE)],
+        "since": SINCE,
+        "until": UNTIL - 1000,
+    }
+    return issue_leaf(tree().device_ca, tree().device_ca_key, **{**facts, **change}), tree().device_ca
+
+
+def judged_chain(chain: Sequence[bytes], until: int = NOW, bound: int = NOW) -> Certificate:
+    return check_renewed_chain(
+        chain,
+        root=tree().root,
+        device_id=DEVICE,
+        module_id=MODULE,
+        point=tree().device_key.public_point,
+        until=until,
+        bound=bound,
+    )
+
+
+def test_a_renewed_chain_travels_in_a_word_and_is_taken() -> None:
+    chain = renewed()
+    record = control.seal_control(KEYS, SESSION, 4, control.cert(chain), up=False)
+    word = control.open_control(KEYS, records.parse_header(record, up=False), record)
+    assert control.read_cert(word.content) == chain
+    assert judged_chain(chain).until == UNTIL - 1000 + 999
+
+
+def test_a_chain_that_is_not_the_modules_renewal_is_refused() -> None:
+    other_key = Sm2PrivateKey.generate("another module's key").public_point
+    names = [uri("device", OTHER_DEVICE), uri("module", MODULE)]
+    refuses("link.identity", lambda: judged_chain(renewed(uris=names)))
+    names = [uri("device", DEVICE), uri("module", OTHER_MODULE)]
+    refuses("link.identity", lambda: judged_chain(renewed(uris=names)))
+    refuses("link.point", lambda: judged_chain(renewed(point=other_key)))
+    refuses("link.renewal", lambda: judged_chain(renewed(), until=UNTIL - 1000 + 999))
+    refuses("link.renewal", lambda: judged_chain(renewed(until=NOW + 500_000), until=NOW + 600_000))
+    refuses("link.chain", lambda: judged_chain(renewed(), bound=UNTIL + 1))
+    refuses("link.chain", lambda: judged_chain(tuple(Tree().device_chain)))
+    refuses("link.chain", lambda: judged_chain(tuple(tree().platform_chain)))
+    refuses("link.chain", lambda: judged_chain(renewed()[::-1]))
+
+
+def test_a_chain_that_fits_no_word_is_not_sent() -> None:
+    leaf, authority = renewed()
+    for chain in ((leaf,), (leaf, authority, authority), (leaf, bytes(2048)), (b"", b"")):
+        with pytest.raises(LocalError):
+            control.cert(chain)
+
+
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
+def test_every_changed_bit_and_every_cut_of_a_chain_in_good_keys_is_refused() -> None:
+    """What a head-end with the session's keys may try: the chain proves itself."""
+    content = control.cert(renewed()).content
+
+    def take(one: bytes) -> Certificate:
+        return judged_chain(control.read_cert(one))
+
+    take(content)
+    for at in range(len(content)):
+        for bit in range(8):
+            changed = content[:at] + bytes((content[at] ^ 1 << bit,)) + content[at + 1 :]
+            code_of(lambda changed=changed: take(changed))
+        code_of(lambda at=at: take(content[:at]))
+    code_of(lambda: take(content + b"\0"))
+    code_of(lambda: take(content + content))

@@ -129,6 +129,7 @@ def kinds(run: Run) -> dict[str, tuple[bytes, bool]]:
         "CLOSE": (control.close(1), True),
         "TIME": (control.time(SENT, 4), False),
         "REJECT": (control.reject(4, 2), False),
+        "CERT": (control.cert(SUITES[0].chain("device_chain")), False),
     }
     result = {name: (record, not record[3] & records.DOWN) for name, record in (found | made).items()}
     for name, (word, up) in words.items():

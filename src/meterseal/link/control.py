@@ -5,7 +5,7 @@ It decides nothing that a word asks for. Content is bytes here; one builder and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -14,14 +14,14 @@ from meterseal.crypto.expose import expose
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.symmetric import equal, pad80, sm4_cbc_decrypt, sm4_cbc_encrypt, unpad80
 from meterseal.errors import LocalError, PeerError, TrustError
-from meterseal.link import records
+from meterseal.link import messages, records
 from meterseal.link.counters import LAST
 from meterseal.link.evidence import STATEMENT
 from meterseal.link.records import CONTROL, DOWN, HEADER, WANTED, Header
 from meterseal.link.schedule import MAC, TrafficKeys
 from meterseal.model import Evidence
 
-PING, ACK, TIME, REKEY, CLOSE, REJECT, KEY, EVIDENCE = range(8)
+PING, ACK, TIME, REKEY, CLOSE, REJECT, KEY, EVIDENCE, CERT = range(9)
 DOES_NOT_DECODE, POLICY, UNKNOWN_METER = 1, 2, 3
 """Classes of REJECT."""
 ACK_RANGES = 32
@@ -35,9 +35,11 @@ class Kind(NamedTuple):
     up: bool
     down: bool
     kept: bool
-    sizes: frozenset[int]
+    sizes: Container[int]
 
 
+CERT_SIZES = range(36, 2048 + 1)
+"""Bytes of the chain in CERT (ADR 0011)."""
 _SIGNATURE_SIZES = {1: 64, 2: 32}
 """Bytes of an evidence signature, by suite."""
 
@@ -52,6 +54,7 @@ KINDS = {
     EVIDENCE: Kind(
         "EVIDENCE", True, False, True, frozenset(STATEMENT + s for s in _SIGNATURE_SIZES.values())
     ),
+    CERT: Kind("CERT", False, True, False, CERT_SIZES),
 }
 """The words of version 1. Up, a kept word wants an acknowledgement and any other does not; down none does."""
 
@@ -220,6 +223,28 @@ def read_key(
     if not equal(bound.check_value(), fields[17:20]):
         raise TrustError("link.key-check", "The new key does not fit its check value; refused.")
     return version, bound
+
+
+def cert(chain: Sequence[bytes]) -> Word:
+    """CERT: a renewed chain (leaf, CA; DER) for the module. Raises LocalError `link.control` for one that
+    does not fit a word.
+    """
+    content = messages.chain_bytes(chain)
+    if len(chain) != messages.CHAIN or len(content) not in CERT_SIZES:
+        raise LocalError(
+            "link.control",
+            f"A chain of {len(chain)} certificates in {len(content)} bytes does not fit CERT; issue shorter ones.",
+        )
+    return Word(CERT, content)
+
+
+def read_cert(content: bytes) -> tuple[bytes, ...]:
+    """The chain (leaf, CA; DER) of a CERT, unchecked: `identities.check_renewed_chain` judges it.
+
+    Raises PeerError `link.control`, `link.length` or `link.chain-shape`.
+    """
+    _sized(CERT, content)
+    return messages.parse_chain(content)
 
 
 def _sized(kind: int, content: bytes) -> None:

@@ -63,3 +63,37 @@ def check_device_chain(
             "link.identity", "The certificate names another device or module than the HELLO did."
         )
     return leaf
+
+
+def check_renewed_chain(
+    chain: Sequence[bytes],
+    *,
+    root: bytes,
+    device_id: bytes,
+    module_id: bytes,
+    point: bytes,
+    until: int,
+    bound: int,
+) -> Certificate:
+    """The leaf of a chain that may take the place of a module's own (control CERT, ADR 0011).
+
+    It must hold under the module's `root` and not have ended at its `bound` of time, name this device and
+    module, carry the module's own public `point` (65 bytes) and end after the present leaf's `until` (Unix
+    ms). Raises TrustError `link.chain` (with the reason as fact `cause`), `link.identity`, `link.point` or
+    `link.renewal`.
+    """
+    try:
+        leaf = certificates.verify_chain(chain, root=root, purpose="device", at=bound, ended_only=True)
+    except TrustError as error:
+        raise TrustError("link.chain", error.message, cause=error.code) from None
+    if (leaf.identity("device"), leaf.identity("module")) != (device_id, module_id):
+        raise TrustError("link.identity", "The renewed certificate names another device or module; refused.")
+    if leaf.point != point:
+        raise TrustError(
+            "link.point", "The renewed certificate is for another key than this module's; refused."
+        )
+    if leaf.until <= until:
+        raise TrustError(
+            "link.renewal", "The renewed certificate ends no later than the present one; refused."
+        )
+    return leaf

@@ -238,6 +238,14 @@ def chain_bytes(chain: Sequence[bytes]) -> bytes:
     return bytes((len(chain),)) + b"".join(len(one).to_bytes(2, "big") + one for one in chain)
 
 
+def parse_chain(encoded: bytes) -> tuple[bytes, ...]:
+    """The certificates of `chain_bytes`, unchecked. Raises PeerError `link.length` or `link.chain-shape`."""
+    body = _Body(encoded, None)
+    chain = body.chain()
+    body.end()
+    return chain
+
+
 def cookie_for(secret: bytes, source: bytes, hello: Hello) -> bytes:
     """The cookie of a RETRY: 16 bytes that only who receives at `source` can send back (LINK section 3)."""
     return hmac_sm3(secret, source, hello.claims() + hello.mac)[:COOKIE]
