@@ -66,6 +66,11 @@ class Certificate(Struct, frozen=True, kw_only=True):
     der: bytes
     serial: int
     subject: str
+    issuer: str
+    key_id: bytes
+    """Subject key identifier, empty when there is none."""
+    issuer_key_id: bytes
+    """Authority key identifier, empty when there is none."""
     point: bytes
     since: int
     until: int
@@ -98,6 +103,8 @@ def parse(der: bytes) -> Certificate:
         usage = _extension(extensions, x509.KeyUsage)
         extended = _extension(extensions, x509.ExtendedKeyUsage)
         alternative = _extension(extensions, x509.SubjectAlternativeName)
+        own = _extension(extensions, x509.SubjectKeyIdentifier)
+        above = _extension(extensions, x509.AuthorityKeyIdentifier)
         if (
             certificate.version != x509.Version.v3
             or certificate.signature_algorithm_oid.dotted_string != _SM2_WITH_SM3
@@ -111,6 +118,9 @@ def parse(der: bytes) -> Certificate:
             der=der,
             serial=certificate.serial_number,
             subject=certificate.subject.rfc4514_string(),
+            issuer=certificate.issuer.rfc4514_string(),
+            key_id=b"" if own is None else own.digest,
+            issuer_key_id=b"" if above is None else above.key_identifier or b"",
             point=_point(certificate.tbs_certificate_bytes),
             since=_milliseconds(certificate.not_valid_before_utc),
             until=_milliseconds(certificate.not_valid_after_utc) + 999,
