@@ -195,13 +195,18 @@ def take_passphrase(layout: Layout, *, create: bool, keyring: bool) -> bytes:
     except KeyringError as error:
         raise LocalError(
             "app.keyring",
-            f"The system's keyring cannot be used ({type(error).__name__}). Start without --keyring to keep the "
-            "passphrase in a file.",
+            f"The system's keyring cannot be used ({type(error).__name__}). "
+            + (
+                "Start without --keyring to keep the passphrase in a file."
+                if create
+                else "This system's passphrase lies in it: unlock it in this session, then start again."
+            ),
         ) from None
     if stored is None:
         raise LocalError(
             "app.no-passphrase",
-            f"The system's keyring holds no passphrase for {layout.root}, so the vaults stay closed.",
+            f"The system's keyring holds no passphrase for {layout.root}, so the vaults stay closed. Start as the person "
+            "who set the system up, or restore a backup.",
         )
     return stored.encode()
 
