@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import Any
 
 from msgspec import structs
 
 from meterseal.errors import EngineError
 from meterseal.headend.pipeline import Arrival
-from meterseal.headend.ports import Enrolment, StoredSession
+from meterseal.headend.ports import Enrolment, Reserved, StoredSession
+from meterseal.headend.rejected import Rejected
 from meterseal.link import control, records
 from meterseal.link.control import Word
+from meterseal.link.counters import CounterSet
 from meterseal.link.schedule import TrafficKeys
-from meterseal.model import Batch, Refusal
+from meterseal.model import Batch, Quarantined, Refusal
 from meterseal.wire import encode
 
 NOW = 1_795_000_000_000
@@ -105,7 +108,8 @@ class Platform:
     def __init__(self, *devices: Device) -> None:
         self.stored = {device.facts.session_id: device.facts for device in devices}
         self.keys = {device.facts.session_id: device.keys for device in devices}
-        self.enrolments: dict[bytes, Enrolment] = {}
+        self.enrolled: dict[bytes, Enrolment] = {}
+        self.enrolments_asked = 0
         self.audit: list[Refusal] = []
         self.batches: list[Batch] = []
         self.poison: set[bytes] = set()
@@ -129,18 +133,19 @@ class Platform:
         self._here()
         return next((one for one in self.stored.values() if one.device_id == device_id), None)
 
-    async def reserve_down(self, session_id: bytes, count: int) -> int:
+    async def reserve_down(self, session_id: bytes, count: int, epoch: int = 0) -> Reserved:
         self._here()
         known = self.stored[session_id]
         self.stored[session_id] = structs.replace(known, down_reserved=known.down_reserved + count)
-        return known.down_reserved + 1
+        return Reserved(known.down_reserved + 1, epoch or 1)
 
     async def unwrap(self, session: StoredSession) -> TrafficKeys:
         return self.keys[session.session_id]
 
-    async def enrolment(self, device_id: bytes) -> Enrolment | None:
+    async def enrolments(self, device_ids: Collection[bytes]) -> list[Enrolment]:
         self._here()
-        return self.enrolments.get(device_id)
+        self.enrolments_asked += 1
+        return [self.enrolled[device_id] for device_id in device_ids if device_id in self.enrolled]
 
     async def refused(self, refusals: list[Refusal]) -> None:
         self._here()
@@ -151,6 +156,14 @@ class Platform:
         if any(one.digest in self.poison for one in batch.opened):
             raise EngineError("mesh.internal", "The other process met a fault of its own.")
         self.batches.append(batch)
+        for one in (*batch.opened, *batch.quarantined):
+            known = self.stored[one.session_id]
+            consumed, rejected = CounterSet.from_bytes(known.consumed), Rejected(known.rejected)
+            if consumed.add(one.counter) and isinstance(one, Quarantined):
+                rejected.add(one.counter, one.reject_class)
+            self.stored[one.session_id] = structs.replace(
+                known, consumed=consumed.to_bytes(), rejected=rejected.to_store()
+            )
 
     @property
     def committed(self) -> list[int]:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from meterseal.errors import EngineError, TrustError
 from meterseal.headend.delivery import Delivery
+from meterseal.headend.ports import Reserved
 from meterseal.headend.sessions import LiveSession
 from meterseal.link import control, records
 from tests.headend.ground import NOW, WATER, Device, Line, Platform
@@ -44,7 +45,7 @@ async def test_what_was_sent_is_owed_no_longer() -> None:
 async def test_a_rejected_counter_hears_its_class_again() -> None:
     device, line = Device(), Line()
     _, answers, (session,) = delivery(device)
-    session.rejected[4] = 3
+    session.rejected.add(4, 3)
     answers.repeat(session, 4, line)
     answers.repeat(session, 5, line)
     await answers.flush()
@@ -74,10 +75,10 @@ async def test_the_answer_goes_over_the_link_that_the_device_used_last() -> None
 
 async def test_a_session_that_is_gone_costs_no_other_its_acknowledgement() -> None:
     class Gone(Platform):
-        async def reserve_down(self, session_id: bytes, count: int) -> int:
+        async def reserve_down(self, session_id: bytes, count: int, epoch: int = 0) -> Reserved:
             if session_id == dead.facts.session_id:
                 raise TrustError("link.session", "Not known.")
-            return await super().reserve_down(session_id, count)
+            return await super().reserve_down(session_id, count, epoch)
 
     dead, living, line = Device(), Device(), Line()
     answers = Delivery(Gone(dead, living), lambda: NOW)

@@ -27,7 +27,7 @@ def judge(
     *,
     claimed: bytes = b"",
     consumed: tuple[int, ...] = (),
-    enrolments: dict[bytes, Enrolment | None] | None = None,
+    enrolments: dict[bytes, Enrolment] | None = None,
 ) -> Verdict:
     """All steps of one record in their order, as the uplink calls them."""
     came = arrival(message, claimed)
@@ -50,7 +50,7 @@ def held_as(verdict: Verdict) -> tuple[int, str]:
     return verdict.quarantined.reject_class, verdict.quarantined.code
 
 
-def plain_behind(master: bytes = MASTER, *, plain: bool = True) -> dict[bytes, Enrolment | None]:
+def plain_behind(master: bytes = MASTER, *, plain: bool = True) -> dict[bytes, Enrolment]:
     return {WATER: Enrolment(device_id=WATER, plain=plain, medium="water", concentrator_id=master)}
 
 
@@ -199,7 +199,7 @@ def test_vouching_for_a_meter_behind_another_concentrator_is_held() -> None:
 
 
 @pytest.mark.parametrize("enrolments", [{}, {WATER: None}])
-def test_vouching_for_a_meter_that_nobody_enrolled_is_held(enrolments: dict[bytes, Enrolment | None]) -> None:
+def test_vouching_for_a_meter_that_nobody_enrolled_is_held(enrolments: dict[bytes, Enrolment]) -> None:
     master = Device(MASTER)
     verdict = judge(master, master.seal(water(), vouched=True), enrolments=enrolments)
     assert held_as(verdict) == (pipeline.UNKNOWN_METER, "link.vouching")
@@ -214,6 +214,19 @@ def test_one_meter_of_a_vouched_record_that_is_unknown_holds_it_all() -> None:
 def test_a_plain_record_under_cipher_only_is_held() -> None:
     device = Device(policy=pipeline.CIPHER_ONLY)
     assert held_as(judge(device, device.seal(plain=True))) == (pipeline.POLICY, "link.policy")
+
+
+def test_a_cipher_record_under_a_policy_of_plain_only_is_rejected_with_class_2() -> None:
+    device = Device(policy=pipeline.PLAIN_ONLY)
+    assert held_as(judge(device, device.seal())) == (pipeline.POLICY, "link.policy")
+    assert isinstance(judge(device, device.seal(plain=True)), Accepted)
+
+
+def test_evidence_and_control_are_cipher_under_a_policy_of_plain_only_too() -> None:
+    device = Device(policy=pipeline.PLAIN_ONLY)
+    statement = WATER + bytes(STATEMENT - 8)
+    assert isinstance(judge(device, device.word(control.evidence(statement, b"s" * 64))), Accepted)
+    assert isinstance(judge(device, device.word(control.ping())), Spoken)
 
 
 def test_a_request_instead_of_an_answer_is_held() -> None:

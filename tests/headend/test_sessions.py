@@ -10,10 +10,11 @@ from msgspec import structs
 
 from meterseal.control import open_control
 from meterseal.errors import EngineError, TrustError
+from meterseal.headend.rejected import Rejected
 from meterseal.headend.sessions import DOWN_BLOCK, SessionCache
-from meterseal.link.counters import CounterSet
+from meterseal.link.counters import MOST_RANGES, CounterSet
 from meterseal.things.sessions import SessionStore
-from tests.headend.ground import NOW, Device, Platform
+from tests.headend.ground import NOW, Device, Line, Platform
 
 
 async def test_a_session_is_fetched_once_and_then_known() -> None:
@@ -105,7 +106,7 @@ async def test_down_counters_are_never_repeated_after_a_restart(tmp_path: Path) 
         platform = Platform(device)
         session = await SessionCache(store, platform).get(device.facts.session_id, NOW)
         assert session is not None
-        counters = await asyncio.gather(*(session.down_counter(store) for _ in range(DOWN_BLOCK // 2 + turn)))
+        counters = await asyncio.gather(*(session.answering(store) for _ in range(DOWN_BLOCK // 2 + turn)))
         assert sorted(counters) == list(counters)
         given += counters
     assert len(set(given)) == len(given)
@@ -122,8 +123,61 @@ async def test_two_head_ends_never_share_a_down_counter(tmp_path: Path) -> None:
         for cache in caches:
             session = await cache.get(device.facts.session_id, NOW)
             assert session is not None
-            given.append(await session.down_counter(store))
+            given.append(await session.answering(store))
     assert len(set(given)) == len(given)
+
+
+async def test_a_device_that_wanders_between_two_head_ends_and_back_hears_rising_counters_alone(
+    tmp_path: Path,
+) -> None:
+    """A device takes rising down counters only, so the rest of a block from before its absence is of no use."""
+    device = Device()
+    store = SessionStore(open_control(tmp_path / "control.db"), lambda _: b"", lambda: NOW)
+    await store.put(device.facts)
+    caches = [SessionCache(store, Platform(device)) for _ in range(2)]
+    heard = []
+    for head_end in (0, 1, 0, 1, 1, 0):
+        session = await caches[head_end].get(device.facts.session_id, NOW)
+        assert session is not None
+        line = Line()  # a new connection each time
+        heard += [await session.answering(store, line) for _ in range(3)]  # type: ignore[arg-type]
+    assert heard == sorted(set(heard))
+    assert len(heard) == 18
+
+
+async def test_one_line_uses_up_its_block() -> None:
+    device = Device()
+    platform = Platform(device)
+    session = await SessionCache(platform, platform).get(device.facts.session_id, NOW)
+    assert session is not None
+    line, asked = Line(), platform.asked
+    given = [await session.answering(platform, line) for _ in range(DOWN_BLOCK)]  # type: ignore[arg-type]
+    assert given == list(range(1, DOWN_BLOCK + 1))
+    assert platform.asked == asked + 1
+
+
+async def test_a_counter_rejected_before_a_restart_is_rejected_again_with_its_class() -> None:
+    device = Device()
+    stored = {1: CounterSet([2]).to_bytes(), 3: CounterSet([4, 5]).to_bytes()}
+    device.facts = structs.replace(device.facts, consumed=CounterSet([2, 4, 5]).to_bytes(), rejected=stored)
+    platform = Platform(device)
+    session = await SessionCache(platform, platform).get(device.facts.session_id, NOW)
+    assert session is not None
+    assert [session.rejected.class_of(counter) for counter in (1, 2, 3, 4, 5)] == [None, 1, None, 3, 3]
+
+
+def test_rejections_in_order_stay_small_however_many_there_are() -> None:
+    rejected = Rejected()
+    for counter in range(1, 100_001):
+        rejected.add(counter, 2)
+    assert rejected.to_store() == {2: (1).to_bytes(6) + (100_000).to_bytes(6)}
+
+
+def test_a_session_that_skips_counters_without_end_costs_bounded_memory() -> None:
+    rejected = Rejected()
+    for counter in range(1, 3 * MOST_RANGES, 2):
+        rejected.add(counter, 1)
+    assert len(rejected.to_store()[1]) == 12 * MOST_RANGES
 
 
 async def test_keys_that_do_not_unwrap_are_said() -> None:

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from meterseal.crypto.symmetric import sm3
 from meterseal.errors import DataError, TrustError
-from meterseal.headend import pipeline, uplink
+from meterseal.headend import pipeline
 from meterseal.headend.delivery import Delivery
 from meterseal.headend.ports import Enrolment
 from meterseal.headend.sessions import SessionCache
@@ -38,8 +38,8 @@ class Handshakes:
 class Ground:
     """An uplink over a platform in memory."""
 
-    def __init__(self, *devices: Device) -> None:
-        self.platform = Platform(*devices)
+    def __init__(self, *devices: Device, platform: Platform | None = None) -> None:
+        self.platform = platform or Platform(*devices)
         self.handshakes = Handshakes()
         self.pauses: list[bool] = []
         self.now = NOW
@@ -74,8 +74,8 @@ Start = Callable[..., Ground]
 async def start() -> AsyncIterator[Start]:
     tasks: list[asyncio.Task[None]] = []
 
-    def begin(*devices: Device) -> Ground:
-        ground = Ground(*devices)
+    def begin(*devices: Device, platform: Platform | None = None) -> Ground:
+        ground = Ground(*devices, platform=platform)
         tasks.append(asyncio.create_task(ground.uplink.run()))
         return ground
 
@@ -150,6 +150,23 @@ async def test_a_quarantined_record_is_rejected_once_it_is_durable_and_again_whe
     assert sum(len(batch.quarantined) for batch in ground.platform.batches) == 1
 
 
+@pytest.mark.parametrize("restarts", ["restarted", "another one, which knew the session before"])
+async def test_a_quarantined_record_repeated_to_a_restarted_head_end_or_another_one_is_rejected_again(
+    start: Start, restarts: str
+) -> None:
+    device = Device()
+    first = start(device)
+    second = start(device, platform=first.platform)
+    if restarts != "restarted":
+        await second.send(Line(), device.seal())
+    record = device.seal(water(OTHER))
+    await first.send(Line(), record)
+    line = Line()
+    await second.send(line, record)
+    rejects = [control.read_reject(word.content) for word in line.words(device)]
+    assert rejects == [(device.counter, pipeline.DOES_NOT_DECODE)]
+
+
 async def test_a_forged_record_changes_nothing_and_hears_nothing(start: Start) -> None:
     device, line = Device(), Line()
     ground = start(device)
@@ -191,7 +208,7 @@ async def test_a_ping_is_answered_with_the_time_and_not_committed(start: Start) 
 async def test_vouching_is_judged_by_the_topology(start: Start) -> None:
     master, line = Device(MASTER), Line(concentrator_id=MASTER)
     ground = start(master)
-    ground.platform.enrolments[WATER] = Enrolment(
+    ground.platform.enrolled[WATER] = Enrolment(
         device_id=WATER, plain=True, medium="water", concentrator_id=MASTER
     )
     await ground.send(line, master.seal(water(), vouched=True), master.seal(water(OTHER), vouched=True))
@@ -199,16 +216,61 @@ async def test_vouching_is_judged_by_the_topology(start: Start) -> None:
     assert [one.code for one in ground.platform.batches[0].quarantined] == ["link.vouching"]
 
 
-async def test_enrolling_a_module_ends_vouching_after_ten_seconds_at_the_latest(start: Start) -> None:
+async def test_a_concentrator_that_vouches_on_after_a_module_was_enrolled_is_rejected_at_once(
+    start: Start,
+) -> None:
     master, line = Device(MASTER), Line(concentrator_id=MASTER)
     ground = start(master)
     known = Enrolment(device_id=WATER, plain=True, medium="water", concentrator_id=MASTER)
-    ground.platform.enrolments[WATER] = known
+    ground.platform.enrolled[WATER] = known
     await ground.send(line, master.seal(water(), vouched=True))
-    ground.platform.enrolments[WATER] = Enrolment(device_id=WATER, plain=False, medium="water")
-    ground.now += uplink.ENROLMENT_FOR
+    ground.platform.enrolled[WATER] = Enrolment(device_id=WATER, plain=False, medium="water")
     await ground.send(line, master.seal(water(), vouched=True))
     assert line.acked(master) == {1}
+    assert [one.code for one in ground.platform.batches[-1].quarantined] == ["link.vouching"]
+
+
+async def test_a_batch_of_vouched_records_asks_for_their_meters_once(start: Start) -> None:
+    master, line = Device(MASTER), Line(concentrator_id=MASTER)
+    ground = start(master)
+    for device_id in (WATER, OTHER):
+        ground.platform.enrolled[device_id] = Enrolment(
+            device_id=device_id, plain=True, medium="water", concentrator_id=MASTER
+        )
+    meters = (WATER, OTHER, WATER, OTHER)
+    await ground.send(
+        line, *(master.seal(water(one, at=NOW + i), vouched=True) for i, one in enumerate(meters))
+    )
+    assert line.acked(master) == {1, 2, 3, 4}
+    assert ground.platform.enrolments_asked == 1
+    await ground.send(line, Device().seal())
+    assert ground.platform.enrolments_asked == 1
+
+
+async def test_a_record_that_lost_its_vouching_on_the_way_to_the_commit_is_rejected_when_it_comes_again(
+    start: Start,
+) -> None:
+    """The platform refuses it, so it is not answered; enrolled in the meantime, it is held at its next coming."""
+    master, other, line = Device(MASTER), Device(), Line(concentrator_id=MASTER)
+    ground = start(master, other)
+    ground.platform.enrolled[WATER] = Enrolment(
+        device_id=WATER, plain=True, medium="water", concentrator_id=MASTER
+    )
+    publish = ground.platform.publish
+
+    async def enrolled_meanwhile(batch: Batch) -> None:
+        if any(one.origin == "vouched" for one in batch.opened):
+            ground.platform.enrolled[WATER] = Enrolment(device_id=WATER, plain=False, medium="water")
+            raise TrustError("link.vouching", "It has a module now.")
+        await publish(batch)
+
+    ground.platform.publish = enrolled_meanwhile  # type: ignore[method-assign]
+    record = master.seal(water(), vouched=True)
+    await ground.send(line, record, other.seal())
+    assert line.acked(other) == {1}
+    assert line.words(master) == []
+    await ground.send(line, record)
+    assert [control.read_reject(word.content) for word in line.words(master)] == [(1, pipeline.UNKNOWN_METER)]
 
 
 # --- defects of ours -----------------------------------------------------------------------------------

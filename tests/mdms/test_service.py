@@ -98,6 +98,28 @@ async def test_quarantine_of_the_head_end_consumes_its_counter(tmp_path: Path) -
     await mdms.close()
 
 
+async def test_rejected_counters_are_known_from_the_commit_on_and_after_any_restart(tmp_path: Path) -> None:
+    mdms, _ = open_store(tmp_path, 1)
+    held = [
+        Quarantined(b"session8", counter, device(0), FIRST, each, code, b"record")
+        for counter, each, code in ((7, 1, "wire.checksum"), (5, 2, "link.policy"), (6, 3, "link.vouching"))
+    ]
+    await mdms.publish(Batch((day_record(7, 0, 1),), tuple(held[:2])))
+    assert mdms.rejected(b"session8") == [(5, 2), (7, 1)]
+    await mdms.close()
+    mdms, _ = open_store(tmp_path)
+    assert mdms.rejected(b"session8") == [(5, 2), (7, 1)]
+    await mdms.settle()
+    await mdms.publish(Batch(quarantined=(held[2],)))
+    await mdms.compact()
+    await mdms.close()
+    mdms, _ = open_store(tmp_path)
+    assert mdms.rejected(b"session8") == [(5, 2), (6, 3), (7, 1)]
+    # An unknown meter's record was acknowledged before nobody could place it, and is acknowledged again.
+    assert mdms.rejected(day_record(7, 0, 1).session_id) == []
+    await mdms.close()
+
+
 async def test_readings_outside_of_the_installation_are_held_back(tmp_path: Path) -> None:
     mdms, engine = open_store(tmp_path, 1)
     with write(engine) as connection:

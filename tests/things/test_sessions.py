@@ -11,6 +11,7 @@ from msgspec import structs
 from meterseal.control import open_control
 from meterseal.control.tables import sessions as table
 from meterseal.errors import LocalError, TrustError
+from meterseal.headend.rejected import Rejected
 from meterseal.things.sessions import BACKLOG, MOST_RESERVED, SessionStore
 from tests.headend.ground import NOW, OTHER, WATER, Device
 
@@ -49,7 +50,7 @@ async def test_the_store_outlives_its_process(tmp_path: Path, store: SessionStor
 async def test_putting_a_session_again_changes_nothing(store: SessionStore) -> None:
     facts = Device().facts
     await store.put(facts)
-    first = await store.reserve_down(facts.session_id, 10)
+    first = (await store.reserve_down(facts.session_id, 10)).first
     await store.put(structs.replace(facts, policy=0, wrapped=b"other"))
     found = await store.get(facts.session_id)
     assert found is not None
@@ -104,7 +105,8 @@ async def test_a_session_of_one_device_replaces_none_of_another(store: SessionSt
 async def test_blocks_of_down_counters_never_overlap(store: SessionStore) -> None:
     facts = Device().facts
     await store.put(facts)
-    assert [await store.reserve_down(facts.session_id, count) for count in (1, 5, 1)] == [1, 2, 7]
+    given = [await store.reserve_down(facts.session_id, count) for count in (1, 5, 1)]
+    assert [one.first for one in given] == [1, 2, 7]
 
 
 @pytest.mark.parametrize("count", [0, -256, MOST_RESERVED + 1])
@@ -113,9 +115,36 @@ async def test_a_count_that_would_give_counters_out_twice_is_refused(store: Sess
     await store.put(facts)
     with pytest.raises(LocalError):
         await store.reserve_down(facts.session_id, count)
-    assert await store.reserve_down(facts.session_id, 1) == 1
+    assert (await store.reserve_down(facts.session_id, 1)).first == 1
 
 
 async def test_counters_of_an_unknown_session_are_not_given_out(store: SessionStore) -> None:
     with pytest.raises(TrustError):
         await store.reserve_down(b"nothing!", 1)
+
+
+async def test_a_head_end_whose_session_was_taken_over_reserves_no_more_under_its_old_epoch(
+    store: SessionStore,
+) -> None:
+    facts = Device().facts
+    await store.put(facts)
+    ours = await store.reserve_down(facts.session_id, 10)
+    assert (await store.reserve_down(facts.session_id, 10, ours.epoch)).epoch == ours.epoch
+    theirs = await store.reserve_down(facts.session_id, 10)
+    with pytest.raises(TrustError) as fenced:
+        await store.reserve_down(facts.session_id, 10, ours.epoch)
+    assert fenced.value.code == "link.owner"
+    again = await store.reserve_down(facts.session_id, 10, theirs.epoch)
+    assert (again.first, again.epoch) == (31, theirs.epoch)
+
+
+async def test_rejected_counters_come_back_with_their_classes(tmp_path: Path, clock: Clock) -> None:
+    facts = Device().facts
+    store = SessionStore(
+        open_control(tmp_path / "control.db"), lambda _: b"", clock, lambda _: [(3, 1), (4, 1), (9, 3)]
+    )
+    await store.put(facts)
+    found = await store.get(facts.session_id)
+    assert found is not None
+    rejected = Rejected(found.rejected)
+    assert [rejected.class_of(counter) for counter in (2, 3, 4, 5, 9)] == [None, 1, 1, None, 3]

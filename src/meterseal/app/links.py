@@ -5,9 +5,11 @@ It moves structs; what they mean stands with the ports (`headend.ports`).
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from msgspec import Struct
 
-from meterseal.headend.ports import AuditTrail, Enrolment, Sessions, StoredSession, Topology
+from meterseal.headend.ports import AuditTrail, Enrolment, Reserved, Sessions, StoredSession, Topology
 from meterseal.mesh.rpc import Empty, Method, Methods, Rpc
 from meterseal.model import Refusal
 
@@ -24,17 +26,18 @@ class MaybeSession(Struct, frozen=True):
     session: StoredSession | None
 
 
-class MaybeEnrolment(Struct, frozen=True):
-    enrolment: Enrolment | None
+class ByIds(Struct, frozen=True, array_like=True):
+    ids: list[bytes]
+
+
+class Enrolments(Struct, frozen=True):
+    enrolments: list[Enrolment]
 
 
 class Reserve(Struct, frozen=True, array_like=True):
     session_id: bytes
     count: int
-
-
-class Number(Struct, frozen=True, array_like=True):
-    number: int
+    epoch: int
 
 
 class Refusals(Struct, frozen=True, array_like=True):
@@ -56,8 +59,8 @@ class RemoteSessions:
     async def latest(self, device_id: bytes) -> StoredSession | None:
         return (await self._platform.call("session_latest", ById(device_id), MaybeSession)).session
 
-    async def reserve_down(self, session_id: bytes, count: int) -> int:
-        return (await self._platform.call("session_reserve", Reserve(session_id, count), Number)).number
+    async def reserve_down(self, session_id: bytes, count: int, epoch: int = 0) -> Reserved:
+        return await self._platform.call("session_reserve", Reserve(session_id, count, epoch), Reserved)
 
 
 class RemoteTopology:
@@ -66,8 +69,8 @@ class RemoteTopology:
     def __init__(self, platform: Rpc) -> None:
         self._platform = platform
 
-    async def enrolment(self, device_id: bytes) -> Enrolment | None:
-        return (await self._platform.call("enrolment", ById(device_id), MaybeEnrolment)).enrolment
+    async def enrolments(self, device_ids: Collection[bytes]) -> list[Enrolment]:
+        return (await self._platform.call("enrolments", ByIds(list(device_ids)), Enrolments)).enrolments
 
 
 class RemoteAudit:
@@ -93,11 +96,11 @@ def methods(sessions: Sessions, topology: Topology, audit: AuditTrail) -> Method
     async def latest(_: str, asked: ById) -> MaybeSession:
         return MaybeSession(await sessions.latest(asked.id))
 
-    async def reserve(_: str, asked: Reserve) -> Number:
-        return Number(await sessions.reserve_down(asked.session_id, asked.count))
+    async def reserve(_: str, asked: Reserve) -> Reserved:
+        return await sessions.reserve_down(asked.session_id, asked.count, asked.epoch)
 
-    async def enrolment(_: str, asked: ById) -> MaybeEnrolment:
-        return MaybeEnrolment(await topology.enrolment(asked.id))
+    async def enrolments(_: str, asked: ByIds) -> Enrolments:
+        return Enrolments(await topology.enrolments(asked.ids))
 
     async def refused(_: str, asked: Refusals) -> Empty:
         await audit.refused(asked.entries)
@@ -108,6 +111,6 @@ def methods(sessions: Sessions, topology: Topology, audit: AuditTrail) -> Method
         "session_get": Method(get, ById, HEADEND),
         "session_latest": Method(latest, ById, HEADEND),
         "session_reserve": Method(reserve, Reserve, HEADEND),
-        "enrolment": Method(enrolment, ById, HEADEND),
+        "enrolments": Method(enrolments, ByIds, HEADEND),
         "refused": Method(refused, Refusals, HEADEND),
     }

@@ -32,6 +32,7 @@ from meterseal.security.sdk import DataKeySource, SecuritySdk
 from meterseal.things.fleet import Fleet
 from meterseal.things.monitor import AuditLog
 from meterseal.things.sessions import SessionStore
+from meterseal.things.vouching import VouchedFor
 from meterseal.utility.samples import sample_tariffs
 from meterseal.utility.service import Utility
 
@@ -60,7 +61,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     tariffs = sample_tariffs()
     utility.publish_tariffs(tariffs)
     accounts, audit, fleet = Accounts(engine), AuditLog(engine), Fleet(engine)
-    sessions = SessionStore(engine, mdms.consumed, clock)
+    sessions = SessionStore(engine, mdms.consumed, clock, mdms.rejected)
     desk = Desk(
         engine=engine,
         keys=keys,
@@ -74,7 +75,9 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         clock=clock,
     )
     queries = Queries(engine, accounts, utility, mdms, clock)
-    methods = links.methods(sessions, fleet, audit) | bus_methods(mdms) | queries.methods()
+    methods = (
+        links.methods(sessions, fleet, audit) | bus_methods(VouchedFor(engine, mdms)) | queries.methods()
+    )
     return Parts(mdms, utility, desk, methods)
 
 

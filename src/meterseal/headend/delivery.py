@@ -39,7 +39,7 @@ class Delivery:
 
     def repeat(self, session: LiveSession, counter: int, link: Link) -> None:
         """The same answer again for a counter that was answered before."""
-        reject_class = session.rejected.get(counter)
+        reject_class = session.rejected.class_of(counter)
         if reject_class is None:
             self.acknowledge(session, counter, link)
         else:
@@ -62,7 +62,7 @@ class Delivery:
         for session, link, word in words:
             facts = session.facts
             try:
-                counter = await session.down_counter(self._store)
+                counter = await session.answering(self._store, link)
             except EngineError:
                 raise
             except MetersealError as error:

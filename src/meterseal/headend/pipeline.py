@@ -25,8 +25,9 @@ from meterseal.wire.frame import Frame
 from meterseal.wire.frame import Protocol as FrameProtocol
 
 HANDSHAKE = b"MS"
-CIPHER_ONLY = 2
-"""Message policy of SESSION under which plain data fields (flag bit 4) are refused."""
+PLAIN_ONLY, CIPHER_ONLY = 0, 2
+"""Message policies of SESSION: frames with cipher data fields are refused under the one, plain ones (flag bit 4) under
+the other. Control, evidence included, is cipher under all of them."""
 
 DOES_NOT_DECODE, POLICY, UNKNOWN_METER = 1, 2, 3
 """Classes of REJECT (LINK section 4)."""
@@ -153,7 +154,7 @@ def open_and_say(
     proved: Proved,
     session: StoredSession,
     keys: TrafficKeys,
-    enrolments: Mapping[bytes, Enrolment | None],
+    enrolments: Mapping[bytes, Enrolment],
 ) -> Verdict:
     """Steps 7 to 9: decrypt and unpad, decode, policy and least protection; then what is to be committed."""
     header = proved.header
@@ -164,7 +165,7 @@ def open_and_say(
             meter = enrolments.get(device_id)
             if meter is None or not meter.plain or meter.concentrator_id != session.device_id:
                 return _held(arrival, header, session, UNKNOWN_METER, "link.vouching")
-    if header.plain and session.policy == CIPHER_ONLY:
+    if session.policy == (CIPHER_ONLY if header.plain else PLAIN_ONLY):
         return _held(arrival, header, session, POLICY, "link.policy")
     try:
         frames = records.open_frames(keys, header, proved.frames)

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from meterseal.headend.ports import Sessions, StoredSession
+from meterseal.headend.rejected import Rejected
 from meterseal.link.counters import CounterSet
 from meterseal.link.schedule import TrafficKeys
+
+if TYPE_CHECKING:
+    from meterseal.headend.tcp import Link
 
 DOWN_BLOCK = 256
 """Down counters reserved at once; a restart skips what was left of the block and repeats none."""
@@ -27,22 +31,29 @@ class Unwrapper(Protocol):
 class LiveSession:
     """One session in use: its stored facts, its traffic keys, which counters are consumed, the next down counter."""
 
-    __slots__ = ("_down_limit", "_down_next", "_reserve", "consumed", "facts", "keys", "rejected")
+    __slots__ = ("_down_limit", "_down_next", "_line", "_reserve", "consumed", "facts", "keys", "rejected")
 
     def __init__(self, facts: StoredSession, keys: TrafficKeys) -> None:
         self.facts = facts
         self.keys = keys
         self.consumed = CounterSet.from_bytes(facts.consumed)
-        self.rejected: dict[int, int] = {}
+        self.rejected = Rejected(facts.rejected)
         self._down_next = self._down_limit = 0
+        self._line: Link | None = None
         self._reserve = asyncio.Lock()
 
-    async def down_counter(self, store: Sessions) -> int:
-        """The next down counter, reserved in the control store before anyone uses it (LINK section 4)."""
+    async def answering(self, store: Sessions, line: Link | None = None) -> int:
+        """The down counter of an answer to a device that was just heard over `line` (LINK section 4).
+
+        It is reserved in the control store before anyone uses it. Over another line than the last answer went, the
+        rest of the block is left: the device may have been with another head-end meanwhile, whose counters are above
+        these, and it takes rising ones alone.
+        """
         async with self._reserve:
-            if self._down_next == self._down_limit:
-                self._down_next = await store.reserve_down(self.facts.session_id, DOWN_BLOCK)
-                self._down_limit = self._down_next + DOWN_BLOCK
+            if self._down_next == self._down_limit or line is not self._line:
+                got = await store.reserve_down(self.facts.session_id, DOWN_BLOCK)
+                self._down_next, self._down_limit = got.first, got.first + DOWN_BLOCK
+                self._line = line
             self._down_next += 1
             return self._down_next - 1
 

@@ -18,7 +18,7 @@ from meterseal.headend import pipeline
 from meterseal.headend.delivery import Delivery
 from meterseal.headend.handshakes import Handshakes
 from meterseal.headend.limits import Buckets
-from meterseal.headend.pipeline import Accepted, Again, Arrival, Held, Refused, Spoken, Verdict
+from meterseal.headend.pipeline import Accepted, Again, Arrival, Held, Proved, Refused, Spoken, Verdict
 from meterseal.headend.ports import AuditTrail, Enrolment, Topology
 from meterseal.headend.sessions import LiveSession, SessionCache
 from meterseal.headend.tcp import Link
@@ -31,8 +31,6 @@ WAITING = 4096
 """Messages that may wait here before the sockets stop being read."""
 IN_FLIGHT = 3
 """Batches that may wait for their commit at once."""
-ENROLMENT_FOR = 10_000
-"""Milliseconds an answer about a device's enrolment is believed; enrolling a module ends vouching within it."""
 
 FAULT = "mesh.internal"
 """What the platform answers when it met a fault of its own over a batch."""
@@ -76,7 +74,6 @@ class Uplink:
         self._running: set[asyncio.Task[None]] = set()
         self._rate = Buckets(rate=2_000, burst=8_000)
         self._complaints = Buckets(rate=10, burst=100)
-        self._enrolments: dict[bytes, tuple[int, Enrolment | None]] = {}
         self.counts = dict.fromkeys(
             ("records", "accepted", "again", "refused", "held", "dropped", "handshakes"), 0
         )
@@ -145,14 +142,23 @@ class Uplink:
         self.counts["records"] += len(batch)
         judged: list[Judged] = []
         try:
-            for link, arrival in batch:
-                try:
-                    session, verdict = await self._judge(arrival)
-                except EngineError:
-                    raise
-                except Exception as error:  # noqa: BLE001 - one record must not cost the batch its acknowledgements
-                    _defect(error, "uplink.unjudged")
-                    continue
+            proved = await self._prove(batch)
+            # Asked for every batch anew: enrolling a module for a meter ends vouching for it at once.
+            vouched = {
+                device_id
+                for *_, verdict in proved
+                if isinstance(verdict, Proved) and verdict.header.vouched
+                for device_id in pipeline.named_devices(verdict)
+            }
+            found = await self._topology.enrolments(vouched) if vouched else []
+            enrolments = {one.device_id: one for one in found}
+            for link, arrival, session, verdict in proved:
+                if isinstance(verdict, Proved):
+                    try:
+                        verdict = _open(arrival, verdict, session, enrolments)
+                    except Exception as error:  # noqa: BLE001 - one record must not cost the batch its acknowledgements
+                        _defect(error, "uplink.unjudged")
+                        continue
                 judged.append((link, arrival, session, verdict))
             await self._commit(judged)
         finally:
@@ -160,32 +166,28 @@ class Uplink:
                 [verdict.refusal for *_, verdict in judged if isinstance(verdict, Refused | Again)]
             )
 
-    async def _judge(self, arrival: Arrival) -> tuple[LiveSession | None, Verdict]:
-        """The steps of one record that may need an answer from elsewhere, then the pure ones."""
+    async def _prove(
+        self, batch: list[tuple[Link, Arrival]]
+    ) -> list[tuple[Link, Arrival, LiveSession | None, Proved | Verdict]]:
+        """The steps up to the addresses, which may need the session from elsewhere."""
+        proved = []
+        for link, arrival in batch:
+            try:
+                proved.append((link, arrival, *await self._proved(arrival)))
+            except EngineError:
+                raise
+            except Exception as error:  # noqa: BLE001 - as above
+                _defect(error, "uplink.unjudged")
+        return proved
+
+    async def _proved(self, arrival: Arrival) -> tuple[LiveSession | None, Proved | Verdict]:
         header = pipeline.read_header(arrival)
         if isinstance(header, Refused):
             return None, header
         session = await self._sessions.get(header.session_id, arrival.received_at)
         if session is None:
             return None, pipeline.no_session(arrival, header)
-        proved = pipeline.prove(arrival, header, session.facts, session.keys, session.consumed)
-        if not isinstance(proved, pipeline.Proved):
-            return session, proved
-        enrolments = {}
-        if header.vouched:
-            for device_id in pipeline.named_devices(proved):
-                enrolments[device_id] = await self._enrolment(device_id, arrival.received_at)
-        return session, pipeline.open_and_say(arrival, proved, session.facts, session.keys, enrolments)
-
-    async def _enrolment(self, device_id: bytes, now: int) -> Enrolment | None:
-        known = self._enrolments.get(device_id)
-        if known is not None and now - known[0] < ENROLMENT_FOR:
-            return known[1]
-        if len(self._enrolments) > 50_000:
-            self._enrolments.clear()
-        answer = await self._topology.enrolment(device_id)
-        self._enrolments[device_id] = (now, answer)
-        return answer
+        return session, pipeline.prove(arrival, header, session.facts, session.keys, session.consumed)
 
     async def _commit(self, judged: list[Judged]) -> None:
         """Publish, and only then owe the answers; EngineError when nothing was committed."""
@@ -227,7 +229,7 @@ class Uplink:
             self.counts["held"] += 1
             held = verdict.quarantined
             self._delivery.reject(session, held.counter, held.reject_class, link)
-            session.rejected[held.counter] = held.reject_class
+            session.rejected.add(held.counter, held.reject_class)
             session.consumed.add(held.counter)
         elif isinstance(verdict, Again):
             self.counts["again"] += 1
@@ -244,6 +246,13 @@ class Uplink:
                 await self._audit.refused(kept)
             except MetersealError as error:
                 log.warning("audit.unwritten", code=error.code, entries=len(kept))
+
+
+def _open(
+    arrival: Arrival, proved: Proved, session: LiveSession | None, enrolments: dict[bytes, Enrolment]
+) -> Verdict:
+    assert session is not None
+    return pipeline.open_and_say(arrival, proved, session.facts, session.keys, enrolments)
 
 
 async def _guarded(work: Coroutine[None, None, None]) -> None:

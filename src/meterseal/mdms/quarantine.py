@@ -67,5 +67,14 @@ class Quarantine:
             for row in rows
         ]
 
+    def rejected(self, session_id: bytes) -> list[tuple[int, int]]:
+        """(counter, class of REJECT) of a session's records, without those of code `mdms.*`, which were
+        acknowledged before they could not be placed."""
+        query = sa.select(table.c.counter, table.c.reject_class).where(
+            table.c.session_id == session_id, table.c.code.not_like("mdms.%")
+        )
+        with read(self._engine) as connection:
+            return [(row.counter, row.reject_class) for row in connection.execute(query)]
+
     def _place(self, session_id: bytes, counter: int, code: str) -> bytes:
         return place(self._store_id, "quarantine", session_id + counter.to_bytes(8) + code.encode())

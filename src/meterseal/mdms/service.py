@@ -297,6 +297,16 @@ class Mdms(Reading):
         with self._store.lock:
             return self._consumed.of(session_id).to_bytes()
 
+    def rejected(self, session_id: bytes) -> list[tuple[int, int]]:
+        """(counter, class of REJECT) of every record of a session that was committed to quarantine, rising."""
+        with self._store.lock:  # first: what leaves this list stands in the table before
+            noticed = {
+                (held.counter, held.reject_class)
+                for held in self._state.quarantined
+                if held.session_id == session_id and not held.code.startswith("mdms.")
+            }
+        return sorted(noticed.union(self._quarantine.rejected(session_id)))
+
     def findings(self, limit: int = 100, usage_point: str | None = None) -> list[Finding]:
         """Newest findings first."""
         self._write_notes()

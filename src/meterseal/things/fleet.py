@@ -6,6 +6,7 @@ No reading and no customer here; who lives behind a usage point is the utility's
 from __future__ import annotations
 
 import secrets
+from collections.abc import Collection
 
 import sqlalchemy as sa
 from msgspec import Struct
@@ -15,6 +16,9 @@ from meterseal.control.tables import concentrators, meters, premises, usage_poin
 from meterseal.errors import DataError
 from meterseal.headend.ports import Enrolment
 from meterseal.model import Medium
+
+AT_ONCE = 500
+"""Devices asked for in one statement; engines bound its parameters."""
 
 
 class Installation(Struct, frozen=True, kw_only=True):
@@ -98,31 +102,42 @@ def add_concentrator(connection: sa.Connection, device_id: bytes, name: str) -> 
         connection.execute(concentrators.insert().values(device_id=device_id, name=name))
 
 
+def enrolments(connection: sa.Connection, device_ids: Collection[bytes]) -> list[Enrolment]:
+    """Meters in place and concentrators among these devices, in one snapshot."""
+    wanted, found = list(device_ids), []
+    for start in range(0, len(wanted), AT_ONCE):
+        some = wanted[start : start + AT_ONCE]
+        rows = connection.execute(
+            sa.select(meters.c.device_id, meters.c.plain, meters.c.concentrator_id, usage_points.c.medium)
+            .join(usage_points, usage_points.c.id == meters.c.usage_point_id)
+            .where(meters.c.device_id.in_(some), meters.c.until.is_(None))
+        )
+        found += [
+            Enrolment(
+                device_id=row.device_id,
+                plain=row.plain,
+                medium=row.medium,
+                concentrator_id=row.concentrator_id or b"",
+            )
+            for row in rows
+        ]
+        masters = connection.execute(
+            sa.select(concentrators.c.device_id).where(concentrators.c.device_id.in_(some))
+        )
+        found += [Enrolment(device_id=master, plain=False, medium=None) for master in masters.scalars()]
+    return found
+
+
 class Fleet:
     """Questions about devices, answered from the control store."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    async def enrolment(self, device_id: bytes) -> Enrolment | None:
-        """What the head-end may know of a device; None when it is not enrolled or no longer in place."""
+    async def enrolments(self, device_ids: Collection[bytes]) -> list[Enrolment]:
+        """What the head-end may know of devices; those that are not enrolled or no longer in place are left out."""
         with read(self._engine) as connection:
-            row = connection.execute(
-                sa.select(meters, usage_points.c.medium)
-                .join(usage_points, usage_points.c.id == meters.c.usage_point_id)
-                .where(meters.c.device_id == device_id, meters.c.until.is_(None))
-            ).first()
-            if row is not None:
-                return Enrolment(
-                    device_id=device_id,
-                    plain=row.plain,
-                    medium=row.medium,
-                    concentrator_id=row.concentrator_id or b"",
-                )
-            master = connection.execute(
-                sa.select(concentrators.c.device_id).where(concentrators.c.device_id == device_id)
-            ).first()
-        return None if master is None else Enrolment(device_id=device_id, plain=False, medium=None)
+            return enrolments(connection, device_ids)
 
     def devices(self) -> list[Device]:
         """Every meter in place, by usage point."""

@@ -1,19 +1,20 @@
 """The session store: sessions outlive processes, any head-end can take one up (LINK section 3).
 
-Traffic keys pass through only as the security service wrapped them. Consumed counters are read from where the commit
-of measurements wrote them; they are never written here.
+Traffic keys pass through only as the security service wrapped them. Consumed and rejected
+counters are read from where the commit of measurements wrote them; they are never written here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import sqlalchemy as sa
 
 from meterseal.control import read, write
 from meterseal.control.tables import sessions
 from meterseal.errors import LocalError, TrustError
-from meterseal.headend.ports import StoredSession
+from meterseal.headend.ports import Reserved, StoredSession
+from meterseal.headend.rejected import Rejected
 
 BACKLOG = 35 * 86_400_000
 """How long a replaced session still opens records (LINK section 3); then its keys are destroyed."""
@@ -22,14 +23,23 @@ MOST_RESERVED = 65_536
 
 
 class SessionStore:
-    """Sessions in the control store; `consumed` gives the committed counters of a session as ranges."""
+    """Sessions in the control store.
+
+    `consumed` gives the committed counters of a session as ranges, `rejected` those in quarantine, rising, with their
+    class of REJECT.
+    """
 
     def __init__(
-        self, engine: sa.Engine, consumed: Callable[[bytes], bytes], clock: Callable[[], int]
+        self,
+        engine: sa.Engine,
+        consumed: Callable[[bytes], bytes],
+        clock: Callable[[], int],
+        rejected: Callable[[bytes], Iterable[tuple[int, int]]] = lambda _: (),
     ) -> None:
         self._engine = engine
         self._consumed = consumed
         self._clock = clock
+        self._rejected = rejected
 
     async def put(self, session: StoredSession) -> None:
         """Store durably before SESSION leaves and mark the device's older sessions replaced. Repeats change nothing."""
@@ -87,26 +97,38 @@ class SessionStore:
             ).first()
         return None if row is None else self._session(row)
 
-    async def reserve_down(self, session_id: bytes, count: int) -> int:
-        """Reserve down counters durably; returns the first one (counters run from 1)."""
+    async def reserve_down(self, session_id: bytes, count: int, epoch: int = 0) -> Reserved:
+        """Reserve down counters durably, from 1; blocks never overlap.
+
+        `epoch` 0 takes the session over: its asker has just heard the device, and whoever reserved before is fenced.
+        TrustError `link.owner` for an epoch that is over, `link.session` for a session that is not kept.
+        """
         if not 0 < count <= MOST_RESERVED:
             raise LocalError(
                 "link.counter", f"{count} down counters cannot be reserved; ask for 1 to {MOST_RESERVED}."
             )
         with write(self._engine) as connection:
-            reserved = connection.execute(
-                sa.select(sessions.c.down_reserved).where(sessions.c.session_id == session_id)
-            ).scalar()
-            if reserved is None:
+            row = connection.execute(
+                sa.select(sessions.c.down_reserved, sessions.c.owner_epoch).where(
+                    sessions.c.session_id == session_id
+                )
+            ).first()
+            if row is None:
                 raise TrustError(
                     "link.session", "The session is not known; a device must make a new handshake."
                 )
+            if epoch and epoch != row.owner_epoch:
+                raise TrustError(
+                    "link.owner",
+                    "Another head-end has heard the device since and owns its session; leave the sending to it.",
+                )
+            owner = epoch or row.owner_epoch + 1
             connection.execute(
                 sessions.update()
                 .where(sessions.c.session_id == session_id)
-                .values(down_reserved=reserved + count, owner_epoch=sessions.c.owner_epoch + 1)
+                .values(down_reserved=row.down_reserved + count, owner_epoch=owner)
             )
-        return int(reserved) + 1
+        return Reserved(row.down_reserved + 1, owner)
 
     def count(self) -> int:
         """How many sessions were established and are still kept."""
@@ -125,5 +147,6 @@ class SessionStore:
             seconds_allowed=row.seconds_allowed,
             created_at=row.created_at,
             consumed=self._consumed(row.session_id),
+            rejected=Rejected.of(self._rejected(row.session_id)).to_store(),
             down_reserved=row.down_reserved,
         )
