@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from meterseal.errors import EngineError
+from meterseal.headend.cookies import GENERATION, Cookies
 from meterseal.headend.handshakes import Handshakes
 from meterseal.headend.pipeline import Arrival
 from meterseal.headend.sessions import SessionCache
-from meterseal.link import records
+from meterseal.link import messages, records
 from meterseal.link.handshake import Session
+from meterseal.security.sdk import SecuritySdk
 from tests.headend.ground import OTHER, Line, Platform, water
 from tests.security.conftest import NOW, Bench, Module
 
@@ -22,14 +27,22 @@ class Ground:
     def __init__(self, bench: Bench) -> None:
         self.platform = Platform()
         self.sessions = SessionCache(self.platform, self.platform)
-        self.handshakes = Handshakes(bench.headend, self.platform, self.sessions, lambda: NOW)
+        self.handshakes = Handshakes(
+            bench.headend, self.platform, self.sessions, lambda: NOW, cookies=Cookies(os.urandom), busy=2
+        )
 
     async def send(
-        self, message: bytes, *, claimed: bytes = b"", source: str = "a", at: int = NOW
+        self,
+        message: bytes,
+        *,
+        claimed: bytes = b"",
+        source: str = "a",
+        at: int = NOW,
+        proven: bool = True,
     ) -> tuple[list[str], list[bytes]]:
         """The codes of the refusals, and what was sent back."""
         line = Line()
-        refusals = await self.handshakes.take(line, Arrival(message, source, b"", claimed, at))
+        refusals = await self.handshakes.take(line, Arrival(message, source, b"", claimed, at, proven))
         return [one.code for one in refusals], [sent for _, sent in line.sent]
 
     async def shake(self, module: Module) -> tuple[bytes, bytes, Session]:
@@ -110,6 +123,80 @@ async def test_every_refusal_is_the_same_silence(ground: Ground, bench: Bench) -
     ):
         codes, answers = await ground.send(message)
         assert (len(codes), answers) == (1, [])
+
+
+async def test_a_hello_over_a_way_that_proves_no_source_hears_retry_and_leaves_no_trace(
+    ground: Ground, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hello = (await bench.module(1)).run().hello(NOW)
+    monkeypatch.delattr(SecuritySdk, "hello")  # nobody may be asked anything
+    for number in range(300):
+        codes, (answer,) = await ground.send(hello, source=f"forged {number}", proven=False)
+        assert codes == []
+        assert messages.kind_of(answer) == messages.RETRY
+        assert len(answer) < len(hello)
+    assert (len(ground.handshakes._by_source), len(ground.handshakes._by_device)) == (0, 0)
+
+
+async def test_the_device_that_receives_there_sends_its_cookie_and_comes_through(
+    ground: Ground, bench: Bench
+) -> None:
+    run = (await bench.module(1)).run()
+    _, (retry,) = await ground.send(run.hello(NOW), proven=False)
+    codes, (platform,) = await ground.send(run.retry(retry), proven=False)
+    assert codes == []
+    _, (session,) = await ground.send(run.platform(platform, NOW), proven=False)
+    assert run.session(session, NOW).session_id in ground.platform.stored
+
+
+@pytest.mark.parametrize("theft", ["another source", "another device", "an altered cookie", "of long ago"])
+async def test_a_stolen_cookie_is_of_no_use(ground: Ground, bench: Bench, theft: str) -> None:
+    run, other = (await bench.module(1)).run(), (await bench.module(2)).run()
+    hello = run.hello(NOW)
+    _, (retry,) = await ground.send(hello, proven=False)
+    greeting, source, at = run.retry(retry), "a", NOW
+    if theft == "another source":
+        source = "b"
+    elif theft == "another device":
+        other.hello(NOW)
+        greeting = other.retry(retry)
+    elif theft == "an altered cookie":
+        greeting = greeting[:-1] + bytes((greeting[-1] ^ 1,))
+    else:
+        at += 2 * GENERATION
+    codes, (answer,) = await ground.send(greeting, source=source, at=at, proven=False)
+    assert (codes, messages.kind_of(answer)) == ([], messages.RETRY)
+
+
+async def test_a_cookie_outlives_one_change_of_the_secret(ground: Ground, bench: Bench) -> None:
+    run = (await bench.module(1)).run()
+    _, (retry,) = await ground.send(run.hello(NOW), proven=False)
+    greeting = run.retry(retry)
+    _, (answer,) = await ground.send(greeting, at=NOW + GENERATION, proven=False)
+    assert messages.kind_of(answer) == messages.PLATFORM
+
+
+async def test_under_load_every_hello_must_bring_a_cookie_and_who_does_is_served(
+    ground: Ground, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [(await bench.module(number)).run() for number in (1, 2, 3)]
+    gate, hello = asyncio.Event(), bench.headend.hello
+
+    async def slow(message: bytes, source: str) -> object:
+        await gate.wait()
+        return await hello(message, source)
+
+    monkeypatch.setattr(bench.headend, "hello", slow)
+    waiting = [asyncio.create_task(ground.send(run.hello(NOW))) for run in runs[:2]]
+    await asyncio.sleep(0)
+    _, (retry,) = await ground.send(runs[2].hello(NOW))
+    assert messages.kind_of(retry) == messages.RETRY
+    waiting.append(asyncio.create_task(ground.send(runs[2].retry(retry))))
+    gate.set()
+    answers = [(await task)[1] for task in waiting]
+    assert [messages.kind_of(answer) for (answer,) in answers] == [messages.PLATFORM] * 3
+    _, (answer,) = await ground.send((await bench.module(4)).run().hello(NOW))
+    assert messages.kind_of(answer) == messages.PLATFORM
 
 
 async def test_hammering_one_device_is_limited_by_source_and_locks_nobody_out(

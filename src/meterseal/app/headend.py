@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from meterseal.app.links import RemoteAudit, RemoteSessions, RemoteTopology
 from meterseal.app.reach import Reach
 from meterseal.app.system import now_ms
 from meterseal.bus.local import LocalBus
+from meterseal.headend.cookies import Cookies
 from meterseal.headend.delivery import Delivery
 from meterseal.headend.handshakes import Handshakes
 from meterseal.headend.ports import StoredSession
@@ -42,7 +44,7 @@ def assemble(keys: Rpc, platform: Rpc, clock: Callable[[], int], pause: Callable
     sessions = SessionCache(store, _Unwrap(security))
     return Uplink(
         sessions=sessions,
-        handshakes=Handshakes(security, store, sessions, clock),
+        handshakes=Handshakes(security, store, sessions, clock, cookies=Cookies(os.urandom)),
         delivery=Delivery(store, clock),
         topology=RemoteTopology(platform),
         audit=RemoteAudit(platform),

@@ -4,7 +4,8 @@ the platform means.
 It holds no key (the module does), moves no bytes and reads no clock. It keeps every record until its
 counter is acknowledged or rejected and repeats it byte for byte; it begins a handshake when there is no
 session, when told to (REKEY), when a limit of the session is reached and after eight sends without an
-answer, and then seals again what is unacknowledged.
+answer, and then seals again what is unacknowledged. While it calls, RETRY makes it send the same HELLO with
+the cookie.
 
     silent --HELLO--> calling --PLATFORM, DEVICE--> proving --SESSION--> open
        ^                 |                             |                   |
@@ -19,12 +20,13 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from meterseal.edge.apdu import Sw
 from meterseal.edge.chip import FRAMES, GUARDED, Chip, Opened, Sealed
-from meterseal.errors import TrustError
+from meterseal.errors import PeerError, TrustError
 from meterseal.link.control import ACK, CLOSE, PING, REJECT, REKEY
-from meterseal.link.messages import PLATFORM, SESSION
+from meterseal.link.messages import PLATFORM, RETRY, SESSION, parse_hello, parse_retry
 
 HANDSHAKE, RECORD = b"\x4d\x53", b"\x4d\x52"
 
@@ -189,7 +191,7 @@ class LinkAgent:
                 self._handshake(message, now)
             elif message[:2] == RECORD:
                 return self._record(self._chip.open(message, now), now)
-        except TrustError:
+        except (TrustError, PeerError):
             self.refused += 1
         return []
 
@@ -201,7 +203,11 @@ class LinkAgent:
     _clock_at = 0
 
     def _handshake(self, message: bytes, now: int) -> None:
-        if message[3] == PLATFORM and self.phase in ("calling", "proving"):
+        if message[3] == RETRY and self.phase == "calling":
+            # The cookie is the way's, not the module's: it enters no mac and no hash (LINK section 3).
+            self._message = replace(parse_hello(self._message), cookie=parse_retry(message)).encode()
+            self._due = now
+        elif message[3] == PLATFORM and self.phase in ("calling", "proving"):
             device = self._chip.platform(message, now)
             if self.phase == "calling":
                 self.phase, self._message = "proving", device

@@ -34,13 +34,17 @@ DOES_NOT_DECODE, POLICY, UNKNOWN_METER = 1, 2, 3
 
 
 class Arrival(Struct, frozen=True):
-    """One message from a socket: `claimed` is the device id of its envelope, empty on a device's own link."""
+    """One message from a socket: `claimed` is the device id of its envelope, empty on a device's own link.
+
+    `proven` says whether the transport proves that its sender receives at `source`: a stream does, a datagram does not.
+    """
 
     message: bytes
     source: str
     concentrator_id: bytes
     claimed: bytes
     received_at: int
+    proven: bool = True
 
 
 class Refused(Struct, frozen=True):

@@ -73,18 +73,25 @@ class Uplink:
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._running: set[asyncio.Task[None]] = set()
         self._rate = Buckets(rate=2_000, burst=8_000)
+        self._unproven = Buckets(rate=10_000, burst=20_000, keys=1)
         self._complaints = Buckets(rate=10, burst=100)
         self.counts = dict.fromkeys(
             ("records", "accepted", "again", "refused", "held", "dropped", "handshakes"), 0
         )
 
-    def receive(self, link: Link, claimed: bytes, message: bytes) -> None:
-        """Take one message from a socket; never raises and never waits."""
+    def receive(self, link: Link, claimed: bytes, message: bytes, *, proven: bool = True) -> None:
+        """Take one message from a socket; never raises and never waits.
+
+        `proven`: the transport shows that the sender receives at its source address (streams do, datagrams do not).
+        """
         now = self._clock()
-        if not link.concentrator_id and not self._rate.take(link.source, now):
+        # A source that anybody could have written gets no row in a table of ours.
+        rate, source = (self._rate, link.source) if proven else (self._unproven, "")
+        if not link.concentrator_id and not rate.take(source, now):
             self.counts["dropped"] += 1
             return
-        self._queue.append((link, Arrival(message, link.source, link.concentrator_id, claimed, now)))
+        arrival = Arrival(message, link.source, link.concentrator_id, claimed, now, proven)
+        self._queue.append((link, arrival))
         self._wake.set()
         if len(self._queue) > WAITING and not self._paused:
             self._paused = True
