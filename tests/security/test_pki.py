@@ -62,7 +62,7 @@ def test_the_service_accepts_a_device_chain_of_its_own(pki: Pki) -> None:
 def test_a_remembered_chain_still_ends(pki: Pki) -> None:
     chain = list(pki.device_chain(device_leaf(pki)))
     leaf = pki.check_device(chain, DEVICE, MODULE, NOW)
-    pki._lists["device"] = (
+    pki._lists["device", 1] = (
         pki.lists(NOW)[2],
         leaf.until,
     )  # the list as it was, so the memory of the chain holds

@@ -33,6 +33,8 @@ __all__ = [
     "issue_crl",
     "issue_leaf",
     "issue_root",
+    "list_number",
+    "list_until",
     "parse",
     "uri",
     "verify_chain",
@@ -172,6 +174,22 @@ def verify_chain(
         _refuse("crypto.ended", "A certificate of the chain ended before the bound of time; it is refused.")
     _check_path(leaf, authority, root, at, ended_only, crls)
     return leaf
+
+
+def list_until(der: bytes) -> int:
+    """When a revocation list (DER) ends, Unix ms; TrustError `crypto.crl` for one that says no end."""
+    until = _load_crl(der).next_update_utc
+    if until is None:
+        raise TrustError("crypto.crl", "A revocation list has no end; publish a new one.")
+    return _milliseconds(until)
+
+
+def list_number(der: bytes) -> int:
+    """The number of a revocation list (DER), 0 for one without."""
+    try:
+        return _load_crl(der).extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+    except x509.ExtensionNotFound:
+        return 0
 
 
 def _check_shapes(leaf: Certificate, authority: Certificate, purpose: Purpose) -> None:

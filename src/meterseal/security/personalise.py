@@ -14,7 +14,6 @@ import secrets
 from collections.abc import Sequence
 
 from meterseal.crypto import sm2
-from meterseal.crypto.certificates import parse
 from meterseal.crypto.expose import expose
 from meterseal.crypto.sm2 import ORDER, Sm2PrivateKey
 from meterseal.errors import LocalError, TrustError
@@ -27,7 +26,7 @@ from meterseal.security.messages import (
     PersonaliseRequest,
 )
 from meterseal.security.pki import DAY, Pki
-from meterseal.security.registry import Module, Registry
+from meterseal.security.registry import Issued, Module, Registry
 from meterseal.security.vault import Vault
 
 LARGEST_BATCH = 1000
@@ -119,7 +118,7 @@ class Personaliser:
                 "security.not-enrolled",
                 f"Device {device_id.hex()} has no module {module_id.hex()} in service.",
             )
-        self._registry.withdraw(module, parse(module.leaf).serial if module.leaf else None, now)
+        self._registry.withdraw(module, now)
         self._pki.revoked("device")
 
     def facts(self, device_id: bytes, module_id: bytes = b"") -> DeviceFacts:
@@ -171,7 +170,8 @@ class Personaliser:
         )
 
     def _enrol(self, modules: list[Module]) -> None:
-        certificates = [("device", parse(m.leaf).serial, m.leaf, m.enrolled_at) for m in modules if m.leaf]
+        version = self._pki.version("device")
+        certificates = [Issued("device", version, m.leaf, m.enrolled_at) for m in modules if m.leaf]
         self._registry.enrol(modules, certificates)
 
     def _written(self, module: Module, now: int) -> Personalisation:

@@ -4,36 +4,43 @@ It issues nothing and checks no proof; it is the memory that `personalise`, `han
 
 A module belongs to one device for good and a device has one module in service: a module that turns up with
 another device's id is not enrolled there, which is how a copy on another meter is found.
+
+A renewed certificate waits beside the one in force until its module has shown it in a handshake; both name
+the same key, and a withdrawal revokes every certificate that the module ever got. The file's format is
+raised when an older one is opened (`registry_format`); a newer one is refused.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from msgspec import Struct, structs
 
+from meterseal.crypto.certificates import parse
 from meterseal.errors import LocalError, TrustError
+from meterseal.security import registry_format
+from meterseal.security.registry_format import FORMAT, SCHEMA
 from meterseal.security.store import Store
 
-FORMAT = 1
-ModuleState = Literal["active", "withdrawn"]
+__all__ = ["FORMAT", "Gone", "Issued", "Module", "Registry"]
 
-_SCHEMA = """ CREATE TABLE setting(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID; CREATE TABLE
-          module(device_id BLOB NOT NULL, module_id BLOB NOT NULL UNIQUE, suite INTEGER NOT NULL,
-          key_version INTEGER NOT NULL, project_id BLOB NOT NULL, point BLOB NOT NULL, leaf BLOB NOT NULL,
-          state TEXT NOT NULL, lab INTEGER NOT NULL, enrolled_at INTEGER NOT NULL, PRIMARY KEY(device_id,
-          module_id)) WITHOUT ROWID; CREATE UNIQUE INDEX module_in_service ON module(device_id) WHERE state
-          = 'active'; CREATE TABLE certificate(issuer TEXT NOT NULL, serial TEXT NOT NULL, der BLOB NOT
-          NULL, issued_at INTEGER NOT NULL, revoked_at INTEGER, PRIMARY KEY(issuer, serial)) WITHOUT ROWID;
-          """
+ModuleState = Literal["active", "withdrawn"]
+POLICIES = (0, 1, 2)
+"""Plain only, both, cipher only (LINK section 3)."""
+CIPHER_ONLY = 2
+OUR_PROFILE = "meterseal-1"
+"""Security profile of LINK itself."""
 
 
 class Module(Struct, frozen=True, kw_only=True):
     """One enrolled module. `point` opens its envelope; `leaf` is its certificate (DER), empty under suite 2.
 
-    `lab` says that its keys were handed out in clear.
+    `lab` says that its keys were handed out in clear. `policy` and `profile` are what SESSION grants it.
+    `renewed` is a newer certificate that it has not shown yet. `until` (Unix ms) is the end of `leaf` and
+    `authority` the version of the CA that signed it; both 0 under suite 2.
     """
 
     device_id: bytes
@@ -46,9 +53,36 @@ class Module(Struct, frozen=True, kw_only=True):
     state: ModuleState
     lab: bool
     enrolled_at: int
+    policy: int = CIPHER_ONLY
+    profile: str = OUR_PROFILE
+    renewed: bytes = b""
+    until: int = 0
+    authority: int = 0
 
 
-_COLUMNS = "device_id, module_id, suite, key_version, project_id, point, leaf, state, lab, enrolled_at"
+class Issued(NamedTuple):
+    """A certificate as it is recorded: the kind and version of its CA, its DER, and when it was issued."""
+
+    issuer: str
+    authority: int
+    der: bytes
+    at: int
+
+
+class Gone(Struct, frozen=True, kw_only=True):
+    """A module that was taken out of service, in its place in the order of withdrawals."""
+
+    sequence: int
+    device_id: bytes
+    module_id: bytes
+    at: int
+
+
+_COLUMNS = (
+    "device_id, module_id, suite, key_version, project_id, point, leaf, state, lab, enrolled_at, policy, "
+    "profile, renewed, until, authority"
+)
+_PLACES = ",".join("?" * 15)
 
 
 class Registry:
@@ -58,27 +92,42 @@ class Registry:
         self.store = store
         self._modules: dict[bytes, Module] = {}
         self._in_service: dict[bytes, Module] = {}
+        self._by_address: dict[bytes, bytes] = {}
         for row in store.rows(f"SELECT {_COLUMNS} FROM module"):  # noqa: S608  # a constant, no input
-            module = _module(row)
-            self._keep(module)
+            self._keep(_module(row))
+        self._revoked = {
+            (issuer, int(serial))
+            for issuer, serial in store.rows(
+                "SELECT issuer, serial FROM certificate WHERE revoked_at IS NOT NULL"
+            )
+        }
 
     def _keep(self, module: Module) -> None:
         self._modules[module.module_id] = module
+        self._by_address[module.device_id[1:]] = module.device_id
         if module.state == "active":
             self._in_service[module.device_id] = module
 
     @classmethod
     def create(cls, path: Path, settings: dict[str, bytes]) -> Registry:
         """A new registry file with its settings."""
-        store = Store.create(path, _SCHEMA, FORMAT)
+        store = Store.create(path, SCHEMA, FORMAT)
         with store.transaction() as connection:
             connection.executemany("INSERT INTO setting VALUES (?, ?)", settings.items())
         return cls(store)
 
     @classmethod
     def open(cls, path: Path) -> Registry:
-        """An existing registry."""
-        return cls(Store.open(path, FORMAT))
+        """An existing registry, brought to this version's format; LocalError `security.newer` for a newer
+        one.
+        """
+        store = Store.open(path, FORMAT)
+        try:
+            registry_format.upgrade(store)
+            return cls(store)
+        except BaseException:
+            store.close()
+            raise
 
     def setting(self, name: str) -> bytes:
         """A setting; LocalError `security.setting` when there is none of that name."""
@@ -87,6 +136,13 @@ class Registry:
             raise LocalError("security.setting", f"The registry lacks its {name}; restore it from a backup.")
         value: bytes = rows[0][0]
         return value
+
+    def settings(self, prefix: str) -> dict[str, bytes]:
+        """Every setting whose name begins so."""
+        rows = self.store.rows(
+            "SELECT name, value FROM setting WHERE substr(name, 1, ?) = ?", len(prefix), prefix
+        )
+        return dict(rows)
 
     def put_setting(self, connection: sqlite3.Connection, name: str, value: bytes) -> None:
         """Write a setting inside a transaction."""
@@ -99,6 +155,20 @@ class Registry:
     def of_device(self, device_id: bytes) -> Module | None:
         """The module in service of a device."""
         return self._in_service.get(device_id)
+
+    def of_address(self, address: bytes) -> Module | None:
+        """The module that a device with these 7 id bytes has or last had, whatever its type byte."""
+        device_id = self._by_address.get(address)
+        if device_id is None:
+            return None
+        return self._in_service.get(device_id) or next(iter(self.all_of(device_id)), None)
+
+    def all_of(self, device_id: bytes) -> list[Module]:
+        """Every module that a device has or had, newest first."""
+        rows = self.store.rows(
+            "SELECT module_id FROM module WHERE device_id = ? ORDER BY enrolled_at DESC", device_id
+        )
+        return [self._modules[module_id] for (module_id,) in rows]
 
     def check_free(self, device_id: bytes, module_id: bytes) -> None:
         """TrustError `security.module-bound` or `security.device-bound` unless the two may be joined."""
@@ -114,46 +184,180 @@ class Registry:
                 f"Device {device_id.hex()} has another module in service; withdraw that one first.",
             )
 
-    def enrol(self, modules: list[Module], certificates: list[tuple[str, int, bytes, int]]) -> None:
-        """Store modules and their certificates (issuer, serial, DER, issued at), all or none."""
+    def enrol(self, modules: Sequence[Module], certificates: Sequence[Issued]) -> None:
+        """Store modules and their certificates, all or none; the end of each leaf is taken from it."""
         with self.store.transaction() as connection:
-            connection.executemany(
-                f"INSERT INTO module({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)",  # noqa: S608  # a constant, no input
-                [_row(module) for module in modules],
-            )
-            self.record(connection, certificates)
+            kept = self.enrol_within(connection, modules, certificates)
+        self.kept(kept)
+
+    def enrol_within(
+        self, connection: sqlite3.Connection, modules: Sequence[Module], certificates: Sequence[Issued]
+    ) -> list[Module]:
+        """`enrol` inside a transaction; hand what it returns to `kept` once that is committed."""
+        versions = {one.der: one.authority for one in certificates}
+        complete = [_with_end(module, versions.get(module.leaf, 0)) for module in modules]
+        connection.executemany(
+            f"INSERT INTO module({_COLUMNS}) VALUES ({_PLACES})",  # noqa: S608  # a constant, no input
+            [_row(module) for module in complete],
+        )
+        self.record(connection, certificates)
+        return complete
+
+    def kept(self, modules: Iterable[Module]) -> None:
+        """Take stored modules into memory."""
         for module in modules:
             self._keep(module)
 
-    def record(self, connection: sqlite3.Connection, certificates: list[tuple[str, int, bytes, int]]) -> None:
-        """Write issued certificates inside a transaction."""
+    def record(self, connection: sqlite3.Connection, certificates: Iterable[Issued]) -> None:
+        """Write issued certificates inside a transaction; a serial is never recorded twice."""
+        rows = []
+        for one in certificates:
+            read = parse(one.der)
+            rows.append(
+                (
+                    one.issuer,
+                    str(read.serial),
+                    one.der,
+                    one.at,
+                    one.authority,
+                    read.until,
+                    read.identity("module"),
+                )
+            )
         connection.executemany(
-            "INSERT INTO certificate(issuer, serial, der, issued_at) VALUES (?, ?, ?, ?)",
-            [(issuer, str(serial), der, at) for issuer, serial, der, at in certificates],
+            "INSERT INTO certificate(issuer, serial, der, issued_at, authority, until, module_id) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            rows,
         )
 
-    def withdraw(self, module: Module, serial: int | None, at: int) -> Module:
-        """Take a module out of service and mark its certificate revoked."""
-        gone = structs.replace(module, state="withdrawn")
+    def set_policy(self, module: Module, policy: int, profile: str) -> Module:
+        """Grant a module another message policy and security profile, durably."""
+        return self._change(
+            module, "policy = ?, profile = ?", (policy, profile), policy=policy, profile=profile
+        )
+
+    def set_key_version(self, module: Module, version: int) -> Module:
+        """Move a module to a newer key version, durably; LocalError `security.version` unless it rises."""
+        if version <= module.key_version:
+            raise LocalError(
+                "security.version",
+                f"Module {module.module_id.hex()} uses key version {module.key_version}; versions only rise.",
+            )
+        return self._change(module, "key_version = ?", (version,), key_version=version)
+
+    def renew(self, module: Module, issued: Issued) -> Module:
+        """Store a newer certificate beside the one in force, durably."""
+        with self.store.transaction() as connection:
+            self.record(connection, [issued])
+            connection.execute(
+                "UPDATE module SET renewed = ? WHERE module_id = ?", (issued.der, module.module_id)
+            )
+        return self._replaced(structs.replace(module, renewed=issued.der))
+
+    def shown(self, module_id: bytes, leaf: bytes) -> bool:
+        """A module proved itself with this certificate: if it is the renewed one, it is now the one in force.
+
+        Returns whether anything moved; then it is durable.
+        """
+        module = self._modules.get(module_id)
+        if module is None or not module.renewed or leaf != module.renewed:
+            return False
+        authority = self.store.rows(
+            "SELECT authority FROM certificate WHERE issuer = 'device' AND serial = ?",
+            str(parse(leaf).serial),
+        )[0][0]
+        moved = structs.replace(module, leaf=leaf, renewed=b"", until=parse(leaf).until, authority=authority)
         with self.store.transaction() as connection:
             connection.execute(
-                "UPDATE module SET state = 'withdrawn' WHERE module_id = ?", (module.module_id,)
+                "UPDATE module SET leaf = ?, renewed = x'', until = ?, authority = ? WHERE module_id = ?",
+                (leaf, moved.until, moved.authority, module_id),
             )
-            if serial is not None:
-                connection.execute(
-                    "UPDATE certificate SET revoked_at = ? WHERE issuer = 'device' AND serial = ?",
-                    (at, str(serial)),
-                )
+        self._replaced(moved)
+        return True
+
+    def withdraw(self, module: Module, at: int) -> Module:
+        """Take a module out of service and mark every certificate that it got revoked."""
+        with self.store.transaction() as connection:
+            connection.execute(
+                "UPDATE module SET state = 'withdrawn', withdrawn_at = ?, "
+                "gone = (SELECT coalesce(max(gone), 0) + 1 FROM module) WHERE module_id = ?",
+                (at, module.module_id),
+            )
+            connection.execute(
+                "UPDATE certificate SET revoked_at = ? WHERE issuer = 'device' AND module_id = ? "
+                "AND revoked_at IS NULL",
+                (at, module.module_id),
+            )
+        self._revoked.update(
+            ("device", int(serial))
+            for (serial,) in self.store.rows(
+                "SELECT serial FROM certificate WHERE issuer = 'device' AND module_id = ?", module.module_id
+            )
+        )
+        gone = structs.replace(module, state="withdrawn")
         self._modules[module.module_id] = gone
         self._in_service.pop(module.device_id, None)
         return gone
 
-    def revoked(self, issuer: str) -> list[tuple[int, int]]:
-        """Serial and time of every revoked certificate of an issuer (`platform`, `device`)."""
+    def revoke(self, issuer: str, serial: int, at: int) -> None:
+        """Mark one certificate revoked, durably; LocalError `security.serial` for one that was not issued."""
+        with self.store.transaction() as connection:
+            found = connection.execute(
+                "UPDATE certificate SET revoked_at = coalesce(revoked_at, ?) WHERE issuer = ? AND serial = ?",
+                (at, issuer, str(serial)),
+            )
+            if found.rowcount != 1:
+                raise LocalError("security.serial", f"No {issuer} certificate has the serial {serial:x}.")
+        self._revoked.add((issuer, serial))
+
+    def is_revoked(self, issuer: str, serial: int) -> bool:
+        """Whether a certificate was revoked; true from the moment that `withdraw` or `revoke` returns."""
+        return (issuer, serial) in self._revoked
+
+    def revoked(self, issuer: str, authority: int = 1) -> list[tuple[int, int]]:
+        """Serial and time of every revoked certificate of one version of a CA (`platform`, `device`)."""
         rows = self.store.rows(
-            "SELECT serial, revoked_at FROM certificate WHERE issuer = ? AND revoked_at IS NOT NULL", issuer
+            "SELECT serial, revoked_at FROM certificate WHERE issuer = ? AND authority = ? "
+            "AND revoked_at IS NOT NULL",
+            issuer,
+            authority,
         )
         return [(int(serial), at) for serial, at in rows]
+
+    def gone_since(self, sequence: int, limit: int) -> list[Gone]:
+        """Modules that were taken out of service after `sequence`, in that order, at most `limit`."""
+        rows = self.store.rows(
+            "SELECT gone, device_id, module_id, withdrawn_at FROM module WHERE gone > ? ORDER BY gone LIMIT ?",
+            sequence,
+            limit,
+        )
+        return [Gone(sequence=n, device_id=d, module_id=m, at=at) for n, d, m, at in rows]
+
+    def ending(self, before: int, limit: int) -> tuple[int, list[Module]]:
+        """How many modules in service have a certificate that ends before `before` (Unix ms), and the first
+        `limit` of them, soonest first.
+        """
+        where = "state = 'active' AND suite = 1 AND until < ?"
+        count = self.store.rows(f"SELECT count(*) FROM module WHERE {where}", before)[0][0]  # noqa: S608
+        return count, self._ordered(f"{where} ORDER BY until, device_id LIMIT ?", before, limit)
+
+    def under(self, authority: int, limit: int) -> tuple[int, list[Module]]:
+        """How many modules in service stand on an older device CA than this version, and the first of them."""
+        where = "state = 'active' AND suite = 1 AND authority < ?"
+        count = self.store.rows(f"SELECT count(*) FROM module WHERE {where}", authority)[0][0]  # noqa: S608
+        return count, self._ordered(f"{where} ORDER BY authority, device_id LIMIT ?", authority, limit)
+
+    def standing_on(self, authority: int) -> int:
+        """How many modules in service have a certificate of this version of the device CA."""
+        return sum(module.authority == authority for module in self._in_service.values())
+
+    def _ordered(self, clause: str, *values: object) -> list[Module]:
+        rows = self.store.rows(f"SELECT module_id FROM module WHERE {clause}", *values)  # noqa: S608
+        return [self._modules[module_id] for (module_id,) in rows]
+
+    def modules(self) -> Iterable[Module]:
+        """Every module in service."""
+        return tuple(self._in_service.values())
 
     def count(self) -> int:
         """How many modules are in service."""
@@ -163,8 +367,32 @@ class Registry:
         """Close the file."""
         self.store.close()
 
+    def _change(
+        self, module: Module, assignment: str, values: tuple[object, ...], **fields: object
+    ) -> Module:
+        with self.store.transaction() as connection:
+            connection.execute(
+                f"UPDATE module SET {assignment} WHERE module_id = ?",  # noqa: S608  # constants above
+                (*values, module.module_id),
+            )
+        return self._replaced(structs.replace(module, **fields))
 
-def _module(row: tuple[bytes, bytes, int, int, bytes, bytes, bytes, ModuleState, int, int]) -> Module:
+    def _replaced(self, module: Module) -> Module:
+        self._keep(module)
+        return module
+
+
+def _with_end(module: Module, authority: int) -> Module:
+    if not module.leaf:
+        return module
+    return structs.replace(module, until=parse(module.leaf).until, authority=authority)
+
+
+def _module(
+    row: tuple[
+        bytes, bytes, int, int, bytes, bytes, bytes, ModuleState, int, int, int, str, bytes, int, int, int
+    ],
+) -> Module:
     return Module(
         device_id=row[0],
         module_id=row[1],
@@ -176,6 +404,11 @@ def _module(row: tuple[bytes, bytes, int, int, bytes, bytes, bytes, ModuleState,
         state=row[7],
         lab=bool(row[8]),
         enrolled_at=row[9],
+        policy=row[10],
+        profile=row[11],
+        renewed=row[12],
+        until=row[13],
+        authority=row[14],
     )
 
 
@@ -191,4 +424,9 @@ def _row(module: Module) -> tuple[object, ...]:
         module.state,
         int(module.lab),
         module.enrolled_at,
+        module.policy,
+        module.profile,
+        module.renewed,
+        module.until,
+        module.authority,
     )
