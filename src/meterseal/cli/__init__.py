@@ -40,6 +40,11 @@ app.command(
     name="decode",
     help="Take a CJ/T 188 or DL/T 645 frame apart, byte by byte.",
 )
+app.command(
+    "meterseal.cli.bench:bench",
+    name="bench",
+    help="What this machine does in a CPU second, beside what bounds it.",
+)
 app.command("meterseal.cli.doctor:doctor", name="doctor", help="Can this machine do what the system needs?")
 
 device = App(name="device", help="Enrol and list devices.")

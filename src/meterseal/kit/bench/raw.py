@@ -1,0 +1,218 @@
+"""Beside the path: bare operations of the two libraries, as little Python around them as can be: what bounds the rest.
+
+No product code runs here, so a limit does not move when the code that it bounds does. Keys are made for the moment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import SM4
+from cryptography.hazmat.primitives.ciphers.modes import CBC, ECB, GCM
+from cryptography.hazmat.primitives.hashes import SM3, Hash
+from cryptography.hazmat.primitives.hmac import HMAC
+
+from meterseal.crypto._libcrypto import GROUP, NULL, SM2, ffi, lib, need, owned
+from meterseal.crypto._libcrypto import SM3 as LIBCRYPTO_SM3
+from meterseal.errors import EngineError
+from meterseal.kit.bench.timing import Primitive
+
+_ID = b"1234567812345678"
+_SM3 = SM3()
+_MESSAGE = bytes(44)
+_SECRET = bytes(range(32))
+
+
+class _Key:
+    """A key pair in libcrypto's own objects."""
+
+    def __init__(self) -> None:
+        self.ec = owned(lib.EC_KEY_new_by_curve_name(SM2), lib.EC_KEY_free, "make a key")
+        need(lib.EC_KEY_generate_key(self.ec), "make a key")
+        self.pkey = owned(lib.EVP_PKEY_new(), lib.EVP_PKEY_free, "make a key")
+        need(lib.EVP_PKEY_set1_EC_KEY(self.pkey, self.ec), "make a key")
+
+    def context(self) -> object:
+        """An operation's context with the standard signer id."""
+        context = owned(lib.EVP_PKEY_CTX_new(self.pkey, NULL), lib.EVP_PKEY_CTX_free, "make a context")
+        need(lib.EVP_PKEY_CTX_set1_id(context, _ID, len(_ID)), "set the signer id")
+        return context
+
+
+@cache
+def keygen() -> Primitive:
+    """SM2 key generation."""
+    key = _Key()
+
+    def run(times: int) -> None:
+        generate, ec = lib.EC_KEY_generate_key, key.ec
+        for _ in range(times):
+            generate(ec)
+
+    return Primitive("SM2 keygen", run)
+
+
+@cache
+def ecdh() -> Primitive:
+    """ECDH on curve SM2 with a point that is already checked."""
+    own, peer = _Key(), _Key()
+    shared = ffi.new("unsigned char[32]")
+
+    def run(times: int) -> None:
+        compute, ec = lib.ECDH_compute_key, own.ec
+        point = lib.EC_KEY_get0_public_key(peer.ec)
+        for _ in range(times):
+            compute(shared, 32, point, ec, NULL)
+
+    return Primitive("SM2 ECDH", run)
+
+
+@cache
+def sign() -> Primitive:
+    """SM2 signature with SM3 over a short message."""
+    key = _Key()
+    buffer, size = ffi.new("unsigned char[80]"), ffi.new("size_t *")
+
+    def run(times: int) -> None:
+        for _ in range(times):
+            _sign(key, buffer, size)
+
+    return Primitive("SM2 sign", run)
+
+
+def _sign(key: _Key, buffer: object, size: object) -> None:
+    context, digest = key.context(), owned(lib.EVP_MD_CTX_new(), lib.EVP_MD_CTX_free, "sign")
+    lib.EVP_MD_CTX_set_pkey_ctx(digest, context)
+    lib.EVP_DigestSignInit(digest, NULL, LIBCRYPTO_SM3, NULL, key.pkey)
+    size[0] = 80  # type: ignore[index]  # a C pointer
+    need(lib.EVP_DigestSign(digest, buffer, size, _MESSAGE, len(_MESSAGE)), "sign")
+
+
+@cache
+def verify() -> Primitive:
+    """SM2 verification of a good signature by a key that is already read."""
+    key = _Key()
+    buffer, size = ffi.new("unsigned char[80]"), ffi.new("size_t *")
+    _sign(key, buffer, size)
+    length = size[0]
+
+    def run(times: int) -> None:
+        for _ in range(times):
+            context, digest = key.context(), owned(lib.EVP_MD_CTX_new(), lib.EVP_MD_CTX_free, "verify")
+            lib.EVP_MD_CTX_set_pkey_ctx(digest, context)
+            lib.EVP_DigestVerifyInit(digest, NULL, LIBCRYPTO_SM3, NULL, key.pkey)
+            need(lib.EVP_DigestVerify(digest, buffer, length, _MESSAGE, len(_MESSAGE)), "verify")
+
+    return Primitive("SM2 verify", run)
+
+
+@cache
+def encrypt() -> Primitive:
+    """SM2 encryption of 32 bytes."""
+    key = _Key()
+    buffer, size = ffi.new("unsigned char[256]"), ffi.new("size_t *")
+
+    def run(times: int) -> None:
+        for _ in range(times):
+            context = owned(lib.EVP_PKEY_CTX_new(key.pkey, NULL), lib.EVP_PKEY_CTX_free, "encrypt")
+            lib.EVP_PKEY_encrypt_init(context)
+            size[0] = 256
+            need(lib.EVP_PKEY_encrypt(context, buffer, size, _SECRET, 32), "encrypt")
+
+    return Primitive("SM2 encrypt", run)
+
+
+@cache
+def decrypt() -> Primitive:
+    """SM2 decryption of 32 bytes."""
+    key = _Key()
+    sealed, length = ffi.new("unsigned char[256]"), ffi.new("size_t *", 256)
+    context = owned(lib.EVP_PKEY_CTX_new(key.pkey, NULL), lib.EVP_PKEY_CTX_free, "encrypt")
+    lib.EVP_PKEY_encrypt_init(context)
+    need(lib.EVP_PKEY_encrypt(context, sealed, length, _SECRET, 32), "encrypt")
+    buffer, size = ffi.new("unsigned char[256]"), ffi.new("size_t *")
+
+    def run(times: int) -> None:
+        for _ in range(times):
+            context = owned(lib.EVP_PKEY_CTX_new(key.pkey, NULL), lib.EVP_PKEY_CTX_free, "decrypt")
+            lib.EVP_PKEY_decrypt_init(context)
+            size[0] = 256
+            need(lib.EVP_PKEY_decrypt(context, buffer, size, sealed, length[0]), "decrypt")
+
+    return Primitive("SM2 decrypt", run)
+
+
+def _repeated(act: Callable[[], object]) -> Callable[[int], None]:
+    def run(times: int) -> None:
+        for _ in range(times):
+            act()
+
+    return run
+
+
+@cache
+def sm3(size: int) -> Primitive:
+    """SM3 of so many bytes."""
+    text = os.urandom(size)
+
+    def act() -> None:
+        digest = Hash(_SM3)
+        digest.update(text)
+        digest.finalize()
+
+    return Primitive(f"SM3 {size} B", _repeated(act))
+
+
+@cache
+def hmac(size: int) -> Primitive:
+    """HMAC-SM3 of so many bytes under a 32-byte key."""
+    key, text = os.urandom(32), os.urandom(size)
+
+    def act() -> None:
+        mac = HMAC(key, _SM3)
+        mac.update(text)
+        mac.finalize()
+
+    return Primitive(f"HMAC-SM3 {size} B", _repeated(act))
+
+
+@cache
+def cbc(size: int) -> Primitive:
+    """SM4-CBC over so many bytes, the key fresh to the library each time."""
+    key, iv, text = os.urandom(16), os.urandom(16), os.urandom(size)
+    return Primitive(
+        f"SM4-CBC {size} B", _repeated(lambda: Cipher(SM4(key), CBC(iv)).encryptor().update(text))
+    )
+
+
+@cache
+def ecb(blocks: int) -> Primitive:
+    """SM4 of so many blocks in one call."""
+    key, text = os.urandom(16), os.urandom(16 * blocks)
+    mode = ECB()  # noqa: S305  # single blocks, as IVs and diversified keys are made
+    return Primitive(
+        f"SM4 {blocks} block", _repeated(lambda: Cipher(SM4(key), mode).encryptor().update(text))
+    )
+
+
+@cache
+def gcm(size: int) -> Primitive:
+    """SM4-GCM over so many bytes and 16 of associated data."""
+    key, nonce, text, place = os.urandom(16), os.urandom(12), os.urandom(size), bytes(16)
+
+    def act() -> None:
+        encryptor = Cipher(SM4(key), GCM(nonce)).encryptor()
+        encryptor.authenticate_additional_data(place)
+        encryptor.update(text)
+        encryptor.finalize()
+
+    return Primitive(f"SM4-GCM {size} B", _repeated(act))
+
+
+def able() -> None:
+    """EngineError `bench.libcrypto` where the library of this Python has no SM2."""
+    if GROUP == NULL:
+        raise EngineError("bench.libcrypto", "This Python's libcrypto has no SM2; see meterseal doctor.")

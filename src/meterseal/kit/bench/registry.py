@@ -1,0 +1,69 @@
+"""Beside the path: the benchmarks by name, each a file that builds its rows, and the report of one run.
+
+It measures nothing itself (`timing` does); a new benchmark is a file and a row of `BENCHMARKS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from importlib import import_module
+from time import perf_counter
+from typing import NamedTuple, cast
+
+from meterseal.errors import LocalError
+from meterseal.kit.bench.machine import machine
+from meterseal.kit.bench.report import Report, Result, result
+from meterseal.kit.bench.timing import Case, Measured, measure
+
+Build = Callable[[ExitStack, float], list[Case]]
+"""The rows of a benchmark: cleaning up is left on the stack; the number is the seconds of each row."""
+
+
+class Benchmark(NamedTuple):
+    """A row of the table: the module under `kit.bench` whose `cases` builds it, and what it answers."""
+
+    module: str
+    help: str
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "handshake": Benchmark(
+        "handshake", "Handshakes on the platform's side, beside the primitives they need."
+    ),
+    "seal": Benchmark("seal", "Records sealed, opened and read, beside bare SM4-CBC and HMAC-SM3."),
+    "decode": Benchmark("decode", "Frames decoded from text, over the vectors of the repository."),
+    "issue": Benchmark("issue", "Device certificates and enrolments, beside the bare SM2 signature."),
+    "primitives": Benchmark(
+        "primitives", "SM2, SM3 and SM4 as they are called here, beside the bare library."
+    ),
+}
+
+
+class Run(NamedTuple):
+    """A report and the rounds that it was made from."""
+
+    report: Report
+    measured: list[Measured]
+
+
+def run(name: str, seconds: float) -> Run:
+    """Measure one benchmark, each row for about `seconds`; LocalError `use.benchmark` for an unknown name."""
+    if name not in BENCHMARKS:
+        raise LocalError(
+            "use.benchmark", f"There is no benchmark `{name}`; there are: {', '.join(BENCHMARKS)}."
+        )
+    facts = machine()  # before the run, whose own load would show
+    begun = perf_counter()
+    module = import_module(f"meterseal.kit.bench.{BENCHMARKS[name].module}")
+    build = cast(Build, module.cases)
+    afterwards = cast(Callable[[float], list[Result]], getattr(module, "afterwards", lambda _: []))
+    with ExitStack() as stack:
+        measured = measure(build(stack, seconds), seconds)
+    report = Report(
+        bench=name,
+        machine=facts,
+        seconds=round(perf_counter() - begun, 2),
+        results=(*(result(one) for one in measured), *afterwards(seconds)),
+    )
+    return Run(report, measured)
