@@ -49,6 +49,15 @@ def setting_of(purpose: Purpose, version: int) -> str:
     return f"{purpose}-ca" if version == 1 else f"{purpose}-ca/{version}"
 
 
+def closed_bytes(closed: dict[int, int]) -> bytes:
+    """Serial and time of each closed CA, as the registry keeps them."""
+    return msgspec.msgpack.encode({f"{serial:x}": at for serial, at in closed.items()})
+
+
+def _closed(raw: bytes) -> dict[int, int]:
+    return {int(serial, 16): at for serial, at in msgspec.msgpack.decode(raw, type=dict[str, int]).items()}
+
+
 class Identity(msgspec.Struct, frozen=True):
     """The platform's certificate in force: chain (leaf, CA), its key's version in vault *ca*, and when it
     ends.
@@ -95,7 +104,7 @@ class Pki:
             for purpose in CA_KEY
         }
         closed = self._registry.settings(CLOSED).get(CLOSED)
-        self.closed: dict[int, int] = dict(msgspec.msgpack.decode(closed)) if closed else {}
+        self.closed = _closed(closed) if closed else {}
         self._by_key = {
             certificates.parse(der).key_id: der
             for versions in self._authority.values()

@@ -21,7 +21,18 @@ from meterseal.crypto.names import Purpose
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.crypto.symmetric import equal
 from meterseal.errors import EngineError, LocalError, TrustError
-from meterseal.security.issuer import BACKDATED, CA_KEY, CLOSED, DAY, HOUR, Ending, Identity, Pki, setting_of
+from meterseal.security.issuer import (
+    BACKDATED,
+    CA_KEY,
+    CLOSED,
+    DAY,
+    HOUR,
+    Ending,
+    Identity,
+    Pki,
+    closed_bytes,
+    setting_of,
+)
 from meterseal.security.passphrase import fresh_stretching, key_encryption_key
 from meterseal.security.registry import Registry
 from meterseal.security.vault import Vault
@@ -125,7 +136,7 @@ def close(
     number = certificates.list_number(pki.root_list) + 1
     listed = _root_list(pki.root, root_key, closed, number, now)
     with registry.store.transaction() as connection:
-        registry.put_setting(connection, CLOSED, msgspec.msgpack.encode(closed))
+        registry.put_setting(connection, CLOSED, closed_bytes(closed))
         registry.put_setting(connection, "root-list", listed)
     vault.set_state(CA_KEY[purpose], version, "withdrawn")
     pki.reload()
