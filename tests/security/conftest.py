@@ -131,6 +131,9 @@ class Bench:
         self.headend = SecuritySdk(InProcess(self.service.methods(), "headend"))
         self.platform = SecuritySdk(InProcess(self.service.methods(), "platform"))
 
+    def restarted_from_closed(self) -> Bench:
+        return Bench(self.directory, self.clock)
+
     def restarted(self) -> Bench:
         self.service.close()
         return Bench(self.directory, self.clock)

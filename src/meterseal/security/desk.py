@@ -9,14 +9,18 @@ admitted. An act that returns has its uses of keys and its audit entries on disk
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
 from meterseal.security.audit import Audit
+from meterseal.security.book import Book
 from meterseal.security.handshake import Handshakes
 from meterseal.security.hierarchy import KeyTree
+from meterseal.security.keylife import KeyLife
 from meterseal.security.messages import AuditEntry
+from meterseal.security.officers import Officers
+from meterseal.security.orders import Done, Request, Role
 from meterseal.security.pki import Pki
 from meterseal.security.registry import Registry
 from meterseal.security.vault import Vault
@@ -30,35 +34,72 @@ class Act(NamedTuple):
     callers: frozenset[str]
 
 
+class Order(NamedTuple):
+    """An act that officers sign for (`desks.persons` admits it): how it is done (caller, request, officers), the
+    request's type, the role and how many different officers it needs.
+
+    `keeps` says that the act uses the request up itself, in one transaction with what it does.
+    """
+
+    run: Callable[[str, Any, tuple[str, ...]], Awaitable[Done]]
+    request: type[Request]
+    role: Role
+    needed: int = 2
+    keeps: bool = False
+
+
 Acts = dict[str, Act]
+Orders = dict[str, Order]
 
 
-class Desk(Protocol):
+class Desk:
     """An area of acts."""
 
     def acts(self) -> Acts:
-        """What this desk answers."""
+        """What this desk answers: method name → act."""
+        return {}
+
+    def orders(self) -> Orders:
+        """What officers may order here: purpose → order."""
+        return {}
 
 
 class Room:
     """Everything that the desks of one running service work with."""
 
     def __init__(
-        self, keys: Vault, authorities: Vault, registry: Registry, audit: Audit, clock: Callable[[], int]
+        self,
+        keys: Vault,
+        authorities: Vault,
+        registry: Registry,
+        audit: Audit,
+        book: Book,
+        clock: Callable[[], int],
     ) -> None:
         self.keys = keys
         self.authorities = authorities
         self.registry = registry
         self.audit = audit
+        self.book = book
         self.clock = clock
         self.project_id = registry.setting("project")
         self.lab = registry.setting("lab") == b"\x01"
+        self.officers = Officers(book, self.project_id)
         self.tree = KeyTree(keys, self.project_id)
         self.pki = Pki(authorities, registry, self.project_id)
-        self.handshakes = Handshakes(keys, self.tree, self.pki, registry)
+        self.keylife = KeyLife(keys, self.tree, registry, book)
+        self.handshakes = Handshakes(keys, self.tree, self.pki, registry, self.keylife)
 
     def note(
-        self, caller: str, about: object, code: str, sentence: str, *, key: str = "", refused: bool = False
+        self,
+        caller: str,
+        about: object,
+        code: str,
+        sentence: str,
+        *,
+        key: str = "",
+        officers: tuple[str, ...] = (),
+        refused: bool = False,
     ) -> None:
         """Put an entry into the audit log; ids are taken from the fields of `about` that carry them."""
         self.audit.write(
@@ -72,6 +113,7 @@ class Room:
                 module_id=getattr(about, "module_id", b"")[:8],
                 session_id=getattr(about, "session_id", b"")[:8],
                 key=key,
+                officers=officers,
                 refused=refused,
             )
         )
@@ -84,5 +126,5 @@ class Room:
 
     def close(self) -> None:
         """Write what is pending and close every file."""
-        for one in (self.audit, self.registry, self.authorities, self.keys):
+        for one in (self.audit, self.book, self.registry, self.authorities, self.keys):
             one.close()

@@ -22,9 +22,11 @@ from meterseal.crypto.symmetric import sm3
 from meterseal.errors import TrustError
 from meterseal.link import messages as wire
 from meterseal.link.handshake import Enrolment, Granted, PlatformRun
+from meterseal.link.messages import Hello
 from meterseal.link.proving import GATHERED_PATIENCE
 from meterseal.security.datakeys import wrap_session
 from meterseal.security.hierarchy import KeyTree
+from meterseal.security.keylife import KeyLife
 from meterseal.security.messages import PlatformReply, SessionReply
 from meterseal.security.pki import Identity, Pki
 from meterseal.security.registry import Registry
@@ -42,8 +44,8 @@ MOST_RUNS = 16_384
 class _Ports:
     """What one run borrows from the service (`link.handshake.PlatformPorts`)."""
 
-    def __init__(self, tree: KeyTree, pki: Pki, registry: Registry, now: int) -> None:
-        self._tree, self._pki, self._registry = tree, pki, registry
+    def __init__(self, tree: KeyTree, pki: Pki, registry: Registry, keylife: KeyLife, now: int) -> None:
+        self._tree, self._pki, self._registry, self._keylife = tree, pki, registry, keylife
         self._identity: Identity | None = None
         self.now = now
         self.wrong: TrustError | None = None
@@ -54,7 +56,9 @@ class _Ports:
     def enrolled(self, device_id: bytes, module_id: bytes, key_version: int) -> Enrolment | None:
         module = self._registry.module(module_id)
         version = module.key_version if module is not None else self._tree.key_version
-        # Computed for those who are not enrolled too: a refusal costs the same work.
+        if module is not None and self._keylife.accepts(module, key_version):
+            version = key_version
+        # One key, whichever version was named and for those who are not enrolled too: equal work for all.
         key = self._tree.purpose(device_id, module_id, version, "LINK0001")
         if module is None:
             return None
@@ -108,8 +112,9 @@ class _Kept:
 class Handshakes:
     """The table of runs."""
 
-    def __init__(self, keys: Vault, tree: KeyTree, pki: Pki, registry: Registry) -> None:
+    def __init__(self, keys: Vault, tree: KeyTree, pki: Pki, registry: Registry, keylife: KeyLife) -> None:
         self._keys, self._tree, self._pki, self._registry = keys, tree, pki, registry
+        self._keylife = keylife
         self._by_session: OrderedDict[bytes, _Kept] = OrderedDict()
         self._by_hello: dict[bytes, _Kept] = {}
         self._half_open: dict[bytes, list[_Kept]] = {}
@@ -132,7 +137,7 @@ class Handshakes:
         if kept is not None:
             platform = kept.run.begin(message, now)
         else:
-            ports = _Ports(self._tree, self._pki, self._registry, now)
+            ports = _Ports(self._tree, self._pki, self._registry, self._keylife, now)
             run = PlatformRun(
                 ports, records_allowed=RECORDS_ALLOWED, seconds_allowed=SECONDS_ALLOWED, policy=CIPHER_ONLY
             )
@@ -168,14 +173,26 @@ class Handshakes:
         assert hello is not None
         kept.ports.now = now
         if kept.reply is None:
+            self._still_accepted(hello)
             self._keys.check_limit("DIAK", hello.key_version)
         granted = kept.run.finish(message, now)
         if kept.reply is not None:
             return kept.reply, False
+        self._keylife.held(hello.module_id, hello.key_version)
         self._keys.use("DIAK", hello.key_version)
         kept.reply = self._reply(granted)
         self._forget_half_open(kept, hello.device_id)
         return kept.reply, True
+
+    def _still_accepted(self, hello: Hello) -> None:
+        """A half-open run ends with the key version that it began under."""
+        module = self._registry.module(hello.module_id)
+        if module is None or not self._keylife.accepts(module, hello.key_version):
+            raise TrustError(
+                "link.key-version",
+                f"Module {hello.module_id.hex()} has greeted under a newer key since; key version "
+                f"{hello.key_version} has ended for it.",
+            )
 
     def forget(self, device_id: bytes) -> None:
         """Drop every run of a device that may not go on."""

@@ -13,12 +13,14 @@ from typing import Literal
 
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.symmetric import equal
-from meterseal.errors import TrustError
+from meterseal.errors import LocalError, TrustError
 from meterseal.security.vault import GCM_LIMIT, Vault
 
 Purpose = Literal["AUTH0001", "LINK0001", "CMND0001", "EVID0001"]
 DIAK_LIMIT = 10**9
 """Uses of one DIAK version before it must be replaced: a city of a million meters for three years, daily."""
+
+MOST_VERSIONS = 255
 
 
 def project_factors(project_id: bytes) -> tuple[bytes, bytes]:
@@ -38,7 +40,28 @@ def plant(vault: Vault, project_id: bytes) -> None:
     vault.add("MROOT", 1, _mroot(project), parent_version=1)
     for key_id in ("WRAP-SESSION", "WRAP-DATA"):
         vault.add(key_id, 1, SymmetricKey.generate(f"{key_id} version 1"), limit=GCM_LIMIT)
-    vault.add("AUDIT", 1, SymmetricKey.generate("AUDIT version 1"))
+    for key_id in ("AUDIT", "ACTS"):
+        vault.add(key_id, 1, SymmetricKey.generate(f"{key_id} version 1"))
+
+
+def renew_diak(vault: Vault) -> int:
+    """A new version of DIAK from PROJECT for modules to move to; the versions before serve on, retiring.
+
+    Returns its number. LocalError `security.version` after version 255: a key version is one byte.
+    """
+    before = [facts for facts in vault.all_facts() if facts.id == "DIAK"]
+    version = 1 + max(facts.version for facts in before)
+    if version > MOST_VERSIONS:
+        raise LocalError(
+            "security.version", "A key version is one byte, and 255 are used; set up a new project."
+        )
+    vault.add(
+        "DIAK", version, _diak(vault.symmetric("PROJECT", 1), version), parent_version=1, limit=DIAK_LIMIT
+    )
+    for facts in before:
+        if facts.state == "active":
+            vault.set_state("DIAK", facts.version, "retiring")
+    return version
 
 
 class KeyTree:
@@ -64,6 +87,11 @@ class KeyTree:
         """K_r, which protects key updates alone."""
         label = f"K_r of module {module_id.hex()}"
         return self._vault.symmetric("MROOT", 1).diversify(device_id, label).diversify(module_id, label)
+
+    def update_key(self, device_id: bytes, module_id: bytes) -> SymmetricKey:
+        """K_updt, under which a module is sent a new bound key."""
+        label = f"K_updt of module {module_id.hex()}"
+        return self.module_root(device_id, module_id).diversify(b"UPDT0001", label)
 
     def purpose(self, device_id: bytes, module_id: bytes, version: int, purpose: Purpose) -> SymmetricKey:
         """A level 7 key of a module's slot `version`: K_auth, K_link, K_cmnd or K_evid."""

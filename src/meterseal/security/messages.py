@@ -241,6 +241,8 @@ class AuditEntry(Struct, frozen=True, kw_only=True):
     module_id: bytes = b""
     session_id: bytes = b""
     key: str = ""
+    officers: tuple[str, ...] = ()
+    """Ids of the officers whose signatures an act rests on."""
     refused: bool = False
     unwritten: int = 0
     """How many refusals before this one were counted but not written singly."""

@@ -12,10 +12,11 @@ from meterseal.crypto.handles import SymmetricKey
 from meterseal.link.schedule import TrafficKeys
 from meterseal.mesh.rpc import Empty
 from meterseal.security import messages as m
-from meterseal.security.client import Client
+from meterseal.security.sdk_commands import CommandsClient
+from meterseal.security.sdk_persons import PersonsClient
 
 
-class SecuritySdk(Client):
+class SecuritySdk(PersonsClient, CommandsClient):
     """Every call of the service; a newer desk brings a client of its own, which this class then derives from."""
 
     async def hello(self, message: bytes, source: str = "") -> m.PlatformReply:

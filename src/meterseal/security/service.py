@@ -28,15 +28,18 @@ from meterseal.errors import EngineError, LocalError, MetersealError
 from meterseal.mesh.rpc import Method, Methods
 from meterseal.security import hierarchy, pki
 from meterseal.security.audit import Audit
+from meterseal.security.book import Book
 from meterseal.security.desk import Act, Desk, Room
+from meterseal.security.desks.commands import CommandDesk
 from meterseal.security.desks.links import LinkDesk
 from meterseal.security.desks.modules import ModuleDesk
+from meterseal.security.desks.persons import PersonsDesk
 from meterseal.security.desks.stored import StoredDesk
 from meterseal.security.desks.trail import TrailDesk
 from meterseal.security.registry import Registry
 from meterseal.security.vault import Vault
 
-KEYS, CA, REGISTRY, AUDIT = "keys.vault", "ca.vault", "registry.db", "audit.db"
+KEYS, CA, REGISTRY, AUDIT, BOOK = "keys.vault", "ca.vault", "registry.db", "audit.db", "acts.db"
 
 
 def provisioned(directory: Path) -> bool:
@@ -77,6 +80,7 @@ def provision(directory: Path, passphrase: bytes, project_id: bytes, now: int, *
     registry = Registry.create(making / REGISTRY, {"project": project_id, "lab": bytes((lab,))})
     pki.establish(making, authorities, registry, passphrase, project_id, now)
     Audit.create(making / AUDIT)
+    Book.create(making / BOOK)
     for opened in (keys, authorities, registry):
         opened.close()
     try:
@@ -94,12 +98,15 @@ class SecurityService:
     def __init__(self, room: Room) -> None:
         self.room = room
         self.project_id, self.lab = room.project_id, room.lab
-        self._desks: tuple[Desk, ...] = (
+        desks: list[Desk] = [
             LinkDesk(room),
             ModuleDesk(room),
             StoredDesk(room),
             TrailDesk(room),
-        )
+            CommandDesk(room),
+        ]
+        orders = {purpose: order for desk in desks for purpose, order in desk.orders().items()}
+        self._desks = (*desks, PersonsDesk(room, orders))
 
     provision = staticmethod(provision)
 
@@ -111,13 +118,14 @@ class SecurityService:
         `security.missing`, `security.newer`; EngineError `security.in-use`, `security.damaged`,
         `security.read-only`.
         """
-        opened: list[Vault | Registry | Audit] = []
+        opened: list[Vault | Registry | Audit | Book] = []
         try:
             opened.append(keys := Vault.open(directory / KEYS, "keys", passphrase))
             opened.append(authorities := Vault.open(directory / CA, "ca", passphrase))
             opened.append(registry := Registry.open(directory / REGISTRY))
             opened.append(audit := Audit.open(directory / AUDIT, keys))
-            return cls(Room(keys, authorities, registry, audit, clock))
+            opened.append(book := Book.open(directory / BOOK, keys))
+            return cls(Room(keys, authorities, registry, audit, book, clock))
         except BaseException:
             for one in reversed(opened):
                 one.close()

@@ -11,10 +11,10 @@ from meterseal.link.schedule import TrafficKeys
 from meterseal.security import datakeys
 from meterseal.security import messages as m
 from meterseal.security.authorise import HEADEND
-from meterseal.security.desk import Act, Acts, Room
+from meterseal.security.desk import Act, Acts, Desk, Room
 
 
-class LinkDesk:
+class LinkDesk(Desk):
     """hello, device, unwrap."""
 
     def __init__(self, room: Room) -> None:

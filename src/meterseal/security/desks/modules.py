@@ -10,13 +10,13 @@ from meterseal.errors import LocalError, TrustError
 from meterseal.mesh.rpc import Empty
 from meterseal.security import messages as m
 from meterseal.security.authorise import FACTS, ISSUE, PLATFORM
-from meterseal.security.desk import Act, Acts, Room
+from meterseal.security.desk import Act, Acts, Desk, Room
 from meterseal.security.personalise import Personaliser
 
 _MOST_STATEMENTS = 1000
 
 
-class ModuleDesk:
+class ModuleDesk(Desk):
     """personalise, personalise_batch, lab_issue, withdraw, device_facts, check_evidence."""
 
     def __init__(self, room: Room) -> None:

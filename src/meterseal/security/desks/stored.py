@@ -8,10 +8,10 @@ from __future__ import annotations
 from meterseal.security import datakeys
 from meterseal.security import messages as m
 from meterseal.security.authorise import PLATFORM
-from meterseal.security.desk import Act, Acts, Room
+from meterseal.security.desk import Act, Acts, Desk, Room
 
 
-class StoredDesk:
+class StoredDesk(Desk):
     """data_key, unwrap_data_key."""
 
     def __init__(self, room: Room) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from meterseal.mesh.rpc import Empty
 from meterseal.security import messages as m
 from meterseal.security.authorise import FACTS, OPERATOR, WATCH
-from meterseal.security.desk import Act, Acts, Room
+from meterseal.security.desk import Act, Acts, Desk, Room
 
 _MOST_ENTRIES = 1000
 
 
-class TrailDesk:
+class TrailDesk(Desk):
     """anchors, audit, verify_audit, usage."""
 
     def __init__(self, room: Room) -> None:

@@ -1,0 +1,212 @@
+"""What officers sign: requests in their exact bytes, signatures, the cards by which officers are made known.
+
+No behaviour but encoding and signing; `officers` judges, the desks act.
+
+An officer signs `"ms1 officer" ‖ 00 ‖ purpose ‖ 00 ‖ request` with SM2 under the standard id, so a signature
+for one purpose is none for another. A request is the msgpack array of its fields and travels as those
+bytes, which are what was signed: nobody encodes it anew between the officer and the service.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Literal, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from meterseal.crypto.sm2 import Sm2PrivateKey
+from meterseal.errors import LocalError
+
+Role = Literal["enrol", "keys", "ca", "command"]
+ROLES: tuple[Role, ...] = ("enrol", "keys", "ca", "command")
+"""enrol: officers, platforms. keys: key life. ca: certification authorities, root. command: guarded commands."""
+
+OFFICER_ID = re.compile(r"[a-z0-9-]{1,32}")
+REQUEST_ID = 16
+LONGEST_WAIT = 7 * 86_400_000
+"""How far ahead a request may end: two people at two places have a week."""
+_LARGEST = 65_536
+
+R = TypeVar("R", bound="Request")
+
+
+class Request(Struct, frozen=True, kw_only=True, array_like=True):
+    """Base of every request that officers sign: used once, until `not_after` (Unix ms), in one project."""
+
+    request_id: bytes
+    not_after: int
+    project_id: bytes
+
+
+class OfficerSignature(Struct, frozen=True):
+    """r ‖ s of one officer over one request."""
+
+    officer: str
+    signature: bytes
+
+
+class SignedOrder(Struct, frozen=True, kw_only=True):
+    """A request with its signatures, for the purpose that they were made for."""
+
+    purpose: str
+    request: bytes
+    signatures: tuple[OfficerSignature, ...]
+
+
+class Done(Struct, frozen=True, kw_only=True):
+    """What came of an order: one sentence, who signed, and facts for a script (JSON)."""
+
+    sentence: str
+    officers: tuple[str, ...]
+    facts: str = "{}"
+
+
+class OfficerCard(Struct, frozen=True, array_like=True):
+    """A person who may sign: id, roles, SM2 public point (65 bytes), and proof that the key is at hand."""
+
+    officer: str
+    roles: tuple[str, ...]
+    point: bytes
+    proof: bytes
+
+
+class OfficerChange(Request, frozen=True, kw_only=True, array_like=True):
+    """Purpose `officers`: people who join, and ids of people who leave."""
+
+    add: tuple[OfficerCard, ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+class Founding(Struct, frozen=True, kw_only=True):
+    """The first officers, while there are none."""
+
+    cards: tuple[OfficerCard, ...]
+
+
+class OfficerFacts(Struct, frozen=True, kw_only=True):
+    """What may be said about an officer; `until` is when they were removed."""
+
+    officer: str
+    roles: tuple[str, ...]
+    point: bytes
+    since: int
+    until: int | None
+
+
+class OfficerList(Struct, frozen=True, kw_only=True):
+    """Everybody who is or was an officer."""
+
+    officers: tuple[OfficerFacts, ...]
+
+
+class CommandOrder(Struct, frozen=True, array_like=True):
+    """Purpose `command`: one guarded command for one device, as complete clear frame (68 … 16).
+
+    `zone` is what the limit per minute counts by, a pseudonym; `reason` is what the audit log keeps.
+    """
+
+    request_id: bytes
+    device_id: bytes
+    zone: str
+    frame: bytes
+    not_after: int
+    reason: str
+
+
+class Authorised(Struct, frozen=True, kw_only=True):
+    """A command that the module will obey: number, end and authorisation (LINK section 4), and its frame."""
+
+    device_id: bytes
+    module_id: bytes
+    number: int
+    not_after: int
+    authorisation: bytes
+    frame: bytes
+
+
+class CommandPolicy(Struct, frozen=True, kw_only=True):
+    """How many officers sign one command, and how many commands go out in one minute: to a zone, and at all."""
+
+    signatures: int = 1
+    per_zone_minute: int = 60
+    per_minute: int = 600
+
+
+class CommandPolicyChange(Request, frozen=True, kw_only=True, array_like=True):
+    """Purpose `command-policy`."""
+
+    signatures: int
+    per_zone_minute: int
+    per_minute: int
+
+
+class SignedCommand(Struct, frozen=True, kw_only=True):
+    """The bytes of a `CommandOrder` and the officers' signatures over them."""
+
+    order: bytes
+    signatures: tuple[OfficerSignature, ...]
+
+
+class KeyUpdateRequest(Struct, frozen=True, kw_only=True):
+    """The device whose module is to get the newest bound key."""
+
+    device_id: bytes
+
+
+class KeyUpdate(Struct, frozen=True, kw_only=True):
+    """Content of control KEY (36 bytes) for one module; only that module reads it."""
+
+    device_id: bytes
+    module_id: bytes
+    version: int
+    content: bytes
+
+
+def fresh_request_id() -> bytes:
+    """A random request id."""
+    return os.urandom(REQUEST_ID)
+
+
+def encoded(request: Struct) -> bytes:
+    """The bytes that officers sign."""
+    return msgspec.msgpack.encode(request)
+
+
+D = TypeVar("D", bound=Struct)
+
+
+def decoded(raw: bytes, kind: type[D]) -> D:
+    """A request out of its bytes; LocalError `security.request` unless they are exactly its encoding."""
+    try:
+        request = msgspec.msgpack.decode(raw, type=kind) if len(raw) <= _LARGEST else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        request = None
+    if request is None or msgspec.msgpack.encode(request) != raw:
+        raise LocalError(
+            "security.request",
+            f"This is no {kind.__name__} of this version of meterseal; make the request anew with it.",
+        )
+    return request
+
+
+def signed_bytes(purpose: str, request: bytes) -> bytes:
+    """What the SM2 signature is over."""
+    return b"ms1 officer\x00" + purpose.encode() + b"\x00" + request
+
+
+def sign(officer: str, key: Sm2PrivateKey, purpose: str, request: bytes) -> OfficerSignature:
+    """An officer's signature."""
+    return OfficerSignature(officer, key.sign(signed_bytes(purpose, request)))
+
+
+def card(officer: str, roles: tuple[str, ...], key: Sm2PrivateKey) -> OfficerCard:
+    """The card of a person with this key."""
+    bare = OfficerCard(officer, roles, key.public_point, b"")
+    return msgspec.structs.replace(bare, proof=key.sign(card_bytes(bare)))
+
+
+def card_bytes(shown: OfficerCard) -> bytes:
+    """What the proof on a card is over."""
+    return signed_bytes("card", encoded(msgspec.structs.replace(shown, proof=b"")))

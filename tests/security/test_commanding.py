@@ -1,0 +1,296 @@
+"""Guarded commands: what a platform in wrong hands, a kill -9 or an old order cannot make the service sign."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from msgspec import structs
+
+from meterseal.errors import LocalError, MetersealError, TrustError
+from meterseal.link import commands
+from meterseal.security import orders as o
+from meterseal.wire.frame import Frame, address_of
+
+from .conftest import NOW, PASSPHRASE, Bench, Clock, Module
+from .people import HOUR, Person, fields, founded, ordered
+
+
+def frame(device_id: bytes, control: int = 0x04, data: bytes = b"\x17\xa0\x01\x55") -> bytes:
+    protocol, meter_type, address = address_of(device_id)
+    return Frame(protocol, meter_type, address, control, data).encode()
+
+
+def order(module: Module, **other: object) -> o.CommandOrder:
+    plain = o.CommandOrder(
+        request_id=o.fresh_request_id(),
+        device_id=module.device_id,
+        zone="zone-1",
+        frame=frame(module.device_id),
+        not_after=NOW + HOUR,
+        reason="valve exercise",
+    )
+    return structs.replace(plain, **other)
+
+
+def signed(asked: o.CommandOrder, *people: Person) -> tuple[bytes, tuple[o.OfficerSignature, ...]]:
+    raw = o.encoded(asked)
+    return raw, tuple(person.sign("command", raw) for person in people)
+
+
+async def refused(bench: Bench, asked: tuple[bytes, tuple[o.OfficerSignature, ...]], code: str) -> None:
+    with pytest.raises(MetersealError) as caught:
+        await bench.platform.authorise_command(*asked)
+    assert caught.value.code == code
+    assert (await bench.refusals())[-1].code == code
+
+
+async def test_the_module_obeys_what_the_service_authorised(bench: Bench) -> None:
+    module, other = await bench.module(1), await bench.module(2)
+    an, _ = await founded(bench)
+    used = bench.service.room.keys.facts("DIAK", 1).used
+    for number in (1, 2, 3):
+        asked = order(module)
+        given = await bench.platform.authorise_command(*signed(asked, an))
+        assert (given.number, given.frame, given.module_id) == (number, asked.frame, module.module_id)
+        key = module.k_bound.diversify(b"CMND0001", "K_cmnd")
+        assert given.authorisation == commands.authorise(
+            key, module.device_id, number, asked.not_after, asked.frame
+        )
+    assert bench.service.room.keys.facts("DIAK", 1).used == used + 3
+    assert (await bench.platform.authorise_command(*signed(order(other), an))).number == 1
+
+
+async def test_nobody_signed(bench: Bench) -> None:
+    module = await bench.module(1)
+    await founded(bench)
+    await refused(bench, signed(order(module)), "security.two-persons")
+
+
+async def test_without_officers_nothing_is_commanded(bench: Bench) -> None:
+    module = await bench.module(1)
+    await refused(bench, signed(order(module), Person("an")), "security.officer")
+
+
+async def test_an_order_that_the_platform_changed_after_the_signature(bench: Bench) -> None:
+    module, other = await bench.module(1), await bench.module(2)
+    an, _ = await founded(bench)
+    asked = order(module)
+    _, signatures = signed(asked, an)
+    for change in (
+        {"device_id": other.device_id, "frame": frame(other.device_id)},
+        {"frame": frame(module.device_id, data=b"\x17\xa0\x01\x99")},
+        {"zone": "zone-2"},
+        {"not_after": asked.not_after + 1},
+        {"request_id": o.fresh_request_id()},
+        {"reason": "other"},
+    ):
+        await refused(bench, (o.encoded(structs.replace(asked, **change)), signatures), "security.signature")
+
+
+async def test_an_officer_without_the_role(bench: Bench) -> None:
+    module = await bench.module(1)
+    *_, cy = await founded(bench, Person("an"), Person("bo"), Person("cy", ("keys", "enrol", "ca")))
+    await refused(bench, signed(order(module), cy), "security.role")
+
+
+async def test_a_signature_for_another_purpose(bench: Bench) -> None:
+    module = await bench.module(1)
+    an, _ = await founded(bench)
+    raw = o.encoded(order(module))
+    await refused(bench, (raw, (an.sign("officers", raw),)), "security.signature")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"frame": b""},
+        {"frame": frame(Module(1).device_id) + b"\x00"},
+        {"frame": frame(Module(1).device_id) * 2},
+        {"frame": frame(Module(1).device_id)[:-1]},
+        {"frame": frame(Module(2).device_id)},
+        {"frame": frame(bytes.fromhex("10") + b"\xaa" * 7)},
+        {"frame": frame(Module(1).device_id, control=0x01)},
+        {"zone": ""},
+        {"zone": "z" * 201},
+        {"reason": ""},
+    ],
+    ids=[
+        "nothing",
+        "a byte more",
+        "two frames",
+        "cut off",
+        "another meter",
+        "all meters",
+        "a read",
+        "no zone",
+        "a long zone",
+        "no reason",
+    ],
+)
+async def test_an_order_that_is_no_command_for_its_device(bench: Bench, change: dict[str, object]) -> None:
+    module = await bench.module(1)
+    an, _ = await founded(bench)
+    await refused(bench, signed(order(module, **change), an), "security.command")
+
+
+async def test_a_device_that_is_not_enrolled_or_withdrawn(bench: Bench) -> None:
+    module = await bench.module(1)
+    an, _ = await founded(bench)
+    await refused(bench, signed(order(Module(9)), an), "security.not-enrolled")
+    await bench.platform.withdraw(module.device_id, module.module_id)
+    await refused(bench, signed(order(module), an), "security.not-enrolled")
+
+
+async def test_an_expired_order(bench: Bench) -> None:
+    module = await bench.module(1)
+    an, _ = await founded(bench)
+    asked = signed(order(module), an)
+    bench.clock.now = NOW + HOUR + 1
+    await refused(bench, asked, "security.expired")
+
+
+async def test_the_same_order_again_is_the_same_command(bench: Bench) -> None:
+    """A lost answer costs no second signature; the module sees the same number and repeats its stored answer."""
+    module = await bench.module(1)
+    an, _ = await founded(bench)
+    asked = signed(order(module), an)
+    first = await bench.platform.authorise_command(*asked)
+    assert await bench.platform.authorise_command(*asked) == first
+    again = bench.restarted()
+    assert await again.platform.authorise_command(*asked) == first
+    again.clock.now = NOW + HOUR + 1
+    await refused(again, asked, "security.expired")
+
+
+async def test_a_used_request_id_under_another_order(bench: Bench) -> None:
+    module, other = await bench.module(1), await bench.module(2)
+    an, _ = await founded(bench)
+    asked = order(module)
+    await bench.platform.authorise_command(*signed(asked, an))
+    for change in (
+        {"device_id": other.device_id, "frame": frame(other.device_id)},
+        {"frame": frame(module.device_id, data=b"\x17\xa0\x01\x99")},
+    ):
+        await refused(bench, signed(structs.replace(asked, **change), an), "security.replayed")
+
+
+async def test_the_order_for_a_module_that_was_replaced(bench: Bench) -> None:
+    module = await bench.module(1)
+    an, _ = await founded(bench)
+    asked = signed(order(module), an)
+    await bench.platform.authorise_command(*asked)
+    await bench.platform.withdraw(module.device_id, module.module_id)
+    second = Module(2)
+    await bench.platform.personalise(module.device_id, second.module_id, 1, second.key.public_point)
+    await refused(bench, asked, "security.replayed")
+
+
+async def test_a_zone_at_its_limit_waits_a_minute_also_over_a_restart(bench: Bench) -> None:
+    module = await bench.module(1)
+    people = await founded(bench)
+    limit = o.CommandPolicyChange(**fields(), signatures=1, per_zone_minute=3, per_minute=5)  # type: ignore[arg-type]
+    await bench.platform.submit(ordered("command-policy", limit, people))
+    an = people[0]
+    for _ in range(3):
+        await bench.platform.authorise_command(*signed(order(module), an))
+    await refused(bench, signed(order(module), an), "security.command-limit")
+    again = bench.restarted()
+    waiting = order(module)
+    await refused(again, signed(waiting, an), "security.command-limit")
+    for _ in range(2):
+        await again.platform.authorise_command(*signed(order(module, zone="zone-2"), an))
+    await refused(again, signed(order(module, zone="zone-3"), an), "security.command-limit")
+    again.clock.now += 60_000
+    assert (await again.platform.authorise_command(*signed(waiting, an))).number == 6
+
+
+async def test_two_signatures_when_the_policy_says_two(bench: Bench) -> None:
+    module = await bench.module(1)
+    an, bo = await founded(bench)
+    policy = o.CommandPolicyChange(**fields(), signatures=2, per_zone_minute=3, per_minute=5)  # type: ignore[arg-type]
+    await bench.platform.submit(ordered("command-policy", policy, (an, bo)))
+    again = bench.restarted()
+    await refused(again, signed(order(module), an), "security.two-persons")
+    await refused(again, signed(order(module), an, an), "security.two-persons")
+    await again.platform.authorise_command(*signed(order(module), an, bo))
+
+
+async def test_a_policy_that_stops_making_sense(bench: Bench) -> None:
+    people = await founded(bench)
+    for wrong in ({"signatures": 0}, {"per_zone_minute": -1}, {"per_minute": 1}, {"signatures": 3}):
+        plain = {"signatures": 1, "per_zone_minute": 3, "per_minute": 5}
+        change = o.CommandPolicyChange(**fields(), **{**plain, **wrong})  # type: ignore[arg-type]
+        with pytest.raises(LocalError):
+            await bench.platform.submit(ordered("command-policy", change, people))
+
+
+async def test_commands_at_once_get_numbers_of_their_own(bench: Bench) -> None:
+    module = await bench.module(1)
+    an, _ = await founded(bench)
+    given = await asyncio.gather(
+        *(bench.platform.authorise_command(*signed(order(module), an)) for _ in range(20))
+    )
+    assert sorted(one.number for one in given) == list(range(1, 21))
+
+
+async def test_a_number_after_kill_9_never_comes_again(bench: Bench, tmp_path: Path) -> None:
+    """The service is killed while it authorises; what it said before is never said for another order."""
+    module = await bench.module(1)
+    an, _ = await founded(bench)
+    bench.service.close()
+    asked = [signed(order(module), an) for _ in range(60)]
+    last = 0
+    for round_number, kill_after in enumerate((1, 3, 7)):
+        directory = tmp_path / "run"
+        if round_number == 0:
+            shutil.copytree(bench.directory, directory)
+        lot = asked[round_number * 20 : round_number * 20 + 20]
+        (tmp_path / "lot").write_bytes(_lot(lot))
+        child = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, str(directory), str(tmp_path / "lot"), str(NOW)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert child.stdout is not None
+        numbers = [int(child.stdout.readline()) for _ in range(kill_after)]
+        child.send_signal(signal.SIGKILL)
+        numbers += [int(line) for line in child.stdout.read().split()]
+        child.wait()
+        child.stdout.close()
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+        assert numbers[0] > last
+        last = numbers[-1]
+    after = Bench(tmp_path / "run", Clock())
+    assert (await after.platform.authorise_command(*signed(order(module), an))).number > last
+    with pytest.raises(TrustError):
+        await after.platform.authorise_command(asked[0][0], ())
+
+
+def _lot(lot: list[tuple[bytes, tuple[o.OfficerSignature, ...]]]) -> bytes:
+    return msgspec.msgpack.encode([o.SignedCommand(order=raw, signatures=made) for raw, made in lot])
+
+
+_PROGRAM = f"""
+import asyncio, sys
+from pathlib import Path
+import msgspec
+from meterseal.mesh.rpc import InProcess
+from meterseal.security.orders import SignedCommand
+from meterseal.security.sdk import SecuritySdk
+from meterseal.security.service import SecurityService
+
+async def main():
+    service = SecurityService.open(Path(sys.argv[1]), {PASSPHRASE!r}, clock=lambda: int(sys.argv[3]))
+    sdk = SecuritySdk(InProcess(service.methods(), "platform"))
+    for one in msgspec.msgpack.decode(Path(sys.argv[2]).read_bytes(), type=list[SignedCommand]):
+        print((await sdk.authorise_command(one.order, one.signatures)).number, flush=True)
+
+asyncio.run(main())
+"""
