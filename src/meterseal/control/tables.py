@@ -115,6 +115,36 @@ consumed_counters = Table(
     Column("changed_at", Instant, nullable=False),
 )
 
+# What waits to be said to devices, and what became of it (ADR 0015). Content and answer hold ciphertext only.
+down_words = Table(
+    "down_words",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("device_id", Id(), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column(
+        "request_id", Id(16), nullable=False, unique=True
+    ),  # asking again for the same word makes no second one
+    Column("number", BigInteger),  # of a guarded command, given by the security service
+    Column("created_at", Instant, nullable=False),
+    Column("not_after", Instant, nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("sent_at", Instant),
+    Column("sent_session", Id()),
+    Column("ended_at", Instant),
+    Column("key_version", Integer, nullable=False),
+    Column("sealed_content", LargeBinary, nullable=False),
+    Column("sealed_answer", LargeBinary),
+    Index(None, "device_id", "state"),
+    Index(None, "state", "id"),
+    CheckConstraint("kind in ('request', 'guarded', 'key', 'cert', 'rekey', 'close')", name="kind"),
+    CheckConstraint(
+        "state in ('waiting', 'sent', 'done', 'refused', 'expired', 'unknown', 'withdrawn')", name="state"
+    ),
+    sqlite_autoincrement=True,  # an id is never given twice, even after the newest row is gone
+)
+
 # --- customers and money ---------------------------------------------------------------------------------
 
 customers = Table(
