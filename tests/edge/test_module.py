@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from meterseal.edge.apdu import Ins, Sw, call, pack
+from meterseal.edge.apdu import CardIns, Ins, Sw, call, pack
 from meterseal.edge.chip import GUARDED, Chip, Freeze, Personal
 from meterseal.edge.module import Module
 from meterseal.edge.nv import MemoryNv, NvStore, SealedNv
@@ -145,14 +145,15 @@ def test_a_copied_module_claims_another_meter_in_vain(platform: Platform) -> Non
     assert refused.value.code == "link.hello-mac"
 
 
-def test_a_page_moved_to_another_module_or_place_does_not_open(platform: Platform) -> None:
+def test_a_page_moved_to_another_module_or_place_makes_no_module(platform: Platform) -> None:
     store = MemoryNv()
     platform.module(WATER, MODULE, store=store)
-    with pytest.raises(TrustError, match="does not open"):
-        powered(store, OTHER)
+    assert "does not open" in Module(SealedNv(store, STORAGE, OTHER)).fault
     store.pages["trust"] = store.pages["state"]
-    with pytest.raises(TrustError, match="does not open"):
-        powered(store)
+    assert "does not open" in Module(SealedNv(store, STORAGE, MODULE)).fault
+    with pytest.raises(TrustError) as refused:
+        powered(store).state()
+    assert word_of(refused) == Sw.MEMORY
 
 
 def test_a_module_seals_nothing_for_another_meter_and_vouches_for_none(platform: Platform) -> None:
@@ -362,7 +363,7 @@ def test_a_factory_module_does_no_work(platform: Platform) -> None:
         with pytest.raises(TrustError) as refused:
             call(chip._port, ins, bytes(40))
         assert word_of(refused) == Sw.CONDITIONS
-    assert len(chip._port.transmit(pack(Ins.GET_CHALLENGE, p2=16, cla=0))) == 18
+    assert len(chip._port.transmit(pack(CardIns.GET_CHALLENGE, expected=16))) == 18
 
 
 def test_full_memory_refuses_and_changes_nothing(platform: Platform) -> None:

@@ -11,11 +11,13 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from meterseal.edge.apdu import Ins, ModulePort, call
+from meterseal.crypto.handles import SymmetricKey
+from meterseal.edge.apdu import CardIns, Ins, ModulePort, call
+from meterseal.edge.cardkeys import CHALLENGE, presence
 from meterseal.errors import TrustError
 
-FACTORY, PERSONALISED, ACTIVE, DESTROYED = range(4)
-"""Life cycle of a module."""
+FACTORY, PERSONALISED, ACTIVE, LOCKED, DESTROYED = range(5)
+"""Life cycle of a module; active is one that has had a session."""
 FRAMES, GUARDED = 0xF0, 0xF1
 """`Opened.kind` of records that carry frames; all others are kinds of control (LINK section 4)."""
 
@@ -63,6 +65,16 @@ class PublicState(Struct, frozen=True, array_like=True):
     command_number: int
     chained: dict[int, int]
     kept: tuple[Kept, ...]
+    paired: bool = False
+    """A paired module works for its own device alone (`CardIns.PRESENT`)."""
+    own_policy: int = 1
+    """The device's own message policy: 1 whatever SESSION says, 2 cipher only."""
+    left: dict[int, int] = {}
+    """Tries left of each counter that lost some (`cardmemory.Counter`)."""
+    uses: dict[int, int] = {}
+    """How often each card key was used (`cardmemory.Counter`)."""
+    foreign: int = 0
+    """How often something that is not its device asked a paired module (255 stands for more)."""
 
 
 class Freeze(Struct, frozen=True, array_like=True):
@@ -146,6 +158,17 @@ class Chip:
     def personalise(self, personal: Personal) -> None:
         """Factory: write ids, keys and trust, once."""
         call(self._port, Ins.PERSONALISE, _pack(personal))
+
+    def pair(self, envelope: bytes) -> None:
+        """Personalised, once: the device's pairing key, SM2-encrypted to the module's point; the module works
+        for this device alone from now on.
+        """
+        call(self._port, CardIns.PAIR, envelope)
+
+    def present(self, pairing: SymmetricKey) -> None:
+        """After power-on: prove to a paired module that it sits in its device."""
+        challenge = call(self._port, CardIns.GET_CHALLENGE, expected=CHALLENGE)
+        call(self._port, CardIns.PRESENT, presence(pairing, self.state().device_id, challenge))
 
     def state(self) -> PublicState:
         """The public state."""

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.sm2 import Sm2PrivateKey
+from meterseal.edge.chip import DESTROYED, FACTORY
 from meterseal.edge.nv import (
     KeptEvidence,
     SealedNv,
@@ -22,6 +23,7 @@ from meterseal.edge.nv import (
     state_from_bytes,
     state_to_bytes,
 )
+from meterseal.errors import TrustError
 from meterseal.link.schedule import BoundKeys, TrafficKeys, bound_keys
 
 STATE, TRUST, EVIDENCE = "state", "trust", "evidence/"
@@ -57,6 +59,12 @@ class Memory:
                 self.kept[int(channel), int(sequence, 16)] = msgspec.msgpack.decode(page, type=KeptEvidence)
         self._read_key()
         self._bound: dict[int, BoundKeys] = {}
+        if self.state.life == DESTROYED:
+            store.scrub()
+        elif self.state.life != FACTORY and self.state.suite == 1 and not self.trust.root:
+            raise TrustError(
+                "module.image", "The module's memory holds keys but no root of trust: a torn write."
+            )
         # Counters below the reservation may have been used before the power went.
         self.sessions: dict[bytes, OpenSession] = {}
         for session in (self.state.current, self.state.previous):
@@ -80,15 +88,38 @@ class Memory:
             found = self._bound[version] = bound_keys(SymmetricKey.from_bytes(raw, label))
         return found
 
-    def save(self, pages: dict[str, bytes | None] | None = None, **changes: Any) -> None:
+    def save(
+        self, pages: dict[str, bytes | None] | None = None, trust: Trust | None = None, **changes: Any
+    ) -> None:
         """Write the state with these changes, and other pages with it, all or nothing; then adopt them."""
         state = replace(self.state, **changes) if changes else self.state
-        self._store.write({STATE: state_to_bytes(state), **(pages or {})})
+        own: dict[str, bytes | None] = {STATE: state_to_bytes(state)}
+        if trust is not None:
+            own[TRUST] = pack(trust)
+        self._store.write({**own, **(pages or {})})
         self.state = state
+        self.trust = trust or self.trust
         if "private" in changes:
             self._read_key()
         if "bound_keys" in changes:
             self._bound = {}
+
+    def read_page(self, name: str) -> bytes | None:
+        """A page that is no part of the state; None when there is none."""
+        return self._store.read(name)
+
+    def write_page(self, name: str, page: bytes) -> None:
+        """Write such a page."""
+        self._store.write({name: page})
+
+    def destroy(self) -> None:
+        """Erase every key and page for good; serial and device_id stay, so that the thing can be named."""
+        state = State(serial=self.state.serial, life=DESTROYED, device_id=self.state.device_id)
+        pages: dict[str, bytes | None] = dict.fromkeys(self._store.names())
+        self._store.write({**pages, STATE: state_to_bytes(state)})
+        self.state, self.trust, self.private = state, Trust(b"", ()), None
+        self.kept, self.sessions, self._bound = {}, {}, {}
+        self._store.scrub()
 
     def save_session(self, session: OpenSession, state: SessionState, **others: Any) -> None:
         """Write a changed session, with other changes and `pages`; then adopt it."""

@@ -10,7 +10,7 @@ an older copy put back is not noticed. A chip keeps both inside.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -19,7 +19,7 @@ from msgspec import Struct
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import EngineError, TrustError
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 _UPSERT = "INSERT OR REPLACE INTO pages VALUES (?,?,?)"
 
 
@@ -35,6 +35,17 @@ class NvStore(Protocol):
     def write(self, pages: Mapping[str, bytes | None]) -> None:
         """Write (or, for None, erase) all these pages or none. EngineError `module.memory` when it did
         not.
+        """
+
+    def exchange(self, name: str, before: bytes | None, after: bytes) -> bool:
+        """Write a page unless it is no longer what it was `before`; True when it was written.
+
+        EngineError `module.memory` when the memory took no write.
+        """
+
+    def scrub(self) -> None:
+        """Let the medium forget what stood in pages before they were written last. EngineError
+        `module.memory`.
         """
 
 
@@ -57,6 +68,15 @@ class MemoryNv:
             else:
                 self.pages[name] = page
 
+    def exchange(self, name: str, before: bytes | None, after: bytes) -> bool:
+        if self.read(name) != before:
+            return False
+        self.write({name: after})
+        return True
+
+    def scrub(self) -> None:
+        return None
+
 
 def open_nv_database(path: str) -> sqlite3.Connection:
     """A file with the pages of many modules. A killed process loses no write that was answered.
@@ -70,6 +90,7 @@ def open_nv_database(path: str) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA wal_autocheckpoint=4000")
         connection.execute("PRAGMA busy_timeout=5000")
+        connection.execute("PRAGMA secure_delete=ON")
         connection.execute(
             "CREATE TABLE IF NOT EXISTS pages (owner BLOB, name TEXT, page BLOB NOT NULL,"
             " PRIMARY KEY (owner, name)) WITHOUT ROWID"
@@ -91,13 +112,11 @@ class SqliteNv:
         self._owner = owner
 
     def read(self, name: str) -> bytes | None:
-        row = self._connection.execute(
-            "SELECT page FROM pages WHERE owner = ? AND name = ?", (self._owner, name)
-        ).fetchone()
+        row = self._run("SELECT page FROM pages WHERE owner = ? AND name = ?", (self._owner, name)).fetchone()
         return bytes(row[0]) if row and row[0] else None
 
     def names(self) -> list[str]:
-        rows = self._connection.execute(
+        rows = self._run(
             "SELECT name FROM pages WHERE owner = ? AND page != x'' ORDER BY name", (self._owner,)
         )
         return [row[0] for row in rows]
@@ -106,15 +125,37 @@ class SqliteNv:
         """One statement, so that it is one transaction; an erased page stays behind empty until the
         next start.
         """
-        if not pages:
-            return
-        values = [part for name, page in pages.items() for part in (self._owner, name, page or b"")]
+        if pages:
+            values = [part for name, page in pages.items() for part in (self._owner, name, page or b"")]
+            self._run(_UPSERT + ",(?,?,?)" * (len(pages) - 1), values)
+
+    def exchange(self, name: str, before: bytes | None, after: bytes) -> bool:
+        """One statement: two processes on one file never both go on from the same page."""
+        if before is None:
+            statement = (
+                "INSERT INTO pages VALUES (?1,?2,?3)"
+                " ON CONFLICT DO UPDATE SET page = excluded.page WHERE page = x''"
+            )
+            return self._run(statement, (self._owner, name, after)).rowcount == 1
+        statement = "UPDATE pages SET page = ? WHERE owner = ? AND name = ? AND page = ?"
+        return self._run(statement, (after, self._owner, name, before)).rowcount == 1
+
+    def scrub(self) -> None:
+        """Old pages are overwritten in the file (`secure_delete`); here the log that still has them goes."""
+        if self._run("PRAGMA wal_checkpoint(TRUNCATE)", ()).fetchone()[0]:
+            raise EngineError(
+                "module.memory",
+                "The memory file is being read, so the log with old pages stays; close what reads it and "
+                "power the module on again.",
+            )
+
+    def _run(self, statement: str, values: Sequence[bytes | str]) -> sqlite3.Cursor:
         try:
-            self._connection.execute(_UPSERT + ",(?,?,?)" * (len(pages) - 1), values)
+            return self._connection.execute(statement, values)
         except sqlite3.Error as error:
             raise EngineError(
                 "module.memory",
-                f"The memory of {self._owner.hex()} took no write ({error}); nothing changed, free the disk.",
+                f"The memory of {self._owner.hex()} does not work ({error}); nothing changed, look at the disk.",
             ) from None
 
 
@@ -135,6 +176,22 @@ class SealedNv:
         """
         page = self._store.read(name)
         return None if page is None else self._key.gcm_open(page, self._place(name))
+
+    def fetch(self, name: str, known: bytes | None) -> tuple[bytes | None, bytes | None]:
+        """The page as it is stored, and in clear unless it is the `known` one."""
+        page = self._store.read(name)
+        return page, None if page is None or page == known else self._key.gcm_open(page, self._place(name))
+
+    def exchange(self, name: str, before: bytes | None, after: bytes) -> bytes | None:
+        """Seal a page and write it unless the stored one is no longer `before` (as `fetch` gave it); as it is
+        stored now, None when it was not written. EngineError `module.memory`.
+        """
+        page = self._key.gcm_seal(after, self._place(name))
+        return page if self._store.exchange(name, before, page) else None
+
+    def scrub(self) -> None:
+        """Let the medium forget overwritten pages."""
+        self._store.scrub()
 
     def names(self) -> list[str]:
         return self._store.names()
@@ -179,8 +236,8 @@ class ChannelState(Struct, frozen=True, array_like=True):
 class State(Struct, frozen=True, array_like=True):
     """Everything about a module that survives a power cut, the certificates and kept evidence apart.
 
-    `life` is 0 factory, 1 personalised, 2 active (it has had a session), 3 destroyed. `bound_keys` are K_b
-    by version.
+    `life` is 0 factory, 1 personalised, 2 active (it has had a session), 4 destroyed; a lock stands in the
+    card's page (`cardmemory`). `bound_keys` are K_b by version.
     """
 
     serial: bytes

@@ -20,12 +20,12 @@ NOW = 8
 class Refused(Exception):
     """Never leaves the module; becomes its status word."""
 
-    def __init__(self, word: Sw) -> None:
+    def __init__(self, word: int) -> None:
         super().__init__(word)
         self.word = word
 
 
-def need(condition: bool, word: Sw) -> None:
+def need(condition: bool, word: int) -> None:
     """Refuse with the status word unless the condition holds."""
     if not condition:
         raise Refused(word)

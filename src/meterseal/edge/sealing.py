@@ -11,18 +11,20 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from meterseal.crypto import certificates
 from meterseal.crypto.expose import expose
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.edge.apdu import Command, Sw
+from meterseal.edge.cardmemory import CardMemory
 from meterseal.edge.chip import FRAMES, GUARDED, Opened, Sealed
 from meterseal.edge.chipmemory import Memory, OpenSession, evidence_page, pack
 from meterseal.edge.handshaking import RESERVE
-from meterseal.edge.nv import SessionState
+from meterseal.edge.nv import SessionState, Trust
 from meterseal.edge.refusal import need, timed
 from meterseal.errors import PeerError
 from meterseal.link import commands, control, records
 from meterseal.link.control import Word
-from meterseal.link.identities import CONCENTRATOR
+from meterseal.link.identities import CONCENTRATOR, check_renewed_chain
 from meterseal.link.records import Header
 from meterseal.link.schedule import update_key
 from meterseal.wire.frame import Frame, Protocol, parse_frames
@@ -37,8 +39,9 @@ TIME_WITHIN = 15 * 60_000
 class Sealing:
     """SEAL, SEAL CONTROL, OPEN, KEEP ANSWER and RELEASE."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Memory, card: CardMemory) -> None:
         self._memory = memory
+        self._card = card
         self._outstanding: dict[bytes, dict[int, tuple[int, int] | None]] = {}
         self._pings: dict[int, int] = {}
 
@@ -46,6 +49,10 @@ class Sealing:
         """Unacknowledged counters of the session that sends."""
         current = self._memory.state.current
         return 0 if current is None else len(self._outstanding.get(current.session_id, ()))
+
+    def _policy(self, session: SessionState) -> int:
+        """The stricter of SESSION's and the device's own."""
+        return CIPHER_ONLY if self._card.state.policy == CIPHER_ONLY else session.policy
 
     # --- up ---------------------------------------------------------------------------------------------
 
@@ -64,7 +71,7 @@ class Sealing:
         need(gathers or all(frame.device_id == state.device_id for frame in frames), Sw.SECURITY)
         session = self._sending(now, kept=True)
         flags = records.WANTED | (records.VOUCHED if vouched else 0)
-        if session.state.policy == PLAIN_ONLY:
+        if self._policy(session.state) == PLAIN_ONLY:
             flags |= records.PLAIN
             body = content
         else:
@@ -156,11 +163,12 @@ class Sealing:
             until = after.certificate_until
             need(at >= self._memory.state.time_bound and (not until or at <= until), Sw.SECURITY)
             clock_at = at
-        slots = self._updated_keys(word) if word.kind == control.KEY else None
-        if slots is None:
-            self._memory.save_session(session, after)
+        if word.kind == control.KEY:
+            self._memory.save_session(session, after, bound_keys=self._updated_keys(word))
+        elif word.kind == control.CERT:
+            self._memory.save_session(session, after, trust=self._renewed_chain(word))
         else:
-            self._memory.save_session(session, after, bound_keys=slots)
+            self._memory.save_session(session, after)
         return Opened(word.kind, sid, clock_at=clock_at)
 
     def _updated_keys(self, word: Word) -> dict[int, bytes]:
@@ -170,6 +178,23 @@ class Sealing:
         installed = max(state.bound_keys)
         version, key = control.read_key(update, state.device_id, state.serial, installed, word.content)
         return {**state.bound_keys, version: expose(key)}
+
+    def _renewed_chain(self, word: Word) -> Trust:
+        """Root and renewed chain; the next handshake shows it (ADR 0011)."""
+        memory, state = self._memory, self._memory.state
+        need(state.suite == 1 and memory.private is not None, Sw.CONDITIONS)
+        assert memory.private is not None
+        chain = control.read_cert(word.content)
+        check_renewed_chain(
+            chain,
+            root=memory.trust.root,
+            device_id=state.device_id,
+            module_id=state.serial,
+            point=memory.private.public_point,
+            until=certificates.parse(memory.trust.chain[0]).until,
+            bound=state.time_bound,
+        )
+        return Trust(memory.trust.root, chain)
 
     def _acknowledged(self, session: OpenSession, after: SessionState, word: Word) -> Opened:
         memory, sid = self._memory, session.state.session_id
@@ -200,8 +225,9 @@ class Sealing:
 
     def _requests(self, session: OpenSession, after: SessionState, header: Header, record: bytes) -> Opened:
         """Read requests for this device; nothing else travels down without a guard."""
-        need(not (header.plain and after.policy == CIPHER_ONLY), Sw.SECURITY)
-        need(header.plain or after.policy != PLAIN_ONLY, Sw.SECURITY)
+        policy = self._policy(after)
+        need(not (header.plain and policy == CIPHER_ONLY), Sw.SECURITY)
+        need(header.plain or policy != PLAIN_ONLY, Sw.SECURITY)
         frames = records.parse_body(header, record, self._protocol())
         records.check_addresses(header, frames, self._memory.state.device_id)
         opened = records.open_frames(session.keys, header, frames)
