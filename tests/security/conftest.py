@@ -18,6 +18,7 @@ from meterseal.link.identities import check_platform_chain
 from meterseal.mesh.rpc import InProcess
 from meterseal.security import messages as m
 from meterseal.security.hierarchy import plant
+from meterseal.security.keystore import Opener
 from meterseal.security.passphrase import Stretching
 from meterseal.security.sdk import SecuritySdk
 from meterseal.security.service import SecurityService, provision
@@ -47,7 +48,7 @@ def cheap_stretching() -> Iterator[None]:
         return Stretching(os.urandom(16), passes=1, memory=64, lanes=1)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("meterseal.security.vault.fresh_stretching", cheap)
+        patch.setattr("meterseal.security.keystore.fresh_stretching", cheap)
         patch.setattr("meterseal.security.pki.fresh_stretching", cheap)
         yield
 
@@ -124,10 +125,10 @@ class Module:
 class Bench:
     """A running service and the two processes that call it, without sockets."""
 
-    def __init__(self, directory: Path, clock: Clock) -> None:
+    def __init__(self, directory: Path, clock: Clock, opener: Opener = PASSPHRASE) -> None:
         self.directory = directory
         self.clock = clock
-        self.service = SecurityService.open(directory, PASSPHRASE, clock=clock)
+        self.service = SecurityService.open(directory, opener, clock=clock)
         self.headend = SecuritySdk(InProcess(self.service.methods(), "headend"))
         self.platform = SecuritySdk(InProcess(self.service.methods(), "platform"))
 

@@ -36,6 +36,7 @@ from meterseal.security.desks.modules import ModuleDesk
 from meterseal.security.desks.persons import PersonsDesk
 from meterseal.security.desks.stored import StoredDesk
 from meterseal.security.desks.trail import TrailDesk
+from meterseal.security.keystore import KeyStore, Opener
 from meterseal.security.registry import Registry
 from meterseal.security.vault import Vault
 
@@ -47,19 +48,28 @@ def provisioned(directory: Path) -> bool:
     return (directory / REGISTRY).exists()
 
 
-def provision(directory: Path, passphrase: bytes, project_id: bytes, now: int, *, lab: bool = False) -> None:
+def provision(
+    directory: Path,
+    passphrase: bytes,
+    project_id: bytes,
+    now: int,
+    *,
+    lab: bool = False,
+    store: KeyStore | None = None,
+) -> None:
     """First start: key tree, certificates, registry and audit log in `directory`, complete or not at all.
 
-    On a directory that is set up already it only checks that passphrase and project fit. LocalError
-    `security.project`, `security.passphrase-short`; TrustError `security.passphrase`; EngineError for the
-    disk.
+    The vaults stand under keys of `store`, by default the passphrase's, the offline root under the
+    passphrase. On a directory that is set up already it only checks that passphrase and project fit.
+    LocalError `security.project`, `security.passphrase-short`; TrustError `security.passphrase`;
+    EngineError for the disk.
     """
     if len(project_id) != 16:
         raise LocalError(
             "security.project", "A project id has 16 bytes (32 hex digits); correct the settings."
         )
     if provisioned(directory):
-        service = SecurityService.open(directory, passphrase, clock=lambda: now)
+        service = SecurityService.open(directory, store or passphrase, clock=lambda: now)
         fits = service.project_id == project_id
         service.close()
         if not fits:
@@ -74,9 +84,9 @@ def provision(directory: Path, passphrase: bytes, project_id: bytes, now: int, *
         making.mkdir(mode=0o700, parents=True)
     except OSError as error:
         raise _disk(making, error) from None
-    keys = Vault.create(making / KEYS, "keys", passphrase)
+    keys = Vault.create(making / KEYS, "keys", store or passphrase)
     hierarchy.plant(keys, project_id)
-    authorities = Vault.create(making / CA, "ca", passphrase)
+    authorities = Vault.create(making / CA, "ca", store or passphrase)
     registry = Registry.create(making / REGISTRY, {"project": project_id, "lab": bytes((lab,))})
     pki.establish(making, authorities, registry, passphrase, project_id, now)
     Audit.create(making / AUDIT)
@@ -111,17 +121,18 @@ class SecurityService:
     provision = staticmethod(provision)
 
     @classmethod
-    def open(cls, directory: Path, passphrase: bytes, *, clock: Callable[[], int]) -> SecurityService:
-        """Open what `provision` made; `clock` gives Unix milliseconds.
+    def open(cls, directory: Path, opener: Opener, *, clock: Callable[[], int]) -> SecurityService:
+        """Open what `provision` made; `opener` is the passphrase or the key store of its vaults, `clock` gives
+        Unix milliseconds.
 
-        TrustError `security.passphrase`, `security.key-record`, `security.key-tree`; LocalError
+        TrustError `security.passphrase`, `security.token-key`, `security.key-record`, `security.key-tree`; LocalError
         `security.missing`, `security.newer`; EngineError `security.in-use`, `security.damaged`,
         `security.read-only`.
         """
         opened: list[Vault | Registry | Audit | Book] = []
         try:
-            opened.append(keys := Vault.open(directory / KEYS, "keys", passphrase))
-            opened.append(authorities := Vault.open(directory / CA, "ca", passphrase))
+            opened.append(keys := Vault.open(directory / KEYS, "keys", opener))
+            opened.append(authorities := Vault.open(directory / CA, "ca", opener))
             opened.append(registry := Registry.open(directory / REGISTRY))
             opened.append(audit := Audit.open(directory / AUDIT, keys))
             opened.append(book := Book.open(directory / BOOK, keys))
