@@ -92,7 +92,7 @@ def _measured(costs: list[float], limits: list[float]) -> Measured:
     )
 
 
-def test_a_row_tells_the_best_round_and_its_cpu_seconds_the_middle_one() -> None:
+def test_a_row_tells_the_best_slice_and_its_cpu_seconds_the_middle_one() -> None:
     measured = _measured([0.004, 0.002, 0.003], [0.0015, 0.001, 0.002])
     row = result(measured)
     assert (row.rate, row.limit, row.ratio) == (500, 1000, 0.5)
@@ -126,32 +126,50 @@ def test_only_what_stands_under_the_watch_is_measured() -> None:
     assert watch.by("wall") == watch.wall > 0
 
 
-def test_a_bound_is_the_sum_of_its_parts_and_is_measured_in_every_round_after_its_row() -> None:
-    order: list[str] = []
+def test_a_bound_does_each_of_its_parts_and_takes_turns_with_its_row() -> None:
+    order: list[tuple[str, int]] = []
 
     def bare(name: str) -> Primitive:
         def run(times: int) -> None:
-            order.append(name)
+            order.append((name, times))
             sum(range(2_000 * times))
 
         return Primitive(name, run)
 
     def work(watch: Watch) -> int:
-        order.append("row")
+        order.append(("row", 1))
+        with watch:
+            sum(range(200_000))
+        return 1
+
+    limit = Limit("both", ((2, bare("one")), (3, bare("other"))))
+    case = Case(name="row", unit="things", work=work, limit=limit)
+    (measured,) = measure([case], 1.0)
+    names = [name for name, _ in order]
+    assert len(measured.costs) == len(measured.limits) == names.count("row") - 1 >= 7
+    assert set(order) == {("row", 1), ("one", 2), ("other", 3)}
+    assert order.count(("one", 2)) == order.count(("other", 3))
+    assert "rowone" in "".join(names)
+    assert "otherrow" in "".join(names)
+
+
+def test_a_bound_of_many_units_is_shared_among_them() -> None:
+    def work(watch: Watch) -> int:
         with watch:
             sum(range(20_000))
         return 1
 
-    one, other = bare("one"), bare("other")
-    limit = Limit("both", ((2, one), (3, other)))
-    (measured,) = measure([Case(name="row", unit="things", work=work, limit=limit)], 1.0)
-    turns = [name for at, name in enumerate(order) if not at or name != order[at - 1]]
-    assert turns == ["row", "one", "other"] * 7
-    assert len(measured.costs) == len(measured.limits) == 7
-    (alone,) = measure([Case(name="row", unit="things", work=work, limit=Limit("one", ((1, one),)))], 0.2)
-    assert measured.limit is not None
-    assert alone.limit is not None
-    assert measured.limit < alone.limit
+    def rate(units: int) -> float:
+        def run(times: int) -> None:
+            sum(range(20_000))
+
+        bare = Primitive("bare", run)
+        limit = Limit("bare", ((1, bare),), units)
+        (measured,) = measure([Case(name="row", unit="things", work=work, limit=limit)], 0.1)
+        assert measured.limit is not None
+        return measured.limit
+
+    assert rate(1000) > 100 * rate(1)
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, 3601.0, float("nan")])

@@ -58,7 +58,7 @@ def cases(stack: ExitStack, seconds: float) -> list[Case]:
                 parse_frame(one)
         return len(whole)
 
-    limit = Limit("text to bytes and their sum", ((1 / len(texts), _summed(texts)),))
+    limit = Limit("text to bytes and their sum", ((1, _summed(texts)),), units=len(texts))
     return [
         Case(name="decode, text to answer", unit=UNIT, work=answered, limit=limit),
         Case(name="decode, text to JSON", unit=UNIT, work=printed, limit=limit),

@@ -37,7 +37,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 def result(measured: Measured) -> Result:
-    """The row of what was measured; the rate is the best round's, the CPU seconds are the middle round's."""
+    """The row of what was measured; the rate is the best slice's, the CPU seconds are the middle slice's."""
     rate, limit, of = measured.rate, measured.limit, measured.case.limit
     return Result(
         name=measured.case.name,

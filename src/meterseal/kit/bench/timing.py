@@ -7,7 +7,7 @@ programs cost a row little; what they do to caches and clocks hits the row and i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Literal, NamedTuple
 
@@ -18,8 +18,6 @@ from meterseal.kit.bench.machine import PeakMemory
 
 Clock = Literal["cpu", "wall"]
 ROUNDS = 7
-LIMIT_SHARE = 0.5
-"""Seconds spent on all bounds of a benchmark, for each second spent on one of its rows."""
 
 
 class Watch:
@@ -52,10 +50,11 @@ class Primitive(Struct, frozen=True):
 
 
 class Limit(Struct, frozen=True):
-    """What one unit of work cannot be cheaper than: so many of each primitive."""
+    """What `units` units of work cannot be cheaper than: so many of each primitive, one after the other."""
 
     name: str
-    parts: tuple[tuple[float, Primitive], ...]
+    parts: tuple[tuple[int, Primitive], ...]
+    units: int = 1
 
 
 class Case(Struct, frozen=True, kw_only=True):
@@ -81,7 +80,7 @@ class Cost(NamedTuple):
 
 
 class Measured(Struct, frozen=True, kw_only=True):
-    """A row measured: one cost for each round, the bound's in the same rounds."""
+    """A row measured: one cost for each slice, and the bound's for as long right after each."""
 
     case: Case
     costs: tuple[Cost, ...]
@@ -90,84 +89,70 @@ class Measured(Struct, frozen=True, kw_only=True):
 
     @property
     def rate(self) -> float:
-        """Units a second on one core, by the row's clock: the best round, which others disturbed least."""
+        """Units a second on one core, by the row's clock: the best slice, which others disturbed least."""
         return 1 / min(cost.by(self.case.clock) for cost in self.costs)
 
     @property
     def median_rate(self) -> float:
-        """The same of the middle round."""
+        """The same of the middle slice."""
         return 1 / median(cost.by(self.case.clock) for cost in self.costs)
 
     @property
     def limit(self) -> float | None:
-        """The bound's best round."""
+        """The bound's best slice."""
         return 1 / min(cost.by(self.case.clock) for cost in self.limits) if self.limits else None
 
     @property
     def cpu_s_per_million(self) -> float:
-        """CPU seconds for a million units in the middle round."""
+        """CPU seconds for a million units in the middle slice."""
         return 1e6 * median(cost.cpu for cost in self.costs)
 
 
 def measure(cases: Sequence[Case], seconds: float) -> list[Measured]:
-    """Every case for about `seconds` of timed work, in rounds that also measure every bound.
+    """Every case for about `seconds` of timed work in rounds, and its bound for as long, slice after slice.
 
     Preparation that a case does outside its watch comes on top. LocalError `use.seconds` unless 0 < seconds <= 3600.
     """
     if not 0 < seconds <= 3600:
         raise LocalError("use.seconds", "A row is measured for more than 0 and at most 3600 seconds.")
     rounds = ROUNDS if seconds >= 1 else max(1, int(ROUNDS * seconds))
-    primitives = _distinct(cases)
-    share = seconds * LIMIT_SHARE / rounds / max(1, len(primitives))
-    memory = {case.name: PeakMemory() for case in cases}
-    costs: dict[str, list[Cost]] = {case.name: [] for case in cases}
-    limits: dict[str, list[Cost]] = {case.name: [] for case in cases}
+    memory = [PeakMemory() for _ in cases]
+    costs: list[list[Cost]] = [[] for _ in cases]
+    limits: list[list[Cost]] = [[] for _ in cases]
     for case in cases:  # nothing is imported, looked up or cached for the first time on the clock
         case.work(Watch())
     for _ in range(rounds):
-        for case in cases:
-            with memory[case.name]:
-                costs[case.name].append(_slices(case, seconds / rounds))
-        bare = {name: _bare(one, share) for name, one in primitives.items()}
-        for case in cases:
-            if case.limit is not None:
-                limits[case.name].append(_sum(case.limit, bare))
+        for at, case in enumerate(cases):
+            with memory[at]:
+                _round(case, seconds / rounds, costs[at], limits[at])
     return [
-        Measured(
-            case=case,
-            costs=tuple(costs[case.name]),
-            limits=tuple(limits[case.name]),
-            peak_mb=memory[case.name].megabytes,
-        )
-        for case in cases
+        Measured(case=case, costs=tuple(costs[at]), limits=tuple(limits[at]), peak_mb=memory[at].megabytes)
+        for at, case in enumerate(cases)
     ]
 
 
-def _slices(case: Case, seconds: float) -> Cost:
-    watch = Watch()
-    done = 0
-    while not done or watch.by(case.clock) < seconds:
-        done += case.work(watch)
-    return Cost(watch.cpu / done, watch.wall / done)
+def _round(case: Case, seconds: float, costs: list[Cost], limits: list[Cost]) -> None:
+    """Slices of the work, and after each its bound for as long."""
+    spent = 0.0
+    while not spent or spent < seconds:
+        watch = Watch()
+        done = case.work(watch)
+        costs.append(Cost(watch.cpu / done, watch.wall / done))
+        spent += watch.by(case.clock)
+        if case.limit is not None:
+            limits.append(_bare(case.limit, watch.cpu))
 
 
-def _bare(primitive: Primitive, seconds: float) -> Cost:
+def _bare(limit: Limit, seconds: float) -> Cost:
+    """The bound for about these CPU seconds."""
     watch = Watch()
-    times, done = 1, 0
-    while not done or watch.cpu < seconds:
+    passes, at_once = 0, 1
+    while not passes or watch.cpu < seconds:
         with watch:
-            primitive.run(times)
-        done += times
-        times = min(2 * times, 10_000)
+            for _ in range(at_once):
+                for count, part in limit.parts:
+                    part.run(count)
+        passes += at_once
+        at_once = min(2 * at_once, 16)
+    done = passes * limit.units
     return Cost(watch.cpu / done, watch.wall / done)
-
-
-def _sum(limit: Limit, bare: dict[str, Cost]) -> Cost:
-    return Cost(
-        sum(count * bare[one.name].cpu for count, one in limit.parts),
-        sum(count * bare[one.name].wall for count, one in limit.parts),
-    )
-
-
-def _distinct(cases: Iterable[Case]) -> dict[str, Primitive]:
-    return {one.name: one for case in cases if case.limit is not None for _, one in case.limit.parts}
