@@ -56,7 +56,7 @@ async def test_an_untouched_log_verifies_and_reads_back_in_order(log: Audit) -> 
         ("DELETE FROM entry", 0, 20),
         ("UPDATE entry SET hash = zeroblob(32) WHERE sequence = 20", 20, 0),
         ("UPDATE entry SET sequence = sequence + 1 WHERE sequence = 20", 20, 0),
-        ("INSERT INTO entry SELECT 21, body, hash FROM entry WHERE sequence = 20", 21, 0),
+        ("INSERT INTO entry SELECT 21, body, hash, version FROM entry WHERE sequence = 20", 21, 0),
     ],
     ids=["altered", "deleted", "tail cut off", "emptied", "hash", "renumbered", "appended"],
 )

@@ -46,7 +46,11 @@ async def test_no_key_leaves_the_service_by_disk_log_error_or_audit(
         errors.append(caught.value)
     bench.clock.now += 25 * DAY
     await bench.shake(modules[0])  # renews the platform's key
-    secrets = {"passphrase": PASSPHRASE, "data key": data_key.key, "lab": expose(service.room.keys._kek)}
+    secrets = {
+        "passphrase": PASSPHRASE,
+        "data key": data_key.key,
+        "lab": expose(service.room.keys._file._kek),
+    }
     for vault in (service.room.keys, service.room.authorities):
         for (key_id, version), entry in vault._entries.items():
             name = f"{key_id} {version}"

@@ -124,7 +124,7 @@ async def test_counted_uses_survive_a_kill_after_the_answer(vault: Vault, tmp_pa
 
 
 async def test_a_full_disk_is_an_error_and_no_use_is_forgotten(vault: Vault, tmp_path: Path) -> None:
-    vault._store._connection.execute(
+    vault._file.store._connection.execute(
         "PRAGMA max_page_count=1"
     )  # SQLite then takes no page beyond those it has
 
@@ -137,12 +137,12 @@ async def test_a_full_disk_is_an_error_and_no_use_is_forgotten(vault: Vault, tmp
     assert caught.value.code == "security.disk-full"
     assert "free some space" in caught.value.message
     vault.use("DIAK")
-    vault._store.later(
+    vault._file.store.later(
         lambda connection: connection.execute("CREATE TABLE big AS SELECT randomblob(9000000) AS b")
     )
     with pytest.raises(EngineError):
         await vault.durable()
-    vault._store._connection.execute("PRAGMA max_page_count=100000")
+    vault._file.store._connection.execute("PRAGMA max_page_count=100000")
     vault.use("AUDIT")
     await vault.durable()
     assert reopened(vault, tmp_path).facts("DIAK", 1).used == 1

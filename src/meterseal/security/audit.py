@@ -6,7 +6,8 @@ It holds no key, no name, no payload; a refusal's sentence stands here and not o
 Each entry carries HMAC-SM3(K_audit, hash of the entry before ‖ entry), so an entry cannot be changed,
 removed or put elsewhere by somebody who holds the file but not vault *keys*. Every entry is a use of
 K_audit, counted in that vault: a log that lost its tail has fewer entries than uses. Under a flood of
-refusals single entries give way to a count of them.
+refusals single entries give way to a count of them. When K_audit is rotated, entries go on under the new
+version; a version never falls along the chain, and the last entry stands under the newest that was used.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ from meterseal.security.messages import AuditEntry, AuditState, Chained
 from meterseal.security.store import Store
 from meterseal.security.vault import Vault
 
-FORMAT = 1
+FORMAT = 2
 KEY = "AUDIT"
-_SCHEMA = "CREATE TABLE entry(sequence INTEGER PRIMARY KEY, body BLOB NOT NULL, hash BLOB NOT NULL);"
+_SCHEMA = (
+    "CREATE TABLE entry(sequence INTEGER PRIMARY KEY, body BLOB NOT NULL, hash BLOB NOT NULL, "
+    "version INTEGER NOT NULL DEFAULT 1);"
+)
 _START = bytes(32)
 
 _BURST = 1000
@@ -37,10 +41,7 @@ class Audit:
     def __init__(self, store: Store, vault: Vault) -> None:
         self._store = store
         self._vault = vault
-        self._key: SymmetricKey = vault.symmetric(KEY, 1)
-        last = store.rows("SELECT sequence FROM entry ORDER BY sequence DESC LIMIT 1")
-        self._sequence: int = last[0][0] if last else 0
-        vault.raise_count(KEY, 1, self._sequence)
+        self._sequence = self._count()
         self._budget, self._budget_at = float(_BURST), 0
         self._unwritten = 0
 
@@ -51,8 +52,22 @@ class Audit:
 
     @classmethod
     def open(cls, path: Path, vault: Vault) -> Audit:
-        """The log, continued."""
-        return cls(Store.open(path, FORMAT), vault)
+        """The log, continued; one of the format before is brought up to this one."""
+        store = Store.open(path, FORMAT)
+        if store.rows("PRAGMA user_version")[0][0] < FORMAT:
+            with store.transaction() as connection:
+                connection.execute("ALTER TABLE entry ADD COLUMN version INTEGER NOT NULL DEFAULT 1")
+                connection.execute(f"PRAGMA user_version={FORMAT:d}")
+        return cls(store, vault)
+
+    def _count(self) -> int:
+        """Count the entries as uses of the version that the last of them stands under; how many there are."""
+        rows = self._store.rows("SELECT sequence, version FROM entry ORDER BY sequence DESC LIMIT 1")
+        if not rows:
+            return 0
+        sequence, version = rows[0]
+        self._vault.raise_count(KEY, version, sequence)
+        return int(sequence)
 
     def write(self, entry: AuditEntry) -> None:
         """Put an entry into the next shared commit; on disk after `durable`."""
@@ -79,19 +94,20 @@ class Audit:
             "SELECT sequence, hash FROM entry ORDER BY sequence DESC LIMIT 1"
         ).fetchone()
         sequence, head = last or (0, _START)
-        hashed = self._link(head, sequence + 1, body)
-        connection.execute("INSERT INTO entry VALUES (?, ?, ?)", (sequence + 1, body, hashed))
+        version = self._vault.newest(KEY)
+        hashed = self._link(self._vault.symmetric(KEY, version), version, head, sequence + 1, body)
+        connection.execute("INSERT INTO entry VALUES (?, ?, ?, ?)", (sequence + 1, body, hashed, version))
 
-    def _link(self, head: bytes, sequence: int, body: bytes) -> bytes:
-        return self._key.mac(b"ms1 audit\x00", head, sequence.to_bytes(8), body)
+    def _link(self, key: SymmetricKey, version: int, head: bytes, sequence: int, body: bytes) -> bytes:
+        named = b"" if version == 1 else version.to_bytes(2)
+        return key.mac(b"ms1 audit\x00", named, head, sequence.to_bytes(8), body)
 
     async def durable(self) -> None:
         """Return once everything written so far is on disk, and counted in the vault."""
         await self._store.durable()
         last = self._store.rows("SELECT max(sequence) FROM entry")[0][0] or 0
         if last > self._sequence:
-            self._sequence = last
-            self._vault.raise_count(KEY, 1, last)
+            self._sequence = self._count()
         await self._vault.durable()
 
     def since(self, sequence: int, limit: int) -> list[Chained]:
@@ -110,22 +126,49 @@ class Audit:
 
     def verify(self) -> AuditState:
         """Walk the whole chain."""
-        head, count, broken = _START, 0, 0
-        for sequence, body, hashed in self._store.rows(
-            "SELECT sequence, body, hash FROM entry ORDER BY sequence"
+        head, count, broken, under = _START, 0, 0, 1
+        keys: dict[int, SymmetricKey] = {}
+        for sequence, body, hashed, version in self._store.rows(
+            "SELECT sequence, body, hash, version FROM entry ORDER BY sequence"
         ):
             count += 1
-            if sequence != count or not equal(self._link(head, sequence, body), hashed):
+            if version not in keys:
+                keys[version] = self._vault.symmetric(KEY, version)
+            expected = self._link(keys[version], version, head, sequence, body)
+            if sequence != count or version < under or not equal(expected, hashed):
                 broken = count
                 break
-            head = hashed
-        used = self._vault.facts(KEY, 1).used
-        return AuditState(entries=count, broken_at=broken, missing=0 if broken else max(0, used - count))
+            head, under = hashed, version
+        used = {
+            facts.version: facts.used for facts in self._vault.all_facts() if facts.id == KEY and facts.used
+        }
+        if not broken and used and under < max(used):
+            broken = max(1, count)  # its end was written anew under an older key
+        missing = 0 if broken else max(0, max(used.values(), default=0) - count)
+        return AuditState(entries=count, broken_at=broken, missing=missing)
+
+    def head(self) -> tuple[int, bytes]:
+        """Sequence and hash of the last entry."""
+        rows = self._store.rows("SELECT sequence, hash FROM entry ORDER BY sequence DESC LIMIT 1")
+        return (int(rows[0][0]), bytes(rows[0][1])) if rows else (0, _START)
+
+    def at(self, sequence: int) -> bytes:
+        """The hash of one entry, empty when there is none."""
+        rows = self._store.rows("SELECT hash FROM entry WHERE sequence = ?", sequence)
+        return bytes(rows[0][0]) if rows else b""
+
+    def written_under(self, version: int) -> int:
+        """How many entries need this version of the key to be verified."""
+        return int(self._store.rows("SELECT count(*) FROM entry WHERE version = ?", version)[0][0])
+
+    def copy_to(self, path: Path) -> None:
+        """A consistent copy of the log as it is on disk."""
+        self._store.copy_to(path)
 
     def close(self) -> None:
         """Write what is pending and close the file."""
         self._store.flush()
-        self._vault.raise_count(KEY, 1, self._store.rows("SELECT max(sequence) FROM entry")[0][0] or 0)
+        self._count()
         self._store.close()
 
 

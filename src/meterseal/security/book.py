@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from meterseal.errors import TrustError
+from meterseal.security.hierarchy import plant_acts
 from meterseal.security.store import Store
 from meterseal.security.vault import Vault
 
@@ -66,7 +67,14 @@ class Book:
 
     @classmethod
     def open(cls, path: Path, vault: Vault) -> Book:
-        """The book; TrustError `security.rolled-back` for an older copy, errors of `Store.open` for the rest."""
+        """The book; TrustError `security.rolled-back` for an older copy, errors of `Store.open` for the rest.
+
+        A system from before there was a book gets an empty one, once: its vault has no key for it yet.
+        """
+        if not any(facts.id == KEY for facts in vault.all_facts()):
+            if not path.exists():
+                cls.create(path)
+            plant_acts(vault)
         store = Store.open(path, FORMAT)
         try:
             return cls(store, vault)
@@ -145,6 +153,10 @@ class Book:
         """Use a signed request up, inside a transaction."""
         connection.execute("DELETE FROM spent WHERE not_after < ?", (now - _KEPT,))
         connection.execute("INSERT INTO spent VALUES (?, ?)", (request_id, not_after))
+
+    def copy_to(self, path: Path) -> None:
+        """A consistent copy of the file."""
+        self.store.copy_to(path)
 
     def close(self) -> None:
         """Close the file."""

@@ -40,13 +40,28 @@ def open_data_key(vault: Vault, purpose: str, key_id: str, wrapped: bytes) -> Da
     changed.
     """
     _check(purpose, key_id)
-    version = int.from_bytes(wrapped[:2])
+    version = version_of(wrapped)
     try:
         raw = _wrapping(vault, version, purpose).gcm_open(wrapped[2:], _place(purpose, key_id))
     except TrustError:
         raise _not_ours("data key") from None
     vault.use(_DATA, version)
     return DataKey(key=raw, wrapped=wrapped, version=version)
+
+
+def rewrap_data_key(vault: Vault, purpose: str, key_id: str, wrapped: bytes) -> bytes:
+    """The same data key under the newest wrapping key; errors as `open_data_key`."""
+    opened = open_data_key(vault, purpose, key_id, wrapped)
+    version = vault.newest(_DATA)
+    vault.use(_DATA, version)
+    return version.to_bytes(2) + _wrapping(vault, version, purpose).gcm_seal(
+        opened.key, _place(purpose, key_id)
+    )
+
+
+def version_of(wrapped: bytes) -> int:
+    """The version of the wrapping key that a wrapped key stands under: its first two bytes."""
+    return int.from_bytes(wrapped[:2])
 
 
 def wrap_session(vault: Vault, session_id: bytes, device_id: bytes, packed: bytes) -> bytes:
@@ -62,7 +77,7 @@ def unwrap_session(vault: Vault, session_id: bytes, device_id: bytes, wrapped: b
     """What `wrap_session` sealed; TrustError `security.wrapped` for another session, another device,
     changed bytes.
     """
-    version = int.from_bytes(wrapped[:2])
+    version = version_of(wrapped)
     try:
         packed = vault.symmetric(_SESSION, version).gcm_open(
             wrapped[2:], _session_place(session_id, device_id)

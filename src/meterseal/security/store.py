@@ -78,6 +78,7 @@ class Store:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
+            connection.execute("PRAGMA secure_delete=ON")  # what is replaced is overwritten
             connection.execute("BEGIN EXCLUSIVE")  # takes the lock now, not at the first write
             connection.execute("COMMIT")
         return cls(connection, path)
@@ -99,6 +100,20 @@ class Store:
                 with contextlib.suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
                 raise
+
+    def checkpoint(self) -> None:
+        """Move what was committed into the file and empty the write-ahead log."""
+        with _explained(self.path):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def copy_to(self, path: Path) -> None:
+        """A consistent copy of the database as it is committed now; the file must not exist."""
+        with _explained(path):
+            copy = sqlite3.connect(path)
+            try:
+                self._connection.backup(copy)
+            finally:
+                copy.close()
 
     def later(self, write: Write) -> None:
         """Put a write into the next shared commit."""

@@ -1,150 +1,116 @@
 """A vault: long-term keys at rest, each sealed for its place, opened only inside this process.
 
-It gives out handles and facts, never bytes; `crypto.expose` is called here alone, to seal a key.
+It gives out handles and facts, never bytes; the file and its doors are `vaultfile`'s.
 
 On disk a key record is SM4-GCM ciphertext under the vault's key-encryption key with associated data vault ‖
 id ‖ version, so no record opens in another place, under another name or as another version. Parent version,
 state, check value and limit are inside the seal. The use counter stands beside it in clear: it moves with
 every use. A use is on disk before the answer that it made possible leaves (`durable`). Key ids are words of
 the key tree (`DIAK`, `PLATFORM`), never of a person or a place.
+
+A state only moves forward: new, active, retiring, withdrawn, destroyed. A destroyed key's bytes are
+overwritten in the file; its record stays, so that its check value can still be named.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from typing import Literal
-
-import msgspec
-from msgspec import Struct
+from typing import Literal, TypeAlias
 
 from meterseal.crypto.expose import expose
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.crypto.symmetric import equal, sm3
 from meterseal.errors import LocalError, TrustError
+from meterseal.security import keystore
+from meterseal.security.keystore import Kek, Opener
 from meterseal.security.messages import KeyFacts
-from meterseal.security.passphrase import Stretching, fresh_stretching, key_encryption_key
-from meterseal.security.store import Store
+from meterseal.security.vaultfile import KeyRecord, VaultFile
 
-FORMAT = 1
 State = Literal["new", "active", "retiring", "withdrawn", "destroyed"]
+STATES: tuple[State, ...] = ("new", "active", "retiring", "withdrawn", "destroyed")
+"""In the order in which a key passes through them."""
 USABLE: frozenset[str] = frozenset({"active", "retiring"})
+
+Door: TypeAlias = tuple[bytes, Kek]
+"""Record and key of a key-encryption key."""
 
 UNBOUNDED = 2**62
 """Limit of a key whose number of uses nothing bounds."""
 GCM_LIMIT = 2**32
 """Most seals with random nonces under one SM4-GCM key (NIST SP 800-38D 8.3, the same block size)."""
 
-_SCHEMA = """ CREATE TABLE vault(name TEXT NOT NULL, stretching BLOB NOT NULL, proof BLOB NOT NULL); CREATE
-          TABLE key(id TEXT NOT NULL, version INTEGER NOT NULL, sealed BLOB NOT NULL, used INTEGER NOT NULL
-          DEFAULT 0, PRIMARY KEY(id, version)) WITHOUT ROWID;
-          """
-_PROOF = b"meterseal vault"
-
-
-class _Sealed(Struct, array_like=True):
-    """What lies inside the seal of a key record."""
-
-    kind: Literal["sm4", "sm2"]
-    secret: bytes
-    parent_version: int
-    state: str
-    check_value: bytes
-    limit: int
-
-    def __repr__(self) -> str:
-        return "_Sealed()"
-
 
 class _Entry:
-    """One key in memory: its handle, its facts and its counter."""
+    """One key in memory: its handle (none once destroyed), its facts and its counter."""
 
-    __slots__ = ("key", "limit", "parent_version", "state", "used")
+    __slots__ = ("check_value", "key", "label", "limit", "parent_version", "state", "used")
 
     def __init__(
-        self, key: SymmetricKey | Sm2PrivateKey, parent_version: int, state: str, limit: int, used: int
+        self,
+        key: SymmetricKey | Sm2PrivateKey | None,
+        label: str,
+        parent_version: int,
+        state: str,
+        check_value: bytes,
+        limit: int,
+        used: int,
     ) -> None:
-        self.key, self.parent_version, self.state = key, parent_version, state
-        self.limit, self.used = limit, used
+        self.key, self.label, self.parent_version, self.state = key, label, parent_version, state
+        self.check_value, self.limit, self.used = check_value, limit, used
+
+    def record(self) -> KeyRecord:
+        """What is sealed of it."""
+        rest = (self.parent_version, self.state, self.check_value, self.limit)
+        if self.key is None:
+            return KeyRecord("none", b"", *rest)
+        if isinstance(self.key, SymmetricKey):
+            return KeyRecord("sm4", expose(self.key), *rest)
+        return KeyRecord("sm2", self.key.to_pkcs8(), *rest)
 
 
 class Vault:
     """An open vault."""
 
-    def __init__(self, name: str, store: Store, kek: SymmetricKey) -> None:
-        self.name = name
-        self._store = store
-        self._kek = kek
+    def __init__(self, file: VaultFile) -> None:
+        self.name = file.name
+        self._file = file
         self._entries: dict[tuple[str, int], _Entry] = {}
         self._noted = False
 
     @classmethod
-    def create(cls, path: Path, name: str, passphrase: bytes) -> Vault:
+    def create(cls, path: Path, name: str, opener: Opener) -> Vault:
         """A new, empty vault file."""
-        stretching = fresh_stretching()
-        kek = key_encryption_key(passphrase, f"vault {name}", stretching)
-        store = Store.create(path, _SCHEMA, FORMAT)
-        with store.transaction() as connection:
-            connection.execute(
-                "INSERT INTO vault VALUES (?, ?, ?)",
-                (name, msgspec.msgpack.encode(stretching), kek.gcm_seal(_PROOF, name.encode())),
-            )
-        return cls(name, store, kek)
+        return cls(VaultFile.create(path, name, opener))
 
     @classmethod
-    def open(cls, path: Path, name: str, passphrase: bytes) -> Vault:
-        """An existing vault; TrustError `security.passphrase`, LocalError `security.missing` or
-        `security.newer`.
+    def open(cls, path: Path, name: str, opener: Opener) -> Vault:
+        """An existing vault; TrustError `security.passphrase`, `security.key-record`, LocalError
+        `security.missing` or `security.newer`.
         """
-        store = Store.open(path, FORMAT)
+        vault = cls(VaultFile.open(path, name, opener))
         try:
-            _, raw, proof = store.rows("SELECT name, stretching, proof FROM vault")[0]
-            stretching = msgspec.msgpack.decode(raw, type=Stretching)
-            kek = key_encryption_key(passphrase, f"vault {name}", stretching)
-            try:
-                kek.gcm_open(proof, name.encode())
-            except TrustError:
-                raise TrustError(
-                    "security.passphrase",
-                    f"The passphrase does not open vault {name}; give the passphrase that this system was "
-                    "set up "
-                    "with. Nothing was changed.",
-                ) from None
-            vault = cls(name, store, kek)
             vault._load()
         except BaseException:
-            store.close()
+            vault._file.store.close()
             raise
         return vault
 
     def _load(self) -> None:
-        for key_id, version, sealed, used in self._store.rows(
-            "SELECT id, version, CAST(sealed AS BLOB), used FROM key"
-        ):
+        for key_id, version, record, used in self._file.load():
             label = f"{key_id} version {version}"
-            try:
-                opened = msgspec.msgpack.decode(
-                    self._kek.gcm_open(sealed, self._place(key_id, version)), type=_Sealed
-                )
-            except (TrustError, msgspec.DecodeError):
-                raise TrustError(
-                    "security.key-record",
-                    f"The record of {label} in vault {self.name} does not open: it was changed or moved. "
-                    "Restore the "
-                    "vault from a backup.",
-                ) from None
-            key: SymmetricKey | Sm2PrivateKey
-            if opened.kind == "sm4":
-                key = SymmetricKey.from_bytes(opened.secret, label)
-            else:
-                key = Sm2PrivateKey.from_pkcs8(opened.secret, label)
-            if not equal(_check_value(key), opened.check_value):
+            key: SymmetricKey | Sm2PrivateKey | None = None
+            if record.kind == "sm4":
+                key = SymmetricKey.from_bytes(record.secret, label)
+            elif record.kind == "sm2":
+                key = Sm2PrivateKey.from_pkcs8(record.secret, label)
+            if key is not None and not equal(_check_value(key), record.check_value):
                 raise TrustError(
                     "security.key-record", f"The record of {label} does not hold the key that it names."
                 )
             self._entries[key_id, version] = _Entry(
-                key, opened.parent_version, opened.state, opened.limit, used
+                key, label, record.parent_version, record.state, record.check_value, record.limit, used
             )
 
     def add(
@@ -164,27 +130,59 @@ class Vault:
             raise LocalError(
                 "security.key-exists", f"Versions of {key_id} only rise; {version} is not above the last."
             )
-        entry = _Entry(key, parent_version, state, limit, 0)
-        with self._store.transaction() as connection:
-            connection.execute(
-                "INSERT INTO key(id, version, sealed) VALUES (?, ?, ?)",
-                (key_id, version, self._seal(key_id, version, entry)),
-            )
+        label = f"{key_id} version {version}"
+        entry = _Entry(key, label, parent_version, state, _check_value(key), limit, 0)
+        self._file.put(key_id, version, entry.record(), new=True)
         self._entries[key_id, version] = entry
 
     def set_state(self, key_id: str, version: int, state: State) -> None:
-        """Move a key to another state, durably."""
+        """Move a key on to a later state, durably; LocalError `security.key-state` for a step back.
+
+        `destroyed` overwrites the key itself.
+        """
         entry = self._entry(key_id, version)
-        before, entry.state = entry.state, state
+        if STATES.index(state) < [*STATES].index(entry.state):  # type: ignore[arg-type]
+            raise LocalError(
+                "security.key-state", f"{entry.label} is {entry.state}; it does not become {state} again."
+            )
+        before, entry.state = (entry.state, entry.key), state
+        if state == "destroyed":
+            entry.key = None
         try:
-            with self._store.transaction() as connection:
-                connection.execute(
-                    "UPDATE key SET sealed = ? WHERE id = ? AND version = ?",
-                    (self._seal(key_id, version, entry), key_id, version),
-                )
+            self._file.put(key_id, version, entry.record(), new=False)
         except BaseException:
-            entry.state = before
+            entry.state, entry.key = before
             raise
+
+    def prepare_move(self, opener: Opener) -> Door:
+        """A new door for a passphrase (the same one gets a new salt) or a key store; changes nothing yet."""
+        return keystore.of(opener).create(self.name)
+
+    def begin_move(self, door: Door) -> None:
+        """Let a prepared door open this vault too; LocalError `security.moving` while a move is under way."""
+        self._file.begin(*door)
+
+    def finish_move(self) -> None:
+        """From now on only what `begin_move` was given opens this vault."""
+        self._file.finish()
+
+    def cancel_move(self) -> None:
+        """Give up a move that was begun; what opened this vault before opens it."""
+        self._file.cancel()
+
+    @property
+    def moving(self) -> int:
+        """How many records stand under an old key-encryption key."""
+        return self._file.moving
+
+    async def fits(self, opener: Opener) -> bool:
+        """Whether this opens the vault as it is now."""
+        return await self._file.fits(opener)
+
+    def copy_to(self, path: Path) -> None:
+        """A consistent copy of the file, use counts included."""
+        self._file.store.flush()
+        self._file.store.copy_to(path)
 
     def newest(self, key_id: str) -> int:
         """The highest usable version; TrustError `security.no-key` when there is none."""
@@ -205,6 +203,13 @@ class Vault:
         assert isinstance(key, Sm2PrivateKey)
         return key
 
+    def peek(self, key_id: str, version: int) -> SymmetricKey:
+        """The handle of an SM4 key in any state before withdrawal, to compare with; not for use."""
+        entry = self._entry(key_id, version)
+        if not isinstance(entry.key, SymmetricKey) or entry.state == "withdrawn":
+            raise TrustError("security.key-state", f"{entry.label} is {entry.state}; it is not in use.")
+        return entry.key
+
     def use(self, key_id: str, version: int | None = None, times: int = 1) -> None:
         """Count uses of a key; TrustError `security.limit` when they would pass its limit, and then none is
         counted.
@@ -221,7 +226,7 @@ class Vault:
         if entry.used + times > entry.limit:
             raise TrustError(
                 "security.limit",
-                f"{entry.key.label} has reached its limit of {entry.limit} uses; activate a new version.",
+                f"{entry.label} has reached its limit of {entry.limit} uses; activate a new version.",
             )
 
     def raise_count(self, key_id: str, version: int, used: int) -> None:
@@ -233,7 +238,7 @@ class Vault:
 
     def _note(self) -> None:
         if not self._noted:
-            self._store.later(self._write_counters)
+            self._file.store.later(self._write_counters)
         self._noted = True
 
     def _write_counters(self, connection: sqlite3.Connection) -> None:
@@ -245,7 +250,7 @@ class Vault:
 
     async def durable(self) -> None:
         """Return once every use counted so far is on disk; EngineError when it is not."""
-        await self._store.durable()
+        await self._file.store.durable()
 
     def facts(self, key_id: str, version: int) -> KeyFacts:
         """What may be said about one key."""
@@ -256,7 +261,7 @@ class Vault:
             version=version,
             parent_version=entry.parent_version,
             state=entry.state,
-            check_value=_check_value(entry.key),
+            check_value=entry.check_value,
             used=entry.used,
             limit=entry.limit,
         )
@@ -267,14 +272,12 @@ class Vault:
 
     def close(self) -> None:
         """Write the counters and close the file."""
-        self._store.close()
+        self._file.store.close()
 
     def _usable(self, key_id: str, version: int | None) -> _Entry:
         entry = self._entry(key_id, self.newest(key_id) if version is None else version)
         if entry.state not in USABLE:
-            raise TrustError(
-                "security.key-state", f"{key_id} version {version} is {entry.state}; it is not used any more."
-            )
+            raise TrustError("security.key-state", f"{entry.label} is {entry.state}; it is not in use.")
         return entry
 
     def _entry(self, key_id: str, version: int) -> _Entry:
@@ -282,16 +285,6 @@ class Vault:
         if entry is None:
             raise TrustError("security.no-key", f"Vault {self.name} holds no version {version} of {key_id}.")
         return entry
-
-    def _seal(self, key_id: str, version: int, entry: _Entry) -> bytes:
-        key = entry.key
-        secret = expose(key) if isinstance(key, SymmetricKey) else key.to_pkcs8()
-        kind: Literal["sm4", "sm2"] = "sm4" if isinstance(key, SymmetricKey) else "sm2"
-        record = _Sealed(kind, secret, entry.parent_version, entry.state, _check_value(key), entry.limit)
-        return self._kek.gcm_seal(msgspec.msgpack.encode(record), self._place(key_id, version))
-
-    def _place(self, key_id: str, version: int) -> bytes:
-        return b"\x00".join((self.name.encode(), key_id.encode(), version.to_bytes(4)))
 
 
 def _check_value(key: SymmetricKey | Sm2PrivateKey) -> bytes:
