@@ -23,6 +23,7 @@ from meterseal.security.officers import Officers
 from meterseal.security.orders import Done, Request, Role
 from meterseal.security.pki import Pki
 from meterseal.security.registry import Registry
+from meterseal.security.usage import UseLog
 from meterseal.security.vault import Vault
 
 
@@ -87,6 +88,7 @@ class Room:
         self.officers = Officers(book, self.project_id)
         self.tree = KeyTree(keys, self.project_id)
         self.pki = Pki(authorities, registry, self.project_id)
+        self.uses = UseLog(registry.store, (keys, authorities))
         self.keylife = KeyLife(keys, self.tree, registry, book)
         self.handshakes = Handshakes(keys, self.tree, self.pki, registry, self.keylife)
 

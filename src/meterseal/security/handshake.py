@@ -29,12 +29,11 @@ from meterseal.security.hierarchy import KeyTree
 from meterseal.security.keylife import KeyLife
 from meterseal.security.messages import PlatformReply, SessionReply
 from meterseal.security.pki import Identity, Pki
-from meterseal.security.registry import Registry
+from meterseal.security.registry import CIPHER_ONLY, Registry
 from meterseal.security.vault import Vault
 
 RECORDS_ALLOWED = 1 << 20
 SECONDS_ALLOWED = 30 * 86_400
-CIPHER_ONLY = 2
 
 HALF_OPEN = 3
 """Half-open runs of one device."""
@@ -49,6 +48,7 @@ class _Ports:
         self._identity: Identity | None = None
         self.now = now
         self.wrong: TrustError | None = None
+        self.leaf = b""
 
     def random(self, size: int) -> bytes:
         return os.urandom(size)
@@ -92,11 +92,13 @@ class _Ports:
 
     def check_device(self, chain: Sequence[bytes], device_id: bytes, module_id: bytes) -> bytes:
         try:
-            return self._pki.check_device(list(chain), device_id, module_id, self.now).point
+            point = self._pki.check_device(list(chain), device_id, module_id, self.now).point
         except TrustError as error:
             if error.code.startswith("crypto."):
                 raise TrustError("link.chain", error.message, cause=error.code) from None
             raise
+        self.leaf = chain[0]
+        return point
 
 
 class _Kept:
@@ -138,8 +140,12 @@ class Handshakes:
             platform = kept.run.begin(message, now)
         else:
             ports = _Ports(self._tree, self._pki, self._registry, self._keylife, now)
+            module = self._registry.module(hello.module_id)
             run = PlatformRun(
-                ports, records_allowed=RECORDS_ALLOWED, seconds_allowed=SECONDS_ALLOWED, policy=CIPHER_ONLY
+                ports,
+                records_allowed=RECORDS_ALLOWED,
+                seconds_allowed=SECONDS_ALLOWED,
+                policy=CIPHER_ONLY if module is None else module.policy,
             )
             try:
                 platform = run.begin(message, now)
@@ -179,6 +185,7 @@ class Handshakes:
         if kept.reply is not None:
             return kept.reply, False
         self._keylife.held(hello.module_id, hello.key_version)
+        self._registry.shown(hello.module_id, kept.ports.leaf)
         self._keys.use("DIAK", hello.key_version)
         kept.reply = self._reply(granted)
         self._forget_half_open(kept, hello.device_id)

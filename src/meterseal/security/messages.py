@@ -24,6 +24,16 @@ class HelloRequest(Struct, frozen=True, kw_only=True):
     message: bytes
     source: str = ""
 
+    @property
+    def device_id(self) -> bytes:
+        """The id that it claims, for the audit log; empty where there is none."""
+        return self.message[7:15] if self.message[:4] == b"MS\x01\x01" else b""
+
+    @property
+    def module_id(self) -> bytes:
+        """The module that it claims."""
+        return self.message[15:23] if self.message[:4] == b"MS\x01\x01" else b""
+
 
 class PlatformReply(Struct, frozen=True, kw_only=True):
     """The PLATFORM message to send, and whom it is for."""
@@ -75,13 +85,15 @@ class PersonaliseRequest(Struct, frozen=True, kw_only=True):
 
     `module_point` is the SM2 public point (65 bytes) whose private half opens the envelope. Under suite 1
     it is the module's own key, made inside it, and is certified; under suite 2 it belongs to the station
-    that writes the module.
+    that writes the module. `policy` and `profile` are what its sessions will grant (LINK section 3).
     """
 
     device_id: bytes
     module_id: bytes
     suite: int
     module_point: bytes
+    policy: int = 2
+    profile: str = "meterseal-1"
 
 
 class Personalisation(Struct, frozen=True, kw_only=True):

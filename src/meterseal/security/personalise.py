@@ -11,7 +11,8 @@ request whose answer was lost may be repeated.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Callable, Sequence
 
 from meterseal.crypto import sm2
 from meterseal.crypto.expose import expose
@@ -26,7 +27,7 @@ from meterseal.security.messages import (
     PersonaliseRequest,
 )
 from meterseal.security.pki import DAY, Pki
-from meterseal.security.registry import Issued, Module, Registry
+from meterseal.security.registry import POLICIES, PROFILES, Issued, Module, Registry
 from meterseal.security.vault import Vault
 
 LARGEST_BATCH = 1000
@@ -46,10 +47,15 @@ class Personaliser:
         self._project_id = project_id
         self._lab = lab
 
-    def personalise(self, requests: Sequence[PersonaliseRequest], now: int) -> list[Personalisation]:
-        """Enrol all of `requests` or none.
+    def personalise(
+        self,
+        requests: Sequence[PersonaliseRequest],
+        now: int,
+        also: Callable[[sqlite3.Connection], None] | None = None,
+    ) -> list[Personalisation]:
+        """Enrol all of `requests` or none; `also` writes into the same transaction.
 
-        LocalError `security.request` for malformed ids, suites, points or doubles; TrustError
+        LocalError `security.request` for malformed ids, suites, points, policies or doubles; TrustError
         `security.module-bound`, `security.device-bound`.
         """
         if not 0 < len(requests) <= LARGEST_BATCH:
@@ -65,21 +71,30 @@ class Personaliser:
         fresh: list[Module] = []
         modules: list[Module] = []
         for request in requests:
-            _check_ids(request.device_id, request.module_id, request.suite)
-            if not sm2.on_curve(request.module_point):
-                raise LocalError(
-                    "security.request", "A module's public point is not on curve SM2; nothing was enrolled."
-                )
-            module = self._again(request)
+            module = self.known(request)
             if module is None:
-                self._registry.check_free(request.device_id, request.module_id)
-                module = self._new(
-                    request.device_id, request.module_id, request.suite, request.module_point, now, lab=False
-                )
+                module = self._new(request, now, lab=False)
                 fresh.append(module)
             modules.append(module)
-        self._enrol(fresh)
+        self._enrol(fresh, also)
         return [self._written(module, now) for module in modules]
+
+    def known(self, request: PersonaliseRequest) -> Module | None:
+        """The module that this request repeats, None when it may be enrolled anew; errors as `personalise`."""
+        _check_ids(request.device_id, request.module_id, request.suite)
+        if request.policy not in POLICIES or request.profile not in PROFILES:
+            raise LocalError(
+                "security.request",
+                f"A policy is 0, 1 or 2 and a profile one of {', '.join(sorted(PROFILES))}; nothing was enrolled.",
+            )
+        if not sm2.on_curve(request.module_point):
+            raise LocalError(
+                "security.request", "A module's public point is not on curve SM2; nothing was enrolled."
+            )
+        module = self._again(request)
+        if module is None:
+            self._registry.check_free(request.device_id, request.module_id)
+        return module
 
     def lab_issue(self, request: LabRequest, now: int) -> LabCredentials:
         """Enrol one device and hand out its keys in clear; TrustError `security.not-lab` outside lab
@@ -95,7 +110,10 @@ class Personaliser:
         self._registry.check_free(request.device_id, request.module_id)
         scalar = (secrets.randbelow(ORDER - 2) + 1).to_bytes(32)
         point = Sm2PrivateKey.from_scalar(scalar, "a lab device's key").public_point
-        module = self._new(request.device_id, request.module_id, request.suite, point, now, lab=True)
+        asked = PersonaliseRequest(
+            device_id=request.device_id, module_id=request.module_id, suite=request.suite, module_point=point
+        )
+        module = self._new(asked, now, lab=True)
         self._enrol([module])
         self._keys.use("DIAK", module.key_version)
         return LabCredentials(
@@ -153,26 +171,35 @@ class Personaliser:
             return module
         return None
 
-    def _new(
-        self, device_id: bytes, module_id: bytes, suite: int, point: bytes, now: int, *, lab: bool
-    ) -> Module:
+    def _new(self, request: PersonaliseRequest, now: int, *, lab: bool) -> Module:
+        leaf = b""
+        if request.suite == 1:
+            leaf = self._pki.issue_device(request.device_id, request.module_id, request.module_point, now)
         return Module(
-            device_id=device_id,
-            module_id=module_id,
-            suite=suite,
+            device_id=request.device_id,
+            module_id=request.module_id,
+            suite=request.suite,
             key_version=self._tree.key_version,
             project_id=self._project_id,
-            point=point,
-            leaf=self._pki.issue_device(device_id, module_id, point, now) if suite == 1 else b"",
+            point=request.module_point,
+            leaf=leaf,
             state="active",
             lab=lab,
             enrolled_at=now,
+            policy=request.policy,
+            profile=request.profile,
         )
 
-    def _enrol(self, modules: list[Module]) -> None:
+    def _enrol(
+        self, modules: Sequence[Module], also: Callable[[sqlite3.Connection], None] | None = None
+    ) -> None:
         version = self._pki.version("device")
         certificates = [Issued("device", version, m.leaf, m.enrolled_at) for m in modules if m.leaf]
-        self._registry.enrol(modules, certificates)
+        with self._registry.store.transaction() as connection:
+            kept = self._registry.enrol_within(connection, modules, certificates)
+            if also is not None:
+                also(connection)
+        self._registry.kept(kept)
 
     def _written(self, module: Module, now: int) -> Personalisation:
         self._keys.use("DIAK", module.key_version)

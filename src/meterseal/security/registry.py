@@ -33,6 +33,8 @@ POLICIES = (0, 1, 2)
 CIPHER_ONLY = 2
 OUR_PROFILE = "meterseal-1"
 """Security profile of LINK itself."""
+PROFILES = frozenset({OUR_PROFILE})
+"""Names of the security profiles that a module may be enrolled with."""
 
 
 class Module(Struct, frozen=True, kw_only=True):
