@@ -218,7 +218,10 @@ class Access:
             self._authenticated = False
             raise Refused(wrong(left))
         if purpose is Purpose.DESTROY:
-            self._memory.destroy()
+            try:
+                self._memory.destroy()
+            finally:
+                self._card.refresh()
         elif purpose is Purpose.UNLOCK:
             self._card.restore(counter, left, lambda state: replace(state, locked=Cause.NONE, left={}))
         elif purpose is Purpose.LOCK:
