@@ -368,7 +368,7 @@ def test_the_zones_stay_apart(bench: Bench) -> None:
     methods = bench.service.methods()
     headend = {name for name, method in methods.items() if "headend" in method.callers}
     platform = {name for name, method in methods.items() if "platform" in method.callers}
-    assert headend == {"hello", "device", "unwrap", "device_facts", "anchors"}
+    assert headend == {"hello", "device", "unwrap", "device_facts", "anchors", "revoked_since"}
     assert not platform & {"hello", "device", "unwrap"}
     known = {"headend", "platform", "operator"}
     assert all(method.callers and method.callers <= known for method in methods.values())

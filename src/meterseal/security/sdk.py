@@ -14,10 +14,11 @@ from meterseal.mesh.rpc import Empty
 from meterseal.security import messages as m
 from meterseal.security.sdk_commands import CommandsClient
 from meterseal.security.sdk_keylife import KeyLifeClient
+from meterseal.security.sdk_papers import PapersClient
 from meterseal.security.sdk_persons import PersonsClient
 
 
-class SecuritySdk(PersonsClient, CommandsClient, KeyLifeClient):
+class SecuritySdk(PersonsClient, CommandsClient, KeyLifeClient, PapersClient):
     """Every call of the service; a newer desk brings a client of its own, which this class then derives from."""
 
     async def hello(self, message: bytes, source: str = "") -> m.PlatformReply:

@@ -34,6 +34,7 @@ from meterseal.security.desks.commands import CommandDesk
 from meterseal.security.desks.keylife import KeyLifeDesk
 from meterseal.security.desks.links import LinkDesk
 from meterseal.security.desks.modules import ModuleDesk
+from meterseal.security.desks.papers import PapersDesk
 from meterseal.security.desks.persons import PersonsDesk
 from meterseal.security.desks.stored import StoredDesk
 from meterseal.security.desks.trail import TrailDesk
@@ -116,6 +117,7 @@ class SecurityService:
             TrailDesk(room),
             CommandDesk(room),
             KeyLifeDesk(room),
+            PapersDesk(room),
         ]
         orders = {purpose: order for desk in desks for purpose, order in desk.orders().items()}
         self._desks = (*desks, PersonsDesk(room, orders))
@@ -162,6 +164,7 @@ class SecurityService:
 
         async def run(caller: str, request: Any) -> Struct:
             try:
+                await self.room.uses.tick(self.room.clock())
                 return await act.run(caller, request)
             except MetersealError as error:
                 if not isinstance(error, EngineError):
