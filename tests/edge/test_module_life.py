@@ -275,12 +275,15 @@ def test_the_devices_own_policy_wins_over_a_laxer_session() -> None:
     bench.card.external(bench.issuer)
     bench.card.put_policy(bench.issuer, 2)
     bench.power()
-    assert bench.chip.state().own_policy == 2
+    assert (bench.chip.state().own_policy, bench.chip.state().policy) == (2, 2)
     assert report() not in bench.chip.seal(report(), NOW).record
     assert (
         refused(lambda: bench.chip.open(bench.platform.request(WATER, ask, plain=True), NOW)) == Sw.SECURITY
     )
     assert bench.chip.open(bench.platform.request(WATER, ask), NOW).frames
+    (answer,) = bench.platform.receive(bench.chip.hello(NOW))
+    (session,) = bench.platform.receive(bench.chip.platform(answer, NOW))
+    assert bench.chip.session(session, NOW).policy == 2
 
 
 @pytest.mark.parametrize(("policy", "plain", "cipher"), [(0, True, False), (1, True, True), (2, False, True)])

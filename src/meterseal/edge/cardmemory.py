@@ -24,6 +24,8 @@ from meterseal.edge.refusal import need
 from meterseal.errors import EngineError, TrustError
 
 CARD, FILE = "card", "file/"
+CIPHER_ONLY = 0x02
+"""The strictest message policy (LINK section 3)."""
 USES = 2**31
 """Uses of one card key before it must be replaced."""
 _AGAIN = 1000
@@ -152,6 +154,10 @@ class CardMemory:
         raise EngineError(
             "module.memory", "The card's page is written by others without end; nothing was done."
         )
+
+    def policy(self, granted: int) -> int:
+        """The stricter of SESSION's message policy and the device's own."""
+        return CIPHER_ONLY if self.state.policy == CIPHER_ONLY else granted
 
     def left(self, counter: Counter) -> int:
         """Tries that are left."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from meterseal.crypto.certificates import Certificate
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.edge.apdu import Command, Sw
+from meterseal.edge.cardmemory import CardMemory
 from meterseal.edge.chip import ACTIVE, Grant
 from meterseal.edge.chipmemory import Memory, OpenSession, pack
 from meterseal.edge.nv import SessionState
@@ -54,8 +55,9 @@ class _Ports:
 class Handshaking:
     """HELLO, PLATFORM and SESSION; at most one run, which a power cut ends."""
 
-    def __init__(self, memory: Memory, random: Callable[[int], bytes]) -> None:
+    def __init__(self, memory: Memory, card: CardMemory, random: Callable[[int], bytes]) -> None:
         self._memory = memory
+        self._card = card
         self._random = random
         self._run: DeviceRun | None = None
         self._unanswered = 0
@@ -91,7 +93,7 @@ class Handshaking:
             got.session_id,
             got.records_allowed,
             now + 1000 * got.seconds_allowed,
-            got.policy,
+            self._card.policy(got.policy),
             got.clock or 0,
         )
         if got.session_id in memory.sessions:

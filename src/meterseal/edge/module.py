@@ -67,7 +67,7 @@ class Module:
         self._challenge = challenge = Challenge()
         self._access = access = Access(memory, card, challenge, random)
         self._storing = storing = Storing(memory, card, access)
-        handshaking = Handshaking(memory, random)
+        handshaking = Handshaking(memory, card, random)
         self._sealing = sealing = Sealing(memory, card)
         signing = Signing(memory)
         self._handlers: dict[int, Callable[[Command], bytes]] = {
@@ -203,7 +203,7 @@ class Module:
                 point=memory.private.public_point if memory.private is not None else b"",
                 time_bound=state.time_bound,
                 session_id=state.current.session_id if state.current is not None else b"",
-                policy=state.current.policy if state.current is not None else 0,
+                policy=self._card.policy(state.current.policy if state.current is not None else 0),
                 outstanding=self._sealing.outstanding(),
                 command_number=state.command_number,
                 chained={channel: one.end_at for channel, one in state.channels.items()},

@@ -15,7 +15,7 @@ from meterseal.crypto import certificates
 from meterseal.crypto.expose import expose
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.edge.apdu import Command, Sw
-from meterseal.edge.cardmemory import CardMemory
+from meterseal.edge.cardmemory import CIPHER_ONLY, CardMemory
 from meterseal.edge.chip import FRAMES, GUARDED, Opened, Sealed
 from meterseal.edge.chipmemory import Memory, OpenSession, evidence_page, pack
 from meterseal.edge.handshaking import RESERVE
@@ -30,8 +30,8 @@ from meterseal.link.schedule import update_key
 from meterseal.wire.frame import Frame, Protocol, parse_frames
 
 MOST_OUTSTANDING = 64
-PLAIN_ONLY, CIPHER_ONLY = 0x00, 0x02
-"""Message policies of SESSION."""
+PLAIN_ONLY = 0x00
+"""A message policy of SESSION."""
 TIME_WITHIN = 15 * 60_000
 """TIME is taken so long after its PING, behind a concentrator."""
 
@@ -50,10 +50,6 @@ class Sealing:
         current = self._memory.state.current
         return 0 if current is None else len(self._outstanding.get(current.session_id, ()))
 
-    def _policy(self, session: SessionState) -> int:
-        """The stricter of SESSION's and the device's own."""
-        return CIPHER_ONLY if self._card.state.policy == CIPHER_ONLY else session.policy
-
     # --- up ---------------------------------------------------------------------------------------------
 
     def seal(self, command: Command) -> bytes:
@@ -71,7 +67,7 @@ class Sealing:
         need(gathers or all(frame.device_id == state.device_id for frame in frames), Sw.SECURITY)
         session = self._sending(now, kept=True)
         flags = records.WANTED | (records.VOUCHED if vouched else 0)
-        if self._policy(session.state) == PLAIN_ONLY:
+        if self._card.policy(session.state.policy) == PLAIN_ONLY:
             flags |= records.PLAIN
             body = content
         else:
@@ -225,7 +221,7 @@ class Sealing:
 
     def _requests(self, session: OpenSession, after: SessionState, header: Header, record: bytes) -> Opened:
         """Read requests for this device; nothing else travels down without a guard."""
-        policy = self._policy(after)
+        policy = self._card.policy(after.policy)
         need(not (header.plain and policy == CIPHER_ONLY), Sw.SECURITY)
         need(header.plain or policy != PLAIN_ONLY, Sw.SECURITY)
         frames = records.parse_body(header, record, self._protocol())
