@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Collection
 from typing import Any
 
 from msgspec import structs
 
-from meterseal.errors import EngineError
+from meterseal.errors import EngineError, TrustError
 from meterseal.headend.pipeline import Arrival
-from meterseal.headend.ports import Enrolment, Reserved, StoredSession
+from meterseal.headend.ports import Answer, Down, Enrolment, Reserved, StoredSession, Taken, Waiting
 from meterseal.headend.rejected import Rejected
 from meterseal.link import control, records
 from meterseal.link.control import Word
@@ -113,6 +114,12 @@ class Platform:
         self.audit: list[Refusal] = []
         self.batches: list[Batch] = []
         self.poison: set[bytes] = set()
+        self.waiting: dict[bytes, list[Down]] = {}
+        self.heard_of = 0
+        self.owners: dict[bytes, int] = {}
+        self.takes: list[tuple[bytes, bool]] = []
+        self.answers: list[Answer] = []
+        self.expected: set[bytes] = set()
         self.away = False
         self.asked = 0
 
@@ -146,6 +153,28 @@ class Platform:
         self._here()
         self.enrolments_asked += 1
         return [self.enrolled[device_id] for device_id in device_ids if device_id in self.enrolled]
+
+    async def wait(self, seen: int) -> Waiting:
+        self._here()
+        while seen == self.heard_of or not self.waiting:
+            await asyncio.sleep(0.001)
+        return Waiting(self.heard_of, list(self.waiting))
+
+    async def take(self, device_id: bytes, session_id: bytes, epoch: int, *, anew: bool) -> Taken:
+        self._here()
+        if self.owners.get(session_id, epoch) != epoch:
+            raise TrustError("link.owner", "Another head-end.")
+        self.takes.append((device_id, anew))
+        return Taken(self.waiting.pop(device_id, []))
+
+    def queue(self, device_id: bytes, *words: Down) -> None:
+        self.waiting.setdefault(device_id, []).extend(words)
+        self.heard_of += 1
+
+    async def answered(self, answers: list[Answer]) -> list[bool]:
+        self._here()
+        self.answers += answers
+        return [answer.frame in self.expected for answer in answers]
 
     async def refused(self, refusals: list[Refusal]) -> None:
         self._here()

@@ -13,6 +13,7 @@ from meterseal.crypto.symmetric import sm3
 from meterseal.errors import DataError, TrustError
 from meterseal.headend import pipeline
 from meterseal.headend.delivery import Delivery
+from meterseal.headend.downlink import Downlink
 from meterseal.headend.ports import Enrolment
 from meterseal.headend.sessions import SessionCache
 from meterseal.headend.uplink import BATCH, WAITING, Uplink
@@ -47,6 +48,7 @@ class Ground:
             sessions=SessionCache(self.platform, self.platform),
             handshakes=self.handshakes,
             delivery=Delivery(self.platform, lambda: self.now),
+            downlink=Downlink(self.platform, self.platform, lambda: self.now),
             topology=self.platform,
             audit=self.platform,
             publisher=self.platform,

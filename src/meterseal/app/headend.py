@@ -11,12 +11,13 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from meterseal.app.links import RemoteAudit, RemoteSessions, RemoteTopology
+from meterseal.app.links import RemoteAudit, RemoteSessions, RemoteTopology, RemoteWords
 from meterseal.app.reach import Reach
 from meterseal.app.system import now_ms
 from meterseal.bus.local import LocalBus
 from meterseal.headend.cookies import Cookies
 from meterseal.headend.delivery import Delivery
+from meterseal.headend.downlink import Downlink
 from meterseal.headend.handshakes import Handshakes
 from meterseal.headend.ports import StoredSession
 from meterseal.headend.sessions import SessionCache
@@ -38,7 +39,10 @@ class _Unwrap:
 
 
 def assemble(keys: Rpc, platform: Rpc, clock: Callable[[], int], pause: Callable[[bool], None]) -> Uplink:
-    """The head-end over its ways to the security service and the platform; `pause` stops and resumes its sockets."""
+    """The head-end over its ways to the security service and the platform; `pause` stops and resumes its sockets.
+
+    Both `run` and `downlink.run` of what it returns are to be kept running.
+    """
     security = SecuritySdk(keys)
     store = RemoteSessions(platform)
     sessions = SessionCache(store, _Unwrap(security))
@@ -46,6 +50,7 @@ def assemble(keys: Rpc, platform: Rpc, clock: Callable[[], int], pause: Callable
         sessions=sessions,
         handshakes=Handshakes(security, store, sessions, clock, cookies=Cookies(os.urandom)),
         delivery=Delivery(store, clock),
+        downlink=Downlink(RemoteWords(platform), store, clock),
         topology=RemoteTopology(platform),
         audit=RemoteAudit(platform),
         publisher=LocalBus(platform),
@@ -68,17 +73,18 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
     listeners += [Listener(uplink.receive, tls=None), Listener(uplink.receive, tls=reach.listening())]
     tcp = await listeners[0].start(reach.host, reach.ports["headend_tcp"])
     tls = await listeners[1].start(reach.host, reach.ports["headend_tls"])
-    work = asyncio.create_task(uplink.run())
+    works = {asyncio.create_task(uplink.run()), asyncio.create_task(uplink.downlink.run())}
     ready(tcp=tcp, tls=tls)
     stopped = asyncio.create_task(stop.wait())
-    # A defect in the uplink must end the process, not leave a socket that answers nothing.
-    await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    # A defect in either must end the process, not leave a socket that answers nothing.
+    await asyncio.wait({*works, stopped}, return_when=asyncio.FIRST_COMPLETED)
     for listener in listeners:
         await listener.stop()
-    if work.done():
-        work.result()
-    work.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await work
+    for work in works:
+        if work.done():
+            work.result()
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
     await keys.close()
     await platform.close()

@@ -5,11 +5,22 @@ It moves structs; what they mean stands with the ports (`headend.ports`).
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 
 from msgspec import Struct
 
-from meterseal.headend.ports import AuditTrail, Enrolment, Reserved, Sessions, StoredSession, Topology
+from meterseal.headend.ports import (
+    Answer,
+    AuditTrail,
+    Enrolment,
+    Reserved,
+    Sessions,
+    StoredSession,
+    Taken,
+    Topology,
+    Waiting,
+    Words,
+)
 from meterseal.mesh.rpc import Empty, Method, Methods, Rpc
 from meterseal.model import Refusal
 
@@ -38,6 +49,25 @@ class Reserve(Struct, frozen=True, array_like=True):
     session_id: bytes
     count: int
     epoch: int
+
+
+class Seen(Struct, frozen=True, array_like=True):
+    seen: int
+
+
+class Take(Struct, frozen=True, array_like=True):
+    device_id: bytes
+    session_id: bytes
+    epoch: int
+    anew: bool
+
+
+class Answers(Struct, frozen=True, array_like=True):
+    answers: list[Answer]
+
+
+class Found(Struct, frozen=True, array_like=True):
+    found: list[bool]
 
 
 class Refusals(Struct, frozen=True, array_like=True):
@@ -73,6 +103,22 @@ class RemoteTopology:
         return (await self._platform.call("enrolments", ByIds(list(device_ids)), Enrolments)).enrolments
 
 
+class RemoteWords:
+    """Words that wait, asked of the platform."""
+
+    def __init__(self, platform: Rpc) -> None:
+        self._platform = platform
+
+    async def wait(self, seen: int) -> Waiting:
+        return await self._platform.call("words_wait", Seen(seen), Waiting)
+
+    async def take(self, device_id: bytes, session_id: bytes, epoch: int, *, anew: bool) -> Taken:
+        return await self._platform.call("words_take", Take(device_id, session_id, epoch, anew), Taken)
+
+    async def answered(self, answers: list[Answer]) -> list[bool]:
+        return (await self._platform.call("words_answered", Answers(answers), Found)).found
+
+
 class RemoteAudit:
     """The audit trail, kept by the platform."""
 
@@ -83,11 +129,18 @@ class RemoteAudit:
         await self._platform.call("refused", Refusals(refusals), Empty)
 
 
-def methods(sessions: Sessions, topology: Topology, audit: AuditTrail) -> Methods:
-    """The platform's end."""
+def methods(
+    sessions: Sessions,
+    topology: Topology,
+    audit: AuditTrail,
+    words: Words,
+    made: Callable[[StoredSession], Awaitable[None]],
+) -> Methods:
+    """The platform's end; `made` hears of each session that was stored."""
 
     async def put(_: str, session: StoredSession) -> Empty:
         await sessions.put(session)
+        await made(session)
         return Empty()
 
     async def get(_: str, asked: ById) -> MaybeSession:
@@ -102,6 +155,15 @@ def methods(sessions: Sessions, topology: Topology, audit: AuditTrail) -> Method
     async def enrolments(_: str, asked: ByIds) -> Enrolments:
         return Enrolments(await topology.enrolments(asked.ids))
 
+    async def wait(_: str, asked: Seen) -> Waiting:
+        return await words.wait(asked.seen)
+
+    async def take(_: str, asked: Take) -> Taken:
+        return await words.take(asked.device_id, asked.session_id, asked.epoch, anew=asked.anew)
+
+    async def answered(_: str, asked: Answers) -> Found:
+        return Found(await words.answered(asked.answers))
+
     async def refused(_: str, asked: Refusals) -> Empty:
         await audit.refused(asked.entries)
         return Empty()
@@ -112,5 +174,8 @@ def methods(sessions: Sessions, topology: Topology, audit: AuditTrail) -> Method
         "session_latest": Method(latest, ById, HEADEND),
         "session_reserve": Method(reserve, Reserve, HEADEND),
         "enrolments": Method(enrolments, ByIds, HEADEND),
+        "words_wait": Method(wait, Seen, HEADEND),
+        "words_take": Method(take, Take, HEADEND),
+        "words_answered": Method(answered, Answers, HEADEND),
         "refused": Method(refused, Refusals, HEADEND),
     }

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 import structlog
 
 from meterseal.app import links
+from meterseal.app.commanding import CommandingDesk
 from meterseal.app.config import Layout
 from meterseal.app.desk import Desk
 from meterseal.app.door import socket_path
@@ -29,11 +30,15 @@ from meterseal.mesh.rpc import Methods, Rpc, serve, serve_unix
 from meterseal.people.accounts import Accounts
 from meterseal.people.queries import Queries
 from meterseal.security.sdk import DataKeySource, SecuritySdk
+from meterseal.things.confirming import Confirming
 from meterseal.things.fleet import Fleet
 from meterseal.things.monitor import AuditLog
+from meterseal.things.rollout import Rollout
 from meterseal.things.sessions import SessionStore
 from meterseal.things.vouching import VouchedFor
+from meterseal.things.words import DownWords
 from meterseal.utility.samples import sample_tariffs
+from meterseal.utility.sealing import open_document_keys
 from meterseal.utility.service import Utility
 
 log = structlog.get_logger()
@@ -42,11 +47,14 @@ UPKEEP = 3600.0
 
 
 class Parts(NamedTuple):
-    """A platform put together: its stations, the operator's desk, and what it answers other processes."""
+    """A platform put together: its stations, what it answers the operator, and what it answers other processes."""
 
     mdms: Mdms
     utility: Utility
+    words: DownWords
+    rollout: Rollout
     desk: Desk
+    operator: Methods
     methods: Methods
 
 
@@ -74,11 +82,17 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         tariffs=tariffs,
         clock=clock,
     )
+    keys_of_words = await open_document_keys(engine, "words", DataKeySource(security), clock())
+    words = DownWords(engine, keys_of_words, clock)
+    rollout = Rollout(words, security, fleet.devices, clock)
+    commanding = CommandingDesk(engine, security, words, rollout, clock)
     queries = Queries(engine, accounts, utility, mdms, clock)
     methods = (
-        links.methods(sessions, fleet, audit) | bus_methods(VouchedFor(engine, mdms)) | queries.methods()
+        links.methods(sessions, fleet, audit, words, Confirming(words, security).made)
+        | bus_methods(VouchedFor(engine, mdms))
+        | queries.methods()
     )
-    return Parts(mdms, utility, desk, methods)
+    return Parts(mdms, utility, words, rollout, desk, desk.methods() | commanding.methods(), methods)
 
 
 async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[..., None]) -> None:
@@ -90,8 +104,8 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
     parts = await assemble(engine, layout.measurements, keys, now_ms)
     context, port = reach.listening(), reach.ports["platform"]
     server = await serve(parts.methods, host="127.0.0.1", port=port, context=context)
-    socket = await serve_unix(parts.desk.methods(), socket_path(layout))
-    upkeep = asyncio.create_task(_upkeep(parts.mdms, parts.utility))
+    socket = await serve_unix(parts.operator, socket_path(layout))
+    upkeep = asyncio.create_task(_upkeep(parts))
     ready()
     await stop.wait()
     upkeep.cancel()
@@ -104,13 +118,14 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
     engine.dispose()
 
 
-async def _upkeep(mdms: Any, utility: Utility) -> None:
-    """Validate and bill what has become due; a failure is logged and tried again at the next turn."""
+async def _upkeep(parts: Parts) -> None:
+    """Validate and bill what has become due, roll keys out; a failure is logged and tried again at the next turn."""
     while True:
         await asyncio.sleep(UPKEEP)
         try:
-            await mdms.run_vee(now_ms())
-            await utility.run_bills(now_ms())
+            await parts.mdms.run_vee(now_ms())
+            await parts.utility.run_bills(now_ms())
+            await parts.rollout.run()
         except MetersealError as error:
             log.warning("upkeep.failed", code=error.code, message=error.message)
         except Exception:  # a defect ends this turn, not the upkeep, and is said in full

@@ -7,15 +7,16 @@ asked for by the shell between the steps. A record passes whole or not at all, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from meterseal.crypto.symmetric import sm3
 from meterseal.errors import MetersealError
 from meterseal.headend.ports import Enrolment, StoredSession
-from meterseal.headend.saying import ELECTRICITY, Said, say
+from meterseal.headend.saying import ELECTRICITY, UP, Said, say
 from meterseal.link import control, records
 from meterseal.link.counters import CounterSet
 from meterseal.link.records import Header
@@ -61,15 +62,23 @@ class Again(Struct, frozen=True):
 
 
 class Accepted(Struct, frozen=True):
-    """The record is proved, opened and decoded; its commit consumes the counter."""
+    """The record is proved, opened and decoded; its commit consumes the counter.
+
+    `answer` is its frame in clear where it has just one that may answer a word; else empty.
+    """
 
     opened: Opened
+    answer: bytes = b""
 
 
 class Held(Struct, frozen=True):
-    """A good tag, but it does not decode, breaks policy or names an unknown meter: durable quarantine and REJECT."""
+    """A good tag, but it does not decode, breaks policy or names an unknown meter: durable quarantine and REJECT.
+
+    `answer` as in `Accepted`: an error answer, or that of a write, says no reading but may answer a word.
+    """
 
     quarantined: Quarantined
+    answer: bytes = b""
 
 
 class Spoken(Struct, frozen=True):
@@ -171,12 +180,35 @@ def open_and_say(
                 return _held(arrival, header, session, UNKNOWN_METER, "link.vouching")
     if session.policy == (CIPHER_ONLY if header.plain else PLAIN_ONLY):
         return _held(arrival, header, session, POLICY, "link.policy")
+    answer = b""
     try:
         frames = records.open_frames(keys, header, proved.frames)
+        answer = _answer(frames, header)
         said = say(frames, arrival.received_at, vouched=header.vouched)
     except MetersealError as error:
-        return _held(arrival, header, session, DOES_NOT_DECODE, error.code)
-    return _accepted(arrival, header, session, said)
+        held = _held(arrival, header, session, DOES_NOT_DECODE, error.code)
+        return Held(held.quarantined, answer)
+    return Accepted(_accepted(arrival, header, session, said).opened, answer)
+
+
+def as_answer(arrival: Arrival, session: StoredSession, verdict: Accepted | Held) -> Accepted:
+    """What is committed of a record whose frame answered a word.
+
+    Readings at the meter's own clock are kept as readings too. A value of DL/T 645 has none and is not: sealed again
+    after a power cut it would stand at another time (ADR 0010).
+    """
+    if isinstance(verdict, Held):
+        return Accepted(_opened(arrival, session, verdict.quarantined.counter, Said(), vouched=False))
+    if session.device_id[0] != ELECTRICITY:
+        return verdict
+    timed = tuple(series for series in verdict.opened.series if series.step)
+    return Accepted(replace(verdict.opened, series=timed))
+
+
+def _answer(frames: Sequence[Frame], header: Header) -> bytes:
+    if len(frames) != 1 or header.vouched or not frames[0].control & UP:
+        return b""
+    return frames[0].encode()
 
 
 def _control(arrival: Arrival, header: Header, session: StoredSession, keys: TrafficKeys) -> Verdict:
@@ -195,20 +227,22 @@ def _control(arrival: Arrival, header: Header, session: StoredSession, keys: Tra
 
 
 def _accepted(arrival: Arrival, header: Header, session: StoredSession, said: Said) -> Accepted:
-    return Accepted(
-        Opened(
-            session_id=session.session_id,
-            counter=header.counter,
-            device_id=session.device_id,
-            module_id=session.module_id,
-            suite=session.suite,
-            origin="vouched" if header.vouched else "sealed",
-            received_at=arrival.received_at,
-            digest=sm3(arrival.message),
-            series=said.series,
-            statuses=said.statuses,
-            evidence=said.evidence,
-        )
+    return Accepted(_opened(arrival, session, header.counter, said, vouched=header.vouched))
+
+
+def _opened(arrival: Arrival, session: StoredSession, counter: int, said: Said, *, vouched: bool) -> Opened:
+    return Opened(
+        session_id=session.session_id,
+        counter=counter,
+        device_id=session.device_id,
+        module_id=session.module_id,
+        suite=session.suite,
+        origin="vouched" if vouched else "sealed",
+        received_at=arrival.received_at,
+        digest=sm3(arrival.message),
+        series=said.series,
+        statuses=said.statuses,
+        evidence=said.evidence,
     )
 
 

@@ -1,4 +1,4 @@
-"""What the head-end needs from others, as small ports: the session store, the topology and the audit trail.
+"""What the head-end needs from others, as small ports: sessions, topology, the words that wait, the audit trail.
 
 Their adapters are calls to the platform; the head-end itself keeps nothing that outlives it.
 """
@@ -6,7 +6,7 @@ Their adapters are calls to the platform; the head-end itself keeps nothing that
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct, field
 
@@ -69,6 +69,63 @@ class Sessions(Protocol):
         With `epoch` 0 the asker has just heard the device and becomes the session's owner. Any other epoch must still
         be the owner's: TrustError `link.owner` when another head-end has taken the session over since.
         """
+
+
+WordKind = Literal["request", "guarded", "key", "cert", "rekey", "close"]
+"""request: a frame that reads. guarded: an authorised frame. The others are words of control (LINK section 4)."""
+
+
+class Down(Struct, frozen=True, kw_only=True):
+    """One word to be sealed and sent: a frame in clear (68 … 16) or the content of a word of control.
+
+    `number`, `not_after` and `authorisation` are a guarded command's, made by the security service.
+    """
+
+    kind: WordKind
+    content: bytes
+    number: int = 0
+    not_after: int = 0
+    authorisation: bytes = b""
+
+
+class Waiting(Struct, frozen=True):
+    """Devices with words that came since `seen` was asked with; ask with the new `seen` next. `more` says that there are
+    others right away."""
+
+    seen: int
+    devices: list[bytes]
+    more: bool = False
+
+
+class Taken(Struct, frozen=True):
+    """Words to send now, and when to ask again for this device (Unix ms); 0 when it has none left."""
+
+    words: list[Down]
+    next_at: int = 0
+
+
+class Answer(Struct, frozen=True):
+    """One frame in clear that came up alone in a record, and may be the answer to a word."""
+
+    device_id: bytes
+    frame: bytes
+
+
+class Words(Protocol):
+    """What waits to be said to devices; kept by the platform, so that no restart loses a word."""
+
+    async def wait(self, seen: int) -> Waiting:
+        """Return as soon as words came after `seen`, and after a while without any."""
+
+    async def take(self, device_id: bytes, session_id: bytes, epoch: int, *, anew: bool) -> Taken:
+        """What is due for a device in its newest session, noted as sent before it is given out.
+
+        `anew`: the device came over another line, so what went over the old one may be lost. TrustError `link.owner`
+        when the session is replaced or belongs to another head-end by now.
+        """
+
+    async def answered(self, answers: list[Answer]) -> list[bool]:
+        """Complete the words that these frames answer, durably; False for a frame that answers none."""
 
 
 class Topology(Protocol):

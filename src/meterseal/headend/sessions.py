@@ -31,7 +31,17 @@ class Unwrapper(Protocol):
 class LiveSession:
     """One session in use: its stored facts, its traffic keys, which counters are consumed, the next down counter."""
 
-    __slots__ = ("_down_limit", "_down_next", "_line", "_reserve", "consumed", "facts", "keys", "rejected")
+    __slots__ = (
+        "_down_limit",
+        "_down_next",
+        "_line",
+        "_reserve",
+        "consumed",
+        "epoch",
+        "facts",
+        "keys",
+        "rejected",
+    )
 
     def __init__(self, facts: StoredSession, keys: TrafficKeys) -> None:
         self.facts = facts
@@ -40,6 +50,8 @@ class LiveSession:
         self.rejected = Rejected(facts.rejected)
         self._down_next = self._down_limit = 0
         self._line: Link | None = None
+        self.epoch = 0
+        """Under which this head-end owns the session; 0 before it sent anything."""
         self._reserve = asyncio.Lock()
 
     async def answering(self, store: Sessions, line: Link | None = None) -> int:
@@ -51,11 +63,40 @@ class LiveSession:
         """
         async with self._reserve:
             if self._down_next == self._down_limit or line is not self._line:
-                got = await store.reserve_down(self.facts.session_id, DOWN_BLOCK)
-                self._down_next, self._down_limit = got.first, got.first + DOWN_BLOCK
+                await self._block(store, 0)
                 self._line = line
             self._down_next += 1
             return self._down_next - 1
+
+    async def own(self, store: Sessions, line: Link) -> int:
+        """The epoch under which this head-end may send over `line`, where it heard the device last."""
+        async with self._reserve:
+            if not self.epoch or line is not self._line:
+                await self._block(store, 0)
+                self._line = line
+            return self.epoch
+
+    async def speaking(self, store: Sessions) -> int:
+        """The down counter of a word that the device did not just ask for.
+
+        TrustError `link.owner` when a block is due and another head-end has taken the session over.
+        """
+        async with self._reserve:
+            if self._down_next == self._down_limit:
+                await self._block(store, self.epoch)
+            self._down_next += 1
+            return self._down_next - 1
+
+    async def _block(self, store: Sessions, epoch: int) -> None:
+        got = await store.reserve_down(self.facts.session_id, DOWN_BLOCK, epoch)
+        self._down_next, self._down_limit, self.epoch = got.first, got.first + DOWN_BLOCK, got.epoch
+
+    def may_send(self, now: int) -> bool:
+        """Is the session within the limits that bind a sender (LINK section 3)?"""
+        facts = self.facts
+        return (
+            self._down_next <= facts.records_allowed and now < facts.created_at + 1000 * facts.seconds_allowed
+        )
 
     def __repr__(self) -> str:
         return f"<session {self.facts.session_id.hex()}>"

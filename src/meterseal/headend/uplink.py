@@ -16,13 +16,14 @@ from meterseal.bus.port import Publisher
 from meterseal.errors import EngineError, MetersealError
 from meterseal.headend import pipeline
 from meterseal.headend.delivery import Delivery
+from meterseal.headend.downlink import Downlink
 from meterseal.headend.handshakes import Handshakes
 from meterseal.headend.limits import Buckets
 from meterseal.headend.pipeline import Accepted, Again, Arrival, Held, Proved, Refused, Spoken, Verdict
-from meterseal.headend.ports import AuditTrail, Enrolment, Topology
+from meterseal.headend.ports import Answer, AuditTrail, Enrolment, Topology
 from meterseal.headend.sessions import LiveSession, SessionCache
 from meterseal.headend.tcp import Link
-from meterseal.link.control import PING
+from meterseal.link.control import CLOSE, PING
 from meterseal.model import Batch, Refusal
 
 BATCH = 192
@@ -53,6 +54,7 @@ class Uplink:
         sessions: SessionCache,
         handshakes: Handshakes,
         delivery: Delivery,
+        downlink: Downlink,
         topology: Topology,
         audit: AuditTrail,
         publisher: Publisher,
@@ -62,6 +64,7 @@ class Uplink:
         self._sessions = sessions
         self._handshakes = handshakes
         self._delivery = delivery
+        self.downlink = downlink
         self._topology = topology
         self._audit = audit
         self._publisher = publisher
@@ -167,11 +170,29 @@ class Uplink:
                         _defect(error, "uplink.unjudged")
                         continue
                 judged.append((link, arrival, session, verdict))
+            await self._answers(judged)
             await self._commit(judged)
         finally:
             await self._refuse(
                 [verdict.refusal for *_, verdict in judged if isinstance(verdict, Refused | Again)]
             )
+
+    async def _answers(self, judged: list[Judged]) -> None:
+        """Let frames that came alone find the words they answer; durable there before anything is committed here."""
+        asked = [
+            (place, Answer(_device(verdict), verdict.answer))
+            for place, (*_, verdict) in enumerate(judged)
+            if isinstance(verdict, Accepted | Held)
+            and verdict.answer
+            and self.downlink.awaits(_device(verdict))
+        ]
+        if not asked:
+            return
+        found = await self.downlink.answered([answer for _, answer in asked])
+        for (place, _), good in zip(asked, found, strict=True):
+            link, arrival, session, verdict = judged[place]
+            if good and session is not None and isinstance(verdict, Accepted | Held):
+                judged[place] = link, arrival, session, pipeline.as_answer(arrival, session.facts, verdict)
 
     async def _prove(
         self, batch: list[tuple[Link, Arrival]]
@@ -228,6 +249,10 @@ class Uplink:
         return judged
 
     def _answer(self, session: LiveSession, verdict: Verdict, link: Link) -> None:
+        if isinstance(verdict, Spoken) and verdict.kind == CLOSE:
+            self.downlink.left(session)
+        elif isinstance(verdict, Accepted | Held | Spoken):
+            self.downlink.heard(session, link)
         if isinstance(verdict, Accepted):
             self.counts["accepted"] += 1
             self._delivery.acknowledge(session, verdict.opened.counter, link)
@@ -253,6 +278,11 @@ class Uplink:
                 await self._audit.refused(kept)
             except MetersealError as error:
                 log.warning("audit.unwritten", code=error.code, entries=len(kept))
+
+
+def _device(verdict: Accepted | Held) -> bytes:
+    """Whose record it was."""
+    return verdict.opened.device_id if isinstance(verdict, Accepted) else verdict.quarantined.device_id
 
 
 def _open(

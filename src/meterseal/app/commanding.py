@@ -1,0 +1,172 @@
+"""The operator's desk for words to devices: read a meter now, command it with an officer's signature, see what came of it.
+
+It signs nothing and decides nothing alone: policy is `things.commands`, the authorisation the security service's, the queue
+`things.words`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import sqlalchemy as sa
+from msgspec import Struct
+
+from meterseal.app import operator as ask
+from meterseal.control import read
+from meterseal.control.tables import meters, usage_points
+from meterseal.errors import DataError, LocalError
+from meterseal.headend.ports import Down
+from meterseal.mesh.rpc import OPERATOR, Method, Methods
+from meterseal.security.orders import CommandOrder, OfficerSignature, decoded
+from meterseal.security.sdk import SecuritySdk
+from meterseal.things import commands
+from meterseal.things.commands import Act
+from meterseal.things.rollout import Rollout
+from meterseal.things.words import DownWords, Outcome, Word
+
+LONGEST = 7 * 86_400_000
+"""How long a request may wait for its meter, in ms; a command at most as long as its order says."""
+
+
+class ReadMeter(Struct, frozen=True, kw_only=True):
+    """Send a frame that only reads. `not_after` Unix ms."""
+
+    device_id: bytes
+    frame: bytes
+    not_after: int
+
+
+class CommandMeter(Struct, frozen=True, kw_only=True):
+    """Send a guarded command: the bytes of a `CommandOrder`, what it is said to do, and the officers' signatures."""
+
+    order: bytes
+    act: Act
+    signatures: tuple[OfficerSignature, ...]
+
+
+class WordQuery(Struct, frozen=True, kw_only=True):
+    """One word by its id, or the newest of a device or of all."""
+
+    word_id: int = 0
+    device_id: bytes = b""
+    limit: int = 50
+
+
+class Outcomes(Struct, frozen=True, kw_only=True):
+    """What became of words, newest first; how many there are, by kind and state."""
+
+    words: list[Outcome]
+    counts: dict[str, dict[str, int]]
+
+
+class CommandingDesk:
+    """What the Unix socket serves about words."""
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        security: SecuritySdk,
+        words: DownWords,
+        rollout: Rollout,
+        clock: Callable[[], int],
+    ) -> None:
+        self._engine = engine
+        self._security = security
+        self._words = words
+        self._rollout = rollout
+        self._clock = clock
+
+    def methods(self) -> Methods:
+        """The table, to be joined with the desk's."""
+        table: dict[str, tuple[Callable[[str, Any], Awaitable[Struct]], type[Struct]]] = {
+            "read_meter": (self.read, ReadMeter),
+            "command_meter": (self.command, CommandMeter),
+            "words": (self.words, WordQuery),
+            "withdraw_word": (self.withdraw, WordQuery),
+            "rollout": (self.rollout, ask.Page),
+        }
+        return {
+            name: Method(handler, request, frozenset({OPERATOR}))
+            for name, (handler, request) in table.items()
+        }
+
+    async def read(self, _: str, asked: ReadMeter) -> Outcome:
+        """Queue a request that reads; its answer comes up sealed and completes it."""
+        now = self._clock()
+        if not now < asked.not_after <= now + LONGEST:
+            raise LocalError(
+                "command.late", "A request waits for its meter at most seven days, and not backwards."
+            )
+        commands.check(asked.device_id, self._medium(asked.device_id), asked.frame, "read")
+        word = Word(
+            request_id=os.urandom(16),
+            device_id=asked.device_id,
+            not_after=asked.not_after,
+            down=Down(kind="request", content=asked.frame),
+        )
+        return self._words.outcome(await self._words.put(word))
+
+    async def command(self, _: str, asked: CommandMeter) -> Outcome:
+        """Check policy, have the command authorised, queue it. The same order again is the same command.
+
+        LocalError `command.*`; what `SecuritySdk.authorise_command` raises.
+        """
+        order = decoded(asked.order, CommandOrder)
+        commands.check(order.device_id, self._medium(order.device_id), order.frame, asked.act)
+        # Asked before: a key that moves in between only makes it be authorised once more.
+        facts = await self._security.device_facts(order.device_id)
+        given = await self._security.authorise_command(asked.order, asked.signatures)
+        word = Word(
+            request_id=order.request_id,
+            device_id=given.device_id,
+            not_after=given.not_after,
+            down=Down(
+                kind="guarded",
+                content=given.frame,
+                number=given.number,
+                not_after=given.not_after,
+                authorisation=given.authorisation,
+            ),
+            order=asked.order,
+            signatures=tuple((one.officer, one.signature) for one in asked.signatures),
+            key_version=facts.key_version,
+            module_id=given.module_id,
+        )
+        return self._words.outcome(await self._words.put(word))
+
+    async def words(self, _: str, asked: WordQuery) -> Outcomes:
+        """One word with its answer, or the newest without theirs."""
+        if asked.word_id:
+            found = [self._words.outcome(asked.word_id)]
+        else:
+            found = self._words.latest(asked.limit, asked.device_id or None)
+        return Outcomes(words=found, counts=self._words.counts())
+
+    async def withdraw(self, _: str, asked: WordQuery) -> Outcome:
+        """Take back a word that has not been sent; one that was stays as it is."""
+        self._words.withdraw(asked.word_id)
+        return self._words.outcome(asked.word_id)
+
+    async def rollout(self, _: str, asked: ask.Page) -> ask.Text:
+        """Queue what modules lack: keys of the newest version, certificates that are due."""
+        return ask.Text(json=ask.as_json(await self._rollout.run()))
+
+    def _medium(self, device_id: bytes) -> Any:
+        with read(self._engine) as connection:
+            row = connection.execute(
+                sa.select(meters.c.plain, usage_points.c.medium)
+                .join(usage_points, usage_points.c.id == meters.c.usage_point_id)
+                .where(meters.c.device_id == device_id, meters.c.until.is_(None))
+            ).first()
+        if row is None:
+            raise DataError(
+                "fleet.unknown", f"No device {device_id.hex()} is enrolled. See: meterseal device list"
+            )
+        if row.plain:
+            raise LocalError(
+                "command.plain",
+                f"Meter {device_id.hex()} has no module, so nothing can be said to it under seal.",
+            )
+        return row.medium

@@ -1,0 +1,402 @@
+"""The words that wait to be said to devices: a durable queue, from the desk or the roll-out to the owner of the session.
+
+It makes no authorisation and opens no record. A word is given out until it is confirmed, expired or withdrawn; whatever
+process stops at whatever moment, it stays here. That it takes effect at most once is the module's doing, by the number of a
+command and the version of a key. What a word says, and what was answered, is on disk only as ciphertext.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Struct
+from msgspec.structs import replace
+
+from meterseal.control import read, write
+from meterseal.control.tables import down_words as table
+from meterseal.control.tables import sessions
+from meterseal.crypto.handles import SymmetricKey
+from meterseal.errors import DataError, PeerError, TrustError
+from meterseal.headend.ports import Answer, Down, Taken, Waiting, WordKind
+from meterseal.things.answers import answers
+from meterseal.wire.frame import Protocol as Wire
+from meterseal.wire.frame import address_of
+
+State = Literal["waiting", "sent", "done", "refused", "expired", "unknown", "withdrawn"]
+"""`refused`: the meter answered with an error. `unknown`: sent, and not answered while it might still have taken effect; an
+answer that comes later settles it. `withdrawn`: it cannot be sent any more, such as after the module was replaced."""
+
+OPEN: tuple[State, ...] = ("waiting", "sent")
+ASKS: tuple[WordKind, ...] = ("request", "guarded")
+"""Kinds that the device answers. Of each, one is under way at a time: commands must arrive in order of their numbers, and
+an answer of DL/T 645 does not say which request it is to."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 60_000, 3_600_000
+"""Milliseconds until a word is given out again that was not confirmed: doubling from the first to the longest."""
+LINE_PAUSE = 5_000
+"""The same where the device came over another line since."""
+LISTEN = 20.0
+"""Seconds that a head-end is kept waiting when there is nothing new."""
+PAGE = 5_000
+KEPT_FOR = 400 * 86_400_000
+"""Milliseconds after which an ended word is deleted."""
+
+
+class Keys(Protocol):
+    """Opened data keys; `version` seals, every one of `keys` opens."""
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def keys(self) -> dict[int, SymmetricKey]: ...
+
+
+class Word(Struct, frozen=True, kw_only=True):
+    """A word as whoever queues it gives it.
+
+    `order` and `signatures` are what officers signed for a guarded command, kept to have it authorised anew when the
+    module's key moves meanwhile; `key_version` is that of the authorisation, `module_id` whose it is.
+    """
+
+    request_id: bytes
+    device_id: bytes
+    not_after: int
+    down: Down
+    order: bytes = b""
+    signatures: tuple[tuple[str, bytes], ...] = ()
+    key_version: int = 0
+    module_id: bytes = b""
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What became of a word; `answer` is the meter's frame in clear, empty while there is none."""
+
+    id: int
+    device_id: bytes
+    kind: WordKind
+    state: State
+    number: int | None
+    created_at: int
+    not_after: int
+    attempts: int
+    ended_at: int | None
+    answer: bytes = b""
+
+
+class DownWords:
+    """The queue of one platform. Coroutines belong to one event loop."""
+
+    def __init__(
+        self, engine: sa.Engine, keys: Keys, clock: Callable[[], int], listen: float = LISTEN
+    ) -> None:
+        self._engine = engine
+        self._keys = keys
+        self._clock = clock
+        self._listen = listen
+        self._news = asyncio.Condition()
+
+    # --- in ------------------------------------------------------------------------------------------------
+
+    async def put(self, word: Word) -> int:
+        """Queue a word durably; its id. The same request again is the same word, whatever became of it."""
+        with write(self._engine) as connection:
+            known = connection.execute(
+                sa.select(table.c.id).where(table.c.request_id == word.request_id)
+            ).scalar()
+            if known is not None:
+                return int(known)
+            made = connection.execute(
+                table.insert().values(
+                    device_id=word.device_id,
+                    kind=word.down.kind,
+                    state="waiting",
+                    request_id=word.request_id,
+                    number=word.down.number or None,
+                    created_at=self._clock(),
+                    not_after=word.not_after,
+                    attempts=0,
+                    key_version=self._keys.version,
+                    sealed_content=self._seal(word.request_id, "content", msgspec.msgpack.encode(word)),
+                )
+            )
+            key = made.inserted_primary_key
+            assert key is not None
+        async with self._news:
+            self._news.notify_all()
+        return int(key[0])
+
+    def withdraw(self, word_id: int) -> None:
+        """Take back a word that did not reach its device yet; one that was sent stays as it is."""
+        with write(self._engine) as connection:
+            self._end(connection, [word_id], "withdrawn", ("waiting",))
+
+    def reword(self, word_id: int, word: Word) -> None:
+        """Other content for an open word, to be given out at once: a command authorised under the module's new key."""
+        with write(self._engine) as connection:
+            connection.execute(
+                table.update()
+                .where(table.c.id == word_id, table.c.state.in_(OPEN))
+                .values(
+                    state="waiting",
+                    key_version=self._keys.version,
+                    sealed_content=self._seal(word.request_id, "content", msgspec.msgpack.encode(word)),
+                )
+            )
+
+    # --- the head-end's port -------------------------------------------------------------------------------
+
+    async def wait(self, seen: int) -> Waiting:
+        """Devices of open words with a higher id than `seen`; after a while without any, none."""
+        found = self._newer(seen)
+        if not found.devices:
+            async with self._news:
+                found = self._newer(seen)  # what came while the lock was waited for
+                if not found.devices:
+                    try:
+                        await asyncio.wait_for(self._news.wait(), self._listen)
+                    except TimeoutError:
+                        self.expire()
+                    found = self._newer(seen)
+        return found
+
+    def _newer(self, seen: int) -> Waiting:
+        with read(self._engine) as connection:
+            rows = connection.execute(
+                sa.select(table.c.id, table.c.device_id)
+                .where(table.c.state.in_(OPEN), table.c.id > seen)
+                .order_by(table.c.id)
+                .limit(PAGE)
+            ).all()
+        devices = list(dict.fromkeys(row.device_id for row in rows))
+        return Waiting(rows[-1].id if rows else seen, devices, len(rows) == PAGE)
+
+    async def take(self, device_id: bytes, session_id: bytes, epoch: int, *, anew: bool) -> Taken:
+        """As `headend.ports.Words.take`: noted as sent before it is given out."""
+        now = self._clock()
+        self.expire(device_id)
+        with write(self._engine) as connection:
+            self._owned(connection, device_id, session_id, epoch)
+            rows = connection.execute(
+                sa.select(table)
+                .where(table.c.device_id == device_id, table.c.state.in_(OPEN))
+                .order_by(table.c.id)
+                .limit(64)
+            ).all()
+            given, next_at, begun = [], 0, set[str]()
+            for row in rows:
+                if row.kind in ASKS and row.kind in begun:
+                    continue
+                begun.add(row.kind)
+                due = _due(row, session_id, anew=anew)
+                if due > now:
+                    next_at = min(due, next_at or due)
+                    continue
+                given.append(self._open(row).down)
+                attempts = row.attempts + 1
+                last = (
+                    row.kind == "close"
+                )  # nothing confirms it, and after it nothing is sent in this session
+                connection.execute(
+                    table.update()
+                    .where(table.c.id == row.id)
+                    .values(
+                        state="done" if last else "sent",
+                        attempts=attempts,
+                        sent_at=now,
+                        sent_session=session_id,
+                        ended_at=now if last else None,
+                    )
+                )
+                if last:
+                    break
+                again = now + _pause(attempts)
+                next_at = min(again, next_at or again)
+        return Taken(given, next_at)
+
+    async def answered(self, frames: list[Answer]) -> list[bool]:
+        """Complete the words that these frames answer; an answer that came before finds its word again."""
+        now = self._clock()
+        found = []
+        with write(self._engine) as connection:
+            for answer in frames:
+                found.append(self._settle(connection, answer, now))
+        return found
+
+    def _settle(self, connection: sa.Connection, answer: Answer, now: int) -> bool:
+        rows = connection.execute(
+            sa.select(table)
+            .where(
+                table.c.device_id == answer.device_id,
+                table.c.kind.in_(ASKS),
+                table.c.state.in_(("sent", "unknown", "done", "refused")),
+            )
+            .order_by(table.c.id.desc())
+            .limit(64)
+        ).all()
+        protocol: Wire = address_of(answer.device_id)[0]
+        for row in reversed([row for row in rows if row.state in ("sent", "unknown")]):
+            outcome = answers(protocol, self._open(row).down.content, answer.frame)
+            if outcome:
+                connection.execute(
+                    table.update()
+                    .where(table.c.id == row.id)
+                    .values(
+                        state=outcome,
+                        ended_at=now,
+                        key_version=row.key_version,
+                        sealed_answer=self._seal(row.request_id, "answer", answer.frame, row.key_version),
+                    )
+                )
+                return True
+        return any(
+            row.sealed_answer is not None and self._answer(row) == answer.frame
+            for row in rows
+            if row.state in ("done", "refused")
+        )
+
+    @staticmethod
+    def _owned(connection: sa.Connection, device_id: bytes, session_id: bytes, epoch: int) -> None:
+        row = connection.execute(
+            sa.select(sessions.c.owner_epoch, sessions.c.replaced_at, sessions.c.device_id).where(
+                sessions.c.session_id == session_id
+            )
+        ).first()
+        good = row is not None and row.replaced_at is None and row.device_id == device_id
+        if row is None or not good or row.owner_epoch != epoch:
+            raise TrustError(
+                "link.owner",
+                "The session is replaced or another head-end has taken it over; nothing was given out.",
+            )
+
+    # --- what became of them -------------------------------------------------------------------------------
+
+    def opened(self, device_id: bytes) -> list[tuple[int, State, bytes | None, Word]]:
+        """A device's open words: id, state, the session they were sent in, and the word."""
+        with read(self._engine) as connection:
+            rows = connection.execute(
+                sa.select(table)
+                .where(table.c.device_id == device_id, table.c.state.in_(OPEN))
+                .order_by(table.c.id)
+            ).all()
+        return [(row.id, row.state, row.sent_session, self._open(row)) for row in rows]
+
+    def end(self, ids: Sequence[int], state: State) -> None:
+        """Settle open words that something else than an answer confirmed, or made impossible."""
+        with write(self._engine) as connection:
+            self._end(connection, ids, state, OPEN)
+
+    def _end(
+        self, connection: sa.Connection, ids: Sequence[int], state: State, among: tuple[State, ...]
+    ) -> None:
+        connection.execute(
+            table.update()
+            .where(table.c.id.in_(ids), table.c.state.in_(among))
+            .values(state=state, ended_at=self._clock())
+        )
+
+    def expire(self, device_id: bytes | None = None) -> None:
+        """End what is past its time: never sent it is `expired`; sent, it may have taken effect and is `unknown`."""
+        now = self._clock()
+        late = [table.c.state.in_(OPEN), table.c.not_after < now]
+        if device_id is not None:
+            late.append(table.c.device_id == device_id)
+        with read(self._engine) as connection:
+            if connection.execute(sa.select(table.c.id).where(*late).limit(1)).first() is None:
+                return
+        state = sa.case(
+            (sa.and_(table.c.state == "sent", table.c.kind.in_(ASKS)), "unknown"), else_="expired"
+        )
+        with write(self._engine) as connection:
+            connection.execute(table.update().where(*late).values(state=state, ended_at=now))
+            connection.execute(table.delete().where(table.c.ended_at < now - KEPT_FOR))
+
+    def outcome(self, word_id: int) -> Outcome:
+        """One word. DataError `words.none` when there is no such word."""
+        self.expire()
+        with read(self._engine) as connection:
+            row = connection.execute(sa.select(table).where(table.c.id == word_id)).first()
+        if row is None:
+            raise DataError("words.none", f"There is no word {word_id}; see: meterseal device commands")
+        return self._outcome(row)
+
+    def latest(self, limit: int = 50, device_id: bytes | None = None) -> list[Outcome]:
+        """The newest words first, without their answers."""
+        self.expire()
+        query = sa.select(table).order_by(table.c.id.desc()).limit(max(0, min(limit, 500)))
+        if device_id is not None:
+            query = query.where(table.c.device_id == device_id)
+        with read(self._engine) as connection:
+            return [replace(self._outcome(row), answer=b"") for row in connection.execute(query)]
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many words there are, by kind and state."""
+        self.expire()
+        query = sa.select(table.c.kind, table.c.state, sa.func.count()).group_by(table.c.kind, table.c.state)
+        found: dict[str, dict[str, int]] = {}
+        with read(self._engine) as connection:
+            for kind, state, number in connection.execute(query):
+                found.setdefault(kind, {})[state] = number
+        return found
+
+    def _outcome(self, row: sa.Row[tuple[object, ...]]) -> Outcome:
+        return Outcome(
+            id=row.id,
+            device_id=row.device_id,
+            kind=row.kind,
+            state=row.state,
+            number=row.number,
+            created_at=row.created_at,
+            not_after=row.not_after,
+            attempts=row.attempts,
+            ended_at=row.ended_at,
+            answer=self._answer(row) if row.sealed_answer is not None else b"",
+        )
+
+    # --- at rest -------------------------------------------------------------------------------------------
+
+    def _seal(self, request_id: bytes, field: str, plain: bytes, version: int = 0) -> bytes:
+        version = version or self._keys.version
+        return self._keys.keys[version].gcm_seal(plain, _place(request_id, field, version))
+
+    def _unseal(self, request_id: bytes, field: str, version: int, sealed: bytes) -> bytes:
+        key = self._keys.keys.get(version)
+        if key is None:
+            raise TrustError(
+                "words.key",
+                f"A word is sealed under data key version {version}, which was not given. Restore the vault.",
+            )
+        return key.gcm_open(sealed, _place(request_id, field, version))
+
+    def _open(self, row: sa.Row[tuple[object, ...]]) -> Word:
+        plain = self._unseal(row.request_id, "content", row.key_version, row.sealed_content)
+        try:
+            word = msgspec.msgpack.decode(plain, type=Word)
+        except msgspec.MsgspecError:
+            raise PeerError("words.content", f"Word {row.id} was written by another version.") from None
+        if word.device_id != row.device_id or word.down.kind != row.kind:
+            raise TrustError("words.content", f"Word {row.id} was moved to another device; restore a backup.")
+        return word
+
+    def _answer(self, row: sa.Row[tuple[object, ...]]) -> bytes:
+        return self._unseal(row.request_id, "answer", row.key_version, row.sealed_answer)
+
+
+def _place(request_id: bytes, field: str, version: int) -> bytes:
+    """Associated data: table || row key || field || key version; all but the field have a fixed length."""
+    return b"down_words\x00" + request_id + version.to_bytes(4) + field.encode()
+
+
+def _pause(attempts: int) -> int:
+    return int(min(FIRST_PAUSE << min(max(attempts, 1) - 1, 10), LONGEST_PAUSE))
+
+
+def _due(row: sa.Row[tuple[object, ...]], session_id: bytes, *, anew: bool) -> int:
+    """When a word may be given out (again); 0 at once."""
+    if row.state == "waiting" or row.sent_session != session_id:
+        return 0
+    return int(row.sent_at) + (LINE_PAUSE if anew else _pause(row.attempts))
