@@ -128,7 +128,7 @@ class Ground:
         self._memories = Memories(field.concentrator)
         self._concentrator = Concentrator(
             device_id=plan.concentrator_id,
-            chip=self._memories.chip(plan.concentrator_module),
+            chip=self._memories.chip(plan.concentrator_module, plan.concentrator_id),
             store=self._memories.held(plan.concentrator_module),
             risers=[*risers, [MeterAt(device_id=PLAIN, plain=True)]],
             pace=PACE,

@@ -9,16 +9,20 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from meterseal.crypto import sm2
+from meterseal.crypto.expose import expose
 from meterseal.crypto.handles import SymmetricKey
+from meterseal.edge.cardmemory import CardMemory
 from meterseal.edge.chip import Chip, Personal
 from meterseal.edge.module import Module
 from meterseal.edge.nv import SealedNv, SqliteNv, open_nv_database, state_from_bytes, state_to_bytes
-from meterseal.errors import LocalError
+from meterseal.errors import LocalError, TrustError
 from meterseal.kit.plan import StreetPlan
 from meterseal.security.messages import Personalisation
 
@@ -61,9 +65,20 @@ class Memories:
         key = self._root.diversify(bytes(byte ^ 0xFF for byte in module_id), "storage key of vouched answers")
         return SealedNv(SqliteNv(self.connection, b"held " + module_id), key, module_id)
 
-    def chip(self, module_id: bytes) -> Chip:
-        """The module, powered on."""
-        return Chip(Module(self.sealed(module_id)))
+    def pairing(self, device_id: bytes) -> SymmetricKey:
+        """The pairing key of a device's controller, by which its module knows it."""
+        return self._root.expand(
+            b"ms1 pairing\x00" + device_id, 16, f"pairing key of device {device_id.hex()}"
+        )
+
+    def chip(self, module_id: bytes, device_id: bytes = b"") -> Chip:
+        """The module, powered on; with a device_id in that device, which proves itself to it."""
+        chip = Chip(Module(self.sealed(module_id)))
+        if device_id and chip.state().paired:
+            # A module of another device, or a locked one, refuses this and whatever it is asked next.
+            with suppress(TrustError):
+                chip.present(self.pairing(device_id))
+        return chip
 
     def close(self) -> None:
         """Close the file."""
@@ -133,6 +148,7 @@ def personalise(directory: Path, items: Iterable[Personalisation]) -> int:
                     chain=what.chain,
                 )
             )
+            chip.pair(sm2.encrypt(chip.state().point, expose(memories.pairing(what.device_id))))
             count += 1
         memories.connection.execute("COMMIT")
     finally:
@@ -159,7 +175,10 @@ def copy_module(directory: Path, module_id: bytes, other_device: bytes, into: Pa
             "kit.copy", f"There is no module {module_id.hex()} in {directory}; personalise it first."
         )
     content["state"] = moved(image, other_device)
-    target.sealed(module_id).write(content)
+    copy = target.sealed(module_id)
+    copy.write(content)
+    # Who has the storage key can undo the pairing too; what is left is that the platform knows K_b and the chain.
+    CardMemory(copy).change(lambda card: replace(card, pairing=b""))
     return target.chip(module_id)
 
 

@@ -128,7 +128,7 @@ class Street:
         meter = METERS[planned.medium](planned.device_id, readings, state)
         if planned.plain:
             return Node(meter)
-        chip = self.memories.chip(planned.module_id)
+        chip = self.memories.chip(planned.module_id, planned.device_id)
         outbox = DailyOutbox(meter, chip, self.memories.controller(planned.device_id))
         secured = Secured(chip, LinkAgent(chip, outbox, self.config.timing, jitter), outbox)
         self.secured.append(secured)

@@ -87,7 +87,7 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
     def make(send: Callable[[Up], None]) -> Concentrator:
         return Concentrator(
             device_id=bytes.fromhex(config.device_id),
-            chip=memories.chip(module_id),
+            chip=memories.chip(module_id, bytes.fromhex(config.device_id)),
             store=memories.held(module_id),
             risers=[
                 [MeterAt(device_id=bytes.fromhex(one.device_id), plain=one.plain) for one in riser.meters]
