@@ -215,8 +215,12 @@ def test_a_page_changes_between_its_marks_alone(
     assert text.endswith(f"{page.END}\nafter\n")
     assert "old" not in text
     assert all(line in text for line in table(run.report, run.measured))
+    page.write(file, [reports("seal")])
+    both = file.read_text(encoding="utf-8")
+    assert both.index("## seal") < both.index("## decode")
+    assert all(line in both for line in table(run.report, run.measured))
     page.write(file, [run])
-    assert file.read_text(encoding="utf-8") == text
+    assert file.read_text(encoding="utf-8") == both
 
 
 def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:

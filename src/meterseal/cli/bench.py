@@ -35,7 +35,7 @@ def bench(
     json
         Print one JSON object (with `all` one a line).
     page
-        Write the tables between the marks of this page too.
+        Write the tables between the marks of this page too; other tables there stay.
     """
     from meterseal.kit.bench import registry, report
 

@@ -13,21 +13,27 @@ from meterseal.kit.bench.registry import BENCHMARKS, Run
 from meterseal.kit.bench.report import facts, table
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+_HEAD = "\n## "
 
 
 def write(page: Path, runs: Sequence[Run]) -> None:
-    """Replace what stands between the marks; LocalError `use.page` for a page without them."""
+    """Replace the sections of these runs between the marks, and leave other sections; LocalError `use.page` for
+    a page without marks.
+    """
     try:
         text = page.read_text(encoding="utf-8")
     except OSError as error:
         raise LocalError("use.page", f"{page} cannot be read: {error.strerror}. Give a page.") from None
     before, begun, rest = text.partition(BEGIN)
-    _, ended, after = rest.partition(END)
+    between, ended, after = rest.partition(END)
     if not begun or not ended:
         raise LocalError("use.page", f"{page} has no place for figures; put {BEGIN} and {END} into it.")
-    page.write_text(f"{before}{BEGIN}\n{''.join(map(_section, runs))}\n{END}{after}", encoding="utf-8")
+    sections = {one.partition("\n")[0].strip(): one for one in between.split(_HEAD)[1:]}
+    sections |= {run.report.bench: _section(run) for run in runs}
+    kept = "".join(f"{_HEAD}{sections[name].rstrip()}\n" for name in BENCHMARKS if name in sections)
+    page.write_text(f"{before}{BEGIN}\n{kept}\n{END}{after}", encoding="utf-8")
 
 
 def _section(run: Run) -> str:
-    lines = [f"\n## {run.report.bench}", "", BENCHMARKS[run.report.bench].help, "", facts(run.report), ""]
+    lines = [run.report.bench, "", BENCHMARKS[run.report.bench].help, "", facts(run.report), ""]
     return "\n".join([*lines, *table(run.report, run.measured)]) + "\n"

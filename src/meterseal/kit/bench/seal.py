@@ -113,10 +113,10 @@ class Commanding:
         self.command_key = SymmetricKey.generate("K_cmnd")
         self.frame = encode.valve_request(DEVICE, opened=False).encode()
         self.number = self.judged = 0
-        record = self.seal()
+        record, authorised = self.seal(), len(b"ms1 command") + 24 + len(self.frame)
         self.limit = Limit(
-            f"SM4-CBC of 16 B and HMAC-SM3 of {len(record)} B, twice, and of 40 B, twice",
-            ((2, raw.cbc(16)), (2, raw.hmac(len(record))), (2, raw.hmac(40))),
+            f"SM4-CBC of 16 B, HMAC-SM3 of {len(record)} B and of {authorised} B, all twice",
+            ((2, raw.cbc(16)), (2, raw.hmac(len(record))), (2, raw.hmac(authorised))),
         )
 
     def seal(self) -> bytes:
