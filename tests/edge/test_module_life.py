@@ -425,3 +425,74 @@ def test_a_module_says_why_it_is_locked_to_nobody() -> None:
     assert bench.port._card.state.locked == Cause.ORDER
     assert refused(lambda: bench.card.unblock(PUK, "123123")) == Sw.BLOCKED
     assert Platform().policy == 2
+
+
+class Settling(MemoryNv):
+    """Memory of which only what was settled survives a power cut of the machine."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.disk: dict[str, bytes] = {}
+
+    def settle(self) -> None:
+        self.disk = dict(self.pages)
+
+    def machine_cut(self) -> None:
+        self.pages = dict(self.disk)
+
+
+def test_a_power_cut_of_the_whole_machine_takes_back_nothing_that_must_not_come_twice() -> None:
+    store = Settling()
+    bench = Bench(store)
+
+    def cut() -> None:
+        store.machine_cut()
+        bench.power()
+
+    shake_hands(bench.platform, bench.chip)
+    used = [bench.chip.seal_control(0, NOW).counter for _ in range(70)]
+    cut()
+    assert bench.chip.seal(report(), NOW).counter > max(used)
+    close = encode.valve_request(WATER, opened=False)
+    assert bench.chip.open(bench.platform.command(WATER, close, 1, NOW + 1000), NOW).frames
+    cut()
+    assert bench.chip.open(bench.platform.command(WATER, close, 1, NOW + 1000), NOW).frames == ()
+    refused(lambda: bench.card.verify("000000"))
+    cut()
+    assert bench.card.tries() == TRIES[Counter.PIN] - 1
+    bench.card.external(bench.issuer)
+    bench.card.write_key(bench.issuer, 0, 1, ROOT_KEY, usage=ENCRYPT, levels=1)
+    bench.card.update(bench.issuer, 6, b"kept")
+    bench.card.put_policy(bench.issuer, 2)
+    cut()
+    assert (bench.card.read(6, size=4), bench.card.state().own_policy) == (b"kept", 2)
+    bench.card.init_descrypt(0, bytes(8))
+    bench.card.external(bench.issuer, Purpose.LOCK)
+    cut()
+    assert bench.card.state().life == LOCKED
+    bench.card.external(bench.issuer, Purpose.UNLOCK)
+    bench.card.external(bench.issuer, Purpose.DESTROY)
+    cut()
+    assert bench.card.state().life == DESTROYED
+
+
+def test_settling_brings_the_log_of_the_file_to_the_disk_once_per_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+
+    synced: list[int] = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.fstat(file).st_size), fsync(file))[1])
+    connection = open_nv_database(str(tmp_path / "nv.db"))
+    store = SqliteNv(connection, b"module")
+    bench = Bench(store)
+    synced.clear()
+    refused(lambda: bench.card.verify("000000"))
+    assert synced == [(tmp_path / "nv.db-wal").stat().st_size]
+    connection.execute("BEGIN")
+    refused(lambda: bench.card.verify("000000"))
+    assert len(synced) == 1
+    connection.execute("COMMIT")
+    monkeypatch.setattr(os, "fsync", lambda file: (_ for _ in ()).throw(OSError("the disk is gone")))
+    assert refused(lambda: bench.card.verify("000000")) == Sw.MEMORY

@@ -89,14 +89,23 @@ class Memory:
         return found
 
     def save(
-        self, pages: dict[str, bytes | None] | None = None, trust: Trust | None = None, **changes: Any
+        self,
+        pages: dict[str, bytes | None] | None = None,
+        trust: Trust | None = None,
+        *,
+        settled: bool = True,
+        **changes: Any,
     ) -> None:
-        """Write the state with these changes, and other pages with it, all or nothing; then adopt them."""
+        """Write the state with these changes, and other pages with it, all or nothing; then adopt them.
+
+        Only what may be lost in a power cut of the whole machine goes without `settled`: an answer that would
+        be asked for again, a down counter whose word does no harm when it comes twice.
+        """
         state = replace(self.state, **changes) if changes else self.state
         own: dict[str, bytes | None] = {STATE: state_to_bytes(state)}
         if trust is not None:
             own[TRUST] = pack(trust)
-        self._store.write({**own, **(pages or {})})
+        self._store.write({**own, **(pages or {})}, settled=settled)
         self.state = state
         self.trust = trust or self.trust
         if "private" in changes:

@@ -9,6 +9,7 @@ an older copy put back is not noticed. A chip keeps both inside.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -43,6 +44,11 @@ class NvStore(Protocol):
         EngineError `module.memory` when the memory took no write.
         """
 
+    def settle(self) -> None:
+        """Return when all that was written survives a power cut of the machine too. EngineError
+        `module.memory`.
+        """
+
     def scrub(self) -> None:
         """Let the medium forget what stood in pages before they were written last. EngineError
         `module.memory`.
@@ -74,15 +80,16 @@ class MemoryNv:
         self.write({name: after})
         return True
 
+    def settle(self) -> None:
+        return None
+
     def scrub(self) -> None:
         return None
 
 
 def open_nv_database(path: str) -> sqlite3.Connection:
-    """A file with the pages of many modules. A killed process loses no write that was answered.
-
-    `synchronous` is NORMAL: a power cut of the whole machine may take the last writes back, which a chip
-    would not.
+    """A file with the pages of many modules. A killed process loses no write that was answered; a power cut of
+    the whole machine loses none that was settled (`SqliteNv.settle`).
     """
     try:
         connection = sqlite3.connect(path, isolation_level=None)
@@ -140,6 +147,25 @@ class SqliteNv:
         statement = "UPDATE pages SET page = ? WHERE owner = ? AND name = ? AND page = ?"
         return self._run(statement, (after, self._owner, name, before)).rowcount == 1
 
+    def settle(self) -> None:
+        """The write-ahead log reaches the disk: what `synchronous=FULL` does after every commit, only where it
+        is asked for. A transaction of many modules settles with its own end.
+        """
+        path = self._run("PRAGMA database_list", ()).fetchone()[2]
+        if self._connection.in_transaction or not path:
+            return
+        try:
+            log = os.open(f"{path}-wal", os.O_RDONLY)
+            try:
+                os.fsync(log)
+            finally:
+                os.close(log)
+        except OSError as error:
+            raise EngineError(
+                "module.memory",
+                f"The memory of {self._owner.hex()} does not reach the disk ({error}); look at it.",
+            ) from None
+
     def scrub(self) -> None:
         """Old pages are overwritten in the file (`secure_delete`); here the log that still has them goes."""
         if self._run("PRAGMA wal_checkpoint(TRUNCATE)", ()).fetchone()[0]:
@@ -183,11 +209,14 @@ class SealedNv:
         return page, None if page is None or page == known else self._key.gcm_open(page, self._place(name))
 
     def exchange(self, name: str, before: bytes | None, after: bytes) -> bytes | None:
-        """Seal a page and write it unless the stored one is no longer `before` (as `fetch` gave it); as it is
+        """Seal a page and write and settle it unless the stored one is no longer `before` (as `fetch` gave it); as it is
         stored now, None when it was not written. EngineError `module.memory`.
         """
         page = self._key.gcm_seal(after, self._place(name))
-        return page if self._store.exchange(name, before, page) else None
+        if not self._store.exchange(name, before, page):
+            return None
+        self._store.settle()
+        return page
 
     def scrub(self) -> None:
         """Let the medium forget overwritten pages."""
@@ -196,14 +225,18 @@ class SealedNv:
     def names(self) -> list[str]:
         return self._store.names()
 
-    def write(self, pages: Mapping[str, bytes | None]) -> None:
-        """Seal and write; all or nothing. EngineError `module.memory`."""
+    def write(self, pages: Mapping[str, bytes | None], *, settled: bool = True) -> None:
+        """Seal and write; all or nothing. Without `settled` the machine's own power cut may take it back.
+        EngineError `module.memory`.
+        """
         self._store.write(
             {
                 name: None if page is None else self._key.gcm_seal(page, self._place(name))
                 for name, page in pages.items()
             }
         )
+        if settled:
+            self._store.settle()
 
 
 class SessionState(Struct, frozen=True, array_like=True):

@@ -164,7 +164,7 @@ class Sealing:
         elif word.kind == control.CERT:
             self._memory.save_session(session, after, trust=self._renewed_chain(word))
         else:
-            self._memory.save_session(session, after)
+            self._memory.save_session(session, after, settled=False)
         return Opened(word.kind, sid, clock_at=clock_at)
 
     def _updated_keys(self, word: Word) -> dict[int, bytes]:
@@ -203,7 +203,8 @@ class Sealing:
             done = [counter] if counter in waiting else []
         places = [waiting[counter] for counter in done]
         proved = [place for place in places if place is not None and place in memory.kept]
-        memory.save_session(session, after, pages={evidence_page(*place): None for place in proved})
+        gone: dict[str, bytes | None] = {evidence_page(*place): None for place in proved}
+        memory.save_session(session, after, pages=gone, settled=False)
         for place in proved:
             del memory.kept[place]
         for counter in done:
@@ -215,7 +216,7 @@ class Sealing:
 
     def _let_go(self, session_id: bytes) -> None:
         """The new session's first acknowledgement ends the old one's down keys."""
-        self._memory.save(previous=None)
+        self._memory.save(previous=None, settled=False)
         self._memory.sessions.pop(session_id, None)
         self._outstanding.pop(session_id, None)
 
@@ -228,7 +229,7 @@ class Sealing:
         records.check_addresses(header, frames, self._memory.state.device_id)
         opened = records.open_frames(session.keys, header, frames)
         need(all(commands.is_read(frame) for frame in opened), Sw.SECURITY)
-        self._memory.save_session(session, after)
+        self._memory.save_session(session, after, settled=False)
         return Opened(FRAMES, after.session_id, frames=_encoded(opened))
 
     def _guarded(
@@ -252,7 +253,7 @@ class Sealing:
             bound=state.time_bound,
         )
         if verdict == "repeat":
-            memory.save_session(session, after)
+            memory.save_session(session, after, settled=False)
             return Opened(GUARDED, after.session_id, number=command.number, answer=state.command_answer)
         memory.save_session(
             session,

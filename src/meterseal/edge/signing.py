@@ -52,8 +52,11 @@ class Signing:
             head=head,
         ).pack()
         kept = KeptEvidence(statement, self._signature(signed_bytes(statement)))
+        # Not settled: that would be a disk's turn for each meter and day. After a power cut of the whole machine the
+        # same stored readings give the same statement again under the same sequence.
         memory.save(
             {evidence_page(freeze.channel, sequence): pack(kept)},
+            settled=False,
             channels={**memory.state.channels, freeze.channel: ChannelState(sequence, head, freeze.end_at)},
         )
         memory.kept[freeze.channel, sequence] = kept
