@@ -16,9 +16,10 @@ from meterseal.security.sdk_commands import CommandsClient
 from meterseal.security.sdk_keylife import KeyLifeClient
 from meterseal.security.sdk_papers import PapersClient
 from meterseal.security.sdk_persons import PersonsClient
+from meterseal.security.sdk_root import RootClient
 
 
-class SecuritySdk(PersonsClient, CommandsClient, KeyLifeClient, PapersClient):
+class SecuritySdk(PersonsClient, CommandsClient, KeyLifeClient, RootClient, PapersClient):
     """Every call of the service; a newer desk brings a client of its own, which this class then derives from."""
 
     async def hello(self, message: bytes, source: str = "") -> m.PlatformReply:

@@ -36,6 +36,7 @@ from meterseal.security.desks.links import LinkDesk
 from meterseal.security.desks.modules import ModuleDesk
 from meterseal.security.desks.papers import PapersDesk
 from meterseal.security.desks.persons import PersonsDesk
+from meterseal.security.desks.root import RootDesk
 from meterseal.security.desks.stored import StoredDesk
 from meterseal.security.desks.trail import TrailDesk
 from meterseal.security.keystore import KeyStore, Opener
@@ -117,6 +118,7 @@ class SecurityService:
             TrailDesk(room),
             CommandDesk(room),
             KeyLifeDesk(room),
+            RootDesk(room),
             PapersDesk(room),
         ]
         orders = {purpose: order for desk in desks for purpose, order in desk.orders().items()}
