@@ -22,6 +22,7 @@ from meterseal.security.messages import AuditEntry
 from meterseal.security.officers import Officers
 from meterseal.security.orders import Done, Request, Role
 from meterseal.security.pki import Pki
+from meterseal.security.refused import RefusedHellos
 from meterseal.security.registry import Registry
 from meterseal.security.usage import UseLog
 from meterseal.security.vault import Vault
@@ -89,6 +90,7 @@ class Room:
         self.tree = KeyTree(keys, self.project_id)
         self.pki = Pki(authorities, registry, self.project_id)
         self.uses = UseLog(registry.store, (keys, authorities))
+        self.refused = RefusedHellos()
         self.keylife = KeyLife(keys, self.tree, registry, book)
         self.handshakes = Handshakes(keys, self.tree, self.pki, registry, self.keylife)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from meterseal.errors import TrustError
 from meterseal.link.schedule import TrafficKeys
 from meterseal.security import datakeys
 from meterseal.security import messages as m
@@ -29,7 +30,12 @@ class LinkDesk(Desk):
         }
 
     async def _hello(self, caller: str, request: m.HelloRequest) -> m.PlatformReply:
-        reply = self._room.handshakes.hello(request.message, self._room.clock())
+        now = self._room.clock()
+        try:
+            reply = self._room.handshakes.hello(request.message, now)
+        except TrustError as error:
+            self._room.refused.note(request.device_id, request.message, error.code, now)
+            raise
         await self._room.authorities.durable()
         return reply
 
