@@ -21,6 +21,7 @@ from meterseal.kit.bench.timing import Case, Limit, Primitive, Watch
 
 UNIT = "operations per CPU second"
 SHORT, FRAME, RECORD = 100, 48, 1024
+_SLICE = 50
 _SHORTEST = 0.5
 """Seconds a row from which on `openssl speed` is asked, which takes a second for each of its own."""
 _SPEED: tuple[tuple[tuple[str, ...], tuple[str, ...], int], ...] = (
@@ -59,11 +60,11 @@ def cases(stack: ExitStack, seconds: float) -> list[Case]:
 def _case(act: Callable[[], object], primitive: Primitive) -> Case:
     def work(watch: Watch) -> int:
         with watch:
-            for _ in range(50):
+            for _ in range(_SLICE):
                 act()
-        return 50
+        return _SLICE
 
-    limit = Limit("the bare library call", ((1, primitive),))
+    limit = Limit("the bare library call", ((_SLICE, primitive),), units=_SLICE)
     return Case(name=primitive.name, unit=UNIT, work=work, limit=limit)
 
 

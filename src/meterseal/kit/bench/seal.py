@@ -64,7 +64,8 @@ class Sealing:
         padded = sum(len(one.data) // 16 * 16 + 16 for one in self.frames)
         self.limit = Limit(
             f"SM4-CBC of {padded} B and HMAC-SM3 of {len(self.record)} B",
-            ((1, raw.cbc(padded)), (1, raw.hmac(len(self.record)))),
+            ((_SLICE, raw.cbc(padded)), (_SLICE, raw.hmac(len(self.record)))),
+            units=_SLICE,
         )
         self.session = StoredSession(
             session_id=SESSION,
@@ -116,7 +117,12 @@ class Commanding:
         record, authorised = self.seal(), len(b"ms1 command") + 24 + len(self.frame)
         self.limit = Limit(
             f"SM4-CBC of 16 B, HMAC-SM3 of {len(record)} B and of {authorised} B, all twice",
-            ((2, raw.cbc(16)), (2, raw.hmac(len(record))), (2, raw.hmac(authorised))),
+            (
+                (2 * _SLICE, raw.cbc(16)),
+                (2 * _SLICE, raw.hmac(len(record))),
+                (2 * _SLICE, raw.hmac(authorised)),
+            ),
+            units=_SLICE,
         )
 
     def seal(self) -> bytes:
@@ -161,7 +167,9 @@ class Speaking:
         self.word = control.acks(range(1, 65))[0]
         self.counter = 0
         self.limit = Limit(
-            "SM4-CBC of 16 B and HMAC-SM3 of 52 B, twice", ((2, raw.cbc(16)), (2, raw.hmac(52)))
+            "SM4-CBC of 16 B and HMAC-SM3 of 52 B, twice",
+            ((2 * _SLICE, raw.cbc(16)), (2 * _SLICE, raw.hmac(52))),
+            units=_SLICE,
         )
 
     def act(self) -> control.Word:
