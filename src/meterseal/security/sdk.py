@@ -13,13 +13,14 @@ from meterseal.link.schedule import TrafficKeys
 from meterseal.mesh.rpc import Empty
 from meterseal.security import messages as m
 from meterseal.security.sdk_commands import CommandsClient
+from meterseal.security.sdk_diagnosis import DiagnosisClient
 from meterseal.security.sdk_keylife import KeyLifeClient
 from meterseal.security.sdk_papers import PapersClient
 from meterseal.security.sdk_persons import PersonsClient
 from meterseal.security.sdk_root import RootClient
 
 
-class SecuritySdk(PersonsClient, CommandsClient, KeyLifeClient, RootClient, PapersClient):
+class SecuritySdk(PersonsClient, CommandsClient, KeyLifeClient, RootClient, PapersClient, DiagnosisClient):
     """Every call of the service; a newer desk brings a client of its own, which this class then derives from."""
 
     async def hello(self, message: bytes, source: str = "") -> m.PlatformReply:

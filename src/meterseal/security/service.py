@@ -31,6 +31,7 @@ from meterseal.security.audit import Audit
 from meterseal.security.book import Book
 from meterseal.security.desk import Act, Desk, Room
 from meterseal.security.desks.commands import CommandDesk
+from meterseal.security.desks.diagnosis import DiagnosisDesk
 from meterseal.security.desks.keylife import KeyLifeDesk
 from meterseal.security.desks.links import LinkDesk
 from meterseal.security.desks.modules import ModuleDesk
@@ -120,6 +121,7 @@ class SecurityService:
             KeyLifeDesk(room),
             RootDesk(room),
             PapersDesk(room),
+            DiagnosisDesk(room),
         ]
         orders = {purpose: order for desk in desks for purpose, order in desk.orders().items()}
         self._desks = (*desks, PersonsDesk(room, orders))
