@@ -140,10 +140,12 @@ class Device:
         self.repower()
 
     def repower(self) -> None:
-        kind = ElectricityMeter if self.device_id == ELECTRIC else WaterMeter
         self.nv.left = self.pages.left = 0
-        self.meter = kind(self.device_id, Counting(self.device_id))
         self.chip = Chip(Module(SealedNv(self.nv, STORAGE, serial(self.device_id))))
+        if self.device_id == MASTER:
+            return  # a concentrator has a module and no meter of its own
+        kind = ElectricityMeter if self.device_id == ELECTRIC else WaterMeter
+        self.meter = kind(self.device_id, Counting(self.device_id))
         self.outbox = DailyOutbox(self.meter, self.chip, self.pages)
         self.agent = LinkAgent(self.chip, self.outbox, TIMING, self._random.random)
 

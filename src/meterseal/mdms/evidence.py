@@ -177,9 +177,9 @@ class EvidenceBook:
     def store(self, items: Sequence[Pending], good: Sequence[bool]) -> list[Finding]:
         """Follow the chains of verified statements and store the results, in one transaction.
 
-        `good` says whose signature holds. A statement that is stored already stays as it is; another one
-        with the same sequence is a finding. Raises EngineError `mdms.*` or `control.*`, then nothing was
-        stored.
+        `good` says whose signature holds. A statement that is stored already stays as it is, unless its
+        signature does not hold and this one's does; another one with the same sequence is a finding.
+        Raises EngineError `mdms.*` or `control.*`, then nothing was stored.
         """
         rows = []
         before: dict[tuple[bytes, int], EvidenceStatement] = {}
@@ -300,21 +300,22 @@ class EvidenceBook:
 
     def _insert(self, items: Sequence[Pending], rows: list[dict[str, Any]]) -> list[Finding]:
         findings = []
+        true_first = sorted(rows, key=lambda row: row["checked"] not in GOOD)
         with write(self._engine) as connection:
-            if insert_new(connection, table, rows) == len(rows):
+            if insert_new(connection, table, true_first) == len(rows):
                 return []
-            for item in items:
-                statement = item.statement
-                row = connection.execute(
-                    sa.select(table).where(
-                        table.c.device_id == statement.device_id,
-                        table.c.channel == statement.channel,
-                        table.c.sequence == statement.sequence,
-                    )
-                ).one()
-                stored = self._facts(row).statement
-                if stored != item.raw:
-                    findings.append(_contradiction(item, stored))
+            for item, row in zip(items, rows, strict=True):
+                mine = sa.and_(
+                    table.c.device_id == row["device_id"],
+                    table.c.channel == row["channel"],
+                    table.c.sequence == row["sequence"],
+                )
+                kept = self._facts(connection.execute(sa.select(table).where(mine)).one())
+                if kept.checked == "bad" and row["checked"] in GOOD:
+                    # Whoever stored a false statement first must not keep the meter's own out.
+                    connection.execute(table.update().where(mine).values(**row))
+                if kept.statement != item.raw:
+                    findings.append(_contradiction(item, kept.statement))
         return findings
 
     def _update(self, facts: EvidenceFacts, checked: str, reason: str) -> None:

@@ -77,7 +77,7 @@ class State:
              "quarantined", "estimated", "statuses"), 0
         ) | dict(counts)  # fmt: skip
         self.statuses: dict[bytes, tuple[Status, int]] = {}
-        self.pending: dict[EvidenceKey, Pending] = {}
+        self.pending: dict[tuple[bytes, int, int, bytes], Pending] = {}
         self.quarantined: list[Quarantined] = []
         self.findings: list[Finding] = []
         self.latest_receipt = 0
@@ -298,7 +298,6 @@ class Ingest:
         ]
         if not here:
             return "mdms.unknown-device"
-        key = (statement.device_id, statement.channel, statement.sequence)
         pending = Pending(
             usage_point=here[0].usage_point,
             statement=statement,
@@ -309,6 +308,8 @@ class Ingest:
             received_at=opened.received_at,
             batch=sequence,
         )
+        # A false statement that came first waits beside the true one until signatures are checked.
+        key = (statement.device_id, statement.channel, statement.sequence, pending.raw + pending.signature)
         self.state.pending.setdefault(key, pending)
         return ""
 
