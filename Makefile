@@ -5,13 +5,14 @@ UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: demo test check lint fix types contracts attack soak fuzz clean help
+.PHONY: demo test check lint fix types contracts attack model soak fuzz clean help
 
 help:
 	@echo "make demo     a street from meter to bill, about a minute   (ARGS=\"--exit --json\" for one JSON object)"
 	@echo "make test     the whole test suite"
 	@echo "make check    types, lint, import contracts, tests"
 	@echo "make attack   the attacks of the demo against a running system of its own"
+	@echo "make model    the symbolic model of the link, where ProVerif is installed"
 	@echo "make soak     the long runs: every process killed at many moments"
 	@echo "make fuzz     coverage-guided fuzzing of every parser"
 
@@ -53,6 +54,9 @@ contracts: .venv/.stamp-test
 
 attack: .venv/.stamp
 	@$(BIN)/meterseal demo --dwellings 4 --days 3 --exit $(ARGS)
+
+model: .venv/.stamp
+	@$(BIN)/python model/run.py
 
 soak: .venv/.stamp-test
 	@$(BIN)/python -m pytest -m soak --timeout 7200 $(ARGS)
