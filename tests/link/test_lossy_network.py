@@ -277,7 +277,12 @@ def test_every_loss_repeat_delay_and_restart_ends_in_one_session_and_one_copy(
 
 
 @pytest.mark.soak
-@settings(max_examples=int(os.environ.get("STORIES", "1500")), deadline=None, suppress_health_check=_SLOW)
+@settings(
+    max_examples=int(os.environ.get("STORIES", "1500")),
+    deadline=None,
+    phases=_UNSHRUNK,
+    suppress_health_check=_SLOW,
+)
 @given(story=STORIES)
 def test_many_stories_end_in_one_session_and_one_copy(template: Template, story: Story) -> None:
     tell(template, story)
