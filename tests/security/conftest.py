@@ -50,6 +50,8 @@ def cheap_stretching() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("meterseal.security.keystore.fresh_stretching", cheap)
         patch.setattr("meterseal.security.pki.fresh_stretching", cheap)
+        patch.setattr("meterseal.security.backup.fresh_stretching", cheap)
+        patch.setattr("meterseal.security.officerfile.fresh_stretching", cheap)
         yield
 
 

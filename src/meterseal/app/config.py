@@ -32,7 +32,9 @@ DEFAULT_PROJECT = "31011500000000000001000200000003"
 
 INTERNAL = ("keys", "platform")
 PUBLIC = ("web", "headend_tcp", "headend_tls")
-OURS = frozenset({"keys", ".keys.new", "tls", "platform", "lock", "meterseal.json.new", "operator.sock"})
+OURS = frozenset(
+    {"keys", ".keys.new", "tls", "platform", "lock", "meterseal.json.new", "operator.sock", "keys.sock"}
+)
 """What a first start that was cut off may leave behind; it is safe to go on from there."""
 
 

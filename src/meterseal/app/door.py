@@ -1,4 +1,4 @@
-"""Where the operator's Unix socket of a system lies: in its data directory, or in a private one when that path is long.
+"""Where the operator's Unix sockets of a system lie: in its data directory, or in a private one when that path is long.
 
 It opens nothing; platform and command line agree here on the place.
 """
@@ -17,27 +17,29 @@ from meterseal.errors import LocalError
 LONGEST = 107
 """Bytes of a Unix socket's path."""
 NAME = "operator.sock"
+KEYS = "keys.sock"
+"""The security service's own: officers' orders, rotation, backup."""
 
 
-def socket_path(layout: Layout) -> Path:
+def socket_path(layout: Layout, name: str = NAME) -> Path:
     """The socket's path, of at most 107 bytes.
 
     For a data directory with a long path it lies in a directory of mode 0700 that is our own and is named after a
     digest of the path, below XDG_RUNTIME_DIR or the temporary directory: the first that holds the socket, else the
     first that fits. LocalError `app.socket-directory` when somebody else made that directory, or none fits.
     """
-    path = layout.root / NAME
+    path = layout.root / name
     if len(os.fsencode(path)) <= LONGEST:
         return path
-    places = [folder for folder in _folders(layout) if len(os.fsencode(folder / NAME)) <= LONGEST]
+    places = [folder for folder in _folders(layout) if len(os.fsencode(folder / name)) <= LONGEST]
     if not places:
         raise LocalError(
             "app.socket-directory",
             f"The path of {layout.root} is too long for a socket, and so is the temporary directory's. Set TMPDIR to "
             "a shorter one.",
         )
-    chosen = next((folder for folder in places if (folder / NAME).exists()), places[0])
-    return _private(chosen) / NAME
+    chosen = next((folder for folder in places if (folder / name).exists()), places[0])
+    return _private(chosen) / name
 
 
 def _folders(layout: Layout) -> list[Path]:

@@ -1,6 +1,7 @@
 """Process `keys`: the security service behind its table of methods. The only process that ever holds a long-term key.
 
-It also issues the TLS identities of concentrators, because the second root's key opens with the same passphrase.
+It also issues the TLS identities of concentrators, because the second root's key opens with the same passphrase. A Unix
+socket of its own, mode 0600 like the platform's, takes the operator's calls (`meterseal keys …`).
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from typing import Any
 
 from msgspec import Struct
 
+from meterseal.app.config import Layout
+from meterseal.app.door import KEYS, socket_path
 from meterseal.app.reach import Reach
 from meterseal.app.system import now_ms
 from meterseal.mesh.authority import TlsDirectory
-from meterseal.mesh.rpc import Method, Methods, serve
+from meterseal.mesh.rpc import Method, Methods, serve, serve_unix
 from meterseal.security.service import SecurityService
 
 
@@ -56,7 +59,9 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
     offered = methods(service, TlsDirectory(Path(orders["data"]) / "tls"), passphrase, now_ms)
     reach = Reach("keys", orders)
     server = await serve(offered, host="127.0.0.1", port=reach.ports["keys"], context=reach.listening())
+    local = await serve_unix(offered, socket_path(Layout(Path(orders["data"])), KEYS))
     ready()
     await stop.wait()
+    await local.close()
     await server.close()
     service.close()

@@ -18,7 +18,7 @@ from meterseal.errors import LocalError, PeerError, TrustError
 from meterseal.link import commands
 from meterseal.security.book import Book
 from meterseal.security.hierarchy import KeyTree
-from meterseal.security.officers import Officers
+from meterseal.security.officers import RESTORED, Officers, Restored
 from meterseal.security.orders import (
     Authorised,
     CommandOrder,
@@ -49,6 +49,7 @@ class Commanding:
         self._keys, self._tree, self._registry = keys, tree, registry
         self._book, self._officers = book, officers
         self.policy = book.read(_POLICY, CommandPolicy, CommandPolicy())
+        self._first = book.read(RESTORED, Restored, Restored()).first_number
 
     def authorise(
         self, raw: bytes, signatures: Sequence[OfficerSignature], now: int
@@ -155,7 +156,7 @@ class Commanding:
             row = connection.execute(
                 "SELECT number FROM command WHERE module_id = ?", (module.module_id,)
             ).fetchone()
-            number = 1 + (row[0] if row else 0)
+            number = 1 + (row[0] if row else self._first)
             connection.execute("INSERT OR REPLACE INTO command VALUES (?, ?)", (module.module_id, number))
             connection.execute(
                 "INSERT INTO authorised VALUES (?, ?, ?, ?, ?)",

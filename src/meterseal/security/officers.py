@@ -45,6 +45,16 @@ _MOST_SIGNATURES = 8
 _FEWEST = 2
 
 
+RESTORED = "restored"
+
+
+class Restored(Struct, frozen=True, kw_only=True):
+    """When this service was brought back from a backup (Unix ms, 0: never), and what command numbers begin above."""
+
+    at: int = 0
+    first_number: int = 0
+
+
 class _Register(Struct, frozen=True):
     officers: tuple[OfficerFacts, ...] = ()
 
@@ -56,6 +66,7 @@ class Officers:
         self._book = book
         self._project_id = project_id
         self._register = book.read(_DOCUMENT, _Register, _Register())
+        self._restored = book.read(RESTORED, Restored, Restored())
 
     def all(self) -> tuple[OfficerFacts, ...]:
         """Everybody who is or was an officer, in order of joining."""
@@ -142,7 +153,7 @@ class Officers:
         return request, people
 
     def timely(self, request_id: bytes, not_after: int, now: int) -> None:
-        """TrustError `security.expired` or `security.replayed`; LocalError `security.request` for its form."""
+        """TrustError `security.expired`, `security.replayed`, `security.restored`; LocalError `security.request`."""
         if len(request_id) != REQUEST_ID or not_after > now + LONGEST_WAIT:
             raise LocalError(
                 "security.request",
@@ -151,6 +162,12 @@ class Officers:
         if now > not_after:
             raise TrustError(
                 "security.expired", "The request's time is over; make it anew and sign it again."
+            )
+        if self._restored.at and not_after <= self._restored.at + LONGEST_WAIT:
+            raise TrustError(
+                "security.restored",
+                "This system was brought back from a backup and no longer knows which requests were used after it; make "
+                "one that ends later than seven days after that.",
             )
         if self._book.is_spent(request_id):
             raise TrustError(

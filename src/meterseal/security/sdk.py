@@ -18,9 +18,18 @@ from meterseal.security.sdk_keylife import KeyLifeClient
 from meterseal.security.sdk_papers import PapersClient
 from meterseal.security.sdk_persons import PersonsClient
 from meterseal.security.sdk_root import RootClient
+from meterseal.security.sdk_upkeep import UpkeepClient
 
 
-class SecuritySdk(PersonsClient, CommandsClient, KeyLifeClient, RootClient, PapersClient, DiagnosisClient):
+class SecuritySdk(
+    PersonsClient,
+    CommandsClient,
+    KeyLifeClient,
+    RootClient,
+    UpkeepClient,
+    PapersClient,
+    DiagnosisClient,
+):
     """Every call of the service; a newer desk brings a client of its own, which this class then derives from."""
 
     async def hello(self, message: bytes, source: str = "") -> m.PlatformReply:

@@ -40,6 +40,7 @@ from meterseal.security.desks.persons import PersonsDesk
 from meterseal.security.desks.root import RootDesk
 from meterseal.security.desks.stored import StoredDesk
 from meterseal.security.desks.trail import TrailDesk
+from meterseal.security.desks.upkeep import UpkeepDesk
 from meterseal.security.keystore import KeyStore, Opener
 from meterseal.security.registry import Registry
 from meterseal.security.vault import Vault
@@ -120,6 +121,7 @@ class SecurityService:
             CommandDesk(room),
             KeyLifeDesk(room),
             RootDesk(room),
+            UpkeepDesk(room),
             PapersDesk(room),
             DiagnosisDesk(room),
         ]
