@@ -340,9 +340,11 @@ class Pki:
         )
 
     def _is_newest(self, leaf: bytes, now: int) -> bool:
+        """Whether a new certificate would not be worth a year more than this one."""
         read = certificates.parse(leaf)
         authority = certificates.parse(self.chain("device"))
-        return read.issuer_key_id == authority.key_id and read.until - now > DEVICE_LIFE // 2
+        best = min(now - BACKDATED + DEVICE_LIFE, authority.until - 999)
+        return read.issuer_key_id == authority.key_id and read.until > best - 365 * DAY
 
     def _version_of(self, purpose: Purpose, der: bytes) -> int:
         return next((version for version, known in self._authority[purpose].items() if known == der), 0)

@@ -14,6 +14,7 @@ from meterseal.mesh.rpc import Empty
 from meterseal.security import messages as m
 from meterseal.security.sdk_commands import CommandsClient
 from meterseal.security.sdk_diagnosis import DiagnosisClient
+from meterseal.security.sdk_factory import FactoryClient
 from meterseal.security.sdk_keylife import KeyLifeClient
 from meterseal.security.sdk_papers import PapersClient
 from meterseal.security.sdk_persons import PersonsClient
@@ -29,6 +30,7 @@ class SecuritySdk(
     UpkeepClient,
     PapersClient,
     DiagnosisClient,
+    FactoryClient,
 ):
     """Every call of the service; a newer desk brings a client of its own, which this class then derives from."""
 

@@ -32,6 +32,7 @@ from meterseal.security.book import Book
 from meterseal.security.desk import Act, Desk, Room
 from meterseal.security.desks.commands import CommandDesk
 from meterseal.security.desks.diagnosis import DiagnosisDesk
+from meterseal.security.desks.factory import FactoryDesk
 from meterseal.security.desks.keylife import KeyLifeDesk
 from meterseal.security.desks.links import LinkDesk
 from meterseal.security.desks.modules import ModuleDesk
@@ -124,6 +125,7 @@ class SecurityService:
             UpkeepDesk(room),
             PapersDesk(room),
             DiagnosisDesk(room),
+            FactoryDesk(room),
         ]
         orders = {purpose: order for desk in desks for purpose, order in desk.orders().items()}
         self._desks = (*desks, PersonsDesk(room, orders))
