@@ -23,6 +23,7 @@ from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.crypto.symmetric import sm3
 from meterseal.errors import EngineError, LocalError, TrustError
 from meterseal.security.passphrase import Stretching, key_encryption_key
+from meterseal.security.rootorders import QuorumFacts
 from meterseal.security.vault import Vault
 
 FILE = "root.key"
@@ -40,22 +41,6 @@ class _Quorum(Struct, kw_only=True):
     people: tuple[str, ...]
     root: bytes
     top: bytes
-
-
-class QuorumFacts(Struct, frozen=True, kw_only=True):
-    """Who opens the root: `threshold` of `people` (officer ids), or, with no people, whoever has the passphrase."""
-
-    threshold: int
-    people: tuple[str, ...]
-    present: bool
-
-    @property
-    def sentence(self) -> str:
-        """For a person."""
-        away = "" if self.present else " The offline directory is not here now."
-        if self.people:
-            return f"{self.threshold} of {len(self.people)} people open the root.{away}"
-        return f"One person with the passphrase opens the root: the lab default, set a quorum.{away}"
 
 
 def facts(directory: Path) -> QuorumFacts:

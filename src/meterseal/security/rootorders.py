@@ -22,6 +22,22 @@ class QuorumBegin(Secret, frozen=True, kw_only=True):
     passphrase: bytes
 
 
+class QuorumFacts(Struct, frozen=True, kw_only=True):
+    """Who opens the root: `threshold` of `people` (officer ids), or, with no people, whoever has the passphrase."""
+
+    threshold: int
+    people: tuple[str, ...]
+    present: bool
+
+    @property
+    def sentence(self) -> str:
+        """For a person."""
+        away = "" if self.present else " The offline directory is not here now."
+        if self.people:
+            return f"{self.threshold} of {len(self.people)} people open the root.{away}"
+        return f"One person with the passphrase opens the root: the lab default, set a quorum.{away}"
+
+
 class SealedShare(Struct, frozen=True, kw_only=True):
     """A share that only its officer's key opens (C1 ‖ C3 ‖ C2)."""
 

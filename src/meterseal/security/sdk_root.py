@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from meterseal.mesh.rpc import Empty
 from meterseal.security import rootorders as r
 from meterseal.security.client import Client
-from meterseal.security.offline import QuorumFacts
+from meterseal.security.rootorders import QuorumFacts
 
 
 class RootClient(Client):

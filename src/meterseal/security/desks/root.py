@@ -68,7 +68,7 @@ class RootDesk(Desk):
             "ca-close": Order(self._close, r.CloseAuthority, "ca"),
         }
 
-    async def _facts(self, caller: str, request: Empty) -> offline.QuorumFacts:
+    async def _facts(self, caller: str, request: Empty) -> r.QuorumFacts:
         return offline.facts(self._folder)
 
     async def _begin(self, caller: str, request: r.QuorumBegin) -> r.QuorumShares:
@@ -95,7 +95,7 @@ class RootDesk(Desk):
         await self._room.durable()
         return r.QuorumShares(shares=sealed, point=point)
 
-    async def _confirm(self, caller: str, request: r.Shares) -> offline.QuorumFacts:
+    async def _confirm(self, caller: str, request: r.Shares) -> r.QuorumFacts:
         if self._pending is None:
             raise LocalError("security.quorum", "No new quorum is under way; begin one.")
         root_key, shares, threshold, people = self._pending
@@ -122,7 +122,7 @@ class RootDesk(Desk):
     async def _ceremony_point(self, caller: str, request: Empty) -> r.CeremonyPoint:
         return r.CeremonyPoint(self._new_ceremony())
 
-    async def _open(self, caller: str, request: r.OpenRoot) -> offline.QuorumFacts:
+    async def _open(self, caller: str, request: r.OpenRoot) -> r.QuorumFacts:
         room = self._room
         if request.shares:
             key = offline.open_quorum(self._folder, quorum.combine(self._taken(request.shares)))
