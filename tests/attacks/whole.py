@@ -42,6 +42,7 @@ from meterseal.mesh.rpc import OPERATOR, InProcess, T
 from meterseal.security.messages import Personalisation
 from meterseal.security.passphrase import Stretching
 from meterseal.security.service import SecurityService, provision
+from meterseal.things.monitor import AuditLog
 
 HOUR, DAY = 3_600_000, 86_400_000
 SINCE = 1_779_033_600_000
@@ -213,6 +214,7 @@ class Whole:
         self.moment = 0
         self.faults: dict[int, Fault] = {}
         self.dead: set[str] = set()
+        self.put_back: Path | None = None
         self.points: dict[bytes, str] = {}
         self.uplinks: list[Any] = [None] * headends
         self._works: list[asyncio.Task[None] | None] = [None] * headends
@@ -279,7 +281,27 @@ class Whole:
                 await self.settle()
                 await self.mdms.close()
                 self.engine.dispose()
+                self._put_back()
                 await self._start_platform()
+
+    def _put_back(self) -> None:
+        """The platform's files of an older copy, if one is to be put back."""
+        if self.put_back is None:
+            return
+        for name in self.root.iterdir():
+            if name.name.startswith(("control.db", "measurements")):
+                shutil.rmtree(name) if name.is_dir() else name.unlink()
+        for name in self.put_back.iterdir():
+            if name.name.startswith("control.db"):
+                shutil.copy(name, self.root / name.name)
+            elif name.name == "measurements":
+                shutil.copytree(name, self.root / name.name)
+        self.put_back = None
+
+    @property
+    def audit(self) -> AuditLog:
+        """The platform's audit log."""
+        return AuditLog(self.engine)
 
     async def crash_keys(self) -> None:
         """The security service loses everything that is not on its disk."""
