@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -28,12 +29,19 @@ class Work:
     async def run_bills(self, now: int) -> None:
         pass
 
+    async def run(self) -> None:
+        pass
+
+    @property
+    def parts(self) -> SimpleNamespace:
+        return SimpleNamespace(mdms=self, utility=self, rollout=self)
+
 
 async def test_upkeep_goes_on_after_a_failure_and_after_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "UPKEEP", 0.001)
     work = Work(DataError("bill.x", "Why."), ZeroDivisionError("a defect"))
     with capture_logs() as logged:
-        task = asyncio.create_task(platform._upkeep(work, work))  # type: ignore[arg-type]
+        task = asyncio.create_task(platform._upkeep(work.parts))  # type: ignore[arg-type]
         async with asyncio.timeout(5):
             while work.turns < 4:
                 await asyncio.sleep(0.001)

@@ -50,6 +50,29 @@ def test_status_counts(running: Up, inside: Run) -> None:
     assert {"meters", "sessions", "records", "readings", "bills", "refused", "audit_ok"} <= set(counts)
 
 
+def test_new_data_keys_are_begun_and_what_remains_reaches_zero(running: Up, inside: Run) -> None:
+    begun = inside("reseal", "--data", running.data, "--json").document
+    assert begun["to_reseal"] > 0
+    for _ in range(100):
+        if inside("status", "--data", running.data, "--json").document["to_reseal"] == 0:
+            return
+        time.sleep(0.1)
+    raise AssertionError("the moving never came to its end")
+
+
+def test_a_person_is_erased_by_a_meter_once_and_cannot_sign_in(running: Up, inside: Run) -> None:
+    issued = inside("device", "issue", "--lab", "--data", running.data, "--json").document
+    who = ("--device-id", issued["device_id"], "--data", running.data, "--json")
+    first = inside("customer", "erase", *who).document
+    assert (first["before"], first["accounts"]) == (False, 1)
+    assert inside("customer", "erase", first["customer_id"], "--data", running.data, "--json").document[
+        "before"
+    ]
+    link = inside("account", "link", "--resident", issued["device_id"], "--data", running.data, "--json")
+    assert link.status == 1
+    assert inside("customer", "erase", "--data", running.data, "--json").error() == "use.customer"
+
+
 @pytest.mark.parametrize("suite", [1, 2])
 def test_an_issued_lab_device_is_listed_and_its_credentials_are_whole(
     running: Up, suite: int, inside: Run

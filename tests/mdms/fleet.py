@@ -10,6 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from meterseal.control import open_control, write
+from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import meters, premises, usage_points
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.sm2 import Sm2PrivateKey, verify
@@ -17,7 +18,6 @@ from meterseal.link.evidence import GENESIS, EvidenceStatement, chain, signed_by
 from meterseal.mdms.evidence import each
 from meterseal.mdms.reading import Limits
 from meterseal.mdms.service import Mdms
-from meterseal.mdms.store.sealing import KeyRing
 from meterseal.model import MAIN, Batch, Evidence, Medium, Opened, Series, Status
 
 HOUR = 3_600_000
@@ -56,7 +56,6 @@ def install(engine: sa.Engine, count: int, since: int = FIRST) -> None:
                     device_id=device(number),
                     usage_point_id=point(number),
                     protocol="cjt188",
-                    profile="test",
                     since=since,
                     plain=False,
                 )

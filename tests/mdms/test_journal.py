@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from meterseal.control.sealing import KeyRing
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import DataError, EngineError, TrustError
 from meterseal.mdms.store.journal import HEADER, Journal
-from meterseal.mdms.store.sealing import KeyRing
 from tests.mdms.fleet import keys
 
 ENTRIES = [b"first", b"second entry", b"third " * 9]
@@ -88,7 +88,7 @@ def test_every_changed_bit_is_found(tmp_path: Path) -> None:
         path.write_bytes(changed)
         with pytest.raises((DataError, TrustError)) as caught:
             replayed(tmp_path)
-        assert caught.value.code in ("mdms.journal-damaged", "mdms.key"), at
+        assert caught.value.code in ("mdms.journal-damaged", "sealing.key"), at
         assert path.read_bytes() == changed
 
 
@@ -148,7 +148,7 @@ def test_new_entries_take_the_new_key_and_old_ones_stay_readable(tmp_path: Path)
     ]
     with pytest.raises(TrustError) as caught:
         replayed(tmp_path)
-    assert caught.value.code == "mdms.key"
+    assert caught.value.code == "sealing.key"
 
 
 FULL = """

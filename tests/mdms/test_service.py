@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from meterseal.control import write
+from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import meter_status, meters, segments
 from meterseal.errors import DataError, EngineError, LocalError, TrustError
 from meterseal.link.counters import CounterSet
@@ -18,8 +19,7 @@ from meterseal.mdms.reading import Freshness, Limits
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.store.journal import Journal
 from meterseal.mdms.store.rows import ORIGINS
-from meterseal.mdms.store.sealing import KeyRing
-from meterseal.model import MAIN, Batch, Opened, Quality, Quarantined, Series
+from meterseal.model import MAIN, Batch, Opened, Quality, Quarantined, Series, Status
 from tests.mdms.fleet import (
     DAY,
     FIRST,
@@ -280,7 +280,9 @@ async def test_the_newest_state_of_a_meter_is_kept(tmp_path: Path) -> None:
     await mdms.settle()
     with engine.connect() as connection:
         (row,) = connection.execute(sa.select(meter_status)).all()
-    assert (row.device_id, row.at, row.valve) == (device(0), FIRST + 4 * DAY, "open")
+    assert (row.device_id, row.at) == (device(0), FIRST + 4 * DAY)
+    assert mdms.status(device(0)) == Status(device(0), FIRST + 4 * DAY, "open", False, "0000")
+    assert mdms.status(device(1)) is None
     await mdms.close()
 
 

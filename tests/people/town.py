@@ -10,21 +10,24 @@ import hashlib
 import math
 from pathlib import Path
 
+import msgspec
 import sqlalchemy as sa
 
 from meterseal.control import open_control, read, write
-from meterseal.control.tables import concentrators, meters, premises, usage_points
+from meterseal.control.sealed import METERS
+from meterseal.control.sealing import KeyRing
+from meterseal.control.tables import meters, premises, usage_points
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.sm2 import Sm2PrivateKey, verify
 from meterseal.crypto.symmetric import equal
 from meterseal.link.evidence import GENESIS, EvidenceStatement, chain, signed_bytes
 from meterseal.mdms.evidence import each
 from meterseal.mdms.service import Mdms
-from meterseal.mdms.store.sealing import KeyRing
 from meterseal.mesh.rpc import InProcess
 from meterseal.model import MAIN, Batch, Evidence, Medium, Opened, Quarantined, Refusal, Series, Status
 from meterseal.people.accounts import Accounts
 from meterseal.people.queries import Queries
+from meterseal.things.fleet import add_concentrator
 from meterseal.things.monitor import AuditLog
 from meterseal.utility.calendar import HOUR
 from meterseal.utility.customers import NewCustomer, Person
@@ -159,13 +162,16 @@ class Town:
                 lambda device, statement, signature, suite: known[device].holds(statement, signature, suite)
             ),
         )
+        self.fleet_keys = KeyRing({1: SymmetricKey.generate("fleet key")}, 1)
         self.utility: Utility
         self.queries: Queries
 
     async def build(self) -> Town:
         """Found the town, deliver its readings, validate, bill, make accounts."""
         self.utility = await Utility.start(self.engine, self.mdms, MemoryKeys(), NOW)
-        self.queries = Queries(self.engine, self.accounts, self.utility, self.mdms, lambda: self.now)
+        self.queries = Queries(
+            self.engine, self.accounts, self.utility, self.mdms, lambda: self.now, self.fleet_keys
+        )
         self.utility.publish_tariffs(sample_tariffs())
         for customer, person in PEOPLE.items():
             await self.utility.customers.add(NewCustomer(Person(*person), customer), FIRST)
@@ -196,7 +202,7 @@ class Town:
 
     def _install(self) -> None:
         with write(self.engine) as db:
-            db.execute(concentrators.insert().values(device_id=CONCENTRATOR, name="3 号楼 2 单元"))
+            add_concentrator(db, CONCENTRATOR, "3 号楼 2 单元", self.fleet_keys)
             db.execute(premises.insert(), [{"id": name} for name in ("home-ren", "home-lu")])
             for meter in self.meters:
                 home = f"home-{meter.point.split('-')[1]}"
@@ -205,16 +211,20 @@ class Town:
                 )
                 db.execute(
                     meters.insert().values(
-                        device_id=meter.device,
-                        usage_point_id=meter.point,
-                        protocol="dlt645" if meter.medium == "electricity" else "cjt188",
-                        profile="meterseal",
-                        since=FIRST,
-                        plain=meter.plain,
-                        concentrator_id=CONCENTRATOR,
-                        riser=1,
-                        suite=None if meter.plain else meter.suite,
-                        module_id=None if meter.plain else meter.device,
+                        METERS.seal(
+                            self.fleet_keys,
+                            {
+                                "device_id": meter.device,
+                                "usage_point_id": meter.point,
+                                "protocol": "dlt645" if meter.medium == "electricity" else "cjt188",
+                                "sealed_parameters": msgspec.msgpack.encode(["meterseal", 1]),
+                                "since": FIRST,
+                                "plain": meter.plain,
+                                "concentrator_id": CONCENTRATOR,
+                                "suite": None if meter.plain else meter.suite,
+                                "module_id": None if meter.plain else meter.device,
+                            },
+                        )
                     )
                 )
         for meter in self.meters:

@@ -8,6 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from meterseal.control import open_control, write
+from meterseal.control.sealing import KeyRing
+from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import DataError
 from meterseal.things.fleet import Fleet, Installation, add_concentrator, install, new_premises
 from tests.headend.ground import MASTER, MODULE, NOW, OTHER, WATER
@@ -24,6 +26,9 @@ def meter(device_id: bytes = WATER, **how: object) -> Installation:
     return Installation(**(facts | how))  # type: ignore[arg-type]
 
 
+KEYS = KeyRing({1: SymmetricKey.generate("fleet key")}, 1)
+
+
 @pytest.fixture
 def engine(tmp_path: Path) -> sa.Engine:
     return open_control(tmp_path / "control.db")
@@ -32,12 +37,12 @@ def engine(tmp_path: Path) -> sa.Engine:
 def put(engine: sa.Engine, *what: Installation) -> list[str]:
     with write(engine) as connection:
         home = new_premises(connection)
-        return [install(connection, home, one) for one in what]
+        return [install(connection, home, one, KEYS) for one in what]
 
 
 async def test_a_plain_meter_is_known_with_its_concentrator(engine: sa.Engine) -> None:
     with write(engine) as connection:
-        add_concentrator(connection, MASTER, "Riser 1")
+        add_concentrator(connection, MASTER, "Riser 1", KEYS)
     put(engine, meter(concentrator_id=MASTER))
     (found,) = await Fleet(engine).enrolments([WATER])
     assert (found.plain, found.medium, found.concentrator_id) == (True, "water", MASTER)
@@ -51,8 +56,8 @@ async def test_a_sealed_meter_is_not_plain(engine: sa.Engine) -> None:
 
 async def test_a_concentrator_is_known_and_is_no_meter(engine: sa.Engine) -> None:
     with write(engine) as connection:
-        add_concentrator(connection, MASTER, "Riser 1")
-        add_concentrator(connection, MASTER, "again")
+        add_concentrator(connection, MASTER, "Riser 1", KEYS)
+        add_concentrator(connection, MASTER, "again", KEYS)
     (found,) = await Fleet(engine).enrolments([MASTER])
     assert (found.plain, found.medium) == (False, None)
     assert Fleet(engine).devices() == []

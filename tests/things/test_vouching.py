@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from meterseal.control import open_control, write
+from meterseal.control.sealing import KeyRing
+from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import TrustError
 from meterseal.model import Batch, Opened, Origin, Series
 from meterseal.things.fleet import Fleet, Installation, add_concentrator, install, new_premises
@@ -31,6 +33,9 @@ def opened(meter: bytes, by: bytes = MASTER, origin: Origin = "vouched") -> Open
     return Opened(b"session1", 1, by, MODULE, 1, origin, NOW, bytes(32), (series,))
 
 
+KEYS = KeyRing({1: SymmetricKey.generate("fleet key")}, 1)
+
+
 @pytest.fixture
 def ground(tmp_path: Path) -> tuple[Fleet, Store, VouchedFor]:
     engine, store = open_control(tmp_path / "control.db"), Store()
@@ -38,8 +43,8 @@ def ground(tmp_path: Path) -> tuple[Fleet, Store, VouchedFor]:
         device_id=WATER, medium="water", protocol="cjt188", profile="p", since=0, concentrator_id=MASTER
     )
     with write(engine) as connection:
-        add_concentrator(connection, MASTER, "Riser 1")
-        install(connection, new_premises(connection), plain)
+        add_concentrator(connection, MASTER, "Riser 1", KEYS)
+        install(connection, new_premises(connection), plain, KEYS)
     return Fleet(engine), store, VouchedFor(engine, store)
 
 

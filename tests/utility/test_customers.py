@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from meterseal.control import write
 from meterseal.control.tables import customers
 from meterseal.errors import LocalError, TrustError
+from meterseal.people.erasure import erase
 from meterseal.utility.customers import NewCustomer, Person
-from meterseal.utility.sealing import place
 from tests.utility.conftest import ADDRESS, NAME, Town
 from tests.utility.twins import day
 
@@ -60,26 +60,6 @@ async def test_no_name_prints_logs_pickles_or_serialises(
             refuse(person)
 
 
-async def test_deleting_the_key_erases_the_person_and_leaves_the_customer(town: Town, tmp_path: Path) -> None:
-    with town.engine.connect() as connection:
-        row = connection.execute(sa.select(customers)).one()
-    assert row.wrapped_key in files(tmp_path)
-    town.utility.customers.erase("c1", NOW)
-    assert await town.utility.customers.open("c1") is None
-    with town.engine.connect() as connection:
-        erased = connection.execute(sa.select(customers)).one()
-    assert (erased.name, erased.address, erased.wrapped_key, erased.erased_at) == (None, None, None, NOW)
-    assert row.wrapped_key not in files(tmp_path)
-    assert row.name not in files(tmp_path)
-
-
-async def test_an_erased_person_is_erased_once(town: Town) -> None:
-    town.utility.customers.erase("c1", NOW)
-    town.utility.customers.erase("c1", NOW + 5)
-    with town.engine.connect() as connection:
-        assert connection.execute(sa.select(customers.c.erased_at)).scalar() == NOW
-
-
 @pytest.mark.parametrize("wrong", ["row", "field", "bytes"])
 async def test_a_sealed_field_opens_in_its_own_place_alone(town: Town, wrong: str) -> None:
     await town.utility.customers.add(NewCustomer(Person("李若溪", "别处"), "c2"), NOW)
@@ -108,16 +88,34 @@ async def test_an_unknown_customer_is_said_to_be_unknown(town: Town) -> None:
     with pytest.raises(LocalError) as caught:
         await town.utility.customers.open("nobody")
     assert caught.value.code == "customer.none"
-    with pytest.raises(LocalError):
-        town.utility.customers.erase("nobody", NOW)
 
 
-def test_no_two_places_share_their_associated_data() -> None:
-    near = [
-        place("customers", "c1", "name", 1),
-        place("customers", "c1", "address", 1),
-        place("customers", "c1", "name", 11),
-        place("customers", "c", "1name", 1),
-        place("customersc", "1", "name", 1),
-    ]
-    assert len(set(near)) == len(near)
+async def test_customers_move_to_a_newer_wrapping_key_in_steps_and_stay_readable(town: Town) -> None:
+    for number in range(2, 8):
+        await town.utility.customers.add(NewCustomer(Person(f"{NAME}{number}", ADDRESS), f"c{number}"), NOW)
+    town.keys.version = 2
+    assert town.utility.customers.remaining(2) == 7
+    assert await town.utility.customers.move(2, 4) == 4
+    assert town.utility.customers.remaining(2) == 3
+    while await town.utility.customers.move(2, 4):
+        pass
+    assert town.utility.customers.remaining(2) == 0
+    person = await town.utility.customers.open("c7")
+    assert person is not None
+    assert (person.name, person.address) == (f"{NAME}7", ADDRESS)
+
+
+async def test_a_customer_erased_while_moving_stays_erased(town: Town) -> None:
+    new = town.keys.new
+
+    async def erased_meanwhile(purpose: str, key_id: str) -> object:
+        erase(town.engine, key_id, "operator", NOW)
+        return await new(purpose, key_id)
+
+    town.keys.version = 2
+    town.keys.new = erased_meanwhile  # type: ignore[assignment]
+    await town.utility.customers.move(2, 4)
+    assert await town.utility.customers.open("c1") is None
+    with town.engine.connect() as connection:
+        row = connection.execute(sa.select(customers)).one()
+    assert (row.name, row.address, row.wrapped_key) == (None, None, None)

@@ -104,20 +104,22 @@ class MemoryMeasurements:
 
 
 class MemoryKeys:
-    """Wraps each data key under one key of its own, bound to purpose, id and version."""
+    """Wraps each data key under one key of its own, bound to purpose, id and the wrapping version it names."""
 
     def __init__(self) -> None:
         self._wrapping = SymmetricKey.generate("wrapping key of the test")
         self.opened = 0
+        self.version = 1
         self._made: dict[bytes, SymmetricKey] = {}
 
     async def new(self, purpose: str, key_id: str) -> tuple[SymmetricKey, bytes, int]:
-        wrapped = self._wrapping.gcm_seal(b"", f"{purpose}|{key_id}|1".encode())
+        sealed = self._wrapping.gcm_seal(b"", f"{purpose}|{key_id}|{self.version}".encode())
+        wrapped = self.version.to_bytes(2) + sealed
         self._made[wrapped] = SymmetricKey.generate(f"{purpose} key of {key_id}")
-        return self._made[wrapped], wrapped, 1
+        return self._made[wrapped], wrapped, self.version
 
     async def open(self, purpose: str, key_id: str, version: int, wrapped: bytes) -> SymmetricKey:
-        self._wrapping.gcm_open(wrapped, f"{purpose}|{key_id}|{version}".encode())
+        self._wrapping.gcm_open(wrapped[2:], f"{purpose}|{key_id}|{version}".encode())
         self.opened += 1
         if wrapped not in self._made:
             raise TrustError("keys.unknown", "This key was never made.")

@@ -6,6 +6,7 @@ It checks what it can before it changes anything. Names pass through to be seale
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -20,13 +21,16 @@ from msgspec import Struct
 from meterseal.app import enrolment
 from meterseal.app import operator as ask
 from meterseal.app.keys import IssueConcentrator, TlsIdentity
+from meterseal.app.resealing import Resealing
 from meterseal.control import read, write
+from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import agreements, customers, meters, usage_points
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import OPERATOR, Method, Methods, Rpc
 from meterseal.model import MAIN, Medium
 from meterseal.people.accounts import LINK_LIFETIME, Accounts
+from meterseal.people.erasure import erase
 from meterseal.security.messages import Personalisation, PersonaliseRequest
 from meterseal.security.sdk import SecuritySdk
 from meterseal.things.fleet import Fleet, Installation, add_concentrator, install, new_premises
@@ -57,6 +61,8 @@ class Desk:
         fleet: Fleet,
         tariffs: tuple[AnyTariff, ...],
         clock: Callable[[], int],
+        keys_of_fleet: KeyRing,
+        resealing: Resealing,
     ) -> None:
         self._engine = engine
         self._keys = keys
@@ -70,6 +76,8 @@ class Desk:
         self._tariffs = {tariff.medium: tariff.code for tariff in tariffs}
         self._published = {tariff.code: tariff for tariff in tariffs}
         self._clock = clock
+        self._keys_of_fleet = keys_of_fleet
+        self._resealing = resealing
 
     def methods(self) -> Methods:
         """The table that the Unix socket serves."""
@@ -86,6 +94,8 @@ class Desk:
             "bills": (self.bills, ask.BillQuery),
             "bill": (self.bill, ask.BillQuery),
             "account_link": (self.account_link, ask.Account),
+            "customer_erase": (self.customer_erase, ask.EraseCustomer),
+            "data_keys_renew": (self.data_keys_renew, ask.Page),
         }
         return {name: Method(handler, request, ONLY_OPERATOR) for name, (handler, request) in table.items()}
 
@@ -152,7 +162,7 @@ class Desk:
             with write(self._engine) as connection:
                 home = new_premises(connection)
                 for supply in premises.supplies:
-                    install(connection, home, _installation(supply, given))
+                    install(connection, home, _installation(supply, given), self._keys_of_fleet)
         points = {device.device_id: device.usage_point for device in self._fleet.devices()}
         billed = [supply for supply in premises.supplies if supply.agreement_since is not None]
         account = await self._customer(premises, home) if billed else ""
@@ -221,7 +231,7 @@ class Desk:
             "issue_concentrator", IssueConcentrator(asked.device_id, asked.key_password), TlsIdentity
         )
         with write(self._engine) as connection:
-            add_concentrator(connection, asked.device_id, asked.name)
+            add_concentrator(connection, asked.device_id, asked.name, self._keys_of_fleet)
         return ask.ConcentratorIdentity(
             certificate=identity.certificate,
             key=identity.key,
@@ -299,7 +309,33 @@ class Desk:
             refused=self._audit.count(),
             bills=bills.bills,
             total_fen=bills.total_fen,
+            to_reseal=await self._resealing.remaining(),
         )
+
+    async def customer_erase(self, _: str, asked: ask.EraseCustomer) -> ask.Text:
+        """Erase a person for good; bills and readings stay without the name. Asking again changes nothing more."""
+        customer_id = asked.customer_id
+        if asked.device_id:
+            customer_id = self._customer_at(self._usage_point(asked.device_id))
+        erased = await asyncio.to_thread(erase, self._engine, customer_id, OPERATOR, self._clock())
+        return ask.Text(json=ask.as_json(erased))
+
+    def _customer_at(self, usage_point: str) -> str:
+        query = (
+            sa.select(agreements.c.customer_id)
+            .where(agreements.c.usage_point_id == usage_point)
+            .order_by(agreements.c.since.desc())
+        )
+        with read(self._engine) as connection:
+            found = connection.execute(query).scalars().first()
+        if found is None:
+            raise LocalError("usage.none", f"Usage point {usage_point} has no agreement, so nobody to erase.")
+        return str(found)
+
+    async def data_keys_renew(self, _: str, asked: ask.Page) -> ask.Text:
+        """Begin a new version of every data key; what is stored moves to it in the background."""
+        await self._resealing.begin()
+        return ask.Text(json=ask.as_json({"to_reseal": await self._resealing.remaining()}))
 
     async def audit(self, _: str, asked: ask.Page) -> ask.Text:
         """The newest refusals, after the whole chain was verified."""

@@ -1,4 +1,4 @@
-"""Opens the store of measurements in the platform: its data keys from the security service, and who verifies evidence.
+"""Opens the store of measurements in the platform: over its key ring, and who verifies evidence.
 
 It decides nothing about readings; it hands `mdms` what only the composition root may fetch.
 """
@@ -6,52 +6,28 @@ It decides nothing about readings; it hands `mdms` what only the composition roo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from meterseal.control import read, write
-from meterseal.control.tables import data_keys
+from meterseal.control.sealing import KeyRing
 from meterseal.crypto import certificates
 from meterseal.errors import MetersealError, TrustError
 from meterseal.link.evidence import check_signature
 from meterseal.mdms.evidence import SignedStatement
 from meterseal.mdms.service import Mdms
-from meterseal.mdms.store.sealing import KeyRing
 from meterseal.security.messages import EvidenceRequest
-from meterseal.security.sdk import DataKeySource, SecuritySdk
+from meterseal.security.sdk import SecuritySdk
 
-KEY_ID = "measurements"
 SUITE_CERTIFIED = 1
 
 
-async def open_measurements(
-    directory: Path, engine: sa.Engine, security: SecuritySdk, clock: Callable[[], int]
-) -> Mdms:
-    """The running store of measurements; its first data key is made when there is none."""
-    keys = await _key_ring(engine, DataKeySource(security), clock())
+async def open_measurements(directory: Path, engine: sa.Engine, security: SecuritySdk, keys: KeyRing) -> Mdms:
+    """The running store of measurements; `keys` is its ring, which the caller opened."""
     mdms = Mdms.open(directory, engine, keys, Verifier(security))
     mdms.start()
     return mdms
-
-
-async def _key_ring(engine: sa.Engine, source: DataKeySource, now: int) -> KeyRing:
-    with read(engine) as connection:
-        rows = connection.execute(
-            sa.select(data_keys.c.version, data_keys.c.wrapped).where(data_keys.c.id == KEY_ID)
-        ).all()
-    opened = {row.version: await source.open(KEY_ID, KEY_ID, row.version, row.wrapped) for row in rows}
-    if not opened:
-        key, wrapped, version = await source.new(KEY_ID, KEY_ID)
-        with write(engine) as connection:
-            connection.execute(
-                data_keys.insert().values(
-                    id=KEY_ID, version=version, purpose=KEY_ID, wrapped=wrapped, created_at=now
-                )
-            )
-        opened = {version: key}
-    return KeyRing(opened, max(opened))
 
 
 class Verifier:

@@ -121,6 +121,13 @@ class Link(Struct, frozen=True, kw_only=True):
     expires_at: int
 
 
+class EraseCustomer(Struct, frozen=True, kw_only=True):
+    """Erase the person with this customer id, or the one behind a meter."""
+
+    customer_id: str = ""
+    device_id: bytes = b""
+
+
 class Page(Struct, frozen=True, kw_only=True):
     limit: int = 50
     before: int | None = None
@@ -152,6 +159,8 @@ class Counts(Struct, frozen=True, kw_only=True):
     bills: int
     total_fen: int
     audit_ok: bool = True
+    to_reseal: int = 0
+    """Rows, segments and journal entries that still stand under an older data key."""
 
 
 def as_json(value: Any) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +22,11 @@ from meterseal.app.desk import Desk
 from meterseal.app.door import socket_path
 from meterseal.app.measurements import open_measurements
 from meterseal.app.reach import Reach
+from meterseal.app.resealing import Resealing, newest_wrapping_of
 from meterseal.app.system import now_ms
 from meterseal.bus.local import methods as bus_methods
 from meterseal.control import open_control
+from meterseal.control.rings import BILLS, FLEET, MEASUREMENTS, WORDS, open_ring
 from meterseal.errors import MetersealError
 from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import Methods, Rpc, serve, serve_unix
@@ -38,7 +41,6 @@ from meterseal.things.sessions import SessionStore
 from meterseal.things.vouching import VouchedFor
 from meterseal.things.words import DownWords
 from meterseal.utility.samples import sample_tariffs
-from meterseal.utility.sealing import open_document_keys
 from meterseal.utility.service import Utility
 
 log = structlog.get_logger()
@@ -56,6 +58,7 @@ class Parts(NamedTuple):
     desk: Desk
     operator: Methods
     methods: Methods
+    resealing: Resealing
 
 
 async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Callable[[], int]) -> Parts:
@@ -64,8 +67,19 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     Raises what opening the store of measurements raises. The caller closes `mdms`.
     """
     security = SecuritySdk(keys)
-    mdms = await open_measurements(measurements, engine, security, clock)
-    utility = await Utility.start(engine, mdms, DataKeySource(security), clock())
+    source, now = DataKeySource(security), clock()
+    rings = {name: await open_ring(engine, name, source, now) for name in (MEASUREMENTS, FLEET, WORDS)}
+    mdms = await open_measurements(measurements, engine, security, rings[MEASUREMENTS])
+    utility = await Utility.start(engine, mdms, source, now)
+    resealing = Resealing(
+        engine,
+        rings | {BILLS: utility.keys},
+        mdms,
+        utility.customers,
+        source,
+        partial(newest_wrapping_of, security),
+        clock,
+    )
     tariffs = sample_tariffs()
     utility.publish_tariffs(tariffs)
     accounts, audit, fleet = Accounts(engine), AuditLog(engine), Fleet(engine)
@@ -81,18 +95,21 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         fleet=fleet,
         tariffs=tariffs,
         clock=clock,
+        keys_of_fleet=rings[FLEET],
+        resealing=resealing,
     )
-    keys_of_words = await open_document_keys(engine, "words", DataKeySource(security), clock())
-    words = DownWords(engine, keys_of_words, clock)
+    words = DownWords(engine, rings[WORDS], clock)
     rollout = Rollout(words, security, fleet.devices, clock)
     commanding = CommandingDesk(engine, security, words, rollout, clock)
-    queries = Queries(engine, accounts, utility, mdms, clock)
+    queries = Queries(engine, accounts, utility, mdms, clock, rings[FLEET])
     methods = (
         links.methods(sessions, fleet, audit, words, Confirming(words, security).made)
         | bus_methods(VouchedFor(engine, mdms))
         | queries.methods()
     )
-    return Parts(mdms, utility, words, rollout, desk, desk.methods() | commanding.methods(), methods)
+    return Parts(
+        mdms, utility, words, rollout, desk, desk.methods() | commanding.methods(), methods, resealing
+    )
 
 
 async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[..., None]) -> None:
@@ -106,11 +123,13 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
     server = await serve(parts.methods, host="127.0.0.1", port=port, context=context)
     socket = await serve_unix(parts.operator, socket_path(layout))
     upkeep = asyncio.create_task(_upkeep(parts))
+    resealing = asyncio.create_task(parts.resealing.run())
     ready()
     await stop.wait()
-    upkeep.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await upkeep
+    for work in (upkeep, resealing):
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
     await socket.close()
     await server.close()
     await parts.mdms.close()

@@ -74,6 +74,20 @@ account = App(name="account", help="Sign-in links for operators and residents.")
 account.command("meterseal.cli.operate:account_link", name="link", help="Print a one-time sign-in link.")
 app.command(account)
 
+customer = App(name="customer", help="What customers may ask for.")
+customer.command(
+    "meterseal.cli.operate:customer_erase",
+    name="erase",
+    help="Erase a person for good: name, address, key and every way to sign in.",
+)
+app.command(customer)
+
+app.command(
+    "meterseal.cli.operate:reseal",
+    name="reseal",
+    help="Begin new data keys; what is stored moves to them in the background.",
+)
+
 app.command(
     "meterseal.cli.operate:audit", name="audit", help="Refused messages, after their chain was verified."
 )

@@ -256,6 +256,44 @@ def account_link(
     return 0
 
 
+def customer_erase(
+    customer_id: str = "", *, data: Path, device_id: str = "", json: Annotated[bool, Flag] = False
+) -> int:
+    """Erase a person for good: name, address, key and every way to sign in. Bills stay, without the name.
+
+    Parameters
+    ----------
+    customer_id
+        The customer's id; or name one of the meters with --device-id.
+    device_id
+        Device id of one of the person's meters, 16 hex digits.
+    """
+    if bool(customer_id) == bool(device_id):
+        raise LocalError("use.customer", "Say who is erased: a customer id, or --device-id of a meter.")
+    request = operator.EraseCustomer(
+        customer_id=customer_id, device_id=device_id_of(device_id) if device_id else b""
+    )
+    answer = ask(data, "customer_erase", request, operator.Text)
+    show(
+        answer.json,
+        as_json=json,
+        lines=lambda done: [
+            f"customer {done['customer_id']} erased at {at(done['erased_at'])}"
+            + (", and had been before" if done["before"] else f"; {done['accounts']} accounts ended")
+        ],
+    )
+    return 0
+
+
+def reseal(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
+    """Begin new data keys; what is stored moves to them in the background. `meterseal status` counts what remains."""
+    answer = ask(data, "data_keys_renew", operator.Page(), operator.Text)
+    show(
+        answer.json, as_json=json, lines=lambda begun: [f"{begun['to_reseal']} still stand under older keys"]
+    )
+    return 0
+
+
 def audit(*, data: Path, limit: int = 20, json: Annotated[bool, Flag] = False) -> int:
     """Show the newest refused messages and verify the chain of the audit trail."""
     answer = ask(data, "audit", operator.Page(limit=limit), operator.Text)

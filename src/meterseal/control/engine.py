@@ -6,9 +6,10 @@ It knows no table by name; what is stored where stands in `tables`.
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,17 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from meterseal.errors import EngineError, LocalError, MetersealError
 
-HEAD = "0002"
+HEAD = "0003"
 """Newest migration this program knows; the drift test holds it equal to the migration scripts."""
 
 BUSY_SECONDS = 20
-_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_SECONDS * 1000}")
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    f"busy_timeout={BUSY_SECONDS * 1000}",
+    "secure_delete=ON",  # what is deleted is overwritten, not only freed
+)
 _PLAIN_BEGIN = "meterseal_plain_begin"
 
 
@@ -68,6 +75,42 @@ def write(engine: sa.Engine) -> Iterator[sa.Connection]:
     """
     with _translated(engine.url.database), engine.begin() as connection:
         yield connection
+
+
+def scrub(engine: sa.Engine, gone: Sequence[bytes] | None) -> None:
+    """After deleting: let no file of the store hold these bytes any more.
+
+    The write-ahead log is checkpointed and cut to nothing. SQLite overwrites what is deleted, but a page that was
+    split earlier may keep a copy in space it does not use: the file is searched, and rewritten when one is found,
+    or when nobody knows any more what to search for (None).
+    Raises EngineError `control.busy` while a reader keeps the log; then call it again.
+    """
+    path = Path(str(engine.url.database))
+    _truncate_log(engine, path)
+    if gone is None or _found(path, gone):
+        with _translated(path), engine.connect() as connection:
+            _raw(connection).execute("VACUUM")
+        _truncate_log(engine, path)
+
+
+def _found(path: Path, gone: Sequence[bytes]) -> bool:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return any(one and content.find(one) >= 0 for one in gone)
+
+
+def _truncate_log(engine: sa.Engine, path: Path) -> None:
+    with _translated(path), engine.connect() as connection:
+        busy, *_ = _raw(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise EngineError(
+            "control.busy", f"A reader keeps the log of {path}, so what was deleted stays in it. Try again."
+        )
+
+
+def _raw(connection: sa.Connection) -> sqlite3.Connection:
+    raw = connection.connection.driver_connection
+    assert isinstance(raw, sqlite3.Connection)
+    return raw
 
 
 def _prepare(raw: Any, _record: object) -> None:

@@ -24,7 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from meterseal.control.types import Document, Fen, Id, Instant
+from meterseal.control.types import Document, Id, Instant
 
 metadata = MetaData(
     naming_convention={
@@ -53,7 +53,8 @@ concentrators = Table(
     "concentrators",
     metadata,
     Column("device_id", Id(), primary_key=True),
-    Column("name", String(64), nullable=False),
+    Column("sealed_name", LargeBinary, nullable=False),  # a name may say where it hangs
+    Column("key_version", Integer, nullable=False),
 )
 
 meters = Table(
@@ -62,12 +63,12 @@ meters = Table(
     Column("device_id", Id(), primary_key=True),
     Column("usage_point_id", ForeignKey("usage_points.id"), nullable=False, index=True),
     Column("protocol", String(16), nullable=False),  # cjt188, dlt645
-    Column("profile", String(64), nullable=False),
+    Column("sealed_parameters", LargeBinary),  # msgpack [profile, riser]
+    Column("key_version", Integer),
     Column("since", Instant, nullable=False),  # at its usage point while since <= end_at < until
     Column("until", Instant),
     Column("plain", Boolean, nullable=False, default=False),  # no module: a concentrator vouches for it
     Column("concentrator_id", ForeignKey("concentrators.device_id"), index=True),
-    Column("riser", Integer),
     Column("suite", SmallInteger),  # 1, 2; NULL for plain meters
     Column("module_id", Id()),
     Column("project", Id(16)),
@@ -78,9 +79,8 @@ meter_status = Table(
     metadata,
     Column("device_id", Id(), primary_key=True),
     Column("at", Instant, nullable=False),
-    Column("valve", String(16), nullable=False),
-    Column("battery_low", Boolean, nullable=False),
-    Column("raw", String(16), nullable=False),
+    Column("sealed_state", LargeBinary, nullable=False),  # msgpack [valve, battery_low, raw]
+    Column("key_version", Integer, nullable=False),
     Column("received_at", Instant, nullable=False),
 )
 
@@ -154,7 +154,7 @@ customers = Table(
     Column("name", LargeBinary),  # sealed under the customer's data key; NULL once erased
     Column("address", LargeBinary),  # sealed likewise
     Column("wrapped_key", LargeBinary),  # deleting it erases the person
-    Column("key_version", Integer, nullable=False, default=1),
+    Column("key_version", Integer, nullable=False, default=1),  # of the customer's own key
     Column("created_at", Instant, nullable=False),
     Column("erased_at", Instant),
 )
@@ -180,8 +180,8 @@ agreements = Table(
     Column("since", Instant, nullable=False),
     Column("until", Instant),
     Column("billing_day", SmallInteger, nullable=False),
-    Column("opening_accumulation", BigInteger, nullable=False, default=0),  # scaled like the register
-    Column("opening_exponent", SmallInteger, nullable=False, default=-2),
+    Column("sealed_opening", LargeBinary),  # msgpack [use of the year before, exponent]; NULL for none
+    Column("key_version", Integer),
 )
 
 bills = Table(
@@ -192,9 +192,9 @@ bills = Table(
     Column("since", Instant, nullable=False),
     Column("until", Instant, nullable=False),
     Column("currency", String(3), nullable=False),
-    Column("total_fen", Fen, nullable=False),
     Column("version", Integer, nullable=False),
-    Column("document", Document, nullable=False),
+    Column("sealed_document", LargeBinary, nullable=False),  # sums too: price and sum tell the use
+    Column("key_version", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),
     UniqueConstraint("agreement_id", "since", "until", "version"),
 )
@@ -268,6 +268,18 @@ refusals = Table(
     Column("hash", Id(32), nullable=False),
 )
 
+acts = Table(
+    "acts",
+    metadata,
+    Column("id", Integer, primary_key=True),  # 1, 2, 3 … without a hole
+    Column("at", Instant, nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("act", String(64), nullable=False),
+    Column("subject", String(64), nullable=False),  # an id, never a name
+    Column("previous", Id(32), nullable=False),
+    Column("hash", Id(32), nullable=False),
+)
+
 # --- measurements: everything about them except the values -----------------------------------------------
 
 data_keys = Table(
@@ -286,6 +298,8 @@ stores = Table(
     Column("id", String(32), primary_key=True),
     Column("sequence", BigInteger, nullable=False),  # last journal entry that is in segments and tables
     Column("counts", Document, nullable=False),  # what came, up to that entry
+    Column("sealed_mark", LargeBinary, nullable=False),  # the key that digests of findings are made with
+    Column("key_version", Integer, nullable=False),
 )
 
 segments = Table(

@@ -27,13 +27,14 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from meterseal.control.engine import read, write
+from meterseal.control.sealed import EVIDENCE
+from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import evidence as table
 from meterseal.control.writes import insert_new
 from meterseal.link.evidence import GENESIS, STATEMENT, EvidenceStatement, chain, unpack
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.ingest import EvidenceKey, Pending
 from meterseal.mdms.store.rows import Key
-from meterseal.mdms.store.sealing import KeyRing, place
 from meterseal.mdms.store.store import Store
 
 GOOD = ("signed", "mac", "chain-open", "chain-broken")
@@ -100,11 +101,10 @@ class EvidenceFacts(Struct, frozen=True, kw_only=True):
 class EvidenceBook:
     """Checked evidence in the control store, statements sealed."""
 
-    def __init__(self, engine: sa.Engine, store: Store, keys: KeyRing, store_id: str) -> None:
+    def __init__(self, engine: sa.Engine, store: Store, keys: KeyRing) -> None:
         self._engine = engine
         self._store = store
         self._keys = keys
-        self._store_id = store_id
         self._newest: dict[tuple[bytes, int], EvidenceStatement | None] = {}
         """The latest good statement of each channel met so far; None where there is none yet."""
 
@@ -156,8 +156,7 @@ class EvidenceBook:
             return [self._facts(row) for row in connection.execute(query).all()]
 
     def _facts(self, row: sa.Row[Any]) -> EvidenceFacts:
-        key = (row.device_id, row.channel, row.sequence)
-        sealed = self._keys.open(row.sealed_statement, self._place(key), row.key_version)
+        sealed = EVIDENCE.open(self._keys, row) or b""
         raw, signature = sealed[:STATEMENT], sealed[STATEMENT:]
         statement = unpack(raw)
         return EvidenceFacts(
@@ -282,7 +281,6 @@ class EvidenceBook:
 
     def _row(self, item: Pending, checked: str, reason: str) -> dict[str, Any]:
         statement = item.statement
-        key = (statement.device_id, statement.channel, statement.sequence)
         return {
             "device_id": statement.device_id,
             "channel": statement.channel,
@@ -294,15 +292,15 @@ class EvidenceBook:
             "checked": checked,
             "reason": reason,
             "received_at": item.received_at,
-            "key_version": self._keys.version,
-            "sealed_statement": self._keys.seal(item.raw + item.signature, self._place(key)),
+            "sealed_statement": item.raw + item.signature,
         }
 
     def _insert(self, items: Sequence[Pending], rows: list[dict[str, Any]]) -> list[Finding]:
         findings = []
         true_first = sorted(rows, key=lambda row: row["checked"] not in GOOD)
         with write(self._engine) as connection:
-            if insert_new(connection, table, true_first) == len(rows):
+            sealed = [EVIDENCE.seal(self._keys, row) for row in true_first]
+            if insert_new(connection, table, sealed) == len(rows):
                 return []
             for item, row in zip(items, rows, strict=True):
                 mine = sa.and_(
@@ -313,7 +311,7 @@ class EvidenceBook:
                 kept = self._facts(connection.execute(sa.select(table).where(mine)).one())
                 if kept.checked == "bad" and row["checked"] in GOOD:
                     # Whoever stored a false statement first must not keep the meter's own out.
-                    connection.execute(table.update().where(mine).values(**row))
+                    connection.execute(table.update().where(mine).values(**EVIDENCE.seal(self._keys, row)))
                 if kept.statement != item.raw:
                     findings.append(_contradiction(item, kept.statement))
         return findings
@@ -329,10 +327,6 @@ class EvidenceBook:
                 )
                 .values(checked=checked, reason=reason)
             )
-
-    def _place(self, key: EvidenceKey) -> bytes:
-        device_id, channel, sequence = key
-        return place(self._store_id, "evidence", device_id + bytes([channel]) + sequence.to_bytes(8))
 
 
 def signed_statement(item: Pending | EvidenceFacts) -> SignedStatement:

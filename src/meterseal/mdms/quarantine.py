@@ -11,19 +11,19 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from meterseal.control.engine import read, write
+from meterseal.control.sealed import QUARANTINE
+from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import quarantine as table
 from meterseal.control.writes import insert_new
-from meterseal.mdms.store.sealing import KeyRing, place
 from meterseal.model import Quarantined
 
 
 class Quarantine:
     """The quarantine table of one store."""
 
-    def __init__(self, engine: sa.Engine, keys: KeyRing, store_id: str) -> None:
+    def __init__(self, engine: sa.Engine, keys: KeyRing) -> None:
         self._engine = engine
         self._keys = keys
-        self._store_id = store_id
 
     def append(self, held: Sequence[Quarantined]) -> None:
         """Store records in one transaction; the same record again is one."""
@@ -37,15 +37,12 @@ class Quarantine:
                 "received_at": one.received_at,
                 "reject_class": one.reject_class,
                 "code": one.code,
-                "key_version": self._keys.version,
-                "sealed_record": self._keys.seal(
-                    one.record, self._place(one.session_id, one.counter, one.code)
-                ),
+                "sealed_record": one.record,
             }
             for one in held
         ]
         with write(self._engine) as connection:
-            insert_new(connection, table, rows)
+            insert_new(connection, table, [QUARANTINE.seal(self._keys, row) for row in rows])
 
     def latest(self, limit: int = 100) -> list[Quarantined]:
         """Newest first, records opened."""
@@ -60,9 +57,7 @@ class Quarantine:
                 received_at=row.received_at,
                 reject_class=row.reject_class,
                 code=row.code,
-                record=self._keys.open(
-                    row.sealed_record, self._place(row.session_id, row.counter, row.code), row.key_version
-                ),
+                record=QUARANTINE.open(self._keys, row) or b"",
             )
             for row in rows
         ]
@@ -75,6 +70,3 @@ class Quarantine:
         )
         with read(self._engine) as connection:
             return [(row.counter, row.reject_class) for row in connection.execute(query)]
-
-    def _place(self, session_id: bytes, counter: int, code: str) -> bytes:
-        return place(self._store_id, "quarantine", session_id + counter.to_bytes(8) + code.encode())

@@ -17,6 +17,7 @@ from pathlib import Path
 import sqlalchemy as sa
 import structlog
 
+from meterseal.control.sealing import KeyRing
 from meterseal.errors import EngineError, LocalError, MetersealError
 from meterseal.mdms import entries
 from meterseal.mdms.commit import Committer
@@ -34,10 +35,10 @@ from meterseal.mdms.store.files import disk
 from meterseal.mdms.store.journal import Journal
 from meterseal.mdms.store.manifest import Checkpoint, Manifest
 from meterseal.mdms.store.rows import Words
-from meterseal.mdms.store.sealing import KeyRing
+from meterseal.mdms.store.segments import Segment, seal_again
 from meterseal.mdms.store.store import Store
 from meterseal.mdms.vee import engine as vee
-from meterseal.model import Batch, Quarantined
+from meterseal.model import Batch, Quarantined, Status
 
 log = structlog.get_logger()
 
@@ -54,8 +55,9 @@ class Mdms(Reading):
         self, directory: Path, engine: sa.Engine, keys: KeyRing, verifier: EvidenceVerifier, limits: Limits
     ) -> None:
         self._limits = limits
+        self._keys = keys
         self._verifier = verifier
-        self._manifest = Manifest(engine)
+        self._manifest = Manifest(engine, keys)
         position, counts, segments = self._manifest.open()
         store_id = self._manifest.store_id
         segment_directory = directory / "segments"
@@ -67,9 +69,9 @@ class Mdms(Reading):
         self._consumed = Consumed(self._manifest.consumed)
         self._ingest = Ingest(self._store, self._consumed, self._state)
         self._places = Places(engine)
-        self._book = EvidenceBook(engine, self._store, keys, store_id)
-        self._findings = Findings(engine, keys, store_id)
-        self._quarantine = Quarantine(engine, keys, store_id)
+        self._book = EvidenceBook(engine, self._store, keys)
+        self._findings = Findings(engine, keys, self._manifest.mark)
+        self._quarantine = Quarantine(engine, keys)
         self._journal = Journal(directory / "journal", store_id, keys)
         self._committer = Committer(self._commit)
         self._checking = asyncio.Lock()
@@ -94,7 +96,7 @@ class Mdms(Reading):
         """Open or make the store in `directory`; replays what a crash left in the journal.
 
         Raises LocalError `mdms.locked` (another process has it open), DataError `mdms.journal-damaged` or
-        `mdms.segment-damaged`, TrustError `mdms.key`, EngineError `mdms.disk`.
+        `mdms.segment-damaged`, TrustError `sealing.key`, EngineError `mdms.disk`.
         """
         with disk(directory):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -204,6 +206,43 @@ class Mdms(Reading):
                 self._journal.rotate()
             return await asyncio.to_thread(self._compact, checkpoint)
 
+    # --- moving to a newer data key -----------------------------------------------------------------
+
+    async def older(self) -> int:
+        """Segments and journal entries under an older key version, at an instant when none is being written."""
+        async with self._compacting, self._committer.quiet:
+            return await asyncio.to_thread(self._older)
+
+    def _older(self) -> int:
+        return len(self._older_segments()) + self._journal.older()
+
+    def _older_segments(self) -> list[Segment]:
+        with self._store.lock:
+            return [one for one in self._store.segments.values() if one.key_version != self._keys.version]
+
+    async def reseal(self) -> int:
+        """Move a piece to the newest key version: the journal by compacting it, else one segment.
+
+        Returns how many entries or segments moved, 0 when none is left. Errors as `compact`.
+        """
+        if moved := await asyncio.to_thread(self._journal.older):
+            await self.compact()
+            async with self._committer.quiet:
+                self._journal.forget(self._manifest.sequence)
+            return moved
+        async with self._compacting:
+            return await asyncio.to_thread(self._reseal_segment)
+
+    def _reseal_segment(self) -> int:
+        older = self._older_segments()
+        if not older:
+            return 0
+        new = seal_again(self._store.directory, older[0], self._keys)
+        self._manifest.swap(older[0].id, new)
+        self._store.swap(older[0].id, new)
+        (self._store.directory / older[0].path).unlink(missing_ok=True)
+        return 1
+
     async def _clear_evidence(self) -> None:
         try:
             await self.settle()
@@ -306,6 +345,11 @@ class Mdms(Reading):
                 if held.session_id == session_id and not held.code.startswith("mdms.")
             }
         return sorted(noticed.union(self._quarantine.rejected(session_id)))
+
+    def status(self, device_id: bytes) -> Status | None:
+        """The newest state that a meter reported."""
+        self._write_notes()
+        return self._manifest.status(device_id)
 
     def findings(self, limit: int = 100, usage_point: str | None = None) -> list[Finding]:
         """Newest findings first."""

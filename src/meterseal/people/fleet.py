@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 import sqlalchemy as sa
 
 from meterseal.control.engine import read
+from meterseal.control.sealed import CONCENTRATORS, METERS
+from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import (
     concentrators,
     findings,
-    meter_status,
     meters,
     quarantine,
     refusals,
@@ -55,11 +57,14 @@ SEALED = 0
 
 
 class Fleet:
-    """Reads for operators; `engine` is the control store, `readings` the store of measurements."""
+    """Reads for operators; `engine` is the control store, `readings` the store of measurements, `keys` opens
+    what the fleet's rows have sealed.
+    """
 
-    def __init__(self, engine: sa.Engine, readings: FleetReadings) -> None:
+    def __init__(self, engine: sa.Engine, readings: FleetReadings, keys: KeyRing) -> None:
         self._engine = engine
         self._readings = readings
+        self._keys = keys
 
     def home(self, now: int, bills: FleetBills) -> OperatorHomePage:
         """Freshness per medium, the meters that are late, and what was counted."""
@@ -80,7 +85,7 @@ class Fleet:
                 row.device_id,
                 row.medium,
                 latest.get(row.usage_point_id),
-                row.concentrator or "",
+                self._concentrator(row),
             )
             for row in late[:MOST_LATE]
         )
@@ -217,7 +222,7 @@ class Fleet:
             until=until,
             latest_at=latest,
             fresh=_fresh(latest, now),
-            meters=tuple(_meter(row) for row in rows),
+            meters=tuple(self._meter(row) for row in rows),
             readings=tuple(
                 ReadingRow(
                     end_at,
@@ -239,6 +244,32 @@ class Fleet:
             ),
         )
 
+    def _concentrator(self, row: sa.Row[Any]) -> str:
+        """The name of the concentrator that a meter hangs on, opened; empty when it hangs on none."""
+        if row.master is None:
+            return ""
+        sealed = {"device_id": row.master, "sealed_name": row.sealed_name, "key_version": row.name_version}
+        return (CONCENTRATORS.open(self._keys, sealed) or b"").decode()
+
+    def _meter(self, row: sa.Row[Any]) -> InstalledMeter:
+        parameters = METERS.open(self._keys, row)
+        profile, _riser = msgspec.msgpack.decode(parameters) if parameters else ("", None)
+        state = self._readings.status(row.device_id)
+        return InstalledMeter(
+            row.device_id,
+            row.protocol,
+            profile,
+            row.since,
+            row.until,
+            row.plain,
+            row.suite,
+            row.module_id or b"",
+            self._concentrator(row),
+            state.valve if state else "",
+            state.battery_low if state else None,
+            state.at if state else None,
+        )
+
 
 def _origin(code: int) -> str:
     return "sealed" if code == SEALED else "vouched"
@@ -246,6 +277,13 @@ def _origin(code: int) -> str:
 
 def _fresh(latest_at: int | None, now: int) -> bool:
     return latest_at is not None and latest_at > now - FRESH_WITHIN
+
+
+_MASTER = (
+    concentrators.c.device_id.label("master"),
+    concentrators.c.sealed_name,
+    concentrators.c.key_version.label("name_version"),
+)
 
 
 def _installed() -> sa.Select[Any]:
@@ -257,7 +295,7 @@ def _installed() -> sa.Select[Any]:
             meters.c.plain,
             meters.c.suite,
             usage_points.c.medium,
-            concentrators.c.name.label("concentrator"),
+            *_MASTER,
         )
         .join(usage_points, usage_points.c.id == meters.c.usage_point_id)
         .outerjoin(concentrators, concentrators.c.device_id == meters.c.concentrator_id)
@@ -269,32 +307,11 @@ def _history(usage_point: str) -> sa.Select[Any]:
     return (
         sa.select(
             meters,
-            concentrators.c.name.label("concentrator"),
-            meter_status.c.valve,
-            meter_status.c.battery_low,
-            meter_status.c.at.label("status_at"),
+            *_MASTER,
         )
         .outerjoin(concentrators, concentrators.c.device_id == meters.c.concentrator_id)
-        .outerjoin(meter_status, meter_status.c.device_id == meters.c.device_id)
         .where(meters.c.usage_point_id == usage_point)
         .order_by(meters.c.since.desc())
-    )
-
-
-def _meter(row: sa.Row[Any]) -> InstalledMeter:
-    return InstalledMeter(
-        row.device_id,
-        row.protocol,
-        row.profile,
-        row.since,
-        row.until,
-        row.plain,
-        row.suite,
-        row.module_id or b"",
-        row.concentrator or "",
-        row.valve or "",
-        row.battery_low,
-        row.status_at,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from meterseal.model import Status
 from meterseal.utility.customers import Person
 from meterseal.utility.ports import EvidenceFacts, RegisterColumns
 from meterseal.utility.views import Bill, BillSummary, FleetBills, Resolution, UsagePointCard, UsageSeries
@@ -59,6 +60,9 @@ class FleetReadings(Protocol):
 
     def latest(self) -> Mapping[str, int]:
         """End of the newest reading of the main channel, per usage point that has any."""
+
+    def status(self, device_id: bytes) -> Status | None:
+        """The newest state that a meter reported."""
 
     def counts(self) -> StoredCounts:
         """What came and what is kept."""

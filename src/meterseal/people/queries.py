@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from meterseal.control.engine import read
+from meterseal.control.sealing import KeyRing
 from meterseal.errors import EngineError, LocalError
 from meterseal.mesh.rpc import Empty, Method, Methods
 from meterseal.people import messages as ask
@@ -34,7 +35,7 @@ LONGEST_METER_PAGE = 40 * DAY
 
 
 class Queries:
-    """Answers of the platform to people. `clock` gives Unix milliseconds."""
+    """Answers of the platform to people. `clock` gives Unix milliseconds, `keys` open the fleet's sealed columns."""
 
     def __init__(
         self,
@@ -43,11 +44,12 @@ class Queries:
         utility: UseAndBills,
         readings: FleetReadings,
         clock: Callable[[], int],
+        keys: KeyRing,
     ) -> None:
         self._engine = engine
         self._accounts = accounts
         self._utility = utility
-        self._fleet = Fleet(engine, readings)
+        self._fleet = Fleet(engine, readings, keys)
         self._clock = clock
 
     def methods(self) -> Methods:

@@ -8,10 +8,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection
 
+import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
 from meterseal.control import read, write
+from meterseal.control.sealed import CONCENTRATORS, METERS
+from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import concentrators, meters, premises, usage_points
 from meterseal.errors import DataError
 from meterseal.headend.ports import Enrolment
@@ -60,7 +63,7 @@ def new_premises(connection: sa.Connection) -> str:
     return premises_id
 
 
-def install(connection: sa.Connection, premises_id: str, what: Installation) -> str:
+def install(connection: sa.Connection, premises_id: str, what: Installation, keys: KeyRing) -> str:
     """Put a meter at a new usage point; returns the usage point's pseudonym. DataError when it is enrolled already."""
     taken = connection.execute(
         sa.select(meters.c.usage_point_id).where(meters.c.device_id == what.device_id)
@@ -77,29 +80,34 @@ def install(connection: sa.Connection, premises_id: str, what: Installation) -> 
     )
     connection.execute(
         meters.insert().values(
-            device_id=what.device_id,
-            usage_point_id=usage_point,
-            protocol=what.protocol,
-            profile=what.profile,
-            since=what.since,
-            plain=what.suite is None,
-            concentrator_id=what.concentrator_id or None,
-            riser=what.riser,
-            suite=what.suite,
-            module_id=what.module_id or None,
-            project=what.project or None,
+            METERS.seal(
+                keys,
+                {
+                    "device_id": what.device_id,
+                    "usage_point_id": usage_point,
+                    "protocol": what.protocol,
+                    "sealed_parameters": msgspec.msgpack.encode([what.profile, what.riser]),
+                    "since": what.since,
+                    "plain": what.suite is None,
+                    "concentrator_id": what.concentrator_id or None,
+                    "suite": what.suite,
+                    "module_id": what.module_id or None,
+                    "project": what.project or None,
+                },
+            )
         )
     )
     return usage_point
 
 
-def add_concentrator(connection: sa.Connection, device_id: bytes, name: str) -> None:
+def add_concentrator(connection: sa.Connection, device_id: bytes, name: str, keys: KeyRing) -> None:
     """Enrol a concentrator by its device id (F0…); repeating it changes nothing."""
     known = connection.execute(
-        sa.select(concentrators.c.name).where(concentrators.c.device_id == device_id)
+        sa.select(concentrators.c.device_id).where(concentrators.c.device_id == device_id)
     ).first()
     if known is None:
-        connection.execute(concentrators.insert().values(device_id=device_id, name=name))
+        row = {"device_id": device_id, "sealed_name": name.encode()}
+        connection.execute(concentrators.insert().values(CONCENTRATORS.seal(keys, row)))
 
 
 def enrolments(connection: sa.Connection, device_ids: Collection[bytes]) -> list[Enrolment]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
 import sqlalchemy as sa
@@ -17,9 +17,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from meterseal.control import read, write
+from meterseal.control.sealed import DOWN_WORDS
+from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import down_words as table
 from meterseal.control.tables import sessions
-from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import DataError, PeerError, TrustError
 from meterseal.headend.ports import Answer, Down, Taken, Waiting, WordKind
 from meterseal.things.answers import answers
@@ -44,16 +45,6 @@ LISTEN = 20.0
 PAGE = 5_000
 KEPT_FOR = 400 * 86_400_000
 """Milliseconds after which an ended word is deleted."""
-
-
-class Keys(Protocol):
-    """Opened data keys; `version` seals, every one of `keys` opens."""
-
-    @property
-    def version(self) -> int: ...
-
-    @property
-    def keys(self) -> dict[int, SymmetricKey]: ...
 
 
 class Word(Struct, frozen=True, kw_only=True):
@@ -92,7 +83,7 @@ class DownWords:
     """The queue of one platform. Coroutines belong to one event loop."""
 
     def __init__(
-        self, engine: sa.Engine, keys: Keys, clock: Callable[[], int], listen: float = LISTEN
+        self, engine: sa.Engine, keys: KeyRing, clock: Callable[[], int], listen: float = LISTEN
     ) -> None:
         self._engine = engine
         self._keys = keys
@@ -110,20 +101,18 @@ class DownWords:
             ).scalar()
             if known is not None:
                 return int(known)
-            made = connection.execute(
-                table.insert().values(
-                    device_id=word.device_id,
-                    kind=word.down.kind,
-                    state="waiting",
-                    request_id=word.request_id,
-                    number=word.down.number or None,
-                    created_at=self._clock(),
-                    not_after=word.not_after,
-                    attempts=0,
-                    key_version=self._keys.version,
-                    sealed_content=self._seal(word.request_id, "content", msgspec.msgpack.encode(word)),
-                )
-            )
+            row = {
+                "device_id": word.device_id,
+                "kind": word.down.kind,
+                "state": "waiting",
+                "request_id": word.request_id,
+                "number": word.down.number or None,
+                "created_at": self._clock(),
+                "not_after": word.not_after,
+                "attempts": 0,
+                "sealed_content": msgspec.msgpack.encode(word),
+            }
+            made = connection.execute(table.insert().values(DOWN_WORDS.seal(self._keys, row)))
             key = made.inserted_primary_key
             assert key is not None
         async with self._news:
@@ -137,15 +126,16 @@ class DownWords:
 
     def reword(self, word_id: int, word: Word) -> None:
         """Other content for an open word, to be given out at once: a command authorised under the module's new key."""
+        row = {
+            "request_id": word.request_id,
+            "state": "waiting",
+            "sealed_content": msgspec.msgpack.encode(word),
+        }
         with write(self._engine) as connection:
             connection.execute(
                 table.update()
                 .where(table.c.id == word_id, table.c.state.in_(OPEN))
-                .values(
-                    state="waiting",
-                    key_version=self._keys.version,
-                    sealed_content=self._seal(word.request_id, "content", msgspec.msgpack.encode(word)),
-                )
+                .values(DOWN_WORDS.seal(self._keys, row))
             )
 
     # --- the head-end's port -------------------------------------------------------------------------------
@@ -242,15 +232,15 @@ class DownWords:
         for row in reversed([row for row in rows if row.state in ("sent", "unknown")]):
             outcome = answers(protocol, self._open(row).down.content, answer.frame)
             if outcome:
+                settled = {
+                    "request_id": row.request_id,
+                    "state": outcome,
+                    "ended_at": now,
+                    "sealed_content": DOWN_WORDS.open(self._keys, row, "sealed_content"),
+                    "sealed_answer": answer.frame,
+                }
                 connection.execute(
-                    table.update()
-                    .where(table.c.id == row.id)
-                    .values(
-                        state=outcome,
-                        ended_at=now,
-                        key_version=row.key_version,
-                        sealed_answer=self._seal(row.request_id, "answer", answer.frame, row.key_version),
-                    )
+                    table.update().where(table.c.id == row.id).values(DOWN_WORDS.seal(self._keys, settled))
                 )
                 return True
         return any(
@@ -359,21 +349,8 @@ class DownWords:
 
     # --- at rest -------------------------------------------------------------------------------------------
 
-    def _seal(self, request_id: bytes, field: str, plain: bytes, version: int = 0) -> bytes:
-        version = version or self._keys.version
-        return self._keys.keys[version].gcm_seal(plain, _place(request_id, field, version))
-
-    def _unseal(self, request_id: bytes, field: str, version: int, sealed: bytes) -> bytes:
-        key = self._keys.keys.get(version)
-        if key is None:
-            raise TrustError(
-                "words.key",
-                f"A word is sealed under data key version {version}, which was not given. Restore the vault.",
-            )
-        return key.gcm_open(sealed, _place(request_id, field, version))
-
     def _open(self, row: sa.Row[tuple[object, ...]]) -> Word:
-        plain = self._unseal(row.request_id, "content", row.key_version, row.sealed_content)
+        plain = DOWN_WORDS.open(self._keys, row, "sealed_content") or b""
         try:
             word = msgspec.msgpack.decode(plain, type=Word)
         except msgspec.MsgspecError:
@@ -383,12 +360,7 @@ class DownWords:
         return word
 
     def _answer(self, row: sa.Row[tuple[object, ...]]) -> bytes:
-        return self._unseal(row.request_id, "answer", row.key_version, row.sealed_answer)
-
-
-def _place(request_id: bytes, field: str, version: int) -> bytes:
-    """Associated data: table || row key || field || key version; all but the field have a fixed length."""
-    return b"down_words\x00" + request_id + version.to_bytes(4) + field.encode()
+        return DOWN_WORDS.open(self._keys, row, "sealed_answer") or b""
 
 
 def _pause(attempts: int) -> int:

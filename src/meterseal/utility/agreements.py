@@ -14,6 +14,8 @@ import msgspec
 import sqlalchemy as sa
 
 from meterseal.control import read, write
+from meterseal.control.sealed import AGREEMENTS
+from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import agreements, tariffs, usage_points
 from meterseal.errors import DataError, LocalError
 from meterseal.utility.calendar import billing_start, midnight
@@ -60,6 +62,7 @@ def add_agreement(
     tariff_version: int | None = None,
     opening_accumulation: int = 0,
     opening_exponent: int = -2,
+    keys: KeyRing,
 ) -> None:
     """Begin an agreement at `since`.
 
@@ -86,10 +89,11 @@ def add_agreement(
             "tariff_version": tariff_version,
             "since": since,
             "billing_day": billing_day,
-            "opening_accumulation": opening_accumulation,
-            "opening_exponent": opening_exponent,
+            "sealed_opening": msgspec.msgpack.encode([opening_accumulation, opening_exponent])
+            if opening_accumulation
+            else None,
         }
-        connection.execute(sa.insert(agreements).values(**values))
+        connection.execute(sa.insert(agreements).values(**AGREEMENTS.seal(keys, values)))
 
 
 def end_agreement(engine: sa.Engine, agreement_id: str, until: int) -> None:
@@ -102,7 +106,7 @@ def end_agreement(engine: sa.Engine, agreement_id: str, until: int) -> None:
             raise LocalError("agreement.none", f"There is no agreement {agreement_id}; check its id.")
 
 
-def all_terms(engine: sa.Engine, usage_point: str | None = None) -> tuple[Terms, ...]:
+def all_terms(engine: sa.Engine, keys: KeyRing, usage_point: str | None = None) -> tuple[Terms, ...]:
     """Return the terms of all agreements (or of those of one usage point), the oldest first.
 
     An agreement whose tariff is not published has an empty book, which raises when it is asked for a price.
@@ -120,7 +124,9 @@ def all_terms(engine: sa.Engine, usage_point: str | None = None) -> tuple[Terms,
     books = _Books(_parse(document) for document in documents)
     openings: dict[str, list[Opening]] = defaultdict(list)
     for row in rows:
-        amount = Decimal(row.opening_accumulation).scaleb(row.opening_exponent)
+        opening = AGREEMENTS.open(keys, row)
+        accumulation, exponent = msgspec.msgpack.decode(opening) if opening else (0, 0)
+        amount = Decimal(accumulation).scaleb(exponent)
         openings[row.usage_point_id].append(Opening(row.since, amount))
     return tuple(
         Terms(
@@ -138,7 +144,9 @@ def all_terms(engine: sa.Engine, usage_point: str | None = None) -> tuple[Terms,
     )
 
 
-def agreement_views(engine: sa.Engine, customer_id: str | None = None) -> tuple[AgreementView, ...]:
+def agreement_views(
+    engine: sa.Engine, keys: KeyRing, customer_id: str | None = None
+) -> tuple[AgreementView, ...]:
     """Return agreements (of one customer), the oldest first."""
     return tuple(
         AgreementView(
@@ -151,7 +159,7 @@ def agreement_views(engine: sa.Engine, customer_id: str | None = None) -> tuple[
             until=terms.until,
             billing_day=terms.billing_day,
         )
-        for terms in all_terms(engine)
+        for terms in all_terms(engine, keys)
         if customer_id in (None, terms.customer_id)
     )
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 
 from meterseal.control import read, write
+from meterseal.control.sealed import BILL
+from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import bill_runs, bills, held_bills
 from meterseal.errors import DataError, LocalError
 from meterseal.model import MAIN
@@ -24,7 +26,6 @@ from meterseal.utility.compose import CURRENCY, Terms, compose, metered_fen, nex
 from meterseal.utility.ports import EvidenceFacts, Measurements
 from meterseal.utility.proof import EvidenceAt
 from meterseal.utility.readings import Readings, usable
-from meterseal.utility.sealing import DocumentKeys
 from meterseal.utility.views import Bill, BillSummary, FleetBills, HeldBill, RunReport
 
 LOOK_BACK = 400 * 86_400_000
@@ -44,7 +45,7 @@ class Billing:
     `measurements` is the store of measurements, `keys` seal the bills' documents (they contain registers).
     """
 
-    def __init__(self, engine: sa.Engine, measurements: Measurements, keys: DocumentKeys) -> None:
+    def __init__(self, engine: sa.Engine, measurements: Measurements, keys: KeyRing) -> None:
         self._engine = engine
         self._measurements = measurements
         self._keys = keys
@@ -61,7 +62,7 @@ class Billing:
             held: list[HeldBill] = []
             unchanged = 0
             looked_at: list[tuple[str, int]] = []
-            for terms in all_terms(self._engine):
+            for terms in all_terms(self._engine, self._keys):
                 for period in _completed(terms, now, now - LOOK_BACK if since is None else since):
                     looked_at.append((terms.agreement_id, period.since))
                     outcome = self._settle(terms, period, before[terms.agreement_id], now)
@@ -91,17 +92,15 @@ class Billing:
     def bill(self, bill_id: str) -> Bill:
         """Return one bill. Raises LocalError `bill.none`."""
         with read(self._engine) as connection:
-            row = connection.execute(
-                sa.select(bills.c.id, bills.c.document).where(bills.c.id == bill_id)
-            ).one_or_none()
+            row = connection.execute(sa.select(bills).where(bills.c.id == bill_id)).one_or_none()
         if row is None:
             raise LocalError("bill.none", f"There is no bill {bill_id}; check its id.")
-        return self._open(row.id, row.document)
+        return self._open(row)
 
     def summaries(self, agreement_id: str) -> tuple[BillSummary, ...]:
         """Return all bills of an agreement, every version, the newest period and version first."""
         query = (
-            sa.select(bills.c.id, bills.c.document)
+            sa.select(bills)
             .where(bills.c.agreement_id == agreement_id)
             .order_by(bills.c.since.desc(), bills.c.version.desc())
         )
@@ -110,14 +109,14 @@ class Billing:
         seen: set[int] = set()
         found = []
         for row in rows:
-            bill = self._open(row.id, row.document)
+            bill = self._open(row)
             found.append(_summary(bill, latest=bill.since not in seen))
             seen.add(bill.since)
         return tuple(found)
 
     def held(self) -> tuple[HeldBill, ...]:
         """Return the periods that wait for their bill, the longest waiting first."""
-        terms = {one.agreement_id: one for one in all_terms(self._engine)}
+        terms = {one.agreement_id: one for one in all_terms(self._engine, self._keys)}
         with read(self._engine) as connection:
             rows = connection.execute(sa.select(held_bills).order_by(held_bills.c.found_at)).all()
         return tuple(
@@ -200,9 +199,7 @@ class Billing:
             .group_by(bills.c.agreement_id, bills.c.since)
             .subquery()
         )
-        query = sa.select(
-            bills.c.id, bills.c.agreement_id, bills.c.since, bills.c.until, bills.c.document
-        ).join(
+        query = sa.select(bills).join(
             newest,
             sa.and_(
                 bills.c.agreement_id == newest.c.agreement_id,
@@ -214,12 +211,12 @@ class Billing:
         with read(self._engine) as connection:
             rows = connection.execute(query).all()
         for row in rows:
-            bill = self._open(row.id, row.document)
+            bill = self._open(row)
             found[row.agreement_id].append(_Stored(row.id, Period(row.since, row.until), bill))
         return found
 
-    def _open(self, bill_id: str, document: object) -> Bill:
-        return msgspec.json.decode(self._keys.open(bill_id, document), type=Bill)
+    def _open(self, row: sa.Row[Any]) -> Bill:
+        return msgspec.json.decode(BILL.open(self._keys, row) or b"", type=Bill)
 
     def _keep(
         self, issued: list[Bill], held: list[HeldBill], looked_at: list[tuple[str, int]], report: RunReport
@@ -232,12 +229,11 @@ class Billing:
                     "since": bill.since,
                     "until": bill.until,
                     "currency": CURRENCY,
-                    "total_fen": bill.total_fen,
                     "version": bill.version,
-                    "document": self._keys.seal(bill.bill_id, msgspec.json.encode(bill)),
+                    "sealed_document": msgspec.json.encode(bill),
                     "created_at": bill.created_at,
                 }
-                connection.execute(sa.insert(bills).values(**values))
+                connection.execute(sa.insert(bills).values(**BILL.seal(self._keys, values)))
             known = {
                 (row.agreement_id, row.since): row for row in connection.execute(sa.select(held_bills)).all()
             }

@@ -1,26 +1,25 @@
 """Customers: names and addresses as ciphertext, opened for one request, gone with their key.
 
 Each customer has a data key of their own, wrapped by the security service; nothing here keeps an opened
-key or name. Whether the asker may see it was decided before (people). Deleting the wrapped key erases the
-person: bills and readings stay, and belong to nobody.
+key or name. Whether the asker may see it was decided before (people), and so is erasing a person: who deletes
+the wrapped key leaves bills and readings that belong to nobody.
 """
 
 from __future__ import annotations
 
 import secrets
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from meterseal.control import read, write
+from meterseal.control.rings import DataKeys, wrapped_under
+from meterseal.control.sealed import CUSTOMERS
+from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import customers
-from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import LocalError
-from meterseal.utility.ports import DataKeys
-from meterseal.utility.sealing import place
 
 PURPOSE = "customer"
-_TABLE = "customers"
 
 
 class Person:
@@ -59,17 +58,16 @@ class Customers:
     async def add(self, new: NewCustomer, now: int) -> str:
         """Add a customer and return the id. Raises EngineError or TrustError of the security service."""
         customer_id = new.customer_id or secrets.token_hex(12)
-        key, wrapped, version = await self._keys.new(PURPOSE, customer_id)
+        key, wrapped, _ = await self._keys.new(PURPOSE, customer_id)
         values = {
             "id": customer_id,
-            "name": _seal(key, customer_id, "name", version, new.person.name),
-            "address": _seal(key, customer_id, "address", version, new.person.address),
+            "name": new.person.name.encode(),
+            "address": new.person.address.encode(),
             "wrapped_key": wrapped,
-            "key_version": version,
             "created_at": now,
         }
         with write(self._engine) as connection:
-            connection.execute(sa.insert(customers).values(**values))
+            connection.execute(sa.insert(customers).values(**CUSTOMERS.seal(KeyRing({1: key}, 1), values)))
         return customer_id
 
     async def open(self, customer_id: str) -> Person | None:
@@ -77,44 +75,50 @@ class Customers:
 
         Raises LocalError `customer.none`, TrustError `crypto.tag` when the row was changed.
         """
-        row = self._row(customer_id)
-        if row.wrapped_key is None:
-            return None
-        key = await self._keys.open(PURPOSE, customer_id, row.key_version, row.wrapped_key)
-        return Person(
-            _open(key, customer_id, "name", row.key_version, row.name),
-            _open(key, customer_id, "address", row.key_version, row.address),
-        )
-
-    def erase(self, customer_id: str, now: int) -> None:
-        """Delete a customer's data key, and the ciphertext with it. Raises LocalError `customer.none`."""
-        self._row(customer_id)
-        gone = {"name": None, "address": None, "wrapped_key": None, "erased_at": now}
-        with write(self._engine) as connection:
-            connection.exec_driver_sql(
-                "PRAGMA secure_delete = ON"
-            )  # the old page is overwritten, not only freed
-            connection.execute(
-                sa.update(customers)
-                .where(customers.c.id == customer_id, customers.c.erased_at.is_(None))
-                .values(**gone)
-            )
-        with self._engine.connect() as connection:  # and the write-ahead log forgets it too
-            raw = connection.connection.driver_connection
-            assert raw is not None
-            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    def _row(self, customer_id: str) -> sa.Row[tuple[object, ...]]:
         with read(self._engine) as connection:
             row = connection.execute(sa.select(customers).where(customers.c.id == customer_id)).one_or_none()
         if row is None:
             raise LocalError("customer.none", f"There is no customer {customer_id}; check the id.")
-        return row
+        return None if row.wrapped_key is None else await self._person(row)
+
+    async def _person(self, row: sa.Row[Any]) -> Person:
+        key = await self._keys.open(PURPOSE, row.id, wrapped_under(row.wrapped_key), row.wrapped_key)
+        ring = KeyRing({row.key_version: key}, row.key_version)
+        name, address = (CUSTOMERS.open(ring, row, column) or b"" for column in CUSTOMERS.columns)
+        return Person(name.decode(), address.decode())
+
+    # --- moving to newer keys ------------------------------------------------------------------------
+
+    def remaining(self, wrapping: int) -> int:
+        """Customers whose key is wrapped under another version of the wrapping key than this one."""
+        query = sa.select(sa.func.count()).select_from(customers).where(_older(wrapping))
+        with read(self._engine) as connection:
+            return int(connection.execute(query).scalar_one())
+
+    async def move(self, wrapping: int, limit: int) -> int:
+        """Give up to `limit` of them a new key, and seal their names again; returns how many moved.
+
+        Each is one transaction, and a customer who was erased meanwhile stays erased. Errors as `open`.
+        """
+        query = sa.select(customers).where(_older(wrapping)).order_by(customers.c.id).limit(limit)
+        with read(self._engine) as connection:
+            rows = connection.execute(query).all()
+        for row in rows:
+            person = await self._person(row)
+            key, wrapped, _ = await self._keys.new(PURPOSE, row.id)
+            version = row.key_version + 1
+            clear = {"id": row.id, "name": person.name.encode(), "address": person.address.encode()}
+            sealed = CUSTOMERS.seal(KeyRing({version: key}, version), clear)
+            with write(self._engine) as connection:
+                connection.execute(
+                    sa.update(customers)
+                    .where(customers.c.id == row.id, customers.c.wrapped_key == row.wrapped_key)
+                    .values(**sealed, wrapped_key=wrapped)
+                )
+        return len(rows)
 
 
-def _seal(key: SymmetricKey, row: str, field: str, version: int, text: str) -> bytes:
-    return key.gcm_seal(text.encode(), place(_TABLE, row, field, version))
-
-
-def _open(key: SymmetricKey, row: str, field: str, version: int, blob: bytes) -> str:
-    return key.gcm_open(blob, place(_TABLE, row, field, version)).decode()
+def _older(wrapping: int) -> sa.ColumnElement[bool]:
+    column = customers.c.wrapped_key
+    under = sa.func.substr(column, 1, 2, type_=sa.LargeBinary)
+    return sa.and_(column.is_not(None), under != wrapping.to_bytes(2))

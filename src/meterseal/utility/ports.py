@@ -1,7 +1,6 @@
-"""What the utility asks of its neighbours: stored measurements, and data keys for what it seals.
+"""What the utility asks of its neighbours: stored measurements.
 
-Protocols and nothing else; the store of measurements and the security service satisfy them, tests bring
-twins.
+Protocols and nothing else; the store of measurements satisfies them, tests bring twins.
 """
 
 from __future__ import annotations
@@ -11,8 +10,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from meterseal.crypto.handles import SymmetricKey
 
 
 class RegisterColumns(Protocol):
@@ -77,16 +74,3 @@ class Measurements(Protocol):
         self, usage_point: str, channel: int, since: int, until: int
     ) -> Sequence[EvidenceFacts]:
         """Return the checked evidence for registers with since <= end_at <= until, oldest first."""
-
-
-class DataKeys(Protocol):
-    """Data keys wrapped by the security service.
-
-    Both raise EngineError when it is away and TrustError when it refuses.
-    """
-
-    async def new(self, purpose: str, key_id: str) -> tuple[SymmetricKey, bytes, int]:
-        """Make a data key; return its handle, its wrapped form to store, and its version."""
-
-    async def open(self, purpose: str, key_id: str, version: int, wrapped: bytes) -> SymmetricKey:
-        """Unwrap a data key for use in this process."""

@@ -13,6 +13,8 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from meterseal.control.rings import BILLS, DataKeys, open_ring
+from meterseal.control.sealing import KeyRing
 from meterseal.errors import DataError, LocalError
 from meterseal.utility import agreements
 from meterseal.utility.billing import Billing
@@ -31,10 +33,9 @@ from meterseal.utility.calendar import (
 from meterseal.utility.compose import Terms, needs_year, year_before, year_use
 from meterseal.utility.customers import Customers
 from meterseal.utility.determinants import by_register
-from meterseal.utility.ports import DataKeys, Measurements
+from meterseal.utility.ports import Measurements
 from meterseal.utility.rating import tier_position
 from meterseal.utility.readings import Readings
-from meterseal.utility.sealing import BILLS, open_document_keys
 from meterseal.utility.tariff import AnyTariff, Tiered
 from meterseal.utility.usage import period_to_date, progress, usage_series
 from meterseal.utility.views import (
@@ -60,9 +61,15 @@ class Utility:
     """Tariffs, agreements, customers, use and bills of one utility; `start` makes it."""
 
     def __init__(
-        self, engine: sa.Engine, measurements: Measurements, billing: Billing, customers: Customers
+        self,
+        engine: sa.Engine,
+        measurements: Measurements,
+        billing: Billing,
+        customers: Customers,
+        keys: KeyRing,
     ) -> None:
         self._engine = engine
+        self.keys = keys
         self._measurements = measurements
         self._billing = billing
         self.customers = customers
@@ -73,9 +80,9 @@ class Utility:
 
         Raises EngineError when the security service is away, TrustError when it refuses.
         """
-        documents = await open_document_keys(engine, BILLS, keys, now)
-        billing = Billing(engine, measurements, documents)
-        return cls(engine, measurements, billing, Customers(engine, keys))
+        ring = await open_ring(engine, BILLS, keys, now)
+        billing = Billing(engine, measurements, ring)
+        return cls(engine, measurements, billing, Customers(engine, keys), ring)
 
     # --- operations ------------------------------------------------------------------------------------
 
@@ -108,6 +115,7 @@ class Utility:
             tariff_version=tariff_version,
             opening_accumulation=opening_accumulation,
             opening_exponent=opening_exponent,
+            keys=self.keys,
         )
 
     def end_agreement(self, agreement_id: str, until: int) -> None:
@@ -122,7 +130,7 @@ class Utility:
 
     def agreements(self, customer_id: str | None = None) -> tuple[AgreementView, ...]:
         """Return agreements (of one customer), the oldest first."""
-        return agreements.agreement_views(self._engine, customer_id)
+        return agreements.agreement_views(self._engine, self.keys, customer_id)
 
     def bills(self, agreement_id: str) -> tuple[BillSummary, ...]:
         """Return all bills of an agreement, every version, the newest first."""
@@ -229,7 +237,7 @@ class Utility:
 
     def _terms(self, usage_point: str, at: int) -> Terms:
         """The agreement that runs at an instant, or else the one nearest before or after it."""
-        found = agreements.all_terms(self._engine, usage_point)
+        found = agreements.all_terms(self._engine, self.keys, usage_point)
         if not found:
             raise LocalError(
                 "usage.none", f"Usage point {usage_point} has no agreement; use is shown to customers only."

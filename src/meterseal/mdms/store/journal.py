@@ -17,9 +17,9 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from meterseal.control.sealing import KeyRing, place
 from meterseal.errors import DataError, EngineError, TrustError
 from meterseal.mdms.store.files import disk, sync_directory, write_all
-from meterseal.mdms.store.sealing import KeyRing, place
 
 HEADER = struct.Struct(">IQII")
 LARGEST = 256 * 1024 * 1024
@@ -117,8 +117,9 @@ class Journal:
                 f"The disk under {self._directory} failed while readings were synced. See to it and restart.",
             )
         sequence = self.sequence + 1
-        sealed = self._keys.seal(entry, self._place(sequence))
-        fields = struct.pack(">IQI", len(sealed), sequence, self._keys.version)
+        version = self._keys.version
+        sealed = self._keys.seal(entry, self._place(sequence), version)
+        fields = struct.pack(">IQI", len(sealed), sequence, version)
         frame = fields + zlib.crc32(fields).to_bytes(4) + sealed
         with disk(self._path):
             descriptor = self._open(sequence)
@@ -157,6 +158,17 @@ class Journal:
         """Bytes in the file that is being written."""
         return self._size
 
+    def older(self) -> int:
+        """Entries on disk that are sealed under another key version than the newest."""
+        found = 0
+        for path in self._files():
+            with disk(path), path.open("rb") as file:
+                while len(header := file.read(HEADER.size)) == HEADER.size:
+                    length, _, version, _ = HEADER.unpack(header)
+                    found += version != self._keys.version
+                    file.seek(length, os.SEEK_CUR)
+        return found
+
     def rotate(self) -> None:
         """End the current file; the next entry begins a new one."""
         if self._descriptor is not None:
@@ -182,7 +194,7 @@ class Journal:
         return sorted(self._directory.glob(f"*{SUFFIX}"))
 
     def _place(self, sequence: int) -> bytes:
-        return place(self._store_id, "journal", sequence.to_bytes(8))
+        return place(self._store_id, "journal", sequence)
 
 
 def _unwritten(content: bytes, start: int) -> bool:

@@ -9,17 +9,24 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
 from meterseal.control.engine import read, write
+from meterseal.control.sealed import METER_STATUS, STORES
+from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import consumed_counters, meter_status, segments, stores
 from meterseal.control.writes import upsert
+from meterseal.crypto.expose import expose
+from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import EngineError
 from meterseal.mdms.store.segments import Segment
 from meterseal.model import Status
+
+MARK = "the key of findings' digests"
 
 
 class Checkpoint(Struct, frozen=True):
@@ -34,21 +41,29 @@ class Checkpoint(Struct, frozen=True):
 class Manifest:
     """The rows of one store in the control store."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, keys: KeyRing) -> None:
         self._engine = engine
+        self._keys = keys
         self.store_id = ""
         self.sequence = 0
         """Journal entry up to which segments hold everything."""
+        self.mark: SymmetricKey
 
     def open(self) -> tuple[int, dict[str, int], list[Segment]]:
-        """(journal position, counts, segments) of the store, which is made at the first start."""
+        """(journal position, counts, segments) of the store, which is made at the first start.
+
+        Raises TrustError `sealing.key`, `crypto.tag` when the data keys are not this store's.
+        """
         with write(self._engine) as connection:
             row = connection.execute(sa.select(stores)).first()
             if row is None:
                 self.store_id = "st-" + secrets.token_hex(8)
-                connection.execute(stores.insert().values(id=self.store_id, sequence=0, counts={}))
+                self.mark = SymmetricKey.generate(MARK, 32)
+                made = {"id": self.store_id, "sequence": 0, "counts": {}, "sealed_mark": expose(self.mark)}
+                connection.execute(stores.insert().values(**STORES.seal(self._keys, made)))
                 return 0, {}, []
             self.store_id, self.sequence = row.id, row.sequence
+            self.mark = SymmetricKey.from_bytes(STORES.open(self._keys, row) or b"", MARK)
             found = (
                 connection.execute(sa.select(segments).where(segments.c.store_id == row.id)).mappings().all()
             )
@@ -84,7 +99,15 @@ class Manifest:
 
     def statuses(self, found: Sequence[tuple[Status, int]]) -> None:
         """Store (state, receipt) of meters where none newer is stored."""
-        rows = [msgspec.structs.asdict(status) | {"received_at": at} for status, at in found]
+        rows: list[dict[str, Any]] = [
+            {
+                "device_id": status.device_id,
+                "at": status.at,
+                "received_at": at,
+                "sealed_state": msgspec.msgpack.encode([status.valve, status.battery_low, status.raw]),
+            }
+            for status, at in found
+        ]
         if not rows:
             return
         with write(self._engine) as connection:
@@ -95,8 +118,29 @@ class Manifest:
             upsert(
                 connection,
                 meter_status,
-                [row for row in rows if newest.get(row["device_id"], -1) <= row["at"]],
+                [
+                    METER_STATUS.seal(self._keys, row)
+                    for row in rows
+                    if newest.get(row["device_id"], -1) <= row["at"]
+                ],
             )
+
+    def status(self, device_id: bytes) -> Status | None:
+        """The newest stored state of a meter, opened."""
+        with read(self._engine) as connection:
+            row = connection.execute(
+                sa.select(meter_status).where(meter_status.c.device_id == device_id)
+            ).first()
+        if row is None:
+            return None
+        valve, battery_low, raw = msgspec.msgpack.decode(METER_STATUS.open(self._keys, row) or b"")
+        return Status(row.device_id, row.at, valve, battery_low, raw)
+
+    def swap(self, old: str, new: Segment) -> None:
+        """One segment takes the place of another in one transaction; the journal position stays."""
+        with write(self._engine) as connection:
+            connection.execute(segments.delete().where(segments.c.id == old))
+            connection.execute(segments.insert().values(**msgspec.structs.asdict(new)))
 
     def consumed(self, session_id: bytes) -> bytes:
         """Consumed counters of a session as stored, empty if there are none."""

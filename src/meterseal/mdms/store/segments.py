@@ -17,12 +17,13 @@ import numpy as np
 from arro3.core import Array, DataType, Table
 from arro3.io import read_parquet, write_parquet
 from msgspec import Struct
+from msgspec.structs import replace
 
+from meterseal.control.sealing import KeyRing, place
 from meterseal.crypto.symmetric import equal, sm3
 from meterseal.errors import DataError, TrustError
 from meterseal.mdms.store.files import disk, place_file
 from meterseal.mdms.store.rows import ROW, Rows, Words
-from meterseal.mdms.store.sealing import KeyRing, place
 from meterseal.model import Medium
 
 SUFFIX = ".segment"
@@ -115,7 +116,8 @@ def write_segment(
     """Seal sorted rows into a new durable file and describe it. Raises EngineError `mdms.full`,
     `mdms.disk`."""
     segment_id = f"{medium}-{month}-{serial}"
-    sealed = keys.seal(encode(rows, words), place(store_id, "segment", segment_id.encode()))
+    version = keys.version
+    sealed = keys.seal(encode(rows, words), place(store_id, "segment", segment_id), version)
     name = segment_id + SUFFIX
     place_file(directory / name, sealed)
     return Segment(
@@ -124,7 +126,7 @@ def write_segment(
         medium=medium,
         month=month,
         path=name,
-        key_version=keys.version,
+        key_version=version,
         rows=len(rows),
         size=len(sealed),
         digest=sm3(sealed),
@@ -141,23 +143,40 @@ def write_segment(
 def read_segment(directory: Path, segment: Segment, words: Words, keys: KeyRing) -> Rows:
     """Open a segment. Raises DataError `mdms.segment-damaged` when the file is not the one in the
     manifest."""
+    rows = decode(_content(directory, segment, keys), words)
+    for point in np.unique(rows["point"]).tolist():
+        words.medium[point] = segment.medium
+    return rows
+
+
+def seal_again(directory: Path, segment: Segment, keys: KeyRing) -> Segment:
+    """A new durable file with the content of a segment under the newest key version, and its row of the manifest.
+
+    The old file stays. Raises as `read_segment` and `write_segment`.
+    """
+    content = _content(directory, segment, keys)
+    version = keys.version
+    segment_id = f"{segment.id.partition('.')[0]}.{version}"
+    sealed = keys.seal(content, place(segment.store_id, "segment", segment_id), version)
+    name = segment_id + SUFFIX
+    place_file(directory / name, sealed)
+    return replace(
+        segment, id=segment_id, path=name, key_version=version, size=len(sealed), digest=sm3(sealed)
+    )
+
+
+def _content(directory: Path, segment: Segment, keys: KeyRing) -> bytes:
     path = directory / segment.path
     try:
         with disk(path):
             sealed = path.read_bytes() if path.exists() else b""
         if not equal(sm3(sealed), segment.digest):
             raise damaged(path)
-        content = keys.open(
-            sealed, place(segment.store_id, "segment", segment.id.encode()), segment.key_version
-        )
+        return keys.open(sealed, place(segment.store_id, "segment", segment.id), segment.key_version)
     except TrustError as error:
         if error.code != "crypto.tag":
             raise
         raise damaged(path) from error
-    rows = decode(content, words)
-    for point in np.unique(rows["point"]).tolist():
-        words.medium[point] = segment.medium
-    return rows
 
 
 def damaged(path: Path) -> DataError:

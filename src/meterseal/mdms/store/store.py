@@ -16,9 +16,9 @@ from threading import RLock
 
 import numpy as np
 
+from meterseal.control.sealing import KeyRing
 from meterseal.mdms.store.coverage import Coverage
 from meterseal.mdms.store.rows import ROW, Block, Key, Readings, Rows, Words, readings_of, rows_of, visible
-from meterseal.mdms.store.sealing import KeyRing
 from meterseal.mdms.store.segments import Segment, read_segment
 
 CACHE_BYTES = 192 * 1024 * 1024
@@ -161,6 +161,14 @@ class Store:
                 self._compacted(key, int(column[-1]))
         for key, columns in times.items():
             self.coverage[key] = Coverage.of(np.unique(np.concatenate(columns)))
+
+    def swap(self, old: str, new: Segment) -> None:
+        """The same rows stand in another file now."""
+        with self.lock:
+            del self.segments[old]
+            self.segments[new.id] = new
+            if (opened := self._opened.pop(old, None)) is not None:
+                self._opened[new.id] = opened
 
     def replace(self, removed: Iterable[str], added: Iterable[tuple[Segment, Rows]], sequence: int) -> None:
         """Show new segments instead of old ones and of all blocks up to `sequence`."""

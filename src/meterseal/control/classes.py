@@ -1,0 +1,259 @@
+"""What every column of the control store shows to whoever reads the file: nothing, or something on purpose.
+
+It seals nothing itself (`sealing` does). A column that is not declared here fails a test, so that nobody adds one in
+clear without saying why.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from meterseal.control.sealed import CUSTOMERS, UNDER
+
+
+class Public(Struct, frozen=True):
+    """In clear, and why that is right."""
+
+    why: str
+
+
+class Hashed(Struct, frozen=True):
+    """Only a hash of it is here."""
+
+    why: str
+
+
+class Wrapped(Struct, frozen=True):
+    """A key under a key that the security service alone holds."""
+
+
+class Sealed(Struct, frozen=True):
+    """SM4-GCM, bound to table, row, column and key version."""
+
+
+Class = Public | Hashed | Wrapped | Sealed
+
+ID = Public(
+    "a random or public identity; it names a thing to the rest of the system and says nothing of a person"
+)
+TIME = Public("an instant; queries and retention need it")
+WORD = Public("one of a few words that rules and lists select by")
+VERSION = Public("which key version, or which version of a rule, this row stands under")
+COUNT = Public("how many, or a number in sequence; no reading")
+LINK = Public("what a session may do; a session without its wrapped keys is worth nothing")
+CHAIN = Hashed("a link of a chain, or the digest of something sealed")
+TOKEN = Hashed("SM3 of 32 random bytes")
+WRAPPED = Wrapped()
+SEALED = Sealed()
+
+CLASSES: dict[str, dict[str, Class]] = {
+    "premises": {"id": ID},
+    "usage_points": {"id": ID, "premises_id": ID, "medium": WORD},
+    "concentrators": {"device_id": ID, "sealed_name": SEALED, "key_version": VERSION},
+    "meters": {
+        "device_id": ID,
+        "usage_point_id": ID,
+        "protocol": Public("which of two published frame formats"),
+        "sealed_parameters": SEALED,
+        "key_version": VERSION,
+        "since": TIME,
+        "until": TIME,
+        "plain": WORD,
+        "concentrator_id": ID,
+        "suite": WORD,
+        "module_id": ID,
+        "project": ID,
+    },
+    "meter_status": {
+        "device_id": ID,
+        "at": TIME,
+        "sealed_state": SEALED,
+        "key_version": VERSION,
+        "received_at": TIME,
+    },
+    "sessions": {
+        "session_id": ID,
+        "device_id": ID,
+        "module_id": ID,
+        "suite": WORD,
+        "wrapped": WRAPPED,
+        "policy": WORD,
+        "records_allowed": LINK,
+        "seconds_allowed": LINK,
+        "platform_until": TIME,
+        "created_at": TIME,
+        "replaced_at": TIME,
+        "owner_epoch": COUNT,
+        "down_reserved": COUNT,
+    },
+    "down_words": {
+        "id": COUNT,
+        "device_id": ID,
+        "kind": WORD,
+        "state": WORD,
+        "request_id": ID,
+        "number": COUNT,
+        "created_at": TIME,
+        "not_after": TIME,
+        "attempts": COUNT,
+        "sent_at": TIME,
+        "sent_session": ID,
+        "ended_at": TIME,
+        "key_version": VERSION,
+        "sealed_content": SEALED,
+        "sealed_answer": SEALED,
+    },
+    "consumed_counters": {"session_id": ID, "ranges": COUNT, "changed_at": TIME},
+    "customers": {
+        "id": ID,
+        "name": SEALED,
+        "address": SEALED,
+        "wrapped_key": WRAPPED,
+        "key_version": VERSION,
+        "created_at": TIME,
+        "erased_at": TIME,
+    },
+    "tariffs": {
+        "code": WORD,
+        "version": VERSION,
+        "medium": WORD,
+        "since": TIME,
+        "document": Public("a tariff is published"),
+    },
+    "agreements": {
+        "id": ID,
+        "customer_id": ID,
+        "usage_point_id": ID,
+        "tariff_code": WORD,
+        "tariff_version": VERSION,
+        "since": TIME,
+        "until": TIME,
+        "billing_day": WORD,
+        "sealed_opening": SEALED,
+        "key_version": VERSION,
+    },
+    "bills": {
+        "id": ID,
+        "agreement_id": ID,
+        "since": TIME,
+        "until": TIME,
+        "currency": WORD,
+        "version": VERSION,
+        "sealed_document": SEALED,
+        "key_version": VERSION,
+        "created_at": TIME,
+    },
+    "held_bills": {
+        "agreement_id": ID,
+        "since": TIME,
+        "until": TIME,
+        "code": WORD,
+        "sentence": Public("why a period waits: rules and times, never a register"),
+        "found_at": TIME,
+    },
+    "bill_runs": {
+        "id": COUNT,
+        "at": TIME,
+        "document": Public("ids and counts of a run, and why bills are held"),
+    },
+    "accounts": {
+        "id": ID,
+        "role": WORD,
+        "customer_id": ID,
+        "password_hash": Hashed("SM3 of what Argon2id made of the password, with its salt and costs"),
+        "locale": WORD,
+        "created_at": TIME,
+        "disabled_at": TIME,
+    },
+    "sign_in_links": {"token_hash": TOKEN, "account_id": ID, "expires_at": TIME, "used_at": TIME},
+    "web_sessions": {"token_hash": TOKEN, "account_id": ID, "created_at": TIME, "expires_at": TIME},
+    "refusals": {
+        "id": COUNT,
+        "at": TIME,
+        "code": WORD,
+        "sentence": Public("what was refused and why; sentences quote no payload"),
+        "device_id": ID,
+        "session_id": ID,
+        "counter": COUNT,
+        "source": Public("where refused bytes came from, so that an attacker is seen when every key is away"),
+        "previous": CHAIN,
+        "hash": CHAIN,
+    },
+    "acts": {
+        "id": COUNT,
+        "at": TIME,
+        "actor": ID,
+        "act": WORD,
+        "subject": ID,
+        "previous": CHAIN,
+        "hash": CHAIN,
+    },
+    "data_keys": {"id": WORD, "version": VERSION, "purpose": WORD, "wrapped": WRAPPED, "created_at": TIME},
+    "stores": {"id": ID, "sequence": COUNT, "counts": COUNT, "sealed_mark": SEALED, "key_version": VERSION},
+    "segments": {
+        "id": ID,
+        "store_id": ID,
+        "medium": WORD,
+        "month": TIME,
+        "path": Public("the name of a sealed file: medium, month and a number"),
+        "key_version": VERSION,
+        "rows": COUNT,
+        "size": COUNT,
+        "digest": CHAIN,
+        "first_usage_point": ID,
+        "last_usage_point": ID,
+        "first_end_at": TIME,
+        "last_end_at": TIME,
+        "journal_first": COUNT,
+        "journal_last": COUNT,
+        "created_at": TIME,
+    },
+    "quarantine": {
+        "id": COUNT,
+        "session_id": ID,
+        "counter": COUNT,
+        "device_id": ID,
+        "received_at": TIME,
+        "reject_class": WORD,
+        "code": WORD,
+        "key_version": VERSION,
+        "sealed_record": SEALED,
+    },
+    "findings": {
+        "id": COUNT,
+        "usage_point": ID,
+        "channel": WORD,
+        "since": TIME,
+        "until": TIME,
+        "rule": WORD,
+        "version": VERSION,
+        "severity": WORD,
+        "detail": Public("parameters of a rule and counts, never a register"),
+        "sealed_values": SEALED,
+        "key_version": VERSION,
+        "digest": Hashed(
+            "HMAC-SM3 of the finding under a sealed key; a plain hash would tell an 8-digit register"
+        ),
+        "run": WORD,
+    },
+    "evidence": {
+        "device_id": ID,
+        "channel": WORD,
+        "sequence": COUNT,
+        "usage_point": ID,
+        "end_at": TIME,
+        "suite": WORD,
+        "module_id": ID,
+        "checked": WORD,
+        "reason": Public("why a check came out as it did, without a register"),
+        "received_at": TIME,
+        "key_version": VERSION,
+        "sealed_statement": SEALED,
+    },
+}
+
+
+def declared_sealed() -> set[tuple[str, str]]:
+    """(table, column) of everything that a `SealedTable` seals."""
+    tables = [CUSTOMERS, *(one for ring in UNDER.values() for one in ring)]
+    return {(one.table.name, column) for one in tables for column in one.columns}

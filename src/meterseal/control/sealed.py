@@ -1,0 +1,39 @@
+"""Which tables of the control store have sealed columns, and by what their rows are known.
+
+No key and no row here; `classes` says of every column of every table why it is sealed or not.
+"""
+
+from __future__ import annotations
+
+from meterseal.control import tables
+from meterseal.control.rings import BILLS, FLEET, MEASUREMENTS, WORDS
+from meterseal.control.sealing import SealedTable
+
+QUARANTINE = SealedTable(
+    tables.quarantine, row=("session_id", "counter", "code", "device_id"), columns=("sealed_record",)
+)
+FINDINGS = SealedTable(
+    tables.findings,
+    row=("usage_point", "channel", "since", "until", "rule", "digest"),
+    columns=("sealed_values",),
+)
+EVIDENCE = SealedTable(
+    tables.evidence, row=("device_id", "channel", "sequence"), columns=("sealed_statement",)
+)
+METER_STATUS = SealedTable(tables.meter_status, row=("device_id",), columns=("sealed_state",))
+STORES = SealedTable(tables.stores, row=("id",), columns=("sealed_mark",))
+BILL = SealedTable(tables.bills, row=("id",), columns=("sealed_document",))
+AGREEMENTS = SealedTable(tables.agreements, row=("id",), columns=("sealed_opening",))
+CONCENTRATORS = SealedTable(tables.concentrators, row=("device_id",), columns=("sealed_name",))
+METERS = SealedTable(tables.meters, row=("device_id",), columns=("sealed_parameters",))
+DOWN_WORDS = SealedTable(tables.down_words, row=("request_id",), columns=("sealed_content", "sealed_answer"))
+CUSTOMERS = SealedTable(tables.customers, row=("id",), columns=("name", "address"))
+"""Under each customer's own key, not under a ring; see `utility.customers`."""
+
+UNDER: dict[str, tuple[SealedTable, ...]] = {
+    MEASUREMENTS: (QUARANTINE, FINDINGS, EVIDENCE, METER_STATUS, STORES),
+    BILLS: (BILL, AGREEMENTS),
+    FLEET: (CONCENTRATORS, METERS),
+    WORDS: (DOWN_WORDS,),
+}
+"""The tables of each ring."""
