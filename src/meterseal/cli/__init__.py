@@ -74,6 +74,27 @@ account = App(name="account", help="Sign-in links for operators and residents.")
 account.command("meterseal.cli.operate:account_link", name="link", help="Print a one-time sign-in link.")
 app.command(account)
 
+keys = App(name="keys", help="Officers, orders of two people, rotation, backup: the security service's keys.")
+officer = App(name="officer", help="Officers: their keys and cards, who they are, who joins and leaves.")
+officer.command("meterseal.cli.keys:officer_new", name="new", help="Make an officer's key and card.")
+officer.command(
+    "meterseal.cli.keys:officer_list", name="list", help="List everybody who is or was an officer."
+)
+officer.command(
+    "meterseal.cli.keys:officer_add", name="add", help="Write the first officers down, or request more."
+)
+officer.command("meterseal.cli.keys:officer_remove", name="remove", help="Request that officers leave.")
+keys.command(officer)
+keys.command("meterseal.cli.keys:request", name="request", help="Make a request that two officers sign.")
+keys.command("meterseal.cli.keys:sign", name="sign", help="Show a request and sign it with an officer's key.")
+keys.command("meterseal.cli.keys:submit", name="submit", help="Hand a signed request to the service.")
+keys.command("meterseal.cli.keys:rotate", name="rotate", help="Put a new version of a kind of key into use.")
+keys.command("meterseal.cli.keys:list_keys", name="list", help="List every key: state, uses, limit.")
+keys.command("meterseal.cli.keys:moving", name="moving", help="Count what still stands on an old version.")
+keys.command("meterseal.cli.keys:backup", name="backup", help="Write one encrypted backup while all runs.")
+keys.command("meterseal.cli.keys:restore", name="restore", help="Bring a backup back, or drill it on a copy.")
+app.command(keys)
+
 customer = App(name="customer", help="What customers may ask for.")
 customer.command(
     "meterseal.cli.operate:customer_erase",

@@ -1,0 +1,171 @@
+"""`meterseal keys` as people use it: cards, two signatures, rotation, a backup and its drill, and clear refusals."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Up, meterseal
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """A running system whose founding officers are an and bo."""
+    folder = tmp_path_factory.mktemp("keys")
+    up = Up(folder / "data")
+    try:
+        for name in ("an", "bo", "cy"):
+            officer(folder, name)
+        added = meterseal(
+            "keys", "officer", "add", folder / "an.card", folder / "bo.card", "--data", up.data, "--json"
+        )
+        assert [one["officer"] for one in added.document] == ["an", "bo"]
+        yield up
+    finally:
+        assert up.end() == 0
+
+
+def officer(folder: Path, name: str) -> None:
+    phrase = folder / f"{name}.phrase"
+    phrase.write_text(f"the passphrase of {name}")
+    phrase.chmod(0o600)
+    roles = [word for role in ("enrol", "keys", "ca", "command") for word in ("--role", role)]
+    made = meterseal(
+        "keys", "officer", "new", name, *roles, "--to", folder, "--passphrase-file", phrase, "--json"
+    )
+    assert made.status == 0
+    assert stat.S_IMODE((folder / f"{name}.key").stat().st_mode) == 0o600
+
+
+def sign(folder: Path, request: Path, name: str, phrase: str = "") -> object:
+    return meterseal(
+        "keys", "sign", request, "--key", folder / f"{name}.key", "--passphrase-file",
+        folder / f"{phrase or name}.phrase", "--json",
+    )  # fmt: skip
+
+
+def test_two_people_let_a_third_join(system: Up, tmp_path: Path) -> None:
+    folder, request = system.data.parent, tmp_path / "join.request"
+    made = meterseal(
+        "keys", "officer", "add", folder / "cy.card", "--data", system.data, "--to", request, "--json"
+    )
+    assert made.status == 0
+    assert sign(folder, request, "an").document["signed"] == ["an"]  # type: ignore[attr-defined]
+    alone = meterseal("keys", "submit", request, "--data", system.data, "--json")
+    assert (alone.status, alone.error()) == (1, "security.two-persons")
+    assert sign(folder, request, "bo").document["signed"] == ["an", "bo"]  # type: ignore[attr-defined]
+    done = meterseal("keys", "submit", request, "--data", system.data, "--json")
+    assert done.document["officers"] == ["an", "bo"]
+    again = meterseal("keys", "submit", request, "--data", system.data, "--json")
+    assert (again.status, again.error()) == (1, "security.replayed")
+    listed = meterseal("keys", "officer", "list", "--data", system.data, "--json").document
+    assert [one["officer"] for one in listed] == ["an", "bo", "cy"]
+    assert meterseal("keys", "officer", "list", "--data", system.data).status == 0
+
+
+def test_what_is_signed_is_what_is_shown(system: Up, tmp_path: Path) -> None:
+    """The words in a request file are not believed: they are read anew from the bytes that are signed."""
+    folder, request = system.data.parent, tmp_path / "state.request"
+    made = meterseal(
+        "keys", "request", "key-state", "key_id=DIAK", "version=1", "state=withdrawn", "despite=true",
+        "--data", system.data, "--to", request, "--json",
+    )  # fmt: skip
+    assert made.document["says"]["state"] == "withdrawn"
+    request.write_text(request.read_text().replace('"withdrawn"', '"retiring"'))
+    assert sign(folder, request, "an").document["says"]["state"] == "withdrawn"  # type: ignore[attr-defined]
+    assert sign(folder, request, "bo").status == 0  # type: ignore[attr-defined]
+    last = meterseal("keys", "submit", request, "--data", system.data, "--json")
+    assert last.error() == "security.last-key"
+
+
+def test_rotation_and_what_still_moves(system: Up) -> None:
+    before = meterseal("keys", "list", "--data", system.data, "--json").document
+    rotated = meterseal("keys", "rotate", "data-keys", "--data", system.data, "--json").document
+    assert rotated == {"kind": "data-keys", "version": 2}
+    assert meterseal("keys", "rotate", "vault-kek", "--data", system.data).status == 0
+    after = meterseal("keys", "list", "--data", system.data, "--json").document
+    assert len(after["keys"]) == len(before["keys"]) + 1
+    kinds = {one["kind"] for one in meterseal("keys", "moving", "--data", system.data, "--json").document}
+    assert {"diak", "device-certificates", "session-wraps", "data-keys", "vault-kek"} <= kinds
+    assert meterseal("keys", "list", "--data", system.data).status == 0
+    assert meterseal("keys", "moving", "--data", system.data).status == 0
+    assert meterseal("status", "--data", system.data).status == 0
+
+
+def test_a_backup_its_drill_and_its_return(system: Up, tmp_path: Path) -> None:
+    phrase = tmp_path / "backup.phrase"
+    phrase.write_text("the backup's passphrase")
+    phrase.chmod(0o600)
+    file, secret = tmp_path / "keys.backup", ("--backup-passphrase-file", phrase)
+    made = meterseal("keys", "backup", "--data", system.data, "--to", file, *secret, "--json")
+    assert made.status == 0
+    drilled = meterseal("keys", "restore", file, "--drill", "--data", system.data, *secret, "--json")
+    assert drilled.status == 0
+    assert drilled.document["session_opened"] is True
+    running = meterseal("keys", "restore", file, "--data", system.data, *secret, "--json")
+    assert (running.status, running.error()) == (1, "app.in-use")
+    shutil.copy(system.data.with_name("data.passphrase"), tmp_path / "new.passphrase")
+    back = meterseal("keys", "restore", file, "--data", tmp_path / "new", *secret, "--json")
+    assert back.status == 0
+    settings = tmp_path / "new" / "meterseal.json"  # the system that was backed up still runs on its ports
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "ports": {}}))
+    up = Up(tmp_path / "new")
+    try:
+        listed = meterseal("keys", "officer", "list", "--data", up.data, "--json").document
+        assert "an" in {one["officer"] for one in listed}
+    finally:
+        assert up.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "code"),
+    [
+        (("officer", "new", "An", "--role", "keys"), 1, "security.officer"),
+        (("officer", "new", "di", "--role", "king"), 1, "security.officer"),
+        (("request", "everything", "--to", "x"), 2, "use.purpose"),
+        (("request", "key-state", "key=DIAK", "--to", "x"), 2, "use.fields"),
+        (("request", "key-state", "version=one", "--to", "x"), 2, "use.fields"),
+        (("request", "key-state", "version=1", "--to", "x"), 2, "use.fields"),
+        (("officer", "add"), 2, "use.cards"),
+        (("rotate", "everything"), 1, "security.kind"),
+        (("submit", "nothing.request"), 1, "security.file"),
+    ],
+)
+def test_wrong_use_is_one_sentence(
+    system: Up, tmp_path: Path, words: tuple[str, ...], status: int, code: str
+) -> None:
+    phrase = tmp_path / "phrase"
+    phrase.write_text("a passphrase here")
+    phrase.chmod(0o600)
+    where: tuple[object, ...] = ("--data", system.data)
+    if words[:2] == ("officer", "new"):
+        where = ("--passphrase-file", phrase, "--to", tmp_path)
+    answer = meterseal(
+        "keys",
+        *(word.replace("x", str(tmp_path / "x")) if word == "x" else word for word in words),
+        *where,
+        "--json",
+    )
+    assert (answer.status, answer.error()) == (status, code)
+
+
+def test_a_wrong_passphrase_and_one_that_others_can_read(system: Up, tmp_path: Path) -> None:
+    folder, request = system.data.parent, tmp_path / "ca.request"
+    made = meterseal(
+        "keys", "request", "ca-rotate", "authority=device", "--data", system.data, "--to", request
+    )
+    assert made.status == 0
+    wrong = sign(folder, request, "an", "bo")
+    assert (wrong.status, wrong.error()) == (1, "security.passphrase")  # type: ignore[attr-defined]
+    (folder / "cy.phrase").chmod(0o644)
+    shown = sign(folder, request, "cy")
+    assert (shown.status, shown.error()) == (2, "use.passphrase")  # type: ignore[attr-defined]
+
+
+def test_a_system_that_is_down(tmp_path: Path) -> None:
+    assert meterseal("keys", "list", "--data", tmp_path, "--json").error() == "app.no-data"
