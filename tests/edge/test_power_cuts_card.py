@@ -15,11 +15,13 @@ from meterseal.edge.card import Card, IssuerKeys
 from meterseal.edge.cardkeys import Purpose
 from meterseal.edge.cardmemory import TRIES
 from meterseal.edge.chip import DESTROYED, LOCKED
-from meterseal.edge.nv import MemoryNv
+from meterseal.edge.module import Module
+from meterseal.edge.nv import MemoryNv, SealedNv
 from meterseal.edge.storing import ENCRYPT
 from meterseal.errors import TrustError
-from tests.edge.cards import PIN, PUK, ROOT_KEY, Bench
-from tests.edge.test_power_cuts import CutStore, PowerCut
+from tests.edge.cards import MODULE, PIN, PUK, ROOT_KEY, WATER, Bench
+from tests.edge.platform import STORAGE, Platform
+from tests.edge.test_power_cuts import WRITES, CutStore, PowerCut, _work
 
 PAIRING = SymmetricKey.from_bytes(b"this device only", "a pairing key")
 
@@ -167,3 +169,16 @@ def test_a_write_torn_in_the_middle_is_an_error_state_never_half_of_anything(act
         assert bench.port.fault
         with pytest.raises(TrustError):
             card.state()
+
+
+def _from_the_factory_on(platform: Platform, store: CutStore) -> None:
+    chip, _ = platform.module(WATER, MODULE, 2, store=store)
+    _work(chip, platform, [], [], 1)
+
+
+def test_a_session_write_torn_in_the_middle_is_an_error_state() -> None:
+    for cut in range(1, WRITES + 1, 7):
+        store, platform = TornAt(cut), Platform()
+        with pytest.raises(PowerCut):
+            _from_the_factory_on(platform, store)
+        assert Module(SealedNv(store, STORAGE, MODULE)).fault, cut
