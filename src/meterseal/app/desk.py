@@ -18,7 +18,7 @@ import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
-from meterseal.app import enrolment
+from meterseal.app import doctoring, enrolment
 from meterseal.app import operator as ask
 from meterseal.app.keys import IssueConcentrator, TlsIdentity
 from meterseal.app.resealing import Resealing
@@ -97,7 +97,8 @@ class Desk:
             "customer_erase": (self.customer_erase, ask.EraseCustomer),
             "data_keys_renew": (self.data_keys_renew, ask.Page),
         }
-        return {name: Method(handler, request, ONLY_OPERATOR) for name, (handler, request) in table.items()}
+        own = {name: Method(handler, request, ONLY_OPERATOR) for name, (handler, request) in table.items()}
+        return own | doctoring.methods(self._engine, self._sessions)
 
     # --- enrolment -------------------------------------------------------------------------------------
 

@@ -18,14 +18,13 @@ from meterseal.link import control, messages, records
 from meterseal.link.counters import CounterSet
 from meterseal.link.messages import Hello
 from meterseal.link.schedule import TrafficKeys
-from meterseal.link.transport import unpack_envelope
 from meterseal.security.chart import Chart
 from meterseal.security.datakeys import unwrap_session
 from meterseal.security.hypotheses import Guess, Keys, Trial, guesses, orders, projects_near, try_hello
 from meterseal.security.keylife import KeyLife
 from meterseal.security.pki import Pki
 from meterseal.security.registry import Module, Registry
-from meterseal.security.symptoms import Diagnosis, SessionShown, Symptom
+from meterseal.security.symptoms import Diagnosis, SessionShown, Symptom, unwrapped
 from meterseal.security.vault import Vault
 from meterseal.wire.codec import search
 
@@ -60,7 +59,9 @@ class Doctor:
                 "bytes are tried.",
             )
         chart = Chart(symptom.meter)
-        message = _unwrapped(symptom.message, chart)
+        message, envelope = unwrapped(symptom.message)
+        if envelope:
+            chart.envelope(envelope)
         try:
             if message[:3] == messages.MAGIC:
                 return self._handshake(message, symptom, chart, now)
@@ -391,24 +392,6 @@ class Doctor:
 
     def _known(self, device_id: bytes) -> bool:
         return bool(self._registry.all_of(device_id))
-
-
-def _unwrapped(message: bytes, chart: Chart) -> bytes:
-    """The message inside a stream's length and a concentrator's envelope, where there are any."""
-    if (
-        len(message) > 4
-        and message[2:4] in (b"MS", b"MR", b"MT")
-        and int.from_bytes(message[:2]) == len(message) - 2
-    ):
-        message = message[2:]
-    if message[:2] == b"MT":
-        try:
-            device_id, inner = unpack_envelope(message)
-        except MetersealError:
-            return message
-        chart.envelope(device_id)
-        return inner
-    return message
 
 
 def _holds_as(keys: TrafficKeys, message: bytes, session_id: bytes) -> bool:

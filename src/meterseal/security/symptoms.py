@@ -1,4 +1,4 @@
-"""What the keys doctor is shown and what it answers: structs, no behaviour.
+"""What the keys doctor is shown and what it answers: structs, and how a message is taken out of its wrappings.
 
 No answer carries a key: keys are named by version and check value (LINK section 2), everything else by ids.
 """
@@ -8,6 +8,10 @@ from __future__ import annotations
 from typing import Literal
 
 from msgspec import Struct
+
+from meterseal.errors import MetersealError
+from meterseal.link import messages, records
+from meterseal.link.transport import unpack_envelope
 
 CHAIN = ("address", "module", "key version", "region", "project", "certificate", "counter", "profile")
 """The links of the chain, in the order in which they are shown."""
@@ -73,3 +77,25 @@ class Diagnosis(Struct, frozen=True, kw_only=True):
     def wrong(self) -> tuple[str, ...]:
         """The links that are wrong."""
         return tuple(one.link for one in self.findings if one.verdict == "wrong")
+
+
+def unwrapped(shown: bytes) -> tuple[bytes, bytes]:
+    """The message inside a stream's length and a concentrator's envelope, where there are any, and the device id of
+    the envelope.
+    """
+    inner = shown
+    if inner[2:4] in (b"MS", b"MR", b"MT") and int.from_bytes(inner[:2]) == len(inner) - 2:
+        inner = inner[2:]
+    if inner[:2] == b"MT":
+        try:
+            return unpack_envelope(inner)[::-1]
+        except MetersealError:
+            return inner, b""
+    return inner, b""
+
+
+def session_named(shown: bytes) -> bytes:
+    """The session id that a record names; empty for anything else."""
+    message, _ = unwrapped(shown)
+    named = message[:3] == records.MAGIC and len(message) >= records.HEADER
+    return message[4 : 4 + messages.ID] if named else b""
