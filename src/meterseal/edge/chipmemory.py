@@ -119,13 +119,13 @@ class Memory:
 
     def write_page(self, name: str, page: bytes) -> None:
         """Write such a page."""
-        self._store.write({name: page})
+        self._store.write({name: page}, settled=True)
 
     def destroy(self) -> None:
         """Erase every key and page for good; serial and device_id stay, so that the thing can be named."""
         state = State(serial=self.state.serial, life=DESTROYED, device_id=self.state.device_id)
         pages: dict[str, bytes | None] = dict.fromkeys(self._store.names())
-        self._store.write({**pages, STATE: state_to_bytes(state)})
+        self._store.write({**pages, STATE: state_to_bytes(state)}, settled=True)
         self.state, self.trust, self.private = state, Trust(b"", ()), None
         self.kept, self.sessions, self._bound = {}, {}, {}
         self._store.scrub()

@@ -225,8 +225,8 @@ class SealedNv:
     def names(self) -> list[str]:
         return self._store.names()
 
-    def write(self, pages: Mapping[str, bytes | None], *, settled: bool = True) -> None:
-        """Seal and write; all or nothing. Without `settled` the machine's own power cut may take it back.
+    def write(self, pages: Mapping[str, bytes | None], *, settled: bool = False) -> None:
+        """Seal and write; all or nothing. Unless `settled`, a power cut of the whole machine may take it back.
         EngineError `module.memory`.
         """
         self._store.write(
