@@ -23,6 +23,7 @@ from typing import Any
 
 import structlog
 
+from meterseal.crypto import selftest
 from meterseal.errors import MetersealError
 
 PR_SET_DUMPABLE = 4
@@ -81,6 +82,7 @@ async def _run(name: str, main: Main) -> int:
     configure_logging(name, verbose=bool(orders.get("verbose")))
     watcher = asyncio.create_task(_orphaned(stop, reader))
     try:
+        selftest.require()  # before any key is opened
         await main(orders, stop, lambda **facts: say(ready=name, pid=os.getpid(), **facts))
     except MetersealError as error:
         say(failed=error.code, message=error.message, kind=error.kind)
