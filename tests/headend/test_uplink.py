@@ -44,11 +44,12 @@ class Ground:
         self.handshakes = Handshakes()
         self.pauses: list[bool] = []
         self.now = NOW
+        sessions = SessionCache(self.platform, self.platform)
         self.uplink = Uplink(
-            sessions=SessionCache(self.platform, self.platform),
+            sessions=sessions,
             handshakes=self.handshakes,
             delivery=Delivery(self.platform, lambda: self.now),
-            downlink=Downlink(self.platform, self.platform, lambda: self.now),
+            downlink=Downlink(self.platform, self.platform, sessions, self.platform, lambda: self.now),
             topology=self.platform,
             audit=self.platform,
             publisher=self.platform,
@@ -313,7 +314,7 @@ async def test_counters_skipped_without_end_cost_no_other_its_answer(start: Star
     good, bad, line = Device(), Device(), Line()
     ground = start(good, bad)
     await ground.send(Line(), bad.seal())
-    session = await ground.uplink._sessions.get(bad.facts.session_id, NOW)
+    session = await ground.uplink.sessions.get(bad.facts.session_id, NOW)
     assert session is not None
 
     def full(counter: int) -> bool:

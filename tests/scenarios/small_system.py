@@ -20,7 +20,7 @@ from meterseal.control import open_control
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.edge.agent import LinkAgent, Timing
-from meterseal.edge.chip import Chip, Personal
+from meterseal.edge.chip import Chip, Personal, PublicState
 from meterseal.edge.concentrator import Concentrator, MeterAt, Up
 from meterseal.edge.delivery import DailyOutbox
 from meterseal.edge.electricity import ElectricityMeter
@@ -34,9 +34,9 @@ from meterseal.edge.water import WaterMeter
 from meterseal.headend.uplink import Uplink
 from meterseal.kit.bus import Bus
 from meterseal.mesh.authority import TlsDirectory
-from meterseal.mesh.rpc import OPERATOR, InProcess
+from meterseal.mesh.rpc import OPERATOR, InProcess, T
 from meterseal.model import Medium
-from meterseal.security.messages import Personalisation
+from meterseal.security.messages import DeviceFacts, FactsRequest, Personalisation
 from meterseal.security.orders import (
     CommandOrder,
     Founding,
@@ -139,7 +139,8 @@ class Centre:
             for _ in range(2)
         ]
         for uplink in self.uplinks:
-            self._works += [asyncio.create_task(uplink.run()), asyncio.create_task(uplink.downlink.run())]
+            works = (uplink.run(), *headend.beside(uplink, InProcess(self.offered, "headend")))
+            self._works += [asyncio.create_task(work) for work in works]
 
     async def stop_headends(self) -> None:
         works, self._works = self._works, []
@@ -157,6 +158,9 @@ class Centre:
     async def restart(self) -> None:
         await self.stop()
         await self.start()
+
+    async def service_call(self, method: str, request: Any, reply: type[T], caller: str = OPERATOR) -> T:
+        return await InProcess(self.offered, caller).call(method, request, reply)
 
 
 class System:
@@ -187,6 +191,7 @@ class System:
         await self._found()
         await self._enrol()
         self.power_on()
+        self.connect()
 
     # --- enrolment --------------------------------------------------------------------------------------
 
@@ -263,8 +268,13 @@ class System:
 
     def move_to(self, head_end: int) -> None:
         """The concentrator connects to another head-end; what was under way on the old link is lost."""
+        self.centre.uplinks[self.at].downlink.parted(self.line)  # type: ignore[arg-type]
         self.at, self.line = head_end, Line("concentrator")
         self.up.clear()
+        self.connect()
+
+    def connect(self) -> None:
+        self.centre.uplinks[self.at].downlink.joined(self.line)  # type: ignore[arg-type]
 
     async def turn(self) -> None:
         """Some exchanges on the bus; then what the link carries, both ways."""
@@ -290,6 +300,15 @@ class System:
             if not self.cut:
                 self.concentrator.receive(one.device_id, one.message, self.clock.now)
 
+    def chip_state(self, device_id: bytes) -> PublicState:
+        secured = self.nodes[device_id].secured
+        assert secured is not None
+        return secured.chip.state()
+
+    async def facts(self, device_id: bytes) -> DeviceFacts:
+        asked = FactsRequest(device_id=device_id)
+        return await self.centre.service_call("device_facts", asked, DeviceFacts, "platform")
+
     async def until(self, condition: Any, what: str = "that", turns: int = 2_000) -> None:
         for _ in range(turns):
             if condition():
@@ -301,6 +320,23 @@ class System:
         secured = self.nodes[device_id].secured
         assert secured is not None
         return secured.agent
+
+    async def readings(self, device_id: bytes) -> dict[int, int]:
+        """The stored readings of a meter's main channel by their instant; a conflict is a failure."""
+        shown = await self.desk.call("readings", operator.BillQuery(device_id=device_id), operator.Text)
+        found = msgspec.json.decode(shown.json)
+        assert self.centre.parts.mdms.counts().conflicts == 0
+        assert len(set(found["end_at"])) == len(found["end_at"])
+        return dict(zip(found["end_at"], found["register"], strict=True))
+
+    async def check_complete(self) -> None:
+        """Every hour of every meter once, with its register."""
+        for device_id, node in self.nodes.items():
+            found = await self.readings(device_id)
+            due = range(SINCE + HOUR, SINCE + DAYS * DAY + 1, HOUR)
+            assert {at: found.get(at) for at in due} == {
+                at: node.meter.readings.register(1, at) for at in due
+            }
 
     def quiet(self) -> bool:
         """Every meter has a session and nothing left to deliver."""
@@ -326,7 +362,7 @@ class System:
             CommandOrder(
                 request_id=fresh_request_id(),
                 device_id=frame.device_id,
-                zone="riser",
+                zone="a zone of a test",
                 frame=frame.encode(),
                 not_after=self.clock.now + lasts,
                 reason="a test",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from meterseal.app.links import RemoteAudit, RemoteSessions, RemoteTopology, RemoteWords
@@ -20,6 +20,7 @@ from meterseal.headend.delivery import Delivery
 from meterseal.headend.downlink import Downlink
 from meterseal.headend.handshakes import Handshakes
 from meterseal.headend.ports import StoredSession
+from meterseal.headend.revoked import Revocations
 from meterseal.headend.sessions import SessionCache
 from meterseal.headend.tcp import Listener
 from meterseal.headend.uplink import Uplink
@@ -41,22 +42,29 @@ class _Unwrap:
 def assemble(keys: Rpc, platform: Rpc, clock: Callable[[], int], pause: Callable[[bool], None]) -> Uplink:
     """The head-end over its ways to the security service and the platform; `pause` stops and resumes its sockets.
 
-    Both `run` and `downlink.run` of what it returns are to be kept running.
+    What it returns is to be kept running, and `beside` it.
     """
     security = SecuritySdk(keys)
     store = RemoteSessions(platform)
-    sessions = SessionCache(store, _Unwrap(security))
+    sessions, topology = SessionCache(store, _Unwrap(security)), RemoteTopology(platform)
+    downlink = Downlink(RemoteWords(platform), store, sessions, topology, clock)
     return Uplink(
         sessions=sessions,
         handshakes=Handshakes(security, store, sessions, clock, cookies=Cookies(os.urandom)),
         delivery=Delivery(store, clock),
-        downlink=Downlink(RemoteWords(platform), store, clock),
-        topology=RemoteTopology(platform),
+        downlink=downlink,
+        topology=topology,
         audit=RemoteAudit(platform),
         publisher=LocalBus(platform),
         clock=clock,
         pause=pause,
     )
+
+
+def beside(uplink: Uplink, keys: Rpc) -> list[Coroutine[None, None, None]]:
+    """What runs beside an uplink: the way down, and the watch for modules that were taken out of service."""
+    downlink = uplink.downlink
+    return [downlink.run(), Revocations(SecuritySdk(keys), uplink.sessions, downlink).run()]
 
 
 async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[..., None]) -> None:
@@ -70,13 +78,17 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
             listener.pause(paused)
 
     uplink = assemble(keys, platform, now_ms, pause)
-    listeners += [Listener(uplink.receive, tls=None), Listener(uplink.receive, tls=reach.listening())]
+    down = uplink.downlink
+    listeners += [
+        Listener(uplink.receive, tls=tls, joined=down.joined, parted=down.parted)
+        for tls in (None, reach.listening())
+    ]
     tcp = await listeners[0].start(reach.host, reach.ports["headend_tcp"])
     tls = await listeners[1].start(reach.host, reach.ports["headend_tls"])
-    works = {asyncio.create_task(uplink.run()), asyncio.create_task(uplink.downlink.run())}
+    works = {asyncio.create_task(work) for work in (uplink.run(), *beside(uplink, keys))}
     ready(tcp=tcp, tls=tls)
     stopped = asyncio.create_task(stop.wait())
-    # A defect in either must end the process, not leave a socket that answers nothing.
+    # A defect in any of them must end the process, not leave a socket that answers nothing.
     await asyncio.wait({*works, stopped}, return_when=asyncio.FIRST_COMPLETED)
     for listener in listeners:
         await listener.stop()

@@ -36,6 +36,7 @@ from meterseal.security.sdk import DataKeySource, SecuritySdk
 from meterseal.things.confirming import Confirming
 from meterseal.things.fleet import Fleet
 from meterseal.things.monitor import AuditLog
+from meterseal.things.revoking import Revoking
 from meterseal.things.rollout import Rollout
 from meterseal.things.sessions import SessionStore
 from meterseal.things.vouching import VouchedFor
@@ -44,6 +45,8 @@ from meterseal.utility.samples import sample_tariffs
 from meterseal.utility.service import Utility
 
 log = structlog.get_logger()
+WATCH = 15.0
+"""Seconds between looks for modules that were taken out of service."""
 UPKEEP = 3600.0
 """Seconds between runs of validation and billing; both do nothing when nothing is due."""
 
@@ -55,6 +58,7 @@ class Parts(NamedTuple):
     utility: Utility
     words: DownWords
     rollout: Rollout
+    revoking: Revoking
     desk: Desk
     operator: Methods
     methods: Methods
@@ -108,7 +112,15 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         | queries.methods()
     )
     return Parts(
-        mdms, utility, words, rollout, desk, desk.methods() | commanding.methods(), methods, resealing
+        mdms,
+        utility,
+        words,
+        rollout,
+        Revoking(security, sessions, words),
+        desk,
+        desk.methods() | commanding.methods(),
+        methods,
+        resealing,
     )
 
 
@@ -122,11 +134,14 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
     context, port = reach.listening(), reach.ports["platform"]
     server = await serve(parts.methods, host="127.0.0.1", port=port, context=context)
     socket = await serve_unix(parts.operator, socket_path(layout))
-    upkeep = asyncio.create_task(_upkeep(parts))
-    resealing = asyncio.create_task(parts.resealing.run())
+    works = [
+        asyncio.create_task(_upkeep(parts)),
+        asyncio.create_task(_watch(parts.revoking)),
+        asyncio.create_task(parts.resealing.run()),
+    ]
     ready()
     await stop.wait()
-    for work in (upkeep, resealing):
+    for work in works:
         work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await work
@@ -149,3 +164,15 @@ async def _upkeep(parts: Parts) -> None:
             log.warning("upkeep.failed", code=error.code, message=error.message)
         except Exception:  # a defect ends this turn, not the upkeep, and is said in full
             log.exception("upkeep.defect")
+
+
+async def _watch(revoking: Revoking) -> None:
+    """Destroy the sessions of modules that were taken out of service; a service that is away is asked again."""
+    while True:
+        try:
+            await revoking.run()
+        except MetersealError as error:
+            log.warning("revoking.failed", code=error.code)
+        except Exception:  # a defect ends this turn, not the watch, and is said in full
+            log.exception("revoking.defect")
+        await asyncio.sleep(WATCH)

@@ -36,7 +36,8 @@ class Timing(Struct, frozen=True, kw_only=True):
 
     A message without an answer is sent again after `repeat`, then after twice that and so on, at most
     `slowest`; after `sends` of them a new handshake begins, at a random moment within `backoff`. `window`
-    is how many records may be unacknowledged (LINK allows 64).
+    is how many records may be unacknowledged (LINK allows 64). Having heard nothing for `silence`, a device asks
+    with PING, and takes as many of them without an answer for the end of its session.
     """
 
     repeat: int = 5_000
@@ -45,6 +46,7 @@ class Timing(Struct, frozen=True, kw_only=True):
     backoff: int = 2_000
     handshake: int = 900_000
     window: int = 24
+    silence: int = 6 * 3_600_000
 
 
 class Item(NamedTuple):
@@ -104,6 +106,8 @@ class LinkAgent:
         self._retired: dict[tuple[bytes, int], Item] = {}
         self._again: deque[Item] = deque()
         self._ping = False
+        self._heard_at: int | None = None
+        self._asked_at = self._asked = 0
 
     # --- towards the platform ---------------------------------------------------------------------------
 
@@ -165,7 +169,7 @@ class LinkAgent:
         item = self._again.popleft() if self._again else self._outbox.next(now)
         try:
             if item is None:
-                if not self._ping:
+                if not self._ping and not self._too_silent(now):
                     return None
                 self._ping = False
                 return self._chip.seal_control(PING, now).record
@@ -179,6 +183,24 @@ class LinkAgent:
         self._ping = False
         self._sent[sealed.session_id, sealed.counter] = _Sent(item, sealed, 1, now + self._wait(1))
         return sealed.record
+
+    def _too_silent(self, now: int) -> bool:
+        """Is it time for a PING because nothing came down for so long? After enough of them a handshake begins."""
+        if self._heard_at is None:
+            self._heard_at = now
+        if now - self._heard_at < self._timing.silence:
+            return False
+        if self._asked and now < self._asked_at + self._wait(self._asked):
+            return False
+        if self._asked >= self._timing.sends:
+            self.restart(now)
+            return False
+        self._asked += 1
+        self._asked_at = now
+        return True
+
+    def _hear(self, now: int) -> None:
+        self._heard_at, self._asked_at, self._asked = now, 0, 0
 
     # --- from the platform ------------------------------------------------------------------------------
 
@@ -215,6 +237,7 @@ class LinkAgent:
         elif message[3] == SESSION and self.phase == "proving":
             grant = self._chip.session(message, now)
             self.phase, self.session_id, self.policy = "open", grant.session_id, grant.policy
+            self._hear(now)
             self._clock_at = grant.clock_at
             self._message, self._ping = b"", True
             self.handshakes += 1
@@ -223,6 +246,7 @@ class LinkAgent:
             self._sent = {}
 
     def _record(self, opened: Opened, now: int) -> list[Order]:
+        self._hear(now)
         self._clock_at = opened.clock_at or self._clock_at
         if opened.kind in (ACK, REJECT):
             self._forget(opened)

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import structlog
 
 from meterseal.errors import EngineError, MetersealError
-from meterseal.headend.ports import Answer, Down, Sessions, Words
-from meterseal.headend.sessions import LiveSession
+from meterseal.headend.ports import Answer, Down, Sessions, Topology, Words
+from meterseal.headend.sessions import LiveSession, SessionCache
 from meterseal.headend.tcp import Link
 from meterseal.link import commands, control, records
 from meterseal.link.control import Word
@@ -29,6 +29,8 @@ AT_ONCE = 8
 TURN = 1.0
 """Seconds between looks for words that are due again."""
 AFTER_A_FAILURE = 5_000
+UNREACHABLE = 60_000
+"""Milliseconds until a way is looked for again where there was none; a device that speaks shows one at once."""
 
 _CONTROL = {"key": control.KEY, "cert": control.CERT, "rekey": control.REKEY, "close": control.CLOSE}
 
@@ -45,10 +47,20 @@ class _Route(NamedTuple):
 class Downlink:
     """Sends what waits. `run` works until it is cancelled."""
 
-    def __init__(self, words: Words, store: Sessions, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        words: Words,
+        store: Sessions,
+        sessions: SessionCache,
+        topology: Topology,
+        clock: Callable[[], int],
+    ) -> None:
         self._words = words
         self._store = store
+        self._sessions = sessions
+        self._topology = topology
         self._clock = clock
+        self._masters: dict[bytes, Link] = {}
         self._routes: OrderedDict[bytes, _Route] = OrderedDict()
         self._open: dict[bytes, int] = {}
         self._seen = 0
@@ -59,7 +71,20 @@ class Downlink:
         self._tasks: set[asyncio.Task[None]] = set()
         self.sent = 0
 
-    # --- what the uplink tells ---------------------------------------------------------------------------
+    # --- what sockets and uplink tell --------------------------------------------------------------------
+
+    def joined(self, link: Link) -> None:
+        """A connection was made. Over a concentrator's its meters are reached, also those that have nothing to say."""
+        if link.concentrator_id:
+            self._masters[link.concentrator_id] = link
+            for device_id in [device for device, due in self._open.items() if due]:
+                if device_id not in self._routes:
+                    self._serve(device_id, anew=True)
+
+    def parted(self, link: Link) -> None:
+        """A connection is gone."""
+        if self._masters.get(link.concentrator_id) is link:
+            del self._masters[link.concentrator_id]
 
     def heard(self, session: LiveSession, link: Link) -> None:
         """A new record with a good tag came over this link: the device can be reached there."""
@@ -80,6 +105,12 @@ class Downlink:
         route = self._routes.get(session.facts.device_id)
         if route is not None and route.session is session:
             del self._routes[session.facts.device_id]
+
+    def forget(self, device_id: bytes, module_id: bytes) -> None:
+        """This module was taken out of service: nothing more is sent to it."""
+        route = self._routes.get(device_id)
+        if route is not None and route.session.facts.module_id == module_id:
+            del self._routes[device_id]
 
     def awaits(self, device_id: bytes) -> bool:
         """May a word of this device be open? True also while the platform was not asked yet."""
@@ -128,7 +159,7 @@ class Downlink:
                 self._serve(device_id, anew=False)
 
     def _serve(self, device_id: bytes, *, anew: bool) -> None:
-        if device_id not in self._routes:
+        if device_id not in self._routes and not self._masters:
             return
         if device_id in self._serving:
             self._again.add(device_id)
@@ -156,8 +187,10 @@ class Downlink:
                 self._serve(device_id, anew=False)
 
     async def _send(self, device_id: bytes, *, anew: bool) -> None:
-        route = self._routes.get(device_id)
-        if route is None or not route.session.may_send(self._clock()):
+        now = self._clock()
+        route = self._routes.get(device_id) or await self._found(device_id, now)
+        if route is None or not route.session.may_send(now):
+            self._open[device_id] = now + UNREACHABLE
             return
         session, link = route
         epoch = await session.own(self._store, link)
@@ -170,6 +203,16 @@ class Downlink:
             counter = await session.speaking(self._store)
             link.send(device_id, sealed(session, counter, word))
             self.sent += 1
+
+    async def _found(self, device_id: bytes, now: int) -> _Route | None:
+        """A way to a device that did not speak here yet: its newest session, over its concentrator's connection."""
+        for enrolment in await self._topology.enrolments([device_id]):
+            link = self._masters.get(enrolment.concentrator_id)
+            newest = await self._store.latest(device_id) if link is not None else None
+            session = await self._sessions.get(newest.session_id, now) if newest is not None else None
+            if link is not None and session is not None:
+                return self._routes.setdefault(device_id, _Route(session, link))
+        return None
 
 
 def sealed(session: LiveSession, counter: int, word: Down) -> bytes:

@@ -111,6 +111,7 @@ class SessionCache:
         self._size = size
         self._live: OrderedDict[bytes, LiveSession] = OrderedDict()
         self._unknown: OrderedDict[bytes, int] = OrderedDict()
+        self._gone: set[bytes] = set()
 
     def add(self, facts: StoredSession, keys: TrafficKeys) -> LiveSession:
         """Take up a session that was just established and stored; one that is in use stays as it is.
@@ -128,8 +129,17 @@ class SessionCache:
             self._live.popitem(last=False)
         return session
 
+    def cut(self, module_id: bytes) -> None:
+        """Forget every session of a module that was taken out of service, and open none of it again."""
+        self._gone.add(module_id)
+        for session_id in [key for key, one in self._live.items() if one.facts.module_id == module_id]:
+            del self._live[session_id]
+
     async def get(self, session_id: bytes, now: int) -> LiveSession | None:
-        """The session, taken up from the control store if another head-end or an earlier run made it."""
+        """The session, taken up from the control store if another head-end or an earlier run made it.
+
+        None for one that does not exist, whose keys are destroyed, or whose module was taken out of service.
+        """
         session = self._live.get(session_id)
         if session is not None:
             self._live.move_to_end(session_id)
@@ -138,12 +148,13 @@ class SessionCache:
         if asked is not None and now - asked < 5_000:
             return None
         facts = await self._store.get(session_id)
-        if facts is None:
+        if facts is None or facts.module_id in self._gone:
             self._unknown[session_id] = now
             while len(self._unknown) > 4_096:
                 self._unknown.popitem(last=False)
             return None
-        return self.add(facts, await self._unwrapper.unwrap(facts))
+        keys = await self._unwrapper.unwrap(facts)
+        return None if facts.module_id in self._gone else self.add(facts, keys)
 
     def __len__(self) -> int:
         return len(self._live)

@@ -121,8 +121,12 @@ class Listener:
         *,
         tls: ssl.SSLContext | None,
         limit: int = 4096,
+        joined: Callable[[Link], None] = lambda link: None,
+        parted: Callable[[Link], None] = lambda link: None,
     ) -> None:
         self._receive = receive
+        self._joined = joined
+        self._parted = parted
         self._tls = tls
         self._limit = limit
         self.links: set[Link] = set()
@@ -172,9 +176,11 @@ class Listener:
             oldest.drop()
         self.links.add(link)
         link.pause(self._paused)
+        self._joined(link)
 
     def _closed(self, link: Link) -> None:
         self.links.discard(link)
+        self._parted(link)
 
     def pause(self, paused: bool) -> None:
         """Pause or resume reading on every connection, later ones included."""

@@ -61,7 +61,7 @@ class Uplink:
         clock: Callable[[], int],
         pause: Callable[[bool], None],
     ) -> None:
-        self._sessions = sessions
+        self.sessions = sessions
         self._handshakes = handshakes
         self._delivery = delivery
         self.downlink = downlink
@@ -212,7 +212,7 @@ class Uplink:
         header = pipeline.read_header(arrival)
         if isinstance(header, Refused):
             return None, header
-        session = await self._sessions.get(header.session_id, arrival.received_at)
+        session = await self.sessions.get(header.session_id, arrival.received_at)
         if session is None:
             return None, pipeline.no_session(arrival, header)
         return session, pipeline.prove(arrival, header, session.facts, session.keys, session.consumed)

@@ -1,4 +1,4 @@
-"""The roll-out: modules on an old key get KEY and then REKEY, those whose certificate ends soon get CERT.
+"""The roll-out: modules on an old key get KEY and then REKEY, those whose certificate ends soon get CERT and then REKEY.
 
 It makes neither key nor certificate (the security service does) and sends nothing (the queue does). Run again it queues
 only what is still lacking, so it may be stopped at any moment.
@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
 from meterseal.errors import EngineError, LocalError, MetersealError
 from meterseal.headend.ports import Down
+from meterseal.link import control
+from meterseal.security.keyorders import Moving
 from meterseal.security.orders import KeyUpdate
+from meterseal.security.papers import DueReply, Renewal
 from meterseal.things.fleet import Device
 from meterseal.things.words import DownWords, Word
 
@@ -22,17 +25,27 @@ STANDS_FOR = 30 * 86_400_000
 """Milliseconds that such a word waits for its device; then it is made anew."""
 
 
+DUE_WITHIN = 60 * 86_400_000
+"""A certificate that ends within so many ms is renewed: two months for a meter to be heard in."""
+AT_ONCE = 1000
+
+
 class Service(Protocol):
     """What is asked of the security service; the SDK is one."""
 
+    async def moving(self) -> tuple[Moving, ...]: ...
+
     async def key_update(self, device_id: bytes) -> KeyUpdate: ...
+
+    async def renewals_due(self, within_ms: int, limit: int = AT_ONCE) -> DueReply: ...
+
+    async def renew(self, device_id: bytes) -> Renewal: ...
 
 
 class Rolled(Struct, frozen=True, kw_only=True):
-    """What one run did and found: modules looked at, words queued, those that wait for their device or its next handshake,
-    and modules that the service would make nothing for."""
+    """What one run did and found: words queued; modules whose word waits for them or for their next handshake; modules that
+    the service makes nothing for."""
 
-    modules: int
     keys_queued: int
     keys_waiting: int
     certificates_queued: int
@@ -58,30 +71,43 @@ class Rollout:
     async def run(self) -> Rolled:
         """Queue what lacks. Raises EngineError when the security service is away; what was queued stays."""
         tally = dict.fromkeys(Rolled.__struct_fields__, 0)
-        for device in self._devices():
-            if device.plain:
-                continue
-            tally["modules"] += 1
-            kinds = {word.down.kind for _, _, _, word in self._words.opened(device.device_id)}
-            tally["certificates_waiting"] += "cert" in kinds
-            if "key" in kinds:
-                tally["keys_waiting"] += 1
-                if "rekey" not in kinds:  # the handshake it asked for was under the old key
-                    await self._put(device.device_id, Down(kind="rekey", content=b""))
-                continue
-            try:
-                update = await self._service.key_update(device.device_id)
-            except EngineError:
-                raise
-            except LocalError:
-                continue  # it has the newest key
-            except MetersealError:
-                tally["refused"] += 1
-                continue
-            await self._put(device.device_id, Down(kind="key", content=update.content), update.module_id)
-            await self._put(device.device_id, Down(kind="rekey", content=b""))
-            tally["keys_queued"] += 1
+        if any(one.old for one in await self._service.moving() if one.kind == "diak"):
+            for device in self._devices():
+                if not device.plain:
+                    await self._roll(device.device_id, "key", "keys", tally)
+        for device_id in (await self._service.renewals_due(DUE_WITHIN, AT_ONCE)).device_ids:
+            await self._roll(device_id, "cert", "certificates", tally)
         return Rolled(**tally)
+
+    async def _roll(
+        self, device_id: bytes, kind: Literal["key", "cert"], name: str, tally: dict[str, int]
+    ) -> None:
+        kinds = {word.down.kind for _, _, _, word in self._words.opened(device_id)}
+        if kind in kinds:
+            tally[f"{name}_waiting"] += 1
+            if "rekey" not in kinds:  # the handshake that it asked for showed the old one still
+                await self._put(device_id, Down(kind="rekey", content=b""))
+            return
+        try:
+            module_id, content = await (self._key if kind == "key" else self._certificate)(device_id)
+        except EngineError:
+            raise
+        except LocalError:
+            return  # it has the newest, or never has one
+        except MetersealError:
+            tally["refused"] += 1
+            return
+        await self._put(device_id, Down(kind=kind, content=content), module_id)
+        await self._put(device_id, Down(kind="rekey", content=b""))
+        tally[f"{name}_queued"] += 1
+
+    async def _key(self, device_id: bytes) -> tuple[bytes, bytes]:
+        update = await self._service.key_update(device_id)
+        return update.module_id, update.content
+
+    async def _certificate(self, device_id: bytes) -> tuple[bytes, bytes]:
+        renewal = await self._service.renew(device_id)
+        return renewal.module_id, control.cert(renewal.chain).content
 
     async def _put(self, device_id: bytes, down: Down, module_id: bytes = b"") -> None:
         word = Word(

@@ -73,6 +73,13 @@ class SessionStore:
             )
             self._destroy_old(connection)
 
+    def cut(self, device_id: bytes, module_id: bytes) -> int:
+        """Destroy the keys of every session of a module that was taken out of service; how many there were."""
+        with write(self._engine) as connection:
+            return connection.execute(
+                sessions.delete().where(sessions.c.device_id == device_id, sessions.c.module_id == module_id)
+            ).rowcount
+
     def _destroy_old(self, connection: sa.Connection) -> None:
         horizon = self._clock() - BACKLOG
         connection.execute(sessions.delete().where(sessions.c.replaced_at < horizon))

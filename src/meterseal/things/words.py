@@ -89,7 +89,7 @@ class DownWords:
         self._keys = keys
         self._clock = clock
         self._listen = listen
-        self._news = asyncio.Condition()
+        self._news = asyncio.Event()
 
     # --- in ------------------------------------------------------------------------------------------------
 
@@ -115,8 +115,8 @@ class DownWords:
             made = connection.execute(table.insert().values(DOWN_WORDS.seal(self._keys, row)))
             key = made.inserted_primary_key
             assert key is not None
-        async with self._news:
-            self._news.notify_all()
+        self._news.set()  # wakes everybody who waits; whoever comes next waits for the next one
+        self._news = asyncio.Event()
         return int(key[0])
 
     def withdraw(self, word_id: int) -> None:
@@ -142,16 +142,15 @@ class DownWords:
 
     async def wait(self, seen: int) -> Waiting:
         """Devices of open words with a higher id than `seen`; after a while without any, none."""
+        news = self._news
         found = self._newer(seen)
         if not found.devices:
-            async with self._news:
-                found = self._newer(seen)  # what came while the lock was waited for
-                if not found.devices:
-                    try:
-                        await asyncio.wait_for(self._news.wait(), self._listen)
-                    except TimeoutError:
-                        self.expire()
-                    found = self._newer(seen)
+            try:
+                async with asyncio.timeout(self._listen):
+                    await news.wait()
+            except TimeoutError:
+                self.expire()
+            found = self._newer(seen)
         return found
 
     def _newer(self, seen: int) -> Waiting:
@@ -223,13 +222,15 @@ class DownWords:
             .where(
                 table.c.device_id == answer.device_id,
                 table.c.kind.in_(ASKS),
-                table.c.state.in_(("sent", "unknown", "done", "refused")),
+                table.c.attempts > 0,
+                table.c.state != "withdrawn",
             )
             .order_by(table.c.id.desc())
             .limit(64)
         ).all()
         protocol: Wire = address_of(answer.device_id)[0]
-        for row in reversed([row for row in rows if row.state in ("sent", "unknown")]):
+        # Waiting again, after it was sent: its answer may be on the way up in a session made meanwhile.
+        for row in reversed([row for row in rows if row.state in ("waiting", "sent", "unknown")]):
             outcome = answers(protocol, self._open(row).down.content, answer.frame)
             if outcome:
                 settled = {
