@@ -116,3 +116,24 @@ def test_a_corrupted_service_refuses_to_start_before_it_opens_anything(process: 
     said = json.loads(done.stdout)
     assert (said["failed"], said["kind"]) == ("crypto.self-test", "trust")
     assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "machine", "good"),
+    [
+        (0x30000130, "x86_64", True),
+        (0x30000130, "aarch64", True),
+        (0x30500030, "x86_64", True),
+        (0x30500030, "aarch64", False),
+        (0x30500040, "aarch64", True),
+        (0x30200050, "arm64", False),
+        (0x30200060, "riscv64", True),
+        (0x40000030, "aarch64", True),
+        (0x1010117F, "x86_64", False),
+        (0, "x86_64", False),
+    ],
+)
+def test_a_library_that_is_too_old_for_the_machine_is_named(number: int, machine: str, good: bool) -> None:
+    fit, says = selftest.advice(number, machine)
+    assert fit is good
+    assert ("x86-64" in says) == (good and machine != "x86_64")

@@ -6,6 +6,7 @@ It changes nothing and needs no data directory.
 from __future__ import annotations
 
 import json as json_module
+import platform
 import shutil
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ def doctor(*, json: Annotated[bool, Parameter(negative=())] = False) -> int:
 def _checks() -> list[tuple[str, bool, bool, str]]:
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-    from meterseal.crypto import sm2, symmetric
+    from meterseal.crypto import _libcrypto, selftest, sm2, symmetric
 
     version = ".".join(map(str, sys.version_info[:3]))
     rows = [("python", sys.version_info >= (3, 11), True, f"Python {version}; 3.11 or newer is needed")]
@@ -43,6 +44,11 @@ def _checks() -> list[tuple[str, bool, bool, str]]:
     rows.append(
         ("sm4", sealed == "681edf34d206965e86b3e94f536e4246", True, "SM4 of the standard's block is right")
     )
+    wrong = selftest.failing() if able else ["SM2"]
+    says = f"{', '.join(wrong)} answers wrongly" if wrong else "every primitive gives its known answer"
+    rows.append(("self-test", not wrong, True, says))
+    sound, says = selftest.advice(_libcrypto.number(), platform.machine())
+    rows.append(("libcrypto", sound, True, says))
     try:
         ZoneInfo("Asia/Shanghai")
         rows.append(("time zone", True, True, "Asia/Shanghai is known"))

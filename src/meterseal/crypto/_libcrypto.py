@@ -122,6 +122,11 @@ def version() -> str:
     return ffi.string(lib.OpenSSL_version(0)).decode() if lib is not None else ""
 
 
+def number() -> int:
+    """The library's version as 0xMNN00PP0; 0 when there is none."""
+    return int(lib.OpenSSL_version_num()) if lib is not None else 0
+
+
 def usable() -> bool:
     """Is there a libcrypto from 3.0 up with curve SM2 and digest SM3?"""
     return lib is not None and GROUP != NULL and SM3 != NULL

@@ -149,6 +149,35 @@ def failing() -> list[str]:
     return wrong
 
 
+_PATCHED = {(3, 2): 6, (3, 3): 5, (3, 4): 3, (3, 5): 4}
+"""First patch level of each series without CVE-2025-9231 (SM2 signature timing on 64-bit ARM); 3.0 and 3.1 never had
+that code, later series began without the fault."""
+_SAFE_FROM_TIMING = frozenset({"x86_64", "amd64", "AMD64"})
+
+
+def advice(number: int, machine: str) -> tuple[bool, str]:
+    """Is a libcrypto of this version number good for keys on this machine? With a sentence for a person.
+
+    `number` as OPENSSL_VERSION_NUMBER gives it (0xMNN00PP0).
+    """
+    major, minor, patch = number >> 28, number >> 20 & 0xFF, number >> 4 & 0xFF
+    text = f"{major}.{minor}.{patch}"
+    if major < 3:
+        return False, f"libcrypto {text} has no SM2 that we use; take a Python linked to OpenSSL 3.0 or later"
+    if machine in _SAFE_FROM_TIMING:
+        return True, f"libcrypto {text} on {machine}"
+    if patch < _PATCHED.get((major, minor), 0):
+        fixed = f"{major}.{minor}.{_PATCHED[major, minor]}"
+        return (
+            False,
+            f"libcrypto {text} leaks SM2 signatures by timing on {machine}; update it to {fixed} or later",
+        )
+    return (
+        True,
+        f"libcrypto {text} on {machine}: SM2 may still tell keys by timing there; run the process `keys` on x86-64",
+    )
+
+
 def require() -> None:
     """Raise TrustError `crypto.self-test` unless every primitive gives its known answer; takes some milliseconds."""
     wrong = failing()
