@@ -54,6 +54,17 @@ device.command(
     help="Enrol one device of a lab project and print its credentials.",
 )
 device.command("meterseal.cli.operate:devices", name="list", help="List every meter in place.")
+device.command(
+    "meterseal.cli.command:command",
+    name="command",
+    help="Read a meter now, or command it with an officer's signature.",
+)
+device.command(
+    "meterseal.cli.command:words", name="words", help="What was said to meters, and what came of it."
+)
+device.command(
+    "meterseal.cli.command:rollout", name="rollout", help="Queue the keys and certificates that modules lack."
+)
 app.command(device)
 
 bill = App(name="bill", help="Run, list and open bills.")
@@ -93,6 +104,24 @@ keys.command("meterseal.cli.keys:list_keys", name="list", help="List every key: 
 keys.command("meterseal.cli.keys:moving", name="moving", help="Count what still stands on an old version.")
 keys.command("meterseal.cli.keys:backup", name="backup", help="Write one encrypted backup while all runs.")
 keys.command("meterseal.cli.keys:restore", name="restore", help="Bring a backup back, or drill it on a copy.")
+keys.command(
+    "meterseal.cli.keys_doctor:doctor",
+    name="doctor",
+    help="Say which link is wrong when a message is refused.",
+)
+keys.command("meterseal.cli.keys_usage:usage", name="usage", help="How often each key was used, over time.")
+keys.command("meterseal.cli.keys_usage:certificates", name="certificates", help="List what ends soon.")
+factory = App(name="factory", help="Modules by the batch: manifest, order, packages.")
+factory.command("meterseal.cli.keys_factory:template", name="template", help="Print an empty manifest.")
+factory.command("meterseal.cli.keys_factory:check", name="check", help="Name every wrong row of a manifest.")
+factory.command(
+    "meterseal.cli.keys_factory:order", name="order", help="Make the order that an officer signs."
+)
+factory.command(
+    "meterseal.cli.keys_factory:issue", name="issue", help="Enrol, and write the packages; resumable."
+)
+factory.command("meterseal.cli.keys_factory:state", name="state", help="Say how far a production is.")
+keys.command(factory)
 app.command(keys)
 
 customer = App(name="customer", help="What customers may ask for.")

@@ -25,7 +25,7 @@ from meterseal.app.system import now_ms
 from meterseal.cli.operate import at
 from meterseal.errors import EngineError, LocalError
 from meterseal.mesh.rpc import Connection
-from meterseal.security import keyorders, officerfile, orders, papers, rootorders
+from meterseal.security import keyorders, manifest, officerfile, orders, papers, rootorders
 from meterseal.security.sdk import SecuritySdk
 
 Flag = Parameter(negative=())
@@ -40,6 +40,7 @@ PURPOSES: dict[str, type[orders.Request]] = {
     "ca-rotate": rootorders.RotateAuthority,
     "ca-close": rootorders.CloseAuthority,
     "revoke-platform": papers.RevokePlatform,
+    "production": manifest.ProductionOrder,
 }
 """What two officers may order with `keys request`, `keys sign` and `keys submit`."""
 
@@ -426,7 +427,10 @@ def restore(
             "app.in-use", f"The system of {layout.root} is running. Stop it first; nothing was restored."
         )
     manifest = restoring.restore(file, layout.root, phrase, passphrase, now_ms())
-    for folder in (layout.platform, layout.measurements):  # a store that is brought back separately, or a new one
+    for folder in (
+        layout.platform,
+        layout.measurements,
+    ):  # a store that is brought back separately, or a new one
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     facts = {"at": manifest.at, "modules": manifest.modules, "entries": manifest.entries}
     lines = [
