@@ -216,3 +216,11 @@ def test_device_ids_of_captured_frames_name_their_meters() -> None:
         frame = parse_frame(bytes.fromhex(vector["hex"]).lstrip(b"\xfe"))[0]
         assert address_of(frame.device_id) == (frame.protocol, frame.meter_type, frame.address)
         assert frame.device_id[-6:].hex().upper() == vector["expect"]["frame"]["address"][-12:]
+
+
+@pytest.mark.parametrize(("action", "said"), [(0x1A, "trip"), (0x1B, "permit-close"), (0x1C, "close")])
+def test_relay_commands_come_back_with_their_end(action: int, said: str) -> None:
+    frame = encode.relay_request(bytes.fromhex("d700000000000161"), action, 1_795_000_000_000)
+    meaning = interpret(parse_frame(frame.encode())[0])
+    assert meaning.action == said
+    assert any("2026-11-" in part.text for part in meaning.parts)

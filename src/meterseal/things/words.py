@@ -312,7 +312,7 @@ class DownWords:
         with read(self._engine) as connection:
             row = connection.execute(sa.select(table).where(table.c.id == word_id)).first()
         if row is None:
-            raise DataError("words.none", f"There is no word {word_id}; see: meterseal device commands")
+            raise DataError("words.none", f"There is no word {word_id}; see: meterseal device words")
         return self._outcome(row)
 
     def latest(self, limit: int = 50, device_id: bytes | None = None) -> list[Outcome]:

@@ -18,7 +18,7 @@ from meterseal.wire.frame import Frame, address_of
 
 READ, READ_ADDRESS, WRITE, WRITE_ADDRESS = 0x01, 0x03, 0x04, 0x15
 """Functions of CJ/T 188 (control code D4..D0)."""
-READ_645, READ_ADDRESS_645, WRITE_645 = 0x11, 0x13, 0x14
+READ_645, READ_ADDRESS_645, WRITE_645, RELAY_645 = 0x11, 0x13, 0x14, 0x1C
 """Functions of DL/T 645-2007."""
 ANSWER, ERROR = 0x80, 0xC0
 
@@ -118,6 +118,14 @@ def write_request(
 def valve_request(device_id: bytes, *, opened: bool, ser: int = 0, high_first: bool = True) -> Frame:
     """Valve control A017 (阀门控制): 55 opens, 99 closes."""
     return write_request(device_id, ids.VALVE, b"\x55" if opened else b"\x99", ser, high_first=high_first)
+
+
+def relay_request(device_id: bytes, action: int, until: int, *, utc_offset_minutes: int = 480) -> Frame:
+    """Relay control of DL/T 645 (1C): 1A trips, 1B permits closing by hand, 1C closes; good until `until` (Unix ms)."""
+    if address_of(device_id)[0] != "dlt645":
+        raise _refuse("Relay control belongs to DL/T 645; give a device id that starts with D7 00.")
+    order = bytes((action, 0)) + to_clock(until, utc_offset_minutes)[:6]
+    return _frame(device_id, RELAY_645, RELAY_645, NO_CREDENTIALS + order)
 
 
 def volume_payload(
