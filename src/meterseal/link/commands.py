@@ -12,6 +12,7 @@ from msgspec import Struct
 from meterseal.crypto.symmetric import equal
 from meterseal.errors import PeerError, TrustError
 from meterseal.link import records
+from meterseal.link.profiles import OURS, SecurityProfile
 from meterseal.link.records import DOWN, GUARDED, HEADER, Header
 from meterseal.link.schedule import MAC, LinkKey, TrafficKeys
 from meterseal.wire.frame import Frame, Protocol, parse_frame
@@ -54,16 +55,22 @@ def seal_guarded(
     not_after: int,
     authorisation: bytes,
     frame: bytes,
+    profile: SecurityProfile = OURS,
 ) -> bytes:
     """The record of an authorised command; an undelivered one is sealed again, same number, new counter."""
     parsed, _ = parse_frame(frame)
     lead = number.to_bytes(8, "big") + not_after.to_bytes(8, "big") + authorisation
-    body = lead + records.encrypt_frames(keys.down, counter, [parsed], up=False)
-    return records.finish(keys.down, GUARDED | DOWN, session_id, counter, body)
+    body = lead + records.encrypt_frames(keys.down, counter, [parsed], up=False, profile=profile)
+    return records.finish(keys.down, GUARDED | DOWN, session_id, counter, body, profile)
 
 
 def open_guarded(
-    keys: TrafficKeys, header: Header, record: bytes, device_id: bytes, protocol: Protocol | None = None
+    keys: TrafficKeys,
+    header: Header,
+    record: bytes,
+    device_id: bytes,
+    protocol: Protocol | None = None,
+    profile: SecurityProfile = OURS,
 ) -> Guarded:
     """The command of a guarded record for this device, after its tag.
 
@@ -78,7 +85,7 @@ def open_guarded(
     if end != len(body) - _LEAD:
         raise PeerError("link.length", "A guarded command carries exactly one frame; refused.")
     records.check_addresses(header, [sealed], device_id)
-    (frame,) = records.open_frames(keys, header, [sealed])
+    (frame,) = records.open_frames(keys, header, [sealed], profile)
     number, not_after = int.from_bytes(body[:8], "big"), int.from_bytes(body[8:16], "big")
     return Guarded(number, not_after, body[16:_LEAD], frame)
 

@@ -1,6 +1,7 @@
 """Station link, control: the words that both ends say to each other inside a session (LINK section 4).
 
-It decides nothing that a word asks for. Content is bytes here; one builder and one reader for each kind.
+It decides nothing that a word asks for. Content is bytes here; one builder and one reader for each kind. A
+word is no data field: of a profile only IV and tag count here, its padding is always 80 00….
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from meterseal.errors import LocalError, PeerError, TrustError
 from meterseal.link import messages, records
 from meterseal.link.counters import LAST
 from meterseal.link.evidence import STATEMENT
+from meterseal.link.profiles import OURS, SecurityProfile
 from meterseal.link.records import CONTROL, DOWN, HEADER, WANTED, Header
 from meterseal.link.schedule import MAC, TrafficKeys
 from meterseal.model import Evidence
@@ -66,7 +68,15 @@ class Word(Struct, frozen=True):
     content: bytes = b""
 
 
-def seal_control(keys: TrafficKeys, session_id: bytes, counter: int, word: Word, *, up: bool) -> bytes:
+def seal_control(
+    keys: TrafficKeys,
+    session_id: bytes,
+    counter: int,
+    word: Word,
+    *,
+    up: bool,
+    profile: SecurityProfile = OURS,
+) -> bytes:
     """The record of a word. Raises LocalError `link.control` for another way or size than its kind has."""
     kind = KINDS.get(word.kind)
     if kind is None or not (kind.up if up else kind.down) or len(word.content) not in kind.sizes:
@@ -75,12 +85,12 @@ def seal_control(keys: TrafficKeys, session_id: bytes, counter: int, word: Word,
         )
     flags = CONTROL | (0 if up else DOWN) | (WANTED if up and kind.kept else 0)
     way = keys.towards(up=up)
-    iv = records.frame_ivs(way.iv, counter, 1)
+    iv = records.frame_ivs(way.iv, counter, 1, profile)
     body = sm4_cbc_encrypt(way.enc, iv, pad80(bytes((word.kind,)) + word.content))
-    return records.finish(way, flags, session_id, counter, body)
+    return records.finish(way, flags, session_id, counter, body, profile)
 
 
-def open_control(keys: TrafficKeys, header: Header, record: bytes) -> Word:
+def open_control(keys: TrafficKeys, header: Header, record: bytes, profile: SecurityProfile = OURS) -> Word:
     """The word of a control record, after its tag.
 
     Raises PeerError `link.length` or `link.control` and TrustError `link.padding` or `link.flags`.
@@ -94,7 +104,9 @@ def open_control(keys: TrafficKeys, header: Header, record: bytes) -> Word:
         )
     way = keys.towards(up=header.up)
     try:
-        spoken = unpad80(sm4_cbc_decrypt(way.enc, records.frame_ivs(way.iv, header.counter, 1), body))
+        spoken = unpad80(
+            sm4_cbc_decrypt(way.enc, records.frame_ivs(way.iv, header.counter, 1, profile), body)
+        )
     except TrustError as error:
         raise TrustError("link.padding", error.message) from None
     kind = KINDS.get(spoken[0]) if spoken else None

@@ -1,7 +1,8 @@
 """Station link, records: seals around meter frames, one function for each step of LINK section 4.
 
 It keeps no counter and knows no session; whoever opens calls the steps in LINK's order:
-`parse_header`, `check_tag`, (counter), `parse_body`, `check_addresses`, `open_frames`.
+`parse_header`, `check_tag`, (counter), `parse_body`, `check_addresses`, `open_frames`. What the standards
+leave open about data fields is a `profile` (`profiles`); ours is meant where none is named.
 """
 
 from __future__ import annotations
@@ -15,37 +16,20 @@ from msgspec import Struct
 from meterseal.crypto.symmetric import (
     equal,
     hmac_sm3,
-    pad80,
     sm4_cbc_decrypt_all,
     sm4_cbc_encrypt,
-    sm4_ecb,
-    unpad80,
 )
 from meterseal.errors import LocalError, PeerError, TrustError
 from meterseal.link.messages import LONGEST
+from meterseal.link.profiles import OURS, SecurityProfile, Sizes
 from meterseal.link.schedule import DirectionKeys, TrafficKeys
 from meterseal.wire.frame import Frame, Protocol, parse_frame, parse_frames
 
 MAGIC = b"MR\x01"
 HEADER = 20
-TAG = 16
+TAG = OURS.tag
 LAST_COUNTER = 2**48 - 1
 DOWN, WANTED, VOUCHED, CONTROL, PLAIN, GUARDED = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
-
-LARGEST: dict[tuple[Protocol, bool], int] = {
-    ("cjt188", True): 96,
-    ("cjt188", False): 48,
-    ("dlt645", True): 192,
-    ("dlt645", False): 48,
-}
-"""Most cipher bytes of one data field, by protocol and up; a meter's profile may say less."""
-LARGEST_PLAIN: dict[tuple[Protocol, bool], int] = {
-    ("cjt188", True): 100,
-    ("cjt188", False): 50,
-    ("dlt645", True): 200,
-    ("dlt645", False): 50,
-}
-"""Most bytes of a plain data field: L as the editions allow it."""
 
 _LAYOUT = Layout(">3sB8sHIH")
 _BLOCK = 16
@@ -123,23 +107,23 @@ class Header(Struct, frozen=True):
         return bool(self.flags & GUARDED)
 
 
-def parse_header(record: bytes, *, up: bool | None = None) -> Header:
+def parse_header(record: bytes, *, up: bool | None = None, profile: SecurityProfile = OURS) -> Header:
     """Step 1: lengths, version and legal flags; with `up` also that the record goes this way.
 
     Raises PeerError `link.header` or `link.length`, TrustError `link.flags`, `link.direction` or
     `link.counter`.
     """
-    size = len(record)
-    if size < HEADER + TAG or size > LONGEST:
+    size, around = len(record), HEADER + profile.tag
+    if size < around or size > LONGEST:
         raise PeerError(
-            "link.length", f"A record has {HEADER + TAG} to {LONGEST} bytes, not {size}; refused.", found=size
+            "link.length", f"A record has {around} to {LONGEST} bytes, not {size}; refused.", found=size
         )
     magic, flags, session_id, high, low, length = _LAYOUT.unpack_from(record)
     if magic != MAGIC:
         raise PeerError("link.header", "This is no record of version 1; send 4D 52 01 first.")
-    if length != size - HEADER - TAG:
+    if length != size - around:
         raise PeerError(
-            "link.length", f"The record says {length} body bytes and has {size - HEADER - TAG}; refused."
+            "link.length", f"The record says {length} body bytes and has {size - around}; refused."
         )
     if flags not in LEGAL:
         rule = broken_rule(flags)
@@ -154,15 +138,16 @@ def parse_header(record: bytes, *, up: bool | None = None) -> Header:
     return Header(flags, session_id, counter, length)
 
 
-def check_tag(keys: TrafficKeys, record: bytes) -> bool:
+def check_tag(keys: TrafficKeys, record: bytes, profile: SecurityProfile = OURS) -> bool:
     """Step 3: does the tag hold, under the keys of the way that the flags name? In constant time.
 
     Look at the way first (`parse_header(record, up=…)`), or a record could be reflected.
     """
-    if len(record) < HEADER + TAG:
+    tag = profile.tag
+    if len(record) < HEADER + tag:
         return False
     mac = keys.down_mac if record[3] & DOWN else keys.up_mac
-    return equal(hmac_sm3(mac, record[:-TAG])[:TAG], record[-TAG:])
+    return equal(hmac_sm3(mac, record[:-tag])[:tag], record[-tag:])
 
 
 def parse_body(header: Header, record: bytes, protocol: Protocol | None = None) -> list[Frame]:
@@ -188,25 +173,40 @@ def check_addresses(header: Header, frames: Sequence[Frame], device_id: bytes) -
             )
 
 
-def open_frames(keys: TrafficKeys, header: Header, frames: Sequence[Frame]) -> list[Frame]:
+def open_frames(
+    keys: TrafficKeys, header: Header, frames: Sequence[Frame], profile: SecurityProfile = OURS
+) -> list[Frame]:
     """Step 7: decrypt and unpad the data fields; plain frames as they are. Only after a good tag.
 
-    Raises PeerError `link.length` for cipher of another size than LINK allows and TrustError `link.padding`.
+    Raises PeerError `link.length` for cipher of another size than the profile allows and TrustError
+    `link.padding`.
     """
     if header.plain:
-        _check_sizes(frames, LARGEST_PLAIN, header.up)
+        _check_plain(frames, profile.plain, header.up)
         return list(frames)
-    _check_sizes(frames, LARGEST, header.up)
-    ivs = frame_ivs(keys.up_iv if header.up else keys.down_iv, header.counter, len(frames))
+    _check_cipher(frames, profile, header.up)
+    ivs = frame_ivs(keys.up_iv if header.up else keys.down_iv, header.counter, len(frames), profile)
     enc = keys.up_enc if header.up else keys.down_enc
-    padded = sm4_cbc_decrypt_all(enc, ivs, [frame.data for frame in frames])
+    unpad = profile.unpad
+    if profile.whole:
+        padded = sm4_cbc_decrypt_all(enc, ivs, [frame.data for frame in frames])
+        leads: Sequence[bytes] = ()
+    else:
+        cuts = [profile.clear[frame.protocol] for frame in frames]
+        leads = [frame.data[:cut] for frame, cut in zip(frames, cuts, strict=True)]
+        padded = sm4_cbc_decrypt_all(
+            enc, ivs, [frame.data[cut:] for frame, cut in zip(frames, cuts, strict=True)]
+        )
     try:
-        return [
-            Frame(frame.protocol, frame.meter_type, frame.address, frame.control, unpad80(one))
-            for frame, one in zip(frames, padded, strict=True)
-        ]
+        opened = [unpad(one) for one in padded]
     except TrustError as error:
         raise TrustError("link.padding", error.message) from None
+    if leads:
+        opened = [lead + one for lead, one in zip(leads, opened, strict=True)]
+    return [
+        Frame(frame.protocol, frame.meter_type, frame.address, frame.control, one)
+        for frame, one in zip(frames, opened, strict=True)
+    ]
 
 
 def seal_record(
@@ -219,6 +219,7 @@ def seal_record(
     vouched: bool = False,
     plain: bool = False,
     protocol: Protocol | None = None,
+    profile: SecurityProfile = OURS,
 ) -> bytes:
     """A record of complete frames (68 … 16, no preambles). Up, an acknowledgement is wanted.
 
@@ -231,41 +232,68 @@ def seal_record(
     if not parsed:
         raise LocalError("link.length", "A record carries at least one frame; there is nothing to seal.")
     if plain:
-        _check_own_sizes(parsed, LARGEST_PLAIN, up)
-        return finish(way, flags, session_id, counter, b"".join(frames))
-    return finish(way, flags, session_id, counter, encrypt_frames(way, counter, parsed, up=up))
+        _check_own_plain(parsed, profile.plain, up)
+        return finish(way, flags, session_id, counter, b"".join(frames), profile)
+    body = encrypt_frames(way, counter, parsed, up=up, profile=profile)
+    return finish(way, flags, session_id, counter, body, profile)
 
 
-def encrypt_frames(way: DirectionKeys, counter: int, frames: Sequence[Frame], *, up: bool) -> bytes:
-    """The frames with padded and encrypted data fields, encoded and joined; index and IV run from 0."""
-    ivs = frame_ivs(way.iv, counter, len(frames))
-    body = []
+def encrypt_frames(
+    way: DirectionKeys,
+    counter: int,
+    frames: Sequence[Frame],
+    *,
+    up: bool,
+    profile: SecurityProfile = OURS,
+) -> bytes:
+    """The frames with padded and encrypted data fields, encoded and joined; index and IV run from 0.
+
+    Raises LocalError `link.length` for a field that is too long, or too short to keep DI and SER in clear.
+    """
+    ivs = frame_ivs(way.iv, counter, len(frames), profile)
+    pad, body = profile.pad, []
     for at, frame in enumerate(frames):
-        cipher = sm4_cbc_encrypt(way.enc, ivs[at * _BLOCK : (at + 1) * _BLOCK], pad80(frame.data))
-        if len(cipher) > LARGEST[frame.protocol, up]:
-            raise _too_long(len(cipher), LARGEST[frame.protocol, up])
+        data, lead, most = frame.data, b"", profile.cipher[frame.protocol, up]
+        if not profile.whole:
+            cut = profile.clear[frame.protocol]
+            lead, data = data[:cut], data[cut:]
+            if len(lead) < cut:
+                raise _too_short(len(lead), cut)
+        if len(data) > most:
+            raise _too_long(len(data), most)
+        cipher = sm4_cbc_encrypt(way.enc, ivs[at * _BLOCK : (at + 1) * _BLOCK], pad(data))
+        if len(cipher) > most:
+            raise _too_long(len(cipher), most)
+        if lead:
+            cipher = lead + cipher
         body.append(Frame(frame.protocol, frame.meter_type, frame.address, frame.control, cipher).encode())
     return b"".join(body)
 
 
-def frame_ivs(key: bytes, counter: int, count: int) -> bytes:
-    """IV_0 … of a record, 16 bytes each: SM4(iv, counter 6 ‖ index 2 ‖ 0^8)."""
+def frame_ivs(key: bytes, counter: int, count: int, profile: SecurityProfile = OURS) -> bytes:
+    """IV_0 … of a record, 16 bytes each; ours are SM4(iv, counter 6 ‖ index 2 ‖ 0^8)."""
     _check_own_counter(counter)
-    lead = counter.to_bytes(6, "big")
-    return sm4_ecb(key, b"".join([lead + at.to_bytes(2, "big") + bytes(8) for at in range(count)]))
+    return profile.ivs(key, counter, count)
 
 
-def finish(way: DirectionKeys, flags: int, session_id: bytes, counter: int, body: bytes) -> bytes:
+def finish(
+    way: DirectionKeys,
+    flags: int,
+    session_id: bytes,
+    counter: int,
+    body: bytes,
+    profile: SecurityProfile = OURS,
+) -> bytes:
     """Header ‖ body ‖ tag. Raises LocalError for flags, counters and sizes that LINK section 4 forbids."""
     if flags not in LEGAL:
         rule = broken_rule(flags)
         raise LocalError("link.flags", f"Flags {flags:02X} may not be sent: {rule.sentence if rule else ''}")
     _check_own_counter(counter)
-    if HEADER + len(body) + TAG > LONGEST:
-        raise _too_long(HEADER + len(body) + TAG, LONGEST)
+    if HEADER + len(body) + profile.tag > LONGEST:
+        raise _too_long(HEADER + len(body) + profile.tag, LONGEST)
     header = _LAYOUT.pack(MAGIC, flags, session_id, counter >> 32, counter & 0xFFFFFFFF, len(body))
     covered = header + body
-    return covered + hmac_sm3(way.mac, covered)[:TAG]
+    return covered + hmac_sm3(way.mac, covered)[: profile.tag]
 
 
 def _check_own_counter(counter: int) -> None:
@@ -280,22 +308,38 @@ def _alone(encoded: bytes, protocol: Protocol | None) -> Frame:
     return frame
 
 
-def _check_sizes(frames: Sequence[Frame], largest: dict[tuple[Protocol, bool], int], up: bool) -> None:
+def _check_cipher(frames: Sequence[Frame], profile: SecurityProfile, up: bool) -> None:
+    largest, clear = profile.cipher, profile.clear
     for frame in frames:
-        size = len(frame.data)
-        if size > largest[frame.protocol, up] or (largest is LARGEST and (size == 0 or size % _BLOCK)):
-            raise PeerError(
-                "link.length",
-                f"A data field has {size} bytes, which is no whole cipher or more than "
-                f"{largest[frame.protocol, up]}; refused.",
-                found=size,
-            )
+        size = len(frame.data) - clear[frame.protocol]
+        if size <= 0 or size % _BLOCK or size > largest[frame.protocol, up]:
+            raise _wrong_size(len(frame.data), largest[frame.protocol, up])
 
 
-def _check_own_sizes(frames: Sequence[Frame], largest: dict[tuple[Protocol, bool], int], up: bool) -> None:
+def _check_plain(frames: Sequence[Frame], largest: Sizes, up: bool) -> None:
+    for frame in frames:
+        if len(frame.data) > largest[frame.protocol, up]:
+            raise _wrong_size(len(frame.data), largest[frame.protocol, up])
+
+
+def _wrong_size(size: int, most: int) -> PeerError:
+    return PeerError(
+        "link.length",
+        f"A data field has {size} bytes, which is no whole cipher or more than {most}; refused.",
+        found=size,
+    )
+
+
+def _check_own_plain(frames: Sequence[Frame], largest: Sizes, up: bool) -> None:
     for frame in frames:
         if len(frame.data) > largest[frame.protocol, up]:
             raise _too_long(len(frame.data), largest[frame.protocol, up])
+
+
+def _too_short(size: int, clear: int) -> LocalError:
+    return LocalError(
+        "link.length", f"A data field of {size} bytes has no DI and SER ({clear}) to leave in clear."
+    )
 
 
 def _too_long(size: int, most: int) -> LocalError:
