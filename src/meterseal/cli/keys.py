@@ -25,7 +25,7 @@ from meterseal.app.system import now_ms
 from meterseal.cli.operate import at
 from meterseal.errors import EngineError, LocalError
 from meterseal.mesh.rpc import Connection
-from meterseal.security import keyorders, manifest, officerfile, orders, papers, rootorders
+from meterseal.security import keyorders, manifest, officerfile, orders, papers, platformorders, rootorders
 from meterseal.security.sdk import SecuritySdk
 
 Flag = Parameter(negative=())
@@ -40,6 +40,8 @@ PURPOSES: dict[str, type[orders.Request]] = {
     "ca-rotate": rootorders.RotateAuthority,
     "ca-close": rootorders.CloseAuthority,
     "revoke-platform": papers.RevokePlatform,
+    "withdraw-platform": platformorders.WithdrawPlatform,
+    "enrol-platform": platformorders.EnrolPlatform,
     "production": manifest.ProductionOrder,
 }
 """What two officers may order with `keys request`, `keys sign` and `keys submit`."""
@@ -192,7 +194,7 @@ def request(
     Parameters
     ----------
     purpose
-        command-policy, key-state, import-key, ca-rotate, ca-close or revoke-platform.
+        command-policy, key-state, import-key, ca-rotate, ca-close, revoke-platform, withdraw-platform.
     fields
         NAME=VALUE for each field of that request; bytes as hex.
     to

@@ -20,6 +20,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
+from meterseal.crypto.symmetric import equal
 from meterseal.errors import TrustError
 from meterseal.security.hierarchy import plant_acts
 from meterseal.security.store import Store
@@ -27,8 +28,8 @@ from meterseal.security.vault import Vault
 
 FORMAT = 1
 KEY = "ACTS"
-_SCHEMA = """ CREATE TABLE state(revision INTEGER NOT NULL); INSERT INTO state VALUES (0); CREATE TABLE
-          document(name TEXT PRIMARY KEY, revision INTEGER NOT NULL, sealed BLOB NOT NULL) WITHOUT ROWID;
+_SCHEMA = """ CREATE TABLE state(revision INTEGER NOT NULL, proof BLOB NOT NULL); INSERT INTO state VALUES (0, x'');
+          CREATE TABLE document(name TEXT PRIMARY KEY, revision INTEGER NOT NULL, sealed BLOB NOT NULL) WITHOUT ROWID;
           CREATE TABLE spent(request_id BLOB PRIMARY KEY, not_after INTEGER NOT NULL) WITHOUT ROWID;
           CREATE TABLE command(module_id BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
           CREATE TABLE granted(zone TEXT NOT NULL, minute INTEGER NOT NULL, count INTEGER NOT NULL,
@@ -59,6 +60,26 @@ class Book:
                 "be used again. Put the newest copy back, or restore the whole directory from one backup.",
             )
         self._count()
+        self._check_documents()
+
+    def _prove(self, version: int, revision: int, held: list[tuple[str, int]]) -> bytes:
+        """MAC over which documents there are, at which revisions: one that is taken out is missed."""
+        return self._vault.symmetric(KEY, version).mac(
+            b"ms1 book state\x00", msgspec.msgpack.encode((revision, held))
+        )
+
+    def _check_documents(self) -> None:
+        held = self.store.rows("SELECT name, revision FROM document ORDER BY name")
+        proof = bytes(self.store.rows("SELECT proof FROM state")[0][0])
+        fresh = self.revision == 0 and not held and not proof
+        if not fresh and not equal(
+            proof[2:], self._prove(int.from_bytes(proof[:2]), self.revision, [(n, r) for n, r in held])
+        ):
+            raise TrustError(
+                "security.book",
+                f"The documents in {self.store.path} are not those that were written: one was taken out or put back. "
+                "Restore the directory from a backup.",
+            )
 
     @classmethod
     def create(cls, path: Path) -> None:
@@ -87,8 +108,11 @@ class Book:
         """Writes that happen together or not at all, on disk when the block ends; one revision."""
         revision = self.revision + 1
         with self.store.transaction() as connection:
-            connection.execute("UPDATE state SET revision = ?", (revision,))
             yield connection
+            held = connection.execute("SELECT name, revision FROM document ORDER BY name").fetchall()
+            version = self._vault.newest(KEY)
+            proof = version.to_bytes(2) + self._prove(version, revision, held)
+            connection.execute("UPDATE state SET revision = ?, proof = ?", (revision, proof))
         self.revision = revision
         self._count()
 

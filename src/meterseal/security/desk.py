@@ -22,6 +22,7 @@ from meterseal.security.messages import AuditEntry
 from meterseal.security.officers import Officers
 from meterseal.security.orders import Done, Request, Role
 from meterseal.security.pki import Pki
+from meterseal.security.platforms import Platforms
 from meterseal.security.refused import RefusedHellos
 from meterseal.security.registry import Registry
 from meterseal.security.usage import UseLog
@@ -55,7 +56,9 @@ Orders = dict[str, Order]
 
 
 class Desk:
-    """An area of acts."""
+    """An area of acts; `purpose` is what a platform must be enrolled for to be answered (`platforms`)."""
+
+    purpose: str = "operate"
 
     def acts(self) -> Acts:
         """What this desk answers: method name → act."""
@@ -87,6 +90,7 @@ class Room:
         self.project_id = registry.setting("project")
         self.lab = registry.setting("lab") == b"\x01"
         self.officers = Officers(book, self.project_id)
+        self.platforms = Platforms(book, self.project_id, clock)
         self.tree = KeyTree(keys, self.project_id)
         self.pki = Pki(authorities, registry, self.project_id)
         self.uses = UseLog(registry.store, (keys, authorities))
@@ -130,5 +134,6 @@ class Room:
 
     def close(self) -> None:
         """Write what is pending and close every file."""
+        self.platforms.settle()
         for one in (self.audit, self.book, self.registry, self.authorities, self.keys):
             one.close()

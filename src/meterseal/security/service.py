@@ -38,6 +38,7 @@ from meterseal.security.desks.links import LinkDesk
 from meterseal.security.desks.modules import ModuleDesk
 from meterseal.security.desks.papers import PapersDesk
 from meterseal.security.desks.persons import PersonsDesk
+from meterseal.security.desks.platforms import PlatformDesk
 from meterseal.security.desks.root import RootDesk
 from meterseal.security.desks.stored import StoredDesk
 from meterseal.security.desks.trail import TrailDesk
@@ -122,6 +123,7 @@ class SecurityService:
             CommandDesk(room),
             KeyLifeDesk(room),
             RootDesk(room),
+            PlatformDesk(room),
             UpkeepDesk(room),
             PapersDesk(room),
             DiagnosisDesk(room),
@@ -129,6 +131,9 @@ class SecurityService:
         ]
         orders = {purpose: order for desk in desks for purpose, order in desk.orders().items()}
         self._desks = (*desks, PersonsDesk(room, orders))
+        if room.platforms.founded:
+            said = "The built-in processes were enrolled as platforms."
+            room.note("operator", room, "security.platforms-founded", said)
 
     provision = staticmethod(provision)
 
@@ -164,14 +169,15 @@ class SecurityService:
         for desk in self._desks:
             for name, act in desk.acts().items():
                 assert name not in table, f"two desks answer {name}"
-                table[name] = Method(self._audited(act), act.request, act.callers)
+                table[name] = Method(self._audited(act, desk.purpose), act.request, act.callers)
         return table
 
-    def _audited(self, act: Act) -> Callable[[str, Any], Awaitable[Struct]]:
-        """The act, with a refusal written to the audit log before it is answered."""
+    def _audited(self, act: Act, purpose: str) -> Callable[[str, Any], Awaitable[Struct]]:
+        """The act, for callers who are enrolled for its purpose; a refusal is in the audit log before it is answered."""
 
         async def run(caller: str, request: Any) -> Struct:
             try:
+                self.room.platforms.admit(caller, purpose, request)
                 await self.room.uses.tick(self.room.clock())
                 return await act.run(caller, request)
             except MetersealError as error:

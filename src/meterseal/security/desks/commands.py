@@ -21,6 +21,8 @@ from meterseal.security.orders import (
 class CommandDesk(Desk):
     """authorise_command, key_update; and the order `command-policy`."""
 
+    purpose = "commands"
+
     def __init__(self, room: Room) -> None:
         self._room = room
         self._commanding = Commanding(room.keys, room.tree, room.registry, room.book, room.officers)

@@ -18,6 +18,8 @@ from meterseal.security.desk import Act, Acts, Desk, Room
 class LinkDesk(Desk):
     """hello, device, unwrap."""
 
+    purpose = "link"
+
     def __init__(self, room: Room) -> None:
         self._room = room
 

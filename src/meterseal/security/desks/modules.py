@@ -19,6 +19,8 @@ _MOST_STATEMENTS = 1000
 class ModuleDesk(Desk):
     """personalise, personalise_batch, lab_issue, withdraw, device_facts, check_evidence."""
 
+    purpose = "modules"
+
     def __init__(self, room: Room) -> None:
         self._room = room
         self._personaliser = Personaliser(

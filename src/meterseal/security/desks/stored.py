@@ -14,6 +14,8 @@ from meterseal.security.desk import Act, Acts, Desk, Room
 class StoredDesk(Desk):
     """data_key, unwrap_data_key."""
 
+    purpose = "storage"
+
     def __init__(self, room: Room) -> None:
         self._room = room
 

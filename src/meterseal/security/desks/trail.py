@@ -16,6 +16,8 @@ _MOST_ENTRIES = 1000
 class TrailDesk(Desk):
     """anchors, audit, verify_audit, usage."""
 
+    purpose = "trail"
+
     def __init__(self, room: Room) -> None:
         self._room = room
 
