@@ -251,3 +251,14 @@ def test_t13_a_right_pin_does_not_give_back_what_another_process_lost(tmp_path: 
     memory.refresh()
     memory.restore(Counter.PIN, left)
     assert Card(other).tries() == MOST - 1
+
+
+def test_t13_a_right_pin_does_not_end_a_lock_that_another_process_made(tmp_path: Path) -> None:
+    path = str(tmp_path / "modules.db")
+    bench = Bench(SqliteNv(open_nv_database(path), b"module"))
+    other = Card(Module(SealedNv(SqliteNv(open_nv_database(path), b"module"), STORAGE, MODULE)))
+    memory = bench.port._card
+    left = memory.spend(Counter.PIN)
+    other.external(bench.issuer, Purpose.LOCK)
+    memory.restore(Counter.PIN, left)
+    assert bench.power().state().life == LOCKED
