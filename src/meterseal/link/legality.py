@@ -53,6 +53,13 @@ PLATFORM_MOVES: dict[tuple[Phase, Step], Move] = {
 """What the platform may do in one run. Only a DEVICE that held decides; after it any other is refused."""
 
 
+def diagram(moves: dict[tuple[Phase, Step], Move]) -> str:
+    """The table as a Mermaid state diagram, as it stands in docs/link.md."""
+    lines = ["stateDiagram-v2", "    [*] --> new"]
+    lines += [f"    {phase} --> {row.then}: {step} / {row.act}" for (phase, step), row in moves.items()]
+    return "\n".join(lines)
+
+
 def move(moves: dict[tuple[Phase, Step], Move], phase: Phase, step: Step) -> Phase:
     """The next phase. Raises TrustError `link.order` for a step that has no row."""
     found = moves.get((phase, step))
