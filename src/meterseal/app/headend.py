@@ -70,6 +70,7 @@ def beside(uplink: Uplink, keys: Rpc) -> list[Coroutine[None, None, None]]:
 async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[..., None]) -> None:
     """Serve until told to end."""
     reach = Reach("headend", orders)
+    watching = asyncio.create_task(reach.watch())
     keys, platform = reach.to("keys"), reach.to("platform")
     listeners: list[Listener] = []
 
@@ -98,5 +99,6 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
         work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await work
+    watching.cancel()
     await keys.close()
     await platform.close()

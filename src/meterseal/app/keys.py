@@ -19,6 +19,7 @@ from meterseal.app.reach import Reach
 from meterseal.app.system import now_ms
 from meterseal.mesh.authority import TlsDirectory
 from meterseal.mesh.rpc import Method, Methods, serve, serve_unix
+from meterseal.security.keystore import open_place, parse_place
 from meterseal.security.service import SecurityService
 
 
@@ -55,13 +56,17 @@ def methods(
 async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[..., None]) -> None:
     """Open the vaults and serve until told to end."""
     passphrase = str(orders.pop("passphrase")).encode("latin-1")
-    service = SecurityService.open(Path(orders["data"]) / "keys", passphrase, clock=now_ms)
+    store = open_place(parse_place(str(orders.get("keystore", ""))), passphrase)
+    service = SecurityService.open(Path(orders["data"]) / "keys", store, clock=now_ms)
     offered = methods(service, TlsDirectory(Path(orders["data"]) / "tls"), passphrase, now_ms)
     reach = Reach("keys", orders)
+    watching = asyncio.create_task(reach.watch())
     server = await serve(offered, host="127.0.0.1", port=reach.ports["keys"], context=reach.listening())
     local = await serve_unix(offered, socket_path(Layout(Path(orders["data"])), KEYS))
     ready()
     await stop.wait()
     await local.close()
+    watching.cancel()
     await server.close()
     service.close()
+    store.close()

@@ -128,6 +128,7 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
     """Serve until told to end."""
     layout = Layout(Path(orders["data"]))
     reach = Reach("platform", orders)
+    watching = asyncio.create_task(reach.watch())
     keys = reach.to("keys", patience=30.0)
     engine = open_control(layout.control)
     parts = await assemble(engine, layout.measurements, keys, now_ms)
@@ -145,6 +146,7 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
         work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await work
+    watching.cancel()
     await socket.close()
     await server.close()
     await parts.mdms.close()

@@ -1,17 +1,26 @@
 """How a process finds its neighbours: its own TLS identity and connections to the others, from its orders.
 
-It opens no connection by itself; a connection is made when it is first used and made again when it is lost.
+It opens no connection by itself; a connection is made when it is first used and made again when it is lost. It issues
+no certificate: when the one on disk was renewed, `watch` takes it up without a call being lost.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from pathlib import Path
 from typing import Any
 
+import structlog
+
+from meterseal.errors import MetersealError
 from meterseal.mesh.authority import TlsDirectory
 from meterseal.mesh.rpc import Connection
-from meterseal.mesh.tls import client_context, server_context
+from meterseal.mesh.tls import client_context, reload, server_context
+
+log = structlog.get_logger()
+LOOK = 20.0
+"""Seconds between looks at the certificate on disk."""
 
 
 class Reach:
@@ -22,12 +31,48 @@ class Reach:
         self._password = str(orders["password"]).encode()
         self.host = str(orders["host"])
         self.ports: dict[str, int] = orders["ports"]
+        self._contexts: list[ssl.SSLContext] = []
+        self._connections: list[Connection] = []
+        self._shown = self._certificate()
 
     def to(self, name: str, *, patience: float = 10.0) -> Connection:
         """A connection to the process `name`, whose certificate must say so."""
         context = client_context(self._files, self._password)
-        return Connection.tls(name, "127.0.0.1", self.ports[name], context, patience=patience)
+        connection = Connection.tls(name, "127.0.0.1", self.ports[name], context, patience=patience)
+        self._contexts.append(context)
+        self._connections.append(connection)
+        return connection
 
     def listening(self) -> ssl.SSLContext:
         """The context for serving others: TLS 1.3, client certificate required."""
-        return server_context(self._files, self._password)
+        context = server_context(self._files, self._password)
+        self._contexts.append(context)
+        return context
+
+    def _certificate(self) -> bytes:
+        try:
+            return self._files.certificate.read_bytes()
+        except OSError:
+            return b""  # it is being replaced; or was never there, which `to` and `listening` say
+
+    def renewed(self) -> bool:
+        """Take up the certificate on disk when it is another one; True when it was."""
+        found = self._certificate()
+        if not found or found == self._shown:
+            return False
+        for context in self._contexts:
+            reload(context, self._files, self._password)
+        for connection in self._connections:
+            connection.renew()
+        self._shown = found
+        return True
+
+    async def watch(self) -> None:
+        """Look for a renewed certificate until cancelled; one that cannot be taken up is tried again."""
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                if self.renewed():
+                    log.info("tls.renewed", process=self._files.certificate.stem)
+            except MetersealError as error:
+                log.warning("tls.not-renewed", code=error.code, message=error.message)

@@ -5,22 +5,29 @@ It does not know who uses the system; demo, tests and the command line start sys
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from meterseal.app import config
 from meterseal.app.config import Layout, Settings
 from meterseal.app.door import socket_path
 from meterseal.app.lock import take_lock
 from meterseal.app.supervise import Spec, Supervisor
-from meterseal.errors import LocalError
+from meterseal.errors import LocalError, MetersealError
 from meterseal.mesh.authority import Passwords, TlsDirectory
 from meterseal.mesh.rpc import Connection
+from meterseal.security.keystore import open_place, parse_place
 
+log = structlog.get_logger()
 PROCESSES = ("keys", "platform", "headend", "web")
+RENEW_EVERY = 3600.0
+"""Seconds between looks for process certificates that near their end."""
 
 
 def now_ms() -> int:
@@ -39,6 +46,7 @@ class System:
         self.supervisor = supervisor
         self.passwords = passwords
         self.first_start = False
+        self._renewing = asyncio.create_task(_renew(TlsDirectory(layout.tls), passwords))
         self._lock: int | None = lock
         self.operator = operator_connection(layout)
 
@@ -56,6 +64,7 @@ class System:
 
     async def stop(self) -> None:
         """End every process cleanly."""
+        self._renewing.cancel()
         await self.operator.close()
         await self.supervisor.stop()
         if self._lock is not None:
@@ -72,6 +81,7 @@ async def start(
     host: str = "127.0.0.1",
     ports: dict[str, int] | None = None,
     keyring: bool = False,
+    keystore: str = "",
     verbose: bool = False,
     on_line: Callable[[str, dict[str, Any]], None] | None = None,
 ) -> System:
@@ -84,7 +94,8 @@ async def start(
     layout = Layout(root, passphrase_file)
     first = not layout.exists
     if first:
-        settings = Settings(project=_project(project), lab=lab, keyring=keyring)
+        parse_place(keystore)
+        settings = Settings(project=_project(project), lab=lab, keyring=keyring, keystore=keystore)
         config.check_free(layout)
     else:
         settings = config.load(layout)
@@ -92,6 +103,12 @@ async def start(
             raise LocalError(
                 "app.not-lab",
                 f"{layout.root} is not a lab system and cannot become one. Use another data directory.",
+            )
+        if keystore and parse_place(keystore) != parse_place(settings.keystore):
+            raise LocalError(
+                "app.keystore",
+                f"{layout.root} was set up with the key store {settings.keystore or 'software'}; start it without "
+                "--keystore. Nothing was changed.",
             )
     lock = await take_lock(layout)
     try:
@@ -126,11 +143,27 @@ def _prepare(layout: Layout, settings: Settings, passphrase: bytes, *, first: bo
     if first:
         from meterseal.security.service import provision
 
-        provision(layout.keys, passphrase, bytes.fromhex(settings.project), now, lab=settings.lab)
+        store = open_place(parse_place(settings.keystore), passphrase)
+        try:
+            provision(
+                layout.keys, passphrase, bytes.fromhex(settings.project), now, lab=settings.lab, store=store
+            )
+        finally:
+            store.close()  # the process `keys` logs in to a token itself
         return directory.provision(passphrase, now)
     passwords = directory.open(passphrase)
     directory.renew(passwords, now)
     return passwords
+
+
+async def _renew(directory: TlsDirectory, passwords: Passwords) -> None:
+    """Issue anew what nears its end, for as long as the system runs; the processes take it up by themselves."""
+    while True:
+        await asyncio.sleep(RENEW_EVERY)
+        try:
+            await asyncio.to_thread(directory.renew, passwords, now_ms())
+        except MetersealError as error:
+            log.warning("tls.not-renewed", code=error.code, message=error.message)
 
 
 def _spec(
@@ -147,6 +180,7 @@ def _spec(
     }
     if name == "keys":
         orders["passphrase"] = passphrase.decode("latin-1")
+        orders["keystore"] = settings.keystore
     return Spec(name=name, module="meterseal.app.process", arguments=[name], orders=orders)
 
 

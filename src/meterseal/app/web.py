@@ -13,6 +13,8 @@ from meterseal.people.portal.serve import serve_portal
 async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[..., None]) -> None:
     """Serve the portal until told to end."""
     reach = Reach("web", orders)
+    watching = asyncio.create_task(reach.watch())
     platform = reach.to("platform")
     await serve_portal(platform, host=reach.host, port=reach.ports["web"], stop=stop, ready=lambda: ready())
+    watching.cancel()
     await platform.close()

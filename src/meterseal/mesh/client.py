@@ -33,6 +33,21 @@ _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
 
 
+class _Line:
+    """One connection and the calls that wait on it."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        self.waiting: dict[int, asyncio.Future[msgspec.Raw]] = {}
+        self.retired = False
+
+    def answered(self, number: int) -> None:
+        """A call is over; a line that takes no new ones ends with its last."""
+        self.waiting.pop(number, None)
+        if self.retired and not self.waiting:
+            self.writer.transport.abort()
+
+
 class Connection:
     """An Rpc to another process; made by `Connection.tls` or `Connection.unix`."""
 
@@ -49,9 +64,8 @@ class Connection:
         self._patience = patience
         self._timeout = timeout
         self._number = 0
-        self._waiting: dict[int, asyncio.Future[msgspec.Raw]] = {}
-        self._writer: asyncio.StreamWriter | None = None
-        self._listening: asyncio.Task[None] | None = None
+        self._line: _Line | None = None
+        self._listening: set[asyncio.Task[None]] = set()
         self._connecting = asyncio.Lock()
         self._closed = False
 
@@ -96,41 +110,49 @@ class Connection:
         """As Rpc.call; EngineError `mesh.unreachable`, TrustError `mesh.peer-name` or
         `mesh.peer-certificate`.
         """
-        writer = await self._connected()
+        line = await self._connected()
         self._number += 1
         number = self._number
         answer: asyncio.Future[msgspec.Raw] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = answer
+        line.waiting[number] = answer
         try:
             async with asyncio.timeout(self._timeout):
-                writer.write(frame(Request(number, method, msgspec.Raw(pack(request)))))
-                await writer.drain()
+                line.writer.write(frame(Request(number, method, msgspec.Raw(pack(request)))))
+                await line.writer.drain()
                 body = await answer
         except (TimeoutError, OSError, ssl.SSLError):
             raise self._unreachable("did not answer in time") from None
         finally:
-            self._waiting.pop(number, None)
+            line.answered(number)
         return unpack(body, reply)
 
     async def close(self) -> None:
         """End the connection; calls in flight and later ones fail."""
         self._closed = True
-        if self._listening is not None:
-            self._listening.cancel()
+        for listening in tuple(self._listening):
+            listening.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._listening
+                await listening
 
-    async def _connected(self) -> asyncio.StreamWriter:
-        if self._writer is not None:
-            return self._writer
+    def renew(self) -> None:
+        """Make the next call on a new connection, under the certificate of now; calls in flight end on the old."""
+        line, self._line = self._line, None
+        if line is not None:
+            line.retired = True
+            if not line.waiting:
+                line.writer.transport.abort()
+
+    async def _connected(self) -> _Line:
+        if self._line is not None:
+            return self._line
         try:
             async with asyncio.timeout(self._patience), self._connecting:
                 pause = _FIRST_PAUSE
                 while True:
                     if self._closed:
                         raise self._unreachable("was closed on this side")
-                    if self._writer is not None:  # another call connected while this one waited
-                        return self._writer
+                    if self._line is not None:  # another call connected while this one waited
+                        return self._line
                     try:
                         reader, writer = await self._dial()
                     except ssl.SSLCertVerificationError:
@@ -144,18 +166,20 @@ class Connection:
                         await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, no secret
                         pause = min(pause * 2, _LONGEST_PAUSE)
                         continue
-                    self._writer = writer
-                    self._listening = asyncio.create_task(self._listen(reader, writer))
-                    return writer
+                    line = self._line = _Line(writer)
+                    listening = asyncio.create_task(self._listen(reader, line))
+                    self._listening.add(listening)
+                    listening.add_done_callback(self._listening.discard)
+                    return line
         except TimeoutError:
             raise self._unreachable("does not answer") from None
 
-    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _listen(self, reader: asyncio.StreamReader, line: _Line) -> None:
         reason = "ended the connection before it answered"
         try:
             while (message := await read_frame(reader)) is not None:
                 answer = unpack(message, Answer)
-                waiting = self._waiting.get(answer.number)
+                waiting = line.waiting.get(answer.number)
                 if waiting is None or waiting.done():
                     continue  # its caller gave up
                 if answer.failure is not None:
@@ -167,11 +191,12 @@ class Connection:
         except (MetersealError, OSError):
             reason = "broke off"
         finally:
-            self._writer = None
-            for left in self._waiting.values():
+            if self._line is line:
+                self._line = None
+            for left in line.waiting.values():
                 if not left.done():
                     left.set_exception(self._unreachable(reason))
-            writer.transport.abort()
+            line.writer.transport.abort()
 
     def _unreachable(self, what: str) -> EngineError:
         return EngineError(

@@ -76,12 +76,25 @@ def client_context(files: Files, password: bytes) -> ssl.SSLContext:
     return _context(ssl.PROTOCOL_TLS_CLIENT, files, password)
 
 
+def reload(context: ssl.SSLContext, files: Files, password: bytes) -> None:
+    """Show the certificate that lies in `files` now from the next handshake on; errors as `client_context`.
+
+    Connections that stand go on under the one they were made with.
+    """
+    _load(context, files, password)
+
+
 def _context(protocol: int, files: Files, password: bytes) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
     context.verify_flags |= ssl.VERIFY_X509_STRICT
+    _load(context, files, password)
+    return context
+
+
+def _load(context: ssl.SSLContext, files: Files, password: bytes) -> None:
     try:
         serialization.load_pem_private_key(
             files.key.read_bytes(), password
@@ -107,4 +120,3 @@ def _context(protocol: int, files: Files, password: bytes) -> ssl.SSLContext:
             f"Cannot read the TLS files of {files.certificate.stem} ({error.strerror}); restore the tls "
             "directory.",
         ) from None
-    return context
