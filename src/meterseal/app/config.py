@@ -47,6 +47,8 @@ class Settings(Struct, kw_only=True):
     host: str = "127.0.0.1"
     ports: dict[str, int] = field(default_factory=dict)
     keyring: bool = False
+    keystore: str = ""
+    """Where the vaults' key-encryption keys lie: empty for the passphrase, or a PKCS#11 URI."""
 
 
 class Layout:

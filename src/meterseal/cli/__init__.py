@@ -111,6 +111,7 @@ keys.command(
 )
 keys.command("meterseal.cli.keys_usage:usage", name="usage", help="How often each key was used, over time.")
 keys.command("meterseal.cli.keys_usage:certificates", name="certificates", help="List what ends soon.")
+keys.command("meterseal.cli.keys_usage:store", name="store", help="Say where the vaults' own keys lie.")
 factory = App(name="factory", help="Modules by the batch: manifest, order, packages.")
 factory.command("meterseal.cli.keys_factory:template", name="template", help="Print an empty manifest.")
 factory.command("meterseal.cli.keys_factory:check", name="check", help="Name every wrong row of a manifest.")

@@ -1,4 +1,4 @@
-"""`meterseal keys usage` and `keys certificates`: how often each key was used, and what ends when.
+"""`meterseal keys usage`, `certificates` and `store`: how often each key was used, what ends when, where keys lie.
 
 It counts nothing and renews nothing; the security service does.
 """
@@ -12,12 +12,13 @@ from typing import Annotated
 from cryptography import x509
 from cyclopts import Parameter
 
-from meterseal.app.config import Layout
+from meterseal.app.config import Layout, load, take_passphrase
 from meterseal.app.operator import as_json
 from meterseal.app.system import now_ms
 from meterseal.cli.keys import ask
 from meterseal.cli.operate import at, day
 from meterseal.errors import LocalError
+from meterseal.security.keystore import open_place, parse_place
 from meterseal.security.papers import Expiring
 
 Flag = Parameter(negative=())
@@ -79,6 +80,26 @@ def certificates(*, data: Path, within: int = 90, json: Annotated[bool, Flag] = 
         if not items:
             print(f"Nothing ends within {within} days.")
     return 1 if any(one.until < now for one in items) else 0
+
+
+def store(*, data: Path, passphrase_file: Path | None = None, json: Annotated[bool, Flag] = False) -> int:
+    """Say where the vaults' key-encryption keys lie, what that place does itself and what it only seals.
+
+    Parameters
+    ----------
+    passphrase_file
+        Where the passphrase lies, when not beside the data directory; a token whose PIN it is is opened with it.
+    """
+    layout = Layout(data, passphrase_file)
+    settings = load(layout)
+    passphrase = take_passphrase(layout, create=False, keyring=settings.keyring)
+    opened = open_place(parse_place(settings.keystore), passphrase)
+    try:
+        facts = opened.facts()
+    finally:
+        opened.close()
+    print(as_json(facts) if json else f"{facts.kind}: {facts.label}\n{facts.sentence}")
+    return 0
 
 
 def _tls(directory: Path, end: int) -> list[Expiring]:

@@ -28,6 +28,7 @@ def up(
     project: str | None = None,
     passphrase_file: Path | None = None,
     keyring: Annotated[bool, Flag] = False,
+    keystore: str = "",
     host: str = "127.0.0.1",
     web_port: int = 0,
     headend_tcp_port: int = 0,
@@ -50,6 +51,9 @@ def up(
         Where the passphrase of the vaults lies; by default DATA.passphrase, beside the directory and never in it.
     keyring
         Keep a new system's passphrase in the system's keyring instead of a file.
+    keystore
+        Where a new system's vaults have their key-encryption keys: software (the passphrase), or a PKCS#11 URI such as
+        `pkcs11:token=NAME?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/path`.
     host
         Address to listen on.
     web_port, headend_tcp_port, headend_tls_port
@@ -65,6 +69,7 @@ def up(
             project=project,
             passphrase_file=passphrase_file,
             keyring=keyring,
+            keystore=keystore,
             host=host,
             ports={"web": web_port, "headend_tcp": headend_tcp_port, "headend_tls": headend_tls_port},
             verbose=verbose,
@@ -80,6 +85,7 @@ async def _up(
     project: str | None,
     passphrase_file: Path | None,
     keyring: bool,
+    keystore: str,
     host: str,
     ports: dict[str, int],
     verbose: bool,
@@ -100,6 +106,7 @@ async def _up(
             host=host,
             ports=ports,
             keyring=keyring,
+            keystore=keystore,
             verbose=verbose,
         ),
     )
