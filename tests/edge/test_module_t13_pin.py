@@ -22,7 +22,7 @@ from meterseal.edge.cardkeys import Purpose
 from meterseal.edge.cardmemory import TRIES, Counter
 from meterseal.edge.chip import ACTIVE, LOCKED, PERSONALISED
 from meterseal.edge.module import Module
-from meterseal.edge.nv import SealedNv, SqliteNv, open_nv_database
+from meterseal.edge.nv import MemoryNv, SealedNv, SqliteNv, open_nv_database
 from tests.edge.cards import MODULE, PIN, PUK, Bench, refused
 from tests.edge.platform import STORAGE, shake_hands
 
@@ -222,8 +222,16 @@ def test_t13_ten_thousand_wrong_pins_with_kill_9_and_from_four_processes(tmp_pat
     _from_processes(guessed, 5_000)
 
 
+class Slow(MemoryNv):
+    """Memory that lets other threads run in the middle of everything."""
+
+    def read(self, name: str) -> bytes | None:
+        time.sleep(0.0002)
+        return super().read(name)
+
+
 def test_t13_wrong_pins_from_eight_threads_at_once() -> None:
-    bench, words = Bench(), []
+    bench, words = Bench(Slow()), []
 
     def guess() -> None:
         for _ in range(50):
