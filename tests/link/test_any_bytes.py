@@ -78,7 +78,10 @@ def test_any_bytes_as_a_record(body: bytes, flags: int, counter: int, tagged: bo
 
 @given(noise)
 def test_any_bytes_as_control_content(content: bytes) -> None:
-    for read in (control.read_ack, control.read_time, control.read_reject, evidence.unpack):
+    for read in (
+        *(control.read_ack, control.read_time, control.read_reject, control.read_cert),
+        *(evidence.unpack, messages.parse_chain),
+    ):
         tolerates(lambda read=read: read(content))
     for suite in (1, 2):
         tolerates(lambda suite=suite: control.read_evidence(content, suite))

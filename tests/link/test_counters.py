@@ -97,3 +97,44 @@ def test_repr_shows_counts_and_equality_is_only_among_sets() -> None:
     assert CounterSet([1]) != {1}
     with pytest.raises(TypeError):
         hash(CounterSet())
+
+
+edges = st.lists(st.integers(1, 6) | st.integers(LAST - 5, LAST), max_size=20)
+
+
+@given(edges)
+def test_both_ends_of_the_range_behave_like_its_middle(added: list[int]) -> None:
+    ours = CounterSet()
+    for number in added:
+        ours.add(number)
+    assert {number for first, last in ours.ranges() for number in range(first, last + 1)} == set(added)
+    assert CounterSet.from_bytes(ours.to_bytes()) == ours
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=300), st.integers(1, 12))
+def test_a_full_set_refuses_only_what_opens_a_new_range_and_stays_as_it_was(
+    added: list[int], most: int
+) -> None:
+    ours, model = CounterSet(), set()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(counters, "MOST_RANGES", most)
+        for number in added:
+            alone = number not in model and not {number - 1, number + 1} & model
+            runs = sum(one - 1 not in model for one in model)
+            before = ours.to_bytes()
+            if alone and runs >= most:
+                with pytest.raises(TrustError):
+                    ours.add(number)
+                assert ours.to_bytes() == before
+                continue
+            assert ours.add(number) == (number not in model)
+            model.add(number)
+            assert len(list(ours.ranges())) <= most
+    assert len(ours) == len(model)
+
+
+@given(st.integers(1, LAST), st.integers(0, 500), st.randoms(use_true_random=False))
+def test_any_order_of_a_run_ends_as_one_range(first: int, size: int, shuffle: object) -> None:
+    run = list(range(first, min(first + size, LAST) + 1))
+    shuffle.shuffle(run)  # type: ignore[attr-defined]
+    assert list(CounterSet(run).ranges()) == [(min(run), max(run))]

@@ -105,3 +105,54 @@ def test_the_mac_of_suite_2() -> None:
     assert evidence.check_mac(key, packed, mac)
     assert not evidence.check_mac(key, packed, mac[:-1])
     assert not evidence.check_mac(key, packed[:-1] + b"\1", mac)
+
+
+@given(readings, readings, st.integers(0, 254))
+def test_two_load_profiles_have_one_head_only_if_they_are_one(
+    one: list[tuple[int, int]], other: list[tuple[int, int]], channel: int
+) -> None:
+    same = evidence.chain(GENESIS, channel, one) == evidence.chain(GENESIS, channel, other)
+    assert same == (one == other)
+    if one:
+        assert evidence.chain(GENESIS, channel, one) != evidence.chain(GENESIS, channel + 1, one)
+
+
+@given(readings, st.integers(0, 12), st.integers(0, 255))
+def test_a_chain_goes_on_from_any_head(one: list[tuple[int, int]], at: int, channel: int) -> None:
+    first = evidence.chain(GENESIS, channel, one[:at])
+    assert evidence.chain(first, channel, one[at:]) == evidence.chain(GENESIS, channel, one)
+
+
+@given(readings.filter(bool), st.data())
+def test_any_one_altered_left_out_or_swapped_reading_changes_the_head(
+    one: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    head = evidence.chain(GENESIS, 1, one)
+    at = data.draw(st.integers(0, len(one) - 1))
+    end_at, register = one[at]
+    for changed in ((end_at ^ 1, register), (end_at, register ^ 1), (end_at, register ^ (1 << 62))):
+        assert evidence.chain(GENESIS, 1, [*one[:at], changed, *one[at + 1 :]]) != head
+    assert evidence.chain(GENESIS, 1, [*one[:at], *one[at + 1 :]]) != head
+    assert evidence.chain(GENESIS, 1, [*one, one[at]]) != head
+    turned = one[::-1]
+    assert (evidence.chain(GENESIS, 1, turned) == head) == (turned == one)
+
+
+def test_every_changed_bit_of_a_statement_or_its_proof_shows_in_both_suites() -> None:
+    packed = STATEMENT.pack()
+    signature = KEY.sign(evidence.signed_bytes(packed))
+    key = SymmetricKey.from_bytes(b"e" * 16, "K_evid")
+    mac = evidence.mac_statement(key, packed)
+
+    def flips(text: bytes) -> list[bytes]:
+        return [
+            text[:at] + bytes((text[at] ^ 1 << bit,)) + text[at + 1 :]
+            for at in range(len(text))
+            for bit in range(8)
+        ]
+
+    for changed in flips(packed):
+        assert not evidence.check_signature(KEY.public_point, changed, signature)
+        assert not evidence.check_mac(key, changed, mac)
+    assert not any(evidence.check_signature(KEY.public_point, packed, one) for one in flips(signature))
+    assert not any(evidence.check_mac(key, packed, one) for one in flips(mac))

@@ -84,8 +84,8 @@ def test_every_changed_bit_of_session_is_refused(run: Run) -> None:
     assert device.session(run.session, SENT).keys == run.traffic
 
 
-def test_a_changed_retry_is_refused_or_repeats_the_same_hello() -> None:
-    run = SUITES[1]
+@both
+def test_a_changed_retry_is_refused_or_repeats_the_same_hello(run: Run) -> None:
     device = device_run(run)
     device.hello(SENT)
     retry = messages.retry(b"sixteen byte cok")
@@ -96,6 +96,28 @@ def test_a_changed_retry_is_refused_or_repeats_the_same_hello() -> None:
             continue
         assert messages.parse_hello(hello).canonical() == run.hello
     all_refused(device.retry, cuts(retry))
+
+
+@both
+def test_a_changed_hello_with_a_cookie_is_refused_or_the_same_but_for_its_cookie(run: Run) -> None:
+    """The cookie proves a return path and is in no transcript; whoever asked for one compares it."""
+    hello = messages.parse_hello(run.hello)
+    source, secret = b"192.0.2.1", b"a rotating secret"
+    cookie = messages.cookie_for(secret, source, hello)
+    device = device_run(run)
+    device.hello(SENT)
+    repeated = device.retry(messages.retry(cookie))
+    platform = platform_run(run)
+    assert platform.begin(repeated, SENT) == run.platform
+    at = len(repeated) - messages.COOKIE
+    for place, one in enumerate(flips(repeated)):
+        if place // 8 < at:
+            with pytest.raises((PeerError, TrustError)):
+                platform.begin(one, SENT)
+        else:
+            assert platform.begin(one, SENT) == run.platform
+            assert not messages.cookie_holds([secret], source, messages.parse_hello(one))
+    all_refused(lambda one: platform.begin(one, SENT), cuts(repeated))
 
 
 def accept(run: Run, record: bytes, up: bool) -> object:
@@ -121,12 +143,16 @@ def kinds(run: Run) -> dict[str, tuple[bytes, bool]]:
         "vouched": records.seal_record(run.traffic, **seal, up=True, vouched=True),
         "plain": records.seal_record(run.traffic, **seal, up=True, plain=True),
         "down": records.seal_record(run.traffic, run.session_id, 9, [_read(run)], up=False),
+        "plain down": records.seal_record(run.traffic, run.session_id, 9, [_read(run)], up=False, plain=True),
+        "vouched and plain": records.seal_record(run.traffic, **seal, up=True, vouched=True, plain=True),
     }
     words = {
         "PING": (control.ping(), True),
         "PING down": (control.ping(), False),
         "REKEY": (control.rekey(), False),
+        "REKEY up": (control.rekey(), True),
         "CLOSE": (control.close(1), True),
+        "CLOSE down": (control.close(255), False),
         "TIME": (control.time(SENT, 4), False),
         "REJECT": (control.reject(4, 2), False),
         "CERT": (control.cert(SUITES[0].chain("device_chain")), False),

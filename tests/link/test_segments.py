@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meterseal.errors import LocalError, PeerError
+from meterseal.link import records
 from meterseal.link.segments import (
     DOWN_BYTES,
     NOTHING,
@@ -17,6 +18,7 @@ from meterseal.link.segments import (
     split,
 )
 from tests.link.parties import refuses
+from tests.link.test_records import KEYS
 
 texts = st.binary(min_size=1, max_size=400)
 
@@ -188,3 +190,42 @@ def test_reading_over_a_quiet_bus_loses_nothing(offered: list[bytes]) -> None:
         if message is not None:
             arrived.append(message)
     assert arrived == offered
+
+
+@settings(max_examples=150)
+@given(
+    st.lists(texts, min_size=1, max_size=3, unique_by=len),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 10)), max_size=60),
+)
+def test_the_receiver_is_the_rule_of_the_page_over_any_segments(
+    sent: list[bytes], order: list[tuple[int, int]]
+) -> None:
+    """Next to a model that keeps only which message is under way and how far."""
+    receiver, under_way = SegmentReceiver(), (-1, 0)
+    for which, at in order:
+        message = sent[which % len(sent)]
+        offset = at * 32
+        if offset >= len(message):
+            continue
+        payload = segment(message, offset, 32)
+        if offset and under_way != (which % len(sent), offset):
+            refuses("link.segment", lambda payload=payload: receiver.feed(payload))
+            under_way = (-1, 0)
+            continue
+        found = receiver.feed(payload)
+        done = offset + 32 >= len(message)
+        assert found == (message if done else None)
+        under_way = (-1, 0) if done else (which % len(sent), offset + 32)
+        assert receiver.received == under_way[1]
+
+
+def test_a_message_mixed_from_two_of_one_length_is_neither_and_its_tag_refuses_it() -> None:
+    """Segments carry no mac: two messages of equal length can be mixed on the bus, and nothing comes of it."""
+    frame = b"\x68\x10" + bytes(7) + b"\x81\x03abc"
+    frame += bytes((sum(frame) & 0xFF, 0x16))
+    one, other = (records.seal_record(KEYS, bytes(8), n, [frame] * 3, up=True) for n in (1, 2))
+    receiver, mixed = SegmentReceiver(), None
+    for at in range(0, len(one), 80):
+        mixed = receiver.feed(segment(one if at == 0 else other, at, 80))
+    assert mixed not in (None, one, other)
+    assert not records.check_tag(KEYS, mixed or b"")
