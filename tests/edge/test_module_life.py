@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -496,3 +498,25 @@ def test_settling_brings_the_log_of_the_file_to_the_disk_once_per_answer(
     connection.execute("COMMIT")
     monkeypatch.setattr(os, "fsync", lambda file: (_ for _ in ()).throw(OSError("the disk is gone")))
     assert refused(lambda: bench.card.verify("000000")) == Sw.MEMORY
+
+
+def test_records_sealed_from_many_threads_never_share_a_counter() -> None:
+    bench = Bench(pin=False)
+    shake_hands(bench.platform, bench.chip)
+    counters: list[int] = []
+
+    def seal() -> None:
+        for _ in range(40):
+            counters.append(bench.chip.seal_control(0, NOW).counter)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=seal) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert sorted(counters) == list(range(1, 321))
