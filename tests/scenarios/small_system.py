@@ -31,6 +31,7 @@ from meterseal.edge.node import Node, Secured
 from meterseal.edge.nv import MemoryNv, SealedNv
 from meterseal.edge.poll import Pace
 from meterseal.edge.water import WaterMeter
+from meterseal.headend.revoked import Revocations
 from meterseal.headend.uplink import Uplink
 from meterseal.kit.bus import Bus
 from meterseal.mesh.authority import TlsDirectory
@@ -47,6 +48,7 @@ from meterseal.security.orders import (
     fresh_request_id,
     sign,
 )
+from meterseal.security.sdk import SecuritySdk
 from meterseal.security.service import SecurityService, provision
 from meterseal.things.commands import Act
 from meterseal.things.words import Outcome
@@ -138,6 +140,8 @@ class Centre:
             )
             for _ in range(2)
         ]
+        security = SecuritySdk(InProcess(self.offered, "headend"))
+        self.revocations = [Revocations(security, one.sessions, one.downlink) for one in self.uplinks]
         for uplink in self.uplinks:
             works = (uplink.run(), *headend.beside(uplink, InProcess(self.offered, "headend")))
             self._works += [asyncio.create_task(work) for work in works]
@@ -345,11 +349,14 @@ class System:
             and node.secured.agent.phase == "open"
             and node.secured.outbox.through == SINCE + DAYS * DAY
             and not node.secured.agent.waiting()
+            and not node.secured.agent._ping
             for node in self.nodes.values()
         )
 
     async def settle(self) -> None:
         await self.until(self.quiet, "rest")
+        for _ in range(10):  # what is still on its way down
+            await self.turn()
 
     # --- the desk ---------------------------------------------------------------------------------------
 

@@ -21,7 +21,8 @@ from meterseal.headend.ports import Down
 from meterseal.mesh.rpc import OPERATOR, Method, Methods
 from meterseal.security.orders import CommandOrder, OfficerSignature, decoded
 from meterseal.security.sdk import SecuritySdk
-from meterseal.things import commands
+from meterseal.things import alarms, commands
+from meterseal.things.alarms import Count
 from meterseal.things.commands import Act
 from meterseal.things.rollout import Rollout
 from meterseal.things.words import DownWords, Outcome, Word
@@ -61,6 +62,19 @@ class Outcomes(Struct, frozen=True, kw_only=True):
     counts: dict[str, dict[str, int]]
 
 
+class Since(Struct, frozen=True, kw_only=True):
+    """From when on; 0 for ever."""
+
+    at: int = 0
+
+
+class Alarms(Struct, frozen=True, kw_only=True):
+    """How often each code was refused or held, most frequent first; words by kind and state."""
+
+    alarms: list[Count]
+    words: dict[str, dict[str, int]]
+
+
 class CommandingDesk:
     """What the Unix socket serves about words."""
 
@@ -86,6 +100,7 @@ class CommandingDesk:
             "words": (self.words, WordQuery),
             "withdraw_word": (self.withdraw, WordQuery),
             "rollout": (self.rollout, ask.Page),
+            "alarms": (self.alarms, Since),
         }
         return {
             name: Method(handler, request, frozenset({OPERATOR}))
@@ -152,6 +167,10 @@ class CommandingDesk:
     async def rollout(self, _: str, asked: ask.Page) -> ask.Text:
         """Queue what modules lack: keys of the newest version, certificates that are due."""
         return ask.Text(json=ask.as_json(await self._rollout.run()))
+
+    async def alarms(self, _: str, asked: Since) -> Alarms:
+        """Failed seals, counters, identities and decryptions, and what waits for meters; no meter is named."""
+        return Alarms(alarms=alarms.counts(self._engine, asked.at), words=self._words.counts())
 
     def _medium(self, device_id: bytes) -> Any:
         with read(self._engine) as connection:

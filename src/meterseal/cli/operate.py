@@ -16,6 +16,7 @@ from cyclopts import Parameter
 from msgspec import Struct
 
 from meterseal.app import config, operator, system
+from meterseal.app.commanding import Alarms, Since
 from meterseal.app.lock import in_use
 from meterseal.errors import EngineError, LocalError
 from meterseal.model import Medium
@@ -312,8 +313,24 @@ def audit(*, data: Path, limit: int = 20, json: Annotated[bool, Flag] = False) -
 
 
 def status(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
-    """Count what the running system holds."""
+    """Count what the running system holds, what it refused by code, and what waits for meters."""
     counts = ask(data, "counts", operator.Page(), operator.Counts)
-    text = operator.as_json(counts)
-    show(text, as_json=json, lines=lambda found: [f"{key:<14} {value}" for key, value in found.items()])
+    alarms = ask(data, "alarms", Since(), Alarms)
+    text = json_module.dumps(
+        json_module.loads(operator.as_json(counts)) | json_module.loads(operator.as_json(alarms)),
+        ensure_ascii=False,
+    )
+    show(text, as_json=json, lines=_status_lines)
     return 0
+
+
+def _status_lines(found: dict[str, Any]) -> list[str]:
+    lists = ("alarms", "words")
+    lines = [f"{key:<14} {value}" for key, value in found.items() if key not in lists]
+    for one in found["alarms"]:
+        said = "held" if one["held"] else "refused"
+        lines.append(f"{said:<14} {one['count']} {one['code']} ({one['alarm']}, last {at(one['last_at'])})")
+    lines += [
+        f"{kind:<14} {number} {state}" for kind, by in found["words"].items() for state, number in by.items()
+    ]
+    return lines
