@@ -14,6 +14,7 @@ help:
 	@echo "make attack   the attacks of the demo against a running system of its own"
 	@echo "make model    the symbolic model of the link, where ProVerif is installed"
 	@echo "make soak     the long runs: every process killed at many moments"
+	@echo "make bench    rates, each beside what bounds it in the same run"
 	@echo "make fuzz     coverage-guided fuzzing of every parser"
 
 # Two stamps: the demo waits for what runs, only the tests for what tests.
@@ -51,6 +52,9 @@ types: .venv/.stamp-test
 
 contracts: .venv/.stamp-test
 	@$(BIN)/lint-imports --no-cache
+
+bench: .venv/.stamp
+	@$(BIN)/meterseal bench all $(ARGS)
 
 attack: .venv/.stamp
 	@$(BIN)/meterseal demo --dwellings 4 --days 3 --exit $(ARGS)
