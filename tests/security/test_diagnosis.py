@@ -18,6 +18,7 @@ from meterseal.security import messages as m
 from meterseal.security.desks.diagnosis import BURST
 from meterseal.security.hypotheses import FACTORY, Keys, guesses, projects_near
 from meterseal.security.hypotheses import Guess as G
+from meterseal.security.neighbours import near
 from meterseal.security.sdk import SecuritySdk
 from meterseal.security.symptoms import CHAIN, Diagnosis, SessionShown, Symptom
 from meterseal.wire.frame import Frame
@@ -350,6 +351,18 @@ async def test_wrong_profile_plain_under_cipher_only(bench: Bench, suite: int) -
     plain_only = structs.replace(one.shown, policy=0)
     only(await look(bench, one.module.device_id, one.record(plain=True), sessions=(plain_only,)))
     only(await look(bench, one.module.device_id, one.record(), sessions=(plain_only,)), "profile")
+
+
+@pytest.mark.parametrize("name", [name for name, _ in near()][1:])
+async def test_wrong_profile_one_choice_away(bench: Bench, name: str) -> None:
+    """Padding, IV, scope or tag of another profile: told from wrong keys, and named."""
+    one = await line(bench, suite=2)
+    profile = dict(near())[name]
+    message = records.seal_record(one.keys, one.shown.session_id, 4, [one.frame()], up=True, profile=profile)
+    found = await look(bench, one.module.device_id, message, sessions=(one.shown,))
+    only(found, "profile")
+    assert of(found, "profile")[1] == "meterseal-1"
+    assert of(found, "profile")[2].startswith("meterseal-1 but ")
 
 
 @suites

@@ -14,17 +14,19 @@ from __future__ import annotations
 import msgspec
 
 from meterseal.errors import LocalError, MetersealError, TrustError
-from meterseal.link import control, messages, records
+from meterseal.link import control, messages, profiles, records
 from meterseal.link.counters import CounterSet
 from meterseal.link.messages import Hello
+from meterseal.link.profiles import SecurityProfile
 from meterseal.link.schedule import TrafficKeys
 from meterseal.security.chart import Chart
 from meterseal.security.datakeys import unwrap_session
 from meterseal.security.hypotheses import Guess, Keys, Trial, guesses, orders, projects_near, try_hello
 from meterseal.security.keylife import KeyLife
+from meterseal.security.neighbours import fit_of, holds_as
 from meterseal.security.pki import Pki
 from meterseal.security.registry import Module, Registry
-from meterseal.security.symptoms import Diagnosis, SessionShown, Symptom, unwrapped
+from meterseal.security.symptoms import Diagnosis, SessionShown, Symptom, session_named, unwrapped
 from meterseal.security.vault import Vault
 from meterseal.wire.codec import search
 
@@ -250,23 +252,30 @@ class Doctor:
     # --- records
 
     def _record(self, message: bytes, symptom: Symptom, chart: Chart, now: int) -> Diagnosis:
-        header = records.parse_header(message)
-        named = next((one for one in symptom.sessions if one.session_id == header.session_id), None)
+        if not session_named(message):
+            return chart.unreadable("The record ends before its header does; record it again.")
+        named = next((one for one in symptom.sessions if one.session_id == session_named(message)), None)
         module = self._registry.of_device(symptom.meter)
         if named is None:
             chart.wrong(
                 "key version",
                 "The session is not stored: it is another system's, or it ended more than 35 days ago.",
                 "a session of this meter",
-                header.session_id.hex(),
+                session_named(message).hex(),
             )
             return chart.diagnosis("record")
         chart.address(named.device_id, self._known(named.device_id), of="session")
         keys = self._opened(named)
-        if keys is None or not records.check_tag(keys, message):
-            self._other_keys(message, named, keys, symptom, chart)
+        own = profiles.OURS if module is None else profiles.load(module.profile)
+        fit = None if keys is None else fit_of(keys, message, own)
+        if keys is None or fit is None:
+            header = records.parse_header(message, profile=own)
+            self._other_keys(message, named, keys, symptom, chart, own)
         else:
-            self._sealed_right(message, header, keys, named, chart)
+            name, profile, header = fit
+            if name:
+                chart.wrong("profile", "It is sealed by another security profile.", own.name, name)
+            self._sealed_right(message, header, keys, named, chart, profile)
         self._spent(header, named, chart)
         if module is None:
             chart.wrong("module", "The meter has no module in service.", "a module", "none")
@@ -290,7 +299,13 @@ class Doctor:
             return None
 
     def _other_keys(
-        self, message: bytes, named: SessionShown, keys: TrafficKeys | None, symptom: Symptom, chart: Chart
+        self,
+        message: bytes,
+        named: SessionShown,
+        keys: TrafficKeys | None,
+        symptom: Symptom,
+        chart: Chart,
+        own: SecurityProfile,
     ) -> None:
         """The tag does not hold under the session that the record names: is it another session's, or changed?"""
         if keys is None:
@@ -300,7 +315,7 @@ class Doctor:
             )
             return
         for flags in sorted(records.LEGAL):
-            if records.check_tag(keys, message[:3] + bytes((flags,)) + message[4:]):
+            if records.check_tag(keys, message[:3] + bytes((flags,)) + message[4:], own):
                 chart.wrong(
                     "profile",
                     "Its flags (way, control, plain) were changed after it was sealed: reflected, or damaged.",
@@ -310,7 +325,7 @@ class Doctor:
                 return
         for other in symptom.sessions:
             opened = self._opened(other) if other is not named else None
-            if opened is not None and _holds_as(opened, message, other.session_id):
+            if opened is not None and holds_as(opened, message, other.session_id, own):
                 chart.wrong(
                     "key version",
                     "It is sealed with the keys of another session than it names.",
@@ -326,7 +341,13 @@ class Doctor:
         )
 
     def _sealed_right(
-        self, message: bytes, header: records.Header, keys: TrafficKeys, named: SessionShown, chart: Chart
+        self,
+        message: bytes,
+        header: records.Header,
+        keys: TrafficKeys,
+        named: SessionShown,
+        chart: Chart,
+        profile: SecurityProfile,
     ) -> None:
         chart.good("key version", f"The tag holds under session {named.session_id.hex()}.")
         for link in ("region", "project"):
@@ -339,13 +360,13 @@ class Doctor:
             return
         try:
             if header.control:
-                control.open_control(keys, header, message)
+                control.open_control(keys, header, message, profile)
             elif not header.guarded:
                 frames = records.parse_body(header, message)
                 for frame in frames:
                     if not header.vouched and frame.device_id != named.device_id:
                         chart.address(frame.device_id, self._known(frame.device_id), of="frame")
-                records.open_frames(keys, header, frames)
+                records.open_frames(keys, header, frames, profile)
         except MetersealError as error:
             chart.wrong("profile", error.message, "frames as LINK section 4 has them", error.code)
         else:
@@ -392,9 +413,3 @@ class Doctor:
 
     def _known(self, device_id: bytes) -> bool:
         return bool(self._registry.all_of(device_id))
-
-
-def _holds_as(keys: TrafficKeys, message: bytes, session_id: bytes) -> bool:
-    """Whether the tag holds under these keys, for the session as named or for this one."""
-    renamed = message[:4] + session_id + message[12:]
-    return records.check_tag(keys, message) or records.check_tag(keys, renamed)

@@ -21,6 +21,7 @@ from msgspec import Struct, structs
 
 from meterseal.crypto.certificates import parse
 from meterseal.errors import LocalError, TrustError
+from meterseal.link import profiles
 from meterseal.security import registry_format
 from meterseal.security.registry_format import FORMAT, SCHEMA
 from meterseal.security.store import Store
@@ -31,9 +32,9 @@ ModuleState = Literal["active", "withdrawn"]
 POLICIES = (0, 1, 2)
 """Plain only, both, cipher only (LINK section 3)."""
 CIPHER_ONLY = 2
-OUR_PROFILE = "meterseal-1"
+OUR_PROFILE = profiles.OURS.name
 """Security profile of LINK itself."""
-PROFILES = frozenset({OUR_PROFILE})
+PROFILES = frozenset(profiles.names())
 """Names of the security profiles that a module may be enrolled with."""
 
 
