@@ -122,6 +122,37 @@ def test_a_backup_its_drill_and_its_return(system: Up, tmp_path: Path) -> None:
         assert up.end() == 0
 
 
+def test_a_quorum_opens_the_root_and_two_people_issue_a_ca(system: Up, tmp_path: Path) -> None:
+    folder, where = system.data.parent, ("--data", system.data, "--json")
+
+    def sealed(name: str, point: str, stage: str) -> Path:
+        to = tmp_path / f"{name}.{stage}"
+        answer = meterseal(
+            "keys", "quorum", "seal", tmp_path / f"{name}.share", "--key", folder / f"{name}.key", "--point", point,
+            "--to", to, "--passphrase-file", folder / f"{name}.phrase", "--json",
+        )  # fmt: skip
+        assert answer.status == 0, answer
+        return to
+
+    assert "lab default" in meterseal("keys", "quorum", "show", *where).document["says"]
+    begun = meterseal("keys", "quorum", "begin", "2/2", "an", "bo", "--to", tmp_path, *where).document
+    shown = [sealed(name, begun["point"], "first") for name in ("an", "bo")]
+    assert meterseal("keys", "quorum", "confirm", *shown, *where).status == 0
+    alone = meterseal("keys", "quorum", "open", *where)
+    assert (alone.status, alone.error()) == (1, "security.quorum")
+    point = meterseal("keys", "quorum", "ceremony", *where).document["point"]
+    opened = meterseal(
+        "keys", "quorum", "open", *(sealed(name, point, "second") for name in ("an", "bo")), *where
+    )
+    assert opened.status == 0
+    request = tmp_path / "ca.request"
+    meterseal("keys", "request", "ca-rotate", "authority=device", "--to", request, *where)
+    for name in ("an", "bo"):
+        sign(folder, request, name)
+    done = meterseal("keys", "submit", request, *where).document
+    assert json.loads(done["facts"]) == {"version": 2}
+
+
 @pytest.mark.parametrize(
     ("words", "status", "code"),
     [
@@ -132,6 +163,7 @@ def test_a_backup_its_drill_and_its_return(system: Up, tmp_path: Path) -> None:
         (("request", "key-state", "version=one", "--to", "x"), 2, "use.fields"),
         (("request", "key-state", "version=1", "--to", "x"), 2, "use.fields"),
         (("officer", "add"), 2, "use.cards"),
+        (("quorum", "begin", "2/3", "an", "bo", "--to", "x"), 2, "use.quorum"),
         (("rotate", "everything"), 1, "security.kind"),
         (("submit", "nothing.request"), 1, "security.file"),
     ],

@@ -327,7 +327,7 @@ def rotate(
     passphrase_file
         For vault-kek, where the passphrase of the vaults lies, when not beside the data directory.
     """
-    present = _passphrase(data, passphrase_file) if kind == "vault-kek" else b""
+    present = system_passphrase(data, passphrase_file) if kind == "vault-kek" else b""
     rotated = ask(data, lambda sdk: sdk.rotate(kind, present, present))
     named = f"{kind} version {rotated.version}" if rotated.version else kind
     return say(
@@ -337,7 +337,8 @@ def rotate(
     )
 
 
-def _passphrase(data: Path, passphrase_file: Path | None) -> bytes:
+def system_passphrase(data: Path, passphrase_file: Path | None) -> bytes:
+    """The passphrase of the vaults, from where the system keeps it."""
     layout = config.Layout(data, passphrase_file)
     return config.take_passphrase(layout, create=False, keyring=config.load(layout).keyring)
 
