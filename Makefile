@@ -5,7 +5,7 @@ UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: demo test check lint fix types contracts attack model soak fuzz clean help
+.PHONY: demo test check lint fix types contracts attack model soak mutate fuzz clean help
 
 help:
 	@echo "make demo     a street from meter to bill, about a minute   (ARGS=\"--exit --json\" for one JSON object)"
@@ -15,6 +15,7 @@ help:
 	@echo "make model    the symbolic model of the link, where ProVerif is installed"
 	@echo "make soak     the long runs: every process killed at many moments"
 	@echo "make bench    rates, each beside what bounds it in the same run"
+	@echo "make mutate   small faults in link and crypto, and which of them no test notices"
 	@echo "make fuzz     coverage-guided fuzzing of every parser"
 
 # Two stamps: the demo waits for what runs, only the tests for what tests.
@@ -64,6 +65,9 @@ model: .venv/.stamp
 
 soak: .venv/.stamp-test
 	@$(BIN)/python -m pytest -m soak --timeout 7200 $(ARGS)
+
+mutate: .venv/.stamp-test
+	@$(BIN)/python -m tests.mutation.run $(ARGS)
 
 fuzz: .venv/.stamp-test
 	@for target in tests/fuzz/fuzz_*.py; do echo "$$target"; $(BIN)/python $$target -atheris_runs=$${RUNS:-300000} || exit 1; done
