@@ -15,77 +15,40 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from meterseal.crypto.certificates import parse
 from meterseal.errors import LocalError, TrustError
-from meterseal.link import profiles
 from meterseal.security import registry_format
+from meterseal.security.enrolled import (
+    CIPHER_ONLY,
+    COLUMNS,
+    OUR_PROFILE,
+    PLACES,
+    POLICIES,
+    PROFILES,
+    Gone,
+    Issued,
+    Module,
+    module_of,
+    row_of,
+    with_end,
+)
 from meterseal.security.registry_format import FORMAT, SCHEMA
 from meterseal.security.store import Store
 
-__all__ = ["FORMAT", "Gone", "Issued", "Module", "Registry"]
-
-ModuleState = Literal["active", "withdrawn"]
-POLICIES = (0, 1, 2)
-"""Plain only, both, cipher only (LINK section 3)."""
-CIPHER_ONLY = 2
-OUR_PROFILE = profiles.OURS.name
-"""Security profile of LINK itself."""
-PROFILES = frozenset(profiles.names())
-"""Names of the security profiles that a module may be enrolled with."""
-
-
-class Module(Struct, frozen=True, kw_only=True):
-    """One enrolled module. `point` opens its envelope; `leaf` is its certificate (DER), empty under suite 2.
-
-    `lab` says that its keys were handed out in clear. `policy` and `profile` are what SESSION grants it.
-    `renewed` is a newer certificate that it has not shown yet. `until` (Unix ms) is the end of `leaf` and
-    `authority` the version of the CA that signed it; both 0 under suite 2.
-    """
-
-    device_id: bytes
-    module_id: bytes
-    suite: int
-    key_version: int
-    project_id: bytes
-    point: bytes
-    leaf: bytes
-    state: ModuleState
-    lab: bool
-    enrolled_at: int
-    policy: int = CIPHER_ONLY
-    profile: str = OUR_PROFILE
-    renewed: bytes = b""
-    until: int = 0
-    authority: int = 0
-
-
-class Issued(NamedTuple):
-    """A certificate as it is recorded: the kind and version of its CA, its DER, and when it was issued."""
-
-    issuer: str
-    authority: int
-    der: bytes
-    at: int
-
-
-class Gone(Struct, frozen=True, kw_only=True):
-    """A module that was taken out of service, in its place in the order of withdrawals."""
-
-    sequence: int
-    device_id: bytes
-    module_id: bytes
-    at: int
-
-
-_COLUMNS = (
-    "device_id, module_id, suite, key_version, project_id, point, leaf, state, lab, enrolled_at, policy, "
-    "profile, renewed, until, authority"
-)
-_PLACES = ",".join("?" * 15)
+__all__ = [
+    "CIPHER_ONLY",
+    "FORMAT",
+    "OUR_PROFILE",
+    "POLICIES",
+    "PROFILES",
+    "Gone",
+    "Issued",
+    "Module",
+    "Registry",
+]
 
 
 class Registry:
@@ -96,8 +59,8 @@ class Registry:
         self._modules: dict[bytes, Module] = {}
         self._in_service: dict[bytes, Module] = {}
         self._by_address: dict[bytes, bytes] = {}
-        for row in store.rows(f"SELECT {_COLUMNS} FROM module"):  # noqa: S608  # a constant, no input
-            self._keep(_module(row))
+        for row in store.rows(f"SELECT {COLUMNS} FROM module"):  # noqa: S608  # a constant, no input
+            self._keep(module_of(row))
         self._revoked = {
             (issuer, int(serial))
             for issuer, serial in store.rows(
@@ -198,10 +161,10 @@ class Registry:
     ) -> list[Module]:
         """`enrol` inside a transaction; hand what it returns to `kept` once that is committed."""
         versions = {one.der: one.authority for one in certificates}
-        complete = [_with_end(module, versions.get(module.leaf, 0)) for module in modules]
+        complete = [with_end(module, versions.get(module.leaf, 0)) for module in modules]
         connection.executemany(
-            f"INSERT INTO module({_COLUMNS}) VALUES ({_PLACES})",  # noqa: S608  # a constant, no input
-            [_row(module) for module in complete],
+            f"INSERT INTO module({COLUMNS}) VALUES ({PLACES})",  # noqa: S608  # a constant, no input
+            [row_of(module) for module in complete],
         )
         self.record(connection, certificates)
         return complete
@@ -383,53 +346,3 @@ class Registry:
     def _replaced(self, module: Module) -> Module:
         self._keep(module)
         return module
-
-
-def _with_end(module: Module, authority: int) -> Module:
-    if not module.leaf:
-        return module
-    return structs.replace(module, until=parse(module.leaf).until, authority=authority)
-
-
-def _module(
-    row: tuple[
-        bytes, bytes, int, int, bytes, bytes, bytes, ModuleState, int, int, int, str, bytes, int, int, int
-    ],
-) -> Module:
-    return Module(
-        device_id=row[0],
-        module_id=row[1],
-        suite=row[2],
-        key_version=row[3],
-        project_id=row[4],
-        point=row[5],
-        leaf=row[6],
-        state=row[7],
-        lab=bool(row[8]),
-        enrolled_at=row[9],
-        policy=row[10],
-        profile=row[11],
-        renewed=row[12],
-        until=row[13],
-        authority=row[14],
-    )
-
-
-def _row(module: Module) -> tuple[object, ...]:
-    return (
-        module.device_id,
-        module.module_id,
-        module.suite,
-        module.key_version,
-        module.project_id,
-        module.point,
-        module.leaf,
-        module.state,
-        int(module.lab),
-        module.enrolled_at,
-        module.policy,
-        module.profile,
-        module.renewed,
-        module.until,
-        module.authority,
-    )
