@@ -5,18 +5,20 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
+from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import LocalError, TrustError
+from meterseal.link import commands
 from meterseal.link.control import read_key
 from meterseal.security import orders as o
 from meterseal.security.hierarchy import renew_diak
 
 from .conftest import Bench, Module
+from .people import founded
+from .test_commanding import order, signed
 
 
 def take(module: Module, update: o.KeyUpdate, k_root: bytes) -> None:
     """What the module does with KEY: the new key is in its slot, and it greets under it."""
-    from meterseal.crypto.handles import SymmetricKey
-
     root = SymmetricKey.from_bytes(k_root, "K_r")
     assert module.given is not None
     version, bound = read_key(
@@ -122,3 +124,20 @@ async def test_new_modules_are_born_with_the_newest_version(bench: Bench) -> Non
     module = await bench.restarted().module(1)
     assert module.given is not None
     assert module.given.key_version == 2
+
+
+async def test_a_command_that_waited_over_a_key_update_is_authorised_anew(bench: Bench) -> None:
+    """The same order after the module moved: the same number, under the key that the module has now."""
+    module = await bench.module(1)
+    an, _ = await founded(bench)
+    asked = order(module)
+    before = await bench.platform.authorise_command(*signed(asked, an))
+    k_root = root_of(module)
+    renew_diak(bench.service.room.keys)
+    take(module, await bench.platform.key_update(module.device_id), k_root)
+    await bench.shake(module)
+    after = await bench.platform.authorise_command(*signed(asked, an))
+    assert after.number == before.number
+    key = module.k_bound.diversify(b"CMND0001", "K_cmnd")
+    expected = commands.authorise(key, module.device_id, after.number, asked.not_after, asked.frame)
+    assert after.authorisation == expected != before.authorisation

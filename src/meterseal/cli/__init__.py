@@ -87,18 +87,26 @@ app.command(account)
 
 keys = App(name="keys", help="Officers, orders of two people, rotation, backup: the security service's keys.")
 officer = App(name="officer", help="Officers: their keys and cards, who they are, who joins and leaves.")
-officer.command("meterseal.cli.keys:officer_new", name="new", help="Make an officer's key and card.")
+officer.command("meterseal.cli.keys_orders:officer_new", name="new", help="Make an officer's key and card.")
 officer.command(
-    "meterseal.cli.keys:officer_list", name="list", help="List everybody who is or was an officer."
+    "meterseal.cli.keys_orders:officer_list", name="list", help="List everybody who is or was an officer."
 )
 officer.command(
-    "meterseal.cli.keys:officer_add", name="add", help="Write the first officers down, or request more."
+    "meterseal.cli.keys_orders:officer_add",
+    name="add",
+    help="Write the first officers down, or request more.",
 )
-officer.command("meterseal.cli.keys:officer_remove", name="remove", help="Request that officers leave.")
+officer.command(
+    "meterseal.cli.keys_orders:officer_remove", name="remove", help="Request that officers leave."
+)
 keys.command(officer)
-keys.command("meterseal.cli.keys:request", name="request", help="Make a request that two officers sign.")
-keys.command("meterseal.cli.keys:sign", name="sign", help="Show a request and sign it with an officer's key.")
-keys.command("meterseal.cli.keys:submit", name="submit", help="Hand a signed request to the service.")
+keys.command(
+    "meterseal.cli.keys_orders:request", name="request", help="Make a request that two officers sign."
+)
+keys.command(
+    "meterseal.cli.keys_orders:sign", name="sign", help="Show a request and sign it with an officer's key."
+)
+keys.command("meterseal.cli.keys_orders:submit", name="submit", help="Hand a signed request to the service.")
 keys.command("meterseal.cli.keys:rotate", name="rotate", help="Put a new version of a kind of key into use.")
 keys.command("meterseal.cli.keys:list_keys", name="list", help="List every key: state, uses, limit.")
 keys.command("meterseal.cli.keys:moving", name="moving", help="Count what still stands on an old version.")

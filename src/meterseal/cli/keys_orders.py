@@ -1,0 +1,252 @@
+"""`meterseal keys officer|request|sign|submit`: officers, and orders that two of them sign at two places.
+
+It decides nothing: officers' files are `security.officerfile`'s, every rule is the service's.
+"""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import Parameter
+
+from meterseal.app import config
+from meterseal.app.operator import as_json
+from meterseal.app.system import now_ms
+from meterseal.cli.keys import ask, say, secret
+from meterseal.cli.operate import at
+from meterseal.errors import LocalError
+from meterseal.security import keyorders, manifest, officerfile, orders, papers, platformorders, rootorders
+
+Flag = Parameter(negative=())
+HOUR = 3_600_000
+
+PURPOSES: dict[str, type[orders.Request]] = {
+    "officers": orders.OfficerChange,
+    "command-policy": orders.CommandPolicyChange,
+    "key-state": keyorders.KeyStateChange,
+    "import-key": keyorders.ImportKey,
+    "ca-rotate": rootorders.RotateAuthority,
+    "ca-close": rootorders.CloseAuthority,
+    "revoke-platform": papers.RevokePlatform,
+    "withdraw-platform": platformorders.WithdrawPlatform,
+    "enrol-platform": platformorders.EnrolPlatform,
+    "production": manifest.ProductionOrder,
+}
+"""What two officers may order with `keys request`, `keys sign` and `keys submit`."""
+
+
+def officer_new(
+    officer: str,
+    *,
+    role: list[str],
+    to: Path = Path(),
+    passphrase_file: Path | None = None,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Make an officer's key and card; the key stays with the officer, the card is handed in.
+
+    Parameters
+    ----------
+    officer
+        Id of 1 to 32 letters a-z, digits and hyphens.
+    role
+        What the officer may sign: enrol, keys, ca, command; give it more than once for several.
+    to
+        Directory for ID.key and ID.card.
+    passphrase_file
+        Passphrase of the key, mode 0600; typed when absent.
+    """
+    passphrase = secret(passphrase_file, f"New passphrase for {officer}: ")
+    file, card = officerfile.make(officer, tuple(sorted(set(role))), passphrase)
+    key_path, card_path = to / f"{officer}.key", to / f"{officer}.card"
+    officerfile.write(key_path, file)
+    officerfile.write(card_path, card, mode=0o644)
+    return say(
+        {"officer": officer, "key": str(key_path), "card": str(card_path)},
+        as_json_text=json,
+        lines=[f"{key_path} stays with {officer}; hand in {card_path}."],
+    )
+
+
+def officer_list(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
+    """List everybody who is or was an officer."""
+    found = ask(data, lambda sdk: sdk.officers())
+    lines = [
+        f"{one.officer:<20} {','.join(one.roles):<24} since {at(one.since)}"
+        f"{f', until {at(one.until)}' if one.until is not None else ''}"
+        for one in found
+    ]
+    return say(
+        list(found),
+        as_json_text=json,
+        lines=lines or ["There is no officer yet; found them with: keys officer add"],
+    )
+
+
+def officer_add(
+    *cards: Path, data: Path, to: Path | None = None, hours: int = 24, json: Annotated[bool, Flag] = False
+) -> int:
+    """Write the first officers down, or make the request by which two officers let more people join.
+
+    Parameters
+    ----------
+    cards
+        Card files. The first officers are all given at once, at least two with the role enrol.
+    to
+        Where the request goes when there are officers already; two of them sign it, then it is submitted.
+    hours
+        How long the request holds, at most 168.
+    """
+    shown = tuple(officerfile.read(card, orders.OfficerCard) for card in cards)
+    if not shown:
+        raise LocalError("use.cards", "Name at least one card file.")
+    if not ask(data, lambda sdk: sdk.officers()):
+        found = ask(data, lambda sdk: sdk.found_officers(orders.Founding(cards=shown)))
+        said = "The first officers: " + ", ".join(one.officer for one in found)
+        return say(list(found), as_json_text=json, lines=[said])
+    return _request(data, "officers", {"add": shown}, to, hours, as_json_text=json)
+
+
+def officer_remove(
+    *officers: str, data: Path, to: Path, hours: int = 24, json: Annotated[bool, Flag] = False
+) -> int:
+    """Make the request by which two officers remove others.
+
+    Parameters
+    ----------
+    officers
+        Ids of those who leave.
+    to
+        Where the request goes.
+    hours
+        How long it holds, at most 168.
+    """
+    return _request(data, "officers", {"remove": tuple(officers)}, to, hours, as_json_text=json)
+
+
+def request(
+    purpose: str, *fields: str, data: Path, to: Path, hours: int = 24, json: Annotated[bool, Flag] = False
+) -> int:
+    """Make a request for two officers: `keys request key-state key_id=DIAK version=1 state=withdrawn --to FILE`.
+
+    Parameters
+    ----------
+    purpose
+        command-policy, key-state, import-key, ca-rotate, ca-close, revoke-platform, withdraw-platform.
+    fields
+        NAME=VALUE for each field of that request; bytes as hex.
+    to
+        Where the request goes.
+    hours
+        How long it holds, at most 168.
+    """
+    kind = PURPOSES.get(purpose)
+    if kind is None:
+        raise LocalError("use.purpose", f"`{purpose}` is no purpose: give one of {', '.join(PURPOSES)}.")
+    known = {field.name: field for field in msgspec.structs.fields(kind)}
+    wanted = set(known) - {"request_id", "not_after", "project_id"}
+    given = dict(field.partition("=")[::2] for field in fields)
+    if not set(given) <= wanted or any("=" not in field for field in fields):
+        raise LocalError(
+            "use.fields", f"`{purpose}` has the fields {', '.join(sorted(wanted))}; give them as NAME=VALUE."
+        )
+    try:
+        values = {name: _value(text, known[name].type) for name, text in given.items()}
+    except ValueError:
+        raise LocalError(
+            "use.fields", "A number, a hex string or true/false is wrong in these fields."
+        ) from None
+    return _request(data, purpose, values, to, hours, as_json_text=json)
+
+
+def _value(text: str, kind: Any) -> Any:
+    if kind is bytes:
+        return bytes.fromhex(text)
+    if kind is bool:
+        return {"true": True, "false": False}[text] if text in ("true", "false") else int("x")
+    return int(text) if kind is int else text
+
+
+def _request(
+    data: Path, purpose: str, values: dict[str, Any], to: Path | None, hours: int, *, as_json_text: bool
+) -> int:
+    if to is None:
+        raise LocalError("use.to", "Officers sign this: say with --to where the request goes.")
+    project = bytes.fromhex(config.load(config.Layout(data)).project)
+    always: dict[str, Any] = {
+        "request_id": orders.fresh_request_id(),
+        "not_after": now_ms() + hours * HOUR,
+        "project_id": project,
+    }
+    try:
+        made = PURPOSES[purpose](**always, **values)
+    except TypeError:
+        raise LocalError(
+            "use.fields", f"A field is missing for `{purpose}`; see meterseal keys request --help."
+        ) from None
+    file = officerfile.RequestFile(purpose=purpose, says=_says(made), request=orders.encoded(made))
+    officerfile.write(to, file, mode=0o644)
+    lines = [f"{to}: {purpose}, until {at(made.not_after)}. Two officers sign it: meterseal keys sign {to}"]
+    return say({"request": str(to), "says": file.says}, as_json_text=as_json_text, lines=lines)
+
+
+def _says(made: msgspec.Struct) -> dict[str, Any]:
+    says: dict[str, Any] = json_module.loads(as_json(msgspec.structs.asdict(made)))
+    return says
+
+
+def sign(
+    file: Path,
+    *,
+    key: Path,
+    passphrase_file: Path | None = None,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Show what a request says, read from the very bytes that are signed, and add an officer's signature.
+
+    Parameters
+    ----------
+    file
+        The request; it is written anew with the signature.
+    key
+        The officer's key file.
+    passphrase_file
+        Passphrase of the key, mode 0600; typed when absent.
+    """
+    asked = officerfile.read(file, officerfile.RequestFile)
+    kind = PURPOSES.get(asked.purpose)
+    if kind is None:
+        raise LocalError(
+            "use.purpose", f"This version knows no purpose `{asked.purpose}`; nothing was signed."
+        )
+    says = _says(orders.decoded(asked.request, kind))
+    own = officerfile.read(key, officerfile.KeyFile)
+    if not json:
+        print(f"{asked.purpose}:")
+        print("\n".join(f"  {name:<12} {value}" for name, value in says.items()))
+    signing = officerfile.unlock(own, secret(passphrase_file, f"Passphrase of {own.officer}: "))
+    done = officerfile.signed(msgspec.structs.replace(asked, says=says), own.officer, signing)
+    officerfile.write(file, done, mode=0o644, replace=True)
+    people = [one.officer for one in done.signatures]
+    return say(
+        {"request": str(file), "says": says, "signed": people},
+        as_json_text=json,
+        lines=[f"signed by {', '.join(people)}"],
+    )
+
+
+def submit(file: Path, *, data: Path, json: Annotated[bool, Flag] = False) -> int:
+    """Hand a signed request to the running service, which carries it out once.
+
+    Parameters
+    ----------
+    file
+        The request with its signatures.
+    """
+    order = officerfile.read(file, officerfile.RequestFile).order
+    done = ask(data, lambda sdk: sdk.submit(order))
+    lines = [f"{done.sentence} Ordered by {', '.join(done.officers)}."]
+    return say(done, as_json_text=json, lines=lines)
