@@ -53,6 +53,7 @@ def test_usage_arc_is_the_uuid_of_urn_meterseal() -> None:
         "platform": "2.25.285079958047663026645145762408991924743.1",
         "device": "2.25.285079958047663026645145762408991924743.2",
         "ledger": "2.25.285079958047663026645145762408991924743.3",
+        "tls": "serverAuth,clientAuth",
     }
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from meterseal.app.links import RemoteAudit, RemoteSessions, RemoteTopology, RemoteWords
 from meterseal.app.reach import Reach
+from meterseal.app.sm_identity import HEADEND, SmIdentities
 from meterseal.app.system import now_ms
 from meterseal.bus.local import LocalBus
 from meterseal.headend.cookies import Cookies
@@ -26,6 +28,7 @@ from meterseal.headend.tcp import Listener
 from meterseal.headend.uplink import Uplink
 from meterseal.link.schedule import TrafficKeys
 from meterseal.mesh.rpc import Rpc
+from meterseal.mesh.sm_tls import SmContext
 from meterseal.security.sdk import SecuritySdk
 
 
@@ -67,6 +70,14 @@ def beside(uplink: Uplink, keys: Rpc) -> list[Coroutine[None, None, None]]:
     return [downlink.run(), Revocations(SecuritySdk(keys), uplink.sessions, downlink).run()]
 
 
+def _concentrators(reach: Reach) -> ssl.SSLContext | SmContext:
+    """Whom the concentrators' listener admits: by the SM suite where the system was started with it."""
+    identities = SmIdentities(reach.directory)
+    if identities.enabled:
+        return SmContext(identities.files(HEADEND), reach.password_of(HEADEND))
+    return reach.listening()
+
+
 async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[..., None]) -> None:
     """Serve until told to end."""
     reach = Reach("headend", orders)
@@ -82,7 +93,7 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
     down = uplink.downlink
     listeners += [
         Listener(uplink.receive, tls=tls, joined=down.joined, parted=down.parted)
-        for tls in (None, reach.listening())
+        for tls in (None, _concentrators(reach))
     ]
     tcp = await listeners[0].start(reach.host, reach.ports["headend_tcp"])
     tls = await listeners[1].start(reach.host, reach.ports["headend_tls"])

@@ -16,6 +16,7 @@ from msgspec import Struct
 from meterseal.app.config import Layout
 from meterseal.app.door import KEYS, socket_path
 from meterseal.app.reach import Reach
+from meterseal.app.sm_identity import SmIdentities
 from meterseal.app.system import now_ms
 from meterseal.mesh.authority import TlsDirectory
 from meterseal.mesh.rpc import Method, Methods, serve, serve_unix
@@ -45,6 +46,10 @@ def methods(
 
     async def issue(_: str, asked: IssueConcentrator) -> TlsIdentity:
         passwords = await asyncio.to_thread(directory.open, passphrase)
+        sm = SmIdentities(directory.directory)
+        if sm.enabled:
+            made = sm.concentrator(asked.device_id, passwords, asked.key_password, clock())
+            return TlsIdentity(made.certificate, made.key, sm.root())
         identity = directory.issuer(passwords).concentrator(asked.device_id, clock(), asked.key_password)
         return TlsIdentity(identity.certificate, identity.key, directory.files("root").root.read_bytes())
 

@@ -27,13 +27,19 @@ class Reach:
     """One process's view of the mesh."""
 
     def __init__(self, name: str, orders: dict[str, Any]) -> None:
-        self._files = TlsDirectory(Path(orders["data"]) / "tls").files(name)
+        self.directory = Path(orders["data"]) / "tls"
+        self._files = TlsDirectory(self.directory).files(name)
+        self._passwords: dict[str, str] = orders.get("passwords", {})
         self._password = str(orders["password"]).encode()
         self.host = str(orders["host"])
         self.ports: dict[str, int] = orders["ports"]
         self._contexts: list[ssl.SSLContext] = []
         self._connections: list[Connection] = []
         self._shown = self._certificate()
+
+    def password_of(self, name: str) -> bytes:
+        """The password of a further key file that this process was given."""
+        return self._passwords[name].encode()
 
     def to(self, name: str, *, patience: float = 10.0) -> Connection:
         """A connection to the process `name`, whose certificate must say so."""

@@ -18,6 +18,7 @@ from meterseal.app import config
 from meterseal.app.config import Layout, Settings
 from meterseal.app.door import socket_path
 from meterseal.app.lock import take_lock
+from meterseal.app.sm_identity import HEADEND, SmIdentities
 from meterseal.app.supervise import Spec, Supervisor
 from meterseal.errors import LocalError, MetersealError
 from meterseal.mesh.authority import Passwords, TlsDirectory
@@ -83,6 +84,7 @@ async def start(
     keyring: bool = False,
     keystore: str = "",
     verbose: bool = False,
+    sm_tls: bool = False,
     on_line: Callable[[str, dict[str, Any]], None] | None = None,
 ) -> System:
     """Start the system of the data directory `root`, making it first when it is new.
@@ -118,6 +120,7 @@ async def start(
             config.make_directories(layout)
         passphrase = config.take_passphrase(layout, create=first, keyring=settings.keyring)
         passwords = _prepare(layout, settings, passphrase, first=first)
+        _prepare_sm(SmIdentities(layout.tls), passwords, wanted=sm_tls, first=first)
         config.save(layout, settings)
         specs = [_spec(name, layout, settings, passwords, passphrase, verbose=verbose) for name in PROCESSES]
         supervisor = Supervisor(specs, on_line, keep=[lock])
@@ -156,6 +159,17 @@ def _prepare(layout: Layout, settings: Settings, passphrase: bytes, *, first: bo
     return passwords
 
 
+def _prepare_sm(identities: SmIdentities, passwords: Passwords, *, wanted: bool, first: bool) -> None:
+    if wanted and not (first or identities.enabled):
+        raise LocalError(
+            "app.not-sm",
+            "This system's concentrators have ordinary TLS certificates. Start a new system with --sm-tls, and enrol "
+            "them there.",
+        )
+    if wanted or identities.enabled:
+        identities.provision(passwords, now_ms())
+
+
 async def _renew(directory: TlsDirectory, passwords: Passwords) -> None:
     """Issue anew what nears its end, for as long as the system runs; the processes take it up by themselves."""
     while True:
@@ -178,6 +192,8 @@ def _spec(
         "password": passwords.of(name).decode("latin-1"),
         "verbose": verbose,
     }
+    if name == "headend":
+        orders["passwords"] = {HEADEND: passwords.of(HEADEND).decode("latin-1")}
     if name == "keys":
         orders["passphrase"] = passphrase.decode("latin-1")
         orders["keystore"] = settings.keystore

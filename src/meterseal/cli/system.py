@@ -34,6 +34,7 @@ def up(
     headend_tcp_port: int = 0,
     headend_tls_port: int = 0,
     verbose: Annotated[bool, Flag] = False,
+    sm_tls: Annotated[bool, Flag] = False,
 ) -> int:
     """Start the system of a data directory and keep it running until SIGTERM or Ctrl-C.
 
@@ -60,6 +61,8 @@ def up(
         Ports; a new system takes free ones and keeps them.
     verbose
         Log what the processes do, not only what goes wrong.
+    sm_tls
+        Let a new system's concentrators speak TLS 1.3 with the SM suite of RFC 8998, and nothing else.
     """
     return asyncio.run(
         _up(
@@ -73,6 +76,7 @@ def up(
             host=host,
             ports={"web": web_port, "headend_tcp": headend_tcp_port, "headend_tls": headend_tls_port},
             verbose=verbose,
+            sm_tls=sm_tls,
         )
     )
 
@@ -89,6 +93,7 @@ async def _up(
     host: str,
     ports: dict[str, int],
     verbose: bool,
+    sm_tls: bool,
 ) -> int:
     from meterseal.app import operator, system
 
@@ -108,6 +113,7 @@ async def _up(
             keyring=keyring,
             keystore=keystore,
             verbose=verbose,
+            sm_tls=sm_tls,
         ),
     )
     if running is None:

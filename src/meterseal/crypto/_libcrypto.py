@@ -21,6 +21,7 @@ typedef struct ec_key_st EC_KEY; typedef struct ec_group_st EC_GROUP; typedef st
 typedef struct bignum_st BIGNUM; typedef struct p8_st PKCS8_PRIV_KEY_INFO;
 typedef struct x509_st X509; typedef struct crl_st X509_CRL; typedef struct revoked_st X509_REVOKED;
 typedef struct name_st X509_NAME; typedef struct ext_st X509_EXTENSION; typedef struct conf_st CONF;
+typedef struct x509_sig_st X509_SIG; typedef struct evp_cipher_st EVP_CIPHER;
 typedef struct asn1_string_st ASN1_INTEGER; typedef struct asn1_time_st ASN1_TIME;
 
 unsigned long OpenSSL_version_num(void); const char *OpenSSL_version(int);
@@ -49,6 +50,12 @@ int EVP_PKEY_get_bn_param(const EVP_PKEY *, const char *, BIGNUM **);
 int EVP_PKEY_is_a(const EVP_PKEY *, const char *);
 PKCS8_PRIV_KEY_INFO *EVP_PKEY2PKCS8(const EVP_PKEY *); void PKCS8_PRIV_KEY_INFO_free(PKCS8_PRIV_KEY_INFO *);
 int i2d_PKCS8_PRIV_KEY_INFO(const PKCS8_PRIV_KEY_INFO *, unsigned char **);
+const EVP_CIPHER *EVP_aes_256_cbc(void);
+X509_SIG *PKCS8_encrypt(int, const EVP_CIPHER *, const char *, int, unsigned char *, int, int,
+                        PKCS8_PRIV_KEY_INFO *);
+PKCS8_PRIV_KEY_INFO *PKCS8_decrypt(const X509_SIG *, const char *, int); void X509_SIG_free(X509_SIG *);
+int i2d_X509_SIG(const X509_SIG *, unsigned char **);
+X509_SIG *d2i_X509_SIG(X509_SIG **, const unsigned char **, long);
 EVP_PKEY *d2i_AutoPrivateKey(EVP_PKEY **, const unsigned char **, long);
 
 EVP_MD *EVP_MD_fetch(void *, const char *, const char *);

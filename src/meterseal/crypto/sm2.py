@@ -12,6 +12,7 @@ compare.
 
 from __future__ import annotations
 
+import base64
 from typing import Any, final
 
 from meterseal.crypto import _libcrypto
@@ -26,6 +27,8 @@ SCALAR = 32
 OVERHEAD = POINT + 32
 """How much longer a ciphertext is than its plaintext."""
 _UNCOMPRESSED = 4
+PBKDF2_ROUNDS = 100_000
+_PEM = (b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"-----END ENCRYPTED PRIVATE KEY-----")
 
 
 @final
@@ -91,6 +94,38 @@ class Sm2PrivateKey(Opaque):
         """The key as PKCS#8 DER, in clear: seal it before it is stored."""
         info = owned(lib.EVP_PKEY2PKCS8(self._pkey), lib.PKCS8_PRIV_KEY_INFO_free, "encode a private key")
         return _libcrypto.der(lib.i2d_PKCS8_PRIV_KEY_INFO, info, "encode a private key")
+
+    def to_encrypted_pem(self, password: bytes) -> bytes:
+        """The key as encrypted PKCS#8 in PEM (PBES2: PBKDF2-HMAC-SHA256, AES-256-CBC), for TLS libraries."""
+        info = owned(lib.EVP_PKEY2PKCS8(self._pkey), lib.PKCS8_PRIV_KEY_INFO_free, "encode a private key")
+        sealed = lib.PKCS8_encrypt(
+            -1, lib.EVP_aes_256_cbc(), password, len(password), NULL, 0, PBKDF2_ROUNDS, info
+        )
+        sealed = owned(sealed, lib.X509_SIG_free, "encrypt a private key")
+        text = base64.encodebytes(_libcrypto.der(lib.i2d_X509_SIG, sealed, "encrypt a private key"))
+        return _PEM[0] + b"\n" + text + _PEM[1] + b"\n"
+
+    @classmethod
+    def from_encrypted_pem(cls, pem: bytes, password: bytes, label: str = "SM2") -> Sm2PrivateKey:
+        """The key of `to_encrypted_pem`. TrustError `crypto.key` for another password, other bytes or another key."""
+        begin, end = pem.find(_PEM[0]), pem.find(_PEM[1])
+        try:
+            encoded = base64.b64decode(pem[begin + len(_PEM[0]) : end]) if 0 <= begin < end else b""
+        except ValueError:
+            encoded = b""
+        cursor = ffi.new("unsigned char **")
+        source = ffi.from_buffer("unsigned char[]", encoded)
+        cursor[0] = source
+        sealed = lib.d2i_X509_SIG(NULL, cursor, len(encoded))
+        info = NULL
+        if sealed != NULL:
+            sealed = ffi.gc(sealed, lib.X509_SIG_free)
+            info = lib.PKCS8_decrypt(sealed, password, len(password))
+        if info == NULL:
+            drained()
+            raise TrustError("crypto.key", "This private key does not open with this password; give another.")
+        info = ffi.gc(info, lib.PKCS8_PRIV_KEY_INFO_free)
+        return cls.from_pkcs8(_libcrypto.der(lib.i2d_PKCS8_PRIV_KEY_INFO, info, "read a private key"), label)
 
     def sign(self, message: bytes, signer_id: bytes = SIGNER_ID) -> bytes:
         """SM2 signature with SM3 over the message: r ‖ s, 64 bytes."""

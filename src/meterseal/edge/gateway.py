@@ -17,6 +17,7 @@ from meterseal.edge.concentrator import Concentrator, Up
 from meterseal.edge.poll import Pace, Riser, frame_size
 from meterseal.errors import PeerError
 from meterseal.link.transport import MessageReader, frame_message, pack_envelope, unpack_envelope
+from meterseal.mesh.sm_tls import SmContext
 
 TICK = 0.1
 """How often, in seconds, silence on a bus and the module's own messages are looked after."""
@@ -181,8 +182,8 @@ def _is_headend(certificate: dict[str, object] | None) -> bool:
 class Gateway:
     """A concentrator at work, until `run` is cancelled.
 
-    `tls` is the client context with the concentrator's certificate (None only for a head-end that listens
-    without TLS, in tests); `clock` gives Unix ms, `jitter` numbers in [0, 1).
+    `tls` is the client context, or that of RFC 8998, with the concentrator's certificate (None only for a
+    head-end that listens without TLS, in tests); `clock` gives Unix ms, `jitter` numbers in [0, 1).
     """
 
     def __init__(
@@ -191,7 +192,7 @@ class Gateway:
         *,
         buses: list[Address],
         headend: Address,
-        tls: ssl.SSLContext | None,
+        tls: ssl.SSLContext | SmContext | None,
         pace: Pace,
         backoff: Backoff,
         clock: Callable[[], int],
@@ -284,13 +285,15 @@ class Gateway:
         while True:
             with contextlib.suppress(OSError, ssl.SSLError):
                 began = loop.time()
-                _, self._uplink = await loop.create_connection(
-                    self._new_uplink,
-                    self._headend.host,
-                    self._headend.port,
-                    ssl=self._tls,
-                    server_hostname=self._headend.host if self._tls else None,
-                )
+                where = self._headend.host, self._headend.port
+                if isinstance(self._tls, SmContext):
+                    await self._tls.connect(self._new_uplink, *where)
+                else:
+                    name = self._headend.host if self._tls else None
+                    await loop.create_connection(
+                        self._new_uplink, *where, ssl=self._tls, server_hostname=name
+                    )
+                assert self._uplink is not None
                 try:
                     await self._uplink.closed.wait()
                 finally:

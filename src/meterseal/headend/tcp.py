@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from meterseal.errors import EngineError, PeerError
 from meterseal.link.transport import MessageReader, frame_message, pack_envelope, unpack_envelope
+from meterseal.mesh.sm_tls import SmContext
 
 HIGH_WATER = 512 * 1024
 """Bytes waiting to be sent to one peer before it is dropped: it does not read what it asked for."""
@@ -119,7 +120,7 @@ class Listener:
         self,
         receive: Callable[[Link, bytes, bytes], None],
         *,
-        tls: ssl.SSLContext | None,
+        tls: ssl.SSLContext | SmContext | None,
         limit: int = 4096,
         joined: Callable[[Link], None] = lambda link: None,
         parted: Callable[[Link], None] = lambda link: None,
@@ -137,14 +138,15 @@ class Listener:
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port."""
         loop = asyncio.get_running_loop()
+        standard = self._tls if isinstance(self._tls, ssl.SSLContext) else None
         try:
             self._server = await loop.create_server(
-                self._connect,
+                self._tls.serving(self._connect) if isinstance(self._tls, SmContext) else self._connect,
                 host,
                 port,
                 backlog=256,
-                ssl=self._tls,
-                ssl_handshake_timeout=HANDSHAKE_WITHIN if self._tls else None,
+                ssl=standard,
+                ssl_handshake_timeout=HANDSHAKE_WITHIN if standard else None,
             )
         except OSError as error:
             raise EngineError(

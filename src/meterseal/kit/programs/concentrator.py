@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from cryptography import x509
 from msgspec import Struct, field
 
 from meterseal.app import child
@@ -29,9 +30,11 @@ from meterseal.edge.poll import Pace
 from meterseal.errors import LocalError
 from meterseal.kit.factory import Memories
 from meterseal.kit.programs import run
+from meterseal.mesh.sm_tls import SmContext
 from meterseal.mesh.tls import Files, client_context
 
 STATUS_EVERY = 0.5
+SM2_WITH_SM3 = "1.2.156.10197.1.501"
 
 
 class TlsFiles(Struct, kw_only=True):
@@ -130,11 +133,22 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
         memories.close()
 
 
-def _context(files: TlsFiles | None) -> ssl.SSLContext | None:
+def _context(files: TlsFiles | None) -> ssl.SSLContext | SmContext | None:
     if files is None:
         return None
     paths = Files(Path(files.certificate), Path(files.key), Path(files.root))
+    if _for_sm(paths.certificate):
+        return SmContext(paths, files.password.encode())
     return client_context(paths, files.password.encode())
+
+
+def _for_sm(certificate: Path) -> bool:
+    """The signature that a certificate carries says which TLS it is for: SM2 for RFC 8998."""
+    try:
+        found = x509.load_pem_x509_certificate(certificate.read_bytes()).signature_algorithm_oid
+    except (OSError, ValueError):
+        return False  # the context says what is wrong with the file
+    return found.dotted_string == SM2_WITH_SM3
 
 
 if __name__ == "__main__":
