@@ -10,10 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.edge.apdu import CardIns, Ins, Sw, pack
-from meterseal.edge.cardkeys import Purpose
 from meterseal.edge.chip import ACTIVE, DESTROYED, LOCKED, PERSONALISED
 from meterseal.edge.storing import ENCRYPT, FILES
 from meterseal.errors import TrustError
+from meterseal.link.cardkeys import Purpose
 from tests.crypto.pki import NOW
 from tests.edge.cards import PIN, PUK, Bench
 from tests.edge.platform import shake_hands

@@ -11,15 +11,15 @@ import pytest
 
 from meterseal.crypto.expose import expose
 from meterseal.crypto.handles import SymmetricKey
-from meterseal.edge import cardkeys
 from meterseal.edge.apdu import CardIns, Ins, Sw, call, pack, parse
 from meterseal.edge.card import field
-from meterseal.edge.cardkeys import Purpose
 from meterseal.edge.cardmemory import TRIES, Cause, Counter
 from meterseal.edge.chip import ACTIVE, DESTROYED, LOCKED, PERSONALISED
 from meterseal.edge.nv import MemoryNv, NvStore, SqliteNv, open_nv_database
 from meterseal.edge.storing import AUTHENTICATE, ENCRYPT
 from meterseal.errors import EngineError, LocalError
+from meterseal.link import cardkeys
+from meterseal.link.cardkeys import Purpose
 from meterseal.wire import encode
 from tests.crypto.pki import NOW
 from tests.edge.cards import MODULE, PIN, PUK, ROOT_KEY, WATER, Bench, refused

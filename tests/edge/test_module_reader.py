@@ -21,13 +21,13 @@ from meterseal.crypto.sm2 import encrypt
 from meterseal.edge import pcsc
 from meterseal.edge.apdu import CardIns, Sw, pack
 from meterseal.edge.card import Card, IssuerKeys
-from meterseal.edge.cardkeys import Purpose
 from meterseal.edge.chip import Chip
 from meterseal.edge.module import Module
 from meterseal.edge.nv import MemoryNv, SealedNv
 from meterseal.edge.pcsc import PcscPort, readers
 from meterseal.edge.storing import ENCRYPT
 from meterseal.errors import EngineError
+from meterseal.link.cardkeys import Purpose
 from tests.crypto.pki import NOW
 from tests.edge.cards import MODULE, PIN, ROOT_KEY, WATER, refused
 from tests.edge.platform import STORAGE, Platform, shake_hands

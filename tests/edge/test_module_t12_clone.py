@@ -10,13 +10,13 @@ from msgspec.structs import replace
 from meterseal.crypto import sm2
 from meterseal.crypto.expose import expose
 from meterseal.crypto.handles import SymmetricKey
-from meterseal.edge import cardkeys
 from meterseal.edge.apdu import CardIns, Ins, Sw, call, pack
 from meterseal.edge.cardmemory import CardMemory
 from meterseal.edge.chip import Chip
 from meterseal.edge.module import Module
 from meterseal.edge.nv import MemoryNv, SealedNv, state_from_bytes, state_to_bytes
 from meterseal.errors import TrustError
+from meterseal.link import cardkeys
 from tests.crypto.pki import NOW
 from tests.edge.cards import MODULE, Bench, refused
 from tests.edge.platform import STORAGE, Platform, shake_hands

@@ -18,11 +18,11 @@ import pytest
 from meterseal.edge import access
 from meterseal.edge.apdu import CardIns, Sw, pack
 from meterseal.edge.card import Card, field
-from meterseal.edge.cardkeys import Purpose
 from meterseal.edge.cardmemory import TRIES, Counter
 from meterseal.edge.chip import ACTIVE, LOCKED, PERSONALISED
 from meterseal.edge.module import Module
 from meterseal.edge.nv import MemoryNv, SealedNv, SqliteNv, open_nv_database
+from meterseal.link.cardkeys import Purpose
 from tests.edge.cards import MODULE, PIN, PUK, Bench, refused
 from tests.edge.platform import STORAGE, shake_hands
 

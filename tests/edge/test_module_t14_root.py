@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from meterseal.crypto.handles import SymmetricKey
-from meterseal.edge import cardkeys
 from meterseal.edge.apdu import CardIns, Ins, Sw, call, pack
 from meterseal.edge.cardmemory import TRIES, Counter
 from meterseal.edge.chip import FACTORY, LOCKED
@@ -19,6 +18,7 @@ from meterseal.edge.module import Module
 from meterseal.edge.nv import MemoryNv, SealedNv, SqliteNv, open_nv_database
 from meterseal.edge.storing import DECRYPT, ENCRYPT
 from meterseal.errors import TrustError
+from meterseal.link import cardkeys
 from tests.edge.cards import MODULE, PIN, ROOT_KEY, WATER, Bench, refused
 from tests.edge.platform import STORAGE, Platform
 from tests.edge.test_module_t13_pin import FORK, Fatal

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import pytest
 
-from meterseal.edge import cardkeys
 from meterseal.edge.apdu import CardIns, Ins, Sw, call, pack
-from meterseal.edge.cardkeys import Purpose
 from meterseal.edge.cardmemory import TRIES, Counter
 from meterseal.edge.challenge import COMMANDS, LIFETIME
 from meterseal.edge.chip import LOCKED
 from meterseal.edge.storing import ENCRYPT
+from meterseal.link import cardkeys
+from meterseal.link.cardkeys import Purpose
 from tests.crypto.pki import NOW
 from tests.edge.cards import ROOT_KEY, Bench, refused
 from tests.edge.platform import shake_hands

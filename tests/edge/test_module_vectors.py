@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from meterseal.edge import cardkeys
 from meterseal.edge.storing import AUTHENTICATE, DECRYPT, ENCRYPT
+from meterseal.link import cardkeys
 from tests.edge.cards import ROOT_KEY, Bench
 
 F1, F2 = bytes.fromhex("3330313100000001"), bytes.fromhex("0000202611210001")

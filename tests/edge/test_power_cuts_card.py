@@ -12,13 +12,13 @@ from meterseal.crypto import sm2
 from meterseal.crypto.expose import expose
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.edge.card import Card, IssuerKeys
-from meterseal.edge.cardkeys import Purpose
 from meterseal.edge.cardmemory import TRIES
 from meterseal.edge.chip import DESTROYED, LOCKED
 from meterseal.edge.module import Module
 from meterseal.edge.nv import MemoryNv, SealedNv
 from meterseal.edge.storing import ENCRYPT
 from meterseal.errors import TrustError
+from meterseal.link.cardkeys import Purpose
 from tests.edge.cards import MODULE, PIN, PUK, ROOT_KEY, WATER, Bench
 from tests.edge.platform import STORAGE, Platform
 from tests.edge.test_power_cuts import WRITES, CutStore, PowerCut, _work

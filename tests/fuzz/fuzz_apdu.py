@@ -19,11 +19,11 @@ with atheris.instrument_imports(include=["meterseal"]):
     from meterseal.crypto.expose import expose
     from meterseal.crypto.handles import SymmetricKey
     from meterseal.edge.card import Card, IssuerKeys
-    from meterseal.edge.cardkeys import Purpose
     from meterseal.edge.chip import FACTORY, LOCKED, Chip, Personal
     from meterseal.edge.module import Module
     from meterseal.edge.nv import MemoryNv, SealedNv
     from meterseal.edge.storing import ENCRYPT
+    from meterseal.link.cardkeys import Purpose
     from meterseal.link.schedule import bound_keys
 
 SEEDS = Path(__file__).parent / "seeds" / "apdu"

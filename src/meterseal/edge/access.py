@@ -17,15 +17,15 @@ from msgspec.structs import replace
 
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.symmetric import equal, unpad80
-from meterseal.edge import cardkeys
 from meterseal.edge.apdu import Command, Sw
-from meterseal.edge.cardkeys import CHALLENGE, MAC, Purpose
 from meterseal.edge.cardmemory import CardMemory, CardState, Cause, Counter, Reference, wrong
 from meterseal.edge.challenge import Challenge
 from meterseal.edge.chip import PERSONALISED
 from meterseal.edge.chipmemory import Memory
 from meterseal.edge.refusal import Refused, need
 from meterseal.errors import TrustError
+from meterseal.link import cardkeys
+from meterseal.link.cardkeys import CHALLENGE, MAC, Purpose
 
 FIELD = 8
 """Bytes of a PIN or PUK: 6 to 8 digits, filled with FF; a PUK has 8."""

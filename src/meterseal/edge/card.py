@@ -12,11 +12,11 @@ from typing import Protocol
 from meterseal.crypto.expose import expose
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.symmetric import equal
-from meterseal.edge import cardkeys
 from meterseal.edge.apdu import CardIns, Ins, ModulePort, Sw, call, pack
-from meterseal.edge.cardkeys import CHALLENGE, MAC, Purpose
 from meterseal.edge.chip import PublicState, unpack
 from meterseal.errors import LocalError
+from meterseal.link import cardkeys
+from meterseal.link.cardkeys import CHALLENGE, MAC, Purpose
 
 
 class Issuer(Protocol):

@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.edge.apdu import CardIns, Ins, ModulePort, call
-from meterseal.edge.cardkeys import CHALLENGE, presence
 from meterseal.errors import TrustError
+from meterseal.link.cardkeys import CHALLENGE, presence
 
 FACTORY, PERSONALISED, ACTIVE, LOCKED, DESTROYED = range(5)
 """Life cycle of a module; active is one that has had a session."""

@@ -28,7 +28,6 @@ import msgspec
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.edge.access import Access
 from meterseal.edge.apdu import CLA, CardIns, Command, Ins, Sw, parse
-from meterseal.edge.cardkeys import Purpose
 from meterseal.edge.cardmemory import CardMemory, Cause
 from meterseal.edge.challenge import Challenge
 from meterseal.edge.chip import DESTROYED, FACTORY, LOCKED, PERSONALISED, Kept, Personal, PublicState
@@ -40,6 +39,7 @@ from meterseal.edge.sealing import Sealing
 from meterseal.edge.signing import Signing
 from meterseal.edge.storing import Storing
 from meterseal.errors import EngineError, MetersealError
+from meterseal.link.cardkeys import Purpose
 
 ENVELOPE_PLAIN = 32
 """K_b 16 || K_r 16."""

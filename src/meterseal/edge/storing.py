@@ -13,12 +13,12 @@ from msgspec.structs import replace
 
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.symmetric import BLOCK, equal
-from meterseal.edge import cardkeys
 from meterseal.edge.access import AFTER_EXTERNAL, AFTER_PIN, FREE, Access
 from meterseal.edge.apdu import Command, Sw
 from meterseal.edge.cardmemory import FILE, CardMemory, CardState, Counter, Slot
 from meterseal.edge.chipmemory import Memory
 from meterseal.edge.refusal import need
+from meterseal.link import cardkeys
 
 ROOT, SLOTS = 0, 8
 """Slot 0 is the root: written once. Any other is written anew under a higher version."""

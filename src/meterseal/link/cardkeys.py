@@ -1,7 +1,8 @@
-"""Station edge, the module's card commands: which key serves what, and the sums that both sides do with it.
+"""Station link, a module's card commands: which key serves what, and the sums that module and security service both do.
 
-It stores nothing and asks for no right (`access` and `storing` do). All these keys hang under K_auth of the
-module's K_b; none is K_link, K_cmnd, K_evid or K_updt, and no command gives one out.
+It stores nothing and asks for no right: inside the module `edge.access` and `edge.storing` do, in the service
+`security.carding`. All these keys hang under K_auth of the module's K_b; none is K_link, K_cmnd, K_evid or
+K_updt, and no command gives one out.
 
 | key | made | serves |
 |---|---|---|
@@ -20,7 +21,7 @@ module's K_b; none is K_link, K_cmnd, K_evid or K_updt, and no command gives one
 An answer is bound to its purpose by its key: one that a module gave (K_int) is none that a module takes. The
 schemes are those of Chinese card practice in their SM4 form: a sub-key is SM4(P, f ‖ not f); an answer is
 SM4(K, R) with its halves added; a MAC is the first 4 bytes of CBC-MAC with padding 80 00… and an IV from the
-challenge. Four bytes are a guess in 2^32; the error counters in `cardmemory` end guessing.
+challenge. Four bytes are a guess in 2^32; the module's error counters end guessing.
 """
 
 from __future__ import annotations
