@@ -331,9 +331,6 @@ async def test_a_flood_in_a_meters_name_shuts_that_meter_out_on_its_own_link_onl
         assert await taken.send(ELECTRIC, electric_.chip.hello(whole.clock.now))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the store calls a session the newest when it is made, not when it is used"
-)
 async def test_a_device_message_held_back_does_not_replace_the_session_in_use(
     whole: Whole, devices: dict[bytes, Device]
 ) -> None:

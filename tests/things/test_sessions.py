@@ -64,15 +64,34 @@ async def test_a_session_id_of_another_device_is_refused(store: SessionStore) ->
         await store.put(structs.replace(facts, device_id=OTHER))
 
 
+async def newest(store: SessionStore) -> bytes:
+    found = await store.latest(WATER)
+    assert found is not None
+    return found.session_id
+
+
+async def test_a_late_record_in_a_replaced_session_does_not_bring_it_back(
+    store: SessionStore, clock: Clock
+) -> None:
+    old, new = Device().facts, structs.replace(Device().facts, created_at=NOW + 1)
+    for session in (old, new):
+        await store.put(session)
+    await store.reserve_down(new.session_id, 1)
+    await store.reserve_down(old.session_id, 1)
+    assert await newest(store) == new.session_id
+
+
 async def test_a_replaced_session_opens_until_the_backlog_time_is_over(
     store: SessionStore, clock: Clock
 ) -> None:
     old, new = Device().facts, structs.replace(Device().facts, created_at=NOW + 1)
     await store.put(old)
+    await store.reserve_down(old.session_id, 1)
     await store.put(new)
-    latest = await store.latest(WATER)
-    assert latest is not None
-    assert latest.session_id == new.session_id
+    assert await newest(store) == old.session_id  # the device has not spoken in the new one yet
+    clock.now = NOW + 1
+    await store.reserve_down(new.session_id, 1)
+    assert await newest(store) == new.session_id
     clock.now = NOW + 1 + BACKLOG
     assert await store.get(old.session_id) is not None
     clock.now += 1
@@ -86,6 +105,7 @@ async def test_keys_of_a_session_whose_backlog_is_over_are_destroyed(
     old, new = Device().facts, structs.replace(Device().facts, created_at=NOW + 1)
     await store.put(old)
     await store.put(new)
+    await store.reserve_down(new.session_id, 1)
     clock.now = NOW + 2 + BACKLOG
     await store.put(structs.replace(Device(OTHER).facts, created_at=clock.now))
     with open_control(tmp_path / "control.db").connect() as connection:

@@ -42,7 +42,11 @@ class SessionStore:
         self._rejected = rejected
 
     async def put(self, session: StoredSession) -> None:
-        """Store durably before SESSION leaves and mark the device's older sessions replaced. Repeats change nothing."""
+        """Store durably before SESSION leaves. Repeats change nothing.
+
+        The session in use stays that: only the device's own first record in this one replaces it (`reserve_down`),
+        for whoever holds a DEVICE back may deliver it after a later session.
+        """
         with write(self._engine) as connection:
             known = connection.execute(
                 sa.select(sessions.c.device_id).where(sessions.c.session_id == session.session_id)
@@ -53,11 +57,6 @@ class SessionStore:
                         "link.session", "A session id came back for another device; it was refused."
                     )
                 return
-            connection.execute(
-                sessions.update()
-                .where(sessions.c.device_id == session.device_id, sessions.c.replaced_at.is_(None))
-                .values(replaced_at=session.created_at)
-            )
             connection.execute(
                 sessions.insert().values(
                     session_id=session.session_id,
@@ -82,7 +81,8 @@ class SessionStore:
 
     def _destroy_old(self, connection: sa.Connection) -> None:
         horizon = self._clock() - BACKLOG
-        connection.execute(sessions.delete().where(sessions.c.replaced_at < horizon))
+        never_used = sa.and_(sessions.c.down_reserved == 0, sessions.c.created_at < horizon)
+        connection.execute(sessions.delete().where(sa.or_(sessions.c.replaced_at < horizon, never_used)))
 
     async def get(self, session_id: bytes) -> StoredSession | None:
         """The session with its consumed counters, or None when there is none or its backlog time is over."""
@@ -95,12 +95,12 @@ class SessionStore:
         return None if row is None else self._session(row)
 
     async def latest(self, device_id: bytes) -> StoredSession | None:
-        """The newest session of a device."""
+        """The session that a device spoke in last, or, before its first record, the newest one."""
         with read(self._engine) as connection:
             row = connection.execute(
                 sa.select(sessions)
                 .where(sessions.c.device_id == device_id, sessions.c.replaced_at.is_(None))
-                .order_by(sessions.c.created_at.desc())
+                .order_by((sessions.c.down_reserved > 0).desc(), sessions.c.created_at.desc())
             ).first()
         return None if row is None else self._session(row)
 
@@ -108,7 +108,8 @@ class SessionStore:
         """Reserve down counters durably, from 1; blocks never overlap.
 
         `epoch` 0 takes the session over: its asker has just heard the device, and whoever reserved before is fenced.
-        TrustError `link.owner` for an epoch that is over, `link.session` for a session that is not kept.
+        The first time, the device's earlier sessions are replaced: from now on it sends in this one. TrustError
+        `link.owner` for an epoch that is over, `link.session` for a session that is not kept.
         """
         if not 0 < count <= MOST_RESERVED:
             raise LocalError(
@@ -116,9 +117,12 @@ class SessionStore:
             )
         with write(self._engine) as connection:
             row = connection.execute(
-                sa.select(sessions.c.down_reserved, sessions.c.owner_epoch).where(
-                    sessions.c.session_id == session_id
-                )
+                sa.select(
+                    sessions.c.device_id,
+                    sessions.c.created_at,
+                    sessions.c.down_reserved,
+                    sessions.c.owner_epoch,
+                ).where(sessions.c.session_id == session_id)
             ).first()
             if row is None:
                 raise TrustError(
@@ -128,6 +132,13 @@ class SessionStore:
                 raise TrustError(
                     "link.owner",
                     "Another head-end has heard the device since and owns its session; leave the sending to it.",
+                )
+            if row.down_reserved == 0:
+                connection.execute(
+                    sessions.update()
+                    .where(sessions.c.device_id == row.device_id, sessions.c.replaced_at.is_(None))
+                    .where(sessions.c.session_id != session_id, sessions.c.created_at <= row.created_at)
+                    .values(replaced_at=self._clock())
                 )
             owner = epoch or row.owner_epoch + 1
             connection.execute(
