@@ -323,10 +323,12 @@ class Whole:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-        for other in self._working():
-            other.cancel()
-            with contextlib.suppress(asyncio.CancelledError, EngineError):
-                await other
+        for _ in range(100):  # what it asked of others goes on to its end; nobody cancels that
+            working = self._working()
+            if not working:
+                return
+            await asyncio.wait(working, timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
+        raise AssertionError(f"A head-end does not end: {[task.get_stack() for task in self._working()]}")
 
     async def stop(self) -> None:
         for at in range(len(self.uplinks)):
