@@ -7,9 +7,12 @@ import importlib
 import msgspec
 import pytest
 
+from meterseal.crypto.handles import SymmetricKey
 from meterseal.link import proving
+from meterseal.link.counters import CounterSet
 from meterseal.link.handshake import PlatformRun
-from tests.link.parties import DEVICE, NOW, Module, Service, refuses
+from meterseal.link.schedule import bound_keys
+from tests.link.parties import DEVICE, NOW, SINCE, Module, Service, refuses
 from tests.mutation.run import FITTING
 
 
@@ -55,3 +58,46 @@ def test_suite_2_asks_for_no_certificate_and_no_ephemeral_key() -> None:
     device = module.run()
     granted = run.finish(device.platform(run.begin(device.hello(NOW), NOW), NOW), NOW)
     assert device.session(granted.message, NOW).session_id == granted.session_id
+
+
+def shaken(bound: int, at: int, later: int = 0, **how: bool):  # type: ignore[no-untyped-def]
+    """The session of a handshake whose platform says the time `at`; SESSION arrives `later` ms after DEVICE."""
+    run, device = Service().run(), Module().run(bound, **how)
+    sealed = device.platform(run.begin(device.hello(NOW), NOW), NOW)
+    return device.session(run.finish(sealed, at).message, NOW + later)
+
+
+def test_session_sets_the_clock_within_ten_seconds_of_device_and_not_later() -> None:
+    assert shaken(SINCE, NOW).clock == NOW
+    assert shaken(SINCE, NOW, proving.DIRECT_CLOCK).clock == NOW
+    assert shaken(SINCE, NOW, proving.DIRECT_CLOCK + 1).clock is None
+    assert shaken(SINCE, NOW, proving.DIRECT_CLOCK + 1, behind_concentrator=True).clock == NOW
+
+
+def test_session_sets_the_clock_to_the_bound_itself_and_never_below() -> None:
+    assert shaken(NOW, NOW).clock == NOW
+    assert shaken(NOW + 1, NOW).clock is None
+
+
+def test_the_last_counter_of_all_is_a_counter() -> None:
+    last = CounterSet([2**48 - 1])
+    assert last.highest == 2**48 - 1
+    assert CounterSet.from_bytes(last.to_bytes()) == last
+
+
+def test_sets_that_begin_alike_or_end_alike_are_not_equal() -> None:
+    assert CounterSet([1, 2, 3]) != CounterSet([1, 2])
+    assert CounterSet([1, 2, 3]) != CounterSet([2, 3])
+    assert CounterSet([1]) != "a set of counters"
+
+
+def test_the_keys_of_level_7_come_from_their_own_factors() -> None:
+    bound = SymmetricKey.from_bytes(bytes(range(16)), "K_b")
+    keys = bound_keys(bound)
+    for name, factor in {
+        "auth": b"AUTH0001",
+        "link": b"LINK0001",
+        "command": b"CMND0001",
+        "evidence": b"EVID0001",
+    }.items():
+        assert getattr(keys, name).mac(b"x") == bound.diversify(factor, name).mac(b"x"), name
