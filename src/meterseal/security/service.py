@@ -30,6 +30,7 @@ from meterseal.security import hierarchy, pki
 from meterseal.security.audit import Audit
 from meterseal.security.book import Book
 from meterseal.security.desk import Act, Desk, Room
+from meterseal.security.desks.cards import CardDesk
 from meterseal.security.desks.commands import CommandDesk
 from meterseal.security.desks.diagnosis import DiagnosisDesk
 from meterseal.security.desks.factory import FactoryDesk
@@ -121,6 +122,7 @@ class SecurityService:
             StoredDesk(room),
             TrailDesk(room),
             CommandDesk(room),
+            CardDesk(room),
             KeyLifeDesk(room),
             RootDesk(room),
             PlatformDesk(room),
