@@ -62,6 +62,16 @@ async def test_children_serve_and_end_cleanly(tmp_path: Path) -> None:
     assert (tmp_path / "second.ended").exists()
 
 
+async def test_an_interrupt_at_the_keyboard_reaches_the_supervisor_alone(tmp_path: Path) -> None:
+    """A terminal sends Ctrl-C to a whole session: a child that is still importing would die of it in a traceback."""
+    supervisor = Supervisor([spec(tmp_path, "serves")])
+    await supervisor.start()
+    pid = supervisor.children["serves"].pid
+    assert pid is not None
+    assert os.getsid(pid) == pid != os.getsid(0)
+    await supervisor.stop()
+
+
 async def test_a_killed_child_is_started_again(tmp_path: Path) -> None:
     supervisor = Supervisor([spec(tmp_path, "serves")])
     await supervisor.start()

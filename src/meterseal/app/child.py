@@ -19,7 +19,7 @@ import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 
@@ -92,8 +92,13 @@ async def _run(name: str, main: Main) -> int:
     return 0
 
 
-def run(name: str, main: Main) -> int:
-    """Run one process until it is told to end; returns the exit status (2 when it could not start)."""
+def run(name: str, main: Main) -> NoReturn:
+    """Run one process until it is told to end; its exit status is 2 when it could not start."""
     harden()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return asyncio.run(_run(name, main))
+    status = asyncio.run(_run(name, main))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Everything is closed. The interpreter is not taken down: the web server's threads, which are not ours, would meet it
+    # half gone and abort with a native stack.
+    os._exit(status)

@@ -123,21 +123,26 @@ class Desk:
         return ask.EnrolReply(meters=tuple(made))
 
     def _home_of(self, premises: ask.NewPremises) -> str | None:
-        """The premises that already hold exactly these meters; None when they are new."""
-        wanted = {supply.device_id: (supply.module_id or None) for supply in premises.supplies}
+        """The premises that already hold exactly these meters, behind the same concentrator; None when they are new."""
+        wanted = {
+            supply.device_id: (supply.module_id or None, supply.concentrator_id or None)
+            for supply in premises.supplies
+        }
+        columns = (meters.c.device_id, meters.c.module_id, meters.c.concentrator_id)
         with read(self._engine) as connection:
             rows = connection.execute(
-                sa.select(meters.c.device_id, meters.c.module_id, usage_points.c.premises_id)
+                sa.select(*columns, usage_points.c.premises_id)
                 .join(usage_points, usage_points.c.id == meters.c.usage_point_id)
                 .where(meters.c.device_id.in_(wanted))
             ).all()
         if not rows:
             return None
         homes = {row.premises_id for row in rows}
-        if {row.device_id: row.module_id for row in rows} != wanted or len(homes) != 1:
+        if {row.device_id: (row.module_id, row.concentrator_id) for row in rows} != wanted or len(homes) != 1:
             raise DataError(
                 "fleet.enrolled",
-                f"Device {rows[0].device_id.hex()} is enrolled already; nothing was changed. Check the address.",
+                f"Device {rows[0].device_id.hex()} is enrolled already, with another module, behind another concentrator "
+                "or in another dwelling; nothing was changed. Check the address.",
             )
         return str(homes.pop())
 

@@ -151,6 +151,7 @@ class Supervisor:
             stdout=asyncio.subprocess.PIPE,
             limit=1 << 20,
             pass_fds=self._kept_files,
+            start_new_session=True,  # Ctrl-C is for the supervisor: it ends its children in order
         )
         assert process.stdin is not None
         assert process.stdout is not None

@@ -85,6 +85,11 @@ class CapturedBus:
         self._meters = {one.device_id: one for one in meters}
         self._turn = dict.fromkeys(self._meters, 0)
 
+    @property
+    def served(self) -> int:
+        """How many different captured answers were given so far."""
+        return sum(min(turn, len(self._meters[device].answers)) for device, turn in self._turn.items())
+
     def answer(self, request: Frame, now: int) -> bytes:
         """See `kit.bus.Answering`."""
         meter = self._meters.get(request.device_id)

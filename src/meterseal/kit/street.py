@@ -139,10 +139,10 @@ class Street:
 
     def progress(self) -> dict[str, int]:
         """Counts for whoever watches: days delivered and acknowledged of all days, handshakes, refused
-        messages.
+        messages; without a plan, how many captured answers were given.
         """
         if self.plan is None:
-            return {"meters": 0, "days": 0, "of": 0, "handshakes": 0, "waiting": 0, "refused": 0}
+            return {"served": sum(bus.served for bus in self.buses if isinstance(bus, CapturedBus))}
         since, days = self.plan.since, (self.plan.until - self.plan.since) // DAY
         return {
             "meters": len(self.secured),
