@@ -18,7 +18,16 @@ from meterseal.app.system import now_ms
 from meterseal.cli.keys import ask, say, secret
 from meterseal.cli.operate import at
 from meterseal.errors import LocalError
-from meterseal.security import keyorders, manifest, officerfile, orders, papers, platformorders, rootorders
+from meterseal.security import (
+    cardorders,
+    keyorders,
+    manifest,
+    officerfile,
+    orders,
+    papers,
+    platformorders,
+    rootorders,
+)
 
 Flag = Parameter(negative=())
 HOUR = 3_600_000
@@ -34,8 +43,9 @@ PURPOSES: dict[str, type[orders.Request]] = {
     "withdraw-platform": platformorders.WithdrawPlatform,
     "enrol-platform": platformorders.EnrolPlatform,
     "production": manifest.ProductionOrder,
+    **dict.fromkeys(cardorders.NEEDED, cardorders.CardOrder),
 }
-"""What two officers may order with `keys request`, `keys sign` and `keys submit`."""
+"""What officers may order with `keys request`, `keys sign` and `keys submit` (cards: `keys module`)."""
 
 
 def officer_new(
@@ -135,7 +145,8 @@ def request(
     Parameters
     ----------
     purpose
-        command-policy, key-state, import-key, ca-rotate, ca-close, revoke-platform, withdraw-platform.
+        command-policy, key-state, import-key, ca-rotate, ca-close, revoke-platform, withdraw-platform; for
+        `keys module`: card-check, card-rights, card-lock, card-unlock, card-destroy.
     fields
         NAME=VALUE for each field of that request; bytes as hex.
     to
@@ -189,7 +200,8 @@ def _request(
         ) from None
     file = officerfile.RequestFile(purpose=purpose, says=_says(made), request=orders.encoded(made))
     officerfile.write(to, file, mode=0o644)
-    lines = [f"{to}: {purpose}, until {at(made.not_after)}. Two officers sign it: meterseal keys sign {to}"]
+    who = "One officer signs" if cardorders.NEEDED.get(purpose) == 1 else "Two officers sign"
+    lines = [f"{to}: {purpose}, until {at(made.not_after)}. {who} it: meterseal keys sign {to}"]
     return say({"request": str(to), "says": file.says}, as_json_text=as_json_text, lines=lines)
 
 

@@ -71,14 +71,19 @@ class Memories:
             b"ms1 pairing\x00" + device_id, 16, f"pairing key of device {device_id.hex()}"
         )
 
-    def chip(self, module_id: bytes, device_id: bytes = b"") -> Chip:
+    def port(self, module_id: bytes, device_id: bytes = b"") -> Module:
         """The module, powered on; with a device_id in that device, which proves itself to it."""
-        chip = Chip(Module(self.sealed(module_id)))
+        module = Module(self.sealed(module_id))
+        chip = Chip(module)
         if device_id and chip.state().paired:
             # A module of another device, or a locked one, refuses this and whatever it is asked next.
             with suppress(TrustError):
                 chip.present(self.pairing(device_id))
-        return chip
+        return module
+
+    def chip(self, module_id: bytes, device_id: bytes = b"") -> Chip:
+        """The same, as typed calls."""
+        return Chip(self.port(module_id, device_id))
 
     def close(self) -> None:
         """Close the file."""
@@ -136,24 +141,27 @@ def personalise(directory: Path, items: Iterable[Personalisation]) -> int:
             chip = memories.chip(what.module_id)
             if chip.state().life != 0:
                 continue
-            chip.personalise(
-                Personal(
-                    device_id=what.device_id,
-                    suite=what.suite,
-                    project_id=what.project_id,
-                    key_version=what.key_version,
-                    bound_at=what.bound_at,
-                    envelope=what.envelope,
-                    root=what.root,
-                    chain=what.chain,
-                )
-            )
+            chip.personalise(personal(what))
             chip.pair(sm2.encrypt(chip.state().point, expose(memories.pairing(what.device_id))))
             count += 1
         memories.connection.execute("COMMIT")
     finally:
         memories.close()
     return count
+
+
+def personal(what: Personalisation) -> Personal:
+    """What the service made, as it is written into the module."""
+    return Personal(
+        device_id=what.device_id,
+        suite=what.suite,
+        project_id=what.project_id,
+        key_version=what.key_version,
+        bound_at=what.bound_at,
+        envelope=what.envelope,
+        root=what.root,
+        chain=what.chain,
+    )
 
 
 def copy_module(directory: Path, module_id: bytes, other_device: bytes, into: Path) -> Chip:
