@@ -26,7 +26,7 @@ SURVIVORS = Path(__file__).with_name("survivors.toml")
 LONGEST = 90.0
 """Seconds after which a mutant counts as noticed: it hangs."""
 
-LINK = ["tests/link/test_records.py", "tests/link/test_link_runs.py"]
+LINK = ["tests/link/test_records.py", "tests/link/test_link_runs.py", "tests/link/test_profiles.py"]
 FITTING: dict[str, list[str]] = {
     "link.records": [*LINK, "tests/link/test_control.py", "tests/link/test_any_bytes.py", "tests/mutation/test_kills.py"],
     "link.control": ["tests/link/test_control.py", "tests/link/test_link_runs.py", "tests/mutation/test_kills.py"],

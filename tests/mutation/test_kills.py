@@ -8,10 +8,13 @@ import msgspec
 import pytest
 
 from meterseal.crypto.handles import SymmetricKey
-from meterseal.link import proving
+from meterseal.crypto.symmetric import hmac_sm3, sm4_cbc_encrypt, sm4_ecb
+from meterseal.errors import LocalError, PeerError, TrustError
+from meterseal.link import commands, control, messages, proving, records
 from meterseal.link.counters import CounterSet
 from meterseal.link.handshake import PlatformRun
-from meterseal.link.schedule import bound_keys
+from meterseal.link.schedule import TrafficKeys, bound_keys
+from meterseal.wire import encode
 from tests.link.parties import DEVICE, NOW, SINCE, Module, Service, refuses
 from tests.mutation.run import FITTING
 
@@ -101,3 +104,96 @@ def test_the_keys_of_level_7_come_from_their_own_factors() -> None:
         "evidence": b"EVID0001",
     }.items():
         assert getattr(keys, name).mac(b"x") == bound.diversify(factor, name).mac(b"x"), name
+
+
+KEYS = TrafficKeys(*(bytes((at,)) * size for at, size in enumerate((16, 32, 16, 16, 32, 16))))
+FRAME = encode.current_data_answer(DEVICE, encode.volume_payload(1, 0, NOW)).encode()
+
+
+@pytest.mark.parametrize("magic", [b"MS\x01", b"MR\x02", b"mr\x01", bytes(3)])
+def test_a_record_begins_with_its_magic_and_version(magic: bytes) -> None:
+    record = records.seal_record(KEYS, bytes(8), 1, [FRAME], up=True)
+    assert records.parse_header(record).counter == 1
+    with pytest.raises(PeerError) as refused:
+        records.parse_header(magic + record[3:])
+    assert refused.value.code == "link.header"
+
+
+@pytest.mark.parametrize("off", [-1, 1, 256])
+def test_a_record_says_its_own_length(off: int) -> None:
+    record = records.seal_record(KEYS, bytes(8), 1, [FRAME], up=True)
+    length = int.from_bytes(record[18:20], "big") + off
+    with pytest.raises(PeerError) as refused:
+        records.parse_header(record[:18] + length.to_bytes(2, "big") + record[20:])
+    assert refused.value.code == "link.length"
+
+
+def test_what_is_too_short_for_a_tag_has_none() -> None:
+    for size in range(records.HEADER + records.TAG):
+        assert not records.check_tag(KEYS, bytes(size))
+
+
+def test_a_record_of_the_greatest_size_is_sealed_and_a_greater_one_is_not() -> None:
+    most = messages.LONGEST - records.HEADER - records.TAG
+    whole = records.finish(KEYS.up, records.WANTED, bytes(8), 1, bytes(most))
+    assert len(whole) == messages.LONGEST
+    assert records.parse_header(whole).length == most
+    with pytest.raises(LocalError) as refused:
+        records.finish(KEYS.up, records.WANTED, bytes(8), 1, bytes(most + 1))
+    assert refused.value.code == "link.length"
+
+
+@pytest.mark.parametrize("counter", [0, -1, 2**48])
+def test_no_record_is_finished_under_a_counter_that_is_none(counter: int) -> None:
+    with pytest.raises(LocalError) as refused:
+        records.finish(KEYS.up, records.WANTED, bytes(8), counter, b"body")
+    assert refused.value.code == "link.counter"
+
+
+def test_an_authorisation_is_made_as_link_section_4_says() -> None:
+    """HMAC-SM3(K_cmnd, "ms1 command" then device_id, number, not-after, the frame in clear), its first 16 bytes."""
+    key = SymmetricKey.from_bytes(bytes(range(16)), "K_cmnd")
+    said = b"ms1 command" + DEVICE + (7).to_bytes(8, "big") + NOW.to_bytes(8, "big") + FRAME
+    assert commands.authorise(key, DEVICE, 7, NOW, FRAME) == hmac_sm3(bytes(range(16)), said)[:16]
+
+
+def test_padding_that_is_none_in_a_sealed_part_is_refused() -> None:
+    """Only who holds the handshake keys can make one: a tag over cipher whose last block has no padding."""
+    way = KEYS.up
+    head = messages.sealed_head(messages.DEVICE, bytes(8), 15)
+    covered = head + sm4_cbc_encrypt(way.enc, sm4_ecb(way.iv, bytes(16)), bytes(16))
+    message = covered + hmac_sm3(way.mac, covered)[: messages.TAG]
+    with pytest.raises(TrustError) as refused:
+        proving.open_part(way, messages.parse_sealed(message, messages.DEVICE))
+    assert refused.value.code == "link.padding"
+
+
+def test_words_without_content_and_the_classes_of_reject_are_those_of_link() -> None:
+    assert (control.ping().kind, control.rekey().kind) == (0, 3)
+    assert (control.DOES_NOT_DECODE, control.POLICY, control.UNKNOWN_METER) == (1, 2, 3)
+
+
+def test_an_ack_has_at_most_32_ranges() -> None:
+    spans = [(2 * at + 1).to_bytes(6, "big") + (1).to_bytes(2, "big") for at in range(33)]
+    assert len(control.read_ack(bytes((32,)) + b"".join(spans[:32]))) == 32
+    with pytest.raises(PeerError):
+        control.read_ack(bytes((33,)) + b"".join(spans))
+    assert [len(word.content) for word in control.acks(range(1, 67, 2))] == [1 + 8 * 32, 1 + 8]
+
+
+@pytest.mark.parametrize("size", [0, 6, 8])
+def test_a_reject_has_seven_bytes(size: int) -> None:
+    with pytest.raises(PeerError):
+        control.read_reject(bytes(size))
+
+
+def test_evidence_names_its_device() -> None:
+    read = control.read_evidence(DEVICE + bytes(57) + bytes(64), 1)
+    assert (read.device_id, len(read.statement), len(read.signature)) == (DEVICE, 65, 64)
+
+
+@pytest.mark.parametrize("size", [0, 35, 2049])
+def test_a_cert_word_of_another_size_is_refused(size: int) -> None:
+    with pytest.raises(PeerError) as refused:
+        control.read_cert(b"\x02" * size)
+    assert refused.value.code == "link.control"
