@@ -12,6 +12,7 @@ nothing left, its older keys are deleted, and what they sealed opens no more.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
@@ -145,10 +146,11 @@ class Resealing:
             except Exception as error:  # noqa: BLE001 - a defect ends this turn, not the work
                 log.critical("reseal.defect", fault=type(error).__name__)
             self._wake.clear()
-            try:
-                await asyncio.wait_for(self._wake.wait(), WATCH)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(
+                    WATCH
+                ):  # wait_for may lose a cancellation that comes with the event
+                    await self._wake.wait()
 
 
 async def newest_wrapping_of(security: SecuritySdk) -> int:

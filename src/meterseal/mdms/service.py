@@ -310,8 +310,10 @@ class Mdms(Reading):
 
     async def _upkeep(self) -> None:
         while True:
+            # Not wait_for: it loses a cancellation that comes as the event is set, and close() would wait for ever.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._limits.idle_seconds)
+                async with asyncio.timeout(self._limits.idle_seconds):
+                    await self._wake.wait()
             self._wake.clear()
             await asyncio.sleep(self._limits.gather_seconds)
             try:
