@@ -224,3 +224,37 @@ def test_a_first_start_that_was_killed_is_gone_on_with_by_the_next(tmp_path: Pat
     up = Up(data)
     assert meterseal("status", "--data", data).status == 0
     assert up.end() == 0
+
+
+@pytest.mark.timeout(240)
+def test_captured_answers_can_be_replayed_again_and_with_another_file(tmp_path: Path) -> None:
+    one, other = (
+        "68104433221100337881161F9000007766552C007766552C3101221105152021841316",
+        "68104533221100337881161F9000007766552C007766552C3101221105152021841416",
+    )
+    first, second = tmp_path / "first.txt", tmp_path / "second.txt"
+    first.write_text(one + "\n")
+    second.write_text(one + "\n" + other + "\n")
+    up = Up(tmp_path / "data")
+    try:
+        played = [
+            meterseal("simulate", "--data", up.data, "--replay", file, "--exit", "--json", within=60).document
+            for file in (first, first, second)
+        ]
+        assert [one["meters"] for one in played] == [1, 1, 2]
+        assert played[0]["readings"] > 0
+        assert played[1]["records"] == 0  # the concentrator has vouched for it before
+        elsewhere = meterseal(
+            "simulate",
+            "--data",
+            up.data,
+            "--replay",
+            first,
+            "--field",
+            tmp_path / "other",
+            "--json",
+            within=60,
+        )
+        assert (elsewhere.status, elsewhere.error()) == (1, "fleet.enrolled")
+    finally:
+        assert up.end() == 0
