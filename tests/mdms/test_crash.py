@@ -211,6 +211,43 @@ def test_killed_again_and_again_at_random_moments(tmp_path: Path) -> None:
     asyncio.run(_all_there(tmp_path, answered))
 
 
+SETTLED = """
+import asyncio, os, pathlib, signal, sys
+from tests.mdms import test_crash
+asyncio.run(test_crash.settled(pathlib.Path(sys.argv[1])))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+async def settled(root: Path) -> None:
+    """The other process of the test below: publish what is new, check it, and be killed."""
+    mdms, _ = open_store(root)
+    await mdms.publish(Batch(tuple(RECORDS)))
+    await mdms.settle()
+    mdms.counts()
+
+
+def test_evidence_is_counted_once_after_a_kill(tmp_path: Path) -> None:
+    engine = open_control(tmp_path / "control.db")
+    install(engine, METERS)
+    engine.dispose()
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": f"{root / 'src'}:{root}"}
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", SETTLED, tmp_path], env=environment, check=False)
+        assert done.returncode == -signal.SIGKILL
+        mdms, engine = open_store(tmp_path)
+        counts = mdms.counts()
+        assert (counts.evidence, counts.evidence_good, counts.evidence_waiting) == (
+            METERS * DAYS,
+            METERS * DAYS,
+            0,
+        )
+        assert counts.records == len(RECORDS)
+        asyncio.run(mdms.close())
+        engine.dispose()
+
+
 async def _all_there(root: Path, answered: set[int]) -> None:
     mdms, _ = open_store(root)
     assert len(answered) > 20

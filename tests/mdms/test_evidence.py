@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from meterseal.control.tables import evidence as table
 from meterseal.errors import EngineError
-from meterseal.link.evidence import GENESIS, EvidenceStatement, chain, signed_bytes
+from meterseal.link.evidence import GENESIS, EvidenceStatement, chain, signed_bytes, unpack
 from meterseal.mdms.evidence import SignedStatement, each
 from meterseal.mdms.service import Mdms
 from meterseal.model import MAIN, Batch, Evidence, Opened
@@ -45,6 +45,55 @@ async def publish(mdms: Mdms, *records: Opened) -> None:
 def signed(statement: EvidenceStatement) -> Evidence:
     raw = statement.pack()
     return Evidence(statement.device_id, raw, KEY.sign(signed_bytes(raw)))
+
+
+@pytest.mark.parametrize("again", [1, 3])
+async def test_evidence_is_counted_once_after_every_restart(tmp_path: Path, again: int) -> None:
+    """The journal is replayed at each start; what was checked before is no second statement and waits no more."""
+    mdms, engine = open_store(tmp_path, 2)
+    for day in days(2, 4):
+        await publish(mdms, *day)
+    assert (mdms.counts().evidence, mdms.counts().evidence_waiting) == (8, 8)
+    await mdms.settle()
+    settled = mdms.counts()
+    assert (settled.evidence, settled.evidence_good, settled.evidence_waiting) == (8, 8, 0)
+    for _ in range(again):
+        await mdms.close()
+        engine.dispose()
+        mdms, engine = open_store(tmp_path)
+        assert mdms.counts() == settled
+    await mdms.settle()
+    assert mdms.counts() == settled
+    await mdms.close()
+
+
+async def test_a_statement_that_comes_again_is_counted_once_while_it_waits(tmp_path: Path) -> None:
+    mdms, _ = open_store(tmp_path, 1)
+    evidence = Chains().evidence(0, 0)
+    await publish(mdms, day_record(0, 0, 1), evidence_record(evidence, 0, 2, FIRST))
+    await mdms.settle()
+    await publish(mdms, evidence_record(evidence, 0, 3, FIRST))
+    counts = mdms.counts()
+    assert (counts.records, counts.evidence, counts.evidence_waiting) == (3, 1, 0)
+    await mdms.close()
+
+
+async def test_a_rival_of_a_checked_statement_is_still_judged_after_a_restart(tmp_path: Path) -> None:
+    """Only the very statement that was checked leaves the queue: another one under its number is a finding."""
+    mdms, engine = open_store(tmp_path, 1)
+    true = Chains().evidence(0, 0)
+    other = signed(unpack(true.statement)._replace(register=1))
+    await publish(mdms, day_record(0, 0, 1), evidence_record(true, 0, 2, FIRST))
+    await mdms.settle()
+    await publish(mdms, evidence_record(other, 0, 3, FIRST))
+    await mdms.close()
+    engine.dispose()
+    mdms, _ = open_store(tmp_path)
+    assert (mdms.counts().evidence, mdms.counts().evidence_waiting) == (1, 0)
+    await mdms.settle()
+    assert [finding.rule for finding in mdms.findings()] == ["evidence-contradiction"]
+    assert states(mdms) == ["signed"]
+    await mdms.close()
 
 
 @pytest.mark.parametrize("seed", range(6))

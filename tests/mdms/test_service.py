@@ -460,3 +460,61 @@ async def test_the_background_work_compacts_and_checks_by_itself(tmp_path: Path)
     await mdms.close()
     with pytest.raises(EngineError):
         await mdms.publish(Batch())
+
+
+async def _settles(mdms: Mdms, directory: Path, good: int) -> None:
+    """Wait until everything lies in segments and the journal is empty."""
+    for _ in range(200):
+        await asyncio.sleep(0.02)
+        if mdms.counts().evidence_good == good and not any((directory / "journal").iterdir()):
+            break
+    assert not any((directory / "journal").iterdir())
+    assert any((directory / "segments").iterdir())
+
+
+async def test_a_small_store_compacts_by_age(tmp_path: Path) -> None:
+    """Far below the limits of rows and bytes nothing may lie in the journal for ever."""
+    limits = Limits(age_seconds=0.3, idle_seconds=0.05, gather_seconds=0.0)
+    mdms, _ = open_store(tmp_path, 1, limits)
+    mdms.start()
+    await mdms.publish(Batch(tuple(next(days(1, 1)))))
+    await asyncio.sleep(0.1)
+    assert any((tmp_path / "measurements" / "journal").iterdir())
+    await _settles(mdms, tmp_path / "measurements", 1)
+    await mdms.close()
+
+
+async def test_what_a_start_had_to_replay_the_next_start_need_not(tmp_path: Path) -> None:
+    mdms, engine = open_store(tmp_path, 2)
+    for day in days(2, 3):
+        await mdms.publish(Batch(tuple(day)))
+    counts = mdms.counts()
+    await mdms.close()
+    engine.dispose()
+    mdms, engine = open_store(tmp_path, limits=Limits(idle_seconds=0.05, gather_seconds=0.0))
+    mdms.start()
+    await _settles(mdms, tmp_path / "measurements", 6)
+    await mdms.publish(Batch(tuple(next(days(2, 4)))))  # a repeat: the journal lies below every limit again
+    await asyncio.sleep(0.2)
+    assert any((tmp_path / "measurements" / "journal").iterdir())
+    assert mdms.counts().readings == counts.readings
+    await mdms.close()
+    engine.dispose()
+
+
+async def test_the_bytes_of_earlier_starts_count_towards_the_limit_of_the_journal(tmp_path: Path) -> None:
+    """Entries without readings fill no memory: only their bytes bound what a start must read."""
+    for _ in range(3):
+        mdms, engine = open_store(tmp_path, 0)
+        before = mdms._journal.size
+        await mdms.publish(Batch(tuple(day_record(9, 0, 1) for _ in range(20))))
+        after = mdms._journal.size
+        on_disk = sum(path.stat().st_size for path in (tmp_path / "measurements" / "journal").iterdir())
+        assert before < after == on_disk
+        await mdms.close()
+        engine.dispose()
+    mdms, engine = open_store(tmp_path, 0)
+    assert mdms._journal.size == on_disk
+    await mdms.compact()
+    assert mdms._journal.size == 0
+    await mdms.close()

@@ -18,7 +18,7 @@ unchecked     nobody could be asked yet
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -40,6 +40,7 @@ from meterseal.mdms.store.store import Store
 GOOD = ("signed", "mac", "chain-open", "chain-broken")
 AT_ONCE = 512
 _EVER = 1 << 62
+_KEY = sa.tuple_(table.c.device_id, table.c.channel, table.c.sequence)
 _BEFORE = (
     sa.select(table)
     .where(
@@ -142,11 +143,31 @@ class EvidenceBook:
         """Evidence that was stored before anybody could check it, at most AT_ONCE of it."""
         return self._query(table.c.checked == "unchecked")[:AT_ONCE]
 
-    def tally(self) -> dict[str, int]:
-        """How many statements have which state."""
+    def tally(self, pending: Iterable[EvidenceKey]) -> tuple[dict[str, int], int]:
+        """How many statements have which state, and how many of `pending` the book does not hold.
+
+        `pending` is taken before the call: what is stored meanwhile is then counted once, here.
+        """
         with read(self._engine) as connection:
             query = sa.select(table.c.checked, sa.func.count()).group_by(table.c.checked)
-            return {state: number for state, number in connection.execute(query)}
+            states = {state: number for state, number in connection.execute(query)}
+            wanted = sorted(set(pending))
+            held = 0
+            for start in range(0, len(wanted), AT_ONCE):
+                counting = sa.select(sa.func.count()).where(_KEY.in_(wanted[start : start + AT_ONCE]))
+                held += connection.execute(counting).scalar_one()
+        return states, len(wanted) - held
+
+    def settled(self, items: Iterable[Pending]) -> set[tuple[bytes, int, int, bytes]]:
+        """Those of the pending (by key and signed bytes) whose very statement was checked before."""
+        wanted = sorted({item.key for item in items})
+        found = set()
+        for start in range(0, len(wanted), AT_ONCE):
+            for facts in self._query(
+                _KEY.in_(wanted[start : start + AT_ONCE]), table.c.checked != "unchecked"
+            ):
+                found.add((*facts.key, facts.statement + facts.signature))
+        return found
 
     def _query(self, *conditions: Any) -> list[EvidenceFacts]:
         query = (

@@ -46,6 +46,11 @@ class Pending(Struct, frozen=True, gc=False):
     received_at: int
     batch: int
 
+    @property
+    def key(self) -> EvidenceKey:
+        """What the statement is known by."""
+        return self.statement.device_id, self.statement.channel, self.statement.sequence
+
 
 class _Known(NamedTuple):
     """A stored version that a delivered reading is held against."""
@@ -309,7 +314,7 @@ class Ingest:
             batch=sequence,
         )
         # A false statement that came first waits beside the true one until signatures are checked.
-        key = (statement.device_id, statement.channel, statement.sequence, pending.raw + pending.signature)
+        key = (*pending.key, pending.raw + pending.signature)
         self.state.pending.setdefault(key, pending)
         return ""
 

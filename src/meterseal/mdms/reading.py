@@ -14,12 +14,17 @@ from meterseal.mdms.store.store import Store
 
 
 class Limits(Struct, frozen=True):
-    """When the background work begins: rows in memory, bytes in a journal
-    file, evidence that waits for its check; and how long it gathers (seconds)."""
+    """When the background work begins: rows in memory, bytes of journal, evidence that waits for its check,
+    seconds that anything has lain in the journal; and how long it gathers (seconds).
+
+    They bound what a start must replay. What one had to replay is compacted at once, however little it is: a
+    small system would else read an ever longer journal, and one that is restarted often would never grow old.
+    """
 
     recent_rows: int = 150_000
     journal_bytes: int = 32 * 1024 * 1024
     pending: int = 20_000
+    age_seconds: float = 6 * 3600.0
     idle_seconds: float = 5.0
     gather_seconds: float = 0.2
 

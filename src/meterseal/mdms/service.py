@@ -83,6 +83,10 @@ class Mdms(Reading):
         self._state.take_up(self._store)
         for sequence, content in self._journal.replay(position):
             self._ingest.apply(sequence, entries.unpack(content))
+        self._replayed = self._state.sequence > position
+        # What was checked before the journal came to be replayed waits no more, and is no second statement.
+        for key in self._book.settled(self._state.pending.values()):
+            self._state.pending.pop(key, None)
 
     @classmethod
     def open(
@@ -308,7 +312,22 @@ class Mdms(Reading):
                     del self._state.pending[key]
             return len(waiting) > len(keys)
 
+    def _due(self, lain: float) -> bool:
+        """Is it time to compact, when the oldest entry of the journal has lain there for so many seconds?"""
+        if self._state.sequence == self._manifest.sequence:
+            return False
+        limits = self._limits
+        return (
+            self._replayed
+            or lain >= limits.age_seconds
+            or self._store.recent_rows >= limits.recent_rows
+            or len(self._state.pending) >= limits.pending
+            or self._journal.size >= limits.journal_bytes
+        )
+
     async def _upkeep(self) -> None:
+        clock = asyncio.get_running_loop().time
+        compacted, since = self._manifest.sequence, clock()
         while True:
             # Not wait_for: it loses a cancellation that comes as the event is set, and close() would wait for ever.
             with contextlib.suppress(TimeoutError):
@@ -317,12 +336,11 @@ class Mdms(Reading):
             self._wake.clear()
             await asyncio.sleep(self._limits.gather_seconds)
             try:
-                if (
-                    self._store.recent_rows >= self._limits.recent_rows
-                    or self._journal.size >= self._limits.journal_bytes
-                    or len(self._state.pending) >= self._limits.pending
-                ):
+                if compacted != self._manifest.sequence or compacted == self._state.sequence:
+                    compacted, since = self._manifest.sequence, clock()
+                if self._due(clock() - since):
                     await self.compact()
+                    self._replayed = False
                 await self.settle()
             except MetersealError as error:
                 log.warning("mdms.upkeep", code=error.code, message=error.message)
@@ -366,14 +384,15 @@ class Mdms(Reading):
 
     def counts(self) -> Counts:
         """What came and what is kept."""
-        tally = self._book.tally()
         with self._store.lock:
-            counts, pending = dict(self._state.counts), len(self._state.pending)
+            counts = dict(self._state.counts)
+            pending = [item.key for item in self._state.pending.values()]
+        tally, waiting = self._book.tally(pending)
         return Counts(
             **counts,
-            evidence=sum(tally.values()) + pending,
+            evidence=sum(tally.values()) + waiting,
             evidence_good=tally.get("signed", 0) + tally.get("mac", 0),
-            evidence_waiting=pending + tally.get("unchecked", 0),
+            evidence_waiting=waiting + tally.get("unchecked", 0),
         )
 
 

@@ -41,6 +41,7 @@ class Journal:
         self._descriptor: int | None = None
         self._path = directory
         self._size = 0
+        self._sizes: dict[Path, int] = {}
         self._broken = False
         self.sequence = 0
         """Sequence of the last durable entry."""
@@ -59,6 +60,7 @@ class Journal:
         for position, path in enumerate(files):
             with disk(path):
                 content = path.read_bytes()
+            self._sizes[path] = len(content)
             yield from self._frames(path, content, after, last=position == len(files) - 1)
 
     def _frames(self, path: Path, content: bytes, after: int, *, last: bool) -> Iterator[tuple[int, bytes]]:
@@ -103,6 +105,7 @@ class Journal:
         with disk(path), path.open("r+b") as file:
             file.truncate(offset)
             os.fsync(file.fileno())
+        self._sizes[path] = offset
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -134,6 +137,7 @@ class Journal:
                 self._broken = True
                 raise
         self._size += len(frame)
+        self._sizes[self._path] = self._size
         self.sequence = sequence
         return sequence
 
@@ -155,8 +159,8 @@ class Journal:
 
     @property
     def size(self) -> int:
-        """Bytes in the file that is being written."""
-        return self._size
+        """Bytes of all its files, those of earlier starts included: what the next start would have to read."""
+        return sum(list(self._sizes.values()))
 
     def older(self) -> int:
         """Entries on disk that are sealed under another key version than the newest."""
@@ -185,6 +189,7 @@ class Journal:
                 following = int(files[position + 1].stem) if position + 1 < len(files) else self.sequence + 1
                 if path != current and following <= until + 1:
                     path.unlink()
+                    self._sizes.pop(path, None)
 
     def close(self) -> None:
         """Close the file; what was appended is durable already."""
