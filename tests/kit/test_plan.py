@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from meterseal.errors import LocalError
+from meterseal.kit.demo import _shown
 from meterseal.kit.plan import FIRST_TIER, StreetPlan, billing_starts, make_plan
 from meterseal.kit.profiles import DAY, HOUR, Event, Profile, Registers, hourly_use, uniform
 from meterseal.utility.calendar import local, local_day, midnight
@@ -149,3 +150,17 @@ def test_a_street_that_cannot_be_is_refused() -> None:
     with pytest.raises(LocalError, match="at least one riser"):
         make_plan(until=UNTIL, dwellings=0)
     assert make_plan(until=UNTIL, days=3, dwellings=2).dwellings[0].agreements == ()
+
+
+@pytest.mark.parametrize("dwellings", [1, 2, 3, 12, 60])
+def test_the_demo_shows_a_newcomer_a_dwelling_where_somebody_lives(dwellings: int) -> None:
+    """An empty flat's page says 0.00 m3 with its first tier exactly full: true, and a poor first impression."""
+    for seed in range(150, 200):
+        plan = make_plan(seed=seed, until=UNTIL, dwellings=dwellings)
+        device_id = _shown(plan)
+        home = next(meter.dwelling for meter in plan.meters if meter.device_id == device_id)
+        meters = [meter for meter in plan.meters if meter.dwelling == home]
+        assert all(meter.profile.occupancy for meter in meters)
+        for meter in meters:
+            registers = plan.registers(meter)
+            assert registers.at(plan.until) > registers.at(plan.since), (seed, meter)

@@ -25,7 +25,7 @@ from meterseal.kit import attacks
 from meterseal.kit.attacks import Outcome
 from meterseal.kit.field import Field
 from meterseal.kit.patience import Patient
-from meterseal.kit.plan import StreetPlan, make_plan
+from meterseal.kit.plan import Dwelling, StreetPlan, make_plan
 from meterseal.mesh.rpc import Rpc
 from meterseal.utility.calendar import billing_period
 from meterseal.utility.samples import sample_tariffs
@@ -152,11 +152,21 @@ class Demo:
 
 
 def _shown(plan: StreetPlan) -> bytes:
-    """A meter of the dwelling whose page shows the most: one that crosses a tier, far into its billing month."""
-    homes = [home for home in plan.dwellings if home.number % 3 == 1] or list(plan.dwellings)
-    home = min(
-        homes, key=lambda one: min((agreement.since for agreement in one.agreements), default=plan.until)
-    )
+    """A meter of the dwelling whose page shows the most to a newcomer.
+
+    Somebody lives there and nothing is out of order; if possible it crosses a tier, far into its billing month.
+    """
+
+    def rank(home: Dwelling) -> tuple[bool, bool, bool, int]:
+        profiles = [meter.profile for meter in plan.meters if meter.dwelling == home.number]
+        return (
+            any(profile.occupancy == 0 for profile in profiles),
+            any(profile.events for profile in profiles),
+            home.number % 3 != 1,
+            min((agreement.since for agreement in home.agreements), default=plan.until),
+        )
+
+    home = min(plan.dwellings, key=rank)
     return next(meter for meter in plan.meters if meter.dwelling == home.number).device_id
 
 

@@ -153,6 +153,8 @@ def make_plan(
     risers = min(risers, dwellings)
     empty = {number for number in range(dwellings) if random.random() < 0.04}
     stuck = random.randrange(dwellings)
+    if len(empty | {stuck}) == dwellings:  # a street where nobody lives would show nothing
+        empty, stuck = set(), -1
     shared = _Street(seed, since, until, random)
     meters: list[MeterPlan] = []
     for number in range(dwellings):
