@@ -251,8 +251,8 @@ def test_every_changed_bit_and_every_cut_is_refused(profile: SecurityProfile, ki
 def test_a_record_of_one_profile_is_none_of_another(profile: SecurityProfile) -> None:
     for kind, record in kinds(profile).items():
         for other in PROFILES:
-            if other is profile or (profile.tag == other.tag and kind != "cipher" and kind != "vouched"):
-                continue
+            if other is profile or kind not in ("cipher", "vouched"):
+                continue  # tags are alike, and a word of control has the same padding in all of them
             with pytest.raises((PeerError, TrustError)):
                 take(record, other, not record[3] & DOWN)
 
@@ -277,7 +277,8 @@ def test_a_field_too_short_to_leave_its_identifier_in_clear_is_not_sent() -> Non
         ('padding = "length"', 'padding = "none"'),
         ('iv = "zero"', 'iv = "random"'),
         ("tag = 16", "tag = 8"),
-        ("tag = 16", "tag = 33"),
+        ("tag = 16", "tag = 17"),
+        ("tag = 16", "tag = 32"),
         ("up = 96, down = 32", "up = 112, down = 32"),
         ("up = 96, down = 32", "up = 90, down = 32"),
         ("up = 96, down = 32", "up = 96, down = 48"),

@@ -15,6 +15,7 @@ from meterseal.crypto.handles import SymmetricKey
 from meterseal.edge.apdu import CardIns, Ins, ModulePort, call
 from meterseal.errors import TrustError
 from meterseal.link.cardkeys import CHALLENGE, presence
+from meterseal.link.profiles import OURS
 
 FACTORY, PERSONALISED, ACTIVE, LOCKED, DESTROYED = range(5)
 """Life cycle of a module; active is one that has had a session."""
@@ -39,6 +40,8 @@ class Personal(Struct, frozen=True, array_like=True):
     envelope: bytes
     root: bytes = b""
     chain: tuple[bytes, ...] = ()
+    profile: str = OURS.name
+    """Its security profile (`link.profiles`), for good."""
 
 
 class Kept(Struct, frozen=True, array_like=True):
@@ -75,6 +78,7 @@ class PublicState(Struct, frozen=True, array_like=True):
     """How often each card key was used (`cardmemory.Counter`)."""
     foreign: int = 0
     """How often something that is not its device asked a paired module (255 stands for more)."""
+    profile: str = OURS.name
 
 
 class Freeze(Struct, frozen=True, array_like=True):

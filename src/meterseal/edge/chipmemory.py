@@ -24,6 +24,7 @@ from meterseal.edge.nv import (
     state_to_bytes,
 )
 from meterseal.errors import TrustError
+from meterseal.link import profiles
 from meterseal.link.schedule import BoundKeys, TrafficKeys, bound_keys
 
 STATE, TRUST, EVIDENCE = "state", "trust", "evidence/"
@@ -57,6 +58,7 @@ class Memory:
             if page is not None:
                 channel, sequence = name[len(EVIDENCE) :].split("/")
                 self.kept[int(channel), int(sequence, 16)] = msgspec.msgpack.decode(page, type=KeptEvidence)
+        self.profile = profiles.load(self.state.profile)
         self._read_key()
         self._bound: dict[int, BoundKeys] = {}
         if self.state.life == DESTROYED:
@@ -108,6 +110,8 @@ class Memory:
         self._store.write({**own, **(pages or {})}, settled=settled)
         self.state = state
         self.trust = trust or self.trust
+        if "profile" in changes:
+            self.profile = profiles.load(state.profile)
         if "private" in changes:
             self._read_key()
         if "bound_keys" in changes:

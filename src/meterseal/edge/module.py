@@ -39,6 +39,7 @@ from meterseal.edge.sealing import Sealing
 from meterseal.edge.signing import Signing
 from meterseal.edge.storing import Storing
 from meterseal.errors import EngineError, MetersealError
+from meterseal.link import profiles
 from meterseal.link.cardkeys import Purpose
 
 ENVELOPE_PLAIN = 32
@@ -174,6 +175,7 @@ class Module:
         personal = decode(command.content, Personal)
         right = len(personal.device_id) == 8 and len(personal.project_id) == 16 and personal.suite in (1, 2)
         need(right and 0 < personal.key_version < 256, Sw.WRONG_DATA)
+        need(personal.profile in profiles.names(), Sw.WRONG_DATA)
         need(personal.suite == 2 or (len(personal.chain) == 2 and bool(personal.root)), Sw.WRONG_DATA)
         assert memory.private is not None
         keys = memory.private.decrypt(personal.envelope)
@@ -188,6 +190,7 @@ class Module:
             bound_keys={personal.key_version: keys[:16]},
             module_root=keys[16:],
             time_bound=personal.bound_at,
+            profile=personal.profile,
         )
         return b""
 
@@ -216,6 +219,7 @@ class Module:
                 left=card.left,
                 uses=card.uses,
                 foreign=card.foreign,
+                profile=state.profile,
             )
         )
 

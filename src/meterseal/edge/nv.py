@@ -19,8 +19,9 @@ from msgspec import Struct
 
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import EngineError, TrustError
+from meterseal.link.profiles import OURS
 
-STATE_FORMAT = 2
+STATE_FORMAT = 3
 _UPSERT = "INSERT OR REPLACE INTO pages VALUES (?,?,?)"
 
 
@@ -290,6 +291,7 @@ class State(Struct, frozen=True, array_like=True):
     current: SessionState | None = None
     previous: SessionState | None = None
     format: int = STATE_FORMAT
+    profile: str = OURS.name
 
 
 class Trust(Struct, frozen=True, array_like=True):

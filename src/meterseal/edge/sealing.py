@@ -71,7 +71,8 @@ class Sealing:
             flags |= records.PLAIN
             body = content
         else:
-            body = records.encrypt_frames(session.keys.up, session.next_up, frames, up=True)
+            profile = self._memory.profile
+            body = records.encrypt_frames(session.keys.up, session.next_up, frames, up=True, profile=profile)
         record = records.finish(session.keys.up, flags, session.state.session_id, session.next_up, body)
         return self._sent(session, record, None)
 
@@ -91,7 +92,7 @@ class Sealing:
             word = Word(kind, content)
         session = self._sending(now, kept=place is not None)
         sid, counter = session.state.session_id, session.next_up
-        record = control.seal_control(session.keys, sid, counter, word, up=True)
+        record = control.seal_control(session.keys, sid, counter, word, up=True, profile=self._memory.profile)
         if kind == control.PING:
             self._pings = {counter: now}
         return self._sent(session, record, place, kept=place is not None)
@@ -140,7 +141,7 @@ class Sealing:
         need(header.counter > session.state.down_last, Sw.SECURITY)
         after = replace(session.state, down_last=header.counter)
         if header.control:
-            word = control.open_control(session.keys, header, record)
+            word = control.open_control(session.keys, header, record, self._memory.profile)
             return pack(self._word(session, after, word, now))
         if header.guarded:
             return pack(self._guarded(session, after, header, record, now))
@@ -227,7 +228,7 @@ class Sealing:
         need(header.plain or policy != PLAIN_ONLY, Sw.SECURITY)
         frames = records.parse_body(header, record, self._protocol())
         records.check_addresses(header, frames, self._memory.state.device_id)
-        opened = records.open_frames(session.keys, header, frames)
+        opened = records.open_frames(session.keys, header, frames, self._memory.profile)
         need(all(commands.is_read(frame) for frame in opened), Sw.SECURITY)
         self._memory.save_session(session, after, settled=False)
         return Opened(FRAMES, after.session_id, frames=_encoded(opened))
@@ -242,7 +243,9 @@ class Sealing:
         keys = memory.bound(after.key_version)
         need(keys is not None, Sw.CONDITIONS)
         assert keys is not None
-        command = commands.open_guarded(session.keys, header, record, state.device_id, self._protocol())
+        command = commands.open_guarded(
+            session.keys, header, record, state.device_id, self._protocol(), memory.profile
+        )
         verdict = commands.judge(
             keys.command,
             state.device_id,

@@ -13,7 +13,7 @@ from meterseal.errors import EngineError, MetersealError
 from meterseal.headend.ports import Sessions
 from meterseal.headend.sessions import LiveSession
 from meterseal.headend.tcp import Link
-from meterseal.link import control
+from meterseal.link import control, profiles
 
 log = structlog.get_logger()
 
@@ -68,5 +68,12 @@ class Delivery:
             except MetersealError as error:
                 log.warning("delivery.no-session", code=error.code, session=facts.session_id.hex())
                 continue
-            record = control.seal_control(session.keys, facts.session_id, counter, word, up=False)
+            record = control.seal_control(
+                session.keys,
+                facts.session_id,
+                counter,
+                word,
+                up=False,
+                profile=profiles.load(facts.profile),
+            )
             link.send(facts.device_id, record)

@@ -18,7 +18,7 @@ from meterseal.errors import EngineError, MetersealError
 from meterseal.headend.ports import Answer, Down, Sessions, Topology, Words
 from meterseal.headend.sessions import LiveSession, SessionCache
 from meterseal.headend.tcp import Link
-from meterseal.link import commands, control, records
+from meterseal.link import commands, control, profiles, records
 from meterseal.link.control import Word
 
 PLAIN_ONLY = 0
@@ -218,6 +218,7 @@ class Downlink:
 def sealed(session: LiveSession, counter: int, word: Down) -> bytes:
     """The record of one word in this session under this counter. Raises LocalError for a word that fits no record."""
     session_id, keys = session.facts.session_id, session.keys
+    profile = profiles.load(session.facts.profile)
     if word.kind == "guarded":
         return commands.seal_guarded(
             keys,
@@ -227,8 +228,12 @@ def sealed(session: LiveSession, counter: int, word: Down) -> bytes:
             not_after=word.not_after,
             authorisation=word.authorisation,
             frame=word.content,
+            profile=profile,
         )
     if word.kind == "request":
         plain = session.facts.policy == PLAIN_ONLY
-        return records.seal_record(keys, session_id, counter, [word.content], up=False, plain=plain)
-    return control.seal_control(keys, session_id, counter, Word(_CONTROL[word.kind], word.content), up=False)
+        return records.seal_record(
+            keys, session_id, counter, [word.content], up=False, plain=plain, profile=profile
+        )
+    said = Word(_CONTROL[word.kind], word.content)
+    return control.seal_control(keys, session_id, counter, said, up=False, profile=profile)

@@ -115,6 +115,7 @@ class Handshakes:
             records_allowed=reply.records_allowed,
             seconds_allowed=reply.seconds_allowed,
             created_at=self._clock(),
+            profile=reply.profile,
         )
         # Before SESSION leaves, the session is in the control store: any head-end can take it up.
         await self._store.put(stored)

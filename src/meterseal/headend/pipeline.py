@@ -17,7 +17,7 @@ from meterseal.crypto.symmetric import sm3
 from meterseal.errors import MetersealError
 from meterseal.headend.ports import Enrolment, StoredSession
 from meterseal.headend.saying import ELECTRICITY, UP, Said, say
-from meterseal.link import control, records
+from meterseal.link import control, profiles, records
 from meterseal.link.counters import CounterSet
 from meterseal.link.records import Header
 from meterseal.link.schedule import TrafficKeys
@@ -182,7 +182,7 @@ def open_and_say(
         return _held(arrival, header, session, POLICY, "link.policy")
     answer = b""
     try:
-        frames = records.open_frames(keys, header, proved.frames)
+        frames = records.open_frames(keys, header, proved.frames, profiles.load(session.profile))
         answer = _answer(frames, header)
         said = say(frames, arrival.received_at, vouched=header.vouched)
     except MetersealError as error:
@@ -213,7 +213,7 @@ def _answer(frames: Sequence[Frame], header: Header) -> bytes:
 
 def _control(arrival: Arrival, header: Header, session: StoredSession, keys: TrafficKeys) -> Verdict:
     try:
-        word = control.open_control(keys, header, arrival.message)
+        word = control.open_control(keys, header, arrival.message, profiles.load(session.profile))
         if word.kind in (control.PING, control.REKEY, control.CLOSE):
             return Spoken(word.kind, header.counter)
         if word.kind == control.EVIDENCE:

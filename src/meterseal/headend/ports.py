@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct, field
 
+from meterseal.link.profiles import OURS
 from meterseal.model import Medium, Refusal
 
 
@@ -32,6 +33,8 @@ class StoredSession(Struct, frozen=True, kw_only=True):
     consumed: bytes = b""
     rejected: dict[int, bytes] = field(default_factory=dict)
     down_reserved: int = 0
+    profile: str = OURS.name
+    """Name of the security profile that its records are sealed by."""
 
 
 class Reserved(Struct, frozen=True):

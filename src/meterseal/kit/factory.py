@@ -161,6 +161,7 @@ def personal(what: Personalisation) -> Personal:
         envelope=what.envelope,
         root=what.root,
         chain=what.chain,
+        profile=what.profile,
     )
 
 

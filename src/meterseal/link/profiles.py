@@ -29,6 +29,8 @@ Sizes = dict[tuple[Protocol, bool], int]
 
 _LONGEST: Sizes = {("cjt188", True): 100, ("cjt188", False): 50, ("dlt645", True): 200, ("dlt645", False): 50}
 """L as the editions allow it."""
+TAG = 16
+"""Bytes of a tag: the format's own field, of which version 1 knows this one value."""
 _CLEAR: dict[Protocol, int] = {"cjt188": 3, "dlt645": 4}
 """Bytes of DI and SER, or of DI: what stays in clear where only the payload is encrypted."""
 
@@ -127,8 +129,12 @@ def _sizes(table: dict[Protocol, _Ways]) -> Sizes:
 
 
 def _check(profile: SecurityProfile) -> None:
-    if not 16 <= profile.tag <= 32:
-        raise LocalError("link.profile", f"A tag has 16 to 32 bytes, not {profile.tag}; mend the profile.")
+    if profile.tag != TAG:
+        raise LocalError(
+            "link.profile",
+            f"A tag of link version 1 has {TAG} bytes, not {profile.tag}: lengths are looked at before the session and "
+            "its profile are known. Mend the profile.",
+        )
     for (protocol, up), most in _LONGEST.items():
         cipher, plain = profile.cipher.get((protocol, up), 0), profile.plain.get((protocol, up), 0)
         if not 0 < plain <= most or not 0 < cipher <= most or cipher % BLOCK:

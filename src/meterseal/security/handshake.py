@@ -208,6 +208,8 @@ class Handshakes:
                 self._drop(kept)
 
     def _reply(self, granted: Granted) -> SessionReply:
+        module = self._registry.module(granted.module_id)
+        assert module is not None
         packed = msgspec.msgpack.encode(granted.keys)
         return SessionReply(
             message=granted.message,
@@ -222,6 +224,7 @@ class Handshakes:
             seconds_allowed=granted.seconds_allowed,
             policy=granted.policy,
             created_at=granted.granted_at,
+            profile=module.profile,
         )
 
     def _keep(self, kept: _Kept, device_id: bytes) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from meterseal.link.profiles import OURS
 from meterseal.link.schedule import TrafficKeys
 
 
@@ -70,6 +71,7 @@ class SessionReply(Secret, frozen=True, kw_only=True):
     seconds_allowed: int
     policy: int
     created_at: int
+    profile: str = OURS.name
 
 
 class UnwrapRequest(Struct, frozen=True, kw_only=True):
@@ -93,7 +95,7 @@ class PersonaliseRequest(Struct, frozen=True, kw_only=True):
     suite: int
     module_point: bytes
     policy: int = 2
-    profile: str = "meterseal-1"
+    profile: str = OURS.name
 
 
 class Personalisation(Struct, frozen=True, kw_only=True):
@@ -113,6 +115,7 @@ class Personalisation(Struct, frozen=True, kw_only=True):
     envelope: bytes
     check_value: bytes
     bound_at: int
+    profile: str = OURS.name
 
 
 class PersonaliseBatch(Struct, frozen=True, kw_only=True):

@@ -217,6 +217,7 @@ class Personaliser:
             envelope=sm2.encrypt(module.point, expose(bound) + expose(root)),
             check_value=bound.check_value(),
             bound_at=now - now % DAY,
+            profile=module.profile,
         )
 
     def _chain(self, module: Module) -> tuple[bytes, ...]:
