@@ -31,6 +31,7 @@ from meterseal.mesh.rpc import OPERATOR, Method, Methods, Rpc
 from meterseal.model import MAIN, Medium
 from meterseal.people.accounts import LINK_LIFETIME, Accounts
 from meterseal.people.erasure import erase
+from meterseal.people.trail import Trail
 from meterseal.security.messages import Personalisation, PersonaliseRequest
 from meterseal.security.sdk import SecuritySdk
 from meterseal.things.fleet import Fleet, Installation, add_concentrator, install, new_premises
@@ -57,6 +58,7 @@ class Desk:
         utility: Utility,
         accounts: Accounts,
         audit: AuditLog,
+        trail: Trail,
         sessions: SessionStore,
         fleet: Fleet,
         tariffs: tuple[AnyTariff, ...],
@@ -71,6 +73,7 @@ class Desk:
         self._utility = utility
         self._accounts = accounts
         self._audit = audit
+        self._trail = trail
         self._sessions = sessions
         self._fleet = fleet
         self._tariffs = {tariff.medium: tariff.code for tariff in tariffs}
@@ -155,6 +158,7 @@ class Desk:
                     module_id=supply.module_id,
                     suite=supply.suite or 1,
                     module_point=supply.module_point,
+                    profile=supply.security_profile,
                 )
                 for supply in supplies[start : start + 500]
             ]
@@ -303,6 +307,7 @@ class Desk:
         """What the system holds."""
         found = self._mdms.counts()
         bills = self._utility.fleet()
+        trail = await self._trail.state()
         return ask.Counts(
             meters=len(self._fleet.devices()),
             sessions=self._sessions.count(),
@@ -315,6 +320,9 @@ class Desk:
             refused=self._audit.count(),
             bills=bills.bills,
             total_fen=bills.total_fen,
+            audit_ok=trail.holds,
+            audit_entries=trail.entries,
+            audit_broken=trail.says,
             to_reseal=await self._resealing.remaining(),
         )
 
@@ -345,7 +353,7 @@ class Desk:
 
     async def audit(self, _: str, asked: ask.Page) -> ask.Text:
         """The newest refusals, after the whole chain was verified."""
-        verified = self._audit.verify()
+        verified = await asyncio.to_thread(self._audit.verify)
         entries = self._audit.latest(asked.limit, asked.before)
         return ask.Text(json=ask.as_json({"verified": verified, "entries": entries}))
 

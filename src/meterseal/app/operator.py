@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from meterseal.link.profiles import OURS
 from meterseal.model import Medium
 
 
@@ -35,6 +36,8 @@ class Supply(Struct, frozen=True, kw_only=True):
     suite: int | None = None
     module_id: bytes = b""
     module_point: bytes = b""
+    security_profile: str = OURS.name
+    """How its module seals (`link.profiles`); a module keeps it for good."""
 
 
 class NewPremises(Struct, frozen=True, kw_only=True):
@@ -158,7 +161,12 @@ class Counts(Struct, frozen=True, kw_only=True):
     refused: int
     bills: int
     total_fen: int
-    audit_ok: bool = True
+    audit_ok: bool | None = None
+    """Whether the audit trail holds: verified when asked, None while nobody could look."""
+    audit_entries: int = 0
+    """How many entries were verified."""
+    audit_broken: str = ""
+    """What is wrong with the trail, with the number of the first entry that differs; empty unless it does not hold."""
     to_reseal: int = 0
     """Rows, segments and journal entries that still stand under an older data key."""
 

@@ -34,14 +34,16 @@ def near() -> tuple[tuple[str, SecurityProfile], ...]:
         chosen = dict(zip(_CHOICES, values, strict=True))
         changed = {key: value for key, value in chosen.items() if f"\n{key} = {value} " not in text}
         other = text
-        for key, value in changed.items():
+        for key, value in changed.items() - {("tag", chosen["tag"])}:
             other = re.sub(rf"(?m)^{key} = \S+", f"{key} = {value}", other)
         if "scope" in changed:
             other = other.replace("down = 48", "down = 32")  # DI and SER stay in clear and need their room
         said = ", ".join(f"{key} {value.strip(chr(34))}" for key, value in changed.items())
-        made.append((len(changed), f"{profiles.OURS.name} but {said}", other))
+        # No profile may have another tag than ours (`link.profiles`), but a module may be built with one by mistake.
+        profile = profiles.read(other)._replace(tag=int(chosen["tag"]))
+        made.append((len(changed), f"{profiles.OURS.name} but {said}", profile))
     made.sort(key=lambda one: one[0])
-    found += [(name, profiles.read(other)) for changes, name, other in made if changes]
+    found += [(name, profile) for changes, name, profile in made if changes]
     return tuple(found)
 
 
