@@ -10,8 +10,9 @@ from meterseal.crypto import certificates
 from meterseal.crypto.names import PLATFORM_LIFETIME, uri
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.errors import EngineError, TrustError
+from meterseal.security import issuer
 from meterseal.security.pki import CA_LIFE, HOUR, Pki, establish
-from meterseal.security.registry import Registry
+from meterseal.security.registry import Issued, Registry
 from meterseal.security.vault import Vault
 
 from .conftest import DAY, NOW, PASSPHRASE, PROJECT
@@ -56,19 +57,75 @@ def test_a_device_accepts_the_platforms_chain(pki: Pki) -> None:
 def test_the_service_accepts_a_device_chain_of_its_own(pki: Pki) -> None:
     chain = list(pki.device_chain(device_leaf(pki)))
     for _ in range(2):  # proven, then remembered
-        assert pki.check_device(chain, DEVICE, MODULE, NOW).identity("module") == MODULE
+        assert pki.check_device(chain, DEVICE, MODULE, NOW).module_id == MODULE
+
+
+def leaf_until(pki: Pki, until: int) -> bytes:
+    return certificates.issue_leaf(
+        pki.chain("device"),
+        pki._vault.signing("DEVICE-CA", 1),
+        point=Sm2PrivateKey.generate().public_point,
+        name="short-lived",
+        purpose="device",
+        uris=[uri("device", DEVICE), uri("module", MODULE)],
+        since=NOW - DAY,
+        until=until,
+    )
 
 
 def test_a_remembered_chain_still_ends(pki: Pki) -> None:
-    chain = list(pki.device_chain(device_leaf(pki)))
+    chain = list(pki.device_chain(leaf_until(pki, NOW + DAY)))
     leaf = pki.check_device(chain, DEVICE, MODULE, NOW)
-    pki._lists["device", 1] = (
-        pki.lists(NOW)[2],
-        leaf.until,
-    )  # the list as it was, so the memory of the chain holds
+    assert pki.check_device(chain, DEVICE, MODULE, leaf.until - 1999) == leaf
     with pytest.raises(TrustError) as caught:
-        pki.check_device(chain, DEVICE, MODULE, leaf.until + 1)
+        pki.check_device(chain, DEVICE, MODULE, leaf.until + 1001)
     assert caught.value.code == "crypto.ended"
+
+
+def test_a_remembered_chain_ends_with_its_lists(pki: Pki) -> None:
+    chain = list(pki.device_chain(device_leaf(pki)))
+    pki.check_device(chain, DEVICE, MODULE, NOW)
+    listed = pki.lists(NOW)[2]
+    end = certificates.list_until(listed)
+    pki._lists["device", 1] = (listed, end)  # as if no newer one could be made
+    with pytest.raises(TrustError) as caught:
+        pki.check_device(chain, DEVICE, MODULE, end + 1000)
+    assert caught.value.code == "crypto.crl"
+
+
+def test_a_remembered_chain_is_refused_from_the_moment_of_its_revocation(
+    pki: Pki, registry: Registry
+) -> None:
+    leaf = device_leaf(pki)
+    chain = list(pki.device_chain(leaf))
+    with registry.store.transaction() as connection:
+        registry.record(connection, [Issued("device", 1, leaf, NOW)])
+    pki.check_device(chain, DEVICE, MODULE, NOW)
+    registry.revoke("device", certificates.parse(leaf).serial, NOW)
+    with pytest.raises(TrustError) as caught:
+        pki.check_device(chain, DEVICE, MODULE, NOW)
+    assert caught.value.code == "crypto.revoked"
+
+
+def test_a_proven_leaf_does_not_vouch_for_another_ca_beside_it(pki: Pki) -> None:
+    """What is remembered is the pair: the same leaf with other bytes for its CA is a chain of its own."""
+    leaf, ca = pki.device_chain(device_leaf(pki))
+    pki.check_device([leaf, ca], DEVICE, MODULE, NOW)
+    for other in (pki.chain("platform"), pki.root, leaf, ca + b"\x00", b""):
+        with pytest.raises(TrustError):
+            pki.check_device([leaf, other], DEVICE, MODULE, NOW)
+
+
+def test_the_memory_of_proven_chains_is_bounded_and_keeps_those_asked_for_last(
+    pki: Pki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(issuer, "_REMEMBERED", 2)
+    chains = [list(pki.device_chain(device_leaf(pki))) for _ in range(3)]
+    for number in (0, 1, 0, 2):
+        pki.check_device(chains[number], DEVICE, MODULE, NOW)
+    assert [leaf.serial for leaf in pki._proven.values()] == [
+        certificates.parse(chains[number][0]).serial for number in (0, 2)
+    ]
 
 
 def test_a_chain_of_another_device_is_refused(pki: Pki) -> None:
@@ -163,7 +220,7 @@ def test_an_ended_platform_certificate_is_one_clear_refusal(pki: Pki, at: int) -
 def test_a_clock_ten_minutes_back_changes_nothing(pki: Pki) -> None:
     assert pki.platform(NOW - HOUR // 6).version == 1
     chain = list(pki.device_chain(device_leaf(pki)))
-    assert pki.check_device(chain, DEVICE, MODULE, NOW - HOUR // 6).identity("device") == DEVICE
+    assert pki.check_device(chain, DEVICE, MODULE, NOW - HOUR // 6).device_id == DEVICE
 
 
 def test_lists_stay_fresh_and_their_numbers_rise(pki: Pki, authority: Vault, registry: Registry) -> None:

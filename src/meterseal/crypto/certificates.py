@@ -305,7 +305,7 @@ def _point(tbs: bytes) -> bytes:
         _, _, start = _element(tbs, start)
     _, _, end = _element(tbs, start)
     info = tbs[start:end]
-    if len(info) != len(_SPKI) + 65 or not info.startswith(_SPKI):
+    if len(info) != len(_SPKI) + 65 or not info.startswith(_SPKI + b"\x04"):
         _refuse("crypto.certificate", "A certificate has no uncompressed point on curve SM2; it is refused.")
     return info[len(_SPKI) :]
 
