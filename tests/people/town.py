@@ -27,6 +27,7 @@ from meterseal.mesh.rpc import InProcess
 from meterseal.model import MAIN, Batch, Evidence, Medium, Opened, Quarantined, Refusal, Series, Status
 from meterseal.people.accounts import Accounts
 from meterseal.people.queries import Queries
+from meterseal.people.trail import Trail
 from meterseal.things.fleet import add_concentrator
 from meterseal.things.monitor import AuditLog
 from meterseal.utility.calendar import HOUR
@@ -170,7 +171,13 @@ class Town:
         """Found the town, deliver its readings, validate, bill, make accounts."""
         self.utility = await Utility.start(self.engine, self.mdms, MemoryKeys(), NOW)
         self.queries = Queries(
-            self.engine, self.accounts, self.utility, self.mdms, lambda: self.now, self.fleet_keys
+            self.engine,
+            self.accounts,
+            self.utility,
+            self.mdms,
+            lambda: self.now,
+            self.fleet_keys,
+            Trail(AuditLog(self.engine), lambda: self.now),
         )
         self.utility.publish_tariffs(sample_tariffs())
         for customer, person in PEOPLE.items():

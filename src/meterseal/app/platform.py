@@ -32,6 +32,7 @@ from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import Methods, Rpc, serve, serve_unix
 from meterseal.people.accounts import Accounts
 from meterseal.people.queries import Queries
+from meterseal.people.trail import Trail
 from meterseal.security.sdk import DataKeySource, SecuritySdk
 from meterseal.things.confirming import Confirming
 from meterseal.things.fleet import Fleet
@@ -88,6 +89,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     utility.publish_tariffs(tariffs)
     accounts, audit, fleet = Accounts(engine), AuditLog(engine), Fleet(engine)
     sessions = SessionStore(engine, mdms.consumed, clock, mdms.rejected)
+    trail = Trail(audit, clock)
     desk = Desk(
         engine=engine,
         keys=keys,
@@ -95,6 +97,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         utility=utility,
         accounts=accounts,
         audit=audit,
+        trail=trail,
         sessions=sessions,
         fleet=fleet,
         tariffs=tariffs,
@@ -105,7 +108,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     words = DownWords(engine, rings[WORDS], clock)
     rollout = Rollout(words, security, fleet.devices, clock)
     commanding = CommandingDesk(engine, security, words, rollout, clock)
-    queries = Queries(engine, accounts, utility, mdms, clock, rings[FLEET])
+    queries = Queries(engine, accounts, utility, mdms, clock, rings[FLEET], trail)
     methods = (
         links.methods(sessions, fleet, audit, words, Confirming(words, security).made)
         | bus_methods(VouchedFor(engine, mdms))

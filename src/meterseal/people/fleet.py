@@ -44,6 +44,7 @@ from meterseal.people.messages import (
 )
 from meterseal.people.ports import FleetReadings, StoredCounts
 from meterseal.people.scope import not_found
+from meterseal.people.trail import TrailState
 from meterseal.utility.views import FleetBills
 
 HOUR = 3_600_000
@@ -66,7 +67,7 @@ class Fleet:
         self._readings = readings
         self._keys = keys
 
-    def home(self, now: int, bills: FleetBills) -> OperatorHomePage:
+    def home(self, now: int, bills: FleetBills, trail: TrailState) -> OperatorHomePage:
         """Freshness per medium, the meters that are late, and what was counted."""
         latest = self._readings.latest()
         with read(self._engine) as db:
@@ -89,7 +90,7 @@ class Fleet:
             )
             for row in late[:MOST_LATE]
         )
-        return OperatorHomePage(now, FRESH_WITHIN, media, shown, len(late), counts, bills)
+        return OperatorHomePage(now, FRESH_WITHIN, media, shown, len(late), counts, bills, trail)
 
     def meters(self, now: int, medium: Medium | None, after: str, limit: int) -> OperatorMetersPage:
         """One page of meters in the order of usage points."""
@@ -119,8 +120,8 @@ class Fleet:
         )
         return OperatorMetersPage(now, total, shown, shown[-1].usage_point if len(rows) > limit else "")
 
-    def refusals(self, before: int, limit: int, code: str) -> OperatorRefusalsPage:
-        """One page of the audit trail, newest first."""
+    def refusals(self, before: int, limit: int, code: str, trail: TrailState) -> OperatorRefusalsPage:
+        """One page of the audit trail, newest first; `trail` says whether it holds."""
         limit = max(1, min(limit, MOST_ROWS))
         installed = (
             sa.select(meters.c.device_id, meters.c.usage_point_id).where(meters.c.until.is_(None)).subquery()
@@ -155,7 +156,8 @@ class Fleet:
             for row in rows[:limit]
         )
         total = sum(found.count for found in codes)
-        return OperatorRefusalsPage(total, codes, entries, entries[-1].id if len(rows) > limit else 0)
+        following = entries[-1].id if len(rows) > limit else 0
+        return OperatorRefusalsPage(total, codes, entries, following, trail)
 
     def exceptions(self, before: int, limit: int, bills: FleetBills) -> OperatorExceptionsPage:
         """Findings newest first, with held bills and quarantined records."""

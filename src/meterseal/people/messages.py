@@ -13,6 +13,7 @@ from typing import Literal
 from msgspec import Struct
 
 from meterseal.model import Medium, Quality
+from meterseal.people.trail import TrailState
 from meterseal.utility.views import BillSummary, FleetBills, Resolution, UsagePointCard
 
 Role = Literal["resident", "operator"]
@@ -196,6 +197,7 @@ class OperatorHomePage(Struct, frozen=True):
     late_total: int
     counts: Counts
     bills: FleetBills
+    trail: TrailState
 
 
 class OperatorMeters(Struct, frozen=True):
@@ -269,6 +271,7 @@ class OperatorRefusalsPage(Struct, frozen=True):
     codes: tuple[RefusalCount, ...]
     entries: tuple[RefusalEntry, ...]
     next: int
+    trail: TrailState
 
 
 class OperatorExceptions(Struct, frozen=True):

@@ -28,6 +28,7 @@ from meterseal.people.fleet import DAY, MEDIA, Fleet
 from meterseal.people.password import Stretch
 from meterseal.people.ports import FleetReadings, UseAndBills
 from meterseal.people.scope import Grant
+from meterseal.people.trail import Trail
 from meterseal.utility.views import Bill, UsageSeries
 
 CALLERS = frozenset({"web"})
@@ -45,12 +46,14 @@ class Queries:
         readings: FleetReadings,
         clock: Callable[[], int],
         keys: KeyRing,
+        trail: Trail,
     ) -> None:
         self._engine = engine
         self._accounts = accounts
         self._utility = utility
         self._fleet = Fleet(engine, readings, keys)
         self._clock = clock
+        self._trail = trail
 
     def methods(self) -> Methods:
         """The table that the platform serves: `people.<question>`, for the web process alone."""
@@ -156,7 +159,8 @@ class Queries:
     async def operator_home(self, question: ask.OperatorHome) -> ask.OperatorHomePage:
         """The state of the fleet."""
         self._operator(question.session)
-        return await asyncio.to_thread(lambda: self._fleet.home(self._clock(), self._utility.fleet()))
+        trail = await self._trail.state()
+        return await asyncio.to_thread(lambda: self._fleet.home(self._clock(), self._utility.fleet(), trail))
 
     async def operator_meters(self, question: ask.OperatorMeters) -> ask.OperatorMetersPage:
         """A page of meters."""
@@ -164,9 +168,12 @@ class Queries:
         return self._fleet.meters(self._clock(), question.medium, question.after, question.limit)
 
     async def operator_refusals(self, question: ask.OperatorRefusals) -> ask.OperatorRefusalsPage:
-        """A page of the audit trail."""
+        """A page of the audit trail, and whether the trail holds."""
         self._operator(question.session)
-        return self._fleet.refusals(question.before, question.limit, question.code)
+        trail = await self._trail.state()
+        return await asyncio.to_thread(
+            self._fleet.refusals, question.before, question.limit, question.code, trail
+        )
 
     async def operator_exceptions(self, question: ask.OperatorExceptions) -> ask.OperatorExceptionsPage:
         """Findings, held bills, quarantine."""

@@ -85,22 +85,56 @@ class AuditLog:
 
     def verify(self) -> int:
         """Recompute the whole chain; returns its length. DataError `audit.broken` names the first row that differs."""
-        number, previous = 0, GENESIS
+        return self.verify_from(0, GENESIS)[0]
+
+    def verify_from(self, number: int, previous: bytes) -> tuple[int, bytes]:
+        """Recompute the chain after entry `number`, which was verified with hash `previous` before (0: all of it).
+
+        Returns the last entry and its hash, for the next call. Entries up to `number` are counted, and that entry's
+        hash is compared; whether their words were changed only a call from 0 can say. Errors as `verify`.
+        """
+        at, known = number, previous
         with read(self._engine) as connection:
-            for row in connection.execute(sa.select(refusals).order_by(refusals.c.id)).yield_per(1000):
+            if known != _hash_at(connection, at):
+                number, previous = 0, GENESIS  # from the beginning, to name the entry
+            query = sa.select(refusals).where(refusals.c.id > number).order_by(refusals.c.id)
+            for row in connection.execute(query).yield_per(1000):
                 number += 1
                 entry = Refusal(
                     row.at, row.code, row.sentence, row.device_id, row.session_id, row.counter, row.source
                 )
-                if row.id != number or row.previous != previous or row.hash != _link(previous, number, entry):
-                    raise DataError(
-                        "audit.broken",
-                        f"The audit trail was changed at entry {number}: its hash does not follow from the one before. "
-                        "Compare with a backup.",
-                        entry=number,
-                    )
+                if (
+                    row.id != number
+                    or row.previous != previous
+                    or row.hash != _link(previous, number, entry)
+                    or (number == at and row.hash != known)
+                ):
+                    raise _broken(number)
                 previous = row.hash
-        return number
+        if number < at:
+            raise _broken(number + 1)
+        return number, previous
+
+
+def _hash_at(connection: sa.Connection, number: int) -> bytes | None:
+    """The hash of an entry, None when not as many stand up to it as it says."""
+    if not number:
+        return GENESIS
+    earlier = sa.select(sa.func.count()).select_from(refusals).where(refusals.c.id <= number)
+    if connection.execute(earlier).scalar_one() != number:
+        return None
+    here = sa.select(refusals.c.hash).where(refusals.c.id == number)
+    found: bytes | None = connection.execute(here).scalar()
+    return found
+
+
+def _broken(number: int) -> DataError:
+    return DataError(
+        "audit.broken",
+        f"The audit trail was changed at entry {number}: its hash does not follow from the one before. "
+        "Compare with a backup.",
+        entry=number,
+    )
 
 
 def _link(previous: bytes, number: int, entry: Refusal) -> bytes:
