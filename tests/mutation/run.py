@@ -40,7 +40,7 @@ FITTING: dict[str, list[str]] = {
     "link.schedule": ["tests/link/test_schedules.py", "tests/link/test_link_runs.py", "tests/mutation/test_kills.py"],
     "link.proving": ["tests/link/test_handshake.py", "tests/link/test_flips.py", "tests/mutation/test_kills.py"],
     "crypto.symmetric": [
-        "tests/crypto/test_symmetric.py", "tests/crypto/test_vectors.py",
+        "tests/crypto/test_symmetric.py", "tests/crypto/test_vectors.py", "tests/crypto/test_second_opinion.py",
         "tests/contracts/test_refusals_of_misuse.py", "tests/mutation/test_kills.py",
     ],
     "crypto.sm2": [

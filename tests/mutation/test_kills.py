@@ -8,13 +8,22 @@ import msgspec
 import pytest
 
 from meterseal.crypto.handles import SymmetricKey
-from meterseal.crypto.symmetric import hmac_sm3, sm4_cbc_encrypt, sm4_ecb
+from meterseal.crypto.symmetric import (
+    hkdf_expand,
+    hkdf_extract,
+    hmac_sm3,
+    sm4_cbc_decrypt_all,
+    sm4_cbc_encrypt,
+    sm4_ecb,
+    unpad80,
+)
 from meterseal.errors import LocalError, PeerError, TrustError
 from meterseal.link import commands, control, messages, proving, records
 from meterseal.link.counters import CounterSet
-from meterseal.link.handshake import PlatformRun
+from meterseal.link.handshake import DeviceRun, PlatformRun
 from meterseal.link.schedule import TrafficKeys, bound_keys
 from meterseal.wire import encode
+from meterseal.wire.frame import Frame
 from tests.link.parties import DEVICE, NOW, SINCE, Module, Service, refuses
 from tests.mutation.run import FITTING
 
@@ -197,3 +206,44 @@ def test_a_cert_word_of_another_size_is_refused(size: int) -> None:
     with pytest.raises(PeerError) as refused:
         control.read_cert(b"\x02" * size)
     assert refused.value.code == "link.control"
+
+
+def test_a_run_waits_as_over_ip_unless_it_is_told_of_a_concentrator() -> None:
+    service, module = Service(), Module()
+    device = DeviceRun(module.identity, module, bound=SINCE)
+    answer = service.run().begin(device.hello(NOW), NOW)
+    refuses("link.time-out", lambda: device.platform(answer, NOW + proving.DIRECT_PATIENCE + 1))
+
+
+def test_a_guarded_command_is_no_longer_than_what_goes_down() -> None:
+    def sealed(size: int) -> bytes:
+        frame = Frame("cjt188", DEVICE[0], DEVICE[:0:-1], 0x04, bytes(size)).encode()
+        return commands.seal_guarded(
+            KEYS, bytes(8), 1, number=1, not_after=NOW, authorisation=bytes(16), frame=frame
+        )
+
+    assert sealed(47)
+    with pytest.raises(LocalError) as refused:
+        sealed(48)
+    assert refused.value.code == "link.length"
+
+
+def test_many_texts_are_decrypted_each_with_its_own_iv() -> None:
+    key, ivs = bytes(range(16)), bytes(range(48))
+    texts = [bytes(16), bytes(range(64)), bytes(range(32))]
+    sealed = [sm4_cbc_encrypt(key, ivs[16 * at : 16 * at + 16], text) for at, text in enumerate(texts)]
+    assert sm4_cbc_decrypt_all(key, ivs, sealed) == texts
+    for wrong in (ivs[:-1], ivs[:32]):
+        with pytest.raises(LocalError):
+            sm4_cbc_decrypt_all(key, wrong, sealed)
+
+
+def test_padding_is_at_most_one_block_and_an_expansion_may_have_its_greatest_size() -> None:
+    assert unpad80(b"\x80" + bytes(15)) == b""
+    for padded in (bytes(16), b"\x80" + bytes(16), b"\x80" + bytes(31), b"a" * 15 + b"\x80" + bytes(16)):
+        with pytest.raises(TrustError):
+            unpad80(padded)
+    longest = hkdf_expand(bytes(32), b"", 255 * 32)
+    assert len(longest) == 255 * 32
+    assert hkdf_expand(bytes(32), b"", 32) == longest[:32]
+    assert hkdf_extract(b"", b"x") == hkdf_extract(bytes(32), b"x") == hmac_sm3(bytes(32), b"x")
