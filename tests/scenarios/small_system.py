@@ -201,7 +201,7 @@ class System:
 
     async def _found(self) -> None:
         cards = (
-            card("li", ("command", "enrol"), self.officer),
+            card("li", ("command", "enrol", "keys"), self.officer),
             card("wang", ("enrol", "keys"), self.other_officer),
         )
         await InProcess(self.centre.offered, OPERATOR).call(

@@ -22,7 +22,7 @@ from meterseal.wire import encode
 from meterseal.wire import identifiers as ids
 from meterseal.wire.frame import parse_frame
 from meterseal.wire.meaning import interpret
-from tests.scenarios.small_system import ELECTRIC, GAS, HOUR, WATER, System
+from tests.scenarios.small_system import ELECTRIC, GAS, HOUR, MASTER, WATER, System
 from tests.security.conftest import cheap_stretching
 
 __all__ = ["cheap_stretching"]
@@ -377,16 +377,17 @@ async def test_every_module_moves_to_a_new_key_over_the_link_and_a_waiting_comma
         encode.valve_request(WATER, opened=False, ser=9), "valve-close", lasts=24 * HOUR
     )
     report = msgspec.json.decode((await system.desk.call("rollout", operator.Page(), operator.Text)).json)
-    assert (report["keys_queued"], report["keys_waiting"]) == (3, 0)
+    assert (report["keys_queued"], report["keys_waiting"]) == (4, 0)  # the concentrator has a module too
     again = msgspec.json.decode((await system.desk.call("rollout", operator.Page(), operator.Text)).json)
-    assert (again["keys_queued"], again["keys_waiting"]) == (0, 3)
+    assert (again["keys_queued"], again["keys_waiting"]) == (0, 4)
     await system.until(lambda: guarded(system), "a first sending")
     system.cut = False
     counts = system.centre.parts.words.counts
-    await system.until(lambda: counts().get("rekey", {}).get("done", 0) == 3, "new keys", turns=6_000)
+    await system.until(lambda: counts().get("rekey", {}).get("done", 0) == 4, "new keys", turns=6_000)
     await system.settle()
     assert {system.chip_state(device_id).key_version for device_id in (WATER, GAS, ELECTRIC)} == {2}
-    assert counts()["key"] == {"done": 3}
+    assert (await system.facts(MASTER)).key_version == 2
+    assert counts()["key"] == {"done": 4}
     assert (await system.until_ended(word)).number == 1
     assert turns.told == [False]
     await system.check_complete()

@@ -95,6 +95,12 @@ async def test_what_the_platform_keeps_is_rewrapped_and_counted(bench: Bench) ->
     assert await bench.platform.rewrap_data_keys([("journal", "a", again[0])]) == (again[0],)
     await bench.platform.report_wraps({2: 1}, {2: 2})
     assert (await moving(bench))["session-wraps"] == (2, 0, 1)
+    with pytest.raises(LocalError) as still:  # a key that was made under it may still be on its way
+        await state(bench, people, key_id="WRAP-DATA", version=1, state="withdrawn")
+    assert still.value.code == "security.still-used"
+    assert [one.complete for one in await operator(bench).moving() if one.kind == "data-keys"] == [False]
+    await bench.platform.report_wraps({2: 1}, {2: 2}, sessions_from=2, data_keys_from=2)
+    assert all(one.complete for one in await operator(bench).moving())
     await state(bench, people, key_id="WRAP-DATA", version=1, state="withdrawn")
     await state(bench, people, key_id="WRAP-SESSION", version=1, state="withdrawn")
     assert (await bench.platform.unwrap_data_key("journal", "a", again[0])).key == made[0].key

@@ -24,6 +24,7 @@ from meterseal.app.measurements import open_measurements
 from meterseal.app.reach import Reach
 from meterseal.app.resealing import Resealing, newest_wrapping_of
 from meterseal.app.system import now_ms
+from meterseal.app.wraps import Wraps, rewrapped_by
 from meterseal.bus.local import methods as bus_methods
 from meterseal.control import open_control
 from meterseal.control.rings import BILLS, FLEET, MEASUREMENTS, WORDS, open_ring
@@ -64,6 +65,8 @@ class Parts(NamedTuple):
     operator: Methods
     methods: Methods
     resealing: Resealing
+    wraps: Wraps
+    sessions: SessionStore
 
 
 async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Callable[[], int]) -> Parts:
@@ -88,7 +91,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     tariffs = sample_tariffs()
     utility.publish_tariffs(tariffs)
     accounts, audit, fleet = Accounts(engine), AuditLog(engine), Fleet(engine)
-    sessions = SessionStore(engine, mdms.consumed, clock, mdms.rejected)
+    sessions = SessionStore(engine, mdms.consumed, clock, mdms.rejected, partial(rewrapped_by, security))
     trail = Trail(audit, clock)
     desk = Desk(
         engine=engine,
@@ -106,7 +109,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         resealing=resealing,
     )
     words = DownWords(engine, rings[WORDS], clock)
-    rollout = Rollout(words, security, fleet.devices, clock)
+    rollout = Rollout(words, security, fleet.with_modules, clock)
     commanding = CommandingDesk(engine, security, words, rollout, clock)
     queries = Queries(engine, accounts, utility, mdms, clock, rings[FLEET], trail)
     methods = (
@@ -124,6 +127,8 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         desk.methods() | commanding.methods(),
         methods,
         resealing,
+        Wraps(engine, sessions, security),
+        sessions,
     )
 
 
@@ -142,6 +147,7 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
         asyncio.create_task(_upkeep(parts)),
         asyncio.create_task(_watch(parts.revoking)),
         asyncio.create_task(parts.resealing.run()),
+        asyncio.create_task(parts.wraps.run()),
     ]
     ready()
     await stop.wait()

@@ -129,6 +129,7 @@ def moving(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
     lines = [
         f"{one.kind:<20} {one.old:>9} of {one.total} on an older version than {one.newest}"
         f"{f', counted {at(one.reported_at)}' if one.reported_at is not None else ''}"
+        f"{'' if one.complete else ', not all counted yet'}"
         for one in found
     ]
     return say(list(found), as_json_text=json, lines=lines)

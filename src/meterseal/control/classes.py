@@ -189,6 +189,8 @@ CLASSES: dict[str, dict[str, Class]] = {
         "hash": CHAIN,
     },
     "data_keys": {"id": WORD, "version": VERSION, "purpose": WORD, "wrapped": WRAPPED, "created_at": TIME},
+    "wrapping_floors": {"kind": WORD, "version": VERSION},
+    "service_heads": {"service": WORD, "sequence": COUNT, "hash": CHAIN, "seen_at": TIME, "lost_at": TIME},
     "stores": {"id": ID, "sequence": COUNT, "counts": COUNT, "sealed_mark": SEALED, "key_version": VERSION},
     "segments": {
         "id": ID,

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from meterseal.control.engine import read, write
 from meterseal.control.sealing import KeyRing, SealedTable
 from meterseal.control.tables import data_keys
+from meterseal.control.wrapping import DATA, TRIES, below_floor, put_back, wrapped_under
 from meterseal.crypto.handles import SymmetricKey
 
 MEASUREMENTS = "measurements"
@@ -40,20 +41,13 @@ class DataKeys(Protocol):
         """Unwrap a data key for use in this process."""
 
 
-def wrapped_under(wrapped: bytes) -> int:
-    """Version of the service's wrapping key that a wrapped data key names."""
-    return int.from_bytes(wrapped[:2])
-
-
 async def open_ring(engine: sa.Engine, name: str, keys: DataKeys, now: int) -> KeyRing:
     """Open the data keys of a ring, making the first one where there is none."""
     query = sa.select(data_keys).where(data_keys.c.id == name).order_by(data_keys.c.version)
     with read(engine) as connection:
         rows = connection.execute(query).all()
     if not rows:
-        key, wrapped, _ = await keys.new(name, name)
-        _store(engine, name, 1, wrapped, now)
-        return KeyRing({1: key}, 1)
+        return KeyRing({1: await _made(engine, name, 1, keys, now)}, 1)
     opened = {
         row.version: await keys.open(row.purpose, name, wrapped_under(row.wrapped), row.wrapped)
         for row in rows
@@ -63,10 +57,8 @@ async def open_ring(engine: sa.Engine, name: str, keys: DataKeys, now: int) -> K
 
 async def begin_version(engine: sa.Engine, name: str, ring: KeyRing, keys: DataKeys, now: int) -> int:
     """Make a new version durable, then seal under it. Returns its number."""
-    key, wrapped, _ = await keys.new(name, name)
     version = max(ring.versions) + 1
-    _store(engine, name, version, wrapped, now)
-    ring.add(version, key)
+    ring.add(version, await _made(engine, name, version, keys, now))
     return version
 
 
@@ -96,8 +88,13 @@ def newest_wrapping(engine: sa.Engine, name: str) -> int:
     return 0 if wrapped is None else wrapped_under(wrapped)
 
 
-def _store(engine: sa.Engine, name: str, version: int, wrapped: bytes, now: int) -> None:
-    with write(engine) as connection:
-        connection.execute(
-            data_keys.insert().values(id=name, version=version, purpose=name, wrapped=wrapped, created_at=now)
-        )
+async def _made(engine: sa.Engine, name: str, version: int, keys: DataKeys, now: int) -> SymmetricKey:
+    """A new data key, stored; another one where its wrapping key was rotated and counted out meanwhile."""
+    for _ in range(TRIES):
+        key, wrapped, _version = await keys.new(name, name)
+        row = {"id": name, "version": version, "purpose": name, "wrapped": wrapped, "created_at": now}
+        with write(engine) as connection:
+            if not below_floor(connection, DATA, wrapped):
+                connection.execute(data_keys.insert().values(row))
+                return key
+    raise put_back()

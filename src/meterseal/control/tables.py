@@ -292,6 +292,25 @@ data_keys = Table(
     Column("created_at", Instant, nullable=False),
 )
 
+# Per kind of wrapped key: the version of the security service's wrapping key below which nothing is stored any more.
+wrapping_floors = Table(
+    "wrapping_floors",
+    metadata,
+    Column("kind", String(32), primary_key=True),
+    Column("version", Integer, nullable=False),
+)
+
+# The head of another process's audit log as it was last seen; `lost_at` while a later look did not find it there.
+service_heads = Table(
+    "service_heads",
+    metadata,
+    Column("service", String(32), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("hash", LargeBinary(32), nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    Column("lost_at", Instant),
+)
+
 stores = Table(
     "stores",
     metadata,

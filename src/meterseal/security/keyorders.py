@@ -30,6 +30,7 @@ class Moving(Struct, frozen=True, kw_only=True):
     """One kind: its newest version, how many items still stand on an older one, of how many.
 
     `reported_at` is when the platform last counted what only it keeps (Unix ms), None for the service's own.
+    `complete` says that nothing more can come to stand on an older version: the count is no lower bound.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class Moving(Struct, frozen=True, kw_only=True):
     old: int
     total: int
     reported_at: int | None = None
+    complete: bool = True
 
 
 class MovingReply(Struct, frozen=True, kw_only=True):
@@ -75,9 +77,11 @@ class WrapCount(Struct, frozen=True, kw_only=True):
 
 
 class WrapReport(Struct, frozen=True, kw_only=True):
-    """All that the platform keeps, counted."""
+    """All that the platform keeps, counted after it stopped storing anything below the two versions."""
 
     counts: tuple[WrapCount, ...]
+    sessions_from: int = 0
+    data_keys_from: int = 0
 
 
 class TransportPoint(Struct, frozen=True):

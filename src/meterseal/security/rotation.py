@@ -61,6 +61,7 @@ class Rotation:
         self._audit, self._book, self._pki, self._keylife = audit, book, pki, keylife
         self._reported: dict[str, dict[int, int]] = {}
         self._reported_at: int | None = None
+        self._floors: dict[str, int] = {SESSIONS: 0, DATA: 0}
         self._changing_door = asyncio.Lock()
 
     async def rotate(self, request: k.Rotate, now: int) -> k.Rotated:
@@ -177,6 +178,7 @@ class Rotation:
                     old=sum(count for version, count in counts.items() if version < top),
                     total=sum(counts.values()),
                     reported_at=self._reported_at,
+                    complete=self._floors[kind] >= top,
                 )
             )
         return k.MovingReply(items=tuple(items))
@@ -188,6 +190,10 @@ class Rotation:
             if one.kind not in counted or one.count < 0:
                 raise LocalError("security.kind", f"Counted are {SESSIONS} and {DATA}, from 0 up.")
             counted[one.kind][one.version] = counted[one.kind].get(one.version, 0) + one.count
+        for kind, version in ((SESSIONS, report.sessions_from), (DATA, report.data_keys_from)):
+            if version > self._keys.newest(_KEY[kind]):
+                raise LocalError("security.kind", f"There is no version {version} of {_KEY[kind]} in use.")
+        self._floors = {SESSIONS: report.sessions_from, DATA: report.data_keys_from}
         self._reported, self._reported_at = counted, now
 
     def rewrap(self, request: k.Rewrap) -> k.Rewrapped:
@@ -308,7 +314,7 @@ class Rotation:
             )
 
     def _standing(self, key_id: str, version: int) -> int | None:
-        """How many items need this version; None when nobody has counted."""
+        """How many items need this version; None when nobody has counted, or not since it stopped being used."""
         if key_id == "DIAK":
             return sum(module.key_version == version for module in self._registry.modules())
         if key_id == "ACTS":
@@ -316,4 +322,6 @@ class Rotation:
         if key_id == "AUDIT":
             return self._audit.written_under(version)
         kind = SESSIONS if key_id == "WRAP-SESSION" else DATA
-        return None if self._reported_at is None else self._reported[kind].get(version, 0)
+        if version >= self._floors[kind]:  # an answer of ours may still be on its way into the store
+            return None
+        return self._reported[kind].get(version, 0)

@@ -40,14 +40,26 @@ class KeyLifeClient(Client):
         )
         return (await self._rpc.call("rewrap", k.Rewrap(items=asked), k.Rewrapped)).wrapped
 
-    async def report_wraps(self, sessions: dict[int, int], data_keys: dict[int, int]) -> None:
-        """Tell the service how many wrapped keys stand on each version, counted in the control store."""
+    async def report_wraps(
+        self,
+        sessions: dict[int, int],
+        data_keys: dict[int, int],
+        *,
+        sessions_from: int = 0,
+        data_keys_from: int = 0,
+    ) -> None:
+        """Tell the service how many wrapped keys stand on each version, counted after the store took none any more
+        below the two versions named; a version below them without a key may end.
+        """
         counts = [
             k.WrapCount(kind=kind, version=version, count=count)
             for kind, found in (("session-wraps", sessions), ("data-keys", data_keys))
             for version, count in found.items()
         ]
-        await self._rpc.call("report_wraps", k.WrapReport(counts=tuple(counts)), Empty)
+        report = k.WrapReport(
+            counts=tuple(counts), sessions_from=sessions_from, data_keys_from=data_keys_from
+        )
+        await self._rpc.call("report_wraps", report, Empty)
 
     async def transport_key(self) -> k.TransportPoint:
         """The SM2 point for envelopes to this service."""

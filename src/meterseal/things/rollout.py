@@ -18,7 +18,6 @@ from meterseal.link import control
 from meterseal.security.keyorders import Moving
 from meterseal.security.orders import KeyUpdate
 from meterseal.security.papers import DueReply, Renewal
-from meterseal.things.fleet import Device
 from meterseal.things.words import DownWords, Word
 
 STANDS_FOR = 30 * 86_400_000
@@ -54,13 +53,13 @@ class Rolled(Struct, frozen=True, kw_only=True):
 
 
 class Rollout:
-    """Keys and certificates for a whole fleet."""
+    """Keys and certificates for a whole fleet; `devices` gives every device that has a module."""
 
     def __init__(
         self,
         words: DownWords,
         service: Service,
-        devices: Callable[[], Sequence[Device]],
+        devices: Callable[[], Sequence[bytes]],
         clock: Callable[[], int],
     ) -> None:
         self._words = words
@@ -72,9 +71,8 @@ class Rollout:
         """Queue what lacks. Raises EngineError when the security service is away; what was queued stays."""
         tally = dict.fromkeys(Rolled.__struct_fields__, 0)
         if any(one.old for one in await self._service.moving() if one.kind == "diak"):
-            for device in self._devices():
-                if not device.plain:
-                    await self._roll(device.device_id, "key", "keys", tally)
+            for device_id in self._devices():
+                await self._roll(device_id, "key", "keys", tally)
         for device_id in (await self._service.renewals_due(DUE_WITHIN, AT_ONCE)).device_ids:
             await self._roll(device_id, "cert", "certificates", tally)
         return Rolled(**tally)

@@ -6,12 +6,14 @@ counters are read from where the commit of measurements wrote them; they are nev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 from meterseal.control import read, write
 from meterseal.control.tables import sessions
+from meterseal.control.wrapping import SESSIONS, TRIES, below_floor, put_back
 from meterseal.errors import LocalError, TrustError
 from meterseal.headend.ports import Reserved, StoredSession
 from meterseal.headend.rejected import Rejected
@@ -22,11 +24,18 @@ MOST_RESERVED = 65_536
 """Down counters reserved at once; a count below 1 would give numbers out twice."""
 
 
+async def _no_rewrap(session: StoredSession) -> bytes:
+    raise TrustError(
+        "link.wrapping-ended",
+        "The session was wrapped under a key that has ended; the device shakes hands again.",
+    )
+
+
 class SessionStore:
     """Sessions in the control store.
 
     `consumed` gives the committed counters of a session as ranges, `rejected` those in quarantine, rising, with their
-    class of REJECT.
+    class of REJECT; `rewrap` wraps a session's keys under the newest wrapping key.
     """
 
     def __init__(
@@ -35,18 +44,28 @@ class SessionStore:
         consumed: Callable[[bytes], bytes],
         clock: Callable[[], int],
         rejected: Callable[[bytes], Iterable[tuple[int, int]]] = lambda _: (),
+        rewrap: Callable[[StoredSession], Awaitable[bytes]] = _no_rewrap,
     ) -> None:
         self._engine = engine
         self._consumed = consumed
         self._clock = clock
         self._rejected = rejected
+        self._rewrap = rewrap
 
     async def put(self, session: StoredSession) -> None:
         """Store durably before SESSION leaves. Repeats change nothing.
 
         The session in use stays that: only the device's own first record in this one replaces it (`reserve_down`),
-        for whoever holds a DEVICE back may deliver it after a later session.
+        for whoever holds a DEVICE back may deliver it after a later session. One that was wrapped just before a
+        rotation, whose old key was counted out meanwhile, is wrapped anew first.
         """
+        for _ in range(TRIES):
+            if self._put(session):
+                return
+            session = replace(session, wrapped=await self._rewrap(session))
+        raise put_back()
+
+    def _put(self, session: StoredSession) -> bool:
         with write(self._engine) as connection:
             known = connection.execute(
                 sa.select(sessions.c.device_id).where(sessions.c.session_id == session.session_id)
@@ -56,7 +75,9 @@ class SessionStore:
                     raise TrustError(
                         "link.session", "A session id came back for another device; it was refused."
                     )
-                return
+                return True
+            if below_floor(connection, SESSIONS, session.wrapped):
+                return False
             connection.execute(
                 sessions.insert().values(
                     session_id=session.session_id,
@@ -71,6 +92,7 @@ class SessionStore:
                 )
             )
             self._destroy_old(connection)
+        return True
 
     def cut(self, device_id: bytes, module_id: bytes) -> int:
         """Destroy the keys of every session of a module that was taken out of service; how many there were."""
@@ -147,6 +169,36 @@ class SessionStore:
                 .values(down_reserved=row.down_reserved + count, owner_epoch=owner)
             )
         return Reserved(row.down_reserved + 1, owner)
+
+    def wraps_below(self, version: int, after: bytes | None, limit: int) -> list[tuple[bytes, bytes, bytes]]:
+        """Up to `limit` sessions (session id, device id, wrapped) wrapped under an older version, with ids above
+        `after` (None: from the first), rising.
+        """
+        under = sa.func.substr(sessions.c.wrapped, 1, 2, type_=sa.LargeBinary)
+        query = (
+            sa.select(sessions.c.session_id, sessions.c.device_id, sessions.c.wrapped)
+            .where(under < version.to_bytes(2))
+            .where(sa.true() if after is None else sessions.c.session_id > after)
+            .order_by(sessions.c.session_id)
+            .limit(limit)
+        )
+        with read(self._engine) as connection:
+            return [(row.session_id, row.device_id, row.wrapped) for row in connection.execute(query)]
+
+    def rewrapped(self, moved: Iterable[tuple[bytes, bytes, bytes]]) -> int:
+        """Put wrapped keys (session id, as it was, as it is now) into place, in one transaction; how many fitted.
+
+        A session that was destroyed meanwhile stays destroyed.
+        """
+        with write(self._engine) as connection:
+            return sum(
+                connection.execute(
+                    sessions.update()
+                    .where(sessions.c.session_id == session_id, sessions.c.wrapped == before)
+                    .values(wrapped=after)
+                ).rowcount
+                for session_id, before, after in moved
+            )
 
     def count(self) -> int:
         """How many sessions were established and are still kept."""

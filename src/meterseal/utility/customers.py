@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from meterseal.control import read, write
-from meterseal.control.rings import DataKeys, wrapped_under
+from meterseal.control.rings import DataKeys
 from meterseal.control.sealed import CUSTOMERS
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import customers
+from meterseal.control.wrapping import DATA, TRIES, below_floor, put_back, wrapped_under
 from meterseal.errors import LocalError
 
 PURPOSE = "customer"
@@ -58,17 +59,22 @@ class Customers:
     async def add(self, new: NewCustomer, now: int) -> str:
         """Add a customer and return the id. Raises EngineError or TrustError of the security service."""
         customer_id = new.customer_id or secrets.token_hex(12)
-        key, wrapped, _ = await self._keys.new(PURPOSE, customer_id)
-        values = {
-            "id": customer_id,
-            "name": new.person.name.encode(),
-            "address": new.person.address.encode(),
-            "wrapped_key": wrapped,
-            "created_at": now,
-        }
-        with write(self._engine) as connection:
-            connection.execute(sa.insert(customers).values(**CUSTOMERS.seal(KeyRing({1: key}, 1), values)))
-        return customer_id
+        for _ in range(TRIES):
+            key, wrapped, _version = await self._keys.new(PURPOSE, customer_id)
+            values = {
+                "id": customer_id,
+                "name": new.person.name.encode(),
+                "address": new.person.address.encode(),
+                "wrapped_key": wrapped,
+                "created_at": now,
+            }
+            with write(self._engine) as connection:
+                if below_floor(connection, DATA, wrapped):
+                    continue  # its wrapping key was rotated and counted out meanwhile
+                sealed = CUSTOMERS.seal(KeyRing({1: key}, 1), values)
+                connection.execute(sa.insert(customers).values(**sealed))
+            return customer_id
+        raise put_back()
 
     async def open(self, customer_id: str) -> Person | None:
         """Open one customer's name and address for one request; None once the person is erased.
@@ -103,6 +109,7 @@ class Customers:
         query = sa.select(customers).where(_older(wrapping)).order_by(customers.c.id).limit(limit)
         with read(self._engine) as connection:
             rows = connection.execute(query).all()
+        moved = 0
         for row in rows:
             person = await self._person(row)
             key, wrapped, _ = await self._keys.new(PURPOSE, row.id)
@@ -110,12 +117,14 @@ class Customers:
             clear = {"id": row.id, "name": person.name.encode(), "address": person.address.encode()}
             sealed = CUSTOMERS.seal(KeyRing({version: key}, version), clear)
             with write(self._engine) as connection:
-                connection.execute(
+                if below_floor(connection, DATA, wrapped):
+                    continue  # rotated and counted out meanwhile; it is found again among the older ones
+                moved += connection.execute(
                     sa.update(customers)
                     .where(customers.c.id == row.id, customers.c.wrapped_key == row.wrapped_key)
                     .values(**sealed, wrapped_key=wrapped)
-                )
-        return len(rows)
+                ).rowcount
+        return moved
 
 
 def _older(wrapping: int) -> sa.ColumnElement[bool]:
