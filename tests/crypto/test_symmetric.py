@@ -59,6 +59,21 @@ def test_hkdf_expand_is_rfc_5869(prk: bytes, info: bytes, size: int) -> None:
     assert symmetric.hkdf_extract(b"", info) == hmac.digest(bytes(32), info, "sm3")
 
 
+@given(
+    st.binary(min_size=1, max_size=80),
+    st.lists(st.tuples(st.binary(max_size=80), st.integers(1, 32)), max_size=7),
+)
+def test_hkdf_for_several_is_hkdf_for_each(prk: bytes, wanted: list[tuple[bytes, int]]) -> None:
+    assert symmetric.hkdf_expand_each(prk, wanted) == [symmetric.hkdf_expand(prk, *one) for one in wanted]
+
+
+@pytest.mark.parametrize("size", [-1, 0, 33])
+def test_hkdf_for_several_gives_one_block_each(size: int) -> None:
+    with pytest.raises(LocalError) as caught:
+        symmetric.hkdf_expand_each(bytes(32), [(b"", 32), (b"", size)])
+    assert caught.value.code == "crypto.size"
+
+
 def test_hkdf_gives_no_more_than_it_can() -> None:
     for size in (0, -1, 255 * 32 + 1):
         with pytest.raises(LocalError):

@@ -192,13 +192,13 @@ def fins(source: str) -> list[tuple[tuple[str, str], list[str]]]:
 
 def test_the_code_uses_the_labels_of_the_model_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     used: set[bytes] = set()
-    honest = schedule.expand
+    honest = schedule.labelled
 
-    def noted(secret: bytes, label: bytes, context: bytes, size: int) -> bytes:
+    def noted(label: bytes, context: bytes, size: int) -> bytes:
         used.add(label)
-        return honest(secret, label, context, size)
+        return honest(label, context, size)
 
-    monkeypatch.setattr(schedule, "expand", noted)
+    monkeypatch.setattr(schedule, "labelled", noted)
     schedule.handshake_keys(bytes(32), bytes(32))
     schedule.traffic_keys(bytes(32), bytes(32), bytes(32))
     schedule.finished(bytes(32), b"p", bytes(32), bytes(32), b"")

@@ -42,6 +42,7 @@ int EC_POINT_set_to_infinity(const EC_GROUP *, EC_POINT *); int EC_POINT_is_at_i
 int EC_POINTs_make_affine(const EC_GROUP *, size_t, EC_POINT **, void *);
 const EC_POINT *EC_GROUP_get0_generator(const EC_GROUP *); void *BN_CTX_new(void); void BN_CTX_free(void *);
 EC_KEY *EC_KEY_new_by_curve_name(int); void EC_KEY_free(EC_KEY *);
+EC_KEY *EC_KEY_new(void); int EC_KEY_set_group(EC_KEY *, const EC_GROUP *);
 int EC_KEY_generate_key(EC_KEY *);
 int EC_KEY_set_private_key(EC_KEY *, const BIGNUM *); int EC_KEY_set_public_key(EC_KEY *, const EC_POINT *);
 int EC_KEY_oct2key(EC_KEY *, const unsigned char *, size_t, void *);

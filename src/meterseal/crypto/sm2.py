@@ -250,22 +250,18 @@ def signing(pkey: Any, signer_id: bytes) -> tuple[Any, Any]:
 
 def public_pkey(point: bytes) -> Any:
     """The libcrypto key of a public point. Raises TrustError `crypto.point`."""
-    ec = lib.EC_KEY_new_by_curve_name(SM2)
-    try:
-        if (
-            len(point) != POINT
-            or point[0] != _UNCOMPRESSED
-            or lib.EC_KEY_oct2key(ec, point, POINT, NULL) != 1
-        ):
-            drained()
-            raise _bad_point()
-        return _as_pkey(ec)
-    finally:
-        lib.EC_KEY_free(ec)
+    ec = _new_ec()
+    if len(point) != POINT or point[0] != _UNCOMPRESSED or lib.EC_KEY_oct2key(ec, point, POINT, NULL) != 1:
+        drained()
+        raise _bad_point()
+    return _as_pkey(ec)
 
 
 def _new_ec() -> Any:
-    return owned(lib.EC_KEY_new_by_curve_name(SM2) if SM2 else NULL, lib.EC_KEY_free, "make an SM2 key")
+    """An empty key with a copy of GROUP; made by the curve's name, it would compute the curve anew each time."""
+    ec = owned(lib.EC_KEY_new() if SM2 else NULL, lib.EC_KEY_free, "make an SM2 key")
+    need(lib.EC_KEY_set_group(ec, GROUP), "make an SM2 key")
+    return ec
 
 
 def _as_pkey(ec: Any) -> Any:

@@ -134,6 +134,21 @@ def hkdf_expand(prk: bytes, info: bytes, size: int) -> bytes:
     return output[:size]
 
 
+def hkdf_expand_each(prk: bytes, wanted: Sequence[tuple[bytes, int]]) -> list[bytes]:
+    """`hkdf_expand` for several (info, size) under one key, which is set up once; each size 1..32."""
+    keyed = HMAC(prk, _SM3)
+    found = []
+    for info, size in wanted:
+        if not 0 < size <= DIGEST:
+            raise LocalError(
+                "crypto.size", f"One block of HKDF has 1 to {DIGEST} bytes, not {size}; ask for less."
+            )
+        block = keyed.copy()
+        block.update(info + b"\x01")
+        found.append(block.finalize()[:size])
+    return found
+
+
 def pad80(plain: bytes) -> bytes:
     """`80 00…` up to a multiple of 16, at least one byte (ISO/IEC 9797-1 method 2; LINK section 4)."""
     return plain + b"\x80" + bytes(-(len(plain) + 1) % BLOCK)

@@ -153,7 +153,7 @@ class PlatformRun:
         exchange = schedule.exchange_secret(enrolment.link_key, hello.nonce, nonce)
         self._secret = schedule.handshake_secret(exchange, agreed)
         self._platform = head + signature + schedule.finished(self._secret, b"p", th1, th2, signature)
-        self._transcript = Transcript(canonical, self._platform, chain_at, len(head))
+        self._transcript = Transcript.signed(canonical, self._platform, th1, th2)
         self.session_id = session_id
 
     def _issue(self, sealed: messages.Sealed, now: int) -> Granted:

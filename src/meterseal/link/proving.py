@@ -58,10 +58,18 @@ class Transcript:
     __slots__ = ("_hello", "_platform", "th1", "th2", "th3")
 
     def __init__(self, hello: bytes, platform: bytes, chain_at: int, signature_at: int) -> None:
+        self._take(hello, platform, sm3(hello, platform[:chain_at]), sm3(hello, platform[:signature_at]))
+
+    @classmethod
+    def signed(cls, hello: bytes, platform: bytes, th1: bytes, th2: bytes) -> Transcript:
+        """The transcript of who made PLATFORM and so computed th1 and th2 of these very bytes before."""
+        made = cls.__new__(cls)
+        made._take(hello, platform, th1, th2)
+        return made
+
+    def _take(self, hello: bytes, platform: bytes, th1: bytes, th2: bytes) -> None:
         self._hello, self._platform = hello, platform
-        self.th1 = sm3(hello, platform[:chain_at])
-        self.th2 = sm3(hello, platform[:signature_at])
-        self.th3 = sm3(hello, platform)
+        self.th1, self.th2, self.th3 = th1, th2, sm3(hello, platform)
 
     def th4(self, device: bytes) -> bytes:
         """The hash over HELLO, PLATFORM and DEVICE."""

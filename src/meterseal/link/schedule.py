@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from msgspec import Struct
 
 from meterseal.crypto.handles import SymmetricKey
-from meterseal.crypto.symmetric import hkdf_expand, hkdf_extract, hmac_sm3
+from meterseal.crypto.symmetric import hkdf_expand, hkdf_expand_each, hkdf_extract, hmac_sm3
 
 NO_AGREEMENT = bytes(32)
 """What stands for Z under suite 2, which agrees on no point."""
@@ -101,8 +101,7 @@ def exchange_secret(link_key: LinkKey, device_nonce: bytes, platform_nonce: byte
 
 def expand(secret: bytes, label: bytes, context: bytes, size: int) -> bytes:
     """Expand(secret, label, context, n) of LINK section 3."""
-    full = b"ms1 " + label
-    return hkdf_expand(secret, size.to_bytes(2, "big") + bytes((len(full),)) + full + context, size)
+    return hkdf_expand(secret, labelled(label, context, size), size)
 
 
 def handshake_secret(exchange: bytes, agreed: bytes) -> bytes:
@@ -125,14 +124,20 @@ def traffic_keys(secret: bytes, seed: bytes, th4: bytes) -> TrafficKeys:
     return _six(hkdf_extract(secret, seed), b"", th4)
 
 
+def labelled(label: bytes, context: bytes, size: int) -> bytes:
+    """What HKDF-Expand is told: size 2 ‖ length of the label 1 ‖ "ms1 " label ‖ context."""
+    full = b"ms1 " + label
+    return size.to_bytes(2, "big") + bytes((len(full),)) + full + context
+
+
 def _six(secret: bytes, prefix: bytes, context: bytes) -> TrafficKeys:
     sizes = ((b"enc", 16), (b"mac", 32), (b"iv", 16))
-    keys = [
-        expand(secret, prefix + way + kind, context, size)
+    wanted = [
+        (labelled(prefix + way + kind, context, size), size)
         for way in (b"up ", b"down ")
         for kind, size in sizes
     ]
-    return TrafficKeys(*keys)
+    return TrafficKeys(*hkdf_expand_each(secret, wanted))
 
 
 def signed_by_platform(th2: bytes) -> bytes:
