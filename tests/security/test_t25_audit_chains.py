@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sqlite3
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -10,14 +13,18 @@ import sqlalchemy as sa
 
 from meterseal.control import open_control, write
 from meterseal.control.tables import refusals
-from meterseal.errors import DataError
+from meterseal.errors import DataError, EngineError, MetersealError
 from meterseal.model import Refusal
+from meterseal.security.anchoring import TrailAnchor, TrailReset
 from meterseal.security.audit import Audit
 from meterseal.security.messages import AuditEntry
+from meterseal.security.sdk import SecuritySdk
 from meterseal.security.vault import Vault
+from meterseal.things.anchoring import TrailAnchoring
 from meterseal.things.monitor import AuditLog
 
-from .conftest import NOW, PASSPHRASE
+from .conftest import NOW, PASSPHRASE, Bench
+from .people import fields, founded, operator, ordered
 
 ROWS = 12
 
@@ -135,9 +142,137 @@ async def test_t25_the_platforms_log_shows_every_row_taken_out_altered_or_exchan
     assert not platform_finds(engine)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="nothing outside the platform's own table says how many rows its log has"
-)
-async def test_t25_the_platforms_log_shows_rows_cut_off_its_end(engine: sa.Engine) -> None:
+def cut(engine: sa.Engine, kept: int) -> None:
+    with write(engine) as connection:
+        connection.execute(refusals.delete().where(refusals.c.id > kept))
+
+
+async def refuse(engine: sa.Engine, count: int, at: int = 1) -> None:
+    for number in range(count):
+        await AuditLog(engine).refused([Refusal(NOW + at + number, "link.tag", "Another sentence.")])
+
+
+async def code_of(act: Awaitable[object]) -> str:
+    with pytest.raises(MetersealError) as caught:
+        await act
+    return caught.value.code
+
+
+async def test_t25_the_platforms_log_shows_rows_cut_off_its_end(engine: sa.Engine, bench: Bench) -> None:
+    """The security service knows how far the trail had come: every cut shows, written over again or not."""
+    assert await TrailAnchoring(AuditLog(engine), bench.platform).look() == ROWS
+    with write(engine) as connection:
+        before = [dict(row) for row in connection.execute(sa.select(refusals)).mappings()]
     for kept in range(ROWS):
-        assert platform_finds(engine, refusals.delete().where(refusals.c.id > kept)), kept
+        for after in (0, 1, ROWS - kept, ROWS - kept + 3):
+            cut(engine, kept)
+            await refuse(engine, after)
+            started = TrailAnchoring(AuditLog(engine), bench.platform)
+            assert AuditLog(engine).verify() == kept + after  # the chain itself says nothing
+            assert await code_of(started.verified()) == "audit.cut", (kept, after)
+            assert await code_of(started.look()) == "audit.cut", (kept, after)
+            assert (await bench.platform.trail_anchor()).rows == ROWS
+            with write(engine) as connection:
+                connection.execute(refusals.delete())
+                connection.execute(refusals.insert(), before)
+    assert await TrailAnchoring(AuditLog(engine), bench.platform).verified() == (ROWS, ROWS)
+
+
+async def test_t25_rows_after_the_last_anchor_are_not_missed_when_they_are_cut(
+    engine: sa.Engine, bench: Bench
+) -> None:
+    """What remains: the rows of the last seconds, which no anchor names yet."""
+    anchoring = TrailAnchoring(AuditLog(engine), bench.platform)
+    await anchoring.look()
+    await refuse(engine, 2)
+    assert await anchoring.verified() == (ROWS + 2, ROWS)
+    cut(engine, ROWS)
+    assert await anchoring.verified() == (ROWS, ROWS)
+
+
+async def test_the_anchor_only_rises(bench: Bench) -> None:
+    head, other = b"h" * 32, b"o" * 32
+    assert (await bench.platform.trail_anchor()).rows == 0
+    for rows in (1, 5):
+        assert (await bench.platform.anchor_trail(rows, head)).rows == rows
+    revision = bench.service.room.book.revision
+    assert (await bench.platform.anchor_trail(5, head)).at == NOW
+    assert bench.service.room.book.revision == revision
+    bench = bench.restarted()
+    for rows, said, code in (
+        (4, head, "security.trail-shorter"),
+        (5, other, "security.trail-changed"),
+        (0, head, "security.request"),
+        (-1, head, "security.request"),
+        (2**63, head, "security.request"),
+        (6, b"short", "security.request"),
+    ):
+        assert await code_of(bench.platform.anchor_trail(rows, said)) == code
+        assert (await bench.refusals())[-1].code == code
+    kept = await operator(bench).trail_anchor()
+    assert (kept.rows, kept.head) == (5, head)
+    assert await code_of(operator(bench).anchor_trail(6, head)) == "mesh.denied"
+    assert await code_of(bench.headend.anchor_trail(6, head)) == "mesh.denied"
+
+
+async def test_two_officers_let_a_restored_trail_begin_again(engine: sa.Engine, bench: Bench) -> None:
+    anchoring = TrailAnchoring(AuditLog(engine), bench.platform)
+    await anchoring.look()
+    cut(engine, 4)
+    an, bo = await founded(bench)
+    for signers, code in (([an], "security.two-persons"), ([an, bo], "")):
+        order = ordered("trail-reset", TrailReset(**fields(), reason="disk of 3 May"), signers)  # type: ignore[arg-type]
+        if code:
+            assert await code_of(bench.platform.submit(order)) == code
+        else:
+            await bench.platform.submit(order)
+    empty = ordered("trail-reset", TrailReset(**fields(), reason=""), [an, bo])  # type: ignore[arg-type]
+    assert await code_of(bench.platform.submit(empty)) == "security.request"
+    fresh = TrailAnchoring(AuditLog(engine), bench.platform)
+    assert await fresh.look() == 4
+    assert await fresh.verified() == (4, 4)
+
+
+class Away:
+    """A way to the service that is cut until it is mended."""
+
+    def __init__(self, security: SecuritySdk) -> None:
+        self.security, self.cut, self.calls = security, True, 0
+
+    async def anchor_trail(self, rows: int, head: bytes) -> TrailAnchor:
+        self._passes()
+        return await self.security.anchor_trail(rows, head)
+
+    async def trail_anchor(self) -> TrailAnchor:
+        self._passes()
+        return await self.security.trail_anchor()
+
+    def _passes(self) -> None:
+        self.calls += 1
+        if self.cut:
+            raise EngineError("mesh.unreachable", "The way is cut.")
+
+
+async def test_a_service_that_is_away_holds_up_no_refusal_and_is_told_later(
+    engine: sa.Engine, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meterseal.things.anchoring.PAUSE", 0.01)
+    way = Away(bench.platform)
+    anchoring = TrailAnchoring(AuditLog(engine), way)
+    work = asyncio.create_task(anchoring.run())
+    while way.calls < 3:
+        await asyncio.sleep(0.01)
+    await refuse(engine, 5)
+    assert await anchoring.verified() == (ROWS + 5, None)
+    way.cut = False
+    while (await bench.platform.trail_anchor()).rows < ROWS + 5:
+        await asyncio.sleep(0.01)
+    monkeypatch.setattr("meterseal.things.anchoring.PAUSE", 3600.0)
+    await asyncio.sleep(0.05)
+    revision = bench.service.room.book.revision
+    await refuse(engine, 50, at=100)
+    work.cancel()  # the end of the process says the rest, in one call
+    with contextlib.suppress(asyncio.CancelledError):
+        await work
+    assert (await bench.platform.trail_anchor()).rows == ROWS + 55
+    assert bench.service.room.book.revision == revision + 1

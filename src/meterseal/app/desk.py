@@ -34,6 +34,7 @@ from meterseal.people.erasure import erase
 from meterseal.people.trail import Trail
 from meterseal.security.messages import Personalisation, PersonaliseRequest
 from meterseal.security.sdk import SecuritySdk
+from meterseal.things.anchoring import TrailAnchoring
 from meterseal.things.fleet import Fleet, Installation, add_concentrator, install, new_premises
 from meterseal.things.monitor import AuditLog
 from meterseal.things.sessions import SessionStore
@@ -59,6 +60,7 @@ class Desk:
         accounts: Accounts,
         audit: AuditLog,
         trail: Trail,
+        anchoring: TrailAnchoring,
         sessions: SessionStore,
         fleet: Fleet,
         tariffs: tuple[AnyTariff, ...],
@@ -74,6 +76,7 @@ class Desk:
         self._accounts = accounts
         self._audit = audit
         self._trail = trail
+        self._anchoring = anchoring
         self._sessions = sessions
         self._fleet = fleet
         self._tariffs = {tariff.medium: tariff.code for tariff in tariffs}
@@ -352,10 +355,10 @@ class Desk:
         return ask.Text(json=ask.as_json({"to_reseal": await self._resealing.remaining()}))
 
     async def audit(self, _: str, asked: ask.Page) -> ask.Text:
-        """The newest refusals, after the whole chain was verified."""
-        verified = await asyncio.to_thread(self._audit.verify)
+        """The newest refusals, after the whole chain was verified and compared with its anchor (null: nobody could)."""
+        verified, anchored = await self._anchoring.verified()
         entries = self._audit.latest(asked.limit, asked.before)
-        return ask.Text(json=ask.as_json({"verified": verified, "entries": entries}))
+        return ask.Text(json=ask.as_json({"verified": verified, "anchored": anchored, "entries": entries}))
 
     async def readings(self, _: str, asked: ask.BillQuery) -> ask.Text:
         """The stored readings of one meter's main channel, newest last."""

@@ -35,6 +35,7 @@ from meterseal.people.accounts import Accounts
 from meterseal.people.queries import Queries
 from meterseal.people.trail import Trail
 from meterseal.security.sdk import DataKeySource, SecuritySdk
+from meterseal.things.anchoring import TrailAnchoring
 from meterseal.things.confirming import Confirming
 from meterseal.things.fleet import Fleet
 from meterseal.things.monitor import AuditLog
@@ -67,6 +68,7 @@ class Parts(NamedTuple):
     resealing: Resealing
     wraps: Wraps
     sessions: SessionStore
+    anchoring: TrailAnchoring
 
 
 async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Callable[[], int]) -> Parts:
@@ -93,6 +95,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     accounts, audit, fleet = Accounts(engine), AuditLog(engine), Fleet(engine)
     sessions = SessionStore(engine, mdms.consumed, clock, mdms.rejected, partial(rewrapped_by, security))
     trail = Trail(audit, clock)
+    anchoring = TrailAnchoring(audit, security)
     desk = Desk(
         engine=engine,
         keys=keys,
@@ -101,6 +104,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         accounts=accounts,
         audit=audit,
         trail=trail,
+        anchoring=anchoring,
         sessions=sessions,
         fleet=fleet,
         tariffs=tariffs,
@@ -129,6 +133,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         resealing,
         Wraps(engine, sessions, security),
         sessions,
+        anchoring,
     )
 
 
@@ -148,6 +153,7 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
         asyncio.create_task(_watch(parts.revoking)),
         asyncio.create_task(parts.resealing.run()),
         asyncio.create_task(parts.wraps.run()),
+        asyncio.create_task(parts.anchoring.run()),
     ]
     ready()
     await stop.wait()

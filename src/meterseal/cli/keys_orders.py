@@ -19,6 +19,7 @@ from meterseal.cli.keys import ask, say, secret
 from meterseal.cli.operate import at
 from meterseal.errors import LocalError
 from meterseal.security import (
+    anchoring,
     cardorders,
     keyorders,
     manifest,
@@ -43,6 +44,7 @@ PURPOSES: dict[str, type[orders.Request]] = {
     "withdraw-platform": platformorders.WithdrawPlatform,
     "enrol-platform": platformorders.EnrolPlatform,
     "production": manifest.ProductionOrder,
+    "trail-reset": anchoring.TrailReset,
     **dict.fromkeys(cardorders.NEEDED, cardorders.CardOrder),
 }
 """What officers may order with `keys request`, `keys sign` and `keys submit` (cards: `keys module`)."""
@@ -145,7 +147,7 @@ def request(
     Parameters
     ----------
     purpose
-        command-policy, key-state, import-key, ca-rotate, ca-close, revoke-platform, withdraw-platform; for
+        command-policy, key-state, import-key, ca-rotate, ca-close, revoke-platform, withdraw-platform, trail-reset; for
         `keys module`: card-check, card-rights, card-lock, card-unlock, card-destroy.
     fields
         NAME=VALUE for each field of that request; bytes as hex.

@@ -296,7 +296,7 @@ def reseal(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
 
 
 def audit(*, data: Path, limit: int = 20, json: Annotated[bool, Flag] = False) -> int:
-    """Show the newest refused messages and verify the chain of the audit trail."""
+    """Show the newest refused messages; verify the audit trail's chain and compare it with its anchor."""
     answer = ask(data, "audit", operator.Page(limit=limit), operator.Text)
     show(
         answer.json,
@@ -306,7 +306,12 @@ def audit(*, data: Path, limit: int = 20, json: Annotated[bool, Flag] = False) -
                 f"{row['id']:>6}  {at(row['at'])}  {row['code']:<20} {row['device_id'] or '-':<16}  {row['sentence']}"
                 for row in found["entries"]
             ),
-            f"chain of {found['verified']} entries holds",
+            f"chain of {found['verified']} entries holds, "
+            + (
+                "not compared with its anchor: the security service is away"
+                if found["anchored"] is None
+                else f"anchored up to {found['anchored']}"
+            ),
         ],
     )
     return 0

@@ -12,6 +12,7 @@ from meterseal.crypto.handles import SymmetricKey
 from meterseal.link.schedule import TrafficKeys
 from meterseal.mesh.rpc import Empty
 from meterseal.security import messages as m
+from meterseal.security.sdk_anchors import AnchorsClient
 from meterseal.security.sdk_cards import CardsClient
 from meterseal.security.sdk_commands import CommandsClient
 from meterseal.security.sdk_diagnosis import DiagnosisClient
@@ -25,6 +26,7 @@ from meterseal.security.sdk_upkeep import UpkeepClient
 
 class SecuritySdk(
     PersonsClient,
+    AnchorsClient,
     CommandsClient,
     CardsClient,
     KeyLifeClient,

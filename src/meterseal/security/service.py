@@ -30,6 +30,7 @@ from meterseal.security import hierarchy, pki
 from meterseal.security.audit import Audit
 from meterseal.security.book import Book
 from meterseal.security.desk import Act, Desk, Room
+from meterseal.security.desks.anchors import AnchorDesk
 from meterseal.security.desks.cards import CardDesk
 from meterseal.security.desks.commands import CommandDesk
 from meterseal.security.desks.diagnosis import DiagnosisDesk
@@ -121,6 +122,7 @@ class SecurityService:
             ModuleDesk(room),
             StoredDesk(room),
             TrailDesk(room),
+            AnchorDesk(room),
             CommandDesk(room),
             CardDesk(room),
             KeyLifeDesk(room),

@@ -83,6 +83,21 @@ class AuditLog:
         with read(self._engine) as connection:
             return int(connection.execute(sa.select(sa.func.count()).select_from(refusals)).scalar_one())
 
+    def head(self) -> tuple[int, bytes]:
+        """Number and hash of the last entry."""
+        query = sa.select(refusals.c.id, refusals.c.hash).order_by(refusals.c.id.desc()).limit(1)
+        with read(self._engine) as connection:
+            last = connection.execute(query).first()
+        return (last.id, last.hash) if last else (0, GENESIS)
+
+    def hash_of(self, number: int) -> bytes | None:
+        """The hash of an entry, None when there is none."""
+        with read(self._engine) as connection:
+            found: bytes | None = connection.execute(
+                sa.select(refusals.c.hash).where(refusals.c.id == number)
+            ).scalar()
+        return found
+
     def verify(self) -> int:
         """Recompute the whole chain; returns its length. DataError `audit.broken` names the first row that differs."""
         return self.verify_from(0, GENESIS)[0]

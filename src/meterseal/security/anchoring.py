@@ -1,0 +1,86 @@
+"""The anchor of the platform's audit trail: how many rows it had and the hash of the last one, where the platform cannot
+take it back.
+
+It sees no row. It is kept in the book of acts, sealed, and only rises: a shorter trail than the one that was anchored, or
+another hash for the same length, is refused, and the refusal is in this service's own audit log. A platform that was
+brought back from a backup has a shorter trail for a good reason: two officers then let it begin again (`trail-reset`).
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from meterseal.crypto.symmetric import equal
+from meterseal.errors import LocalError, TrustError
+from meterseal.security.book import Book
+from meterseal.security.orders import Request
+
+_DOCUMENT = "trail-anchor"
+_HASH = 32
+_MOST = 1 << 48
+_LONGEST = 200
+
+
+class TrailAnchor(Struct, frozen=True, kw_only=True):
+    """Rows of the platform's trail, hash of the last one (32 bytes), when it was said (Unix ms); no rows: none yet."""
+
+    rows: int = 0
+    head: bytes = bytes(_HASH)
+    at: int = 0
+
+
+class AnchorTrail(Struct, frozen=True, kw_only=True):
+    """What the platform's trail has come to."""
+
+    rows: int
+    head: bytes
+
+
+class TrailReset(Request, frozen=True, kw_only=True, array_like=True):
+    """Purpose `trail-reset`: forget the anchor, because the platform's trail was brought back from a backup."""
+
+    reason: str
+
+
+class Anchoring:
+    """The anchor of one system."""
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self.newest = book.read(_DOCUMENT, TrailAnchor, TrailAnchor())
+
+    def take(self, said: AnchorTrail, now: int) -> TrailAnchor:
+        """The newest anchor after this one.
+
+        LocalError `security.request`; TrustError `security.trail-shorter`, `security.trail-changed`.
+        """
+        known = self.newest
+        if not 0 < said.rows < _MOST or len(said.head) != _HASH:
+            raise LocalError("security.request", f"An anchor is a count of rows and a hash of {_HASH} bytes.")
+        if said.rows < known.rows:
+            raise TrustError(
+                "security.trail-shorter",
+                f"The platform's audit trail had {known.rows} rows and is said to have {said.rows}: its end was cut off, "
+                "or an older copy was put back. Find out which; after a restore two officers order trail-reset.",
+            )
+        if said.rows == known.rows and not equal(said.head, known.head):
+            raise TrustError(
+                "security.trail-changed",
+                f"Row {said.rows} of the platform's audit trail is another one than was anchored: it was written anew.",
+            )
+        if said.rows > known.rows:
+            self._write(TrailAnchor(rows=said.rows, head=said.head, at=now))
+        return self.newest
+
+    def reset(self, order: TrailReset) -> int:
+        """Forget the anchor; how many rows it had. LocalError `security.request` without a reason."""
+        if not 0 < len(order.reason) <= _LONGEST:
+            raise LocalError("security.request", f"Give the reason in at most {_LONGEST} characters.")
+        before = self.newest.rows
+        self._write(TrailAnchor())
+        return before
+
+    def _write(self, anchor: TrailAnchor) -> None:
+        with self._book.transaction() as connection:
+            self._book.write(connection, _DOCUMENT, anchor)
+        self.newest = anchor

@@ -1,0 +1,105 @@
+"""The platform's side of its audit trail's anchor: says to the security service how far the trail has come, and compares.
+
+It writes no row and holds up none: it looks every few seconds, so refusals that come together cost one call, and a
+service that is away is told at a later look. Before a longer trail is anchored, the row of the last anchor is compared:
+an end that was cut off and written over is never anchored as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+import structlog
+
+from meterseal.errors import DataError, EngineError, MetersealError
+from meterseal.security.anchoring import TrailAnchor
+from meterseal.things.monitor import AuditLog
+
+log = structlog.get_logger()
+
+PAUSE = 3.0
+"""Seconds between looks."""
+PATIENCE = 5.0
+"""Seconds that the end of the process waits for a last anchor."""
+
+
+class Anchor(Protocol):
+    """The security service's two calls."""
+
+    async def anchor_trail(self, rows: int, head: bytes) -> TrailAnchor:
+        """Take an anchor."""
+
+    async def trail_anchor(self) -> TrailAnchor:
+        """The newest one."""
+
+
+class TrailAnchoring:
+    """Anchors one trail."""
+
+    def __init__(self, audit: AuditLog, security: Anchor) -> None:
+        self._audit = audit
+        self._security = security
+        self._known: TrailAnchor | None = None
+
+    async def look(self) -> int:
+        """Anchor what is new; how many rows are anchored.
+
+        DataError `audit.cut` when the trail is not the one that was anchored; what the service refuses or that it is
+        away as it says so.
+        """
+        if self._known is None:
+            self._known = await self._security.trail_anchor()
+        rows, head = await asyncio.to_thread(self._compared, self._known)
+        if rows > self._known.rows:
+            self._known = await self._security.anchor_trail(rows, head)
+        return self._known.rows
+
+    async def verified(self) -> tuple[int, int | None]:
+        """The whole trail, verified against itself and its anchor: its rows, and how many are anchored.
+
+        None anchored says that the service is away and nobody could compare. DataError `audit.broken`, `audit.cut`.
+        """
+        rows = await asyncio.to_thread(self._audit.verify)
+        try:
+            self._known = await self._security.trail_anchor()
+        except EngineError:
+            return rows, None
+        await asyncio.to_thread(self._compared, self._known)
+        return rows, self._known.rows
+
+    def _compared(self, anchor: TrailAnchor) -> tuple[int, bytes]:
+        """Rows and hash of the last one, once the anchored row was found as it was."""
+        rows, head = self._audit.head()
+        if anchor.rows and self._audit.hash_of(anchor.rows) != anchor.head:
+            raise DataError(
+                "audit.cut",
+                f"The audit trail has {rows} entries, and entry {anchor.rows} is not the one that the security service was "
+                "told: its end was cut off, or an older copy was put back. Compare with a backup; after a restore two "
+                "officers order trail-reset.",
+                entry=min(rows + 1, anchor.rows),
+            )
+        return rows, head
+
+    async def run(self) -> None:
+        """Look until cancelled, then once more."""
+        try:
+            while True:
+                await self._looked()
+                await asyncio.sleep(PAUSE)
+        finally:
+            try:
+                await asyncio.wait_for(self._looked(), PATIENCE)
+            except TimeoutError:
+                log.warning("anchoring.last-look", patience=PATIENCE)
+
+    async def _looked(self) -> None:
+        try:
+            await self.look()
+        except EngineError as error:
+            log.info("anchoring.away", code=error.code)
+        except MetersealError as error:
+            self._known = None  # asked anew at the next look: officers may have reset it
+            log.critical("anchoring.refused", code=error.code, message=error.message)
+        except Exception as error:  # noqa: BLE001 - a defect ends this look, not the work
+            log.critical("anchoring.defect", fault=type(error).__name__)
