@@ -21,7 +21,7 @@ from meterseal.headend.ports import Down
 from meterseal.mesh.rpc import OPERATOR, Method, Methods
 from meterseal.security.orders import CommandOrder, OfficerSignature, decoded
 from meterseal.security.sdk import SecuritySdk
-from meterseal.things import alarms, commands
+from meterseal.things import alarms, commands, witness
 from meterseal.things.alarms import Count
 from meterseal.things.commands import Act
 from meterseal.things.rollout import Rollout
@@ -69,10 +69,14 @@ class Since(Struct, frozen=True, kw_only=True):
 
 
 class Alarms(Struct, frozen=True, kw_only=True):
-    """How often each code was refused or held, most frequent first; words by kind and state."""
+    """How often each code was refused or held, most frequent first; words by kind and state.
+
+    `keys_put_back_at` is when the security service's log was found not to hold what it held (`things.witness`).
+    """
 
     alarms: list[Count]
     words: dict[str, dict[str, int]]
+    keys_put_back_at: int | None = None
 
 
 class CommandingDesk:
@@ -170,7 +174,11 @@ class CommandingDesk:
 
     async def alarms(self, _: str, asked: Since) -> Alarms:
         """Failed seals, counters, identities and decryptions, and what waits for meters; no meter is named."""
-        return Alarms(alarms=alarms.counts(self._engine, asked.at), words=self._words.counts())
+        return Alarms(
+            alarms=alarms.counts(self._engine, asked.at),
+            words=self._words.counts(),
+            keys_put_back_at=witness.seen(self._engine).lost_at,
+        )
 
     def _medium(self, device_id: bytes) -> Any:
         with read(self._engine) as connection:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 import structlog
 
-from meterseal.app import links
+from meterseal.app import heads, links
 from meterseal.app.commanding import CommandingDesk
 from meterseal.app.config import Layout
 from meterseal.app.desk import Desk
@@ -43,6 +43,7 @@ from meterseal.things.revoking import Revoking
 from meterseal.things.rollout import Rollout
 from meterseal.things.sessions import SessionStore
 from meterseal.things.vouching import VouchedFor
+from meterseal.things.witness import Witness
 from meterseal.things.words import DownWords
 from meterseal.utility.samples import sample_tariffs
 from meterseal.utility.service import Utility
@@ -68,6 +69,7 @@ class Parts(NamedTuple):
     resealing: Resealing
     wraps: Wraps
     sessions: SessionStore
+    witness: Witness
     anchoring: TrailAnchoring
 
 
@@ -112,6 +114,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         keys_of_fleet=rings[FLEET],
         resealing=resealing,
     )
+    witness = Witness(engine, security, audit, clock)
     words = DownWords(engine, rings[WORDS], clock)
     rollout = Rollout(words, security, fleet.with_modules, clock)
     commanding = CommandingDesk(engine, security, words, rollout, clock)
@@ -128,11 +131,12 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         rollout,
         Revoking(security, sessions, words),
         desk,
-        desk.methods() | commanding.methods(),
+        desk.methods() | commanding.methods() | heads.methods(witness),
         methods,
         resealing,
         Wraps(engine, sessions, security),
         sessions,
+        witness,
         anchoring,
     )
 
@@ -153,6 +157,7 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
         asyncio.create_task(_watch(parts.revoking)),
         asyncio.create_task(parts.resealing.run()),
         asyncio.create_task(parts.wraps.run()),
+        asyncio.create_task(parts.witness.run()),
         asyncio.create_task(parts.anchoring.run()),
     ]
     ready()

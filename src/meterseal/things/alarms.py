@@ -16,6 +16,7 @@ from meterseal.control.tables import quarantine, refusals
 Alarm = Literal["integrity", "counter", "decryption", "identity", "policy", "content", "load", "other"]
 
 KINDS: dict[str, Alarm] = {
+    "security.put-back": "integrity",
     "link.tag": "integrity",
     "link.fin": "integrity",
     "link.signature": "integrity",

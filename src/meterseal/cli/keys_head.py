@@ -1,0 +1,37 @@
+"""`meterseal keys head`: whether the security service's log still holds what the platform saw in it.
+
+It holds no rule; the platform looks (`things.witness`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from meterseal.app.operator import as_json
+from meterseal.cli.operate import Flag, ask, at
+from meterseal.mesh.rpc import Empty
+from meterseal.things.witness import Seen
+
+
+def head(*, data: Path, accept: Annotated[bool, Flag] = False, json: Annotated[bool, Flag] = False) -> int:
+    """Look whether the keys directory was put back to an older state; exit status 1 when it was.
+
+    Parameters
+    ----------
+    data
+        Data directory of the running system.
+    accept
+        Take what the security service has now as the right one, after a restore. It is written down.
+    """
+    seen = ask(data, "service_head_accept" if accept else "service_head", Empty(), Seen)
+    if json:
+        print(as_json(seen))
+    elif seen.lost_at is None:
+        print(f"The security service's log holds all that was seen in it: {seen.sequence} entries.")
+    else:
+        print(
+            f"Since {at(seen.lost_at)} the security service's log does not hold entry {seen.sequence} as it was: its keys "
+            "directory was put back to an older state or replaced.\nAfter a restore: meterseal keys head --accept"
+        )
+    return 0 if seen.lost_at is None else 1
