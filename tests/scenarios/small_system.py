@@ -168,9 +168,12 @@ class Centre:
 
 
 class System:
-    """The centre, an officer, and a riser of three meters behind a concentrator."""
+    """The centre, an officer, and a riser of three meters behind a concentrator; `profiles` are security profiles of
+    meters that have another one than ours.
+    """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, profiles: dict[bytes, str] | None = None) -> None:
+        self.profiles = profiles or {}
         self.clock = Clock(MORNING)
         self.centre = Centre(root, self.clock)
         self.officer = Sm2PrivateKey.generate("an officer of a test")
@@ -236,6 +239,7 @@ class System:
                 suite=suite,
                 module_id=b"M" + device_id[1:],
                 module_point=points[device_id],
+                security_profile=self.profiles.get(device_id, "meterseal-1"),
             )
             for device_id, (_, medium, suite) in KINDS.items()
         )

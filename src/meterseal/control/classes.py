@@ -85,6 +85,7 @@ CLASSES: dict[str, dict[str, Class]] = {
         "replaced_at": TIME,
         "owner_epoch": COUNT,
         "down_reserved": COUNT,
+        "profile": WORD,
     },
     "down_words": {
         "id": COUNT,

@@ -102,6 +102,7 @@ sessions = Table(
     Column("replaced_at", Instant),
     Column("owner_epoch", BigInteger, nullable=False, default=0),
     Column("down_reserved", BigInteger, nullable=False, default=0),
+    Column("profile", String(64), nullable=False, server_default="meterseal-1"),  # how its records are sealed
     Index(None, "device_id", "created_at"),
 )
 

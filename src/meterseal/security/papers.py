@@ -11,12 +11,16 @@ from meterseal.security.orders import Request
 
 
 class PolicyRequest(Struct, frozen=True, kw_only=True):
-    """What a module's next session grants: 0 plain only, 1 both, 2 cipher only, and a security profile by name."""
+    """What a module's next session grants: 0 plain only, 1 both, 2 cipher only, and a security profile by name.
+
+    The profile is that which the module was personalised with and keeps; another one here mends the registry. Empty: as it
+    stands.
+    """
 
     device_id: bytes
     module_id: bytes
     policy: int
-    profile: str = "meterseal-1"
+    profile: str = ""
 
 
 class RenewRequest(Struct, frozen=True, kw_only=True):

@@ -13,11 +13,10 @@ from meterseal.security.client import Client
 class PapersClient(Client):
     """The calls of this desk."""
 
-    async def set_policy(
-        self, device_id: bytes, module_id: bytes, policy: int, profile: str = "meterseal-1"
-    ) -> None:
-        """Grant a module another message policy from its next session on; TrustError `security.not-enrolled`,
-        LocalError `security.policy`.
+    async def set_policy(self, device_id: bytes, module_id: bytes, policy: int, profile: str = "") -> None:
+        """Grant a module another message policy from its next session on, and mend the name of its profile unless empty.
+
+        TrustError `security.not-enrolled`, LocalError `security.policy`.
         """
         request = p.PolicyRequest(device_id=device_id, module_id=module_id, policy=policy, profile=profile)
         await self._rpc.call("set_policy", request, Empty)

@@ -89,6 +89,7 @@ class SessionStore:
                     records_allowed=session.records_allowed,
                     seconds_allowed=session.seconds_allowed,
                     created_at=session.created_at,
+                    profile=session.profile,
                 )
             )
             self._destroy_old(connection)
@@ -219,4 +220,5 @@ class SessionStore:
             consumed=self._consumed(row.session_id),
             rejected=Rejected.of(self._rejected(row.session_id)).to_store(),
             down_reserved=row.down_reserved,
+            profile=row.profile,
         )

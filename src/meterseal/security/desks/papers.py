@@ -55,14 +55,15 @@ class PapersDesk(Desk):
     async def _set_policy(self, caller: str, request: p.PolicyRequest) -> Empty:
         room = self._room
         module = self._in_service(request.device_id, request.module_id)
-        if request.policy not in POLICIES or request.profile not in PROFILES:
+        profile = request.profile or module.profile
+        if request.policy not in POLICIES or profile not in PROFILES:
             raise LocalError(
                 "security.policy",
                 f"A policy is 0 (plain only), 1 (both) or 2 (cipher only), and a profile one of "
                 f"{', '.join(sorted(PROFILES))}; nothing was changed.",
             )
-        room.registry.set_policy(module, request.policy, request.profile)
-        said = f"Policy {module.policy} became {request.policy}, profile {module.profile} became {request.profile}."
+        room.registry.set_policy(module, request.policy, profile)
+        said = f"Policy {module.policy} became {request.policy}, profile {module.profile} became {profile}."
         room.note(caller, request, "security.policy-set", said)
         await room.durable()
         return Empty()
