@@ -21,7 +21,8 @@ from meterseal.app.links import RemoteSessions
 from meterseal.bus.local import LocalBus
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.sm2 import Sm2PrivateKey
-from meterseal.edge.nv import SealedNv, state_from_bytes
+from meterseal.edge.image import state_from_bytes
+from meterseal.edge.nv import SealedNv
 from meterseal.errors import ConsentError, MetersealError, TrustError
 from meterseal.headend.ports import StoredSession
 from meterseal.link import commands, control, evidence, messages, records, schedule

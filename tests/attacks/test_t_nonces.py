@@ -114,6 +114,12 @@ def _words(node: ast.expr) -> set[str]:
     return set()
 
 
+def _constant(side: ast.expr) -> bool:
+    """Is this a name in capitals, a size or a kind and no secret?"""
+    name = side.attr if isinstance(side, ast.Attribute) else getattr(side, "id", "")
+    return bool(name) and name.isupper()
+
+
 def compared_in_the_open(source: str) -> list[int]:
     """Lines that compare something named like a secret with == or !=, other than with a literal."""
     lines = []
@@ -123,7 +129,7 @@ def compared_in_the_open(source: str) -> list[int]:
         sides = [node.left, *node.comparators]
         if not any(isinstance(op, ast.Eq | ast.NotEq | ast.In | ast.NotIn) for op in node.ops):
             continue
-        if any(isinstance(side, ast.Constant) for side in sides):
+        if any(isinstance(side, ast.Constant) or _constant(side) for side in sides):
             continue
         if any(_words(side) & SECRET_WORDS for side in sides):
             lines.append(node.lineno)

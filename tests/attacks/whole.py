@@ -271,8 +271,8 @@ class Whole:
         while self.dead:
             who = self.dead.pop()
             if who == "headend":
+                await self._stop_headends()
                 for at in range(len(self.uplinks)):
-                    await self._stop_headend(at)
                     self._start_headend(at)
             elif who == "keys":
                 await self.crash_keys()
@@ -317,12 +317,12 @@ class Whole:
         self.dead |= set(who)
         await self.revive()
 
-    async def _stop_headend(self, at: int) -> None:
-        task = self._works[at]
-        assert task is not None
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    async def _stop_headends(self) -> None:
+        for task in self._works:
+            assert task is not None
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
         for _ in range(100):  # what it asked of others goes on to its end; nobody cancels that
             working = self._working()
             if not working:
@@ -331,8 +331,7 @@ class Whole:
         raise AssertionError(f"A head-end does not end: {[task.get_stack() for task in self._working()]}")
 
     async def stop(self) -> None:
-        for at in range(len(self.uplinks)):
-            await self._stop_headend(at)
+        await self._stop_headends()
         await self.mdms.close()
         self.service.close()
         self.engine.dispose()
