@@ -13,8 +13,9 @@ from meterseal.crypto.handles import SymmetricKey
 from meterseal.edge.apdu import CardIns, Ins, Sw, call, pack
 from meterseal.edge.cardmemory import CardMemory
 from meterseal.edge.chip import Chip
+from meterseal.edge.image import state_from_bytes, state_to_bytes
 from meterseal.edge.module import Module
-from meterseal.edge.nv import MemoryNv, SealedNv, state_from_bytes, state_to_bytes
+from meterseal.edge.nv import MemoryNv, SealedNv
 from meterseal.errors import TrustError
 from meterseal.link import cardkeys
 from tests.crypto.pki import NOW

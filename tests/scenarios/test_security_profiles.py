@@ -14,8 +14,9 @@ import pytest
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.edge.apdu import Ins, Sw, pack
 from meterseal.edge.chip import Chip, Personal
+from meterseal.edge.image import State, state_to_bytes
 from meterseal.edge.module import Module
-from meterseal.edge.nv import MemoryNv, SealedNv, State, state_to_bytes
+from meterseal.edge.nv import MemoryNv, SealedNv
 from meterseal.errors import LocalError, TrustError
 from meterseal.link import profiles, records
 from meterseal.mesh.rpc import OPERATOR, InProcess

@@ -14,15 +14,8 @@ from msgspec.structs import replace
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.edge.chip import DESTROYED, FACTORY
-from meterseal.edge.nv import (
-    KeptEvidence,
-    SealedNv,
-    SessionState,
-    State,
-    Trust,
-    state_from_bytes,
-    state_to_bytes,
-)
+from meterseal.edge.image import KeptEvidence, SessionState, State, Trust, state_from_bytes, state_to_bytes
+from meterseal.edge.nv import SealedNv
 from meterseal.errors import TrustError
 from meterseal.link import profiles
 from meterseal.link.schedule import BoundKeys, TrafficKeys, bound_keys

@@ -14,7 +14,7 @@ from meterseal.edge.apdu import Command, Sw
 from meterseal.edge.cardmemory import CardMemory
 from meterseal.edge.chip import ACTIVE, Grant
 from meterseal.edge.chipmemory import Memory, OpenSession, pack
-from meterseal.edge.nv import SessionState
+from meterseal.edge.image import SessionState
 from meterseal.edge.refusal import need, timed
 from meterseal.link.device_run import DeviceRun, Identity
 from meterseal.link.identities import check_platform_chain

@@ -33,7 +33,8 @@ from meterseal.edge.challenge import Challenge
 from meterseal.edge.chip import DESTROYED, FACTORY, LOCKED, PERSONALISED, Kept, Personal, PublicState
 from meterseal.edge.chipmemory import Memory, pack
 from meterseal.edge.handshaking import Handshaking
-from meterseal.edge.nv import SealedNv, Trust
+from meterseal.edge.image import Trust
+from meterseal.edge.nv import SealedNv
 from meterseal.edge.refusal import NOW, Refused, decode, need
 from meterseal.edge.sealing import Sealing
 from meterseal.edge.signing import Signing

@@ -19,7 +19,7 @@ from meterseal.edge.cardmemory import CIPHER_ONLY, CardMemory
 from meterseal.edge.chip import FRAMES, GUARDED, Opened, Sealed
 from meterseal.edge.chipmemory import Memory, OpenSession, evidence_page, pack
 from meterseal.edge.handshaking import RESERVE
-from meterseal.edge.nv import SessionState, Trust
+from meterseal.edge.image import SessionState, Trust
 from meterseal.edge.refusal import need, timed
 from meterseal.errors import PeerError
 from meterseal.link import commands, control, records

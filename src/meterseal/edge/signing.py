@@ -9,7 +9,7 @@ from __future__ import annotations
 from meterseal.edge.apdu import Command, Sw
 from meterseal.edge.chip import Freeze
 from meterseal.edge.chipmemory import Memory, evidence_page, pack
-from meterseal.edge.nv import ChannelState, KeptEvidence
+from meterseal.edge.image import ChannelState, KeptEvidence
 from meterseal.edge.refusal import decode, need
 from meterseal.link.evidence import EvidenceStatement, chain, signed_bytes
 

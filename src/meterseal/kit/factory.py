@@ -20,8 +20,9 @@ from meterseal.crypto.expose import expose
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.edge.cardmemory import CardMemory
 from meterseal.edge.chip import Chip, Personal
+from meterseal.edge.image import state_from_bytes, state_to_bytes
 from meterseal.edge.module import Module
-from meterseal.edge.nv import SealedNv, SqliteNv, open_nv_database, state_from_bytes, state_to_bytes
+from meterseal.edge.nv import SealedNv, SqliteNv, open_nv_database
 from meterseal.errors import LocalError, TrustError
 from meterseal.kit.plan import StreetPlan
 from meterseal.security.messages import Personalisation
