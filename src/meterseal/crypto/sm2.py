@@ -18,6 +18,7 @@ from typing import Any, final
 from meterseal.crypto import _libcrypto
 from meterseal.crypto._libcrypto import GROUP, NULL, SM2, SM3, drained, failed, ffi, lib, need, owned
 from meterseal.crypto.handles import Opaque
+from meterseal.crypto.symmetric import sm3
 from meterseal.errors import EngineError, LocalError, TrustError
 
 SIGNER_ID = b"1234567812345678"
@@ -173,25 +174,22 @@ def verify(point: bytes, message: bytes, signature: bytes, signer_id: bytes = SI
     except TrustError:
         return False
     context = lib.EVP_PKEY_CTX_new(pkey, NULL)
-    digest = lib.EVP_MD_CTX_new()
     try:
-        if (
-            context == NULL
-            or digest == NULL
-            or lib.EVP_PKEY_CTX_set1_id(context, signer_id, len(signer_id)) != 1
-        ):
-            raise failed("verify")
-        lib.EVP_MD_CTX_set_pkey_ctx(digest, context)
-        if lib.EVP_DigestVerifyInit(digest, NULL, SM3, NULL, pkey) != 1:
+        if context == NULL or lib.EVP_PKEY_verify_init(context) != 1:
             raise failed("verify")
         encoded = _signature_to_der(signature)
-        if lib.EVP_DigestVerify(digest, encoded, len(encoded), message, len(message)) == 1:
+        digest = sm3(identity_digest(point, signer_id), message)
+        if lib.EVP_PKEY_verify(context, encoded, len(encoded), digest, len(digest)) == 1:
             return True
     finally:
-        lib.EVP_MD_CTX_free(digest)
         lib.EVP_PKEY_CTX_free(context)
     drained()
     return False
+
+
+def identity_digest(point: bytes, signer_id: bytes = SIGNER_ID) -> bytes:
+    """Z of GB/T 32918.2 clause 5.5, which comes before a message that is hashed to be signed: 32 bytes."""
+    return sm3((8 * len(signer_id)).to_bytes(2, "big"), signer_id, _CURVE, point[1:])
 
 
 def encrypt(point: bytes, plaintext: bytes) -> bytes:
@@ -352,6 +350,13 @@ def _ciphertext_from_der(encoded: bytes) -> bytes:
 
 ORDER = 0xFFFFFFFEFFFFFFFFFFFFFFFFFFFFFFFF7203DF6B21C6052B53BBF40939D54123
 """Order n of the base point, GB/T 32918.5-2017."""
+_CURVE = bytes.fromhex(
+    "fffffffeffffffffffffffffffffffffffffffff00000000fffffffffffffffc"
+    "28e9fa9e9d9f5e344d5a9e4bcf6509a7f39789f515ab8f92ddbcbd414d940e93"
+    "32c4ae2c1f1981195f9904466a39c9948fe30bbff2660be1715a4589334c74c7"
+    "bc3736a2f4f6779c59bdcee36b692153d0a9877cc62a474002df32e52139f0a0"
+)
+"""a, b and the base point's x and y, likewise."""
 _KNOWN_POINT = bytes.fromhex(
     "0409f9df311e5421a150dd7d161e4bc5c672179fad1833fc076bb08ff356f35020"
     "ccea490ce26775a52dc6ea718cc1aa600aed05fbf35e084a6632f6072da9ad13"

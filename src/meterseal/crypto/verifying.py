@@ -19,11 +19,7 @@ from meterseal.crypto.sm2 import ORDER, POINT, SIGNATURE, SIGNER_ID
 from meterseal.crypto.symmetric import sm3
 from meterseal.errors import TrustError
 
-_P = 0xFFFFFFFEFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF00000000FFFFFFFFFFFFFFFF
-_A = _P - 3
-_B = 0x28E9FA9E9D9F5E344D5A9E4BCF6509A7F39789F515AB8F92DDBCBD414D940E93
-"""Prime and coefficients of the curve, GB/T 32918.5-2017."""
-_BYTES = 32
+_BYTES, _DIGITS = 32, 255
 _WORTH = 64
 """Signatures after which a table pays for itself: it costs about 100 verifications and saves two thirds of each."""
 
@@ -31,18 +27,22 @@ _generator: _Multiples | None = None
 
 
 class _Multiples:
-    """d · 256^k · P for every byte d and 0 <= k < 32; row k at place d."""
+    """d · 256^k · P for every byte d but 0 and 0 <= k < 32, at place 255 k + d - 1."""
 
     def __init__(self, point: bytes) -> None:
-        self.rows = []
+        # One block of pointers: Python's own collector need not walk through 8160 objects again and again.
+        self._points = points = ffi.new("EC_POINT *[]", _BYTES * _DIGITS)
+        self._owner = ffi.gc(points, _freed)  # frees the points with the last reference to this table
         context = owned(lib.BN_CTX_new(), lib.BN_CTX_free, "make a context")
         base = _decoded(point)
-        for _ in range(_BYTES):
-            row = [NULL, base]  # nothing is added for digit 0
-            for _ in range(254):
-                row.append(_sum(row[-1], base, context))
-            self.rows.append(row)
-            base = _sum(row[-1], base, context)
+        for place in range(len(points)):
+            points[place] = need(lib.EC_POINT_new(GROUP), "make a point")
+            if place % _DIGITS:
+                need(lib.EC_POINT_add(GROUP, points[place], points[place - 1], base, context), "add points")
+            else:
+                if place:  # 255 times the base of the row before, and once more
+                    need(lib.EC_POINT_add(GROUP, base, points[place - 1], base, context), "add points")
+                need(lib.EC_POINT_copy(points[place], base), "copy a point")
         self._affine(context)
 
     def _affine(self, context: Any) -> None:
@@ -51,15 +51,16 @@ class _Multiples:
             convert = lib.EC_POINTs_make_affine
         except AttributeError:
             return  # deprecated since OpenSSL 3.0; without it the sums are the same and cost more
-        points = [point for row in self.rows for point in row[1:]]
-        need(convert(GROUP, len(points), ffi.new("EC_POINT *[]", points), context), "convert points")
+        need(convert(GROUP, len(self._points), self._points, context), "convert points")
 
     def add(self, to: Any, scalar: int, context: Any) -> None:
         """Add scalar · P to the point `to`."""
-        add = lib.EC_POINT_add
-        for digit, row in zip(scalar.to_bytes(_BYTES, "little"), self.rows, strict=True):
-            if digit and add(GROUP, to, to, row[digit], context) != 1:
+        add, points = lib.EC_POINT_add, self._points
+        place = -1
+        for digit in scalar.to_bytes(_BYTES, "little"):
+            if digit and add(GROUP, to, to, points[place + digit], context) != 1:
                 raise failed("verify")
+            place += _DIGITS
 
 
 @final
@@ -70,8 +71,7 @@ class VerifyingKey:
         if not sm2.on_curve(point):
             raise TrustError("crypto.point", "The public point is not on curve SM2; the message is refused.")
         self._point, self._signer_id = point, signer_id
-        bits = (8 * len(signer_id)).to_bytes(2)
-        self._z = sm3(bits, signer_id, _A.to_bytes(32), _B.to_bytes(32), _base_point()[1:], point[1:])
+        self._z = sm2.identity_digest(point, signer_id)
         self._asked = 0
         self._multiples: _Multiples | None = None
 
@@ -116,10 +116,9 @@ def _base_point() -> bytes:
     return _encoded(lib.EC_GROUP_get0_generator(GROUP))
 
 
-def _sum(one: Any, other: Any, context: Any) -> Any:
-    made = owned(lib.EC_POINT_new(GROUP), lib.EC_POINT_free, "make a point")
-    need(lib.EC_POINT_add(GROUP, made, one, other, context), "add points")
-    return made
+def _freed(points: Any) -> None:
+    for point in points:
+        lib.EC_POINT_free(point)
 
 
 def _encoded(point: Any) -> bytes:
