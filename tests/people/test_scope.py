@@ -13,7 +13,7 @@ from meterseal.mesh.rpc import Empty
 from meterseal.people import messages as ask
 from meterseal.people.messages import SignedIn
 from meterseal.people.scope import Grant, clip
-from meterseal.utility.views import Bill, UsageSeries
+from meterseal.utility.views import Bill, LineReadings, UsageSeries
 from tests.people.town import DAY, MOVED, Town
 from tests.utility.twins import at, day
 
@@ -34,7 +34,14 @@ def questions(session: str) -> dict[str, Struct]:
     """One well-formed question for each method, with this session."""
     made: dict[str, Struct] = {}
     values = {"session": session, "usage_point": "up-ren-water", "bill_id": "ag-ren-water.2026-10-01.v1"}
-    values |= {"resolution": "day", "since": MOVED, "until": MOVED + DAY, "locale": "en", "length": DAY}
+    values |= {
+        "line": 0,
+        "resolution": "day",
+        "since": MOVED,
+        "until": MOVED + DAY,
+        "locale": "en",
+        "length": DAY,
+    }
     for kind in vars(ask).values():
         if not (isinstance(kind, type) and issubclass(kind, Struct) and "session" in kind.__struct_fields__):
             continue
@@ -105,6 +112,32 @@ async def test_attack_resident_opens_the_neighbours_bill(town: Town) -> None:
     neighbour = town.session(town.neighbour)
     found = await put(town, ask.ResidentBill(neighbour, "ag-lu-water.2026-10-01.v1"), Bill)
     assert found.usage_point == "up-lu-water"
+
+
+async def test_attack_resident_opens_the_readings_behind_the_neighbours_bill(town: Town) -> None:
+    neighbour, session = town.session(town.neighbour), town.session(town.resident)
+    (bill, *_) = (await put(town, ask.ResidentBills(neighbour), ask.ResidentBillsPage)).bills
+    question = ask.ResidentBillReadings(neighbour, bill.bill_id, line=0)
+    assert (await put(town, question, LineReadings)).rows
+    codes = set()
+    for bill_id in (bill.bill_id, "none.such.v1", ""):
+        for line, determinant in ((0, None), (None, 0), (None, None), (99, None)):
+            question = ask.ResidentBillReadings(session, bill_id, line, determinant)
+            found = await refusal(town, question)
+            codes.add((type(found), found.code, found.message))
+    assert len(codes) == 1
+    assert codes.pop()[:2] == (ConsentError, "people.not-found")
+
+
+async def test_a_page_of_readings_behind_a_bill_is_bounded_whatever_is_asked(town: Town) -> None:
+    session = town.session(town.resident)
+    question = ask.ResidentBillReadings(
+        session, "ag-ren-water.2026-10-01.v1", line=0, resolution="hour", limit=10**9
+    )
+    page = await put(town, question, LineReadings)
+    assert len(page.rows) == 200
+    assert page.next == page.rows[-1].until
+    assert page.adds_up
 
 
 async def test_attack_former_tenant_reads_the_time_after_moving_out(town: Town) -> None:

@@ -99,7 +99,7 @@ def silent(link: Link, seconds: float = 1.0) -> bool:
 
 @pytest.mark.parametrize(
     ("medium", "suite", "assurance", "most"),
-    [("water", 1, "meter-signed", 80), ("electricity", 2, "platform-mac", 70)],
+    [("water", 1, "meter-signed", 80), ("electricity", 2, "platform-attested", 70)],
 )
 def test_from_credentials_to_bill(system: System, medium: str, suite: int, assurance: str, most: int) -> None:
     issued = system.run("device", "issue", "--lab", "--medium", medium, "--suite", str(suite))

@@ -280,7 +280,7 @@ async def test_a_street_from_meter_to_bill_in_memory(
     bills = await asked(desk, "bills", operator.BillQuery())
     assert {bill["usage_point"]: bill["total_fen"] for bill in bills} == truth["usage_points"]
     assert len(bills) == meters
-    proved = {1: "meter-signed", 2: "platform-mac"}
+    proved = {1: "meter-signed", 2: "platform-attested"}
     points = field.joined.usage_points
     assert {bill["usage_point"]: bill["assurance"] for bill in bills} == {
         points[meter.device_id.hex()]: proved[meter.suite] for meter in field.plan.meters

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -13,11 +14,11 @@ import sqlalchemy as sa
 from meterseal.control import read, write
 from meterseal.control.tables import bills
 from meterseal.errors import DataError, LocalError, TrustError
-from meterseal.model import Quality
+from meterseal.model import Medium, Quality
 from meterseal.utility.calendar import HOUR
 from meterseal.utility.readings import ROLL_OVER
 from meterseal.utility.tariff import parse_tariff, tariff_document
-from meterseal.utility.views import Bill, RunReport
+from meterseal.utility.views import MEANING, Assurance, Bill, RunReport
 from tests.utility.conftest import Town
 from tests.utility.test_tariff import POWER, SAMPLES, WATER, changed
 from tests.utility.twins import Channel, at, day
@@ -77,13 +78,40 @@ async def test_a_time_of_use_bill_rests_on_the_chain_over_its_hours(town: Town) 
     assert {line.assurance for line in bill.lines} == {"meter-chained"}
     assert bill.use_assurance == "meter-signed"
     (summary,) = town.utility.bills("a-e")
-    assert (summary.signed_fen, summary.metered_fen) == (bill.total_fen, bill.total_fen)
+    assert (summary.signed_fen, summary.chained_fen, summary.metered_fen) == (
+        0,
+        bill.total_fen,
+        bill.total_fen,
+    )
+
+
+@pytest.mark.parametrize("medium", ["water", "heat", "electricity"])
+@pytest.mark.parametrize("suite", [0, 1, 2])
+async def test_one_word_for_one_amount_in_list_lines_and_parts(
+    town: Town, medium: Medium, suite: int
+) -> None:
+    """The review found a list that said meter-signed over lines and parts that said meter-chained."""
+    channel = town.supply("x", medium, "2026-06-01")
+    channel.count(JUNE, [10] * MONTH)
+    if suite:
+        channel.sign_days(suite=suite, checked="signed" if suite == 1 else "mac")
+    bill = await only_bill(town)
+    (summary,) = town.utility.bills("a-x")
+    metered = {line.assurance for line in bill.lines if line.assurance != "tariff"}
+    assert metered == {summary.assurance}
+    parts = {part.assurance: part.amount_fen for part in bill.parts}
+    assert summary.signed_fen == parts.get("meter-signed", 0)
+    assert summary.chained_fen == parts.get("meter-chained", 0)
+    fleet = town.utility.fleet()
+    assert (fleet.signed_fen, fleet.chained_fen) == (summary.signed_fen, summary.chained_fen)
+    assert fleet.by_assurance == parts
+    assert MEANING.keys() == set(get_args(Assurance))
 
 
 @pytest.mark.parametrize(
     ("change", "assurance"),
     [
-        (lambda c: c.sign_days(suite=2, checked="mac"), "platform-mac"),
+        (lambda c: c.sign_days(suite=2, checked="mac"), "platform-attested"),
         (lambda c: None, "unsigned"),
         (lambda c: setattr(c, "vouched", True), "vouched"),
         (lambda c: c.quality.update({JULY: Quality.ESTIMATED}), "estimated"),
@@ -105,7 +133,7 @@ async def test_the_weaker_boundary_decides_who_stands_behind_a_quantity(
 @pytest.mark.parametrize(
     ("change", "assurance"),
     [
-        (lambda c: c.sign_days(suite=2, checked="mac"), "platform-mac"),
+        (lambda c: c.sign_days(suite=2, checked="mac"), "platform-attested"),
         (lambda c: (c.sign_days(), c.sign(day("2026-06-10"), checked="chain-open")), "unsigned"),
         (
             lambda c: (c.sign_days(), c.quality.update({at("2026-06-10T09:00:00"): Quality.ESTIMATED})),

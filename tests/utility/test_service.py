@@ -183,7 +183,7 @@ async def test_the_fleet_adds_up_and_names_no_customer(town: Town) -> None:
     assert (fleet.bills, fleet.agreements, len(bills)) == (3, 3, 3)
     assert fleet.total_fen == sum(bill.total_fen for bill in bills) == sum(fleet.by_medium.values())
     assert fleet.total_fen == sum(fleet.by_assurance.values())
-    assert fleet.signed_fen == fleet.metered_fen == fleet.total_fen - 3000
+    assert fleet.signed_fen + fleet.chained_fen == fleet.metered_fen == fleet.total_fen - 3000
     assert [one.usage_point for one in fleet.held] == ["g"]
     assert fleet.last_run_at == JULY
     assert "c1" not in repr(fleet)

@@ -95,7 +95,9 @@ class MemoryMeasurements:
     def __init__(self) -> None:
         self.channels: dict[str, Channel] = {}
 
-    def registers(self, usage_point: str, channel: int, since: int, until: int) -> Columns:
+    def registers(
+        self, usage_point: str, channel: int, since: int, until: int, as_of: int | None = None
+    ) -> Columns:
         return self.channels[usage_point].columns(since, until)
 
     def evidence_between(self, usage_point: str, channel: int, since: int, until: int) -> list[Facts]:

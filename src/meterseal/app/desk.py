@@ -99,6 +99,7 @@ class Desk:
             "bills_run": (self.bills_run, ask.BillRun),
             "bills": (self.bills, ask.BillQuery),
             "bill": (self.bill, ask.BillQuery),
+            "bill_readings": (self.bill_readings, ask.BillLine),
             "account_link": (self.account_link, ask.Account),
             "customer_erase": (self.customer_erase, ask.EraseCustomer),
             "data_keys_renew": (self.data_keys_renew, ask.Page),
@@ -410,6 +411,20 @@ class Desk:
     async def bill(self, _: str, asked: ask.BillQuery) -> ask.Text:
         """One bill, opened."""
         return ask.Text(json=ask.as_json(self._utility.bill(asked.bill_id)))
+
+    async def bill_readings(self, _: str, asked: ask.BillLine) -> ask.Text:
+        """The readings behind a line of a bill."""
+        found = await asyncio.to_thread(
+            self._utility.bill_readings,
+            asked.bill_id,
+            asked.line,
+            asked.determinant,
+            asked.resolution,
+            None,
+            asked.after,
+            asked.limit,
+        )
+        return ask.Text(json=ask.as_json(found))
 
     async def account_link(self, _: str, asked: ask.Account) -> ask.Link:
         """A fresh one-time link; the first operator account is made when there is none."""

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from meterseal.link.profiles import OURS
 from meterseal.model import Medium
+from meterseal.utility.views import RowResolution
 
 
 class Supply(Struct, frozen=True, kw_only=True):
@@ -141,6 +142,17 @@ class BillQuery(Struct, frozen=True, kw_only=True):
 
     bill_id: str = ""
     device_id: bytes = b""
+
+
+class BillLine(Struct, frozen=True, kw_only=True):
+    """The readings behind a line of a bill, or behind a determinant, a page at a time from the cursor `after` on."""
+
+    bill_id: str
+    line: int | None = None
+    determinant: int | None = None
+    resolution: RowResolution = "day"
+    after: int = 0
+    limit: int = 500
 
 
 class BillRun(Struct, frozen=True, kw_only=True):

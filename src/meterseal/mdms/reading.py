@@ -93,10 +93,12 @@ class Reading:
         """
         return self._store.readings(usage_point, channel, since, until - 1, as_of)
 
-    def registers(self, usage_point: str, channel: int, since: int, until: int) -> Readings:
+    def registers(
+        self, usage_point: str, channel: int, since: int, until: int, as_of: int | None = None
+    ) -> Readings:
         """Visible readings with since <= end_at <= until: registers are boundaries of what lies between
-        them."""
-        return self._store.readings(usage_point, channel, since, until, None)
+        them. With `as_of`, as they were visible then."""
+        return self._store.readings(usage_point, channel, since, until, as_of)
 
     def evidence_at(self, usage_point: str, channel: int, end_at: int) -> EvidenceFacts | None:
         """The checked evidence for the register of one instant, or None when the meter sent none."""

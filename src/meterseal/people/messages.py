@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from meterseal.model import Medium, Quality
 from meterseal.people.trail import TrailState
-from meterseal.utility.views import BillSummary, FleetBills, Resolution, UsagePointCard
+from meterseal.utility.views import BillSummary, FleetBills, Resolution, RowResolution, UsagePointCard
 
 Role = Literal["resident", "operator"]
 
@@ -141,6 +141,24 @@ class ResidentBill(Struct, frozen=True):
 
     session: str
     bill_id: str
+
+
+class ResidentBillReadings(Struct, frozen=True):
+    """Ask for the readings behind a line of an own bill, answered with views.LineReadings.
+
+    `line` or `determinant` by number (None: the other one is meant). Rows end in `since` < t <= `until` (0, 0: all),
+    later than the cursor `after`.
+    """
+
+    session: str
+    bill_id: str
+    line: int | None = None
+    determinant: int | None = None
+    resolution: RowResolution = "day"
+    since: int = 0
+    until: int = 0
+    after: int = 0
+    limit: int = 100
 
 
 # --- operators -------------------------------------------------------------------------------------------

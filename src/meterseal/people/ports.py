@@ -10,9 +10,19 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from meterseal.model import Status
+from meterseal.utility.calendar import Period
 from meterseal.utility.customers import Person
 from meterseal.utility.ports import EvidenceFacts, RegisterColumns
-from meterseal.utility.views import Bill, BillSummary, FleetBills, Resolution, UsagePointCard, UsageSeries
+from meterseal.utility.views import (
+    Bill,
+    BillSummary,
+    FleetBills,
+    LineReadings,
+    Resolution,
+    RowResolution,
+    UsagePointCard,
+    UsageSeries,
+)
 
 
 class People(Protocol):
@@ -39,6 +49,18 @@ class UseAndBills(Protocol):
 
     def bill(self, bill_id: str) -> Bill:
         """One bill with everything behind it; LocalError `bill.none` when there is none."""
+
+    def bill_readings(
+        self,
+        bill_id: str,
+        line: int | None,
+        determinant: int | None,
+        by: RowResolution,
+        window: Period | None,
+        after: int,
+        limit: int,
+    ) -> LineReadings:
+        """A page of the readings behind a line; LocalError `bill.no-line`."""
 
     def fleet(self) -> FleetBills:
         """All bills together."""

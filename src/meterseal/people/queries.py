@@ -24,12 +24,13 @@ from meterseal.mesh.rpc import Empty, Method, Methods
 from meterseal.people import messages as ask
 from meterseal.people import scope
 from meterseal.people.accounts import Accounts, Subject, own_agreements
-from meterseal.people.fleet import DAY, MEDIA, Fleet
+from meterseal.people.fleet import DAY, MEDIA, MOST_ROWS, Fleet
 from meterseal.people.password import Stretch
 from meterseal.people.ports import FleetReadings, UseAndBills
 from meterseal.people.scope import Grant
 from meterseal.people.trail import Trail
-from meterseal.utility.views import Bill, UsageSeries
+from meterseal.utility.calendar import Period
+from meterseal.utility.views import Bill, LineReadings, UsageSeries
 
 CALLERS = frozenset({"web"})
 LONGEST_METER_PAGE = 40 * DAY
@@ -69,6 +70,7 @@ class Queries:
             (ask.ResidentUsage, self.resident_usage),
             (ask.ResidentBills, self.resident_bills),
             (ask.ResidentBill, self.resident_bill),
+            (ask.ResidentBillReadings, self.resident_bill_readings),
             (ask.OperatorHome, self.operator_home),
             (ask.OperatorMeters, self.operator_meters),
             (ask.OperatorRefusals, self.operator_refusals),
@@ -147,8 +149,30 @@ class Queries:
     async def resident_bill(self, question: ask.ResidentBill) -> Bill:
         """One own bill; another's and none are the same ConsentError `people.not-found`."""
         _, grants = self._resident(question.session)
+        return self._own_bill(grants, question.bill_id)
+
+    async def resident_bill_readings(self, question: ask.ResidentBillReadings) -> LineReadings:
+        """The readings behind a line of an own bill, a page at a time; who may not see the bill sees none of them."""
+        _, grants = self._resident(question.session)
+        bill = self._own_bill(grants, question.bill_id)
+        window = Period(question.since, question.until) if question.until else None
         try:
-            bill = self._utility.bill(question.bill_id)
+            return await asyncio.to_thread(
+                self._utility.bill_readings,
+                bill.bill_id,
+                question.line,
+                question.determinant,
+                question.resolution,
+                window,
+                question.after,
+                min(question.limit, MOST_ROWS),
+            )
+        except LocalError:
+            raise scope.not_found() from None
+
+    def _own_bill(self, grants: list[Grant], bill_id: str) -> Bill:
+        try:
+            bill = self._utility.bill(bill_id)
         except LocalError:
             raise scope.not_found() from None
         scope.own_agreement(grants, bill.agreement_id)

@@ -22,14 +22,25 @@ from meterseal.errors import DataError, LocalError
 from meterseal.model import MAIN
 from meterseal.utility.agreements import all_terms
 from meterseal.utility.calendar import Period, billing_periods
-from meterseal.utility.compose import CURRENCY, Terms, compose, metered_fen, next_version, signed_fen
+from meterseal.utility.compose import CURRENCY, Terms, compose, fen_of, metered_fen, next_version, weakest
+from meterseal.utility.opening import adds_up, determinant_of, rows
 from meterseal.utility.ports import EvidenceFacts, Measurements
 from meterseal.utility.proof import EvidenceAt
 from meterseal.utility.readings import Readings, usable
-from meterseal.utility.views import Bill, BillSummary, FleetBills, HeldBill, RunReport
+from meterseal.utility.views import (
+    Bill,
+    BillSummary,
+    FleetBills,
+    HeldBill,
+    LineReadings,
+    RowResolution,
+    RunReport,
+)
 
 LOOK_BACK = 400 * 86_400_000
 """Periods that ended longer ago are not looked at again unless a run names an earlier beginning."""
+MOST_ROWS = 500
+"""Rows of one page behind a line."""
 _AHEAD = 70 * 86_400_000  # enough that the running period is seen whole
 
 
@@ -84,10 +95,57 @@ class Billing:
             self._keep(issued, held, looked_at, report)
             return report
 
-    def readings(self, terms: Terms, since: int, until: int) -> Readings:
-        """Return the usable readings of an agreement's usage point with since <= end_at <= until."""
-        columns = self._measurements.registers(terms.usage_point, MAIN, since, until)
+    def readings(self, terms: Terms, since: int, until: int, as_of: int | None = None) -> Readings:
+        """Return the usable readings of an agreement's usage point with since <= end_at <= until.
+
+        With `as_of`, as they were visible then.
+        """
+        columns = self._measurements.registers(terms.usage_point, MAIN, since, until, as_of)
         return usable(columns, terms.medium)
+
+    def line_readings(
+        self,
+        bill: Bill,
+        line: int | None,
+        determinant: int | None,
+        by: RowResolution,
+        window: Period | None,
+        after: int,
+        limit: int,
+    ) -> LineReadings:
+        """Return a page of the readings behind a line, as they were visible when the bill was made.
+
+        Rows that end inside `window` (None: all), later than `after`. Raises LocalError `bill.no-line`.
+        """
+        number, share = determinant_of(bill, line, determinant)
+        chosen = bill.determinants[number]
+        (terms,) = (
+            one
+            for one in all_terms(self._engine, self._keys, bill.usage_point)
+            if one.agreement_id == bill.agreement_id
+        )
+        by = "hour" if chosen.kind == "hours" else by
+        for as_of in (bill.created_at, None):
+            edges = chosen.readings.first.end_at, chosen.readings.last.end_at
+            readings = self.readings(terms, *edges, as_of)
+            found = rows(chosen, share, readings, terms.book, terms.since, by)
+            if whole := adds_up(found, chosen, share, readings):
+                break
+        if window is not None:
+            found = tuple(row for row in found if window.since < row.until <= window.until)
+        page = [row for row in found if row.until > after][: max(1, min(limit, MOST_ROWS))]
+        return LineReadings(
+            bill_id=bill.bill_id,
+            line=line,
+            determinant=number,
+            resolution=by,
+            exponent=readings.exponent,
+            unit=bill.unit,
+            total=len(found),
+            rows=tuple(page),
+            next=page[-1].until if page and page[-1] is not found[-1] else 0,
+            adds_up=whole,
+        )
 
     def bill(self, bill_id: str) -> Bill:
         """Return one bill. Raises LocalError `bill.none`."""
@@ -105,10 +163,10 @@ class Billing:
             .order_by(bills.c.since.desc(), bills.c.version.desc())
         )
         with read(self._engine) as connection:
-            rows = connection.execute(query).all()
+            stored = connection.execute(query).all()
         seen: set[int] = set()
         found = []
-        for row in rows:
+        for row in stored:
             bill = self._open(row)
             found.append(_summary(bill, latest=bill.since not in seen))
             seen.add(bill.since)
@@ -118,7 +176,7 @@ class Billing:
         """Return the periods that wait for their bill, the longest waiting first."""
         terms = {one.agreement_id: one for one in all_terms(self._engine, self._keys)}
         with read(self._engine) as connection:
-            rows = connection.execute(sa.select(held_bills).order_by(held_bills.c.found_at)).all()
+            waiting = connection.execute(sa.select(held_bills).order_by(held_bills.c.found_at)).all()
         return tuple(
             HeldBill(
                 agreement_id=row.agreement_id,
@@ -130,7 +188,7 @@ class Billing:
                 sentence=row.sentence,
                 found_at=row.found_at,
             )
-            for row in rows
+            for row in waiting
         )
 
     def fleet(self) -> FleetBills:
@@ -149,7 +207,8 @@ class Billing:
             agreements=len({bill.agreement_id for bill in newest}),
             total_fen=sum(bill.total_fen for bill in newest),
             metered_fen=sum(map(metered_fen, newest)),
-            signed_fen=sum(map(signed_fen, newest)),
+            signed_fen=sum(fen_of(bill, "meter-signed") for bill in newest),
+            chained_fen=sum(fen_of(bill, "meter-chained") for bill in newest),
             by_medium=dict(by_medium),
             by_assurance=dict(by_assurance),
             corrected=sum(1 for bill in newest if bill.version > 1),
@@ -209,14 +268,16 @@ class Billing:
         )
         found: dict[str, list[_Stored]] = defaultdict(list)
         with read(self._engine) as connection:
-            rows = connection.execute(query).all()
-        for row in rows:
+            newest_rows = connection.execute(query).all()
+        for row in newest_rows:
             bill = self._open(row)
             found[row.agreement_id].append(_Stored(row.id, Period(row.since, row.until), bill))
         return found
 
     def _open(self, row: sa.Row[Any]) -> Bill:
-        return msgspec.json.decode(BILL.open(self._keys, row) or b"", type=Bill)
+        document = BILL.open(self._keys, row) or b""
+        # What earlier versions of this software called attested; an issued bill keeps its bytes.
+        return msgspec.json.decode(document.replace(b'"platform-mac"', b'"platform-attested"'), type=Bill)
 
     def _keep(
         self, issued: list[Bill], held: list[HeldBill], looked_at: list[tuple[str, int]], report: RunReport
@@ -291,9 +352,10 @@ def _summary(bill: Bill, *, latest: bool) -> BillSummary:
         currency=bill.currency,
         total_fen=bill.total_fen,
         metered_fen=metered_fen(bill),
-        signed_fen=signed_fen(bill),
+        signed_fen=fen_of(bill, "meter-signed"),
+        chained_fen=fen_of(bill, "meter-chained"),
         used=bill.used,
         unit=bill.unit,
-        assurance=bill.use_assurance,
+        assurance=weakest(bill),
         latest=latest,
     )

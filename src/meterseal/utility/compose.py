@@ -18,11 +18,20 @@ from meterseal.errors import DataError
 from meterseal.model import Medium
 from meterseal.utility.calendar import Period, is_billing_start, local_day, year_start
 from meterseal.utility.determinants import Measured, by_register, segment_uses
-from meterseal.utility.proof import SIGNED, EvidenceAt, boundary, open_use, worst
+from meterseal.utility.proof import EvidenceAt, boundary, open_use, worst
 from meterseal.utility.rating import Rated, RatingInput, rate
 from meterseal.utility.readings import Readings
 from meterseal.utility.tariff import Segment, TariffBook, Tiered
-from meterseal.utility.views import AssuredPart, BandName, Bill, BillLine, Change, ChargeLine, Determinant
+from meterseal.utility.views import (
+    Assurance,
+    AssuredPart,
+    BandName,
+    Bill,
+    BillLine,
+    Change,
+    ChargeLine,
+    Determinant,
+)
 
 CURRENCY = "CNY"
 
@@ -168,9 +177,15 @@ def next_version(bill: Bill, before: Bill) -> Bill | None:
     )
 
 
-def signed_fen(bill: Bill) -> int:
-    """Return the part of a bill that rests on registers signed by the meter."""
-    return sum(part.amount_fen for part in bill.parts if part.assurance in SIGNED)
+def fen_of(bill: Bill, assurance: Assurance) -> int:
+    """Return the part of a bill that rests on one assurance."""
+    return sum(part.amount_fen for part in bill.parts if part.assurance == assurance)
+
+
+def weakest(bill: Bill) -> Assurance:
+    """Return the weakest assurance of the metered lines; of the whole use when no line is metered."""
+    metered = [line.assurance for line in bill.lines if line.assurance != "tariff"]
+    return worst(*metered) if metered else bill.use_assurance
 
 
 def metered_fen(bill: Bill) -> int:

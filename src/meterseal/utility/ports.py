@@ -67,8 +67,13 @@ class EvidenceFacts(Protocol):
 class Measurements(Protocol):
     """The read side of the store of measurements."""
 
-    def registers(self, usage_point: str, channel: int, since: int, until: int) -> RegisterColumns:
-        """Return the visible readings with since <= end_at <= until (both ends: registers are boundaries)."""
+    def registers(
+        self, usage_point: str, channel: int, since: int, until: int, as_of: int | None = None
+    ) -> RegisterColumns:
+        """Return the visible readings with since <= end_at <= until (both ends: registers are boundaries).
+
+        With `as_of`, as they were visible then.
+        """
 
     def evidence_between(
         self, usage_point: str, channel: int, since: int, until: int

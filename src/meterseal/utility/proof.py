@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from typing import get_args
 
 from meterseal.errors import DataError
 from meterseal.model import Quality
@@ -17,16 +18,8 @@ from meterseal.utility.ports import EvidenceFacts
 from meterseal.utility.readings import Readings
 from meterseal.utility.views import Assurance, Boundary, Determinant, EvidenceView, ReadingsUsed
 
-ORDER: tuple[Assurance, ...] = (
-    "meter-signed",
-    "meter-chained",
-    "platform-mac",
-    "vouched",
-    "unsigned",
-    "estimated",
-    "tariff",
-)
-SIGNED: frozenset[Assurance] = frozenset({"meter-signed", "meter-chained"})
+ORDER: tuple[Assurance, ...] = get_args(Assurance)
+"""Best first."""
 
 EvidenceAt = Callable[[int], EvidenceFacts | None]
 """Evidence of one usage point's channel for one instant."""
@@ -110,7 +103,7 @@ def _compare(readings: Readings, register: int, facts: EvidenceFacts) -> None:
 
 def _assurance(quality: Quality, vouched: bool, facts: EvidenceFacts | None) -> Assurance:
     if facts is not None:
-        return "meter-signed" if facts.suite == 1 else "platform-mac"
+        return "meter-signed" if facts.suite == 1 else "platform-attested"
     if quality is not Quality.MEASURED:
         return "estimated"
     return "vouched" if vouched else "unsigned"
@@ -120,7 +113,7 @@ def _hourly(measured: Measured, ends: Assurance, evidence_at: EvidenceAt) -> Ass
     """The hours between two boundaries are as good as the chain of daily heads over them."""
     if measured.estimated or measured.edited:
         return worst(ends, "estimated")
-    if ends not in ("meter-signed", "platform-mac"):
+    if ends not in ("meter-signed", "platform-attested"):
         return ends
     for day in days(measured.first_at, measured.last_at):
         facts = evidence_at(day.until)

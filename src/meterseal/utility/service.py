@@ -44,8 +44,10 @@ from meterseal.utility.views import (
     BillSummary,
     FleetBills,
     HeldBill,
+    LineReadings,
     PeriodToDate,
     Resolution,
+    RowResolution,
     RunReport,
     TierPosition,
     UsagePointCard,
@@ -139,6 +141,22 @@ class Utility:
     def bill(self, bill_id: str) -> Bill:
         """Return one bill, opened to its evidence; raises LocalError `bill.none`."""
         return self._billing.bill(bill_id)
+
+    def bill_readings(
+        self,
+        bill_id: str,
+        line: int | None = None,
+        determinant: int | None = None,
+        by: RowResolution = "day",
+        window: Period | None = None,
+        after: int = 0,
+        limit: int = 200,
+    ) -> LineReadings:
+        """Return a page of the readings behind a line of a bill, or behind a determinant by its number.
+
+        Hours for a band, days or hours for everything else. Raises LocalError `bill.none`, `bill.no-line`.
+        """
+        return self._billing.line_readings(self.bill(bill_id), line, determinant, by, window, after, limit)
 
     def held(self) -> tuple[HeldBill, ...]:
         """Return the periods that wait for their bill."""

@@ -10,29 +10,37 @@ an address.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
 from meterseal.model import Medium, Quality
 
 Resolution = Literal["hour", "day", "period"]
+RowResolution = Literal["hour", "day"]
 LineKind = Literal["flat", "tier", "band", "fixed"]
 BandName = Literal["sharp", "peak", "flat", "valley"]
 """Time-of-use band: 尖 sharp, 峰 peak, 平 flat, 谷 valley."""
 
 Assurance = Literal[
-    "meter-signed", "meter-chained", "platform-mac", "vouched", "unsigned", "estimated", "tariff"
+    "meter-signed", "meter-chained", "platform-attested", "vouched", "unsigned", "estimated", "tariff"
 ]
-"""Who stands behind a quantity, best first.
+"""Who stands behind a quantity, best first; one word for one thing, the same in every answer, page and command."""
 
-meter-signed   difference of two registers that the meter's module signed (suite 1)
-meter-chained  hourly registers covered by the chain head that the meter signed at the end boundary (suite 1)
-platform-mac   as one of the above, but under suite 2: only the security service can check the mac
-vouched        a concentrator vouches for a meter without a module
-unsigned       sealed by the meter in transit, but no evidence for the boundary is stored
-estimated      at least one register used is an estimate or an edit
-tariff         not a metered quantity (a fixed charge)
+MEANING: Final[dict[Assurance, str]] = {
+    "meter-signed": "The meter's security module signed both register readings that this quantity lies between.",
+    "meter-chained": "The hourly readings are bound into a chain whose end the meter signed.",
+    "platform-attested": "The meter's module authenticated the readings under a key that only the utility's key "
+    "service shares, so the platform attests them; nobody else can check it.",
+    "vouched": "This meter has no security module; the concentrator in the building vouches for its readings.",
+    "unsigned": "The readings came sealed by the meter, but no signed statement for this moment is stored.",
+    "estimated": "At least one reading was missing and was replaced by an estimate or an edit.",
+    "tariff": "Not a metered quantity.",
+}
+"""What each word means, said once: the portal shows these sentences, translated, and the command line prints them.
+
+Signed and attested are differences of registers at the boundary; chained are hours between two signed registers,
+covered by the chain head that the meter signed at the end (suite 1). Suite 2 is attested in both cases.
 """
 
 
@@ -143,8 +151,8 @@ class PeriodToDate(Struct, frozen=True):
 class BillSummary(Struct, frozen=True):
     """One issued bill in a list.
 
-    `metered_fen` leaves out fixed charges; `signed_fen` is the part of it that rests on registers signed by
-    the meter (meter-signed and meter-chained). `latest` is False for a version that was replaced.
+    `metered_fen` leaves out fixed charges; of it `signed_fen` is meter-signed and `chained_fen` meter-chained.
+    `assurance` is the weakest of the metered lines. `latest` is False for a version that was replaced.
     """
 
     bill_id: str
@@ -159,6 +167,7 @@ class BillSummary(Struct, frozen=True):
     total_fen: int
     metered_fen: int
     signed_fen: int
+    chained_fen: int
     used: Decimal
     unit: str
     assurance: Assurance
@@ -263,6 +272,42 @@ class BillLine(Struct, frozen=True):
     determinant: int | None
 
 
+class UsedRow(Struct, frozen=True):
+    """One step between two registers that a line of a bill was made of: `since` < t <= `until`.
+
+    `register` is the one at `until`, scaled by the exponent of the answer. `used` is the step, `counted` the part of
+    it that this line prices (less where a tier's limit was crossed). `quality` is the worse of the two registers',
+    `origin` that of the later one.
+    """
+
+    since: int
+    until: int
+    register: int
+    used: Decimal
+    counted: Decimal
+    quality: Quality
+    origin: str
+
+
+class LineReadings(Struct, frozen=True):
+    """A page of the readings behind a line of a bill (or behind a determinant that is not priced).
+
+    `rows` are `total` in all pages; `next` is the cursor of the following page, 0 on the last. `adds_up` says whether
+    all rows together are the quantity of the bill; it is False when the store no longer holds what was billed.
+    """
+
+    bill_id: str
+    line: int | None
+    determinant: int
+    resolution: RowResolution
+    exponent: int
+    unit: str
+    total: int
+    rows: tuple[UsedRow, ...]
+    next: int
+    adds_up: bool
+
+
 class Change(Struct, frozen=True):
     """One thing that differs from the bill version before, named by a code.
 
@@ -359,13 +404,17 @@ class RunReport(Struct, frozen=True):
 
 
 class FleetBills(Struct, frozen=True):
-    """All newest bill versions together, for operators; usage points are named in `held` alone."""
+    """All newest bill versions together, for operators; usage points are named in `held` alone.
+
+    Of `metered_fen`, `signed_fen` is meter-signed and `chained_fen` meter-chained.
+    """
 
     bills: int
     agreements: int
     total_fen: int
     metered_fen: int
     signed_fen: int
+    chained_fen: int
     by_medium: dict[str, int]
     by_assurance: dict[str, int]
     corrected: int

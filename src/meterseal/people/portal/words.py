@@ -30,7 +30,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     "assurance": {
         "meter-signed": _("Signed by the meter"),
         "meter-chained": _("Covered by the meter's signature"),
-        "platform-mac": _("Checked by the key service"),
+        "platform-attested": _("Checked by the key service"),
         "vouched": _("Vouched for by the concentrator"),
         "unsigned": _("Sealed, without a signature"),
         "estimated": _("Partly estimated"),
@@ -41,7 +41,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
             "The meter's security module signed both register readings that this quantity lies between."
         ),
         "meter-chained": _("The hourly readings are bound into a chain whose end the meter signed."),
-        "platform-mac": _(
+        "platform-attested": _(
             "The meter's module authenticated the readings; only the utility's key service can check it."
         ),
         "vouched": _(
@@ -202,7 +202,7 @@ def part_class(assurance: str) -> int:
     return {
         "meter-signed": 0,
         "meter-chained": 0,
-        "platform-mac": 1,
+        "platform-attested": 1,
         "vouched": 2,
         "unsigned": 3,
         "estimated": 4,
