@@ -19,7 +19,11 @@ from hypothesis import strategies as st
 from meterseal.app import config, lock
 from meterseal.app.config import Layout, Settings
 from meterseal.app.door import LONGEST, socket_path
+from meterseal.app.settings import open_settings, save
 from meterseal.errors import LocalError
+from meterseal.mesh.authority import Passwords
+
+PASSWORDS = Passwords(bytes(32))
 
 
 @contextlib.contextmanager
@@ -106,7 +110,7 @@ def test_settings_of_any_bytes_are_refused_or_read(layout: Layout, content: byte
     config.make_directories(layout)
     layout.settings_file.write_bytes(content)
     try:
-        assert isinstance(config.load(layout), Settings)
+        assert isinstance(open_settings(layout, PASSWORDS), Settings)
     except LocalError as error:
         assert error.code in ("app.settings", "app.newer")  # noqa: PT017
 
@@ -140,8 +144,8 @@ def test_directories_are_ours_alone(layout: Layout) -> None:
 
 def test_settings_come_back_as_saved(layout: Layout) -> None:
     config.make_directories(layout)
-    config.save(layout, Settings(lab=True, ports={"web": 8000}))
-    assert config.load(layout) == Settings(lab=True, ports={"web": 8000})
+    save(layout, Settings(lab=True, ports={"web": 8000}), PASSWORDS)
+    assert open_settings(layout, PASSWORDS) == Settings(lab=True, ports={"web": 8000})
 
 
 @pytest.fixture
@@ -160,7 +164,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_said_and_the_old_settings_stay_whole(small_disk: Path) -> None:
     layout = Layout(small_disk / "data", small_disk / "passphrase")
     layout.root.mkdir()
-    config.save(layout, Settings())
+    save(layout, Settings(), PASSWORDS)
     before = layout.settings_file.read_bytes()
     with refused("app.disk-full"):
         config.replace_file(layout.settings_file, b"x" * 65_536)
@@ -176,8 +180,8 @@ def test_a_disk_that_takes_a_part_first_leaves_no_half_file(
     config.make_directories(layout)
     write = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, content: write(descriptor, bytes(content)[:7]))
-    config.save(layout, Settings(lab=True))
-    assert config.load(layout).lab
+    save(layout, Settings(lab=True), PASSWORDS)
+    assert open_settings(layout, PASSWORDS).lab
 
 
 # --- ports ---------------------------------------------------------------------------------------------

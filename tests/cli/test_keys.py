@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from meterseal.app.config import PUBLIC
 from tests.cli.conftest import Up, meterseal
 
 
@@ -112,9 +114,11 @@ def test_a_backup_its_drill_and_its_return(system: Up, tmp_path: Path) -> None:
     shutil.copy(system.data.with_name("data.passphrase"), tmp_path / "new.passphrase")
     back = meterseal("keys", "restore", file, "--data", tmp_path / "new", *secret, "--json")
     assert back.status == 0
-    settings = tmp_path / "new" / "meterseal.json"  # the system that was backed up still runs on its ports
-    settings.write_text(json.dumps({**json.loads(settings.read_text()), "ports": {}}))
-    up = Up(tmp_path / "new")
+    free = []  # the system that was backed up still runs on its ports
+    for name in PUBLIC:
+        with socket.create_server(("127.0.0.1", 0)) as one:
+            free += [f"--{name.replace('_', '-')}-port", str(one.getsockname()[1])]
+    up = Up(tmp_path / "new", *free)
     try:
         listed = meterseal("keys", "officer", "list", "--data", up.data, "--json").document
         assert "an" in {one["officer"] for one in listed}

@@ -10,6 +10,8 @@ import pytest
 
 from meterseal.app import config
 from meterseal.app.config import Layout, Settings
+from meterseal.app.settings import save
+from meterseal.mesh.authority import Passwords
 from tests.cli.conftest import Run, Up, meterseal
 
 NO_DATA = [
@@ -77,7 +79,7 @@ def test_wrong_use_is_one_sentence_for_people(command: list[str]) -> None:
 def test_a_system_that_is_down_is_said_with_how_to_start_it(tmp_path: Path, inside: Run) -> None:
     layout = Layout(tmp_path / "data")
     config.make_directories(layout)
-    config.save(layout, Settings())
+    save(layout, Settings(), Passwords(bytes(32)))
     answer = inside("status", "--data", layout.root)
     assert answer.status == 1
     assert f"meterseal up --data {layout.root}" in answer.sentence()

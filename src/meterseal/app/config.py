@@ -1,8 +1,9 @@
 """Where a system lives: one data directory, its settings file, its passphrase beside it and not inside it.
 
-It opens no store and starts no process; it only says where things are and whether this program may use them.
+It opens no store and starts no process; it only says where things are and whether this program may use them. What
+of the settings is sealed, `settings` seals and opens.
 
-    DIR/meterseal.json        format, project, ports (public settings)
+    DIR/meterseal.json        format, project, lab, where the passphrase comes from; all else sealed
     DIR/lock                  held by the running system; a second one is refused
     DIR/keys/                 the security service's vaults, registry and audit
     DIR/tls/                  second root and process identities, private keys encrypted
@@ -24,8 +25,8 @@ from msgspec import Struct, field
 
 from meterseal.errors import LocalError
 
-FORMAT = 1
-"""Version of the data directory's layout; a newer one is refused, an older one migrated."""
+FORMAT = 2
+"""Version of the data directory's layout; a newer one is refused, an older one migrated. 1 had every setting in clear."""
 
 DEFAULT_PROJECT = "31011500000000000001000200000003"
 """Project id of a fresh system (LINK section 1): region 3101 1500, domain 1, business 2, project number 3."""
@@ -39,9 +40,8 @@ OURS = frozenset(
 
 
 class Settings(Struct, kw_only=True):
-    """`DIR/meterseal.json`: public settings only, no secret."""
+    """Every setting of a system; no secret, but host, ports and key store are sealed at rest (HM-8.3.3.b, 8.4.3.b)."""
 
-    format: int = FORMAT
     project: str = DEFAULT_PROJECT
     lab: bool = False
     host: str = "127.0.0.1"
@@ -49,6 +49,20 @@ class Settings(Struct, kw_only=True):
     keyring: bool = False
     keystore: str = ""
     """Where the vaults' key-encryption keys lie: empty for the passphrase, or a PKCS#11 URI."""
+
+
+class Stated(Struct, frozen=True, kw_only=True):
+    """What must be known before a passphrase is at hand, in clear; `sealed` is the rest (`settings`)."""
+
+    format: int
+    project: str = DEFAULT_PROJECT
+    lab: bool = False
+    keyring: bool = False
+    sealed: bytes = b""
+
+
+class _Version(Struct):
+    format: int
 
 
 class Layout:
@@ -70,10 +84,17 @@ class Layout:
         return self.settings_file.exists()
 
 
-def load(layout: Layout) -> Settings:
-    """Read the settings; LocalError `app.no-data`, `app.settings` or `app.newer` when this program must not go on."""
+def load(layout: Layout) -> Stated:
+    """What the settings state in clear; LocalError `app.no-data`, `app.settings` or `app.newer` when this program must
+    not go on.
+    """
+    return stated(layout, read_settings(layout))
+
+
+def read_settings(layout: Layout) -> bytes:
+    """The settings file as it is; LocalError `app.no-data` when there is none."""
     try:
-        raw = layout.settings_file.read_bytes()
+        return layout.settings_file.read_bytes()
     except FileNotFoundError:
         raise LocalError(
             "app.no-data",
@@ -81,25 +102,32 @@ def load(layout: Layout) -> Settings:
         ) from None
     except OSError as error:
         raise unusable(layout.root, error) from None
+
+
+def stated(layout: Layout, raw: bytes) -> Stated:
+    """The clear part of a settings file of this format or an older one; LocalError `app.settings` or `app.newer`."""
     try:
-        settings = msgspec.json.decode(raw, type=Settings)
+        written = msgspec.json.decode(raw, type=_Version).format
+        if written <= FORMAT:
+            found = msgspec.json.decode(raw, type=Stated)
+            if written < 1 or bool(found.sealed) != (written > 1):
+                raise msgspec.ValidationError(f"format {written} does not look like that")
+            return found
     except msgspec.DecodeError as error:
-        raise LocalError(
-            "app.settings",
-            f"{layout.settings_file} cannot be read ({error}). Restore it from a backup; nothing was changed.",
-        ) from None
-    if settings.format > FORMAT:
-        raise LocalError(
-            "app.newer",
-            f"{layout.root} was written by a newer meterseal (data format {settings.format}, this program knows "
-            f"{FORMAT}). Install the newer version; nothing was changed.",
-        )
-    return settings
+        raise damaged(layout, str(error)) from None
+    raise LocalError(
+        "app.newer",
+        f"{layout.root} was written by a newer meterseal (data format {written}, this program knows {FORMAT}). Install "
+        "the newer version; nothing was changed.",
+    )
 
 
-def save(layout: Layout, settings: Settings) -> None:
-    """Write the settings atomically."""
-    replace_file(layout.settings_file, msgspec.json.format(msgspec.json.encode(settings), indent=2))
+def damaged(layout: Layout, why: str) -> LocalError:
+    """What a person is told whose settings file cannot be used."""
+    return LocalError(
+        "app.settings",
+        f"{layout.settings_file} cannot be read ({why}). Restore it from a backup; nothing was changed.",
+    )
 
 
 def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:

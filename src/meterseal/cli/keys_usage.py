@@ -14,10 +14,12 @@ from cyclopts import Parameter
 
 from meterseal.app.config import Layout, load, take_passphrase
 from meterseal.app.operator import as_json
+from meterseal.app.settings import open_settings
 from meterseal.app.system import now_ms
 from meterseal.cli.keys import ask
 from meterseal.cli.operate import at, day
 from meterseal.errors import LocalError
+from meterseal.mesh.authority import TlsDirectory
 from meterseal.security.keystore import open_place, parse_place
 from meterseal.security.papers import Expiring
 
@@ -91,8 +93,8 @@ def store(*, data: Path, passphrase_file: Path | None = None, json: Annotated[bo
         Where the passphrase lies, when not beside the data directory; a token whose PIN it is is opened with it.
     """
     layout = Layout(data, passphrase_file)
-    settings = load(layout)
-    passphrase = take_passphrase(layout, create=False, keyring=settings.keyring)
+    passphrase = take_passphrase(layout, create=False, keyring=load(layout).keyring)
+    settings = open_settings(layout, TlsDirectory(layout.tls).open(passphrase))
     opened = open_place(parse_place(settings.keystore), passphrase)
     try:
         facts = opened.facts()

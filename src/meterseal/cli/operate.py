@@ -17,8 +17,11 @@ from msgspec import Struct
 
 from meterseal.app import config, operator, system
 from meterseal.app.commanding import Alarms, Since
+from meterseal.app.listening import Listening
 from meterseal.app.lock import in_use
+from meterseal.cli import billing
 from meterseal.errors import EngineError, LocalError
+from meterseal.mesh.rpc import Empty
 from meterseal.model import Medium
 
 Flag = Parameter(negative=())
@@ -198,33 +201,32 @@ def bill_list(*, data: Path, device_id: str = "", json: Annotated[bool, Flag] = 
     return 0
 
 
-def bill_show(bill_id: str, *, data: Path, json: Annotated[bool, Flag] = False) -> int:
-    """Open one bill: its lines, what they rest on, and the meter's signed evidence."""
+def bill_show(
+    bill_id: str,
+    *,
+    data: Path,
+    readings: Annotated[bool, Flag] = False,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Open one bill: its lines, what they rest on, and the meter's signed evidence.
+
+    Parameters
+    ----------
+    readings
+        Open every line to the readings it was made of: hours for bands, days and hours for everything else.
+    """
     answer = ask(data, "bill", operator.BillQuery(bill_id=bill_id), operator.Text)
-    show(answer.json, as_json=json, lines=_bill_lines)
-    return 0
 
-
-def _bill_lines(bill: dict[str, Any]) -> list[str]:
-    lines = [
-        f"bill {bill['bill_id']} (version {bill['version']}), {bill['medium']}, "
-        f"{bill['first_day']} to {bill['last_day']}, tariff {bill['tariff_code']}"
-    ]
-    for line in bill["lines"]:
-        charge = line["charge"]
-        what = charge["band"] or (f"tier {charge['tier']}" if charge["tier"] else charge["kind"])
-        lines.append(
-            f"  {what:<8} {charge['quantity']:>12} x {charge['price']:>8} = {charge['amount_fen'] / 100:>10.2f}"
-            f"  {line['assurance']}"
+    def page(line: int | None, determinant: int | None, resolution: Any, after: int) -> dict[str, Any]:
+        request = operator.BillLine(
+            bill_id=bill_id, line=line, determinant=determinant, resolution=resolution, after=after
         )
-    lines.append(f"  total {bill['total_fen'] / 100:.2f} {bill['currency']}")
-    for determinant in bill["determinants"]:
-        for name in ("first", "last"):
-            edge = determinant["readings"][name]
-            proof = edge["evidence"]
-            says = f"sequence {proof['sequence']}, {proof['checked']}" if proof else "no evidence"
-            lines.append(f"  register {edge['register']}e{edge['exponent']} at {at(edge['end_at'])}: {says}")
-    return lines
+        found: dict[str, Any] = json_module.loads(ask(data, "bill_readings", request, operator.Text).json)
+        return found
+
+    text = billing.with_readings(answer.json, page) if readings else answer.json
+    show(text, as_json=json, lines=lambda bill: billing.bill_lines(bill, at))
+    return 0
 
 
 def vee_run(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
@@ -251,8 +253,8 @@ def account_link(
     if resident:
         request = operator.Account(role="resident", device_id=device_id_of(resident))
     link = ask(data, "account_link", request, operator.Link)
-    settings = config.load(config.Layout(data))
-    url = f"http://{settings.host}:{settings.ports['web']}{link.path}"
+    where = ask(data, "listening", Empty(), Listening)
+    url = f"http://{where.host}:{where.web}{link.path}"
     print(json_module.dumps({"url": url, "expires_at": link.expires_at}) if json else url)
     return 0
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from meterseal.app import operator
+from meterseal.app import listening, operator
 from meterseal.app.config import Layout, load, replace_file
 from meterseal.app.supervise import Spec, Supervisor
 from meterseal.app.system import now_ms, operator_connection
@@ -53,10 +53,11 @@ class Simulation:
 
     async def play(self, *, dwellings: int, days: int, until: int, seed: int) -> Delivered:
         """Enrol if that was not done before, power on, and wait until everything is delivered and acknowledged."""
-        settings = load(self._layout)
-        headend = f"{settings.host}:{settings.ports['headend_tls']}"
+        load(self._layout)
         desk = operator_connection(self._layout)
         try:
+            found = await listening.where(desk)
+            headend = f"{found.host}:{found.headend_tls}"
             before = await _counts(desk)
             if self._captured is None:
                 plan = make_plan(seed=seed, until=until or now_ms(), days=days, dwellings=dwellings)
