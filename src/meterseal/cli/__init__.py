@@ -111,7 +111,14 @@ keys.command("meterseal.cli.keys:rotate", name="rotate", help="Put a new version
 keys.command("meterseal.cli.keys:list_keys", name="list", help="List every key: state, uses, limit.")
 keys.command("meterseal.cli.keys:moving", name="moving", help="Count what still stands on an old version.")
 keys.command(
-    "meterseal.cli.keys_head:head", name="head", help="Was the keys directory put back? Accept it after a restore."
+    "meterseal.cli.keys_head:head",
+    name="head",
+    help="Was the keys directory put back? Accept it after a restore.",
+)
+keys.command(
+    "meterseal.cli.keys_passphrase:passphrase",
+    name="passphrase",
+    help="Change the passphrase of a system that is down.",
 )
 keys.command("meterseal.cli.keys:backup", name="backup", help="Write one encrypted backup while all runs.")
 keys.command("meterseal.cli.keys:restore", name="restore", help="Bring a backup back, or drill it on a copy.")

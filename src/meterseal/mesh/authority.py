@@ -17,7 +17,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from argon2.low_level import Type, hash_secret_raw
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -25,6 +24,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from meterseal.errors import EngineError, LocalError, TrustError
+from meterseal.mesh import doors
 from meterseal.mesh.tls import CONCENTRATOR_URI, PROCESS_URI, PROCESSES, Files
 
 DAY = timedelta(days=1)
@@ -52,7 +52,11 @@ class Passwords:
     @classmethod
     def derive(cls, passphrase: bytes, salt: bytes) -> Passwords:
         """Argon2id (64 MiB, 3 passes) over the passphrase with the 16-byte salt of the tls directory."""
-        return cls(hash_secret_raw(b"ms1 tls\x00" + passphrase, salt, 3, 65536, 2, 32, Type.ID))
+        return cls(doors.stretched(passphrase, salt))
+
+    def door(self, passphrase: bytes) -> doors.Door:
+        """A door to these passwords for another passphrase."""
+        return doors.make(self._master, passphrase)
 
     def of(self, name: str) -> bytes:
         """The password of one key file, 64 hex digits."""
@@ -170,8 +174,8 @@ def _identity(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, pa
 
 
 class TlsDirectory:
-    """The tls directory of a data directory: salt, root.crt, root.key, and NAME.crt, NAME.key of each
-    party.
+    """The tls directory of a data directory: salt (or, after a changed passphrase, doors), root.crt, root.key, and
+    NAME.crt, NAME.key of each party.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -190,9 +194,9 @@ class TlsDirectory:
         """
         _guard(self.directory, lambda: self.directory.mkdir(mode=0o700, parents=True, exist_ok=True))
         salt = self.directory / "salt"
-        if not salt.exists():
+        if not salt.exists() and not self._doors():
             self._write("salt", secrets.token_bytes(16))
-        passwords = Passwords.derive(passphrase, salt.read_bytes())
+        passwords = self.open(passphrase)
         if not (self.directory / "root.crt").exists():
             root = make_root(now, passwords.of("root"))
             self._write("root.key", root.key)
@@ -201,7 +205,22 @@ class TlsDirectory:
         return passwords
 
     def open(self, passphrase: bytes) -> Passwords:
-        """Later starts: the passwords; LocalError `mesh.files` when the directory was never set up."""
+        """Later starts: the passwords; LocalError `mesh.files` when the directory was never set up.
+
+        After a change of the passphrase that was cut off, the one that opened stays and the other one ends. TrustError
+        `mesh.passphrase` for one that opens no door (before the first change only a key file can tell).
+        """
+        found = self._doors()
+        for door in found:
+            master = doors.through(door, passphrase)
+            if master is not None:
+                self._settle(found, door)
+                return Passwords(master)
+        if found:
+            raise TrustError(
+                "mesh.passphrase",
+                "The TLS keys do not open with this passphrase; give the one that the system has now.",
+            )
         try:
             return Passwords.derive(passphrase, (self.directory / "salt").read_bytes())
         except FileNotFoundError:
@@ -209,6 +228,26 @@ class TlsDirectory:
                 "mesh.files",
                 f"There is no TLS setup in {self.directory}; start the system there once, or restore it.",
             ) from None
+
+    def begin_change(self, present: bytes, coming: bytes) -> None:
+        """Let a coming passphrase open the passwords too, durably; errors as `open`, `mesh.passphrase` for a wrong one."""
+        passwords = self.open(present)
+        self.issuer(passwords)  # the root's key tells whether the passphrase is the right one
+        self._write("doors", doors.encode([passwords.door(present), passwords.door(coming)]))
+
+    def _doors(self) -> list[doors.Door]:
+        try:
+            return doors.decode((self.directory / "doors").read_bytes())
+        except FileNotFoundError:
+            return []
+
+    def _settle(self, found: list[doors.Door], door: doors.Door) -> None:
+        if len(found) > 1:
+            self._write("doors", doors.encode([door]))
+        salt = self.directory / "salt"
+        _guard(
+            salt, lambda: salt.unlink(missing_ok=True)
+        )  # the passphrase of the first start opens nothing with it now
 
     def renew(self, passwords: Passwords, now: int, processes: Iterable[str] = PROCESSES) -> list[str]:
         """Issue anew every process certificate that is missing or near its end; gives the names renewed."""

@@ -22,11 +22,13 @@ from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.crypto.symmetric import sm3
 from meterseal.errors import EngineError, LocalError, TrustError
-from meterseal.security.passphrase import Stretching, key_encryption_key
+from meterseal.security.passphrase import Stretching, fresh_stretching, key_encryption_key
 from meterseal.security.rootorders import QuorumFacts
 from meterseal.security.vault import Vault
 
 FILE = "root.key"
+COMING = "root.key.coming"
+"""The same key under a passphrase to come, while the system's passphrase changes."""
 _CERTIFICATE = "root.der"
 TOP = ("ROOT", "REGION")
 
@@ -61,12 +63,45 @@ def open_single(directory: Path, passphrase: bytes) -> Sm2PrivateKey:
             "security.quorum",
             f"{sealed.threshold} of {len(sealed.people)} people open this root, no passphrase does.",
         )
+    key = _through(sealed, directory, passphrase)
+    if key is None:
+        raise TrustError("security.passphrase", "The passphrase does not open the offline root.")
+    return key
+
+
+def _through(sealed: _Single, directory: Path, passphrase: bytes) -> Sm2PrivateKey | None:
     kek = key_encryption_key(passphrase, "offline root", sealed.stretching)
     try:
         raw = kek.gcm_open(sealed.sealed, b"offline root\x00" + _certificate(directory))
     except TrustError:
-        raise TrustError("security.passphrase", "The passphrase does not open the offline root.") from None
+        return None
     return Sm2PrivateKey.from_pkcs8(raw, "the root key")
+
+
+def begin_change(directory: Path, present: bytes, coming: bytes) -> bool:
+    """Lay the root's key under a coming passphrase beside the one there; False where no passphrase opens the root, or
+    it is not here. TrustError `security.passphrase`.
+    """
+    if facts(directory).threshold != 1:
+        return False
+    key = open_single(directory, present)
+    stretching = fresh_stretching()
+    kek = key_encryption_key(coming, "offline root", stretching)
+    sealed = kek.gcm_seal(key.to_pkcs8(), b"offline root\x00" + _certificate(directory))
+    replace(directory, msgspec.msgpack.encode(_Single(stretching, sealed)), COMING)
+    return True
+
+
+def settle(directory: Path, passphrase: bytes) -> None:
+    """After a change of the passphrase, ended or cut off: the file that this one opens stays, the other one goes."""
+    beside = directory / COMING
+    if not beside.exists():
+        return
+    raw = beside.read_bytes()
+    with contextlib.suppress(msgspec.DecodeError):
+        if _through(msgspec.msgpack.decode(raw, type=_Single), directory, passphrase) is not None:
+            replace(directory, raw)
+    beside.unlink()
 
 
 def open_quorum(directory: Path, secret: bytes) -> Sm2PrivateKey:
@@ -147,9 +182,9 @@ def _place(what: str, directory: Path) -> bytes:
     return b"offline quorum\x00" + what.encode() + b"\x00" + _certificate(directory)
 
 
-def replace(directory: Path, content: bytes) -> None:
+def replace(directory: Path, content: bytes, name: str = FILE) -> None:
     """Put a file in place of the one there, durably and at once."""
-    fresh = directory / f"{FILE}.new"
+    fresh = directory / f"{name}.new"
     try:
         fresh.unlink(missing_ok=True)
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
@@ -158,7 +193,7 @@ def replace(directory: Path, content: bytes) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        fresh.replace(directory / FILE)
+        fresh.replace(directory / name)
         folder = os.open(directory, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -166,5 +201,5 @@ def replace(directory: Path, content: bytes) -> None:
             os.close(folder)
     except OSError as error:
         raise EngineError(
-            "security.disk", f"Cannot write {directory / FILE}: {error.strerror}. Nothing was changed."
+            "security.disk", f"Cannot write {directory / name}: {error.strerror}. Nothing was changed."
         ) from None
