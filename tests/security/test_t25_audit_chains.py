@@ -15,7 +15,7 @@ from meterseal.control import open_control, write
 from meterseal.control.tables import refusals
 from meterseal.errors import DataError, EngineError, MetersealError
 from meterseal.model import Refusal
-from meterseal.security.anchoring import TrailAnchor, TrailReset
+from meterseal.security.anchororders import TrailAnchor, TrailReset
 from meterseal.security.audit import Audit
 from meterseal.security.messages import AuditEntry
 from meterseal.security.sdk import SecuritySdk

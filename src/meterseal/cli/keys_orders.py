@@ -19,7 +19,7 @@ from meterseal.cli.keys import ask, say, secret
 from meterseal.cli.operate import at
 from meterseal.errors import LocalError
 from meterseal.security import (
-    anchoring,
+    anchororders,
     cardorders,
     keyorders,
     manifest,
@@ -44,7 +44,7 @@ PURPOSES: dict[str, type[orders.Request]] = {
     "withdraw-platform": platformorders.WithdrawPlatform,
     "enrol-platform": platformorders.EnrolPlatform,
     "production": manifest.ProductionOrder,
-    "trail-reset": anchoring.TrailReset,
+    "trail-reset": anchororders.TrailReset,
     **dict.fromkeys(cardorders.NEEDED, cardorders.CardOrder),
 }
 """What officers may order with `keys request`, `keys sign` and `keys submit` (cards: `keys module`)."""

@@ -8,38 +8,14 @@ brought back from a backup has a shorter trail for a good reason: two officers t
 
 from __future__ import annotations
 
-from msgspec import Struct
-
 from meterseal.crypto.symmetric import equal
 from meterseal.errors import LocalError, TrustError
+from meterseal.security.anchororders import HASH, AnchorTrail, TrailAnchor, TrailReset
 from meterseal.security.book import Book
-from meterseal.security.orders import Request
 
 _DOCUMENT = "trail-anchor"
-_HASH = 32
 _MOST = 1 << 48
 _LONGEST = 200
-
-
-class TrailAnchor(Struct, frozen=True, kw_only=True):
-    """Rows of the platform's trail, hash of the last one (32 bytes), when it was said (Unix ms); no rows: none yet."""
-
-    rows: int = 0
-    head: bytes = bytes(_HASH)
-    at: int = 0
-
-
-class AnchorTrail(Struct, frozen=True, kw_only=True):
-    """What the platform's trail has come to."""
-
-    rows: int
-    head: bytes
-
-
-class TrailReset(Request, frozen=True, kw_only=True, array_like=True):
-    """Purpose `trail-reset`: forget the anchor, because the platform's trail was brought back from a backup."""
-
-    reason: str
 
 
 class Anchoring:
@@ -55,8 +31,8 @@ class Anchoring:
         LocalError `security.request`; TrustError `security.trail-shorter`, `security.trail-changed`.
         """
         known = self.newest
-        if not 0 < said.rows < _MOST or len(said.head) != _HASH:
-            raise LocalError("security.request", f"An anchor is a count of rows and a hash of {_HASH} bytes.")
+        if not 0 < said.rows < _MOST or len(said.head) != HASH:
+            raise LocalError("security.request", f"An anchor is a count of rows and a hash of {HASH} bytes.")
         if said.rows < known.rows:
             raise TrustError(
                 "security.trail-shorter",

@@ -6,7 +6,7 @@ It holds no key and no decision.
 from __future__ import annotations
 
 from meterseal.mesh.rpc import Empty
-from meterseal.security.anchoring import AnchorTrail, TrailAnchor
+from meterseal.security.anchororders import AnchorTrail, TrailAnchor
 from meterseal.security.client import Client
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 
 from meterseal.errors import DataError, EngineError, MetersealError
-from meterseal.security.anchoring import TrailAnchor
+from meterseal.security.anchororders import TrailAnchor
 from meterseal.things.monitor import AuditLog
 
 log = structlog.get_logger()

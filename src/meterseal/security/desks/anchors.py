@@ -6,7 +6,8 @@ It holds no rule of its own; `security.anchoring` has them.
 from __future__ import annotations
 
 from meterseal.mesh.rpc import Empty
-from meterseal.security.anchoring import Anchoring, AnchorTrail, TrailAnchor, TrailReset
+from meterseal.security.anchoring import Anchoring
+from meterseal.security.anchororders import AnchorTrail, TrailAnchor, TrailReset
 from meterseal.security.authorise import PLATFORM, WATCH
 from meterseal.security.desk import Act, Acts, Desk, Order, Orders, Room
 from meterseal.security.orders import Done
