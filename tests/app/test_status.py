@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from meterseal.app import keys, operator, platform
 from meterseal.control import open_control, write
 from meterseal.control.tables import refusals
 from meterseal.mesh.authority import TlsDirectory
 from meterseal.mesh.rpc import OPERATOR, InProcess
 from meterseal.model import Refusal
-from meterseal.people.trail import RECENT
+from meterseal.people.trail import RECENT, Trail
 from meterseal.security.service import SecurityService, provision
 from meterseal.things.monitor import AuditLog
 
@@ -36,7 +38,18 @@ async def test_attack_delete_a_refusal_shows_in_status_with_its_entry(tmp_path: 
     )
     counts = await desk.call("counts", operator.Page(), operator.Counts)
     assert (counts.audit_ok, counts.audit_entries, counts.audit_broken) == (True, 8, "")
+    await parts.anchoring.look()
+    now += RECENT
+    counts = await desk.call("counts", operator.Page(), operator.Counts)
+    assert (counts.audit_ok, counts.audit_anchored) == (True, 8)
     with write(engine) as connection:
+        last = dict(connection.execute(sa.select(refusals).where(refusals.c.id == 8)).mappings().one())
+        connection.execute(refusals.delete().where(refusals.c.id == 8))
+    # A platform that started after the end was cut off knows it from the security service's anchor alone.
+    found = await Trail(AuditLog(engine), parts.anchoring, lambda: now).state()
+    assert (found.holds, found.entry) == (False, 8)
+    with write(engine) as connection:
+        connection.execute(refusals.insert().values(last))
         connection.execute(refusals.delete().where(refusals.c.id == 5))
     now += RECENT
     counts = await desk.call("counts", operator.Page(), operator.Counts)

@@ -20,7 +20,7 @@ from meterseal.people.portal.app import create_app
 from meterseal.people.portal.settings import PortalSettings
 from meterseal.people.trail import RECENT, WHOLE, Trail
 from meterseal.things.monitor import AuditLog
-from tests.people.town import Town
+from tests.people.town import NoAnchor, Town
 
 ENTRIES = 12
 
@@ -69,7 +69,7 @@ async def test_a_whole_trail_is_verified_off_the_event_loop_and_remembered_for_a
     audit: Watched,
 ) -> None:
     clock = Clock()
-    trail = Trail(audit, clock)
+    trail = Trail(audit, NoAnchor(), clock)
     for _ in range(3):
         found = await trail.state()
         assert (found.holds, found.entries, found.at, found.says) == (True, ENTRIES, clock.now, "")
@@ -79,7 +79,7 @@ async def test_a_whole_trail_is_verified_off_the_event_loop_and_remembered_for_a
 
 async def test_between_two_whole_looks_only_what_is_new_is_read(audit: Watched) -> None:
     clock = Clock()
-    trail = Trail(audit, clock)
+    trail = Trail(audit, NoAnchor(), clock)
     await trail.state()
     audit.asked.clear()
     await audit.refused([entry(99)])
@@ -97,7 +97,7 @@ async def test_attack_delete_rows_of_the_trail_is_said_with_the_entry_at_the_nex
 ) -> None:
     """Out of the beginning, the middle, or the end, which is whole in itself."""
     clock = Clock()
-    trail = Trail(audit, clock)
+    trail = Trail(audit, NoAnchor(), clock)
     assert (await trail.state()).holds
     spoil(audit, refusals.delete().where(refusals.c.id == gone))
     clock.now += RECENT
@@ -110,7 +110,7 @@ async def test_attack_delete_rows_of_the_trail_is_said_with_the_entry_at_the_nex
 
 async def test_attack_cut_the_end_off_and_write_it_anew_is_said(audit: Watched) -> None:
     clock = Clock()
-    trail = Trail(audit, clock)
+    trail = Trail(audit, NoAnchor(), clock)
     await trail.state()
     spoil(audit, refusals.delete().where(refusals.c.id > 9))
     await audit.refused([entry(70), entry(71), entry(72), entry(73)])
@@ -122,7 +122,7 @@ async def test_attack_cut_the_end_off_and_write_it_anew_is_said(audit: Watched) 
 
 async def test_attack_change_words_of_an_old_row_is_said_within_the_bounded_time(audit: Watched) -> None:
     clock = Clock()
-    trail = Trail(audit, clock)
+    trail = Trail(audit, NoAnchor(), clock)
     await trail.state()
     spoil(audit, refusals.update().where(refusals.c.id == 3).values(sentence="Nothing."))
     clock.now += WHOLE
@@ -133,12 +133,28 @@ async def test_attack_change_words_of_an_old_row_is_said_within_the_bounded_time
     assert (await trail.state()).holds is True  # restored
 
 
+class SlowAnchor:
+    """A security service that takes its time to say where the anchor is."""
+
+    async def compared(self) -> int | None:
+        await asyncio.sleep(60)
+        return 1
+
+
+async def test_a_service_that_is_slow_to_name_its_anchor_holds_up_no_page(
+    audit: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ANCHOR", 0.05)
+    found = await Trail(audit, SlowAnchor(), Clock()).state()
+    assert (found.holds, found.entries, found.anchored) == (True, ENTRIES, None)
+
+
 async def test_while_nobody_could_look_nothing_is_said(
     audit: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store that is away, and a trail so long that a page cannot wait for it."""
     clock = Clock()
-    trail = Trail(audit, clock)
+    trail = Trail(audit, NoAnchor(), clock)
 
     def away(number: int, previous: bytes) -> tuple[int, bytes]:
         raise EngineError("control.busy", "Another program has locked the store.")
@@ -173,7 +189,7 @@ def spoilt(town: Town) -> Iterator[Town]:
         gone = dict(connection.execute(sa.select(refusals).where(refusals.c.id == 17)).mappings().one())
         connection.execute(refusals.delete().where(refusals.c.id == 17))
     before = town.queries._trail
-    town.queries._trail = Trail(AuditLog(town.engine), lambda: town.now)
+    town.queries._trail = Trail(AuditLog(town.engine), NoAnchor(), lambda: town.now)
     yield town
     town.queries._trail = before
     with write(town.engine) as connection:

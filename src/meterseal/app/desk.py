@@ -326,6 +326,7 @@ class Desk:
             total_fen=bills.total_fen,
             audit_ok=trail.holds,
             audit_entries=trail.entries,
+            audit_anchored=trail.anchored,
             audit_broken=trail.says,
             to_reseal=await self._resealing.remaining(),
         )

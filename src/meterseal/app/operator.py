@@ -177,6 +177,8 @@ class Counts(Struct, frozen=True, kw_only=True):
     """Whether the audit trail holds: verified when asked, None while nobody could look."""
     audit_entries: int = 0
     """How many entries were verified."""
+    audit_anchored: int | None = None
+    """Up to which entry the security service's anchor was compared; None while it could not be asked."""
     audit_broken: str = ""
     """What is wrong with the trail, with the number of the first entry that differs; empty unless it does not hold."""
     to_reseal: int = 0

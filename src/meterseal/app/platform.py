@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 import structlog
 
-from meterseal.app import heads, links, listening
+from meterseal.app import heads, links
 from meterseal.app.commanding import CommandingDesk
 from meterseal.app.config import Layout
 from meterseal.app.desk import Desk
@@ -96,8 +96,8 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     utility.publish_tariffs(tariffs)
     accounts, audit, fleet = Accounts(engine), AuditLog(engine), Fleet(engine)
     sessions = SessionStore(engine, mdms.consumed, clock, mdms.rejected, partial(rewrapped_by, security))
-    trail = Trail(audit, clock)
     anchoring = TrailAnchoring(audit, security)
+    trail = Trail(audit, anchoring, clock)
     desk = Desk(
         engine=engine,
         keys=keys,
@@ -151,7 +151,7 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
     parts = await assemble(engine, layout.measurements, keys, now_ms)
     context, port = reach.listening(), reach.ports["platform"]
     server = await serve(parts.methods, host="127.0.0.1", port=port, context=context)
-    socket = await serve_unix(parts.operator | listening.methods(orders), socket_path(layout))
+    socket = await serve_unix(parts.operator, socket_path(layout))
     works = [
         asyncio.create_task(_upkeep(parts)),
         asyncio.create_task(_watch(parts.revoking)),

@@ -20,6 +20,7 @@ from meterseal.app.commanding import Alarms, Since
 from meterseal.app.listening import Listening
 from meterseal.app.lock import in_use
 from meterseal.cli import billing
+from meterseal.cli import billing
 from meterseal.errors import EngineError, LocalError
 from meterseal.mesh.rpc import Empty
 from meterseal.model import Medium

@@ -26,6 +26,8 @@ SHARE = 50
 """A verification of the whole chain takes at most one part in so many of the time."""
 PATIENCE = 3.0
 """Seconds that a question waits for the verification; a longer one goes on behind it."""
+ANCHOR = 2.0
+"""Seconds that the security service has to name its anchor."""
 START = (0, bytes(32))
 
 
@@ -36,16 +38,25 @@ class AuditTrail(Protocol):
         """Verify what follows an entry; DataError names the first `entry` that differs."""
 
 
+class Anchored(Protocol):
+    """The trail's anchor outside of the store, as `things.anchoring.TrailAnchoring` compares it."""
+
+    async def compared(self) -> int | None:
+        """How many entries are anchored, None while nobody can say; DataError names the first `entry` that is gone."""
+
+
 class TrailState(Struct, frozen=True):
     """What is known of the trail: `holds` True, False, or None while nobody could look.
 
-    `entries` were verified at `at` (Unix ms). `entry` is the first one that differs and `says` the sentence for it,
+    `entries` were verified at `at` (Unix ms), `anchored` of them compared with the security service's anchor (None: it
+    could not be asked). `entry` is the first one that differs and `says` the sentence for it,
     0 and empty unless `holds` is False.
     """
 
     holds: bool | None = None
     at: int = 0
     entries: int = 0
+    anchored: int | None = None
     entry: int = 0
     says: str = ""
 
@@ -53,8 +64,9 @@ class TrailState(Struct, frozen=True):
 class Trail:
     """Verifies when asked, off the event loop, one verification at a time."""
 
-    def __init__(self, audit: AuditTrail, clock: Callable[[], int]) -> None:
+    def __init__(self, audit: AuditTrail, anchor: Anchored, clock: Callable[[], int]) -> None:
         self._audit = audit
+        self._anchor = anchor
         self._clock = clock
         self._known = TrailState()
         self._mark = START
@@ -79,14 +91,21 @@ class Trail:
             self._mark = await asyncio.to_thread(self._audit.verify_from, *self._mark)
             if whole:
                 self._mark = await asyncio.to_thread(self._audit.verify_from, *START)
+            anchored = await self._compared()
         except DataError as error:
             whole = True
-            self._known = TrailState(False, now, 0, int(error.facts.get("entry") or 0), error.message)
+            self._known = TrailState(False, now, entry=int(error.facts.get("entry") or 0), says=error.message)
         except EngineError:
             self._known = TrailState()  # the store is away: nobody knows
             return
         else:
-            self._known = TrailState(True, now, self._mark[0])
+            self._known = TrailState(True, now, self._mark[0], anchored)
         if whole:
             took = int((time.monotonic() - began) * 1000) * SHARE
             self._whole_at = now + max(WHOLE if self._known.holds else RECENT, took)
+
+    async def _compared(self) -> int | None:
+        try:
+            return await asyncio.wait_for(self._anchor.compared(), ANCHOR)
+        except TimeoutError:
+            return None

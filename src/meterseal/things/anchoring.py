@@ -61,12 +61,19 @@ class TrailAnchoring:
         None anchored says that the service is away and nobody could compare. DataError `audit.broken`, `audit.cut`.
         """
         rows = await asyncio.to_thread(self._audit.verify)
+        return rows, await self.compared()
+
+    async def compared(self) -> int | None:
+        """How many rows are anchored, once the row of the newest anchor was found as it was; None while nobody can say.
+
+        DataError `audit.cut`. Whether the rows before it hold is `verified`'s question.
+        """
         try:
             self._known = await self._security.trail_anchor()
         except EngineError:
-            return rows, None
+            return None
         await asyncio.to_thread(self._compared, self._known)
-        return rows, self._known.rows
+        return self._known.rows
 
     def _compared(self, anchor: TrailAnchor) -> tuple[int, bytes]:
         """Rows and hash of the last one, once the anchored row was found as it was."""
