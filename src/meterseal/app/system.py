@@ -18,6 +18,7 @@ from meterseal.app import config, passphrases
 from meterseal.app.config import Layout, Settings
 from meterseal.app.door import socket_path
 from meterseal.app.lock import take_lock
+from meterseal.app.settings import open_settings, save
 from meterseal.app.sm_identity import HEADEND, SmIdentities
 from meterseal.app.supervise import Spec, Supervisor
 from meterseal.errors import LocalError, MetersealError
@@ -99,29 +100,31 @@ async def start(
         parse_place(keystore)
         settings = Settings(project=_project(project), lab=lab, keyring=keyring, keystore=keystore)
         config.check_free(layout)
+    elif lab and not config.load(layout).lab:
+        raise LocalError(
+            "app.not-lab",
+            f"{layout.root} is not a lab system and cannot become one. Use another data directory.",
+        )
     else:
-        settings = config.load(layout)
-        if lab and not settings.lab:
-            raise LocalError(
-                "app.not-lab",
-                f"{layout.root} is not a lab system and cannot become one. Use another data directory.",
-            )
-        if keystore and parse_place(keystore) != parse_place(settings.keystore):
-            raise LocalError(
-                "app.keystore",
-                f"{layout.root} was set up with the key store {settings.keystore or 'software'}; start it without "
-                "--keystore. Nothing was changed.",
-            )
+        keyring = config.load(layout).keyring
     lock = await take_lock(layout)
     try:
-        settings.host = host
-        config.choose_ports(settings, ports or {})
         if first:
+            settings.host = host
+            config.choose_ports(settings, ports or {})
             config.make_directories(layout)
-        passphrase = config.take_passphrase(layout, create=first, keyring=settings.keyring)
-        passwords = _prepare(layout, settings, passphrase, first=first)
+            passphrase = config.take_passphrase(layout, create=True, keyring=keyring)
+            passwords = _provision(layout, settings, passphrase)
+        else:
+            passphrase = config.take_passphrase(layout, create=False, keyring=keyring)
+            passwords = TlsDirectory(layout.tls).open(passphrase)
+            passphrases.settle(layout, passphrase)
+            settings = _open(layout, passwords, keystore)
+            settings.host = host
+            config.choose_ports(settings, ports or {})
+            TlsDirectory(layout.tls).renew(passwords, now_ms())
         _prepare_sm(SmIdentities(layout.tls), passwords, wanted=sm_tls, first=first)
-        config.save(layout, settings)
+        save(layout, settings, passwords)
         specs = [_spec(name, layout, settings, passwords, passphrase, verbose=verbose) for name in PROCESSES]
         supervisor = Supervisor(specs, on_line, keep=[lock])
         await supervisor.start()
@@ -140,24 +143,29 @@ def _project(text: str | None) -> str:
     return project
 
 
-def _prepare(layout: Layout, settings: Settings, passphrase: bytes, *, first: bool) -> Passwords:
-    now = now_ms()
-    directory = TlsDirectory(layout.tls)
-    if first:
-        from meterseal.security.service import provision
+def _open(layout: Layout, passwords: Passwords, keystore: str) -> Settings:
+    settings = open_settings(layout, passwords)
+    if keystore and parse_place(keystore) != parse_place(settings.keystore):
+        raise LocalError(
+            "app.keystore",
+            f"{layout.root} was set up with the key store {settings.keystore or 'software'}; start it without "
+            "--keystore. Nothing was changed.",
+        )
+    return settings
 
-        store = open_place(parse_place(settings.keystore), passphrase)
-        try:
-            provision(
-                layout.keys, passphrase, bytes.fromhex(settings.project), now, lab=settings.lab, store=store
-            )
-        finally:
-            store.close()  # the process `keys` logs in to a token itself
-        return directory.provision(passphrase, now)
-    passwords = directory.open(passphrase)
-    passphrases.settle(layout, passphrase)
-    directory.renew(passwords, now)
-    return passwords
+
+def _provision(layout: Layout, settings: Settings, passphrase: bytes) -> Passwords:
+    from meterseal.security.service import provision
+
+    now = now_ms()
+    store = open_place(parse_place(settings.keystore), passphrase)
+    try:
+        provision(
+            layout.keys, passphrase, bytes.fromhex(settings.project), now, lab=settings.lab, store=store
+        )
+    finally:
+        store.close()  # the process `keys` logs in to a token itself
+    return TlsDirectory(layout.tls).provision(passphrase, now)
 
 
 def _prepare_sm(identities: SmIdentities, passwords: Passwords, *, wanted: bool, first: bool) -> None:
