@@ -145,3 +145,30 @@ def test_strict_parsing_says_what_is_wrong(body: bytes, code: str) -> None:
         parse_frames(body)
     assert caught.value.code == code
     assert parse_frame(WATER + b"\x00")[1] == len(WATER)
+
+
+def test_a_frame_made_with_a_wrong_length_is_told_both_checksums_and_the_corrected_one_is_valid() -> None:
+    made = bytes.fromhex("6810998877665544338117901F05785634122C000055122C5634123112252005008A16")
+    answer = decode_bytes(made).answer
+    assert answer["checksum_expected"] == "8A"
+    assert answer["checksums"] == {"length_as_sent": "8A", "length_corrected": "89"}
+    assert "checksum 89" in answer["error"]["message"]
+    corrected = made[:10] + b"\x16" + made[11:-2] + b"\x89\x16"
+    assert decode_bytes(corrected).answer["valid"] is True
+
+
+@BOTH
+@pytest.mark.parametrize("lost", [0x00, 0xFF])
+def test_a_byte_lost_on_the_line_is_never_blamed_on_the_maker_alone(raw: bytes, lost: int) -> None:
+    """A lost 00 leaves the checksum right for the length as sent, a lost FF for the corrected one."""
+    place = length_at(raw) + 5
+    longer = bytearray(raw[:place] + bytes((lost,)) + raw[place:])
+    longer[length_at(raw)] += 1
+    longer[-2] = sum(longer[:-2]) % 256
+    assert decode_bytes(bytes(longer)).answer["valid"] is True
+    damaged = bytes(longer[:place] + longer[place + 1 :])
+    got = error(damaged)
+    assert got["code"] == "wire.length"
+    assert "lost" in got["message"]
+    assert "read the meter again" in got["message"].lower()
+    assert "correct the length" not in got["message"]

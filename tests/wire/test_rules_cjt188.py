@@ -119,6 +119,7 @@ def test_price_table() -> None:
 def test_purchase() -> None:
     got = answer(0x81, "810500 07 00010000 00020000 56340000 0400", 0x30)
     assert readings(got) == {
+        "purchase_serial": "7 ",
         "purchase_amount": "1.00 CNY",
         "total_purchase_amount": "2.00 CNY",
         "remaining_amount": "34.56 CNY",
@@ -182,8 +183,9 @@ def test_heat_and_cooling_of_2018() -> None:
 
 def test_freeze_of_2018() -> None:
     got = answer(0x81, f"D30000 {CLOCK} 01000000 2C 02000000 35 252000 330000")
-    assert got["clock"] == "2015-05-11T22:01:31"
+    assert "clock" not in got
     assert readings(got) == {
+        "freeze_time": "2015-05-11T22:01:31 None",
         "cumulative_volume": "0.01 m3",
         "flow_rate": "0.0002 m3/h",
         "temperature": "20.25 degC",
@@ -228,7 +230,9 @@ def test_an_identifier_whose_low_byte_looks_like_a_high_one() -> None:
 
 def test_value_and_status_without_unit() -> None:
     got = answer(0x81, "901F00 78563412 0102")
-    assert got["readings"] == {"cumulative_volume": {"value": "123456.78", "unit": None}}
+    assert got["readings"] == {
+        "cumulative_volume": {"value": "123456.78", "unit": None, "digits": "12345678"}
+    }
     assert got["status"] == {"raw": "0102", "valve": "closed", "battery_low": False}
 
 
@@ -294,7 +298,10 @@ def test_address_write_and_its_answer() -> None:
 def test_writes_of_section_6() -> None:
     assert answer(0x04, f"15A000 {CLOCK}")["clock"] == "2015-05-11T22:01:31"
     assert readings(answer(0x16, "16A0FF 78563412 2C", 0x10)) == {"cumulative_volume": "123456.78 m3"}
-    assert readings(answer(0x04, "A01300 03 00100000")) == {"purchase_amount": "10.00 CNY"}
+    assert readings(answer(0x04, "A01300 03 00100000")) == {
+        "purchase_serial": "3 ",
+        "purchase_amount": "10.00 CNY",
+    }
     table = readings(answer(0x04, "A01000 500200 180000 000300 250000 750500 01"))
     assert table["start_day"] == "1 "
     assert readings(answer(0x04, "A01100 25")) == {"settlement_day": "25 "}
@@ -379,3 +386,40 @@ def test_wildcards() -> None:
     assert got["frame"]["address"] == "AA" * 7
     assert got["anomalies"] == []
     assert len(ADDRESS) == 7
+
+
+def test_an_address_in_the_data_that_differs_from_the_header_is_flagged() -> None:
+    header, data = "33445566778899", "32445566778899"
+    got = decode_bytes(bytes.fromhex("681099887766554433810A810A01998877665544322216")).answer
+    assert got["valid"] is True
+    assert [note.partition(":")[0] for note in got["anomalies"]] == ["address-differs"]
+    assert header in got["anomalies"][0]
+    assert data in got["anomalies"][0]
+    assert answer(0x83, "810A00 44332211003378")["anomalies"] == []
+
+
+@pytest.mark.parametrize(("raw", "flagged"), [("100580", True), ("002003", True), ("002000", False)])
+def test_a_temperature_that_no_meter_measures_is_kept_and_flagged(raw: str, flagged: bool) -> None:
+    heat = (
+        f"11740200 05 88274405 05 00000000 17 00000000 35 08567100 2C{raw} 642600 664707 11521703092520 0005"
+    )
+    got = answer(0x81, f"901F00 {heat}", 0x25)
+    shown = f"{int(bytes.fromhex(raw)[::-1].hex()) / 100:.2f} degC"
+    assert readings(got)["supply_temperature"] == shown
+    assert [note.partition(":")[0] for note in got["anomalies"]] == (["range"] if flagged else [])
+    assert ("top bit" in str(got["anomalies"])) is (raw == "100580")
+
+
+def test_litres_have_their_digits_and_say_that_their_decimals_are_in_doubt() -> None:
+    got = answer(0x81, "901F00 47700100 29 51480100 2C 31012211051520 0000")
+    assert got["readings"]["cumulative_volume"] == {"value": "170.47", "unit": "L", "digits": "17047"}
+    assert got["readings"]["settlement_volume"] == {"value": "148.51", "unit": "m3"}
+    assert [note.partition(":")[0] for note in got["anomalies"]] == ["unit-decimals"]
+    assert "00017047" in got["anomalies"][0]
+
+
+def test_an_unreadable_freeze_time_is_no_clock_that_is_unreadable() -> None:
+    got = answer(0x81, "D30000 FFFFFFFFFFFFFF 01000000 2C 02000000 35 252000 330000")
+    assert "clock" not in got
+    assert got["readings"]["freeze_time"]["value"] is None
+    assert [note.partition(":")[0] for note in got["anomalies"]] == ["freeze-time-unreadable"]

@@ -54,7 +54,7 @@ def read(identifier: str, payload: str, control: int = 0x91) -> dict[str, str]:
         ("02800002", "0150", {"frequency": "50.01 Hz"}),
         ("02800007", "3982", {"internal_temperature": "-23.9 C"}),
         ("02800008", "6003", {"clock_battery_voltage": "3.60 V"}),
-        ("04000101", "03110524", {"date": "2024-05-11 None"}),
+        ("04000101", "03110524", {"date": "2024-05-11 None", "weekday": "3 None"}),
         ("04000102", "310122", {"time": "22:01:31 None"}),
         ("04000402", "563412907856", {"meter_number": "567890123456 None"}),
         ("04000501", "0480", {"status_word_1": "8004 None"}),
@@ -250,3 +250,10 @@ def _generated() -> list[int]:
         for third in range(5)
         for last in lasts
     ]
+
+
+def test_the_error_word_of_each_edition_has_its_own_names() -> None:
+    old = answer(0xC1, "03")["error_answer"]
+    new = answer(0xD1, "03")["error_answer"]
+    assert old["reasons"] == ["illegal data 非法数据", "wrong data identifier 数据标识错"]
+    assert new["reasons"] == ["other error 其他错误", "no such data 无请求数据"]

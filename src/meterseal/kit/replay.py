@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from meterseal.errors import LocalError
 from meterseal.model import Medium
-from meterseal.wire.codec import search_text
 from meterseal.wire.frame import Frame, Protocol
+from meterseal.wire.text import search_text
 
 MEDIA: dict[int, Medium] = {0x1: "water", 0x2: "heat", 0x3: "gas"}
 """High nibble of T to the medium."""

@@ -5,8 +5,6 @@ It knows framing only; what a frame says is `meaning`, what the command line pri
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from typing import Final
 
 from msgspec import Struct
@@ -17,8 +15,8 @@ from meterseal.wire.cjt188.names import MEDIA
 from meterseal.wire.dlt645 import is_function as is_function_645
 from meterseal.wire.fields import checksum
 from meterseal.wire.frame import END, LENGTH_AT, START, Frame, Protocol, Trial, trials_at, try_frame
+from meterseal.wire.scan import BEYOND, CHECKSUM, ELSE, ENDED, LENGTH, PREAMBLE, TRUNCATED, Scan
 
-PREAMBLE: Final = 0xFE
 LONGEST: Final = 13 + 255
 """The longest frame of either protocol, without preamble."""
 BUFFER: Final = 1 << 16
@@ -49,55 +47,76 @@ def preamble_before(buf: bytes, start: int) -> int:
     return count
 
 
-def search(buf: bytes, offset: int = 0) -> Found:
+def search(buf: bytes, offset: int = 0, scan: Scan | None = None) -> Found:
     """The first whole frame from `offset` on, else the likeliest fault; any bytes, never raises (rule 1).
 
     A whole frame inside a damaged one counts only if what surrounds it does not look like a frame itself.
+    Every 68 costs the same few look-ups, whatever stands around it; `scan` keeps those of an earlier search of
+    the same bytes.
     """
+    scan = scan or Scan(buf)
     best, score, shadow = NOTHING, NO_FRAME_BELOW, 0
     start = buf.find(START, offset)
     while start >= 0:
-        for trial in trials_at(buf, start):
-            if trial.frame is not None and trial.end is not None:
-                if trial.end < shadow:
-                    break
+        second = buf[start + 7 : start + 8]
+        if (second == FIRST and scan.whole(start, 9)) or scan.whole(start, 10):
+            trial = trials_at(buf, start)[0]
+            if trial.end is not None and trial.end >= shadow:
                 return Found(trial, preamble_before(buf, start), trial.end)
-            trial = lengthened(buf, trial)
-            weight = weigh(buf, trial, offset)
-            if weight > score:
-                best, score = trial, weight
-                if trial.fault == "wire.checksum" and weight >= CONVINCING:
-                    shadow = trial.end or 0
+        else:
+            for protocol, weight in _weights(scan, start, offset, score):
+                if weight > score:
+                    best, score = lengthened(buf, try_frame(buf, start, protocol)), weight
+                    if best.fault == "wire.checksum" and weight >= CONVINCING:
+                        shadow = best.end or 0
         start = buf.find(START, start + 1)
     return Found(best, preamble_before(buf, best.start), best.end or len(buf))
 
 
 NO_FRAME_BELOW: Final = 25
 CONVINCING: Final = 75
+FIRST: Final = bytes((START,))
+
+
+def _weights(scan: Scan, start: int, offset: int, score: int) -> tuple[tuple[Protocol, int], ...]:
+    """The protocols in which the bytes at `start` may look more like a frame than `score`, likeliest first."""
+    buf = scan.buf
+    bonus = header_weight(buf, start, "cjt188", offset)
+    if buf[start + 7 : start + 8] not in (FIRST, b""):
+        return (("cjt188", scan.likeness(start, 10) + bonus),) if CHECKSUM + bonus > score else ()
+    bonus_645 = header_weight(buf, start, "dlt645", offset)
+    if CHECKSUM + max(bonus, bonus_645) <= score:
+        return ()
+    household, electricity = scan.likeness(start, 10), scan.likeness(start, 9)
+    weights: tuple[tuple[Protocol, int], ...] = (
+        ("dlt645", electricity + bonus_645),
+        ("cjt188", household + bonus),
+    )
+    return weights[::-1] if household == CHECKSUM != electricity else weights
 
 
 def weigh(buf: bytes, trial: Trial, offset: int = 0) -> int:
     """How much a failed trial looks like the frame that was meant; up to NO_FRAME_BELOW: not at all."""
-    if trial.fault == "wire.checksum":
-        weight = 60
-    elif trial.fault == "wire.length":
-        weight = 58 if trial.end is not None and buf[trial.end - 2] == trial.right_checksum else 30
-    elif trial.fault == "wire.end":
-        right = trial.end is not None and buf[trial.end - 2] == trial.right_checksum
-        weight = 55 if right else 20
-    elif trial.fault == "wire.truncated":
-        weight = 25
-    else:
-        return 0
-    start = trial.start
-    if start == offset or preamble_before(buf, start):
-        weight += 6
-    if trial.protocol == "dlt645":
-        known = len(buf) > start + 8 and is_function_645(buf[start + 8])
-        return weight + (20 if len(buf) > start + 7 else 0) + (8 if known else 0)
-    if len(buf) > start + 1 and (buf[start + 1] >> 4 in MEDIA or buf[start + 1] == 0xAA):
+    agrees = trial.end is not None and buf[trial.end - 2] == trial.right_checksum
+    likeness = {
+        "wire.checksum": CHECKSUM,
+        "wire.length": LENGTH if agrees else BEYOND,
+        "wire.end": ENDED if agrees else ELSE,
+        "wire.truncated": TRUNCATED,
+    }.get(trial.fault)
+    return 0 if likeness is None else likeness + header_weight(buf, trial.start, trial.protocol, offset)
+
+
+def header_weight(buf: bytes, start: int, protocol: Protocol, offset: int = 0) -> int:
+    """What the bytes around and behind a 68 add to the weight of a fault."""
+    weight = 6 if start == offset or (start and buf[start - 1] == PREAMBLE) else 0
+    there = len(buf) - start
+    if protocol == "dlt645":
+        known = there > 8 and is_function_645(buf[start + 8])
+        return weight + (20 if there > 7 else 0) + (8 if known else 0)
+    if there > 1 and (buf[start + 1] >> 4 in MEDIA or buf[start + 1] == 0xAA):
         weight += 8
-    if len(buf) > start + 9 and buf[start + 9] & 0x3F in FUNCTIONS_188:
+    if there > 9 and buf[start + 9] & 0x3F in FUNCTIONS_188:
         weight += 8
     return weight
 
@@ -125,15 +144,42 @@ def lengthened(buf: bytes, trial: Trial) -> Trial:
         if buf[end - 1] != END or (end < len(buf) and buf[end] not in (START, PREAMBLE)):
             continue
         right = end - first
-        if right != length and buf[end - 2] in (total, (total - length + right) & 0xFF):
+        mended = (total - length + right) & 0xFF
+        if right != length and buf[end - 2] in (total, mended):
             claim = buf[end - 2]
-            return Trial(trial.protocol, trial.start, end, None, "wire.length", right, length, claim)
+            return Trial(
+                trial.protocol,
+                trial.start,
+                end,
+                None,
+                "wire.length",
+                right,
+                length,
+                claim,
+                total,
+                mended,
+                claim,
+            )
     if last < len(buf) or buf[-1] != END:
         return trial
+    mended = (total - length + last - first) & 0xFF
     if trial.fault == "wire.truncated":
-        return replace(trial, right_checksum=total)
+        return replace(trial, right_checksum=total, as_sent=total, mended=mended)
     if trial.end is not None and trial.end < last and buf[trial.end - 2] != trial.right_checksum:
-        return Trial(trial.protocol, trial.start, last, None, "wire.length", last - first, length, total)
+        right = last - first
+        return Trial(
+            trial.protocol,
+            trial.start,
+            last,
+            None,
+            "wire.length",
+            right,
+            length,
+            total,
+            total,
+            mended,
+            buf[last - 2],
+        )
     return trial
 
 
@@ -185,48 +231,3 @@ class Reader:
             if not idle and any(trial.fault == "wire.truncated" for trial in trials):
                 return None
             del buffer[:1]
-
-
-_WORD = re.compile(r"[0-9A-Za-z]+")
-_RUN = re.compile(r"[0-9A-Fa-f]{2,}")
-_HEX = re.compile(r"[0-9A-Fa-f]+\Z")
-
-
-def hex_digits(text: str) -> str:
-    """The hex digits of a text: whole hex words, without 0x, and the hex runs inside other words."""
-    found: list[str] = []
-    for word in _WORD.findall(text):
-        if word[:2] in ("0x", "0X") and _HEX.match(word[2:]):
-            found.append(word[2:].zfill(2))
-        elif word[0] in "xX" and _HEX.match(word[1:]):
-            found.append(word[1:].zfill(2))
-        elif _HEX.match(word):
-            found.append(word)
-        else:
-            found += _RUN.findall(word)
-    return "".join(found)
-
-
-def readings_of_text(text: str) -> Iterator[bytes]:
-    """Bytes that a text can stand for, likeliest first: its hex digits from the first or the second on.
-
-    The second reading serves text in front of the frame with an odd number of hex letters; an odd digit at
-    the end is left out.
-    """
-    digits = hex_digits(text)
-    for shift in (0, 1):
-        part = digits[shift:]
-        yield bytes.fromhex(part[: len(part) & ~1])
-
-
-def search_text(text: str) -> tuple[bytes, Found]:
-    """The bytes of a text and what a search in them came to; a whole frame in either reading wins."""
-    first, second = readings_of_text(text)
-    found = search(first)
-    if found.frame is not None:
-        return first, found
-    other = search(second)
-    better = other.trial.fault != "wire.no-frame" and weigh(second, other.trial) > weigh(first, found.trial)
-    if other.frame is not None or better:
-        return second, other
-    return first, found

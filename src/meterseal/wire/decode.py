@@ -6,29 +6,31 @@ anything a text may hold.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from msgspec import Struct
 
 from meterseal.wire import cjt188
-from meterseal.wire.codec import Found, faulty_frame, hex_digits, search, search_text
+from meterseal.wire.codec import Found, faulty_frame, search
 from meterseal.wire.fields import clock_text
 from meterseal.wire.frame import Frame, Trial, sentence
 from meterseal.wire.meaning import interpret
+from meterseal.wire.rows import Row, as_far_as_sent, rows
+from meterseal.wire.scan import Scan
 from meterseal.wire.sheet import Interval, Meaning, Value, printed, scaled
+from meterseal.wire.text import TextRead, read_text
 
 Answer = dict[str, Any]
-LONGEST_TEXT: Final = 1 << 20
-"""Characters of a text that are looked at."""
 
 
 class Decoded(Struct, frozen=True):
-    """One search in a text: its bytes, what was found, its meaning, and the object for `--json`."""
+    """One search in a text: its bytes, what was found, its meaning, the object for `--json`, and every byte's row."""
 
     buf: bytes
     found: Found
     meaning: Meaning | None
     answer: Answer
+    rows: tuple[Row, ...] = ()
 
     @property
     def valid(self) -> bool:
@@ -36,39 +38,92 @@ class Decoded(Struct, frozen=True):
         return self.found.frame is not None
 
 
-def decode(text: str, utc_offset_minutes: int = 480) -> Decoded:
-    """The first whole frame in a text of hex digits (with whatever stands around it), or what is wrong."""
-    text = text[:LONGEST_TEXT]
-    buf, found = search_text(text)
-    return _decoded(buf, found, text, utc_offset_minutes)
+class _Place(Struct, frozen=True):
+    """Where in the bytes one answer stands: from `begin` to `until`, and whether another frame follows."""
+
+    begin: int
+    until: int
+    more: bool = False
+
+
+def decode(text: str, utc_offset_minutes: int = 480, *, cut: bool = False) -> Decoded:
+    """The first whole frame in a text of hex digits (with whatever stands around it), or what is wrong.
+
+    Of a text beyond LONGEST_TEXT characters only the beginning is looked at, and the answer says so; `cut` says
+    that the caller left out the rest.
+    """
+    read = read_text(text, cut=cut)
+    scan = Scan(read.buf)
+    return _decoded(scan, read.found, _whole(scan, read.found, 0), read, utc_offset_minutes)
 
 
 def decode_bytes(buf: bytes, utc_offset_minutes: int = 480, offset: int = 0) -> Decoded:
     """The same for bytes, searched from `offset` on."""
-    return _decoded(buf, search(buf, offset), None, utc_offset_minutes)
+    scan = Scan(buf)
+    found = search(buf, offset, scan)
+    return _decoded(scan, found, _whole(scan, found, 0), None, utc_offset_minutes)
 
 
-def decode_all(text: str, utc_offset_minutes: int = 480) -> list[Decoded]:
-    """Every whole frame of a text in order; where there is none, the one answer that says what is wrong."""
-    results = [decode(text, utc_offset_minutes)]
-    while results[-1].valid:
-        last = results[-1]
-        following = decode_bytes(last.buf, utc_offset_minutes, last.found.next)
-        if not following.valid:
+def decode_all(text: str, utc_offset_minutes: int = 480, *, cut: bool = False) -> list[Decoded]:
+    """Every whole frame of a text in order; where there is none, the one answer that says what is wrong.
+
+    Each answer has the bytes from the end of the frame before it; the last one has all that follow.
+    """
+    read = read_text(text, cut=cut)
+    scan, found, begin = Scan(read.buf), read.found, 0
+    results: list[Decoded] = []
+    while found.frame is not None:
+        following = search(read.buf, found.next, scan)
+        if following.frame is None:
             break
-        results.append(following)
-    return results
+        place = _Place(begin, found.next, more=True)
+        results.append(_decoded(scan, found, place, None, utc_offset_minutes))
+        found, begin = following, found.next
+    last = _Place(begin, len(read.buf))
+    return [*results, _decoded(scan, found, last, read, utc_offset_minutes)]
 
 
-def _decoded(buf: bytes, found: Found, text: str | None, utc_offset_minutes: int) -> Decoded:
-    frame = found.frame
-    if frame is None:
-        return Decoded(buf, found, None, _refusal(buf, found, text))
-    meaning = interpret(frame, utc_offset_minutes)
-    return Decoded(buf, found, meaning, _reading(buf, found, frame, meaning, utc_offset_minutes))
+def _whole(scan: Scan, found: Found, begin: int) -> _Place:
+    more = found.frame is not None and search(scan.buf, found.next, scan).frame is not None
+    return _Place(begin, len(scan.buf), more)
 
 
-def _reading(buf: bytes, found: Found, frame: Frame, meaning: Meaning, utc_offset_minutes: int) -> Answer:
+def _decoded(
+    scan: Scan, found: Found, place: _Place, read: TextRead | None, utc_offset_minutes: int
+) -> Decoded:
+    buf, frame = scan.buf, found.frame
+    if frame is not None:
+        meaning = interpret(frame, utc_offset_minutes)
+        answer = _reading(found, frame, meaning, utc_offset_minutes)
+        answer["anomalies"] += surroundings(buf, found, place.begin, place.until, more=place.more)
+        if read is not None and read.cut:
+            answer["anomalies"].append(f"cut: {read.cut}")
+        listed = rows(buf, found, frame, meaning, place.begin, place.until)
+        answer["fields"] = [_field(row) for row in listed]
+        return Decoded(buf, found, meaning, answer, tuple(listed))
+    answer = _refusal(buf, found, read)
+    frame = faulty_frame(buf, found.trial)
+    if frame is None and answer["protocol"] is not None:
+        frame = as_far_as_sent(buf, found.trial)
+    shown = interpret(frame, utc_offset_minutes) if frame else None
+    if shown is not None and shown.edition is not None:
+        answer["edition"] = shown.edition
+    listed = rows(buf, found, frame, shown, place.begin, place.until)
+    answer["fields"] = [_field(row) for row in listed]
+    return Decoded(buf, found, None, answer, tuple(listed))
+
+
+def _field(row: Row) -> Answer:
+    return {
+        "offset": row.offset,
+        "hex": row.raw.hex().upper(),
+        "name": row.name,
+        "chinese": row.chinese,
+        "value": row.said,
+    }
+
+
+def _reading(found: Found, frame: Frame, meaning: Meaning, utc_offset_minutes: int) -> Answer:
     answer: Answer = {"protocol": frame.protocol, "valid": True}
     if meaning.edition is not None:
         answer["edition"] = meaning.edition
@@ -96,7 +151,7 @@ def _reading(buf: bytes, found: Found, frame: Frame, meaning: Meaning, utc_offse
     if meaning.segment is not None:
         segment = meaning.segment
         answer["segment"] = {"total": segment.total, "offset": segment.offset, "bytes": segment.chunk.hex()}
-    answer["anomalies"] = [*meaning.anomalies, *surroundings(buf, found)]
+    answer["anomalies"] = list(meaning.anomalies)
     return answer
 
 
@@ -106,8 +161,10 @@ def frame_object(frame: Frame, meaning: Meaning, preamble: int, checksum: int | 
     if frame.protocol == "cjt188":
         described["meter_type"] = f"{frame.meter_type:02X}"
         described["medium"] = cjt188.medium_of(frame.meter_type)
+        described["meter"] = " ".join(cjt188.type_of(frame.meter_type))
     else:
         described["medium"] = "electricity"
+        described["meter"] = "electricity meter 电能表"
     described["address"] = printed(frame.address)
     described["control"] = f"{frame.control:02X}"
     described["function"] = meaning.function
@@ -124,22 +181,24 @@ def frame_object(frame: Frame, meaning: Meaning, preamble: int, checksum: int | 
     return described
 
 
-def surroundings(buf: bytes, found: Found) -> list[str]:
-    """Anomalies about bytes before and behind a frame."""
+def surroundings(buf: bytes, found: Found, begin: int, until: int, *, more: bool) -> list[str]:
+    """Anomalies about bytes before and behind a frame, between `begin` and `until`."""
     notes: list[str] = []
-    before = found.trial.start - found.preamble
-    if before:
+    before = found.trial.start - found.preamble - begin
+    if before > 0:
         notes.append(f"junk-before: {before} bytes in front of the frame were passed over")
-    behind = buf[found.next :].strip(b"\xfe")
-    if behind:
-        more = search(behind).frame is not None
+    if buf[found.next : until].strip(b"\xfe"):
         what = "with another frame among them" if more else "which are no frame"
-        notes.append(f"behind: {len(buf) - found.next} bytes follow the frame, {what}")
+        notes.append(f"behind: {until - found.next} bytes follow the frame, {what}")
     return notes
 
 
 def _value(value: Value) -> Answer:
-    return {"value": value.shown, "unit": value.unit}
+    """Where the decimals are in doubt (litres, no known unit; reference section 6.3) with its digits as sent."""
+    shown: Answer = {"value": value.shown, "unit": value.unit}
+    if value.register is not None and value.unit in (None, "L"):
+        shown["digits"] = str(value.register)
+    return shown
 
 
 def _interval(interval: Interval, utc_offset_minutes: int) -> Answer:
@@ -155,23 +214,25 @@ def _interval(interval: Interval, utc_offset_minutes: int) -> Answer:
     }
 
 
-def _refusal(buf: bytes, found: Found, text: str | None) -> Answer:
+def _refusal(buf: bytes, found: Found, read: TextRead | None) -> Answer:
     trial = found.trial
     answer: Answer = {"protocol": protocol_of(buf, trial), "valid": False}
     answer["error"] = {
         "code": trial.fault or "wire.no-frame",
-        "message": complaint(buf, trial, text),
+        "message": complaint(trial, read),
         "expected": shown_fact(trial, trial.expected),
         "found": shown_fact(trial, trial.found),
     }
     if trial.right_checksum is not None:
         answer["checksum_expected"] = f"{trial.right_checksum:02X}"
+    if trial.as_sent is not None and trial.mended is not None:
+        answer["checksums"] = {
+            "length_as_sent": f"{trial.as_sent:02X}",
+            "length_corrected": f"{trial.mended:02X}",
+        }
     frame = faulty_frame(buf, trial)
     if frame is not None:
-        meaning = interpret(frame)
-        answer["frame"] = frame_object(frame, meaning, found.preamble, buf[(trial.end or 2) - 2])
-        if meaning.edition is not None:
-            answer["edition"] = meaning.edition
+        answer["frame"] = frame_object(frame, interpret(frame), found.preamble, buf[(trial.end or 2) - 2])
     return answer
 
 
@@ -189,13 +250,17 @@ def shown_fact(trial: Trial, fact: int | None) -> str | int | None:
     return f"{fact:02X}"
 
 
-def complaint(buf: bytes, trial: Trial, text: str | None) -> str:
+def complaint(trial: Trial, read: TextRead | None) -> str:
     """The sentence for a fault, with what the text itself explains."""
     said = sentence(trial)
-    if text is None:
+    if read is None:
         return said
-    if not buf:
-        return "No frame was found: the input has no hex digits; give the frame's bytes as hex."
-    if len(hex_digits(text)) % 2:
-        said += " The input has an odd number of hex digits, so one is missing or too many."
-    return said
+    if not read.buf:
+        said = "No frame was found: the input has no hex digits; give the frame's bytes as hex."
+    if read.cut:
+        return f"{said} {read.cut.capitalize()}."
+    return (
+        f"{said} The input has an odd number of hex digits, so one is missing or too many."
+        if read.odd
+        else said
+    )

@@ -91,7 +91,9 @@ class Trial(Struct, frozen=True):
 
     `end` is the offset behind the frame where it is known. `expected` and `found` belong to the fault
     (checksum and end byte: that byte; length: L; truncated: bytes needed and there). `right_checksum` is
-    what CS ought to be when the frame's extent is known, else None.
+    what CS ought to be when the frame's extent is known, else None. Where the length is in doubt `as_sent` and
+    `mended` are the checksum of the bytes there, with the length byte as sent and with the one that fits them, and
+    `claimed` the one that was sent.
     """
 
     protocol: Protocol
@@ -102,6 +104,9 @@ class Trial(Struct, frozen=True):
     expected: int | None = None
     found: int | None = None
     right_checksum: int | None = None
+    as_sent: int | None = None
+    mended: int | None = None
+    claimed: int | None = None
 
 
 def try_frame(buf: bytes, start: int, protocol: Protocol) -> Trial:
@@ -169,11 +174,33 @@ def sentence(trial: Trial) -> str:
             f"{trial.expected:02X}; a byte was changed on the way, read the meter again."
         )
     if trial.fault == "wire.length":
-        return (
-            f"The length byte of the frame at byte {trial.start} says {trial.found} data bytes, but "
-            f"{trial.expected} stand before its end; correct the length where the frame is made."
-        )
+        return _length_sentence(trial)
     return "No frame was found: no 68 with a header behind it; check that these are the bytes of a meter."
+
+
+def _length_sentence(trial: Trial) -> str:
+    """Both lengths and both checksums; the bytes alone never tell a frame made wrong from one damaged on the way."""
+    assert trial.expected is not None
+    assert trial.found is not None
+    said = (
+        f"The length byte of the frame at byte {trial.start} says {trial.found} data bytes, but {trial.expected} "
+        "stand before its end; "
+    )
+    again = "read the meter again"
+    if trial.as_sent is None or trial.mended is None:
+        return f"{said}{again}."
+    if trial.claimed == trial.as_sent:
+        return (
+            f"{said}its checksum {trial.as_sent:02X} is the one for {trial.found}. Read the meter again, for bytes may "
+            "be lost or added; if the same comes again, it is made wrong: it needs the length byte "
+            f"{trial.expected:02X} and the checksum {trial.mended:02X} (hex)."
+        )
+    if trial.claimed == trial.mended:
+        return (
+            f"{said}its checksum {trial.mended:02X} is the one for {trial.expected}. The length byte was damaged, or "
+            f"a byte was lost or added: {again}."
+        )
+    return f"{said}bytes were lost or added on the way, or the length is wrong: {again}."
 
 
 def fault_error(trial: Trial) -> PeerError:

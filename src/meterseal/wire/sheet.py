@@ -11,12 +11,15 @@ from typing import Literal
 from msgspec import Struct, field
 
 from meterseal.units import UNITS
-from meterseal.wire.fields import bcd, clock_at, is_bcd, read_clock
+from meterseal.wire.fields import Clock, bcd, clock_at, is_bcd, read_clock
 from meterseal.wire.frame import Protocol
 
 Valve = Literal["open", "closed", "abnormal", "reserved"]
 VALVES: tuple[Valve, ...] = ("open", "closed", "reserved", "abnormal")
 """Valve state (阀门) of D1 D0 of the first status byte (reference section 6.5)."""
+
+HOTTEST = 200
+"""degC. Heat meters are made for less (EN 1434: up to 180)."""
 
 
 class Value(Struct, frozen=True):
@@ -83,8 +86,9 @@ class Meaning(Struct, frozen=True, kw_only=True):
     """What one frame says; `recognised` is true when identifier and layout are known and complete.
 
     `di` is the identifier high byte first, `width` its hex digits (4 or 8). `clock` is local time (ISO 8601),
-    `clock_at` Unix ms where the clock is a date. `anomalies` are `code: sentence` strings; none of them
-    makes a frame invalid. `action` is what a valve or relay command asks for. `error_code` is hex as sent.
+    `clock_at` Unix ms where the clock is a date; `frozen_at` the same of the time that a freeze's readings are of.
+    `anomalies` are `code: sentence` strings; none of them makes a frame invalid. `action` is what a valve or relay
+    command asks for. `error_code` is hex as sent.
     """
 
     protocol: Protocol
@@ -100,6 +104,7 @@ class Meaning(Struct, frozen=True, kw_only=True):
     readings: dict[str, Value] = field(default_factory=dict)
     clock: str | None = None
     clock_at: int | None = None
+    frozen_at: int | None = None
     status: Status | None = None
     anomalies: tuple[str, ...] = ()
     interval: Interval | None = None
@@ -123,10 +128,14 @@ def printed(address: bytes) -> str:
 
 
 class Sheet:
-    """A reading head over one data field; filled by a layout, turned into a Meaning by its protocol."""
+    """A reading head over one data field; filled by a layout, turned into a Meaning by its protocol.
 
-    def __init__(self, body: bytes, utc_offset_minutes: int = 480) -> None:
+    `address` is the header's, in wire order, for fields that repeat it.
+    """
+
+    def __init__(self, body: bytes, utc_offset_minutes: int = 480, address: bytes = b"") -> None:
         self.body = body
+        self.address = address
         self.at = 0
         self.utc_offset_minutes = utc_offset_minutes
         self.parts: list[Part] = []
@@ -134,6 +143,7 @@ class Sheet:
         self.anomalies: list[str] = []
         self.clock: str | None = None
         self.clock_at: int | None = None
+        self.frozen_at: int | None = None
         self.status: Status | None = None
         self.interval: Interval | None = None
         self.segment: Segment | None = None
@@ -215,8 +225,38 @@ class Sheet:
         if known is not None:
             places = known.exponent
         self.keep(name, scaled(bcd(raw), places, known.symbol if known else None))
+        if known is not None and known.symbol == "L":
+            self.odd(
+                "unit-decimals",
+                f"{name} is in litres, whose decimals the sources disagree on: its digits are {raw[::-1].hex()}, shown "
+                f"with {-places} decimals",
+            )
         if not unit_first:
             self._unit(name, code)
+        return True
+
+    def temperature(self, name: str, chinese: str) -> bool:
+        """Three bytes XXXX.XX degC. No source has a rule for a sign: what no meter measures is kept and flagged."""
+        if not self.number(name, chinese, 3, -2, "degC"):
+            return False
+        value = self.readings[name].value
+        if value is not None and value > HOTTEST:
+            sign = (
+                " (its top bit may be a sign, for which no rule is known)"
+                if self.parts[-1].raw[-1] & 0x80
+                else ""
+            )
+            self.odd(
+                "range", f"{name} is {value} degC, more than a meter measures{sign}; the digits are kept"
+            )
+        return True
+
+    def whole_number(self, name: str, chinese: str) -> bool:
+        """One byte that counts (a version, a serial): a reading without unit."""
+        if not self.fits(1, name.replace("_", " ")):
+            return False
+        code = self.take(1, name.replace("_", " "), chinese)[0]
+        self.keep(name, scaled(code, 0, ""))
         return True
 
     def _unit(self, name: str, code: int) -> None:
@@ -232,14 +272,29 @@ class Sheet:
         raw = self.take(7, name, chinese)
         clock = read_clock(raw, self.utc_offset_minutes)
         self.clock, self.clock_at = clock.text, clock.at
-        if clock.high_first:
-            self.odd("clock-order", "the clock was sent high byte first")
-        elif clock.at is None and clock.text is not None:
-            self.odd("clock-unset", f"the clock is no date ({clock.text})")
-        elif clock.text is None:
-            self.odd("clock-unreadable", f"the clock bytes {raw.hex()} are no date in either order")
-        self.say(clock.text or "no date")
+        self._judge(clock, raw, "clock")
         return True
+
+    def moment(self, name: str, chinese: str) -> bool:
+        """Seven bytes like a clock's that are the time of something else: a reading, not the meter's clock."""
+        spoken = name.replace("_", " ")
+        if not self.fits(7, spoken):
+            return False
+        raw = self.take(7, spoken, chinese)
+        clock = read_clock(raw, self.utc_offset_minutes)
+        self.readings[name], self.frozen_at = Value(None, None, text=clock.text), clock.at
+        self._judge(clock, raw, spoken)
+        return True
+
+    def _judge(self, clock: Clock, raw: bytes, name: str) -> None:
+        code = name.replace(" ", "-")
+        if clock.high_first:
+            self.odd(f"{code}-order", f"the {name} was sent high byte first")
+        elif clock.at is None and clock.text is not None:
+            self.odd(f"{code}-unset", f"the {name} is no date ({clock.text})")
+        elif clock.text is None:
+            self.odd(f"{code}-unreadable", f"the {name} bytes {raw.hex()} are no date in either order")
+        self.say(clock.text or "no date")
 
     def read_status(self, size: int = 2) -> bool:
         """The status word ST: one or two bytes."""

@@ -20,7 +20,7 @@ def interpret(frame: Frame, utc_offset_minutes: int = 480) -> Meaning:
     """The meaning of a CJ/T 188 frame; clocks are local time at `utc_offset_minutes` from UTC."""
     up = bool(frame.control & FROM_METER)
     error = up and bool(frame.control & FAILED)
-    sheet = Sheet(frame.data, utc_offset_minutes)
+    sheet = Sheet(frame.data, utc_offset_minutes, frame.address)
     if not is_bcd(frame.address) and set(frame.address) != {0xAA}:
         sheet.odd("address", "the address is not BCD")
     if frame.control & VENDOR:
@@ -138,6 +138,7 @@ def _meaning(
         readings=sheet.readings,
         clock=sheet.clock,
         clock_at=sheet.clock_at,
+        frozen_at=sheet.frozen_at,
         status=sheet.status,
         anomalies=tuple(sheet.anomalies),
         interval=sheet.interval,

@@ -151,8 +151,8 @@ def _heat_rates(sheet: Sheet, *, first: bool) -> None:
 
 
 def _temperatures(sheet: Sheet) -> None:
-    sheet.number("supply_temperature", "供水温度", 3, -2, "degC")
-    sheet.number("return_temperature", "回水温度", 3, -2, "degC")
+    sheet.temperature("supply_temperature", "供水温度")
+    sheet.temperature("return_temperature", "回水温度")
 
 
 def _close(sheet: Sheet) -> None:
@@ -186,11 +186,11 @@ def freeze(sheet: Sheet, medium: str) -> None:
     if medium == "heat" and sheet.left != 23:
         opaque(sheet, medium)
         return
-    sheet.read_clock("freeze time", "冻结时间")
+    sheet.moment("freeze_time", "冻结时间")
     name, chinese = CUMULATIVE[kind(sheet, medium)]
     sheet.quantity(name, chinese)
     sheet.quantity("flow_rate", "流量", exponent=-4)
-    sheet.number("temperature", "温度", 3, -2, "degC")
+    sheet.temperature("temperature", "温度")
     sheet.number("pressure", "压力", 3, -2, None)
 
 
@@ -220,7 +220,7 @@ def reading_day(sheet: Sheet, medium: str) -> None:
 
 def purchase(sheet: Sheet, medium: str) -> None:
     """8105: serial of the purchase, its amount, all amounts, what remains, ST."""
-    _purchase_serial(sheet)
+    sheet.whole_number("purchase_serial", "购买序号")
     sheet.number("purchase_amount", "本次购入金额", 4, -2, "CNY")
     sheet.number("total_purchase_amount", "累计购入金额", 4, -2, "CNY")
     sheet.number("remaining_amount", "剩余金额", 4, -2, "CNY")
@@ -229,21 +229,13 @@ def purchase(sheet: Sheet, medium: str) -> None:
 
 def write_purchase(sheet: Sheet, medium: str) -> None:
     """A013: serial and amount of a purchase."""
-    _purchase_serial(sheet)
+    sheet.whole_number("purchase_serial", "购买序号")
     sheet.number("purchase_amount", "购入金额", 4, -2, "CNY")
-
-
-def _purchase_serial(sheet: Sheet) -> None:
-    if sheet.fits(1, "purchase serial"):
-        sheet.take(1, "purchase serial", "购买序号")
-        sheet.say(str(sheet.parts[-1].raw[0]))
 
 
 def key_version(sheet: Sheet, medium: str) -> None:
     """8106 (2004): one byte."""
-    if sheet.fits(1, "key version"):
-        sheet.take(1, "key version", "密钥版本号")
-        sheet.say(str(sheet.parts[-1].raw[0]))
+    sheet.whole_number("key_version", "密钥版本号")
 
 
 def write_key(sheet: Sheet, medium: str) -> None:
@@ -299,10 +291,15 @@ def alarm_amount(sheet: Sheet, medium: str) -> None:
 
 
 def address(sheet: Sheet, medium: str) -> None:
-    """810A: normally nothing, the address stands in the header; seven bytes repeat it."""
+    """810A: normally nothing, the address stands in the header; seven bytes repeat it and are compared (5.1)."""
     if sheet.left == 7:
-        sheet.take(7, "address", "地址")
-        sheet.say(printed(sheet.parts[-1].raw))
+        raw = sheet.take(7, "address", "地址")
+        sheet.say(printed(raw))
+        if raw != sheet.address:
+            sheet.odd(
+                "address-differs",
+                f"the address in the data, {printed(raw)}, differs from that of the header, {printed(sheet.address)}",
+            )
 
 
 def clock_only(sheet: Sheet, medium: str) -> None:

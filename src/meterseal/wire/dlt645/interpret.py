@@ -44,7 +44,19 @@ FUNCTIONS_1997: Final = {
     0x10: ("clear maximum demand", "最大需量清零"),
 }
 
-ERRORS: Final = (
+ERRORS_1997: Final = (
+    "illegal data 非法数据",
+    "wrong data identifier 数据标识错",
+    "wrong password 密码错",
+    "reserved bit 3 保留",
+    "too many year zones 年时区数超",
+    "too many day periods 日时段数超",
+    "too many tariffs 费率数超",
+    "reserved bit 7 保留",
+)
+"""The older edition's error word, by bit. Two public readers of it agree; we have not seen its own text."""
+
+ERRORS_2007: Final = (
     "other error 其他错误",
     "no such data 无请求数据",
     "wrong password or not authorised 密码错/未授权",
@@ -66,6 +78,8 @@ RELAY: Final = {
 }
 
 BLOCK_MINIMUM = 1
+WEEKDAY_AT: Final = {"date": 0, "date_time": 3}
+"""Where WW stands in YYMMDDWW and in YYMMDDWWhhmmss, sent low byte first; 0 to 6."""
 
 
 class _Head(Struct, frozen=True):
@@ -208,6 +222,11 @@ def _item(sheet: Sheet, item: table.Item) -> bool:
     else:
         text = _time_text(item.name, raw)
     sheet.keep(item.name, Value(None, None, text=text))
+    weekday = WEEKDAY_AT.get(item.name)
+    if weekday is not None and raw[weekday] < 7:
+        day = str(raw[weekday])
+        sheet.readings["weekday"] = Value(None, None, text=day)
+        sheet.say(f"{text or 'unreadable'}, weekday 星期 {day}")
     if item.name == "date_time" and text is not None and "T" in text:
         sheet.clock = text
         sheet.clock_at = clock_at(raw[:3] + raw[4:] + b"\x20", sheet.utc_offset_minutes)
@@ -307,7 +326,8 @@ def _error(sheet: Sheet, head: _Head, control: int) -> Meaning:
     if sheet.left:
         word = sheet.take(1, "error word", "错误信息字")[0]
         code = f"{word:02x}"
-        reasons = tuple(text for bit, text in enumerate(ERRORS) if word >> bit & 1)
+        errors = ERRORS_1997 if head.edition == "1997" else ERRORS_2007
+        reasons = tuple(text for bit, text in enumerate(errors) if word >> bit & 1)
         sheet.say("; ".join(reasons) or "no bit set")
         sheet.tail()
     else:

@@ -107,6 +107,7 @@ SINGLE: Final[dict[int, Quantity]] = {
     0x02800004: _signed("active_demand", "当前有功需量", 3, -4, "kW"),
     0x02800005: _signed("reactive_demand", "当前无功需量", 3, -4, "kvar"),
     0x02800006: _signed("apparent_demand", "当前视在需量", 3, -4, "kVA"),
+    # C as in ADR 0002 and the captured vectors; CJ/T 188 readings say degC
     0x02800007: _signed("internal_temperature", "表内温度", 2, -1, "C"),
     0x02800008: _one("clock_battery_voltage", "时钟电池电压", 2, -2, "V"),
     0x02800009: _one("reading_battery_voltage", "停电抄表电池电压", 2, -2, "V"),
