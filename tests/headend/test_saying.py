@@ -9,7 +9,8 @@ from meterseal.headend.saying import AHEAD, BACKLOG, say
 from meterseal.model import HEAT_VOLUME, MAIN
 from meterseal.units import unit_code
 from meterseal.wire import encode
-from meterseal.wire.frame import parse_frame
+from meterseal.wire.fields import to_clock
+from meterseal.wire.frame import Frame, parse_frame
 from tests.headend.ground import ELECTRIC, NOW, WATER, water
 
 GAS = bytes.fromhex("3078330011223344")
@@ -85,3 +86,11 @@ def test_an_error_answer_says_nothing() -> None:
     with pytest.raises(PeerError) as refused:
         say([encode.error_answer(WATER, request, 1)], SECOND, vouched=False)
     assert refused.value.code == "wire.direction"
+
+
+def test_the_reading_of_a_freeze_is_taken_at_the_freeze() -> None:
+    clock = to_clock(SECOND - 3_600_000)
+    payload = bytes.fromhex("D30000") + clock + bytes.fromhex("010000002C0200000035252000330000")
+    frame = Frame("cjt188", WATER[0], WATER[:0:-1], 0x81, payload)
+    (series,) = say([frame], SECOND, vouched=False).series
+    assert (series.start_at, series.registers) == (SECOND - 3_600_000, (1,))

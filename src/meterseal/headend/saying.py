@@ -101,7 +101,7 @@ def _kept(meaning: Meaning, name: str) -> Value | None:
 
 
 def _taken_at(meaning: Meaning, received_at: int) -> int:
-    clock = meaning.clock_at
+    clock = meaning.frozen_at or meaning.clock_at
     if clock is not None and received_at - BACKLOG <= clock <= received_at + AHEAD:
         return clock
     return received_at
