@@ -79,7 +79,7 @@ class Factory:
             officers=tuple(officers.split(",")),
         )
 
-    def produce(self, request: ProduceRequest, now: int) -> ProduceReply:
+    async def produce(self, request: ProduceRequest, now: int) -> ProduceReply:
         """Enrol one chunk, or say of each row that is refused why, and enrol none.
 
         LocalError `security.no-production`; TrustError `security.manifest` for rows that were not signed.
@@ -103,7 +103,7 @@ class Factory:
                 (request.request_id, request.chunk, now),
             )
 
-        return ProduceReply(answers=tuple(self._personaliser.personalise(asked, now, done)))
+        return ProduceReply(answers=tuple(await self._personaliser.personalise(asked, now, done)))
 
     def _refused(self, asked: list[PersonaliseRequest], chunk: int) -> tuple[RowRefusal, ...]:
         refused = []

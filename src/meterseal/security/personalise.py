@@ -10,9 +10,11 @@ request whose answer was lost may be repeated.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from meterseal.crypto import sm2
 from meterseal.crypto.expose import expose
@@ -34,6 +36,17 @@ LARGEST_BATCH = 1000
 SUITES = (1, 2)
 
 
+class _Made(NamedTuple):
+    """What was made for one request: the module that it repeats (None for a new one), module, answer, and the
+    versions that a new one stands on.
+    """
+
+    known: Module | None
+    module: Module
+    answer: Personalisation
+    ground: tuple[int, int]
+
+
 class Personaliser:
     """Enrols modules of one project."""
 
@@ -47,13 +60,17 @@ class Personaliser:
         self._project_id = project_id
         self._lab = lab
 
-    def personalise(
+    async def personalise(
         self,
         requests: Sequence[PersonaliseRequest],
         now: int,
         also: Callable[[sqlite3.Connection], None] | None = None,
     ) -> list[Personalisation]:
         """Enrol all of `requests` or none; `also` writes into the same transaction.
+
+        Certificates and envelopes are made one module at a time, and other calls are answered between two of
+        them. What these have changed is looked at again before the enrolment, and from there to its end nobody
+        else runs; an answer that was made for nothing is dropped unseen.
 
         LocalError `security.request` for malformed ids, suites, points, policies or doubles; TrustError
         `security.module-bound`, `security.device-bound`.
@@ -68,16 +85,34 @@ class Personaliser:
             raise LocalError(
                 "security.request", "A module or device stands twice in the batch; nothing was enrolled."
             )
-        fresh: list[Module] = []
-        modules: list[Module] = []
         for request in requests:
-            module = self.known(request)
-            if module is None:
-                module = self._new(request, now, lab=False)
-                fresh.append(module)
-            modules.append(module)
-        self._enrol(fresh, also)
-        return [self._written(module, now) for module in modules]
+            self.known(request)  # a batch that is refused costs no signature
+        made: list[_Made] = []
+        for request in requests:
+            made.append(self._made(request, now))
+            if len(requests) > 1:
+                await asyncio.sleep(0)
+        still = [
+            one if self._stands(request, one) else self._made(request, now)
+            for request, one in zip(requests, made, strict=True)
+        ]
+        self._enrol([one.module for one in still if one.known is None], also)
+        return [one.answer for one in still]
+
+    def _made(self, request: PersonaliseRequest, now: int) -> _Made:
+        """Module and answer for one request; nothing is stored."""
+        known = self.known(request)
+        ground = self._ground()
+        module = known or self._new(request, now, lab=False)
+        return _Made(known, module, self._written(module, now), ground)
+
+    def _stands(self, request: PersonaliseRequest, made: _Made) -> bool:
+        """Whether what was made a while ago would be made so now; errors as `personalise`."""
+        return self.known(request) is made.known and (made.known is not None or made.ground == self._ground())
+
+    def _ground(self) -> tuple[int, int]:
+        """The versions of CA and DIAK that a new module gets."""
+        return self._pki.version("device"), self._tree.key_version
 
     def known(self, request: PersonaliseRequest) -> Module | None:
         """The module that this request repeats, None when it may be enrolled anew; errors as `personalise`."""

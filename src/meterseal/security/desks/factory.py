@@ -48,7 +48,7 @@ class FactoryDesk(Desk):
 
     async def _produce(self, caller: str, request: ProduceRequest) -> ProduceReply:
         room = self._room
-        reply = self._factory.produce(request, room.clock())
+        reply = await self._factory.produce(request, room.clock())
         for answer in reply.answers:
             key = f"DIAK version {answer.key_version}"
             room.note(

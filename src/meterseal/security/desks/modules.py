@@ -44,7 +44,7 @@ class ModuleDesk(Desk):
 
     async def _personalise_batch(self, caller: str, request: m.PersonaliseBatch) -> m.PersonaliseBatchReply:
         room = self._room
-        answers = self._personaliser.personalise(request.requests, room.clock())
+        answers = await self._personaliser.personalise(request.requests, room.clock())
         for answer in answers:
             key = f"DIAK version {answer.key_version}"
             room.note(caller, answer, "security.personalised", "A module was enrolled.", key=key)
