@@ -110,6 +110,22 @@ def verify() -> Primitive:
 
 
 @cache
+def additions(count: int) -> Primitive:
+    """So many additions of a point with Z = 1: what a verification by a key whose multiples are kept cannot do without."""
+    key, made = _Key(), owned(lib.EC_POINT_new(GROUP), lib.EC_POINT_free, "make a point")
+    context = owned(lib.BN_CTX_new(), lib.BN_CTX_free, "make a context")
+    need(lib.EC_POINT_copy(made, lib.EC_KEY_get0_public_key(key.ec)), "make a point")
+
+    def run(times: int) -> None:
+        add, base = lib.EC_POINT_add, lib.EC_GROUP_get0_generator(GROUP)
+        for _ in range(times):
+            for _ in range(count):
+                add(GROUP, made, made, base, context)
+
+    return Primitive(f"SM2 {count} additions", run)
+
+
+@cache
 def encrypt() -> Primitive:
     """SM2 encryption of 32 bytes."""
     key = _Key()
@@ -177,6 +193,21 @@ def hmac(size: int) -> Primitive:
         mac.finalize()
 
     return Primitive(f"HMAC-SM3 {size} B", _repeated(act))
+
+
+@cache
+def hmac_each(count: int, size: int) -> Primitive:
+    """HMAC-SM3 of so many texts of so many bytes under one 32-byte key."""
+    key, text = os.urandom(32), os.urandom(size)
+
+    def act() -> None:
+        keyed = HMAC(key, _SM3)
+        for _ in range(count):
+            mac = keyed.copy()
+            mac.update(text)
+            mac.finalize()
+
+    return Primitive(f"HMAC-SM3 {count} x {size} B", _repeated(act))
 
 
 @cache
