@@ -93,3 +93,13 @@ def test_gas_is_permitted_and_relays_are_tripped(ground: Ground) -> None:
 def test_a_roll_out_with_nothing_to_do_says_so(ground: Ground) -> None:
     answer = meterseal("device", "rollout", "--data", ground.up.data, "--json").document
     assert (answer["keys_queued"], answer["certificates_queued"]) == (0, 0)
+
+
+def test_a_word_that_was_not_sent_is_taken_back_by_its_number(ground: Ground) -> None:
+    word = ground.command("water", "read", "901F").document
+    taken = meterseal("device", "words", word["id"], "--withdraw", "--data", ground.up.data, "--json")
+    assert (taken.status, taken.document["state"]) == (0, "withdrawn")
+    shown = meterseal("device", "words", word["id"], "--data", ground.up.data, "--json")
+    assert shown.document["state"] == "withdrawn"
+    nameless = meterseal("device", "words", "--withdraw", "--data", ground.up.data, "--json")
+    assert (nameless.status, nameless.error()) == (2, "use.word")

@@ -119,6 +119,7 @@ def words(
     data: Path,
     meter: str = "",
     limit: int = 50,
+    withdraw: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
 ) -> int:
     """What was said to meters, newest first, and what came of it; with a number, that word and its answer.
@@ -133,7 +134,17 @@ def words(
         Only this device's.
     limit
         How many at most.
+    withdraw
+        Take that word back. One that was sent already stays as it is: its meter may act on it.
     """
+    if withdraw:
+        if not word:
+            raise LocalError(
+                "use.word", "Name the word to take back by its number; see: meterseal device words"
+            )
+        taken = ask(data, "withdraw_word", WordQuery(word_id=word), Outcome)
+        _print(taken, as_json_text=json)
+        return 0 if taken.state == "withdrawn" else 1
     query = WordQuery(word_id=word, device_id=device_id_of(meter) if meter else b"", limit=limit)
     found = ask(data, "words", query, Outcomes)
     if word:
