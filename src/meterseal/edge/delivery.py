@@ -7,6 +7,8 @@ acknowledged.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
+from typing import Protocol
 
 import msgspec
 from msgspec import Struct
@@ -14,7 +16,6 @@ from msgspec import Struct
 from meterseal.edge.agent import Item
 from meterseal.edge.chip import Chip, Freeze, Sealed
 from meterseal.edge.meter import DAY, HOUR, Meter, MeterState
-from meterseal.edge.nv import NvStore
 from meterseal.model import MAIN
 
 PAGE = "controller"
@@ -34,10 +35,20 @@ class ControllerState(Struct, frozen=True, array_like=True):
     meter: MeterState = MeterState()
 
 
+class Pages(Protocol):
+    """Where the controller keeps its page; in a device they are sealed, because states tell use (HM-8.3.3.b)."""
+
+    def read(self, name: str) -> bytes | None:
+        """The page, None when there is none."""
+
+    def write(self, pages: Mapping[str, bytes | None]) -> None:
+        """Write these pages, all or none."""
+
+
 class DailyOutbox:
     """The days of one meter, oldest first: a record with the load profile and the report, then its evidence."""
 
-    def __init__(self, meter: Meter, chip: Chip, store: NvStore) -> None:
+    def __init__(self, meter: Meter, chip: Chip, store: Pages) -> None:
         self._meter = meter
         self._chip = chip
         self._store = store

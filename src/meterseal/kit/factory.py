@@ -29,6 +29,9 @@ from meterseal.security.messages import Personalisation
 
 MEMORY = "modules.db"
 STORAGE_KEY = "modules.key"
+CONTROLLERS = b"controls "
+OLDER = b"controller "
+"""Owner of a controller's page while it was in clear."""
 
 
 class Made(Struct, frozen=True):
@@ -51,15 +54,45 @@ class Memories:
         self._root = SymmetricKey.from_bytes(
             _storage_key(directory / STORAGE_KEY), "the modules' storage key"
         )
+        self._seal_older()
 
     def sealed(self, module_id: bytes) -> SealedNv:
         """The sealed memory of one module."""
         key = self._root.diversify(module_id, f"storage key of module {module_id.hex()}")
         return SealedNv(SqliteNv(self.connection, b"module " + module_id), key, module_id)
 
-    def controller(self, device_id: bytes) -> SqliteNv:
-        """The controller's own pages of one device, which hold no secret."""
-        return SqliteNv(self.connection, b"controller " + device_id)
+    def controller(self, device_id: bytes) -> SealedNv:
+        """The controller's own pages of one device: days acknowledged, valve state."""
+        key = self._root.expand(
+            b"ms1 controller\x00" + device_id, 16, f"storage key of controller {device_id.hex()}"
+        )
+        return SealedNv(SqliteNv(self.connection, CONTROLLERS + device_id), key, device_id)
+
+    def page(self, what: bytes) -> SealedNv:
+        """Pages of the program whose memory this is, by what they are for."""
+        key = self._root.expand(b"ms1 program\x00" + what, 16, f"storage key of {what.decode()}")
+        return SealedNv(SqliteNv(self.connection, b"program " + what), key, what)
+
+    def _seal_older(self) -> None:
+        """Seal controllers' pages that an older version wrote in clear: all of them or none, then forget the clear ones."""
+        rows = self.connection.execute(
+            "SELECT owner, name, page FROM pages WHERE owner >= ? AND owner < ?", (OLDER, OLDER[:-1] + b"!")
+        ).fetchall()
+        if not rows or self.connection.in_transaction:
+            return
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            for owner, name, page in rows:
+                self.controller(owner[len(OLDER) :]).write({name: page})
+                self.connection.execute("DELETE FROM pages WHERE owner = ? AND name = ?", (owner, name))
+            self.connection.execute("COMMIT")
+        except BaseException:
+            self.connection.execute("ROLLBACK")
+            raise
+        # Copies that page splits left, and the log: another reader of the file may put this off to its last close.
+        with suppress(sqlite3.OperationalError):
+            self.connection.execute("VACUUM")
+            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def held(self, module_id: bytes) -> SealedNv:
         """Sealed pages of a concentrator for the answers it vouches for."""

@@ -22,7 +22,8 @@ from msgspec import Struct, field
 from meterseal.app import operator
 from meterseal.app.config import replace_file
 from meterseal.app.supervise import Spec, Supervisor
-from meterseal.kit.factory import Made, manufacture, manufacture_concentrator, personalise
+from meterseal.kit.factory import Made, Memories, manufacture, manufacture_concentrator, personalise
+from meterseal.kit.parameters import Parameters
 from meterseal.kit.plan import MEDIA, StreetPlan
 from meterseal.mesh.rpc import Rpc
 from meterseal.mesh.tls import Files, client_context
@@ -32,13 +33,14 @@ TIMING = {"repeat": 5_000, "slowest": 10_000, "handshake": 20_000}
 """Milliseconds. Days pass in seconds here, so a device does not wait minutes for an answer that a restart has lost."""
 
 
-class Joined(Struct, kw_only=True):
-    """What enrolment gave: usage point, agreement and account by device id (hex), and the TLS key's password."""
+class Joined(Struct, kw_only=True, omit_defaults=True):
+    """What enrolment gave: usage point, agreement and account by device id (hex)."""
 
     usage_points: dict[str, str] = field(default_factory=dict)
     agreements: dict[str, str] = field(default_factory=dict)
     accounts: dict[str, str] = field(default_factory=dict)
     key_password: str = ""
+    """Where an older version left the password of the concentrator's TLS key; it moves to the concentrator's memory."""
 
 
 class Field:
@@ -93,6 +95,10 @@ class Field:
             return False
         self.joined = msgspec.json.decode(kept.read_bytes(), type=Joined)
         self.plan = msgspec.json.decode((self.directory / "plan.json").read_bytes(), type=StreetPlan)
+        if self.joined.key_password:
+            self._keep_password(self.joined.key_password)
+            self.joined.key_password = ""
+            replace_file(kept, msgspec.json.encode(self.joined))
         return True
 
     async def enrol(self, desk: Rpc) -> None:
@@ -129,7 +135,8 @@ class Field:
 
     async def enrol_concentrator(self, master: Made, desk: Rpc) -> None:
         """Enrol the concentrator: its module and its TLS identity."""
-        self.joined.key_password = secrets.token_hex(16)
+        password = secrets.token_hex(16)
+        await asyncio.to_thread(self._keep_password, password)
         identity = await desk.call(
             "enrol_concentrator",
             operator.EnrolConcentrator(
@@ -137,11 +144,18 @@ class Field:
                 name="street",
                 module_id=master.module_id,
                 module_point=master.point,
-                key_password=self.joined.key_password.encode(),
+                key_password=password.encode(),
             ),
             operator.ConcentratorIdentity,
         )
         self._keep_identity(identity)
+
+    def _keep_password(self, password: str) -> None:
+        memories = Memories(self.concentrator)
+        try:
+            Parameters(self.concentrator, memories).password = password
+        finally:
+            memories.close()
 
     def _keep_identity(self, identity: operator.ConcentratorIdentity) -> None:
         files = self.identity
@@ -195,7 +209,6 @@ class Field:
                 "certificate": str(files.certificate),
                 "key": str(files.key),
                 "root": str(files.root),
-                "password": self.joined.key_password,
             },
             "backoff": {"first": 0.05, "longest": 1.0},
             "timing": TIMING,
@@ -203,7 +216,12 @@ class Field:
 
     def tls(self) -> Any:
         """The concentrator's TLS context, for whoever plays a concentrator in wrong hands."""
-        return client_context(self.identity, self.joined.key_password.encode())
+        memories = Memories(self.concentrator)
+        try:
+            password = Parameters(self.concentrator, memories).password
+        finally:
+            memories.close()
+        return client_context(self.identity, password.encode())
 
     def recorded(self) -> list[tuple[bytes, bytes]]:
         """Device and message of what lately passed on the buses, oldest first."""

@@ -53,6 +53,8 @@ METERS: dict[Medium, type[Meter]] = {
 STATUS_EVERY = 0.5
 """Seconds between two lines of progress."""
 PORTS = "buses.json"
+"""Where an older version kept the ports of the buses, in clear."""
+BUSES = "ports 1"
 
 
 class StreetConfig(Struct, kw_only=True):
@@ -197,10 +199,12 @@ async def serve(config: StreetConfig, stop: asyncio.Event, ready: Callable[..., 
         write_registers(street.plan, config.usage_points, Path(config.registers))
     servers = [BusServer(bus, street.clock) for bus in street.buses]
     kept = Path(config.dir) / PORTS
-    wanted = _ports(config, kept, len(servers))
+    sealed = street.memories.page(b"buses")
+    wanted = _ports(config, sealed.read(BUSES), kept, len(servers))
     try:
         ports = [await server.start(config.host, port) for server, port in zip(servers, wanted, strict=True)]
-        kept.write_text(json.dumps(ports))
+        sealed.write({BUSES: json.dumps(ports).encode()}, settled=True)
+        kept.unlink(missing_ok=True)
         ready(ports=ports, meters=len(street.plan.meters) if street.plan else 0)
         last: dict[str, int] = {}
         while not stop.is_set():
@@ -219,11 +223,11 @@ async def serve(config: StreetConfig, stop: asyncio.Event, ready: Callable[..., 
         street.memories.close()
 
 
-def _ports(config: StreetConfig, kept: Path, count: int) -> list[int]:
+def _ports(config: StreetConfig, sealed: bytes | None, older: Path, count: int) -> list[int]:
     """The configured ports, else those of the last run, else 0 for any."""
     ports = list(config.ports)
-    if not ports and kept.exists():
-        ports = [int(port) for port in json.loads(kept.read_text())]
+    if not ports and (sealed or older.exists()):
+        ports = [int(port) for port in json.loads(sealed or older.read_bytes())]
     return [*ports, *([0] * count)][:count]
 
 

@@ -1,9 +1,10 @@
-"""Beside the path: the program of one concentrator: reads its configuration, powers its module on, and works.
+"""Beside the path: the program of one concentrator: takes its parameters, powers its module on, and works.
 
 It decides nothing; `edge.gateway` and `edge.concentrator` do.
 
-    python -m meterseal.kit.programs.concentrator --config FILE
-    python -m meterseal.kit.programs.concentrator             as a child: one line of JSON on standard input
+    python -m meterseal.kit.programs.concentrator --config FILE   the first time; FILE is to be deleted after that
+    python -m meterseal.kit.programs.concentrator --dir DIR       with the parameters that its memory keeps sealed
+    python -m meterseal.kit.programs.concentrator                 as a child: one line of JSON on standard input
 """
 
 from __future__ import annotations
@@ -18,17 +19,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from cryptography import x509
-from msgspec import Struct, field
 
 from meterseal.app import child
-from meterseal.edge.agent import Timing
 from meterseal.edge.concentrator import Concentrator, MeterAt, Up
-from meterseal.edge.gateway import Address, Backoff, Gateway
-from meterseal.edge.poll import Pace
+from meterseal.edge.gateway import Address, Gateway
 from meterseal.errors import LocalError
 from meterseal.kit.factory import Memories
+from meterseal.kit.parameters import ConcentratorConfig, Parameters, TlsFiles
 from meterseal.kit.programs import run
 from meterseal.mesh.sm_tls import SmContext
 from meterseal.mesh.tls import Files, client_context
@@ -37,53 +35,23 @@ STATUS_EVERY = 0.5
 SM2_WITH_SM3 = "1.2.156.10197.1.501"
 
 
-class TlsFiles(Struct, kw_only=True):
-    """PEM files of the concentrator's TLS identity, and the password of its key."""
-
-    certificate: str
-    key: str
-    root: str
-    password: str = ""
-
-
-class MeterConfig(Struct, kw_only=True):
-    """A meter on a riser: device id in hex; `plain` when it has no module."""
-
-    device_id: str
-    plain: bool = False
-
-
-class RiserConfig(Struct, kw_only=True):
-    """One bus: where it listens, and who hangs on it."""
-
-    host: str = "127.0.0.1"
-    port: int
-    meters: list[MeterConfig]
-
-
-class ConcentratorConfig(Struct, kw_only=True):
-    """What the program is told. `dir` holds the module's memory and what is vouched for; ids are hex."""
-
-    dir: str
-    device_id: str
-    module_id: str
-    headend_host: str
-    headend_port: int
-    risers: list[RiserConfig]
-    tls: TlsFiles | None = None
-    pace: Pace = Pace()
-    timing: Timing = Timing()
-    backoff: Backoff = field(default_factory=Backoff)
-    verbose: bool = False
-
-
 async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[..., None]) -> None:
-    """The child process: orders are the fields of `ConcentratorConfig`."""
+    """The child process: orders are the fields of `ConcentratorConfig`, or `dir` alone once they were given."""
+    directory = orders.get("dir")
+    if not isinstance(directory, str):
+        raise LocalError(
+            "kit.config", "The configuration of the concentrator is wrong: `dir` names no directory."
+        )
+    memories = Memories(Path(directory))
     try:
-        config = msgspec.convert(orders, ConcentratorConfig)
-    except msgspec.ValidationError as error:
-        raise LocalError("kit.config", f"The configuration of the concentrator is wrong: {error}.") from None
-    memories = Memories(Path(config.dir))
+        await _work(Parameters(Path(directory), memories).take(orders), memories, stop, ready)
+    finally:
+        memories.close()
+
+
+async def _work(
+    config: ConcentratorConfig, memories: Memories, stop: asyncio.Event, ready: Callable[..., None]
+) -> None:
     module_id = bytes.fromhex(config.module_id)
     jitter = random.SystemRandom().random
 
@@ -130,7 +98,6 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
         work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await work
-        memories.close()
 
 
 def _context(files: TlsFiles | None) -> ssl.SSLContext | SmContext | None:
@@ -152,4 +119,4 @@ def _for_sm(certificate: Path) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(run("concentrator", main))
+    sys.exit(run("concentrator", main, keeps=True))
