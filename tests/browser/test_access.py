@@ -15,7 +15,16 @@ pytestmark = pytest.mark.browser
 
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 PAGES = {
-    "resident": ["/", "/use/up-ren-water", "/use/up-ren-water?day=2026-11-12", "/bills", "/account"],
+    "resident": [
+        "/",
+        "/use/up-ren-water",
+        "/use/up-ren-water?day=2026-11-12",
+        "/bills",
+        "/bills/ag-ren-water.2026-10-01.v1",
+        "/bills/ag-ren-water.2026-10-01.v1/readings?line=0",
+        "/bills/ag-ren-electricity.2026-10-01.v1/readings?line=0",
+        "/account",
+    ],
     "operator": [
         "/fleet",
         "/fleet/refusals",
@@ -91,3 +100,47 @@ def test_a_resident_reaches_everything_with_the_keyboard(window: Any, served: An
     page.focus("nav a[href='/bills']")
     page.keyboard.press("Enter")
     page.wait_for_url("**/bills")
+
+
+@pytest.mark.parametrize("locale", ["zh-CN", "en-GB"])
+def test_a_bill_line_opens_to_its_hours_with_the_keyboard(window: Any, served: Any, locale: str) -> None:
+    """From the bill to one hour and back with Tab and Enter alone, on a phone."""
+    watched = window(locale, 390)
+    page = watched.page
+    watched.enter(served.link("resident"))
+    watched.open("/bills/ag-ren-water.2026-10-01.v1")
+    page.focus("details.line >> nth=0 >> summary >> nth=0")
+    page.keyboard.press("Enter")
+    for _ in range(3):
+        page.keyboard.press("Tab")
+        if "readings?line=0" in page.evaluate("document.activeElement.getAttribute('href') || ''"):
+            break
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/readings?line=0")
+    watched.settled()
+    assert page.locator("table.used tbody tr").count() == 31
+    page.focus("table.used a >> nth=4")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**since=**")
+    watched.settled()
+    assert page.locator("table.used tbody tr").count() == 24
+    page.focus(".crumb a >> nth=0")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/bills/ag-ren-water.2026-10-01.v1")
+
+
+@pytest.mark.parametrize("locale", ["zh-CN", "en-GB"])
+def test_the_hours_of_a_band_come_a_page_at_a_time(window: Any, served: Any, locale: str) -> None:
+    watched = window(locale, 390)
+    page = watched.page
+    watched.enter(served.link("resident"))
+    watched.open("/bills/ag-ren-electricity.2026-10-01.v1/readings?line=0")
+    rows = page.locator("table.used tbody tr")
+    shown = rows.count()
+    assert shown == 101  # a hundred hours and the way to more
+    while page.locator("#more a").count():
+        page.click("#more a")
+        page.wait_for_function(f"document.querySelectorAll('table.used tbody tr').length > {shown}")
+        shown = rows.count()
+    watched.settled()
+    assert shown > 200

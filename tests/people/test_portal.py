@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import html
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,12 +18,13 @@ from litestar.testing import TestClient
 
 from meterseal.errors import EngineError, LocalError
 from meterseal.mesh.rpc import InProcess
-from meterseal.people.portal import guard
+from meterseal.people.portal import guard, words
 from meterseal.people.portal.app import create_app
 from meterseal.people.portal.assets import Assets
 from meterseal.people.portal.context import local_path
 from meterseal.people.portal.i18n import load_languages, negotiate
 from meterseal.people.portal.settings import PortalSettings
+from meterseal.utility.views import MEANING
 from tests.people.town import MOVED, Town
 
 HOST = "http://testserver.local"
@@ -353,6 +356,78 @@ def test_a_bill_opens_to_registers_and_signatures(browser: Browser, town: Town) 
     assert evidence.signature in page
 
 
+def _rows(page: str) -> list[list[str]]:
+    """The cells of a table's rows, tags off."""
+    return [
+        [re.sub(r"<[^>]+>", " ", cell).strip() for cell in re.findall(r"<td[^>]*>(.*?)</td>", row, re.S)]
+        for row in re.findall(r"<tr>(.*?)</tr>", page, re.S)
+    ]
+
+
+@pytest.mark.parametrize("medium", ["water", "gas", "heat", "electricity"])
+def test_every_line_of_a_bill_opens_to_the_readings_it_was_made_of(
+    browser: Browser, town: Town, medium: str
+) -> None:
+    """The footer says so of every number; the review found counts where readings were promised."""
+    enter(browser, town, town.resident)
+    (bill_id,) = (bill.bill_id for bill in town.utility.bills(f"ag-ren-{medium}"))
+    bill = town.utility.bill(bill_id)
+    page = browser.get(f"/bills/{bill_id}").text
+    for number, line in enumerate(bill.lines):
+        if line.determinant is None:
+            continue
+        path = f"/bills/{bill_id}/readings?line={number}"
+        assert f'href="{path}"' in page
+        rows = list[list[str]]()
+        while path:
+            shown = browser.get(path).text
+            rows += [row for row in _rows(shown) if len(row) == 4]
+            more = re.search(r'href="([^"]+after=\d+)"', shown)
+            path = more.group(1).replace("&amp;", "&") if more else ""
+        used = bill.determinants[line.determinant]
+        assert len(rows) == (used.readings.count if used.kind == "hours" else 31)
+        assert all("measured" in row[3] or "estimated" in row[3] for row in rows)
+        total = sum((Decimal(row[2].split()[0].replace(",", "")) for row in rows), Decimal(0))
+        assert total == line.charge.quantity
+        days = re.findall(r'href="(/bills/[^"]+since=\d+[^"]+until=\d+)"', shown)
+        if used.kind == "register":
+            hours = browser.get(days[0].replace("&amp;", "&")).text
+            assert len([row for row in _rows(hours) if len(row) == 4]) == 24
+            assert f"/bills/{bill_id}/readings?line={number}" in hours
+
+
+def test_a_bill_explains_each_of_its_words_once(browser: Browser, town: Town) -> None:
+    enter(browser, town, town.resident)
+    for medium in ("water", "gas", "heat", "electricity"):
+        (summary,) = town.utility.bills(f"ag-ren-{medium}")
+        page = html.unescape(browser.get(f"/bills/{summary.bill_id}").text)
+        bill = town.utility.bill(summary.bill_id)
+        for word in {line.assurance for line in bill.lines}:
+            assert page.count(MEANING[word]) == 1 + (word == "tariff")
+    assert words.WORDS["assurance-why"] == MEANING
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("", 404),
+        ("line=99", 404),
+        ("line=0&determinant=0", 404),
+        ("line=x", 400),
+        ("line=0&since=5&until=1", 400),
+        ("line=0&after=-1", 400),
+        (f"line={1 << 40}", 400),
+        (f"line=0&until={1 << 60}", 400),
+    ],
+)
+def test_an_address_that_names_no_readings_is_a_page_that_says_so(
+    browser: Browser, town: Town, query: str, status: int
+) -> None:
+    enter(browser, town, town.resident)
+    answer = browser.get(f"/bills/ag-ren-water.2026-10-01.v1/readings?{query}")
+    assert answer.status_code == status
+
+
 @pytest.mark.parametrize("who", ["resident", "neighbour", "former", "operator"])
 @pytest.mark.parametrize("language", ["en", "zh-CN"])
 def test_every_link_on_every_page_leads_somewhere(
@@ -362,7 +437,7 @@ def test_every_link_on_every_page_leads_somewhere(
     enter(browser, town, getattr(town, who))
     seen: set[str] = set()
     waiting = ["/"]
-    while waiting and len(seen) < 120:
+    while waiting and len(seen) < 120:  # the days of every line are many more pages of the same kind
         path = waiting.pop(0)
         seen.add(path)
         answer = browser.get(path)

@@ -146,7 +146,16 @@ async def test_the_year_before_opens_to_days_but_not_to_those_of_a_former_tenant
 
 
 @pytest.mark.parametrize(
-    "asked", [{}, {"line": -1}, {"line": 99}, {"determinant": 99}, {"determinant": -1}, {"line": 1}]
+    "asked",
+    [
+        {},
+        {"line": -1},
+        {"line": 99},
+        {"determinant": 99},
+        {"determinant": -1},
+        {"line": 1},
+        {"line": 0, "determinant": 0},
+    ],
 )
 async def test_what_was_made_of_no_reading_opens_to_none(town: Town, asked: dict[str, int]) -> None:
     heat = town.supply("h", "heat", "2026-06-01")

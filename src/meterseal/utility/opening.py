@@ -38,7 +38,7 @@ def determinant_of(bill: Bill, line: int | None, determinant: int | None) -> tup
 
     Raises LocalError `bill.no-line` when there is none, as for a fixed charge.
     """
-    number = determinant
+    number = determinant if line is None else None
     if line is not None and determinant is None and 0 <= line < len(bill.lines):
         number = bill.lines[line].determinant
     if number is None or not 0 <= number < len(bill.determinants):

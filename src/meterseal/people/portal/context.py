@@ -46,6 +46,7 @@ class Portal:
                     say, code, text, words.REFUSED
                 ),
                 part_class=words.part_class,
+                assurances=words.assurances,
                 known_refusal=lambda code: code in words.REFUSED,
                 languages=NAMES,
                 tags={code: other.tag for code, other in self.languages.items()},

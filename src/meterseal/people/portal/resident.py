@@ -6,6 +6,7 @@ It computes no use and no money; it shows what the platform answered for the per
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import msgspec
 from litestar import Response, get
@@ -16,6 +17,7 @@ from meterseal.errors import LocalError
 from meterseal.model import Quality
 from meterseal.people.messages import (
     ResidentBill,
+    ResidentBillReadings,
     ResidentBills,
     ResidentBillsPage,
     ResidentHome,
@@ -24,7 +26,7 @@ from meterseal.people.messages import (
 )
 from meterseal.people.portal.context import Visit, Web
 from meterseal.utility.calendar import local_day, midnight, next_midnight
-from meterseal.utility.views import Bill, Resolution, UsagePointCard, UsageSeries
+from meterseal.utility.views import Bill, LineReadings, Resolution, UsagePointCard, UsageSeries
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -169,4 +171,42 @@ async def bill(request: Web, bill_id: FromPath[str]) -> Response[bytes]:
     return visit.page("bill.html", bill=found)
 
 
-HANDLERS = [home, series, table, use, bills, bill]
+@get("/bills/{bill_id:str}/readings")
+async def bill_readings(
+    request: Web,
+    bill_id: FromPath[str],
+    line: FromQuery[int] = -1,
+    determinant: FromQuery[int] = -1,
+    since: FromQuery[int] = 0,
+    until: FromQuery[int] = 0,
+    after: FromQuery[int] = 0,
+) -> Response[bytes]:
+    """The readings behind a line of a bill: hours of a band, else days, each of which opens to its hours."""
+    visit = Visit(request)
+    await visit.signed_in("resident")
+    if not (0 <= since <= until < 1 << 53 and 0 <= after < 1 << 53 and max(line, determinant) < 1 << 31):
+        raise LocalError("portal.request", "The address is not one this portal knows. Go back and try again.")
+    question = ResidentBillReadings(
+        visit.session,
+        bill_id,
+        line if line >= 0 else None,
+        determinant if determinant >= 0 else None,
+        "hour" if until else "day",
+        since,
+        until,
+        after,
+    )
+    page = await visit.ask(question, LineReadings)
+    behind = f"line={line}" if line >= 0 else f"determinant={determinant}"
+    shown: dict[str, Any] = {
+        "page": page,
+        "address": f"/bills/{bill_id}/readings?{behind}",
+        "day": (since, until) if until else None,
+    }
+    if request.headers.get("hx-request") == "true":
+        return visit.page("part_used.html", **shown)
+    found = await visit.ask(ResidentBill(visit.session, bill_id), Bill)
+    return visit.page("bill_readings.html", bill=found, **shown)
+
+
+HANDLERS = [home, series, table, use, bills, bill, bill_readings]

@@ -8,8 +8,10 @@ A code that is not listed is shown with the sentence its station wrote, marked a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import get_args
 
 from meterseal.model import Quality
+from meterseal.utility.views import Assurance, Bill
 
 
 def _(text: str) -> str:
@@ -29,20 +31,22 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     },
     "assurance": {
         "meter-signed": _("Signed by the meter"),
-        "meter-chained": _("Covered by the meter's signature"),
-        "platform-attested": _("Checked by the key service"),
+        "meter-chained": _("Inside the meter's signed chain"),
+        "platform-attested": _("Attested by the platform"),
         "vouched": _("Vouched for by the concentrator"),
         "unsigned": _("Sealed, without a signature"),
-        "estimated": _("Partly estimated"),
+        "estimated": _("Estimated"),
         "tariff": _("Set by the tariff"),
     },
+    # The sentences of utility.views.MEANING, word for word; a test compares them.
     "assurance-why": {
         "meter-signed": _(
             "The meter's security module signed both register readings that this quantity lies between."
         ),
         "meter-chained": _("The hourly readings are bound into a chain whose end the meter signed."),
         "platform-attested": _(
-            "The meter's module authenticated the readings; only the utility's key service can check it."
+            "The meter's module authenticated the readings under a key that only the utility's key service "
+            "shares, so the platform attests them; nobody else can check it."
         ),
         "vouched": _(
             "This meter has no security module; the concentrator in the building vouches for its readings."
@@ -62,6 +66,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "unchecked": _("not checked yet"),
     },
     "origin": {"sealed": _("sealed by the meter"), "vouched": _("vouched for by the concentrator")},
+    "origin-short": {"sealed": _("sealed"), "vouched": _("vouched")},
     "determinant": {
         "register": _("Difference of two register readings"),
         "hours": _("Sum of the hours in this band"),
@@ -195,6 +200,12 @@ def speaker(gettext: Callable[[str], str]) -> Callable[[str, object], str]:
 def knows(kind: str, code: object) -> bool:
     """Whether a code has words."""
     return str(code) in WORDS[kind]
+
+
+def assurances(bill: Bill) -> list[Assurance]:
+    """Every word that a bill's page uses for who stands behind a quantity, best first."""
+    used = {part.assurance for part in bill.parts} | {one.assurance for one in bill.determinants}
+    return [word for word in get_args(Assurance) if word in used]
 
 
 def part_class(assurance: str) -> int:
