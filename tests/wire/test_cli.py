@@ -96,3 +96,18 @@ def _timed(what: Any) -> float:
     start = time.perf_counter()
     what()
     return time.perf_counter() - start
+
+
+def test_a_line_without_end_is_cut_and_said_and_the_next_one_answered(tmp_path: Path) -> None:
+    lines = tmp_path / "frames.txt"
+    lines.write_bytes(b"68" * (3 << 20) + b"\n" + GOOD.encode() + b"\n")
+    first, second = objects(run("--file", str(lines)).stdout)
+    assert "only the first 1,048,576 characters" in first["error"]["message"]
+    assert second["valid"] is True
+
+
+def test_standard_input_without_end_is_cut_and_said() -> None:
+    done = run("-", "--json", feed=GOOD.encode() + b" zz" * (2 << 20))
+    assert objects(done.stdout)[0]["anomalies"] == [
+        "cut: only the first 1,048,576 characters of the input were looked at"
+    ]

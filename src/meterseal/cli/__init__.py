@@ -8,13 +8,14 @@ Exit status: 0 good, 1 the answer is no (one sentence says what, why, what to do
 
 from __future__ import annotations
 
-import json
+import contextlib
 import sys
 from typing import NoReturn
 
 from cyclopts import App, CycloptsError
 
 from meterseal import __version__
+from meterseal.cli.outlet import Undelivered, delivering
 from meterseal.errors import LocalError, MetersealError
 
 app = App(
@@ -181,30 +182,50 @@ app.command("meterseal.cli.operate:status", name="status", help="Count what the 
 
 def main() -> NoReturn:
     """Entry point of the program `meterseal`."""
-    arguments = sys.argv[1:]
+    try:
+        with delivering():
+            status = _run(sys.argv[1:])
+    except Undelivered as fault:
+        status = 1
+        if fault.reason:
+            _complain(
+                f"The answer could not be written to standard output: {fault.reason}. Give it another place."
+            )
+    raise SystemExit(status)
+
+
+def _run(arguments: list[str]) -> int:
+    as_json = "--json" in arguments
     try:
         result = app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         said = " ".join(str(error).split()) or "The arguments are wrong."
-        report(LocalError("use.arguments", f"{said} Try: meterseal --help"), as_json="--json" in arguments)
-        raise SystemExit(2) from None
+        report(LocalError("use.arguments", f"{said} Try: meterseal --help"), as_json=as_json)
+        return 2
     except MetersealError as error:
-        report(error, as_json="--json" in arguments)
-        raise SystemExit(2 if error.code.startswith("use.") else 1) from None
-    except BrokenPipeError:
-        raise SystemExit(1) from None
+        report(error, as_json=as_json)
+        return 2 if error.code.startswith("use.") else 1
     except OSError as error:
         said = f"{error.filename or 'The system'} cannot be used: {error.strerror}. Mend it and try again."
-        report(LocalError("use.file", said), as_json="--json" in arguments)
-        raise SystemExit(1) from None
+        report(LocalError("use.file", said), as_json=as_json)
+        return 1
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    raise SystemExit(result if isinstance(result, int) else 0)
+        return 130
+    return result if isinstance(result, int) else 0
 
 
 def report(error: MetersealError, *, as_json: bool) -> None:
     """One clear sentence on standard error, or one JSON object on standard output."""
     if as_json:
+        import json
+
         sys.stdout.write(json.dumps({"error": {"code": error.code, "message": error.message}}) + "\n")
     else:
-        sys.stderr.write(f"meterseal: {error.message}\n")
+        _complain(error.message)
+
+
+def _complain(sentence: str) -> None:
+    """One sentence on standard error, where there is one."""
+    with contextlib.suppress(OSError, AttributeError):
+        sys.stderr.write(f"meterseal: {sentence}\n")
+        sys.stderr.flush()

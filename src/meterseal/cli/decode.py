@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import msgspec
 from cyclopts import Parameter
 
+from meterseal.errors import LocalError
 from meterseal.wire import decode as wire
-from meterseal.wire.tree import tree
+from meterseal.wire.text import LONGEST_TEXT
 
 NO_INPUT = (
     "meterseal: there is nothing to decode; give the frame in hex, `-` for standard input, or --file FILE.\n"
@@ -52,41 +53,63 @@ def decode(hex: str | None, *, json: bool, file: Path | None) -> int:
     """Exit status: 0 answered, 1 the one frame is not valid, 2 no input or a file that cannot be read."""
     if file is not None:
         return _lines(file)
-    text = sys.stdin.buffer.read().decode("utf-8", "replace") if hex == "-" else hex or ""
+    cut = False
+    if hex == "-":
+        raw = sys.stdin.buffer.read(LONGEST_TEXT + 1)
+        cut, hex = len(raw) > LONGEST_TEXT, raw[:LONGEST_TEXT].decode("utf-8", "replace")
+    text = hex or ""
     if not text.strip():
         sys.stderr.write(NO_INPUT)
         return 2
     if json:
-        answer = wire.decode(text)
+        answer = wire.decode(text, cut=cut)
         _write_json(answer.answer)
-        sys.stdout.buffer.flush()
         return 0 if answer.valid else 1
-    answers = wire.decode_all(text)
+    from meterseal.wire.tree import tree
+
+    answers = wire.decode_all(text, cut=cut)
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    sys.stdout.buffer.write("\n\n".join(tree(answer, colour=colour) for answer in answers).encode() + b"\n")
-    sys.stdout.buffer.flush()
+    for index, answer in enumerate(answers):
+        between = "\n" if index else ""
+        sys.stdout.buffer.write(f"{between}{tree(answer, colour=colour)}\n".encode())
     return 0 if answers[0].valid else 1
 
 
 def _lines(file: Path) -> int:
-    """One JSON object for each line, bad lines answered too."""
+    """One JSON object for each line, bad lines answered too; LocalError `use.file` when it cannot be read."""
     if str(file) == "-":
-        _answer_lines(sys.stdin.buffer)
+        _answer_lines(sys.stdin.buffer, file)
         return 0
     try:
-        with file.open("rb") as lines:
-            _answer_lines(lines)
+        lines = file.open("rb")
     except OSError as error:
-        reason = error.strerror or "unreadable"
-        sys.stderr.write(f"meterseal: {file} cannot be read ({reason}); give a file with one frame a line.\n")
-        return 2
+        raise _unreadable(file, error) from None
+    with lines:
+        _answer_lines(lines, file)
     return 0
 
 
-def _answer_lines(lines: Iterable[bytes]) -> None:
-    for line in lines:
-        _write_json(wire.decode(line.decode("utf-8", "replace")).answer)
-    sys.stdout.buffer.flush()
+def _answer_lines(lines: BinaryIO, file: Path) -> None:
+    for line, cut in _bounded(lines, file):
+        _write_json(wire.decode(line.decode("utf-8", "replace"), cut=cut).answer)
+
+
+def _bounded(lines: BinaryIO, file: Path) -> Iterator[tuple[bytes, bool]]:
+    """Each line, of a very long one the beginning, and whether it was cut."""
+    try:
+        while line := lines.readline(LONGEST_TEXT + 1):
+            cut = len(line) > LONGEST_TEXT and not line.endswith(b"\n")
+            rest = line
+            while cut and rest and not rest.endswith(b"\n"):
+                rest = lines.readline(LONGEST_TEXT)
+            yield line[:LONGEST_TEXT], cut
+    except OSError as error:
+        raise _unreadable(file, error) from None
+
+
+def _unreadable(file: Path, error: OSError) -> LocalError:
+    reason = error.strerror or "unreadable"
+    return LocalError("use.file", f"{file} cannot be read ({reason}); give a file with one frame a line.")
 
 
 def _write_json(answer: wire.Answer) -> None:
