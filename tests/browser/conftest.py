@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Served(Struct):
-    """Where the portal listens, and ten one-time links for each account."""
+    """Where the portal listens, and twenty one-time links for each account."""
 
     base: str
     links: dict[str, list[str]]

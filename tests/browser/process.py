@@ -20,7 +20,7 @@ async def main(folder: Path) -> None:
     """Build a town, serve it, say where."""
     town = await Town(folder).build()
     links = {
-        who: ["/in#" + town.accounts.make_link(getattr(town, who), town.now) for _ in range(10)]
+        who: ["/in#" + town.accounts.make_link(getattr(town, who), town.now) for _ in range(20)]
         for who in ACCOUNTS
     }
     with socket.socket() as probe:

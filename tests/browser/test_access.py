@@ -140,7 +140,7 @@ def test_the_hours_of_a_band_come_a_page_at_a_time(window: Any, served: Any, loc
     assert shown == 101  # a hundred hours and the way to more
     while page.locator("#more a").count():
         page.click("#more a")
-        page.wait_for_function(f"document.querySelectorAll('table.used tbody tr').length > {shown}")
+        rows.nth(shown).wait_for()
         shown = rows.count()
     watched.settled()
     assert shown > 200
