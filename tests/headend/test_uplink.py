@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from meterseal.crypto.symmetric import sm3
-from meterseal.errors import DataError, TrustError
+from meterseal.errors import DataError, EngineError, TrustError
 from meterseal.headend import pipeline
 from meterseal.headend.delivery import Delivery
 from meterseal.headend.downlink import Downlink
@@ -368,3 +368,32 @@ async def test_more_waiting_than_is_worked_off_pauses_the_sockets_and_resumes_th
     await ground.settle()
     assert ground.pauses == [True, False]
     assert ground.uplink.counts["records"] == WAITING + BATCH
+
+
+async def test_a_full_disk_is_one_sentence_when_it_begins_and_a_count_when_it_ends(start: Start) -> None:
+    """The review found 228 lines with a code and no sentence."""
+
+    class Full:
+        async def publish(self, batch: Batch) -> None:
+            raise EngineError("mdms.full", "The disk that holds the readings is full. Free some space.")
+
+    device, line = Device(), Line()
+    ground = start(device)
+    free = ground.platform.publish
+    with capture_logs() as logged:
+        for _ in range(5):
+            ground.platform.publish = Full.publish.__get__(ground.platform)  # type: ignore[method-assign]
+            await ground.send(line, device.seal())
+        ground.platform.publish = free  # type: ignore[method-assign]
+        await ground.send(line, device.seal())
+        await ground.send(line, device.seal())
+    said = [entry for entry in logged if entry["event"].startswith("uplink.")]
+    assert said == [
+        {
+            "event": "uplink.not-committed",
+            "log_level": "warning",
+            "code": "mdms.full",
+            "message": "The disk that holds the readings is full. Free some space.",
+        },
+        {"event": "uplink.not-committed.over", "log_level": "warning", "code": "mdms.full", "times": 5},
+    ]

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from meterseal.control import write
 from meterseal.control.sealing import KeyRing
@@ -517,4 +518,32 @@ async def test_the_bytes_of_earlier_starts_count_towards_the_limit_of_the_journa
     assert mdms._journal.size == on_disk
     await mdms.compact()
     assert mdms._journal.size == 0
+    await mdms.close()
+
+
+async def test_a_disk_that_stays_full_is_one_sentence_and_a_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = Limits(age_seconds=0.0, idle_seconds=0.01, gather_seconds=0.0)
+    mdms, _ = open_store(tmp_path, 1, limits)
+    compact, tries = mdms.compact, 0
+
+    async def full() -> object:
+        nonlocal tries
+        tries += 1
+        if tries <= 4:
+            raise EngineError("mdms.full", "The disk is full. Free some space.")
+        return await compact()
+
+    monkeypatch.setattr(mdms, "compact", full)
+    with capture_logs() as logged:
+        mdms.start()
+        await mdms.publish(Batch(tuple(next(days(1, 1)))))
+        await _settles(mdms, tmp_path / "measurements", 1)
+        await asyncio.sleep(0.1)
+    said = [(entry["event"], entry.get("message"), entry.get("times")) for entry in logged]
+    assert said == [
+        ("mdms.upkeep", "The disk is full. Free some space.", None),
+        ("mdms.upkeep.over", None, 4),
+    ]
     await mdms.close()

@@ -12,6 +12,7 @@ from itertools import islice
 
 import structlog
 
+from meterseal.bus.outage import Outage
 from meterseal.bus.port import Publisher
 from meterseal.errors import EngineError, MetersealError
 from meterseal.headend import pipeline
@@ -78,6 +79,7 @@ class Uplink:
         self._rate = Buckets(rate=2_000, burst=8_000)
         self._unproven = Buckets(rate=10_000, burst=20_000, keys=1)
         self._complaints = Buckets(rate=10, burst=100)
+        self._outage = Outage("uplink.not-committed")
         self.counts = dict.fromkeys(
             ("records", "accepted", "again", "refused", "held", "dropped", "handshakes"), 0
         )
@@ -136,7 +138,7 @@ class Uplink:
                 await self._records(records)
         except EngineError as error:
             # Nothing was acknowledged: the devices keep what they sent and send it again.
-            log.warning("uplink.not-committed", code=error.code, records=len(batch))
+            self._outage.failed(error)
         finally:
             self._slots.release()
 
@@ -246,6 +248,7 @@ class Uplink:
             if len(opened) + len(quarantined) == 1:
                 return [one for one in judged if not isinstance(one[-1], Accepted | Held)]
             return [one for each in judged for one in await self._published([each])]
+        self._outage.over()
         return judged
 
     def _answer(self, session: LiveSession, verdict: Verdict, link: Link) -> None:

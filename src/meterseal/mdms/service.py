@@ -17,6 +17,7 @@ from pathlib import Path
 import sqlalchemy as sa
 import structlog
 
+from meterseal.bus.outage import Outage
 from meterseal.control.sealing import KeyRing
 from meterseal.errors import EngineError, LocalError, MetersealError
 from meterseal.mdms import entries
@@ -328,6 +329,7 @@ class Mdms(Reading):
     async def _upkeep(self) -> None:
         clock = asyncio.get_running_loop().time
         compacted, since = self._manifest.sequence, clock()
+        outage = Outage("mdms.upkeep")
         while True:
             # Not wait_for: it loses a cancellation that comes as the event is set, and close() would wait for ever.
             with contextlib.suppress(TimeoutError):
@@ -342,8 +344,9 @@ class Mdms(Reading):
                     await self.compact()
                     self._replayed = False
                 await self.settle()
+                outage.over()
             except MetersealError as error:
-                log.warning("mdms.upkeep", code=error.code, message=error.message)
+                outage.failed(error)
                 await asyncio.sleep(self._limits.idle_seconds)
             except Exception as error:  # noqa: BLE001  # a defect here must not end the work for good
                 log.critical("mdms.upkeep-defect", fault=type(error).__name__)
