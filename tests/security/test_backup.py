@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from meterseal.crypto.expose import expose
 from meterseal.errors import LocalError, TrustError
@@ -159,9 +160,28 @@ async def test_a_request_used_after_the_backup_is_not_used_again(bench: Bench, t
         with pytest.raises(TrustError) as caught:
             await replay
         assert caught.value.code == "security.restored"
+    epoch = await operator(back).epoch()
+    assert len(epoch) == 8
+    quick = structs.replace(order(module), request_id=o.fresh_request_id(epoch))
+    first = await back.platform.authorise_command(*signed(quick, people[0]))
+    assert first.number == early.number + NUMBERS_AHEAD + 1 > late.number
+    forged = structs.replace(order(module), request_id=bytes(8) + quick.request_id[8:])
+    with pytest.raises(TrustError) as other:
+        await back.platform.authorise_command(*signed(forged, people[0]))
+    assert other.value.code == "security.restored"
+    back.service.close()
+    restore(file, tmp_path / "again", SECRET, PASSPHRASE, NOW + HOUR // 2)
+    twice = Bench(tmp_path / "again" / "keys", bench.clock)
+    with pytest.raises(
+        TrustError
+    ) as replayed:  # what was signed after the first restore, after the second one
+        await twice.platform.authorise_command(*signed(quick, people[0]))
+    assert replayed.value.code == "security.restored"
+    twice.service.close()
+    back = Bench(tmp_path / "new" / "keys", bench.clock)
     ends = NOW + 7 * DAY + 1000
     fresh = await back.platform.authorise_command(*signed(order(module, not_after=ends), people[0]))
-    assert fresh.number == early.number + NUMBERS_AHEAD + 1 > late.number
+    assert fresh.number == first.number + 1
     second = Module(7)
     await back.platform.personalise(second.device_id, second.module_id, 1, second.key.public_point)
     given = await back.platform.authorise_command(*signed(order(second, not_after=ends), people[0]))

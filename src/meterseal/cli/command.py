@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from meterseal.app.commanding import CommandMeter, Outcomes, ReadMeter, WordQuery
 from meterseal.app.operator import Page, Text, as_json
 from meterseal.app.system import now_ms
-from meterseal.cli.keys import secret
+from meterseal.cli.keys import epoch, secret
 from meterseal.cli.operate import Flag, ask, at, device_id_of, show
 from meterseal.errors import LocalError
 from meterseal.security import officerfile
@@ -99,7 +99,7 @@ def command(
         )
     order = encoded(
         CommandOrder(
-            request_id=fresh_request_id(),
+            request_id=fresh_request_id(epoch(data)),
             device_id=device_id,
             zone=zone,
             frame=made.encode(),

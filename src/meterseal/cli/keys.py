@@ -58,6 +58,11 @@ def ask(data: Path, call: Callable[[SecuritySdk], Awaitable[T]], *, timeout: flo
         ) from None
 
 
+def epoch(data: Path) -> bytes:
+    """What the ids of new requests begin with; empty while the system is down, or was never restored."""
+    return ask(data, lambda sdk: sdk.epoch()) if in_use(config.Layout(data)) else b""
+
+
 def say(facts: Any, *, as_json_text: bool, lines: list[str]) -> int:
     """One JSON document, or lines for a person."""
     print(as_json(facts) if as_json_text else "\n".join(lines))
@@ -207,7 +212,8 @@ def restore(
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     facts = {"at": manifest.at, "modules": manifest.modules, "entries": manifest.entries}
     lines = [
-        f"Keys of {at(manifest.at)} are back in {layout.root}: {manifest.modules} modules. Signed requests must end later "
-        "than seven days from now.",
+        f"Keys of {at(manifest.at)} are back in {layout.root}: {manifest.modules} modules. Requests that officers "
+        "signed before are not taken; make new ones while the system runs.",
+        "Once it runs, take its log for the right one: meterseal keys head --accept",
     ]
     return say(facts, as_json_text=json, lines=lines)

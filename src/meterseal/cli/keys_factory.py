@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from meterseal.app import config
 from meterseal.app.operator import as_json
 from meterseal.app.system import now_ms
-from meterseal.cli.keys import ask
+from meterseal.cli.keys import ask, epoch
 from meterseal.cli.operate import at
 from meterseal.errors import LocalError
 from meterseal.security import manifest as mf
@@ -69,7 +69,7 @@ def order(
     """
     project = bytes.fromhex(config.load(config.Layout(data)).project)
     read = _read(manifest)
-    made = read.order(orders.fresh_request_id(), now_ms() + hours * HOUR, project)
+    made = read.order(orders.fresh_request_id(epoch(data)), now_ms() + hours * HOUR, project)
     says = {"batch": made.batch, "rows": made.rows, "chunks": len(made.digests)}
     raw = orders.encoded(made)
     officerfile.write(to, officerfile.RequestFile(purpose=PURPOSE, says=says, request=raw), mode=0o644)

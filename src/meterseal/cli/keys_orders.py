@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from meterseal.app import config
 from meterseal.app.operator import as_json
 from meterseal.app.system import now_ms
-from meterseal.cli.keys import ask, say, secret
+from meterseal.cli.keys import ask, epoch, say, secret
 from meterseal.cli.operate import at
 from meterseal.errors import LocalError
 from meterseal.security import (
@@ -190,7 +190,7 @@ def _request(
         raise LocalError("use.to", "Officers sign this: say with --to where the request goes.")
     project = bytes.fromhex(config.load(config.Layout(data)).project)
     always: dict[str, Any] = {
-        "request_id": orders.fresh_request_id(),
+        "request_id": orders.fresh_request_id(epoch(data)),
         "not_after": now_ms() + hours * HOUR,
         "project_id": project,
     }

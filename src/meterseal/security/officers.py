@@ -49,10 +49,13 @@ RESTORED = "restored"
 
 
 class Restored(Struct, frozen=True, kw_only=True):
-    """When this service was brought back from a backup (Unix ms, 0: never), and what command numbers begin above."""
+    """When this service was brought back from a backup (Unix ms, 0: never), what command numbers begin above, and the
+    random epoch that requests made since begin with.
+    """
 
     at: int = 0
     first_number: int = 0
+    epoch: bytes = b""
 
 
 class _Register(Struct, frozen=True):
@@ -71,6 +74,11 @@ class Officers:
     def all(self) -> tuple[OfficerFacts, ...]:
         """Everybody who is or was an officer, in order of joining."""
         return self._register.officers
+
+    @property
+    def epoch(self) -> bytes:
+        """What request ids begin with since the last restore; empty before any."""
+        return self._restored.epoch
 
     def found(self, cards: Sequence[OfficerCard], now: int) -> None:
         """Write the first officers down; TrustError `security.founded` once there was any."""
@@ -163,16 +171,21 @@ class Officers:
             raise TrustError(
                 "security.expired", "The request's time is over; make it anew and sign it again."
             )
-        if self._restored.at and not_after <= self._restored.at + LONGEST_WAIT:
+        if not_after <= self._restored.at + LONGEST_WAIT and not self._made_since(request_id):
             raise TrustError(
                 "security.restored",
-                "This system was brought back from a backup and no longer knows which requests were used after it; make "
-                "one that ends later than seven days after that.",
+                "This system was brought back from a backup and no longer knows which requests were used after it. Make "
+                "the request anew while the system runs, so that its id names this restore.",
             )
         if self._book.is_spent(request_id):
             raise TrustError(
                 "security.replayed", "The request was used before, and each is used once; nothing was done."
             )
+
+    def _made_since(self, request_id: bytes) -> bool:
+        """Whether a request was made since the last restore: nobody could name its random epoch before."""
+        restored = self._restored
+        return not restored.at or (restored.epoch != b"" and request_id.startswith(restored.epoch))
 
     def spend(self, request_id: bytes, not_after: int, now: int) -> None:
         """Use a request up, durably; before the act, so that a crash repeats nothing."""

@@ -96,9 +96,12 @@ class OfficerFacts(Struct, frozen=True, kw_only=True):
 
 
 class OfficerList(Struct, frozen=True, kw_only=True):
-    """Everybody who is or was an officer."""
+    """Everybody who is or was an officer. `epoch` (8 bytes, empty before any restore) begins the ids of requests made
+    since the service was brought back from a backup.
+    """
 
     officers: tuple[OfficerFacts, ...]
+    epoch: bytes = b""
 
 
 class CommandOrder(Struct, frozen=True, array_like=True):
@@ -164,9 +167,9 @@ class KeyUpdate(Struct, frozen=True, kw_only=True):
     content: bytes
 
 
-def fresh_request_id() -> bytes:
-    """A random request id."""
-    return os.urandom(REQUEST_ID)
+def fresh_request_id(epoch: bytes = b"") -> bytes:
+    """A random request id; after a restore it begins with the service's epoch (`OfficerList.epoch`)."""
+    return epoch + os.urandom(REQUEST_ID - len(epoch))
 
 
 def encoded(request: Struct) -> bytes:

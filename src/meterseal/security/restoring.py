@@ -3,13 +3,15 @@
 It makes no backup (`desks.upkeep` does).
 
 A restored service must not repeat what happened after the backup: numbers of commands go on a million
-higher than the backup knew, and signed requests are taken only when they end later than any request that may
-have been used since (`officers`). What the backup does not know stays lost: modules enrolled after it must
+higher than the backup knew, and signed requests are taken only when their id names the random epoch of this
+restore, or when they end later than any request that may have been used since (`officers`). What the backup does
+not know stays lost: modules enrolled after it must
 be enrolled again, and the audit log goes on from its last entry in the backup.
 """
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import tempfile
 from pathlib import Path
@@ -26,6 +28,8 @@ from meterseal.security.officers import RESTORED, Restored
 from meterseal.security.service import SecurityService
 from meterseal.security.vault import Vault
 
+EPOCH = 8
+"""Bytes of the random epoch that the ids of requests made since the restore begin with."""
 NUMBERS_AHEAD = 1_000_000
 
 
@@ -85,9 +89,10 @@ def _settle(directory: Path, passphrase: bytes, now: int) -> None:
             before = book.read(RESTORED, Restored, Restored())
             with book.transaction() as connection:
                 connection.execute("UPDATE command SET number = number + ?", (NUMBERS_AHEAD,))
-                book.write(
-                    connection, RESTORED, Restored(at=now, first_number=before.first_number + NUMBERS_AHEAD)
+                restored = Restored(
+                    at=now, first_number=before.first_number + NUMBERS_AHEAD, epoch=secrets.token_bytes(EPOCH)
                 )
+                book.write(connection, RESTORED, restored)
         finally:
             book.close()
     finally:

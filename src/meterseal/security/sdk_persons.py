@@ -22,6 +22,10 @@ class PersonsClient(Client):
         """Everybody who is or was an officer."""
         return (await self._rpc.call("officers", Empty(), OfficerList)).officers
 
+    async def epoch(self) -> bytes:
+        """What the ids of new requests begin with (`orders.fresh_request_id`); empty before any restore."""
+        return (await self._rpc.call("officers", Empty(), OfficerList)).epoch
+
     async def platforms(self) -> tuple[PlatformFacts, ...]:
         """Every platform that is or was enrolled, and how often it called for each purpose."""
         return (await self._rpc.call("platforms", Empty(), PlatformList)).platforms

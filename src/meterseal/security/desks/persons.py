@@ -57,7 +57,7 @@ class PersonsDesk(Desk):
         return await self._list(caller, Empty())
 
     async def _list(self, caller: str, request: Empty) -> OfficerList:
-        return OfficerList(officers=self._room.officers.all())
+        return OfficerList(officers=self._room.officers.all(), epoch=self._room.officers.epoch)
 
     async def _submit(self, caller: str, request: SignedOrder) -> Done:
         room = self._room
