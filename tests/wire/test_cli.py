@@ -102,7 +102,7 @@ def test_a_line_without_end_is_cut_and_said_and_the_next_one_answered(tmp_path: 
     lines = tmp_path / "frames.txt"
     lines.write_bytes(b"68" * (3 << 20) + b"\n" + GOOD.encode() + b"\n")
     first, second = objects(run("--file", str(lines)).stdout)
-    assert "only the first 1,048,576 characters" in first["error"]["message"]
+    assert "Only the first 1,048,576 characters" in first["error"]["message"]
     assert second["valid"] is True
 
 

@@ -17,7 +17,7 @@ import structlog
 from meterseal.app import config, passphrases
 from meterseal.app.config import Layout, Settings
 from meterseal.app.door import socket_path
-from meterseal.app.lock import take_lock
+from meterseal.app.lock import in_use, take_lock
 from meterseal.app.settings import open_settings, save
 from meterseal.app.sm_identity import HEADEND, SmIdentities
 from meterseal.app.supervise import Spec, Supervisor
@@ -107,11 +107,16 @@ async def start(
         )
     else:
         keyring = config.load(layout).keyring
+    early = first and not in_use(layout)
+    if early:  # a new system that cannot have its ports leaves nothing behind
+        settings.host = host
+        config.choose_ports(settings, ports or {})
     lock = await take_lock(layout)
     try:
         if first:
-            settings.host = host
-            config.choose_ports(settings, ports or {})
+            if not early:
+                settings.host = host
+                config.choose_ports(settings, ports or {})
             config.make_directories(layout)
             passphrase = config.take_passphrase(layout, create=True, keyring=keyring)
             passwords = _provision(layout, settings, passphrase)

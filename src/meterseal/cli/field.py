@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import Parameter
 
-from meterseal.cli.operate import day
+from meterseal.cli.operate import between, day
 from meterseal.cli.signals import unless
 from meterseal.errors import LocalError
 
@@ -34,10 +34,10 @@ def demo(
     *,
     exit: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
-    dwellings: int = 60,
-    days: int = 40,
+    dwellings: Annotated[int, between(1, 10_000)] = 60,
+    days: Annotated[int, between(1, 3_660)] = 40,
     until: str = "",
-    seed: int = 188,
+    seed: Annotated[int, between(0, 2**63 - 1)] = 188,
     data: Path | None = None,
 ) -> int:
     """Play a street from meter to bill, then three refused attacks.
@@ -124,10 +124,10 @@ def _entry(entry: Any) -> str:
 def simulate(
     *,
     data: Path,
-    dwellings: int = 10,
-    days: int = 40,
+    dwellings: Annotated[int, between(1, 10_000)] = 10,
+    days: Annotated[int, between(1, 3_660)] = 40,
     until: str = "",
-    seed: int = 188,
+    seed: Annotated[int, between(0, 2**63 - 1)] = 188,
     replay: Path | None = None,
     field: Path | None = None,
     exit: Annotated[bool, Flag] = False,

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 from msgspec import Struct
 
 from meterseal.app import config, operator, system
@@ -20,12 +21,18 @@ from meterseal.app.commanding import Alarms, Since
 from meterseal.app.listening import Listening
 from meterseal.app.lock import in_use
 from meterseal.cli import billing
-from meterseal.cli import billing
 from meterseal.errors import EngineError, LocalError
 from meterseal.mesh.rpc import Empty
 from meterseal.model import Medium
 
 Flag = Parameter(negative=())
+
+
+def between(least: int, most: int) -> Parameter:
+    """Bounds of a numeric option; what is beyond them is refused in a sentence, status 2."""
+    return Parameter(validator=Number(gte=least, lte=most))
+
+
 T = TypeVar("T", bound=Struct)
 LOCAL = ZoneInfo("Asia/Shanghai")
 LONG_RUN = 3600.0
@@ -106,7 +113,7 @@ def issue(
     device_id: str = "",
     module_id: str = "",
     since: str = "",
-    billing_day: int = 1,
+    billing_day: Annotated[int, between(1, 31)] = 1,
     tariff: str = "",
     json: Annotated[bool, Flag] = False,
 ) -> int:
@@ -298,7 +305,9 @@ def reseal(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
     return 0
 
 
-def audit(*, data: Path, limit: int = 20, json: Annotated[bool, Flag] = False) -> int:
+def audit(
+    *, data: Path, limit: Annotated[int, between(1, 1000)] = 20, json: Annotated[bool, Flag] = False
+) -> int:
     """Show the newest refused messages; verify the audit trail's chain and compare it with its anchor."""
     answer = ask(data, "audit", operator.Page(limit=limit), operator.Text)
     show(

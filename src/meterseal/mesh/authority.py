@@ -197,10 +197,6 @@ class TlsDirectory:
         if not salt.exists() and not self._doors():
             self._write("salt", secrets.token_bytes(16))
         passwords = self.open(passphrase)
-        if not (self.directory / "root.crt").exists():
-            root = make_root(now, passwords.of("root"))
-            self._write("root.key", root.key)
-            self._write("root.crt", root.certificate)
         self.renew(passwords, now, processes)
         return passwords
 
@@ -250,7 +246,20 @@ class TlsDirectory:
         )  # the passphrase of the first start opens nothing with it now
 
     def renew(self, passwords: Passwords, now: int, processes: Iterable[str] = PROCESSES) -> list[str]:
-        """Issue anew every process certificate that is missing or near its end; gives the names renewed."""
+        """Issue anew every process certificate that is missing or near its end; gives the names renewed.
+
+        A root that is not there is made, and everything under it with it. TrustError `mesh.root-ended`: nothing stands
+        under a root whose time is over, however new it is.
+        """
+        root = self.directory / "root.crt"
+        if root.exists():
+            self._check_root(root, now)
+        else:
+            for name in processes:  # first, so that a stop half-way leaves none under the root before
+                self.files(name).certificate.unlink(missing_ok=True)
+            made = make_root(now, passwords.of("root"))
+            self._write("root.key", made.key)
+            self._write("root.crt", made.certificate)
         issuer: Issuer | None = None
         renewed = []
         for name in processes:
@@ -264,6 +273,16 @@ class TlsDirectory:
             self._store(name, issuer.process(name, now, passwords.of(name)))
             renewed.append(name)
         return renewed
+
+    def _check_root(self, root: Path, now: int) -> None:
+        ends = x509.load_pem_x509_certificate(root.read_bytes()).not_valid_after_utc
+        if ends <= datetime.fromtimestamp(now // 1000, UTC):
+            raise TrustError(
+                "mesh.root-ended",
+                f"The TLS root {root} ended on {ends:%Y-%m-%d}, so the processes cannot trust each other. If this "
+                f"machine's date is wrong, set it. If it is right, delete {root} and start again: a new root and new "
+                "process certificates are made; then give every concentrator a certificate of the new root.",
+            )
 
     def issuer(self, passwords: Passwords) -> Issuer:
         """The root, opened."""
