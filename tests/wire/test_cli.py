@@ -111,3 +111,22 @@ def test_standard_input_without_end_is_cut_and_said() -> None:
     assert objects(done.stdout)[0]["anomalies"] == [
         "cut: only the first 1,048,576 characters of the input were looked at"
     ]
+
+
+def test_a_decode_loads_no_module_of_another_command() -> None:
+    code = (
+        "import sys; from meterseal.cli import main\n"
+        f"sys.argv = ['meterseal', 'decode', '{GOOD}', '--json']\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(*sorted(n for n in sys.modules if n.startswith('meterseal.')), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    loaded = {name for name in done.stderr.split() if not name.startswith("meterseal.wire")}
+    assert loaded == {
+        "meterseal.cli",
+        "meterseal.cli.decode",
+        "meterseal.cli.outlet",
+        "meterseal.errors",
+        "meterseal.units",
+    }
