@@ -201,3 +201,13 @@ async def test_every_act_asks_for_enrolment(bench: Bench) -> None:
             assert caught.value.code == "security.platform-unknown"
             refused += 1
     assert refused > 20
+
+
+@pytest.mark.parametrize("caller", ["operator", "keys", "web", ""])
+async def test_a_platform_under_the_name_of_another_process(bench: Bench, caller: str) -> None:
+    people = await founded(bench)
+    key = Sm2PrivateKey.generate("a platform's key")
+    with pytest.raises(LocalError) as refused:
+        await operator(bench).submit(ordered("enrol-platform", application(key, caller=caller), people))
+    assert refused.value.code == "security.platform"
+    assert {one.caller for one in await operator(bench).platforms()} == {"platform", "headend"}

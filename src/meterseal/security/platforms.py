@@ -18,6 +18,7 @@ from msgspec import Struct, structs
 
 from meterseal.crypto import sm2
 from meterseal.errors import ConsentError, LocalError, TrustError
+from meterseal.mesh.tls import PROCESSES
 from meterseal.security.book import Book
 from meterseal.security.platformorders import (
     EnrolPlatform,
@@ -34,6 +35,8 @@ FOUNDING: dict[str, tuple[str, ...]] = {
     "headend": ("link", "modules", "operate", "trail"),
 }
 """The built-in processes and what they are enrolled for when a system is new."""
+NO_PLATFORMS = frozenset((OPERATOR, *PROCESSES)) - FOUNDING.keys()
+"""Names that the mesh gives to others: whoever enrolled one of them would let that process in."""
 _DOCUMENT = "platforms"
 _LONGEST_CONTACT = 500
 _WRITE_AFTER = 10_000
@@ -123,7 +126,7 @@ class Platforms:
         project = self._project_id
         sane = (
             0 < len(request.caller) <= 64
-            and request.caller not in ("", OPERATOR)
+            and request.caller not in NO_PLATFORMS
             and (request.domain, request.business) == (project[8:10], project[10:12])
             and 0 < len(request.contact) <= _LONGEST_CONTACT
             and len(request.purposes) > 0
