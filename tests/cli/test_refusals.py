@@ -41,7 +41,6 @@ WRONG_USE = [
     ["demo", "--dwellings", "0", "--exit"],
     ["demo", "--days", "-1", "--exit"],
     ["simulate", "--data", "x", "--seed", "-1"],
-    ["device", "issue", "--data", "x", "--lab", "--billing-day", "32"],
     ["device", "issue", "--data", "x", "--medium", "beer"],
     ["device", "issue", "--data", "x", "--suite", "3"],
     ["device", "issue", "--data", "x"],

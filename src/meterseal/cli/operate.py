@@ -113,7 +113,7 @@ def issue(
     device_id: str = "",
     module_id: str = "",
     since: str = "",
-    billing_day: Annotated[int, between(1, 31)] = 1,
+    billing_day: int = 1,
     tariff: str = "",
     json: Annotated[bool, Flag] = False,
 ) -> int:
