@@ -109,7 +109,11 @@ def test_another_signer_id_is_another_signature() -> None:
     assert not made.verify(MESSAGE, KEY.sign(MESSAGE))
 
 
-@pytest.mark.parametrize("point", [b"", bytes(65), b"\x04" + bytes(64), KEY.public_point[:-1]])
+@pytest.mark.parametrize(
+    "point",
+    [b"", bytes(65), b"\x04" + bytes(64), KEY.public_point[:-1]],
+    ids=["empty", "no form", "zero", "cut"],
+)
 def test_a_point_off_the_curve_makes_no_key(point: bytes) -> None:
     with pytest.raises(TrustError) as caught:
         VerifyingKey(point)
