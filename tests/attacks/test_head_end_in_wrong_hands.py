@@ -23,7 +23,7 @@ from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.edge.image import state_from_bytes
 from meterseal.edge.nv import SealedNv
-from meterseal.errors import ConsentError, MetersealError, TrustError
+from meterseal.errors import ConsentError, MetersealError, PeerError, TrustError
 from meterseal.headend.ports import StoredSession
 from meterseal.link import commands, control, evidence, messages, records, schedule
 from meterseal.link.schedule import TrafficKeys, bound_keys
@@ -131,11 +131,12 @@ async def test_it_makes_no_evidence(whole: Whole, device: Device) -> None:
             os.urandom(32),
             bytes(64),
             bytes(32),
-            b"",
             own.sign(evidence.signed_bytes(forged)),
         ]
         for counter, signature in enumerate(signatures, 2**40):
             await stolen.commit(device, counter, evidence=(Evidence(device.device_id, forged, signature),))
+        with pytest.raises(PeerError):
+            await stolen.commit(device, 2**41, evidence=(Evidence(device.device_id, forged, b""),))
         assert (await whole.counts()).evidence_good == 0
 
 
@@ -366,6 +367,30 @@ async def test_a_false_session_in_the_store_shuts_no_device_out(whole: Whole, de
         ping = device.chip.seal_control(control.PING, whole.clock.now)
         assert await whole.send(ping.record)
         await whole.shake(device)
+
+
+async def test_a_false_session_from_the_future_is_replaced_by_the_next_true_one(
+    whole: Whole, device: Device
+) -> None:
+    """Stored with a time that never comes and taken into use: the device's next session is the newest all the same."""
+    async with sane(whole, device) as stolen:
+        facts, _ = await stolen.session(device.chip.state().session_id)
+        false = structs.replace(
+            facts, session_id=os.urandom(8), wrapped=facts.wrapped[:2] + os.urandom(200), created_at=1 << 62
+        )
+        await stolen.sessions.put(false)
+        await stolen.sessions.reserve_down(false.session_id, 1)
+        whole.clock.now += 60_000
+        await whole.shake(device)
+        ping = device.chip.seal_control(control.PING, whole.clock.now)
+        assert await whole.send(ping.record)
+        latest = await whole.latest(device.device_id)
+        assert latest is not None
+        assert latest.session_id == device.chip.state().session_id
+        await SecuritySdk(InProcess(whole.offered["keys"], "operator")).rotate("session-wraps")
+        await whole.parts.wraps.look()
+        assert await stolen.sessions.get(false.session_id) is None
+        assert await stolen.sessions.get(latest.session_id) is not None
 
 
 async def test_a_device_that_was_told_everything_wrong_is_heard_again(whole: Whole, device: Device) -> None:

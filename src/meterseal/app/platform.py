@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 import structlog
 
-from meterseal.app import heads, links
+from meterseal.app import heads, links, listening
 from meterseal.app.commanding import CommandingDesk
 from meterseal.app.config import Layout
 from meterseal.app.desk import Desk
@@ -35,6 +35,7 @@ from meterseal.people.accounts import Accounts
 from meterseal.people.queries import Queries
 from meterseal.people.trail import Trail
 from meterseal.security.sdk import DataKeySource, SecuritySdk
+from meterseal.things.admission import Admission
 from meterseal.things.anchoring import TrailAnchoring
 from meterseal.things.confirming import Confirming
 from meterseal.things.fleet import Fleet
@@ -42,7 +43,6 @@ from meterseal.things.monitor import AuditLog
 from meterseal.things.revoking import Revoking
 from meterseal.things.rollout import Rollout
 from meterseal.things.sessions import SessionStore
-from meterseal.things.vouching import VouchedFor
 from meterseal.things.witness import Witness
 from meterseal.things.words import DownWords
 from meterseal.utility.samples import sample_tariffs
@@ -121,7 +121,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     queries = Queries(engine, accounts, utility, mdms, clock, rings[FLEET], trail)
     methods = (
         links.methods(sessions, fleet, audit, words, Confirming(words, security).made)
-        | bus_methods(VouchedFor(engine, mdms))
+        | bus_methods(Admission(engine, mdms, clock))
         | queries.methods()
     )
     return Parts(
@@ -151,7 +151,7 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
     parts = await assemble(engine, layout.measurements, keys, now_ms)
     context, port = reach.listening(), reach.ports["platform"]
     server = await serve(parts.methods, host="127.0.0.1", port=port, context=context)
-    socket = await serve_unix(parts.operator, socket_path(layout))
+    socket = await serve_unix(parts.operator | listening.methods(orders), socket_path(layout))
     works = [
         asyncio.create_task(_upkeep(parts)),
         asyncio.create_task(_watch(parts.revoking)),

@@ -30,6 +30,8 @@ WATCH = 30.0
 """Seconds between two looks while nothing is known to move."""
 SOON = 2.0
 """Seconds between two looks while something moves."""
+NOT_OURS = "security.wrapped"
+"""The service's word for keys that it did not wrap for this session: a head-end's invention, or damage."""
 RECOUNT = 20
 """Looks after which the totals are counted again although nothing moves."""
 
@@ -73,7 +75,7 @@ class Wraps:
         return older + sum(n for version, n in data.items() if version < floors[DATA]) > 0
 
     async def _follow(self, newest: int) -> None:
-        """Every session under an older version, in small steps; one that does not open is left where it is."""
+        """Every session under an older version, in small steps; one that opens nothing is no session and goes."""
         after: bytes | None = None
         while True:
             found = await asyncio.to_thread(self._sessions.wraps_below, newest, after, ROWS)
@@ -87,9 +89,12 @@ class Wraps:
     async def _rewrapped(self, found: list[tuple[bytes, bytes, bytes]]) -> list[tuple[bytes, bytes, bytes]]:
         try:
             wrapped = await self._security.rewrap_sessions(found)
-        except TrustError:
+        except TrustError as error:
             if len(found) == 1:
-                log.warning("wraps.not-opened", session=found[0][0].hex())
+                session_id, _, wrapped = found[0]
+                log.warning("wraps.not-opened", session=session_id.hex(), code=error.code)
+                if error.code == NOT_OURS:
+                    await asyncio.to_thread(self._sessions.discard, session_id, wrapped)
                 return []
             return [one for single in found for one in await self._rewrapped([single])]
         return [(session, old, new) for (session, _, old), new in zip(found, wrapped, strict=True)]

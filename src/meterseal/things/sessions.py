@@ -88,7 +88,8 @@ class SessionStore:
                     policy=session.policy,
                     records_allowed=session.records_allowed,
                     seconds_allowed=session.seconds_allowed,
-                    created_at=session.created_at,
+                    # A head-end's word, but not for the future: a later session must be able to replace this one.
+                    created_at=min(session.created_at, self._clock()),
                     profile=session.profile,
                 )
             )
@@ -199,6 +200,13 @@ class SessionStore:
                     .values(wrapped=after)
                 ).rowcount
                 for session_id, before, after in moved
+            )
+
+    def discard(self, session_id: bytes, wrapped: bytes) -> None:
+        """Delete a session whose wrapped keys open nothing: nobody can use it, and its device makes a new one."""
+        with write(self._engine) as connection:
+            connection.execute(
+                sessions.delete().where(sessions.c.session_id == session_id, sessions.c.wrapped == wrapped)
             )
 
     def count(self) -> int:
