@@ -91,10 +91,10 @@ class Wraps:
             wrapped = await self._security.rewrap_sessions(found)
         except TrustError as error:
             if len(found) == 1:
-                session_id, _, wrapped = found[0]
+                session_id, _, stored = found[0]
                 log.warning("wraps.not-opened", session=session_id.hex(), code=error.code)
                 if error.code == NOT_OURS:
-                    await asyncio.to_thread(self._sessions.discard, session_id, wrapped)
+                    await asyncio.to_thread(self._sessions.discard, session_id, stored)
                 return []
             return [one for single in found for one in await self._rewrapped([single])]
         return [(session, old, new) for (session, _, old), new in zip(found, wrapped, strict=True)]

@@ -83,16 +83,20 @@ def _own(opened: Opened) -> list[bytes]:
     """The devices that a record may speak of only when they are its sender."""
     said = [evidence.device_id for evidence in opened.evidence]
     if opened.origin != "vouched":
-        said += [one.device_id for one in (*opened.series, *opened.statuses)]
+        said += _of_meters(opened)
     return said
+
+
+def _of_meters(opened: Opened) -> list[bytes]:
+    return [one.device_id for one in opened.series] + [one.device_id for one in opened.statuses]
 
 
 def _check_vouching(connection: sa.Connection, batch: Batch) -> None:
     vouched = {
-        (one.device_id, opened.device_id)
+        (device_id, opened.device_id)
         for opened in batch.opened
         if opened.origin == "vouched"
-        for one in (*opened.series, *opened.statuses)
+        for device_id in _of_meters(opened)
     }
     if not vouched:
         return
