@@ -38,6 +38,9 @@ def test_a_good_supply_passes(change: dict[str, object]) -> None:
     [
         ({"device_id": b""}, "use.device"),
         ({"device_id": DEVICE + b"x"}, "use.device"),
+        ({"device_id": b"\x30" + DEVICE[1:]}, "use.device"),
+        ({"device_id": b"\xd7" + DEVICE[1:]}, "use.device"),
+        ({"medium": "gas", "tariff": ""}, "use.device"),
         ({"module_id": b"short"}, "use.module"),
         ({"billing_day": 0}, "use.billing-day"),
         ({"billing_day": 32}, "use.billing-day"),

@@ -12,6 +12,9 @@ from meterseal.errors import LocalError
 from meterseal.model import Medium
 from meterseal.utility.tariff import AnyTariff
 
+ELECTRICITY = 0xD7
+_MEDIA: dict[int, Medium] = {0x1: "water", 0x2: "heat", 0x3: "gas"}
+"""What a CJ/T 188 meter measures, by the high nibble of its type T; others say nothing about it."""
 LAST_BILLING_DAY = 31
 """In a shorter month its last day (`utility.calendar`)."""
 
@@ -22,6 +25,13 @@ def check(supply: Supply, tariffs: Mapping[str, AnyTariff]) -> None:
     if len(supply.device_id) != 8:
         raise LocalError(
             "use.device", f"{shown} is no device id: it has 8 bytes. Correct it; nothing was changed."
+        )
+    own = "electricity" if supply.device_id[0] == ELECTRICITY else _MEDIA.get(supply.device_id[0] >> 4)
+    if own is not None and own != supply.medium:
+        raise LocalError(
+            "use.device",
+            f"{shown} is the id of a meter for {own} (LINK section 1), not for {supply.medium}. Correct one of them; "
+            "nothing was changed.",
         )
     if supply.suite is not None and len(supply.module_id) != 8:
         raise LocalError(
