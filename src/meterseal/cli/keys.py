@@ -20,8 +20,8 @@ from meterseal.app.door import KEYS, socket_path
 from meterseal.app.lock import in_use
 from meterseal.app.operator import as_json
 from meterseal.app.system import now_ms
-from meterseal.cli.operate import at
-from meterseal.errors import EngineError, LocalError
+from meterseal.cli.operate import at, over
+from meterseal.errors import LocalError
 from meterseal.mesh.rpc import Connection
 from meterseal.security.sdk import SecuritySdk
 
@@ -31,31 +31,14 @@ HOUR = 3_600_000
 
 
 def ask(data: Path, call: Callable[[SecuritySdk], Awaitable[T]], *, timeout: float = 120.0) -> T:
-    """Calls to the running security service; EngineError `app.down` when the system does not run."""
+    """Calls to the running security service; errors as `over`."""
     layout = config.Layout(data)
-    config.load(layout)
-
-    async def run() -> T:
-        connection = Connection.unix(socket_path(layout, KEYS), timeout=timeout)
-        try:
-            return await call(SecuritySdk(connection))
-        finally:
-            await connection.close()
-
-    try:
-        return asyncio.run(run())
-    except EngineError as error:
-        if error.code != "mesh.unreachable":
-            raise
-        if in_use(layout):
-            raise EngineError(
-                "app.no-answer",
-                f"The security service of {layout.root} runs but did not answer: it is starting, or busy. Try again.",
-            ) from None
-        raise EngineError(
-            "app.down",
-            f"The system of {layout.root} is not running. Start it with: meterseal up --data {layout.root}",
-        ) from None
+    return over(
+        layout,
+        lambda: Connection.unix(socket_path(layout, KEYS), timeout=timeout),
+        lambda way: call(SecuritySdk(way)),
+        "The security service",
+    )
 
 
 def epoch(data: Path) -> bytes:
@@ -80,7 +63,7 @@ def secret(file: Path | None, prompt: str) -> bytes:
             raise LocalError("use.passphrase", f"{file} cannot be read: {error.strerror}.") from None
     if not sys.stdin.isatty():
         raise LocalError(
-            "use.passphrase", "Nobody can type a passphrase here; name a file with --passphrase-file."
+            "use.passphrase", "Nobody can type a passphrase here; name the file that holds it (see --help)."
         )
     return getpass.getpass(prompt).encode()
 

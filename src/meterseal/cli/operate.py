@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json as json_module
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -22,7 +23,7 @@ from meterseal.app.listening import Listening
 from meterseal.app.lock import in_use
 from meterseal.cli import billing
 from meterseal.errors import EngineError, LocalError
-from meterseal.mesh.rpc import Empty
+from meterseal.mesh.rpc import Connection, Empty
 from meterseal.model import Medium
 
 Flag = Parameter(negative=())
@@ -34,32 +35,50 @@ def between(least: int, most: int) -> Parameter:
 
 
 T = TypeVar("T", bound=Struct)
+Answer = TypeVar("Answer")
 LOCAL = ZoneInfo("Asia/Shanghai")
 LONG_RUN = 3600.0
 """Seconds that a run over all readings or bills may take."""
 
 
 def ask(data: Path, method: str, request: Struct, reply: type[T], *, timeout: float = 60.0) -> T:
-    """One call to the running system; EngineError `app.down` when there is none, `app.no-answer` when it is slow."""
+    """One call to the running system; errors as `over`."""
     layout = config.Layout(data)
+    return over(
+        layout,
+        lambda: system.operator_connection(layout, timeout),
+        lambda way: way.call(method, request, reply),
+        "The system",
+    )
+
+
+def over(
+    layout: config.Layout,
+    make: Callable[[], Connection],
+    call: Callable[[Connection], Awaitable[Answer]],
+    who: str,
+) -> Answer:
+    """What `call` says over a connection of its own; EngineError `app.down` when the system does not run, `app.no-answer`
+    when `who` is slow.
+    """
     config.load(layout)
 
-    async def call() -> T:
-        connection = system.operator_connection(layout, timeout)
+    async def run() -> Answer:
+        connection = make()
         try:
-            return await connection.call(method, request, reply)
+            return await call(connection)
         finally:
             await connection.close()
 
     try:
-        return asyncio.run(call())
+        return asyncio.run(run())
     except EngineError as error:
         if error.code != "mesh.unreachable":
             raise
         if in_use(layout):
             raise EngineError(
                 "app.no-answer",
-                f"The system of {layout.root} runs but did not answer: it is starting, or busy. Try again in a moment.",
+                f"{who} of {layout.root} runs but did not answer: it is starting, or busy. Try again in a moment.",
             ) from None
         raise EngineError(
             "app.down",
