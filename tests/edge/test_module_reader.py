@@ -121,12 +121,14 @@ def virtual(tmp_path: Path) -> Iterator[VirtualCard]:
         f'FRIENDLYNAME "meterseal"\nDEVICENAME /dev/null:{port:#x}\nLIBPATH {DRIVER}\nCHANNELID {port:#x}\n'
     )
     log = (tmp_path / "pcscd.log").open("wb")
-    service = subprocess.Popen(
-        ["pcscd", "--foreground", "--config", str(tmp_path / "reader.conf")], stdout=log, stderr=log
-    )
+    command = ["pcscd", "--foreground", "--config", str(tmp_path / "reader.conf")]
+    service = subprocess.Popen(command, stdout=log, stderr=log)
     card = None
     try:
         for _ in range(400):
+            if service.poll() is not None:  # one that is just ending still holds the place
+                time.sleep(0.5)
+                service = subprocess.Popen(command, stdout=log, stderr=log)
             try:
                 card = card or VirtualCard(port)
                 if (found := readers()) and _in_reader(found[0]):

@@ -61,7 +61,13 @@ def test_ours_is_the_page() -> None:
     assert OURS.ivs(b"k" * 16, 7, 2) == sm4_ecb(
         b"k" * 16, b"".join((7).to_bytes(6, "big") + bytes((0, at)) + bytes(8) for at in (0, 1))
     )
-    assert profiles.load("meterseal-1") is OURS
+    again = profiles.load("meterseal-1")
+    assert (again.title, again.basis, again.cipher, again.plain) == (
+        OURS.title,
+        OURS.basis,
+        OURS.cipher,
+        OURS.plain,
+    )
 
 
 @each

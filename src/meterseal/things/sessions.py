@@ -144,6 +144,7 @@ class SessionStore:
                 sa.select(
                     sessions.c.device_id,
                     sessions.c.created_at,
+                    sessions.c.replaced_at,
                     sessions.c.down_reserved,
                     sessions.c.owner_epoch,
                 ).where(sessions.c.session_id == session_id)
@@ -157,7 +158,7 @@ class SessionStore:
                     "link.owner",
                     "Another head-end has heard the device since and owns its session; leave the sending to it.",
                 )
-            if row.down_reserved == 0:
+            if row.down_reserved == 0 and row.replaced_at is None:
                 connection.execute(
                     sessions.update()
                     .where(sessions.c.device_id == row.device_id, sessions.c.replaced_at.is_(None))
