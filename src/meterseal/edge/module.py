@@ -4,7 +4,8 @@ It is no chip: what its memory file and the storage key beside it hold, whoever 
 shows no side-channel resistance either. What it does show is the behaviour: a controller that sends it
 commands never gets a key, and no sequence of commands, cut by power at any moment, makes it use a counter
 twice, sign two statements under one sequence, act on a command twice or on one that the security service
-did not authorise, give a PIN more tries than it has, or hold half a key.
+did not authorise, give a PIN more tries than it has, or hold half a key. That is said of one running program
+per memory: two share the tries and not the sessions.
 
 Security argument. Keys enter in an envelope to a point whose private half was made here, or under a MAC from
 who authenticated; no instruction reads one (`cardkeys` says which key serves what). Every state is written

@@ -6,7 +6,8 @@ Documents (the officers' register, say) are sealed under the key ACTS of vault *
 revision, so nobody with the file alone adds an officer or reads a contact. Every transaction raises the
 book's revision, and the vault counts it as uses of ACTS: a book that was put back to an older copy has fewer
 revisions than the vault has counted, and the service refuses to start with it (a used request must not
-become new again).
+become new again). That count and the tables beside the documents carry no proof of their own: whoever writes
+into both files while the service is stopped gets past it (SECURITY.md, not claimed).
 """
 
 from __future__ import annotations
