@@ -366,11 +366,13 @@ async def test_wrong_profile_one_choice_away(bench: Bench, name: str) -> None:
     assert of(found, "profile")[2].startswith("meterseal-1 but ")
 
 
-async def test_a_wrong_iv_is_named_even_where_the_spoiled_identifier_is_one_of_the_table(bench: Bench) -> None:
+async def test_a_wrong_iv_is_named_even_where_the_spoiled_identifier_is_one_of_the_table(
+    bench: Bench,
+) -> None:
     """One first block in a hundred decrypts to a known identifier; what stands behind it is still no reading."""
     one = await line(bench, suite=2)
     wrong = dict(near())["meterseal-1 but iv zero"]
-    for counter in range(1, 5000):
+    for counter in range(4, 5000):  # shaking hands used those before
         frames = [one.frame()]
         message = records.seal_record(one.keys, one.shown.session_id, counter, frames, up=True, profile=wrong)
         header = records.parse_header(message)

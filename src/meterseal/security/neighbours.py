@@ -16,6 +16,9 @@ from meterseal.link.profiles import SecurityProfile
 from meterseal.link.schedule import TrafficKeys
 from meterseal.wire.meaning import interpret
 
+Sense = tuple[int, int, int]
+
+_CLOSED, _OPENS, _CLEAR = (0, 0, 0), (1, 0, 0), (2, 0, 1)
 _CHOICES: dict[str, tuple[str, ...]] = {
     "padding": ('"80"', '"length"', '"pkcs7"'),
     "iv": ('"counter"', '"zero"'),
@@ -59,7 +62,7 @@ def fit_of(
     """The profile under which the tag holds and, if there is one, the data open too; its name is empty for the
     module's own. None when no tag holds.
     """
-    best: tuple[tuple[int, int], tuple[str, SecurityProfile, records.Header]] | None = None
+    best: tuple[Sense, tuple[str, SecurityProfile, records.Header]] | None = None
     for name, profile in (("", own), *near()):
         try:
             header = records.parse_header(message, profile=profile)
@@ -70,29 +73,27 @@ def fit_of(
         sense = _sense(keys, message, header, profile)
         if best is None or sense > best[0]:
             best = sense, (name if profile is not own else "", profile, header)
-        if sense == _NOTHING_ODD:
+        if sense >= _CLEAR:
             break
     return None if best is None else best[1]
 
 
-_CLOSED, _OPENS, _UNDERSTOOD = (0, 0), 1, 2
-_NOTHING_ODD = (_UNDERSTOOD, 0)
+def _sense(keys: TrafficKeys, message: bytes, header: records.Header, profile: SecurityProfile) -> Sense:
+    """How much sense a record makes under a profile: whether it opens (1) and every frame is understood (2), how few
+    things are odd in it (negative), how many readings it has.
 
-
-def _sense(keys: TrafficKeys, message: bytes, header: records.Header, profile: SecurityProfile) -> tuple[int, int]:
-    """How much sense a record makes under a profile: whether it opens and every frame is understood, then how few
-    things are odd in it (negative). A wrong IV spoils sixteen bytes only, and one in a hundred such frames still
-    has an identifier that is known; its digits and clock give it away.
+    A wrong IV spoils sixteen bytes only, and one in a hundred such frames still has an identifier that is known;
+    its digits and clock give it away.
     """
     try:
         if header.control:
             control.open_control(keys, header, message, profile)
-            return _NOTHING_ODD
+            return _CLEAR
         if header.guarded:
-            return _OPENS, 0
+            return _OPENS
         opened = records.open_frames(keys, header, records.parse_body(header, message), profile)
     except MetersealError:
         return _CLOSED
     meanings = [interpret(frame) for frame in opened]
-    known = all(one.recognised for one in meanings)
-    return _UNDERSTOOD if known else _OPENS, -sum(len(one.anomalies) for one in meanings)
+    known = 1 + all(one.recognised for one in meanings)
+    return known, -sum(len(one.anomalies) for one in meanings), sum(len(one.readings) for one in meanings)
