@@ -68,7 +68,7 @@ def _payload(frame: Frame, sheet: Sheet, di: int, *, up: bool) -> None:
             sheet.read_segment(asks=not up and frame.control & 0x1F == 0x01)
         return
     if write and not up:
-        layouts.WRITES.get(di, layouts.opaque)(sheet, medium)
+        layouts.write_layout(di)(sheet, medium)
     elif write:
         _write_answer(sheet, di, medium)
     elif reports and di == ids.INTERVALS:
@@ -82,7 +82,7 @@ def _payload(frame: Frame, sheet: Sheet, di: int, *, up: bool) -> None:
 def _write_answer(sheet: Sheet, di: int, medium: str) -> None:
     """L = 03, 04 or 05: nothing, one or two bytes of status behind SER (reference section 5.4)."""
     if di == ids.WRITE_KEY and sheet.left == 1:
-        layouts.key_version(sheet, medium)
+        sheet.whole_number("key_version", "密钥版本号")
     elif sheet.left:
         sheet.read_status(min(2, sheet.left))
 

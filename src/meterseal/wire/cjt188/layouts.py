@@ -11,6 +11,7 @@ from typing import Final
 
 from meterseal.units import CONFIRMED, UNITS
 from meterseal.wire import identifiers as ids
+from meterseal.wire.catalogue import BYTES, FIELDS, Field, row_of
 from meterseal.wire.fields import clock_at, is_bcd
 from meterseal.wire.sheet import Sheet, printed
 
@@ -194,62 +195,6 @@ def freeze(sheet: Sheet, medium: str) -> None:
     sheet.number("pressure", "压力", 3, -2, None)
 
 
-def price_table(sheet: Sheet, medium: str) -> None:
-    """8102 and A010: three prices with two limits between them; A010 adds the start day."""
-    for index in (1, 2):
-        sheet.number(f"price_{index}", f"价格{index}", 3, -2, "CNY")
-        sheet.number(f"volume_{index}", f"用量{index}", 3, 0, "m3")
-    sheet.number("price_3", "价格3", 3, -2, "CNY")
-
-
-def write_price_table(sheet: Sheet, medium: str) -> None:
-    """A010: the price table and the day from which it counts."""
-    price_table(sheet, medium)
-    sheet.number("start_day", "启用日期", 1, 0, "")
-
-
-def settlement_day(sheet: Sheet, medium: str) -> None:
-    """8103, A011: day of month."""
-    sheet.number("settlement_day", "结算日", 1, 0, "")
-
-
-def reading_day(sheet: Sheet, medium: str) -> None:
-    """8104, A012: day of month."""
-    sheet.number("reading_day", "抄表日", 1, 0, "")
-
-
-def purchase(sheet: Sheet, medium: str) -> None:
-    """8105: serial of the purchase, its amount, all amounts, what remains, ST."""
-    sheet.whole_number("purchase_serial", "购买序号")
-    sheet.number("purchase_amount", "本次购入金额", 4, -2, "CNY")
-    sheet.number("total_purchase_amount", "累计购入金额", 4, -2, "CNY")
-    sheet.number("remaining_amount", "剩余金额", 4, -2, "CNY")
-    sheet.read_status()
-
-
-def write_purchase(sheet: Sheet, medium: str) -> None:
-    """A013: serial and amount of a purchase."""
-    sheet.whole_number("purchase_serial", "购买序号")
-    sheet.number("purchase_amount", "购入金额", 4, -2, "CNY")
-
-
-def key_version(sheet: Sheet, medium: str) -> None:
-    """8106 (2004): one byte."""
-    sheet.whole_number("key_version", "密钥版本号")
-
-
-def write_key(sheet: Sheet, medium: str) -> None:
-    """A014 (2004): version and eight key bytes."""
-    key_version(sheet, medium)
-    if sheet.left:
-        sheet.take(min(8, sheet.left), "new key", "新密钥", "key bytes")
-
-
-def write_clock(sheet: Sheet, medium: str) -> None:
-    """A015: the standard time to set."""
-    sheet.read_clock("standard time", "标准时间")
-
-
 def sync(sheet: Sheet, medium: str) -> None:
     """A016: the reading the register is set to, and its unit."""
     name, chinese = CUMULATIVE[kind(sheet, medium)]
@@ -280,16 +225,6 @@ def write_address(sheet: Sheet, medium: str) -> None:
         sheet.say(sheet.new_address)
 
 
-def alarm_volume(sheet: Sheet, medium: str) -> None:
-    """A105: the remaining volume that raises an alarm."""
-    sheet.quantity("alarm_volume", "报警余量")
-
-
-def alarm_amount(sheet: Sheet, medium: str) -> None:
-    """A106: the remaining amount that raises an alarm."""
-    sheet.number("alarm_amount", "报警余额", 4, -2, "CNY")
-
-
 def address(sheet: Sheet, medium: str) -> None:
     """810A: normally nothing, the address stands in the header; seven bytes repeat it and are compared (5.1)."""
     if sheet.left == 7:
@@ -302,15 +237,6 @@ def address(sheet: Sheet, medium: str) -> None:
             )
 
 
-def clock_only(sheet: Sheet, medium: str) -> None:
-    """907F (one source): the clock."""
-    sheet.read_clock()
-
-
-def nothing(sheet: Sheet, medium: str) -> None:
-    """Requests without a payload."""
-
-
 def opaque(sheet: Sheet, medium: str) -> None:
     """A payload whose layout is not public: bytes."""
     if sheet.left:
@@ -318,40 +244,63 @@ def opaque(sheet: Sheet, medium: str) -> None:
     sheet.complete = False
 
 
-ANSWERS: Final[dict[int, Layout]] = {
+def field(sheet: Sheet, row: Field) -> None:
+    """One field of the catalogue."""
+    if row.kind == "quantity":
+        sheet.quantity(row.name, row.chinese, exponent=row.exponent)
+    elif row.unit == "degC":
+        sheet.temperature(row.name, row.chinese)
+    elif row.kind == "number":
+        sheet.number(row.name, row.chinese, row.size, row.exponent, row.unit)
+    elif row.kind == "count":
+        sheet.whole_number(row.name, row.chinese)
+    elif row.kind == "clock":
+        sheet.read_clock(row.name, row.chinese)
+    elif row.kind == "moment":
+        sheet.moment(row.name, row.chinese)
+    elif row.kind == "status":
+        sheet.read_status()
+    elif sheet.left:
+        sheet.take(min(row.size, sheet.left), row.name, row.chinese, "key bytes")
+
+
+def listed(names: tuple[str, ...]) -> Layout:
+    """The layout of a row of the catalogue whose fields stand one behind the other and are always the same."""
+
+    def read(sheet: Sheet, medium: str) -> None:
+        for name in names:
+            field(sheet, FIELDS[name])
+
+    return read
+
+
+SPECIAL: Final[dict[int, Layout]] = {
     ids.METERING: metering,
     ids.METERING_2: metering_2,
-    ids.PRICE_TABLE: price_table,
-    ids.SETTLEMENT_DAY: settlement_day,
-    ids.READING_DAY: reading_day,
-    ids.PURCHASE: purchase,
-    ids.KEY_VERSION: key_version,
     ids.ADDRESS: address,
-    0x907F: clock_only,
-}
-
-WRITES: Final[dict[int, Layout]] = {
-    ids.WRITE_PRICE_TABLE: write_price_table,
-    ids.WRITE_SETTLEMENT_DAY: settlement_day,
-    ids.WRITE_READING_DAY: reading_day,
-    ids.WRITE_PURCHASE: write_purchase,
-    ids.WRITE_KEY: write_key,
-    ids.WRITE_CLOCK: write_clock,
     ids.WRITE_SYNC: sync,
     ids.VALVE: valve,
     ids.WRITE_ADDRESS: write_address,
-    ids.FACTORY_ENABLE: nothing,
-    0xA101: nothing,
-    0xA102: nothing,
-    0xA105: alarm_volume,
-    0xA106: alarm_amount,
 }
+"""Identifiers whose bytes say more of their layout than their row does."""
 
 
 def answer_layout(di: int) -> Layout:
     """The layout of a read answer; `opaque` for identifiers without a public one."""
-    if di in ANSWERS:
-        return ANSWERS[di]
+    if di in SPECIAL:
+        return SPECIAL[di]
     if 0xD120 <= di <= 0xD12B:
         return history
-    return {0xD2: history_2, 0xD3: freeze, 0xD4: freeze}.get(di >> 8, opaque)
+    ranges: dict[int, Layout] = {0xD2: history_2, 0xD3: freeze, 0xD4: freeze}
+    row = row_of(di)
+    if di >> 8 in ranges or row is None:
+        return ranges.get(di >> 8, opaque)
+    return opaque if row.up == BYTES else listed(row.up)
+
+
+def write_layout(di: int) -> Layout:
+    """The layout of what a write request carries; `opaque` for identifiers without a public one."""
+    row = row_of(di)
+    if di in SPECIAL:
+        return SPECIAL[di]
+    return opaque if row is None or row.down == BYTES else listed(row.down)
