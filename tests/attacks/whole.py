@@ -28,7 +28,7 @@ from meterseal.control import open_control, read
 from meterseal.control.tables import sessions
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.edge.agent import LinkAgent, Timing
-from meterseal.edge.chip import Chip, Personal
+from meterseal.edge.chip import Chip
 from meterseal.edge.delivery import DailyOutbox
 from meterseal.edge.electricity import ElectricityMeter
 from meterseal.edge.meter import Meter
@@ -37,6 +37,7 @@ from meterseal.edge.nv import MemoryNv, SealedNv
 from meterseal.edge.water import WaterMeter
 from meterseal.errors import EngineError
 from meterseal.headend.ports import StoredSession
+from meterseal.kit.factory import personal
 from meterseal.mesh.authority import TlsDirectory
 from meterseal.mesh.rpc import OPERATOR, InProcess, T
 from meterseal.security.messages import Personalisation
@@ -472,18 +473,7 @@ async def _enrolled(root: Path) -> Template:
     for device_id, packed in given.items():
         if packed:
             what = msgspec.msgpack.decode(packed, type=Personalisation)
-            chips[device_id].personalise(
-                Personal(
-                    device_id=device_id,
-                    suite=what.suite,
-                    project_id=what.project_id,
-                    key_version=what.key_version,
-                    bound_at=what.bound_at,
-                    envelope=what.envelope,
-                    root=what.root,
-                    chain=what.chain,
-                )
-            )
+            chips[device_id].personalise(personal(what))
     await whole.settle()
     await whole.stop()
     return Template(

@@ -85,6 +85,25 @@ async def test_a_repeated_device_message_gets_the_same_bytes_and_forgets_no_coun
     assert 1 in live.consumed
 
 
+@pytest.mark.parametrize(
+    ("concentrator", "claimed", "good"),
+    [(b"", b"", False), (b"\xf0" * 8, b"\xf0" * 8, False), (b"\xf0" * 8, b"its meter", True)],
+)
+async def test_a_device_message_after_14_minutes_is_taken_from_behind_a_concentrator_alone(
+    ground: Ground, bench: Bench, concentrator: bytes, claimed: bytes, good: bool
+) -> None:
+    """What a concentrator says in its own name comes over IP, like a single device's."""
+    run = (await bench.module(1)).run()
+    _, (platform,) = await ground.send(run.hello(NOW))
+    device = run.platform(platform, NOW)
+    bench.clock.now += 14 * 60_000
+    line = Line()
+    refusals = await ground.handshakes.take(
+        line, Arrival(device, "a", concentrator, claimed, bench.clock.now)
+    )
+    assert ([one.code for one in refusals], len(line.sent)) == (([], 1) if good else (["link.time-out"], 0))
+
+
 async def test_session_does_not_leave_before_it_is_stored(ground: Ground, bench: Bench) -> None:
     run = (await bench.module(1)).run()
     _, (platform,) = await ground.send(run.hello(NOW))

@@ -433,12 +433,12 @@ def test_session_never_sets_the_clock_below_the_bound_or_past_the_certificate() 
 def test_a_handshake_times_out_after_thirty_seconds_or_fifteen_minutes() -> None:
     for gathered, limit in ((False, 30_000), (True, 15 * 60_000)):
         device = Module(2).run(behind_concentrator=gathered)
-        platform = Service(2).run(patience=limit)
+        platform = Service(2).run()
         message = platform.begin(device.hello(NOW), NOW)
         refuses("link.time-out", lambda d=device, m=message, n=limit: d.platform(m, NOW + n + 1))
         answer = device.platform(message, NOW + limit)
-        refuses("link.time-out", lambda p=platform, a=answer, n=limit: p.finish(a, NOW + n + 1))
-        session = platform.finish(answer, NOW + limit).message
+        refuses("link.time-out", lambda p=platform, a=answer, n=limit: p.finish(a, NOW + n + 1, patience=n))
+        session = platform.finish(answer, NOW + limit, patience=limit).message
         refuses("link.time-out", lambda d=device, s=session, n=limit: d.session(s, NOW + 2 * n + 1))
         device.session(session, NOW + 2 * limit)
 

@@ -45,15 +45,16 @@ def test_a_repeated_device_message_is_answered_for_15_minutes_and_a_first_one_on
 ):
     """A short patience (over IP) ends the wait for DEVICE, not the repeats of SESSION."""
     service, module = Service(), Module()
-    run, device = service.run(patience=proving.DIRECT_PATIENCE), module.run()
+    run, device = service.run(), module.run()
+    short = proving.DIRECT_PATIENCE
     sealed = device.platform(run.begin(device.hello(NOW), NOW), NOW)
-    granted = run.finish(sealed, NOW + proving.DIRECT_PATIENCE)
-    assert run.finish(sealed, NOW + proving.GATHERED_PATIENCE) is granted
-    refuses("link.time-out", lambda: run.finish(sealed, NOW + proving.GATHERED_PATIENCE + 1))
+    granted = run.finish(sealed, NOW + short, patience=short)
+    assert run.finish(sealed, NOW + proving.GATHERED_PATIENCE, patience=short) is granted
+    refuses("link.time-out", lambda: run.finish(sealed, NOW + proving.GATHERED_PATIENCE + 1, patience=short))
 
-    late, other = service.run(patience=proving.DIRECT_PATIENCE), module.run()
+    late, other = service.run(), module.run()
     sealed = other.platform(late.begin(other.hello(NOW), NOW), NOW)
-    refuses("link.time-out", lambda: late.finish(sealed, NOW + proving.DIRECT_PATIENCE + 1))
+    refuses("link.time-out", lambda: late.finish(sealed, NOW + short + 1, patience=short))
 
 
 def test_suite_2_asks_for_no_certificate_and_no_ephemeral_key() -> None:

@@ -20,7 +20,7 @@ from meterseal.control import open_control
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.edge.agent import LinkAgent, Timing
-from meterseal.edge.chip import Chip, Personal, PublicState
+from meterseal.edge.chip import Chip, PublicState
 from meterseal.edge.concentrator import Concentrator, MeterAt, Up
 from meterseal.edge.delivery import DailyOutbox
 from meterseal.edge.electricity import ElectricityMeter
@@ -34,6 +34,7 @@ from meterseal.edge.water import WaterMeter
 from meterseal.headend.revoked import Revocations
 from meterseal.headend.uplink import Uplink
 from meterseal.kit.bus import Bus
+from meterseal.kit.factory import personal
 from meterseal.mesh.authority import TlsDirectory
 from meterseal.mesh.rpc import OPERATOR, InProcess, T
 from meterseal.model import Medium
@@ -248,8 +249,7 @@ class System:
         given = {one.device_id: one.personalisation for one in answer.meters}
         for device_id, packed in (given | {MASTER: master.personalisation}).items():
             what = msgspec.msgpack.decode(packed, type=Personalisation)
-            facts = {name: getattr(what, name) for name in Personal.__struct_fields__}
-            self.chip(device_id).personalise(Personal(**facts))
+            self.chip(device_id).personalise(personal(what))
 
     # --- the field --------------------------------------------------------------------------------------
 

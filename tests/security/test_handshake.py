@@ -67,15 +67,15 @@ async def test_the_same_hello_and_device_get_the_same_bytes_for_15_minutes(bench
     bench.clock.now += 10 * MINUTE
     assert await bench.headend.hello(hello) == first
     device = run.platform(first.message, NOW)
-    granted = await bench.headend.device(first.session_id, device)
+    granted = await bench.headend.device(first.session_id, device, gathered=True)
     used = {facts.id: facts.used for facts in (await bench.platform.usage()).keys}
-    assert await bench.headend.device(first.session_id, device) == granted
+    assert await bench.headend.device(first.session_id, device, gathered=True) == granted
     assert await bench.headend.hello(hello) == first
     after = {facts.id: facts.used for facts in (await bench.platform.usage()).keys}
     assert after["DIAK"] == used["DIAK"]
     bench.clock.now += 6 * MINUTE
     with pytest.raises(TrustError) as caught:
-        await bench.headend.device(first.session_id, device)
+        await bench.headend.device(first.session_id, device, gathered=True)
     assert caught.value.code == "link.no-run"
     assert (await bench.headend.hello(hello)).message != first.message
 
@@ -252,6 +252,49 @@ async def test_the_platforms_own_chain_shown_as_a_device(bench: Bench) -> None:
         module.given = structs.replace(module.given, chain=anchors.platform_chain)
 
     assert (await credential_refused(bench, await bench.module(1), reflect)).code == "link.chain"
+
+
+@pytest.mark.parametrize(
+    ("gathered", "later", "code"),
+    [
+        (False, 9_000, ""),
+        (False, 11_000, ""),
+        (False, 30_000, ""),
+        (False, 30_001, "link.time-out"),
+        (False, 14 * MINUTE, "link.time-out"),
+        (False, 16 * MINUTE, "link.no-run"),
+        (True, 9_000, ""),
+        (True, 11_000, ""),
+        (True, 14 * MINUTE, ""),
+        (True, 16 * MINUTE, "link.no-run"),
+    ],
+)
+async def test_a_device_held_back_is_refused_beyond_the_time_out_of_the_way_it_came(
+    bench: Bench, gathered: bool, later: int, code: str
+) -> None:
+    run = (await bench.module(1)).run()
+    reply = await bench.headend.hello(run.hello(NOW))
+    device = run.platform(reply.message, NOW)
+    bench.clock.now += later
+    if not code:
+        assert await bench.headend.device(reply.session_id, device, gathered=gathered)
+        return
+    with pytest.raises(TrustError) as caught:
+        await bench.headend.device(reply.session_id, device, gathered=gathered)
+    assert caught.value.code == code
+
+
+async def test_a_copy_that_came_straight_and_too_late_ends_no_gathered_run(bench: Bench) -> None:
+    """Who overhears a bus and sends what he hears over IP shortens nobody's time."""
+    run = (await bench.module(1)).run()
+    hello = run.hello(NOW)
+    reply = await bench.headend.hello(hello, "attacker")
+    assert await bench.headend.hello(hello, "concentrator") == reply
+    device = run.platform(reply.message, NOW)
+    bench.clock.now += MINUTE
+    with pytest.raises(TrustError, match="too late"):
+        await bench.headend.device(reply.session_id, device)
+    assert await bench.headend.device(reply.session_id, device, gathered=True)
 
 
 async def test_devices_of_two_modules_swapped_between_runs(bench: Bench) -> None:

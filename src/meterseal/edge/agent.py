@@ -9,7 +9,7 @@ the cookie.
 
     silent --HELLO--> calling --PLATFORM, DEVICE--> proving --SESSION--> open
        ^                 |                             |                   |
-       +---- eight sends unanswered, or 15 minutes ----+---- REKEY, limit, eight sends unacknowledged
+       +---- eight sends unanswered, or time-out ------+---- REKEY, limit, eight sends unacknowledged
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from meterseal.edge.chip import FRAMES, GUARDED, Chip, Opened, Sealed
 from meterseal.errors import PeerError, TrustError
 from meterseal.link.control import ACK, CLOSE, PING, REJECT, REKEY
 from meterseal.link.messages import PLATFORM, RETRY, SESSION, parse_hello, parse_retry
+from meterseal.link.proving import patience
 
 HANDSHAKE, RECORD = b"\x4d\x53", b"\x4d\x52"
 
@@ -37,7 +38,8 @@ class Timing(Struct, frozen=True, kw_only=True):
     A message without an answer is sent again after `repeat`, then after twice that and so on, at most
     `slowest`; after `sends` of them a new handshake begins, at a random moment within `backoff`. `window`
     is how many records may be unacknowledged (LINK allows 64). Having heard nothing for `silence`, a device asks
-    with PING, and takes as many of them without an answer for the end of its session.
+    with PING, and takes as many of them without an answer for the end of its session. `handshake` ends a wait for
+    PLATFORM or SESSION sooner than LINK's own time-out, never later.
     """
 
     repeat: int = 5_000
@@ -87,14 +89,26 @@ class _Sent:
 
 
 class LinkAgent:
-    """One device's end of the link; every method takes `now` in Unix ms."""
+    """One device's end of the link; every method takes `now` in Unix ms. `direct`: it speaks straight over IP,
+    whatever its module was made for.
+    """
 
-    def __init__(self, chip: Chip, outbox: Outbox, timing: Timing, jitter: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        chip: Chip,
+        outbox: Outbox,
+        timing: Timing,
+        jitter: Callable[[], float],
+        *,
+        direct: bool = False,
+    ) -> None:
         self._chip = chip
         self._outbox = outbox
         self._timing = timing
         self._jitter = jitter
+        self._direct = direct
         state = chip.state()
+        self._patience = min(timing.handshake, patience(gathered=state.gathered and not direct))
         self.session_id = state.session_id
         self.policy = state.policy
         self.phase = "open" if state.session_id else "silent"
@@ -117,11 +131,15 @@ class LinkAgent:
             message = self._due_record(now) or self._new_record(now)
             if message is not None or self.phase == "open":
                 return message
+        waiting = self.phase in ("calling", "proving")
+        if waiting and now - self._begun >= self._patience:
+            self.restart(now)
+            return None
         if now < self._due:
             return None
-        if self.phase == "silent":
+        if not waiting:
             return self._hello(now)
-        if self._sends >= self._timing.sends or now - self._begun >= self._timing.handshake:
+        if self._sends >= self._timing.sends:
             self.restart(now)
             return None
         self._sends += 1
@@ -139,7 +157,7 @@ class LinkAgent:
 
     def _hello(self, now: int) -> bytes | None:
         try:
-            self._message = self._chip.hello(now)
+            self._message = self._chip.hello(now, direct=self._direct)
         except TrustError:
             # A module that is not personalised, or destroyed, has nothing to say.
             self._due = now + self._timing.slowest
@@ -233,7 +251,7 @@ class LinkAgent:
             device = self._chip.platform(message, now)
             if self.phase == "calling":
                 self.phase, self._message = "proving", device
-                self._sends, self._due = 0, now
+                self._begun, self._sends, self._due = now, 0, now
         elif message[3] == SESSION and self.phase == "proving":
             grant = self._chip.session(message, now)
             self.phase, self.session_id, self.policy = "open", grant.session_id, grant.policy

@@ -34,7 +34,8 @@ class Ins(IntEnum):
     READ_STATE = 0xCA
     """-> packed `PublicState`; no secret, allowed in every life."""
     HELLO = 0x20
-    """now -> HELLO message; begins a handshake and forgets one half done."""
+    """P1 = 1: this device speaks straight over IP, whatever it was made for; now -> HELLO message. Begins a handshake
+    and forgets one half done."""
     PLATFORM = 0x22
     """now, message -> DEVICE message."""
     SESSION = 0x24

@@ -42,6 +42,8 @@ class Personal(Struct, frozen=True, array_like=True):
     chain: tuple[bytes, ...] = ()
     profile: str = OURS.name
     """Its security profile (`link.profiles`), for good."""
+    gathered: bool = False
+    """Installed behind a concentrator, where answers may take 15 minutes; else the windows of IP hold, for good."""
 
 
 class Kept(Struct, frozen=True, array_like=True):
@@ -79,6 +81,8 @@ class PublicState(Struct, frozen=True, array_like=True):
     foreign: int = 0
     """How often something that is not its device asked a paired module (255 stands for more)."""
     profile: str = OURS.name
+    gathered: bool = False
+    """Whether the windows of time are those behind a concentrator."""
 
 
 class Freeze(Struct, frozen=True, array_like=True):
@@ -178,9 +182,9 @@ class Chip:
         """The public state."""
         return unpack(call(self._port, Ins.READ_STATE), PublicState)
 
-    def hello(self, now: int) -> bytes:
-        """Begin a handshake: the HELLO message."""
-        return call(self._port, Ins.HELLO, _at(now))
+    def hello(self, now: int, *, direct: bool = False) -> bytes:
+        """Begin a handshake: the HELLO message. `direct` holds the module to the windows of IP until the power goes."""
+        return call(self._port, Ins.HELLO, _at(now), p1=1 if direct else 0)
 
     def platform(self, message: bytes, now: int) -> bytes:
         """PLATFORM in, DEVICE out."""

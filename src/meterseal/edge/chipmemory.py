@@ -60,11 +60,18 @@ class Memory:
             raise TrustError(
                 "module.image", "The module's memory holds keys but no root of trust: a torn write."
             )
+        self.direct = False
+        """Told since the power came that this device speaks straight over IP."""
         # Counters below the reservation may have been used before the power went.
         self.sessions: dict[bytes, OpenSession] = {}
         for session in (self.state.current, self.state.previous):
             if session is not None:
                 self.sessions[session.session_id] = OpenSession(session, session.up_reserved)
+
+    @property
+    def gathered(self) -> bool:
+        """Do the windows behind a concentrator hold? Only personalisation grants them; a controller may narrow them."""
+        return self.state.gathered and not self.direct
 
     def _read_key(self) -> None:
         state = self.state

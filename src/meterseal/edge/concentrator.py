@@ -103,7 +103,7 @@ class Concentrator:
     ) -> None:
         self.device_id = device_id
         self.outbox = VouchOutbox(store)
-        self.agent = LinkAgent(chip, self.outbox, timing, jitter)
+        self.agent = LinkAgent(chip, self.outbox, timing, jitter, direct=True)
         self._send = send
         self.carried_up = self.carried_down = self.strangers = 0
         self.risers = [

@@ -66,13 +66,16 @@ class Handshaking:
         """Begin anew. After a key update both versions are tried in turn until one handshake succeeded."""
         now, rest = timed(command.content)
         need(not rest, Sw.WRONG_LENGTH)
+        need(command.p1 in (0, 1), Sw.WRONG_PLACE)
+        self._memory.direct = self._memory.direct or command.p1 == 1
         state, trust = self._memory.state, self._memory.trust
         versions = sorted(state.bound_keys, reverse=True)
         version = versions[self._unanswered % len(versions)]
         self._unanswered += 1
         identity = Identity(state.suite, state.device_id, state.serial, version, trust.chain)
         ports = _Ports(self._memory, version, self._random)
-        self._run = DeviceRun(identity, ports, bound=state.time_bound, behind_concentrator=True)
+        gathered = self._memory.gathered
+        self._run = DeviceRun(identity, ports, bound=state.time_bound, behind_concentrator=gathered)
         return self._run.hello(now)
 
     def platform(self, command: Command) -> bytes:

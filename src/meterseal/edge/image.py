@@ -11,7 +11,7 @@ from msgspec import Struct
 from meterseal.errors import TrustError
 from meterseal.link.profiles import OURS
 
-STATE_FORMAT = 3
+STATE_FORMAT = 4
 
 
 class SessionState(Struct, frozen=True, array_like=True):
@@ -66,6 +66,8 @@ class State(Struct, frozen=True, array_like=True):
     previous: SessionState | None = None
     format: int = STATE_FORMAT
     profile: str = OURS.name
+    gathered: bool = True
+    """Installed behind a concentrator. A state of format 3 does not say so and was made for one."""
 
 
 class Trust(Struct, frozen=True, array_like=True):

@@ -193,6 +193,7 @@ class Module:
             module_root=keys[16:],
             time_bound=personal.bound_at,
             profile=personal.profile,
+            gathered=personal.gathered,
         )
         return b""
 
@@ -222,6 +223,7 @@ class Module:
                 uses=card.uses,
                 foreign=card.foreign,
                 profile=state.profile,
+                gathered=memory.gathered,
             )
         )
 

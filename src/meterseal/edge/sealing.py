@@ -25,6 +25,7 @@ from meterseal.errors import PeerError
 from meterseal.link import commands, control, records
 from meterseal.link.control import Word
 from meterseal.link.identities import CONCENTRATOR, check_renewed_chain
+from meterseal.link.proving import clock_window
 from meterseal.link.records import Header
 from meterseal.link.schedule import update_key
 from meterseal.wire.frame import Frame, Protocol, parse_frames
@@ -32,8 +33,6 @@ from meterseal.wire.frame import Frame, Protocol, parse_frames
 MOST_OUTSTANDING = 64
 PLAIN_ONLY = 0x00
 """A message policy of SESSION."""
-TIME_WITHIN = 15 * 60_000
-"""TIME is taken so long after its PING, behind a concentrator."""
 
 
 class Sealing:
@@ -156,7 +155,8 @@ class Sealing:
         if word.kind == control.TIME:
             at, ping = control.read_time(word.content)
             asked = self._pings.get(ping)
-            need(asked is not None and now - asked <= TIME_WITHIN, Sw.SECURITY)
+            within = clock_window(gathered=self._memory.gathered)
+            need(asked is not None and now - asked <= within, Sw.SECURITY)
             until = after.certificate_until
             need(at >= self._memory.state.time_bound and (not until or at <= until), Sw.SECURITY)
             clock_at = at

@@ -104,7 +104,7 @@ class Handshakes:
 
     async def _device(self, link: Link, arrival: Arrival) -> list[Refusal]:
         session_id = messages.session_id_of(arrival.message)
-        reply = await self._security.device(session_id, arrival.message)
+        reply = await self._security.device(session_id, arrival.message, gathered=arrival.gathered)
         stored = StoredSession(
             session_id=session_id,
             device_id=reply.device_id,

@@ -47,6 +47,11 @@ class Arrival(Struct, frozen=True):
     received_at: int
     proven: bool = True
 
+    @property
+    def gathered(self) -> bool:
+        """Did a concentrator carry it for another device?"""
+        return bool(self.concentrator_id) and self.claimed != self.concentrator_id
+
 
 class Refused(Struct, frozen=True):
     """The record changed nothing; the audit trail says why."""

@@ -25,6 +25,7 @@ from meterseal.edge.module import Module
 from meterseal.edge.nv import SealedNv, SqliteNv, open_nv_database
 from meterseal.errors import LocalError, TrustError
 from meterseal.kit.plan import StreetPlan
+from meterseal.link.identities import CONCENTRATOR
 from meterseal.security.messages import Personalisation
 
 MEMORY = "modules.db"
@@ -185,7 +186,7 @@ def personalise(directory: Path, items: Iterable[Personalisation]) -> int:
 
 
 def personal(what: Personalisation) -> Personal:
-    """What the service made, as it is written into the module."""
+    """What the service made, as it is written into the module; a street's meters stand behind its concentrator."""
     return Personal(
         device_id=what.device_id,
         suite=what.suite,
@@ -196,6 +197,7 @@ def personal(what: Personalisation) -> Personal:
         root=what.root,
         chain=what.chain,
         profile=what.profile,
+        gathered=what.device_id[0] != CONCENTRATOR,
     )
 
 

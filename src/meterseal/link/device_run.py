@@ -92,8 +92,8 @@ class DeviceRun:
         self.phase: Phase = "new"
         self._identity = identity
         self._ports = ports
-        self._patience = proving.GATHERED_PATIENCE if behind_concentrator else proving.DIRECT_PATIENCE
-        self._clock_window = proving.GATHERED_PATIENCE if behind_concentrator else proving.DIRECT_CLOCK
+        self._patience = proving.patience(gathered=behind_concentrator)
+        self._clock_window = proving.clock_window(gathered=behind_concentrator)
         self._hello: Hello | None = None
         self._ephemeral: Ephemeral | None = None
         self._platform = self._device = self._session_message = b""

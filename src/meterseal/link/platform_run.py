@@ -88,14 +88,12 @@ class PlatformRun:
         records_allowed: int,
         seconds_allowed: int,
         policy: int,
-        patience: int = proving.GATHERED_PATIENCE,
     ) -> None:
         self.phase: Phase = "new"
         self.began_at = 0
         self.session_id = b""
         self.hello: Hello | None = None
         self._ports = ports
-        self._patience = patience
         self._limits = (records_allowed, seconds_allowed, policy)
         self._platform = b""
         self._transcript: Transcript | None = None
@@ -120,9 +118,9 @@ class PlatformRun:
         self.hello, self.began_at, self.phase = hello, now, phase
         return self._platform
 
-    def finish(self, message: bytes, now: int) -> Granted:
+    def finish(self, message: bytes, now: int, *, patience: int = proving.GATHERED_PATIENCE) -> Granted:
         """DEVICE in, the granted session out; the same DEVICE gets the same SESSION bytes, any other is
-        refused.
+        refused. `patience` is that of the way by which DEVICE came.
 
         Raises PeerError for shapes and TrustError `link.order`, `link.time-out`, `link.session`, `link.tag`,
         `link.padding`, `link.chain`, `link.identity`, `link.signature`, `link.fin`.
@@ -130,7 +128,7 @@ class PlatformRun:
         sealed = messages.parse_sealed(message, messages.DEVICE)
         same = self._granted is not None and equal(sm3(message), self._device_digest)
         phase = move(PLATFORM_MOVES, self.phase, "same-device" if same else "device")
-        if now - self.began_at > (proving.GATHERED_PATIENCE if same else self._patience):
+        if now - self.began_at > (proving.GATHERED_PATIENCE if same else patience):
             raise TrustError("link.time-out", "DEVICE came too late for this handshake; begin a new one.")
         if self._granted is not None and same:
             return self._granted

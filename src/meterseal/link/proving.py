@@ -28,7 +28,17 @@ DIRECT_PATIENCE = 30_000
 GATHERED_PATIENCE = 15 * 60_000
 """The same behind a concentrator; also how long the platform repeats itself."""
 DIRECT_CLOCK = 10_000
-"""SESSION sets a clock only so many ms after DEVICE; behind a concentrator GATHERED_PATIENCE."""
+"""SESSION sets a clock only so many ms after DEVICE, TIME after its PING; behind a concentrator GATHERED_PATIENCE."""
+
+
+def patience(*, gathered: bool) -> int:
+    """Milliseconds a half-open run waits: `gathered` by a concentrator, or straight over IP."""
+    return GATHERED_PATIENCE if gathered else DIRECT_PATIENCE
+
+
+def clock_window(*, gathered: bool) -> int:
+    """Milliseconds within which the platform's time must come to set a clock."""
+    return GATHERED_PATIENCE if gathered else DIRECT_CLOCK
 
 
 class Ephemeral(Protocol):

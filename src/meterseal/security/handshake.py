@@ -23,7 +23,7 @@ from meterseal.errors import TrustError
 from meterseal.link import messages as wire
 from meterseal.link.handshake import Enrolment, Granted, PlatformRun
 from meterseal.link.messages import Hello
-from meterseal.link.proving import GATHERED_PATIENCE
+from meterseal.link.proving import GATHERED_PATIENCE, patience
 from meterseal.security.datakeys import wrap_session
 from meterseal.security.hierarchy import KeyTree
 from meterseal.security.keylife import KeyLife
@@ -163,8 +163,11 @@ class Handshakes:
             suite=hello.suite,
         )
 
-    def device(self, session_id: bytes, message: bytes, now: int) -> tuple[SessionReply, bool]:
-        """SESSION and the session for a DEVICE, and whether it is new (then the use of DIAK is counted).
+    def device(
+        self, session_id: bytes, message: bytes, now: int, *, gathered: bool = False
+    ) -> tuple[SessionReply, bool]:
+        """SESSION and the session for a DEVICE, and whether it is new (then the use of DIAK is counted). One that
+        no concentrator gathered must come within the time-out of IP.
 
         PeerError `link.*` for its shape; TrustError `link.no-run`, those of `PlatformRun.finish`,
         `security.limit`.
@@ -181,7 +184,7 @@ class Handshakes:
         if kept.reply is None:
             self._still_accepted(hello)
             self._keys.check_limit("DIAK", hello.key_version)
-        granted = kept.run.finish(message, now)
+        granted = kept.run.finish(message, now, patience=patience(gathered=gathered))
         if kept.reply is not None:
             return kept.reply, False
         self._keylife.held(hello.module_id, hello.key_version)

@@ -47,11 +47,12 @@ class PlatformReply(Struct, frozen=True, kw_only=True):
 
 
 class DeviceRequest(Struct, frozen=True, kw_only=True):
-    """A DEVICE as it came, for the run that its session_id names."""
+    """A DEVICE as it came, for the run that its session_id names; `gathered` when a concentrator carried it."""
 
     session_id: bytes
     message: bytes
     source: str = ""
+    gathered: bool = False
 
 
 class SessionReply(Secret, frozen=True, kw_only=True):

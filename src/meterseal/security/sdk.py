@@ -42,11 +42,13 @@ class SecuritySdk(
         """PLATFORM for a HELLO; TrustError or PeerError `link.*` when there is none to send."""
         return await self._rpc.call("hello", m.HelloRequest(message=message, source=source), m.PlatformReply)
 
-    async def device(self, session_id: bytes, message: bytes, source: str = "") -> m.SessionReply:
-        """SESSION and the session's keys for a DEVICE; TrustError or PeerError `link.*` when there are
-        none.
+    async def device(
+        self, session_id: bytes, message: bytes, source: str = "", *, gathered: bool = False
+    ) -> m.SessionReply:
+        """SESSION and the session's keys for a DEVICE, which a concentrator may have carried (`gathered`);
+        TrustError or PeerError `link.*` when there are none.
         """
-        request = m.DeviceRequest(session_id=session_id, message=message, source=source)
+        request = m.DeviceRequest(session_id=session_id, message=message, source=source, gathered=gathered)
         return await self._rpc.call("device", request, m.SessionReply)
 
     async def unwrap(self, session_id: bytes, device_id: bytes, wrapped: bytes) -> TrafficKeys:

@@ -43,7 +43,9 @@ class LinkDesk(Desk):
 
     async def _device(self, caller: str, request: m.DeviceRequest) -> m.SessionReply:
         room = self._room
-        reply, fresh = room.handshakes.device(request.session_id, request.message, room.clock())
+        reply, fresh = room.handshakes.device(
+            request.session_id, request.message, room.clock(), gathered=request.gathered
+        )
         if fresh:
             key = f"DIAK version {reply.key_version}"
             room.note(caller, reply, "security.session", "A session was opened.", key=key)
