@@ -25,11 +25,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from meterseal.errors import EngineError, LocalError, TrustError
 from meterseal.mesh import doors
-from meterseal.mesh.tls import CONCENTRATOR_URI, PROCESS_URI, PROCESSES, Files
+from meterseal.mesh.requests import point_of
+from meterseal.mesh.tls import CONCENTRATOR_URI, PLATFORM_URI, PROCESS_URI, PROCESSES, Files
 
 DAY = timedelta(days=1)
 ROOT_DAYS = 3650
 LEAF_DAYS = 397
+PLATFORM_DAYS = 90
+"""How long another's platform uses one certificate; it fetches the next one while this one lasts."""
 RENEW_DAYS = 60
 """A process certificate is renewed at start once it has fewer days than this left."""
 
@@ -114,22 +117,43 @@ class Issuer:
             raise LocalError("mesh.name", "A concentrator's device_id has 8 bytes and begins with F0.")
         return self._leaf(device_id.hex(), CONCENTRATOR_URI + device_id.hex(), now, password)
 
+    def platform(self, name: str, request: bytes, now: int) -> bytes:
+        """Certificate (PEM) of another's platform for the key in its request (`requests`); it may call and never be
+        called. TrustError `mesh.tls-request`.
+        """
+        public = point_of(request, name)
+        uses = [ExtendedKeyUsageOID.CLIENT_AUTH]
+        leaf = self._signed(name, PLATFORM_URI + name, public, now, PLATFORM_DAYS, uses)
+        return leaf.public_bytes(serialization.Encoding.PEM)
+
     def _leaf(self, common_name: str, uri: str, now: int, password: bytes) -> Identity:
         key = ec.generate_private_key(ec.SECP256R1())
+        both_ways = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        leaf = self._signed(common_name, uri, key.public_key(), now, LEAF_DAYS, both_ways)
+        return _identity(leaf, key, password)
+
+    def _signed(
+        self,
+        common_name: str,
+        uri: str,
+        public: ec.EllipticCurvePublicKey,
+        now: int,
+        days: int,
+        uses: list[x509.ObjectIdentifier],
+    ) -> x509.Certificate:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         root_id = self._certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-        both_ways = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
         builder = (
-            _builder(subject, self._certificate.subject, key.public_key(), now, LEAF_DAYS)
+            _builder(subject, self._certificate.subject, public, now, days)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(sign=True), critical=True)
-            .add_extension(both_ways, critical=False)
+            .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
             .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(root_id), critical=False
             )
         )
-        return _identity(builder.sign(self._key, hashes.SHA256()), key, password)
+        return builder.sign(self._key, hashes.SHA256())
 
 
 def _builder(

@@ -2,8 +2,9 @@
 
 It moves no bytes between processes; `server` and `client` do, and both ends agree on what is written here.
 
-A caller is admitted to a method only when its name stands in that method's `callers`; everything else is
-refused with one answer, so a caller learns nothing about methods that are not for it (HM 8.4.3, X 10.1).
+A caller is admitted to a method only when its name stands in that method's `callers`, or `GROUP:*` does for a
+caller `GROUP:NAME`; everything else is refused with one answer, so a caller learns nothing about methods that are
+not for it (HM 8.4.3, X 10.1).
 """
 
 from __future__ import annotations
@@ -34,7 +35,14 @@ class Method(NamedTuple):
     request: type[Struct]
     callers: frozenset[str]
 
+    def admits(self, caller: str) -> bool:
+        """Whether this caller may ask for it."""
+        group, colon, _ = caller.partition(":")
+        return caller in self.callers or (colon != "" and f"{group}:*" in self.callers)
 
+
+Refused = Callable[[str, str, str], None]
+"""Told of each call that was refused before a method ran: code, caller, and the method if there is one."""
 Methods = dict[str, Method]
 
 
@@ -78,15 +86,29 @@ def unpack(body: bytes | msgspec.Raw, kind: type[T]) -> T:
     return value
 
 
-async def dispatch(methods: Methods, caller: str, name: str, body: bytes | msgspec.Raw) -> Struct | Failure:
+def _untold(code: str, caller: str, method: str) -> None:
+    """Nobody is told."""
+
+
+async def dispatch(
+    methods: Methods, caller: str, name: str, body: bytes | msgspec.Raw, refused: Refused = _untold
+) -> Struct | Failure:
     """Run one call; every outcome, unexpected exceptions included, is an answer or a Failure."""
+    method = methods.get(name)
+    if method is None or not method.admits(caller):
+        refused("mesh.denied", caller, name if method is not None else "")
+        return Failure(
+            ConsentError.kind,
+            "mesh.denied",
+            "This process does not answer that call from this caller; nothing was done.",
+        )
     try:
-        method = methods.get(name)
-        if method is None or caller not in method.callers:
-            raise ConsentError(  # noqa: TRY301  # one refusal for unknown and forbidden, made in one place
-                "mesh.denied", "This process does not answer that call from this caller; nothing was done."
-            )
-        return await method.handler(caller, unpack(body, method.request))
+        request = unpack(body, method.request)
+    except PeerError as error:
+        refused(error.code, caller, name)
+        return Failure(error.kind, error.code, error.message)
+    try:
+        return await method.handler(caller, request)
     except MetersealError as error:
         return Failure(error.kind, error.code, error.message)
     except Exception as error:  # noqa: BLE001  # the boundary of the process: nothing unexpected may cross it

@@ -7,6 +7,7 @@ from meterseal.mesh.client import Connection
 from meterseal.mesh.frames import LARGEST
 from meterseal.mesh.method import Empty, InProcess, Method, Methods, Rpc, T, pack, unpack
 from meterseal.mesh.server import OPERATOR, Server, serve, serve_unix
+from meterseal.mesh.tally import Refused, Tally
 
 __all__ = [
     "LARGEST",
@@ -16,9 +17,11 @@ __all__ = [
     "InProcess",
     "Method",
     "Methods",
+    "Refused",
     "Rpc",
     "Server",
     "T",
+    "Tally",
     "pack",
     "serve",
     "serve_unix",

@@ -11,6 +11,7 @@ tells it so.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -24,12 +25,19 @@ PROCESSES = ("keys", "headend", "platform", "web")
 
 PROCESS_URI = "urn:meterseal:process:"
 CONCENTRATOR_URI = "urn:meterseal:concentrator:"
+PLATFORM_URI = "urn:meterseal:platform:"
+PLATFORM_NAME = re.compile(r"[a-z0-9-]{1,32}")
+"""What a platform of somebody else may be called."""
+PLATFORMS = "platform:"
+"""What the callers' names of such platforms begin with; no process is called so."""
 
 
 class Peer(NamedTuple):
-    """Who a certificate names: a process by name, or a concentrator by its device_id in lower-case hex."""
+    """Who a certificate names: a process or another's platform by name, or a concentrator by its device_id in
+    lower-case hex.
+    """
 
-    kind: Literal["process", "concentrator"]
+    kind: Literal["process", "concentrator", "platform"]
     name: str
 
 
@@ -48,6 +56,8 @@ def peer_of(writer: asyncio.StreamWriter) -> Peer | None:
         name = uri.removeprefix(CONCENTRATOR_URI)
         if len(name) == 16 and set(name) <= set("0123456789abcdef"):
             return Peer("concentrator", name)
+    if uri.startswith(PLATFORM_URI) and PLATFORM_NAME.fullmatch(uri.removeprefix(PLATFORM_URI)):
+        return Peer("platform", uri.removeprefix(PLATFORM_URI))
     return None
 
 
