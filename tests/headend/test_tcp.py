@@ -11,7 +11,7 @@ import pytest
 
 from meterseal.errors import EngineError
 from meterseal.headend import tcp
-from meterseal.headend.tcp import HIGH_WATER, Link, Listener, concentrator_of
+from meterseal.headend.tcp import HIGH_WATER, Listener, Stream, concentrator_of
 from meterseal.link.transport import LONGEST_MESSAGE, frame_message, pack_envelope
 from meterseal.mesh.authority import TlsDirectory
 from meterseal.mesh.tls import Files, client_context, server_context
@@ -24,11 +24,11 @@ class Ground:
 
     def __init__(self, **how: object) -> None:
         self.received: list[tuple[bytes, bytes]] = []
-        self.links: list[Link] = []
+        self.links: list[Stream] = []
         self.listener = Listener(self._receive, **({"tls": None} | how))  # type: ignore[arg-type]
         self.port = 0
 
-    def _receive(self, link: Link, claimed: bytes, message: bytes) -> None:
+    def _receive(self, link: Stream, claimed: bytes, message: bytes) -> None:
         self.links.append(link)
         self.received.append((claimed, message))
 

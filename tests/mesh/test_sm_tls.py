@@ -17,7 +17,7 @@ from meterseal.crypto import issuing
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.edge.gateway import Uplink
 from meterseal.errors import EngineError, LocalError, TrustError
-from meterseal.headend.tcp import Link, Listener
+from meterseal.headend.tcp import Listener, Stream
 from meterseal.mesh import sm_tls
 from meterseal.mesh.authority import Identity, Passwords, TlsDirectory
 from meterseal.mesh.sm_tls import CURVE, SIGNATURE, SUITE, SmContext
@@ -38,9 +38,9 @@ class Ground:
         self.identities = SmIdentities(folder / "tls")
         self.identities.provision(self.passwords, NOW)
         self.heard: list[tuple[bytes, bytes, bytes]] = []
-        self.links: list[Link] = []
+        self.links: list[Stream] = []
 
-    def receive(self, link: Link, device_id: bytes, message: bytes) -> None:
+    def receive(self, link: Stream, device_id: bytes, message: bytes) -> None:
         self.links.append(link)
         self.heard.append((link.concentrator_id, device_id, message))
         link.send(device_id, message[::-1])

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import structlog
 
 from meterseal.errors import EngineError, MetersealError
+from meterseal.headend.link import Link
 from meterseal.headend.ports import Sessions
 from meterseal.headend.sessions import LiveSession
-from meterseal.headend.tcp import Link
 from meterseal.link import control, profiles
 
 log = structlog.get_logger()

@@ -15,9 +15,9 @@ from typing import NamedTuple
 import structlog
 
 from meterseal.errors import EngineError, MetersealError
+from meterseal.headend.link import Link
 from meterseal.headend.ports import Answer, Down, Sessions, Topology, Words
 from meterseal.headend.sessions import LiveSession, SessionCache
-from meterseal.headend.tcp import Link
 from meterseal.link import commands, control, profiles, records
 from meterseal.link.control import Word
 

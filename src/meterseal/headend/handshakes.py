@@ -13,10 +13,10 @@ from collections.abc import Callable
 from meterseal.errors import PeerError, TrustError
 from meterseal.headend.cookies import Cookies
 from meterseal.headend.limits import Buckets
+from meterseal.headend.link import Link
 from meterseal.headend.pipeline import Arrival
 from meterseal.headend.ports import Sessions, StoredSession
 from meterseal.headend.sessions import SessionCache
-from meterseal.headend.tcp import Link
 from meterseal.link import messages
 from meterseal.model import Refusal
 from meterseal.security.sdk import SecuritySdk

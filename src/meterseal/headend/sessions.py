@@ -15,7 +15,7 @@ from meterseal.link.counters import CounterSet
 from meterseal.link.schedule import TrafficKeys
 
 if TYPE_CHECKING:
-    from meterseal.headend.tcp import Link
+    from meterseal.headend.link import Link
 
 DOWN_BLOCK = 256
 """Down counters reserved at once; a restart skips what was left of the block and repeats none."""

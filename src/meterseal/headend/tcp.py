@@ -21,14 +21,14 @@ HANDSHAKE_WITHIN = 5.0
 """Seconds a TLS handshake may take."""
 
 
-class Link(asyncio.Protocol):
+class Stream(asyncio.Protocol):
     """One connection; `concentrator_id` is empty for a device that speaks for itself."""
 
     def __init__(
         self,
-        receive: Callable[[Link, bytes, bytes], None],
-        opened: Callable[[Link], None],
-        closed: Callable[[Link], None],
+        receive: Callable[[Stream, bytes, bytes], None],
+        opened: Callable[[Stream], None],
+        closed: Callable[[Stream], None],
         *,
         enveloped: bool,
     ) -> None:
@@ -118,19 +118,19 @@ class Listener:
 
     def __init__(
         self,
-        receive: Callable[[Link, bytes, bytes], None],
+        receive: Callable[[Stream, bytes, bytes], None],
         *,
         tls: ssl.SSLContext | SmContext | None,
         limit: int = 4096,
-        joined: Callable[[Link], None] = lambda link: None,
-        parted: Callable[[Link], None] = lambda link: None,
+        joined: Callable[[Stream], None] = lambda link: None,
+        parted: Callable[[Stream], None] = lambda link: None,
     ) -> None:
         self._receive = receive
         self._joined = joined
         self._parted = parted
         self._tls = tls
         self._limit = limit
-        self.links: set[Link] = set()
+        self.links: set[Stream] = set()
         self._pending = 0
         self._paused = False
         self._server: asyncio.Server | None = None
@@ -163,12 +163,12 @@ class Listener:
                 return _Refused()
             self._pending += 1
             asyncio.get_running_loop().call_later(HANDSHAKE_WITHIN, self._no_longer_pending)
-        return Link(self._receive, self._opened, self._closed, enveloped=self._tls is not None)
+        return Stream(self._receive, self._opened, self._closed, enveloped=self._tls is not None)
 
     def _no_longer_pending(self) -> None:
         self._pending -= 1
 
-    def _opened(self, link: Link) -> None:
+    def _opened(self, link: Stream) -> None:
         if len(self.links) >= self._limit:
             (crowd, _), *_ = Counter(other.source for other in self.links).most_common(1)
             oldest = min(
@@ -180,7 +180,7 @@ class Listener:
         link.pause(self._paused)
         self._joined(link)
 
-    def _closed(self, link: Link) -> None:
+    def _closed(self, link: Stream) -> None:
         self.links.discard(link)
         self._parted(link)
 

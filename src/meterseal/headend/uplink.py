@@ -20,10 +20,10 @@ from meterseal.headend.delivery import Delivery
 from meterseal.headend.downlink import Downlink
 from meterseal.headend.handshakes import Handshakes
 from meterseal.headend.limits import Buckets
+from meterseal.headend.link import Link
 from meterseal.headend.pipeline import Accepted, Again, Arrival, Held, Proved, Refused, Spoken, Verdict
 from meterseal.headend.ports import Answer, AuditTrail, Enrolment, Topology
 from meterseal.headend.sessions import LiveSession, SessionCache
-from meterseal.headend.tcp import Link
 from meterseal.link.control import CLOSE, PING
 from meterseal.model import Batch, Refusal
 
