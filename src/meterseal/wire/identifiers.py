@@ -40,15 +40,20 @@ KNOWN_HIGH = frozenset({0x90, 0x91, 0x81, 0xA0, 0xA1, 0xD1, 0xD2, 0xD3, 0xD4, 0x
 """High bytes of standard, own and (C0) vendor identifier groups, to guess the order of unknown ones."""
 
 
-def read_di(raw: bytes) -> tuple[int, bool]:
+AMBIGUOUS = frozenset({0xD2, 0xD3, 0xD4})
+"""Where both bytes of an identifier are among these, the swapped one is another identifier (section 5.2)."""
+
+
+def read_di(raw: bytes, *, high_first: bool | None = None) -> tuple[int, bool]:
     """The DI of two bytes in either order, and whether it was sent high byte first (rule 3).
 
-    A known identifier decides; where both orders are known (only within D2..D4) it is taken as sent, where
-    none
-    is, the high byte of a known group decides.
+    A known identifier decides; where both orders are known (only within D2..D4) `high_first` does, the meter's order,
+    and without it the DI is taken as sent; where none is, the high byte of a known group decides.
     """
     as_sent = raw[0] << 8 | raw[1]
     swapped = raw[1] << 8 | raw[0]
+    if high_first is False and AMBIGUOUS.issuperset(raw[:2]):
+        return swapped, False
     if name_of(as_sent) is not None:
         return as_sent, True
     if name_of(swapped) is not None:
