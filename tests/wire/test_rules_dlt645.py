@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from meterseal.wire.decode import decode_bytes
-from meterseal.wire.dlt645 import table, table1997
 
 from .frames import electricity
 
@@ -222,34 +221,6 @@ def test_interval_block_and_segments() -> None:
     }
     assert answer(0x14, di("E0020000") + "00" * 8 + "0002 0000 4D52")["segment"]["bytes"] == "4d52"
     assert answer(0x11, di("E0020000") + "0050")["segment"] == {"total": None, "offset": 0x50, "bytes": ""}
-
-
-def test_no_two_identifiers_of_the_table_share_a_name() -> None:
-    """The ADR's promise: a name says which identifier was read, within an edition."""
-    seen: dict[str, int] = {}
-    for identifier in [*table.SINGLE, *_generated()]:
-        quantity = table.lookup(identifier)
-        if quantity is None or quantity.block:
-            continue
-        for item in quantity.items:
-            assert seen.setdefault(item.name, identifier) == identifier, item.name
-            assert item.name == item.name.lower()
-    assert len(seen) > 400
-    assert table1997.lookup(0x9010).items[0].name in seen  # type: ignore[union-attr]
-
-
-def _generated() -> list[int]:
-    return [
-        group << 24 | second << 16 | third << 8 | last
-        for group, seconds, lasts in (
-            (0, range(0x50), (0, 1, 12)),
-            (1, range(0x50), (0, 1)),
-            (2, range(10), (0,)),
-        )
-        for second in seconds
-        for third in range(5)
-        for last in lasts
-    ]
 
 
 def test_the_error_word_of_each_edition_has_its_own_names() -> None:

@@ -10,72 +10,27 @@ from typing import Final
 from msgspec import Struct
 
 from meterseal.wire import identifiers as ids
-from meterseal.wire.dlt645 import table, table1997
+from meterseal.wire.dlt645 import load, table, table1997
+from meterseal.wire.dlt645.items import Item, Quantity
+from meterseal.wire.dlt645.names import (
+    ERRORS_1997,
+    ERRORS_2007,
+    FAILED,
+    FROM_METER,
+    FUNCTION,
+    FUNCTIONS_1997,
+    LEVELS,
+    MORE,
+    RELAY,
+    SECURITY,
+    function_of,
+    is_security,
+    rates_of,
+    state_of,
+)
 from meterseal.wire.fields import clock_at, clock_text, is_bcd
 from meterseal.wire.frame import Frame
 from meterseal.wire.sheet import Meaning, Sheet, Value, digits, printed, words
-
-FROM_METER, FAILED, MORE, FUNCTION = 0x80, 0x40, 0x20, 0x1F
-
-FUNCTIONS_2007: Final = {
-    0x08: ("broadcast time", "广播校时"),
-    0x11: ("read data", "读数据"),
-    0x12: ("read follow-up data", "读后续数据"),
-    0x13: ("read address", "读通信地址"),
-    0x14: ("write data", "写数据"),
-    0x15: ("write address", "写通信地址"),
-    0x16: ("freeze", "冻结命令"),
-    0x17: ("change baud rate", "更改通信速率"),
-    0x18: ("change password", "修改密码"),
-    0x19: ("clear maximum demand", "最大需量清零"),
-    0x1A: ("clear meter", "电表清零"),
-    0x1B: ("clear events", "事件清零"),
-    0x1C: ("trip, close, alarm, keep power", "跳合闸、报警、保电"),
-}
-
-FUNCTIONS_1997: Final = {
-    0x01: ("read data", "读数据"),
-    0x02: ("read follow-up data", "读后续数据"),
-    0x03: ("read again", "重读数据"),
-    0x04: ("write data", "写数据"),
-    0x0A: ("write address", "写设备地址"),
-    0x0C: ("change baud rate", "更改通信速率"),
-    0x0F: ("change password", "修改密码"),
-    0x10: ("clear maximum demand", "最大需量清零"),
-}
-
-ERRORS_1997: Final = (
-    "illegal data 非法数据",
-    "wrong data identifier 数据标识错",
-    "wrong password 密码错",
-    "reserved bit 3 保留",
-    "too many year zones 年时区数超",
-    "too many day periods 日时段数超",
-    "too many tariffs 费率数超",
-    "reserved bit 7 保留",
-)
-"""The older edition's error word, by bit. Two public readers of it agree; we have not seen its own text."""
-
-ERRORS_2007: Final = (
-    "other error 其他错误",
-    "no such data 无请求数据",
-    "wrong password or not authorised 密码错/未授权",
-    "baud rate cannot be changed 通信速率不能更改",
-    "too many year zones 年时区数超",
-    "too many day periods 日时段数超",
-    "too many tariffs 费率数超",
-    "reserved bit 7 保留",
-)
-
-RELAY: Final = {
-    0x1A: ("trip", "trip 跳闸"),
-    0x1B: ("permit-close", "permit closing 合闸允许"),
-    0x1C: ("close", "close 直接合闸"),
-    0x2A: ("alarm", "alarm 报警"),
-    0x2B: ("alarm-off", "alarm off 报警解除"),
-    0x3A: ("keep-power", "keep power 保电"),
-    0x3B: ("keep-power-off", "keep power off 保电解除"),
-}
 
 BLOCK_MINIMUM = 1
 WEEKDAY_AT: Final = {"date": 0, "date_time": 3}
@@ -96,24 +51,12 @@ class _Head(Struct, frozen=True):
         return 2 if self.edition == "1997" else 4
 
 
-def function_of(control: int) -> tuple[str, str]:
-    """Name of the function of C in both languages; the two editions share no code with another meaning."""
-    code = control & FUNCTION
-    unknown = (f"unknown function {code:02X}", "未知功能")
-    return FUNCTIONS_2007.get(code) or FUNCTIONS_1997.get(code) or unknown
-
-
-def is_function(control: int) -> bool:
-    """Whether C names a function of either edition."""
-    return control & FUNCTION in FUNCTIONS_2007 or control & FUNCTION in FUNCTIONS_1997
-
-
 def interpret(frame: Frame, utc_offset_minutes: int = 480) -> Meaning:
     """The meaning of a DL/T 645 frame of either edition; the edition follows from the function code."""
     control = frame.control
     up = bool(control & FROM_METER)
     function = control & FUNCTION
-    edition = "1997" if function in FUNCTIONS_1997 else "2007"
+    edition = "1997" if function in FUNCTIONS_1997 and not is_security(frame) else "2007"
     head = _Head(up, up and bool(control & FAILED), bool(control & MORE), function, edition)
     sheet = Sheet(frame.data, utc_offset_minutes)
     wild = bytes(byte for byte in frame.address if byte not in (0xAA, 0x99))
@@ -121,6 +64,8 @@ def interpret(frame: Frame, utc_offset_minutes: int = 480) -> Meaning:
         sheet.odd("address", "the address is not BCD")
     if head.error:
         return _error(sheet, head, control)
+    if head.edition == "2007" and function == SECURITY:
+        return _security(sheet, head, control)
     di = _body(frame, sheet, head)
     sheet.tail()
     return _meaning(sheet, head, control, di)
@@ -143,6 +88,9 @@ def _body(frame: Frame, sheet: Sheet, head: _Head) -> int | None:
         sheet.say(f"{sheet.parts[-1].raw[::-1].hex(' ')} (MM DD hh mm, 99 = any)")
     elif function in (0x17, 0x0C) and sheet.left == 1:
         sheet.take(1, "baud rate", "通信速率特征字")
+        sheet.say(rates_of(sheet.parts[-1].raw[0]))
+    elif function == 0x18 and head.up and sheet.left == 4:
+        sheet.take(4, "new password", "新密码")
     elif sheet.left:
         sheet.complete = False
     return None
@@ -162,9 +110,7 @@ def _with_identifier(sheet: Sheet, head: _Head) -> int | None:
         ids.INTERVALS_645: "interval block 区间数据块",
         ids.SEGMENTS_645: "link message segment 链路报文分段",
     }
-    said = own.get(di) or (
-        f"{quantity.items[0].chinese}{'数据块' if quantity.block else ''}" if quantity else ""
-    )
+    said = own.get(di) or (f"{quantity.chinese}{'数据块' if quantity.block else ''}" if quantity else "")
     sheet.say(f"{di:0{2 * head.width}X} {said or 'not known'}")
     if write:
         if head.edition == "2007":
@@ -185,13 +131,15 @@ def _with_identifier(sheet: Sheet, head: _Head) -> int | None:
     return di
 
 
-def _values(sheet: Sheet, head: _Head, di: int, quantity: table.Quantity | None) -> None:
+def _values(sheet: Sheet, head: _Head, di: int, quantity: Quantity | None) -> None:
     follow = head.up and head.function in (0x12, 0x02)
     if quantity is None:
         sheet.complete = False
         sheet.odd("identifier", f"the identifier {di:0{2 * head.width}X} is not in the table")
         if sheet.left > 1 or (sheet.left and not follow):
             sheet.take(sheet.left - follow, "data", "数据", "layout not known")
+    elif di >> 24 == load.GROUP and head.width == 4 and head.up:
+        load.read(sheet, follow=follow)
     else:
         reserve = 1 if follow else 0
         for index, item in enumerate(quantity.items):
@@ -206,7 +154,9 @@ def _values(sheet: Sheet, head: _Head, di: int, quantity: table.Quantity | None)
         _frame_number(sheet)
 
 
-def _item(sheet: Sheet, item: table.Item) -> bool:
+def _item(sheet: Sheet, item: Item) -> bool:
+    if item.kind == "bytes":
+        return _bytes(sheet, item)
     if item.kind == "number":
         return sheet.number(item.name, item.chinese, item.size, item.exponent, item.unit, signed=item.signed)
     if not sheet.fits(item.size, item.name):
@@ -222,6 +172,8 @@ def _item(sheet: Sheet, item: table.Item) -> bool:
     else:
         text = _time_text(item.name, raw)
     sheet.keep(item.name, Value(None, None, text=text))
+    if item.kind == "bits":
+        sheet.say(f"{text} {state_of(item.name, raw)}".rstrip())
     weekday = WEEKDAY_AT.get(item.name)
     if weekday is not None and raw[weekday] < 7:
         day = str(raw[weekday])
@@ -247,7 +199,17 @@ def _time_text(name: str, raw: bytes) -> str | None:
         return None if at is None else clock_text(at, 0)
     if len(pairs) == 5:
         return f"20{pairs[0]}-{pairs[1]}-{pairs[2]}T{pairs[3]}:{pairs[4]}"
+    if len(pairs) == 6:
+        return f"20{pairs[0]}-{pairs[1]}-{pairs[2]}T{':'.join(pairs[3:])}"
     return "".join(pairs)
+
+
+def _bytes(sheet: Sheet, item: Item) -> bool:
+    """A field whose layout is not public, or a password: its bytes, and no reading."""
+    sheet.take(sheet.left, item.name.replace("_", " "), item.chinese)
+    sheet.complete = False
+    sheet.odd("layout", f"the layout of {item.name.replace('_', ' ')} is not public; it is kept as bytes")
+    return False
 
 
 def _address(frame: Frame, sheet: Sheet, *, writes: bool) -> None:
@@ -277,7 +239,7 @@ def _short_time(sheet: Sheet, name: str, chinese: str) -> None:
 def _credentials(sheet: Sheet) -> None:
     if sheet.fits(8, "password and operator"):
         level = sheet.take(4, "password", "密码")[0]
-        sheet.say(f"level {level:02X}")
+        sheet.say(f"level {level:02X} {LEVELS.get(level, '')}".rstrip())
         sheet.take(4, "operator", "操作者代码")
 
 
@@ -306,9 +268,21 @@ def _guarded(sheet: Sheet, head: _Head) -> None:
         sheet.take(4, "event identifier", "事件标识")
 
 
+def _security(sheet: Sheet, head: _Head, control: int) -> Meaning:
+    """03 with an identifier 07xxxxxx: authentication by the meter's security module, whose content is not public."""
+    di = int.from_bytes(sheet.take(4, "data identifier", "数据标识"), "little")
+    sheet.say(f"{di:08X}")
+    if sheet.left >= 4 and not head.up:
+        sheet.take(4, "operator", "操作者代码")
+    if sheet.left:
+        sheet.take(sheet.left, "security data", "安全认证数据")
+    sheet.complete = False
+    return _meaning(sheet, head, control, di)
+
+
 def _frame_number(sheet: Sheet) -> None:
-    sheet.take(1, "frame number", "帧序号")
-    sheet.say(str(sheet.parts[-1].raw[0]))
+    number = sheet.take(1, "frame number", "帧序号")[0]
+    sheet.say(f"{number}, a piece of a longer answer" if sheet.readings else str(number))
 
 
 def _load_profile_request(sheet: Sheet) -> None:
@@ -343,7 +317,7 @@ def _meaning(
     error_code: str | None = None,
     reasons: tuple[str, ...] = (),
 ) -> Meaning:
-    function, chinese = function_of(control)
+    function, chinese = function_of(control, security=head.edition == "2007")
     return Meaning(
         protocol="dlt645",
         function=function,

@@ -1,259 +1,378 @@
-"""Station wire, DL/T 645-2007 identifiers: DI -> the fields behind it, each with the name its reading gets.
+"""Station wire, DL/T 645-2007 identifiers: one row for each rule of the standard's tables A.1 to A.3, A.5 to A.7.
 
-It reads no bytes. The names are fixed by docs/adr/0002-dlt645-reading-names.md.
+It reads no bytes; event records (A.4) stand in `events`. The names are fixed by docs/adr/0002-dlt645-reading-names.md.
+Marks say how sure a row is (`items.Mark`): rows of the older smart-meter supplements are C or U.
 """
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
-from msgspec import Struct
+from meterseal.wire.dlt645.axes import AXES, LETTERS, TARIFFS
+from meterseal.wire.dlt645.events import EVENTS
+from meterseal.wire.dlt645.items import Quantity
+from meterseal.wire.dlt645.rules import Field, Rule, Table, one
 
-FieldKind = Literal["number", "ascii", "digits", "time", "bits"]
-
-
-class Item(Struct, frozen=True):
-    """One field: `size` bytes; numbers carry exponent, unit and whether the top bit is their sign.
-
-    Kinds: `number` BCD; `ascii` text, low byte first; `digits` BCD digits kept as text; `time` BCD digits in
-    printed order, YYMMDDhhmm or parts of it; `bits` hex of a status word.
-    """
-
-    name: str
-    chinese: str
-    size: int
-    exponent: int = 0
-    unit: str | None = None
-    signed: bool = False
-    kind: FieldKind = "number"
-
-
-class Quantity(Struct, frozen=True):
-    """An identifier's fields in order. In a `block` the fields repeat what single identifiers name."""
-
-    items: tuple[Item, ...]
-    block: bool = False
-
-
-ACTIVE: Final = ("active_energy", "有功电能", "kWh")
-REACTIVE: Final = ("reactive_energy", "无功电能", "kvarh")
-APPARENT: Final = ("apparent_energy", "视在电能", "kVAh")
-
-ENERGIES: Final[dict[int, tuple[str, str, str, bool]]] = {
-    0x00: ("combined_active_energy", "组合有功电能", "kWh", True),
-    0x01: ("forward_active_energy", "正向有功电能", "kWh", False),
-    0x02: ("reverse_active_energy", "反向有功电能", "kWh", False),
-    0x03: ("combined_reactive_energy_1", "组合无功1电能", "kvarh", True),
-    0x04: ("combined_reactive_energy_2", "组合无功2电能", "kvarh", True),
-    0x05: ("quadrant_1_reactive_energy", "第一象限无功电能", "kvarh", False),
-    0x06: ("quadrant_2_reactive_energy", "第二象限无功电能", "kvarh", False),
-    0x07: ("quadrant_3_reactive_energy", "第三象限无功电能", "kvarh", False),
-    0x08: ("quadrant_4_reactive_energy", "第四象限无功电能", "kvarh", False),
-    0x09: ("forward_apparent_energy", "正向视在电能", "kVAh", False),
-    0x0A: ("reverse_apparent_energy", "反向视在电能", "kVAh", False),
-}
-"""Energies by D2 of 00 D2 xx xx: name, Chinese term, unit, whether the top bit is the sign."""
-
-PHASES: Final = (("a", "A相", 0x15), ("b", "B相", 0x29), ("c", "C相", 0x3D))
-"""Phase energies start at these D2, in the order of ENERGIES from 01 on (combined reactive once each)."""
-
-DEMAND_UNITS: Final = {"kWh": "kW", "kvarh": "kvar", "kVAh": "kVA"}
-
-PER_PHASE: Final[dict[int, tuple[str, str, int, int, str, bool, bool]]] = {
-    0x01: ("voltage", "电压", 2, -1, "V", False, False),
-    0x02: ("current", "电流", 3, -3, "A", True, False),
-    0x03: ("active_power", "有功功率", 3, -4, "kW", True, True),
-    0x04: ("reactive_power", "无功功率", 3, -4, "kvar", True, True),
-    0x05: ("apparent_power", "视在功率", 3, -4, "kVA", True, True),
-    0x06: ("power_factor", "功率因数", 2, -3, "", True, True),
-    0x07: ("phase_angle", "相角", 2, -1, "deg", False, False),
-    0x08: ("voltage_distortion", "电压波形失真度", 2, -2, "%", False, False),
-    0x09: ("current_distortion", "电流波形失真度", 2, -2, "%", False, False),
-}
-"""Instantaneous quantities by D2 of 02 D2 D1 00: name, term, size, exponent, unit, sign bit, has a total."""
-
-FREEZES: Final = {
-    0x00: ("timed_freeze", "定时冻结"),
-    0x01: ("instant_freeze", "瞬时冻结"),
-    0x04: ("hourly_freeze", "整点冻结"),
-    0x06: ("daily_freeze", "日冻结"),
-}
-
-
-def _one(name: str, chinese: str, size: int, exponent: int = 0, unit: str | None = None) -> Quantity:
-    return Quantity((Item(name, chinese, size, exponent, unit),))
-
-
-def _signed(name: str, chinese: str, size: int, exponent: int, unit: str) -> Quantity:
-    return Quantity((Item(name, chinese, size, exponent, unit, signed=True),))
-
-
-def _text(name: str, chinese: str, size: int, kind: FieldKind = "ascii") -> Quantity:
-    return Quantity((Item(name, chinese, size, kind=kind),))
-
-
-STATUS_WORDS: Final = tuple(
-    Item(f"status_word_{index}", f"电表运行状态字{index}", 2, kind="bits") for index in range(1, 8)
+ENERGY_ROWS: Final = (
+    one(
+        "00 {energy} {tariff} {settlement}",
+        "{energy}{tariff}{settlement}",
+        "{settlement}{energy}{tariff}",
+        "±XXXXXX.XX",
+        "{energy}",
+        mark="A",
+    ),
+    one(
+        "00 {special} 00 {settlement}",
+        "{special}{settlement}",
+        "{settlement}{special}",
+        "±XXXXXX.XX",
+        "{special}",
+    ),
+    one("00 90 01 00", "remaining_energy", "剩余电量", "XXXXXX.XX", "kWh"),
+    one("00 90 01 01", "overdraft_energy", "透支电量", "XXXXXX.XX", "kWh"),
+    one("00 90 02 00", "remaining_amount", "剩余金额", "XXXXXX.XX", "CNY"),
+    one("00 90 02 01", "overdraft_amount", "透支金额", "XXXXXX.XX", "CNY"),
+    one(
+        "00 0B 00 {settlement}",
+        "period_combined_active_energy{settlement}",
+        "{settlement}结算周期组合有功总累计用电量",
+        "XXXXXX.XX",
+        "kWh",
+        mark="C",
+    ),
+    one(
+        "00 0C 00 {settlement}",
+        "monthly_combined_active_energy{settlement}",
+        "{settlement}月度组合有功总累计用电量",
+        "XXXXXX.XX",
+        "kWh",
+        mark="U",
+    ),
+    one(
+        "00 0D 00 {settlement}",
+        "yearly_combined_active_energy{settlement}",
+        "{settlement}年度组合有功总累计用电量",
+        "XXXXXX.XX",
+        "kWh",
+        mark="C",
+    ),
+    Rule(
+        "01 {demand} {tariff} {settlement}",
+        (
+            Field("{demand}{tariff}{settlement}", "{settlement}{demand}{tariff}", "±XX.XXXX", "{demand}"),
+            Field("{demand}{tariff}{settlement}_time", "{settlement}{demand}{tariff}发生时间", "YYMMDDhhmm"),
+        ),
+    ),
 )
+"""Tables A.1 and A.2: energies and maximum demands with the time they occurred."""
 
-SINGLE: Final[dict[int, Quantity]] = {
-    0x00900100: _one("remaining_energy", "剩余电量", 4, -2, "kWh"),
-    0x00900101: _one("overdraft_energy", "透支电量", 4, -2, "kWh"),
-    0x00900200: _one("remaining_amount", "剩余金额", 4, -2, "CNY"),
-    0x00900201: _one("overdraft_amount", "透支金额", 4, -2, "CNY"),
-    0x02800001: _signed("neutral_current", "零线电流", 3, -3, "A"),
-    0x02800002: _one("frequency", "电网频率", 2, -2, "Hz"),
-    0x02800003: _signed("average_active_power", "一分钟有功总平均功率", 3, -4, "kW"),
-    0x02800004: _signed("active_demand", "当前有功需量", 3, -4, "kW"),
-    0x02800005: _signed("reactive_demand", "当前无功需量", 3, -4, "kvar"),
-    0x02800006: _signed("apparent_demand", "当前视在需量", 3, -4, "kVA"),
+VARIABLE_ROWS: Final = (
+    one("02 01 {phase} 00", "voltage{phase}", "{phase}电压", "XXX.X", "V", mark="A"),
+    one("02 02 {phase} 00", "current{phase}", "{phase}电流", "-XXX.XXX", "A", mark="A"),
+    one("02 03 {each} 00", "active_power{each}", "{each}有功功率", "-XX.XXXX", "kW", mark="A"),
+    one("02 04 {each} 00", "reactive_power{each}", "{each}无功功率", "-XX.XXXX", "kvar", mark="A"),
+    one("02 05 {each} 00", "apparent_power{each}", "{each}视在功率", "-XX.XXXX", "kVA", mark="A"),
+    one("02 06 {each} 00", "power_factor{each}", "{each}功率因数", "-X.XXX", mark="A"),
+    one("02 07 {phase} 00", "phase_angle{phase}", "{phase}相角", "XXX.X", "deg"),
+    one("02 08 {phase} 00", "voltage_distortion{phase}", "{phase}电压波形失真度", "XX.XX", "%"),
+    one("02 09 {phase} 00", "current_distortion{phase}", "{phase}电流波形失真度", "XX.XX", "%"),
+    one(
+        "02 0A {phase} {harmonic}",
+        "voltage_harmonic_{harmonic}{phase}",
+        "{phase}电压{harmonic}次谐波含量",
+        "XX.XX",
+        "%",
+    ),
+    one(
+        "02 0B {phase} {harmonic}",
+        "current_harmonic_{harmonic}{phase}",
+        "{phase}电流{harmonic}次谐波含量",
+        "XX.XX",
+        "%",
+    ),
+    one("02 80 00 01", "neutral_current", "零线电流", "-XXX.XXX", "A"),
+    one("02 80 00 02", "frequency", "电网频率", "XX.XX", "Hz"),
+    one("02 80 00 03", "average_active_power", "一分钟有功总平均功率", "-XX.XXXX", "kW"),
+    one("02 80 00 04", "active_demand", "当前有功需量", "-XX.XXXX", "kW"),
+    one("02 80 00 05", "reactive_demand", "当前无功需量", "-XX.XXXX", "kvar"),
+    one("02 80 00 06", "apparent_demand", "当前视在需量", "-XX.XXXX", "kVA"),
     # C as in ADR 0002 and the captured vectors; CJ/T 188 readings say degC
-    0x02800007: _signed("internal_temperature", "表内温度", 2, -1, "C"),
-    0x02800008: _one("clock_battery_voltage", "时钟电池电压", 2, -2, "V"),
-    0x02800009: _one("reading_battery_voltage", "停电抄表电池电压", 2, -2, "V"),
-    0x0280000A: _one("battery_working_time", "内部电池工作时间", 4, 0, "min"),
-    0x0280000B: _one("step_price", "当前阶梯电价", 4, -4, "CNY/kWh"),
-    0x03110000: _one("power_failures", "掉电总次数", 3, 0, ""),
-    0x04000101: Quantity((Item("date", "日期及星期", 4, kind="time"),)),
-    0x04000102: Quantity((Item("time", "时间", 3, kind="time"),)),
-    0x04000103: _one("demand_period", "最大需量周期", 1, 0, "min"),
-    0x04000104: _one("demand_slip", "滑差时间", 1, 0, "min"),
-    0x04000105: _one("pulse_width", "校表脉冲宽度", 2, 0, "ms"),
-    0x0400010C: Quantity((Item("date_time", "日期及时间", 7, kind="time"),)),
-    0x04000201: _one("year_zones", "年时区数", 1, 0, ""),
-    0x04000202: _one("day_tables", "日时段表数", 1, 0, ""),
-    0x04000203: _one("day_periods", "日时段数", 1, 0, ""),
-    0x04000204: _one("tariffs", "费率数", 1, 0, ""),
-    0x04000205: _one("public_holidays", "公共假日数", 2, 0, ""),
-    0x04000303: _one("energy_decimals", "显示电能小数位数", 1, 0, ""),
-    0x04000304: _one("power_decimals", "显示功率小数位数", 1, 0, ""),
-    0x04000306: _one("current_ratio", "电流互感器变比", 3, 0, ""),
-    0x04000307: _one("voltage_ratio", "电压互感器变比", 3, 0, ""),
-    0x04000401: _text("address", "通信地址", 6, "digits"),
-    0x04000402: _text("meter_number", "表号", 6, "digits"),
-    0x04000403: _text("asset_code", "资产管理编码", 32),
-    0x04000404: _text("rated_voltage", "额定电压", 6),
-    0x04000405: _text("rated_current", "额定电流", 6),
-    0x04000406: _text("maximum_current", "最大电流", 6),
-    0x04000407: _text("active_accuracy", "有功准确度等级", 4),
-    0x04000408: _text("reactive_accuracy", "无功准确度等级", 4),
-    0x04000409: _one("active_constant", "电表有功常数", 3, 0, "imp/kWh"),
-    0x0400040A: _one("reactive_constant", "电表无功常数", 3, 0, "imp/kvarh"),
-    0x0400040B: _text("meter_model", "电表型号", 10),
-    0x0400040C: _text("production_date", "生产日期", 10),
-    0x0400040D: _text("protocol_version", "协议版本号", 16),
-    0x0400040E: _text("customer_number", "客户编号", 6, "digits"),
-    **{0x04000501 + index: Quantity((item,)) for index, item in enumerate(STATUS_WORDS)},
-    0x040005FF: Quantity(STATUS_WORDS, block=True),
-    0x04000B01: _text("settlement_day_1", "每月第1结算日", 2, "time"),
-    0x04000B02: _text("settlement_day_2", "每月第2结算日", 2, "time"),
-    0x04000B03: _text("settlement_day_3", "每月第3结算日", 2, "time"),
-    0x04800001: _text("manufacturer_software", "厂家软件版本号", 32),
-    0x04800002: _text("manufacturer_hardware", "厂家硬件版本号", 32),
-    0x04800003: _text("manufacturer_code", "厂家编号", 32),
-}
+    one("02 80 00 07", "internal_temperature", "表内温度", "-XXX.X", "C", mark="A"),
+    one("02 80 00 08", "clock_battery_voltage", "时钟电池电压", "XX.XX", "V"),
+    one("02 80 00 09", "reading_battery_voltage", "停电抄表电池电压", "XX.XX", "V"),
+    one("02 80 00 0A", "battery_working_time", "内部电池工作时间", "XXXXXXXX", "min"),
+    one("02 80 00 0B", "step_price", "当前阶梯电价", "XXXX.XXXX", "CNY/kWh"),
+    one("02 80 00 20", "price", "当前电价", "XXXX.XXXX", "CNY/kWh", mark="C"),
+    one("02 80 00 21", "tariff_price", "当前费率电价", "XXXX.XXXX", "CNY/kWh", mark="C"),
+    one("02 80 00 22", "authentication_remaining", "身份认证时效剩余时间", "XXXX", "min", mark="U"),
+)
+"""Table A.3: what the meter sees now; xx FF xx asks for all phases, 02 0A p FF for all harmonics."""
 
-MOST_TARIFFS: Final = 63
+STATUS_WORDS: Final = tuple(Field(f"status_word_{n}", f"电表运行状态字{n}", "bits 2") for n in range(1, 8))
+ENTRIES: Final = range(1, 15)
+"""Entries of a zone or period table; a meter may send fewer."""
+
+PARAMETER_ROWS: Final = (
+    one("04 00 01 01", "date", "日期及星期", "YYMMDDWW", access="rw"),
+    one("04 00 01 02", "time", "时间", "hhmmss", access="rw"),
+    one("04 00 01 03", "demand_period", "最大需量周期", "NN", "min", "rw"),
+    one("04 00 01 04", "demand_slip", "滑差时间", "NN", "min", "rw"),
+    one("04 00 01 05", "pulse_width", "校表脉冲宽度", "XXXX", "ms", "rw"),
+    one("04 00 01 06", "zone_switch_time", "两套时区表切换时间", "YYMMDDhhmm", access="rw"),
+    one("04 00 01 07", "period_switch_time", "两套日时段表切换时间", "YYMMDDhhmm", access="rw"),
+    one("04 00 01 08", "price_switch_time", "两套费率电价切换时间", "YYMMDDhhmm", access="rw", mark="C"),
+    one("04 00 01 09", "step_switch_time", "两套阶梯切换时间", "YYMMDDhhmm", access="rw", mark="C"),
+    one("04 00 01 0C", "date_time", "日期及时间", "YYMMDDWWhhmmss", access="rw", mark="C"),
+    one("04 00 02 01", "year_zones", "年时区数", "NN", access="rw"),
+    one("04 00 02 02", "day_tables", "日时段表数", "NN", access="rw"),
+    one("04 00 02 03", "day_periods", "日时段数", "NN", access="rw"),
+    one("04 00 02 04", "tariffs", "费率数", "NN", access="rw"),
+    one("04 00 02 05", "public_holidays", "公共假日数", "NNNN", access="rw"),
+    one("04 00 02 06", "harmonics", "谐波分析次数", "NN", access="rw"),
+    one("04 00 02 07", "steps", "阶梯数", "NN", access="rw", mark="C"),
+    one("04 00 03 01", "cycled_screens", "自动循环显示屏数", "NN", access="rw"),
+    one("04 00 03 02", "screen_time", "每屏显示时间", "NN", "s", "rw"),
+    one("04 00 03 03", "energy_decimals", "显示电能小数位数", "NN", access="rw"),
+    one("04 00 03 04", "power_decimals", "显示功率小数位数", "NN", access="rw"),
+    one("04 00 03 05", "key_screens", "按键循环显示屏数", "NN", access="rw"),
+    one("04 00 03 06", "current_ratio", "电流互感器变比", "NNNNNN", access="rw", mark="C"),
+    one("04 00 03 07", "voltage_ratio", "电压互感器变比", "NNNNNN", access="rw", mark="C"),
+    one("04 00 04 01", "address", "通信地址", "digits 6", access="rw"),
+    one("04 00 04 02", "meter_number", "表号", "digits 6", access="rw"),
+    one("04 00 04 03", "asset_code", "资产管理编码", "ascii 32", access="rw"),
+    one("04 00 04 04", "rated_voltage", "额定电压", "ascii 6", mark="A"),
+    one("04 00 04 05", "rated_current", "额定电流", "ascii 6"),
+    one("04 00 04 06", "maximum_current", "最大电流", "ascii 6"),
+    one("04 00 04 07", "active_accuracy", "有功准确度等级", "ascii 4"),
+    one("04 00 04 08", "reactive_accuracy", "无功准确度等级", "ascii 4"),
+    one("04 00 04 09", "active_constant", "电表有功常数", "XXXXXX", "imp/kWh"),
+    one("04 00 04 0A", "reactive_constant", "电表无功常数", "XXXXXX", "imp/kvarh"),
+    one("04 00 04 0B", "meter_model", "电表型号", "ascii 10"),
+    one("04 00 04 0C", "production_date", "生产日期", "ascii 10"),
+    one("04 00 04 0D", "protocol_version", "协议版本号", "ascii 16"),
+    one("04 00 04 0E", "customer_number", "客户编号", "digits 6", access="rw", mark="C"),
+    *(Rule(f"04 00 05 {number:02X}", (field,)) for number, field in enumerate(STATUS_WORDS, start=1)),
+    Rule("04 00 05 FF", STATUS_WORDS, block=True),
+    one("04 00 06 01", "active_combination", "有功组合方式特征字", "bits 1", access="rw"),
+    one("04 00 06 02", "reactive_combination_1", "无功组合方式1特征字", "bits 1", access="rw"),
+    one("04 00 06 03", "reactive_combination_2", "无功组合方式2特征字", "bits 1", access="rw"),
+    one("04 00 07 01", "infrared_rate", "调制型红外光口通信速率特征字", "bits 1", access="rw"),
+    one("04 00 07 02", "contact_infrared_rate", "接触式红外光口通信速率特征字", "bits 1", access="rw"),
+    one("04 00 07 {n=03-05}", "port_rate_{n}", "通信口通信速率特征字{n}", "bits 1", access="rw"),
+    one("04 00 08 01", "rest_days", "周休日特征字", "bits 1", access="rw"),
+    one("04 00 08 02", "rest_day_table", "周休日采用的日时段表号", "NN", access="rw"),
+    one("04 00 09 01", "load_profile_mode", "负荷记录模式字", "bits 1", access="rw"),
+    one("04 00 09 02", "freeze_mode", "定时冻结数据模式字", "bits 1", access="rw"),
+    one("04 00 09 03", "instant_freeze_mode", "瞬时冻结数据模式字", "bits 1", access="rw", mark="C"),
+    one("04 00 09 04", "switch_freeze_mode", "约定冻结数据模式字", "bits 1", access="rw", mark="C"),
+    one("04 00 09 05", "hourly_freeze_mode", "整点冻结数据模式字", "bits 1", access="rw", mark="C"),
+    one("04 00 09 06", "daily_freeze_mode", "日冻结数据模式字", "bits 1", access="rw", mark="C"),
+    one("04 00 0A 01", "load_profile_start", "负荷记录起始时间", "MMDDhhmm", access="rw"),
+    *(
+        one(
+            f"04 00 0A {number + 1:02X}",
+            f"load_profile_interval_{number}",
+            f"第{number}类负荷记录间隔时间",
+            "NNNN",
+            "min",
+            "rw",
+        )
+        for number in range(1, 7)
+    ),
+    one("04 00 0B {n=01-03}", "settlement_day_{n}", "每月第{n}结算日", "DDhh", access="rw"),
+    *(
+        one(f"04 00 0C {level + 1:02X}", f"password_{level}", f"{level}级密码", "bytes", access="w")
+        for level in range(10)
+    ),
+    *(
+        one(
+            f"04 00 0D {4 * phase + place:02X}",
+            f"{name}_{letter}",
+            f"{said}{term}系数",
+            "N.NNN",
+            access="rw",
+        )
+        for phase, (letter, said) in enumerate(LETTERS)
+        for place, (name, term) in enumerate(
+            (
+                ("conductance", "电导"),
+                ("susceptance", "电纳"),
+                ("resistance", "电阻"),
+                ("reactance", "电抗"),
+            ),
+            start=1,
+        )
+    ),
+    one("04 00 0E 01", "forward_power_limit", "正向有功功率上限值", "NN.NNNN", "kW", "rw"),
+    one("04 00 0E 02", "reverse_power_limit", "反向有功功率上限值", "NN.NNNN", "kW", "rw"),
+    one("04 00 0E 03", "voltage_upper_limit", "电压上限值", "NNN.N", "V", "rw"),
+    one("04 00 0E 04", "voltage_lower_limit", "电压下限值", "NNN.N", "V", "rw"),
+    one("04 00 0F {n=01-02}", "alarm_energy_{n}", "报警电量{n}限值", "XXXXXX.XX", "kWh", "rw", "C"),
+    one("04 00 0F 03", "hoarding_energy", "囤积电量限值", "XXXXXX.XX", "kWh", "rw", "C"),
+    one("04 00 0F 04", "overdraft_energy_limit", "透支电量限值", "XXXXXX.XX", "kWh", "rw", "C"),
+    one("04 00 10 {n=01-02}", "alarm_amount_{n}", "报警金额{n}限值", "XXXXXX.XX", "CNY", "rw", "C"),
+    one("04 00 10 03", "overdraft_amount_limit", "透支金额限值", "XXXXXX.XX", "CNY", "rw"),
+    one("04 00 10 04", "hoarding_amount", "囤积金额限值", "XXXXXX.XX", "CNY", "rw", "C"),
+    one("04 00 10 05", "closing_amount", "合闸允许金额限值", "XXXXXX.XX", "CNY", "rw", "C"),
+    one("04 00 11 01", "feature_word_1", "电表运行特征字1", "bits 1", access="rw", mark="U"),
+    one("04 00 12 01", "hourly_freeze_start", "整点冻结起始时间", "YYMMDDhhmm", access="rw", mark="C"),
+    one("04 00 12 02", "hourly_freeze_interval", "整点冻结时间间隔", "NN", "min", "rw", "C"),
+    one("04 00 12 03", "daily_freeze_time", "日冻结时间", "hhmm", access="rw", mark="C"),
+    one("04 00 13 01", "radio_state", "无线通信在线及信号强弱指示", "bits 1", access="rw", mark="C"),
+    one("04 00 14 01", "trip_delay", "跳闸延时时间", "NNNN", "min", "rw", "C"),
+    *(
+        Rule(
+            f"04 0{number} 00 00",
+            tuple(
+                Field(f"zone_set_{number}_zone_{entry}", f"第{number}套时区表第{entry}时区", "MMDDNN")
+                for entry in ENTRIES
+            ),
+            "rw",
+            block=True,
+        )
+        for number in (1, 2)
+    ),
+    *(
+        Rule(
+            f"04 0{number} 00 {{n=01-08}}",
+            tuple(
+                Field(
+                    f"zone_set_{number}_day_table_{{n}}_period_{entry}",
+                    f"第{number}套第{{n}}日时段表第{entry}时段",
+                    "hhmmNN",
+                )
+                for entry in ENTRIES
+            ),
+            "rw",
+            block=True,
+        )
+        for number in (1, 2)
+    ),
+    one("04 03 00 {n=01-FE}", "holiday_{n}", "第{n}公共假日日期及日时段表号", "YYMMDDNN", access="rw"),
+    one("04 04 01 {n=01-FE}", "cycled_screen_{n}", "自动循环显示第{n}屏", "bits 4", access="rw"),
+    one("04 04 02 {n=01-FE}", "key_screen_{n}", "按键循环显示第{n}屏", "bits 4", access="rw"),
+    *(
+        one(
+            f"04 05 0{number} {{n=01-3F}}",
+            f"price_set_{number}_tariff_{{n}}",
+            f"第{number}套费率{{n}}电价",
+            "NNNN.NNNN",
+            "CNY/kWh",
+            "rw",
+            "U",
+        )
+        for number in (1, 2)
+    ),
+    *(
+        row
+        for number in (1, 2)
+        for row in (
+            one(
+                f"04 06 0{2 * number - 2} {{n=01-3F}}",
+                f"step_set_{number}_volume_{{n}}",
+                f"第{number}套第{{n}}阶梯值",
+                "NNNNNN.NN",
+                "kWh",
+                "rw",
+                "U",
+            ),
+            one(
+                f"04 06 0{2 * number - 1} {{n=01-3F}}",
+                f"step_set_{number}_price_{{n}}",
+                f"第{number}套第{{n}}阶梯电价",
+                "NNNN.NNNN",
+                "CNY/kWh",
+                "rw",
+                "U",
+            ),
+        )
+    ),
+    one("04 09 01 01", "voltage_loss_trigger", "失压事件电压触发上限", "NNN.N", "V", "rw", "C"),
+    one("04 09 01 02", "voltage_loss_recovery", "失压事件电压恢复下限", "NNN.N", "V", "rw", "C"),
+    one("04 09 01 03", "voltage_loss_current", "失压事件电流触发下限", "NN.NNNN", "A", "rw", "C"),
+    one("04 09 01 04", "voltage_loss_delay", "失压事件判定延时时间", "NN", "s", "rw", "C"),
+    one("04 09 02 01", "undervoltage_trigger", "欠压事件电压触发上限", "NNN.N", "V", "rw", "C"),
+    one("04 09 02 02", "undervoltage_delay", "欠压事件判定延时时间", "NN", "s", "rw", "C"),
+    one("04 09 03 01", "overvoltage_trigger", "过压事件电压触发下限", "NNN.N", "V", "rw", "C"),
+    one("04 09 03 02", "overvoltage_delay", "过压事件判定延时时间", "NN", "s", "rw", "C"),
+    one("04 80 00 01", "manufacturer_software", "厂家软件版本号", "ascii 32"),
+    one("04 80 00 02", "manufacturer_hardware", "厂家硬件版本号", "ascii 32"),
+    one("04 80 00 03", "manufacturer_code", "厂家编号", "ascii 32"),
+)
+"""Table A.5: parameters. Passwords are never made a reading."""
+
+FREEZE_ROWS: Final = (
+    one("05 {any_freeze} 00 {n=01-FE}", "{any_freeze}_{n}_time", "(上{n}次){any_freeze}时间", "YYMMDDhhmm"),
+    Rule(
+        "05 {freeze} {frozen} {n=01-FE}",
+        tuple(
+            Field(
+                f"{{frozen}}{tariff.english}_{{freeze}}_{{n}}",
+                "(上{n}次){freeze}{frozen}",
+                "±XXXXXX.XX",
+                "{frozen}",
+            )
+            for tariff in TARIFFS
+        ),
+        block=True,
+    ),
+    one(
+        "05 04 {frozen_total} {n=01-FE}",
+        "{frozen_total}_hourly_freeze_{n}",
+        "(上{n}次)整点冻结{frozen_total}",
+        "XXXXXX.XX",
+        "kWh",
+    ),
+    Rule(
+        "05 {freeze} {frozen_demand} {n=01-FE}",
+        tuple(
+            field
+            for tariff in TARIFFS
+            for field in (
+                Field(
+                    f"{{frozen_demand}}{tariff.english}_{{freeze}}_{{n}}",
+                    f"(上{{n}}次){{freeze}}{{frozen_demand}}{tariff.chinese}",
+                    "XX.XXXX",
+                    "{frozen_demand}",
+                ),
+                Field(
+                    f"{{frozen_demand}}{tariff.english}_{{freeze}}_{{n}}_time",
+                    f"(上{{n}}次){{freeze}}{{frozen_demand}}{tariff.chinese}发生时间",
+                    "YYMMDDhhmm",
+                ),
+            )
+        ),
+        block=True,
+    ),
+    Rule(
+        "05 {freeze} 10 {n=01-FE}",
+        tuple(
+            Field(f"{power}{letter}_{{freeze}}_{{n}}", f"(上{{n}}次){{freeze}}{said}{term}", "-XX.XXXX", unit)
+            for power, term, unit in (
+                ("active_power", "有功功率", "kW"),
+                ("reactive_power", "无功功率", "kvar"),
+            )
+            for letter, said in (("", "总"), *((f"_{one}", name) for one, name in LETTERS))
+        ),
+        block=True,
+    ),
+    one("05 {any_freeze} FF {n=01-FE}", "{any_freeze}_{n}_block", "(上{n}次){any_freeze}数据块", "bytes"),
+)
+"""Table A.6. How the parts of a whole freeze (FF) are separated, sources do not agree on: it stays bytes."""
+
+LOAD_ROWS: Final = (
+    one("06 {n=00-06} 00 00", "load_profile_{n}_first", "最早负荷记录块", "bytes"),
+    one("06 {n=00-06} 00 01", "load_profile_{n}_from", "给定时间负荷记录块", "bytes"),
+    one("06 {n=00-06} 00 02", "load_profile_{n}_last", "最近负荷记录块", "bytes"),
+)
+"""Table A.7; `load` reads the records behind these."""
+
+TABLE: Final = Table(
+    (*ENERGY_ROWS, *VARIABLE_ROWS, *EVENTS, *PARAMETER_ROWS, *FREEZE_ROWS, *LOAD_ROWS), AXES, digits=8
+)
 
 
 def lookup(di: int) -> Quantity | None:
     """The fields of a 2007 identifier (D3 D2 D1 D0, high byte first), or None when it is not in the table."""
-    if di in SINGLE:
-        return SINGLE[di]
-    group, second, third, last = di.to_bytes(4, "big")
-    if group == 0x00:
-        return _energy(second, third, last)
-    if group == 0x01:
-        return _demand(second, third, last)
-    if group == 0x02 and last == 0:
-        return _instantaneous(second, third)
-    if group == 0x05:
-        return _freeze(second, third, last)
-    return None
-
-
-def _energy_of(second: int) -> tuple[str, str, str, bool] | None:
-    if second in ENERGIES:
-        return ENERGIES[second]
-    for phase, chinese, first in PHASES:
-        if first <= second < first + 10:
-            name, term, unit, signed = ENERGIES[second - first + 1]
-            return f"{name}_{phase}", chinese + term, unit, signed
-    return None
-
-
-def _settlement(last: int) -> tuple[str, str] | None:
-    """Suffix of D0: 00 is now, 01..0C the last twelve settlement days."""
-    if last == 0:
-        return "", ""
-    return (f"_settlement_{last}", f"(上{last}结算日)") if last <= 12 else None
-
-
-def _tariff(third: int) -> tuple[str, str]:
-    return (f"_tariff_{third}", f"费率{third}") if third else ("", "")
-
-
-def _energy(second: int, third: int, last: int) -> Quantity | None:
-    base, day = _energy_of(second), _settlement(last)
-    if base is None or day is None or (third > MOST_TARIFFS and third != 0xFF):
-        return None
-    name, term, unit, signed = base
-
-    def item(tariff: int) -> Item:
-        suffix, label = _tariff(tariff)
-        return Item(name + suffix + day[0], day[1] + term + label, 4, -2, unit, signed)
-
-    if third == 0xFF:
-        return Quantity(tuple(item(tariff) for tariff in range(MOST_TARIFFS + 1)), block=True)
-    return Quantity((item(third),))
-
-
-def _demand(second: int, third: int, last: int) -> Quantity | None:
-    base, day = _energy_of(second), _settlement(last)
-    if base is None or day is None or (third > MOST_TARIFFS and third != 0xFF):
-        return None
-    name = base[0].replace("_energy", "_maximum_demand")
-    term = base[1].replace("电能", "最大需量")
-
-    def items(tariff: int) -> tuple[Item, Item]:
-        suffix, label = _tariff(tariff)
-        full, said = name + suffix + day[0], day[1] + term + label
-        value = Item(full, said, 3, -4, DEMAND_UNITS[base[2]], base[3])
-        return value, Item(f"{full}_time", f"{said}发生时间", 5, kind="time")
-
-    if third == 0xFF:
-        pairs = tuple(item for tariff in range(MOST_TARIFFS + 1) for item in items(tariff))
-        return Quantity(pairs, block=True)
-    return Quantity(items(third))
-
-
-def _instantaneous(second: int, third: int) -> Quantity | None:
-    if second not in PER_PHASE:
-        return None
-    name, term, size, exponent, unit, signed, has_total = PER_PHASE[second]
-    phases = tuple(
-        Item(f"{name}_{phase}", chinese + term, size, exponent, unit, signed) for phase, chinese, _ in PHASES
-    )
-    total = (Item(name, f"总{term}", size, exponent, unit, signed),) if has_total else ()
-    if third == 0xFF:
-        return Quantity(total + phases, block=True)
-    places = {index: item for index, item in enumerate((*total, *phases), start=0 if has_total else 1)}
-    return Quantity((places[third],)) if third in places else None
-
-
-def _freeze(second: int, third: int, last: int) -> Quantity | None:
-    """05 kind content index: time (00), forward (01) and reverse (02) active energy of a freeze."""
-    if second not in FREEZES or not 1 <= last <= 0xFE:
-        return None
-    name, chinese = FREEZES[second]
-    if third == 0:
-        return Quantity((Item(f"{name}_{last}_time", f"(上{last}次){chinese}时间", 5, kind="time"),))
-    if third not in (1, 2):
-        return None
-    energy, term, unit, _ = ENERGIES[third]
-    tariffs = 1 if second == 0x04 else MOST_TARIFFS + 1
-    items = tuple(
-        Item(f"{energy}{_tariff(tariff)[0]}_{name}_{last}", f"(上{last}次){chinese}{term}", 4, -2, unit)
-        for tariff in range(tariffs)
-    )
-    return Quantity(items, block=tariffs > 1)
+    return TABLE.lookup(di)
