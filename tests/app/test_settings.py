@@ -18,7 +18,14 @@ from meterseal.errors import LocalError, TrustError
 from meterseal.mesh.authority import Passwords, TlsDirectory
 
 NOW = 1_750_000_000_000
-PORTS = {"web": 48_213, "headend_tcp": 48_214, "headend_tls": 48_215, "keys": 48_216, "platform": 48_217}
+PORTS = {
+    "web": 48_213,
+    "headend_tcp": 48_214,
+    "headend_tls": 48_215,
+    "platforms": 48_218,
+    "keys": 48_216,
+    "platform": 48_217,
+}
 KEPT = Settings(lab=True, host="127.0.13.37", ports=PORTS, keystore="pkcs11:token=vault-of-ours")
 CLEAR = {
     "format": 1,

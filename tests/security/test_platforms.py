@@ -9,6 +9,7 @@ from msgspec import structs
 
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.errors import ConsentError, LocalError, TrustError
+from meterseal.mesh.requests import make_request
 from meterseal.mesh.rpc import Method
 from meterseal.security.platformorders import EnrolPlatform, WithdrawPlatform, attested_bytes
 
@@ -19,6 +20,7 @@ CONTACT = "Operations desk, telephone 021 5555 0101"
 
 
 def application(key: Sm2PrivateKey, **other: object) -> EnrolPlatform:
+    request, _ = make_request(str(other.get("caller", "billing")), b"a password")
     plain = EnrolPlatform(
         **fields(),  # type: ignore[arg-type]
         caller="billing",
@@ -27,6 +29,7 @@ def application(key: Sm2PrivateKey, **other: object) -> EnrolPlatform:
         contact=CONTACT,
         purposes=("trail",),
         point=key.public_point,
+        tls_request=request,
     )
     asked = structs.replace(plain, **other)
     return structs.replace(asked, attestation=key.sign(attested_bytes(asked)))
@@ -76,7 +79,7 @@ async def test_a_withdrawn_head_end_opens_no_session(bench: Bench) -> None:
 
 async def test_a_platform_that_nobody_enrolled(bench: Bench) -> None:
     with pytest.raises(ConsentError) as caught:
-        bench.service.room.platforms.admit("billing", "trail", application(Sm2PrivateKey.generate()))
+        bench.service.room.platforms.admit("platform:billing", "trail", application(Sm2PrivateKey.generate()))
     assert caught.value.code == "security.platform-unknown"
 
 
@@ -87,16 +90,16 @@ async def test_two_officers_enrol_an_attested_platform(bench: Bench) -> None:
     assert done.officers == ("an", "bo")
     now = bench.restarted()
     platforms = now.service.room.platforms
-    platforms.admit("billing", "trail", order)
+    platforms.admit("platform:billing", "trail", order)
     with pytest.raises(ConsentError) as caught:
-        platforms.admit("billing", "storage", order)
+        platforms.admit("platform:billing", "storage", order)
     assert caught.value.code == "security.platform-purpose"
     with pytest.raises(ConsentError) as outside:
-        platforms.admit("billing", "trail", application(key, project_id=bytes(16)))
+        platforms.admit("platform:billing", "trail", application(key, project_id=bytes(16)))
     assert outside.value.code == "security.platform-project"
     listed = {one.caller: one for one in await operator(now).platforms()}
-    assert listed["billing"].approved_by == ("an", "bo")
-    assert listed["billing"].calls == {"trail": 1}
+    assert listed["platform:billing"].approved_by == ("an", "bo")
+    assert listed["platform:billing"].calls == {"trail": 1}
 
 
 async def test_one_officer_alone_enrols_no_platform(bench: Bench) -> None:
@@ -111,9 +114,10 @@ async def test_an_application_that_the_platforms_key_did_not_attest(bench: Bench
     people, key = await founded(bench), Sm2PrivateKey.generate()
     good = application(key)
     for change in (
-        {"purposes": ("storage", "trail")},
+        {"purposes": ("modules", "trail")},
         {"caller": "other"},
         {"point": Sm2PrivateKey.generate().public_point},
+        {"tls_request": make_request("billing", b"somebody else's")[0]},
         {"attestation": bytes(64)},
     ):
         with pytest.raises(TrustError) as caught:
@@ -133,6 +137,10 @@ async def test_an_application_that_the_platforms_key_did_not_attest(bench: Bench
         {"caller": "operator"},
         {"caller": ""},
         {"caller": "platform"},
+        {"caller": "Billing"},
+        {"caller": "platform:billing"},
+        {"purposes": ("storage",)},
+        {"purposes": ("operate", "trail")},
     ],
     ids=[
         "domain",
@@ -143,6 +151,10 @@ async def test_an_application_that_the_platforms_key_did_not_attest(bench: Bench
         "operator",
         "nobody",
         "enrolled already",
+        "capital letter",
+        "colon",
+        "purpose of ours",
+        "operation",
     ],
 )
 async def test_an_application_that_does_not_fit(bench: Bench, change: dict[str, object]) -> None:

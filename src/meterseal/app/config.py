@@ -32,7 +32,7 @@ DEFAULT_PROJECT = "31011500000000000001000200000003"
 """Project id of a fresh system (LINK section 1): region 3101 1500, domain 1, business 2, project number 3."""
 
 INTERNAL = ("keys", "platform")
-PUBLIC = ("web", "headend_tcp", "headend_tls")
+PUBLIC = ("web", "headend_tcp", "headend_tls", "platforms")
 OURS = frozenset(
     {"keys", ".keys.new", "tls", "platform", "lock", "meterseal.json.new", "operator.sock", "keys.sock"}
 )

@@ -1,7 +1,9 @@
 """Process `keys`: the security service behind its table of methods. The only process that ever holds a long-term key.
 
-It also issues the TLS identities of concentrators, because the second root's key opens with the same passphrase. A Unix
-socket of its own, mode 0600 like the platform's, takes the operator's calls (`meterseal keys …`).
+It also issues the TLS identities of concentrators and of other people's platforms, because the second root's key opens
+with the same passphrase. A Unix socket of its own, mode 0600 like the platform's, takes the operator's calls
+(`meterseal keys …`); other people's platforms have a listener of their own, which hears nobody else and is offered only
+what is for them.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from meterseal.app.sm_identity import SmIdentities
 from meterseal.app.system import now_ms
 from meterseal.mesh.authority import TlsDirectory
 from meterseal.mesh.rpc import Method, Methods, serve, serve_unix
+from meterseal.security.authorise import PARTNER
 from meterseal.security.keystore import open_place, parse_place
 from meterseal.security.service import SecurityService
 
@@ -37,6 +40,19 @@ class TlsIdentity(Struct, frozen=True):
     certificate: bytes
     key: bytes
     root: bytes
+
+
+class PlatformTls:
+    """The second root, opened for one certificate at a time."""
+
+    def __init__(self, directory: TlsDirectory, passphrase: bytes, clock: Callable[[], int]) -> None:
+        self._directory, self._passphrase, self._clock = directory, passphrase, clock
+
+    async def platform(self, name: str, request: bytes) -> tuple[bytes, bytes]:
+        """As `desk.TlsAuthority.platform`."""
+        passwords = await asyncio.to_thread(self._directory.open, self._passphrase)
+        issued = self._directory.issuer(passwords).platform(name, request, self._clock())
+        return issued, self._directory.files("root").root.read_bytes()
 
 
 def methods(
@@ -62,16 +78,35 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
     """Open the vaults and serve until told to end."""
     passphrase = str(orders.pop("passphrase")).encode("latin-1")
     store = open_place(parse_place(str(orders.get("keystore", ""))), passphrase)
-    service = SecurityService.open(Path(orders["data"]) / "keys", store, clock=now_ms)
-    offered = methods(service, TlsDirectory(Path(orders["data"]) / "tls"), passphrase, now_ms)
+    directory = TlsDirectory(Path(orders["data"]) / "tls")
+    tls = PlatformTls(directory, passphrase, now_ms)
+    service = SecurityService.open(Path(orders["data"]) / "keys", store, clock=now_ms, tls=tls)
+    tally = service.room.tally
+    telling = asyncio.create_task(tally.report(service.told))
+    offered = methods(service, directory, passphrase, now_ms)
+    partners = {name: method for name, method in offered.items() if method.callers & PARTNER}
     reach = Reach("keys", orders)
     watching = asyncio.create_task(reach.watch())
-    server = await serve(offered, host="127.0.0.1", port=reach.ports["keys"], context=reach.listening())
-    local = await serve_unix(offered, socket_path(Layout(Path(orders["data"])), KEYS))
+    listeners = [
+        await serve(
+            offered, host="127.0.0.1", port=reach.ports["keys"], context=reach.listening(), tally=tally
+        ),
+        await serve(
+            partners,
+            host=reach.host,
+            port=reach.ports["platforms"],
+            context=reach.listening(),
+            platforms=True,
+            tally=tally,
+        ),
+        await serve_unix(offered, socket_path(Layout(Path(orders["data"])), KEYS), tally=tally),
+    ]
     ready()
     await stop.wait()
-    await local.close()
     watching.cancel()
-    await server.close()
+    for listener in reversed(listeners):
+        await listener.close()
+    telling.cancel()
+    await asyncio.wait([telling])
     service.close()
     store.close()

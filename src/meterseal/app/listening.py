@@ -19,13 +19,18 @@ class Listening(Struct, frozen=True, kw_only=True):
     web: int
     headend_tcp: int
     headend_tls: int
+    platforms: int
 
 
 def methods(orders: dict[str, Any]) -> Methods:
     """What the operator's socket answers, from the orders of the process that serves it."""
     host, ports = str(orders["host"]), orders["ports"]
     said = Listening(
-        host=host, web=ports["web"], headend_tcp=ports["headend_tcp"], headend_tls=ports["headend_tls"]
+        host=host,
+        web=ports["web"],
+        headend_tcp=ports["headend_tcp"],
+        headend_tls=ports["headend_tls"],
+        platforms=ports["platforms"],
     )
 
     async def listening(_: str, asked: Empty) -> Listening:

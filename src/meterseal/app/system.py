@@ -64,6 +64,10 @@ class System:
             "tls": f"{self.settings.host}:{ports['headend_tls']}",
         }
 
+    @property
+    def platforms(self) -> str:
+        return f"{self.settings.host}:{self.settings.ports['platforms']}"
+
     async def stop(self) -> None:
         """End every process cleanly."""
         self._renewing.cancel()

@@ -33,6 +33,7 @@ def up(
     web_port: int = 0,
     headend_tcp_port: int = 0,
     headend_tls_port: int = 0,
+    platforms_port: int = 0,
     verbose: Annotated[bool, Flag] = False,
     sm_tls: Annotated[bool, Flag] = False,
 ) -> int:
@@ -57,8 +58,8 @@ def up(
         `pkcs11:token=NAME?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/path`.
     host
         Address to listen on.
-    web_port, headend_tcp_port, headend_tls_port
-        Ports; a new system takes free ones and keeps them.
+    web_port, headend_tcp_port, headend_tls_port, platforms_port
+        Ports (the last is for other people's platforms, see `keys platform`); a new system takes free ones and keeps them.
     verbose
         Log what the processes do, not only what goes wrong.
     sm_tls
@@ -74,7 +75,12 @@ def up(
             keyring=keyring,
             keystore=keystore,
             host=host,
-            ports={"web": web_port, "headend_tcp": headend_tcp_port, "headend_tls": headend_tls_port},
+            ports={
+                "web": web_port,
+                "headend_tcp": headend_tcp_port,
+                "headend_tls": headend_tls_port,
+                "platforms": platforms_port,
+            },
             verbose=verbose,
             sm_tls=sm_tls,
         )
@@ -140,6 +146,7 @@ def _welcome(running: object, said: dict[str, object]) -> str:
         f"meterseal serves from {running.layout.root}",
         f"  portal     {said['web']}",
         f"  head-end   tcp {running.headend['tcp']} (devices)   tls {running.headend['tls']} (concentrators)",
+        f"  security   tls {running.platforms} (other people's platforms)",
     ]
     if running.settings.keyring:
         lines.append("  passphrase in the system's keyring")

@@ -9,10 +9,11 @@ admitted. An act that returns has its uses of keys and its audit entries on disk
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
 
+from meterseal.mesh.rpc import Tally
 from meterseal.security.audit import Audit
 from meterseal.security.book import Book
 from meterseal.security.handshake import Handshakes
@@ -30,11 +31,21 @@ from meterseal.security.vault import Vault
 
 
 class Act(NamedTuple):
-    """One method of the service: how it is done (caller, request), its request type, who may ask for it."""
+    """One method of the service: how it is done (caller, request), its request type, who may ask for it, and what for
+    where that is not its desk's purpose.
+    """
 
     run: Callable[[str, Any], Awaitable[Struct]]
     request: type[Struct]
     callers: frozenset[str]
+    purpose: str = ""
+
+
+class TlsAuthority(Protocol):
+    """Who issues certificates of the mesh to other people's platforms."""
+
+    async def platform(self, name: str, request: bytes) -> tuple[bytes, bytes]:
+        """Certificate for the key in the request, and the root (both PEM)."""
 
 
 class Order(NamedTuple):
@@ -80,7 +91,10 @@ class Room:
         audit: Audit,
         book: Book,
         clock: Callable[[], int],
+        tls: TlsAuthority | None = None,
     ) -> None:
+        self.tls = tls
+        self.tally = Tally(clock)
         self.keys = keys
         self.authorities = authorities
         self.registry = registry
@@ -90,7 +104,7 @@ class Room:
         self.project_id = registry.setting("project")
         self.lab = registry.setting("lab") == b"\x01"
         self.officers = Officers(book, self.project_id)
-        self.platforms = Platforms(book, self.project_id, clock)
+        self.platforms = Platforms(book, registry, self.project_id, clock)
         self.tree = KeyTree(keys, self.project_id)
         self.pki = Pki(authorities, registry, self.project_id)
         self.uses = UseLog(registry.store, (keys, authorities))

@@ -104,10 +104,10 @@ class _Ports:
 class _Kept:
     """One run in the table, with what its repeats need."""
 
-    __slots__ = ("ports", "reply", "run", "same")
+    __slots__ = ("caller", "ports", "reply", "run", "same")
 
-    def __init__(self, run: PlatformRun, ports: _Ports, same: bytes) -> None:
-        self.run, self.ports, self.same = run, ports, same
+    def __init__(self, run: PlatformRun, ports: _Ports, same: bytes, caller: str) -> None:
+        self.run, self.ports, self.same, self.caller = run, ports, same, caller
         self.reply: SessionReply | None = None
 
 
@@ -125,8 +125,8 @@ class Handshakes:
         """How many runs are kept."""
         return len(self._by_session)
 
-    def hello(self, message: bytes, now: int) -> PlatformReply:
-        """PLATFORM for a HELLO.
+    def hello(self, message: bytes, now: int, caller: str = "") -> PlatformReply:
+        """PLATFORM for a HELLO; the run is its caller's, and whoever else shows the same HELLO gets `link.no-run`.
 
         PeerError `link.*` for its shape; TrustError `link.hello-mac`, `link.unknown-module`,
         `link.module-copied`, `link.withdrawn`, `link.key-version`, `link.suite`, `link.point`,
@@ -137,6 +137,7 @@ class Handshakes:
         same = sm3(hello.canonical())
         kept = self._by_hello.get(same)
         if kept is not None:
+            _check_own(kept, caller)
             platform = kept.run.begin(message, now)
         else:
             ports = _Ports(self._tree, self._pki, self._registry, self._keylife, now)
@@ -153,7 +154,7 @@ class Handshakes:
                 if ports.wrong is not None:
                     raise ports.wrong from None
                 raise
-            kept = _Kept(run, ports, same)
+            kept = _Kept(run, ports, same, caller)
             self._keep(kept, hello.device_id)
         return PlatformReply(
             message=platform,
@@ -164,7 +165,7 @@ class Handshakes:
         )
 
     def device(
-        self, session_id: bytes, message: bytes, now: int, *, gathered: bool = False
+        self, session_id: bytes, message: bytes, now: int, caller: str = "", *, gathered: bool = False
     ) -> tuple[SessionReply, bool]:
         """SESSION and the session for a DEVICE, and whether it is new (then the use of DIAK is counted). One that
         no concentrator gathered must come within the time-out of IP.
@@ -178,6 +179,7 @@ class Handshakes:
             raise TrustError(
                 "link.no-run", "DEVICE belongs to no handshake that is under way; begin a new one."
             )
+        _check_own(kept, caller)
         hello = kept.run.hello
         assert hello is not None
         kept.ports.now = now
@@ -259,3 +261,11 @@ class Handshakes:
             others.remove(kept)
         if not others:
             self._half_open.pop(device_id, None)
+
+
+def _check_own(kept: _Kept, caller: str) -> None:
+    """Whoever overheard HELLO and DEVICE gets no keys by showing them again."""
+    if kept.caller != caller:
+        raise TrustError(
+            "link.no-run", "Another platform began this handshake; let the device begin a new one."
+        )

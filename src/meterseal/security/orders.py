@@ -151,6 +151,11 @@ class SignedCommand(Struct, frozen=True, kw_only=True):
     order: bytes
     signatures: tuple[OfficerSignature, ...]
 
+    @property
+    def command(self) -> CommandOrder:
+        """The order in them; LocalError `security.request`."""
+        return decoded(self.order, CommandOrder)
+
 
 class KeyUpdateRequest(Struct, frozen=True, kw_only=True):
     """The device whose module is to get the newest bound key."""

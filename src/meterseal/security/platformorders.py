@@ -1,4 +1,6 @@
-"""What is asked about platforms: enrolment, withdrawal, and what may be said of them. No behaviour but encoding."""
+"""What is asked about platforms: enrolment, withdrawal, certificates, and what may be said of them. No behaviour but
+encoding.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,11 @@ from meterseal.security.orders import Request, encoded
 
 
 class EnrolPlatform(Request, frozen=True, kw_only=True, array_like=True):
-    """Purpose `enrol-platform`. `caller` is the name in the platform's certificate on the mesh.
+    """Purpose `enrol-platform`. `caller` is the name that the platform's certificate on the mesh will carry.
 
-    Domain and business type are those of the project id (2 bytes each); `attestation` is r ‖ s of the platform's
-    own key `point` over the request with this field empty.
+    Domain and business type are those of the project id (2 bytes each); `tls_request` is PKCS#10 (DER) over the key of
+    that certificate (`mesh.requests`), empty for a process of our own that was withdrawn and comes back. `attestation`
+    is r ‖ s of the platform's own SM2 key `point` over the request with this field empty.
     """
 
     caller: str
@@ -20,6 +23,7 @@ class EnrolPlatform(Request, frozen=True, kw_only=True, array_like=True):
     contact: str
     purposes: tuple[str, ...]
     point: bytes
+    tls_request: bytes = b""
     attestation: bytes = b""
 
 
@@ -30,8 +34,24 @@ class WithdrawPlatform(Request, frozen=True, kw_only=True, array_like=True):
     reason: str
 
 
+class CertificateRequest(Struct, frozen=True, kw_only=True):
+    """A new certificate for the key of an enrolled platform: for the operator by its name, for a platform its own."""
+
+    name: str = ""
+
+
+class PlatformCertificate(Struct, frozen=True, kw_only=True):
+    """A certificate of the mesh and the root that the security service shows itself under, both PEM."""
+
+    certificate: bytes
+    root: bytes
+
+
 class PlatformFacts(Struct, frozen=True, kw_only=True):
-    """What may be said about an enrolled platform; the contact is not among it. `calls` counts since its enrolment."""
+    """What may be said about an enrolled platform; the contact is not among it. `calls` counts since its enrolment.
+
+    `caller` is how the audit log names it: `platform:NAME`, or the name of a process of ours.
+    """
 
     caller: str
     domain: bytes

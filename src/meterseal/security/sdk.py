@@ -20,12 +20,14 @@ from meterseal.security.sdk_factory import FactoryClient
 from meterseal.security.sdk_keylife import KeyLifeClient
 from meterseal.security.sdk_papers import PapersClient
 from meterseal.security.sdk_persons import PersonsClient
+from meterseal.security.sdk_platforms import PlatformsClient
 from meterseal.security.sdk_root import RootClient
 from meterseal.security.sdk_upkeep import UpkeepClient
 
 
 class SecuritySdk(
     PersonsClient,
+    PlatformsClient,
     AnchorsClient,
     CommandsClient,
     CardsClient,

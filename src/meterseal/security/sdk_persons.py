@@ -8,7 +8,6 @@ from __future__ import annotations
 from meterseal.mesh.rpc import Empty
 from meterseal.security.client import Client
 from meterseal.security.orders import Done, Founding, OfficerFacts, OfficerList, SignedOrder
-from meterseal.security.platformorders import PlatformFacts, PlatformList
 
 
 class PersonsClient(Client):
@@ -25,10 +24,6 @@ class PersonsClient(Client):
     async def epoch(self) -> bytes:
         """What the ids of new requests begin with (`orders.fresh_request_id`); empty before any restore."""
         return (await self._rpc.call("officers", Empty(), OfficerList)).epoch
-
-    async def platforms(self) -> tuple[PlatformFacts, ...]:
-        """Every platform that is or was enrolled, and how often it called for each purpose."""
-        return (await self._rpc.call("platforms", Empty(), PlatformList)).platforms
 
     async def submit(self, order: SignedOrder) -> Done:
         """Carry out what officers signed; TrustError `security.officer`, `.signature`, `.role`, `.two-persons`,

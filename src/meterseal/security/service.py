@@ -25,11 +25,12 @@ from typing import Any
 from msgspec import Struct
 
 from meterseal.errors import EngineError, LocalError, MetersealError
-from meterseal.mesh.rpc import Method, Methods
+from meterseal.mesh.rpc import Method, Methods, Refused
+from meterseal.mesh.tls import PLATFORMS
 from meterseal.security import hierarchy, pki
 from meterseal.security.audit import Audit
 from meterseal.security.book import Book
-from meterseal.security.desk import Act, Desk, Room
+from meterseal.security.desk import Act, Desk, Room, TlsAuthority
 from meterseal.security.desks.anchors import AnchorDesk
 from meterseal.security.desks.cards import CardDesk
 from meterseal.security.desks.commands import CommandDesk
@@ -46,6 +47,8 @@ from meterseal.security.desks.stored import StoredDesk
 from meterseal.security.desks.trail import TrailDesk
 from meterseal.security.desks.upkeep import UpkeepDesk
 from meterseal.security.keystore import KeyStore, Opener
+from meterseal.security.messages import AuditEntry
+from meterseal.security.platforms import RATE
 from meterseal.security.registry import Registry
 from meterseal.security.vault import Vault
 
@@ -142,9 +145,11 @@ class SecurityService:
     provision = staticmethod(provision)
 
     @classmethod
-    def open(cls, directory: Path, opener: Opener, *, clock: Callable[[], int]) -> SecurityService:
+    def open(
+        cls, directory: Path, opener: Opener, *, clock: Callable[[], int], tls: TlsAuthority | None = None
+    ) -> SecurityService:
         """Open what `provision` made; `opener` is the passphrase or the key store of its vaults, `clock` gives
-        Unix milliseconds.
+        Unix milliseconds, `tls` issues certificates to other people's platforms.
 
         TrustError `security.passphrase`, `security.token-key`, `security.key-record`, `security.key-tree`; LocalError
         `security.missing`, `security.newer`; EngineError `security.in-use`, `security.damaged`,
@@ -157,7 +162,7 @@ class SecurityService:
             opened.append(registry := Registry.open(directory / REGISTRY))
             opened.append(audit := Audit.open(directory / AUDIT, keys))
             opened.append(book := Book.open(directory / BOOK, keys))
-            return cls(Room(keys, authorities, registry, audit, book, clock))
+            return cls(Room(keys, authorities, registry, audit, book, clock, tls))
         except BaseException:
             for one in reversed(opened):
                 one.close()
@@ -173,24 +178,51 @@ class SecurityService:
         for desk in self._desks:
             for name, act in desk.acts().items():
                 assert name not in table, f"two desks answer {name}"
-                table[name] = Method(self._audited(act, desk.purpose), act.request, act.callers)
+                run = self._audited(name, act, act.purpose or desk.purpose)
+                table[name] = Method(run, act.request, act.callers)
         return table
 
-    def _audited(self, act: Act, purpose: str) -> Callable[[str, Any], Awaitable[Struct]]:
-        """The act, for callers who are enrolled for its purpose; a refusal is in the audit log before it is answered."""
+    def _audited(self, name: str, act: Act, purpose: str) -> Callable[[str, Any], Awaitable[Struct]]:
+        """The act, for callers who are enrolled for its purpose; a refusal is in the audit log before it is answered,
+        and so is every call of somebody else's platform.
+        """
+        room = self.room
 
         async def run(caller: str, request: Any) -> Struct:
             try:
-                self.room.platforms.admit(caller, purpose, request)
-                await self.room.uses.tick(self.room.clock())
-                return await act.run(caller, request)
+                room.platforms.admit(caller, purpose, request)
+                await room.uses.tick(room.clock())
+                answer = await act.run(caller, request)
             except MetersealError as error:
-                if not isinstance(error, EngineError):
-                    self.room.note(caller, request, error.code, error.message, refused=True)
-                    await self.room.durable()
+                if error.code == RATE:
+                    room.tally.note(error.code, caller, name)
+                elif not isinstance(error, EngineError):
+                    room.platforms.refused(caller)
+                    room.note(caller, request, error.code, error.message, refused=True)
+                    await room.durable()
                 raise
+            if caller.startswith(PLATFORMS):
+                room.note(caller, request, "security.platform-call", f"{name} was answered ({purpose}).")
+                await room.durable()
+            return answer
 
         return run
+
+    async def told(self, refused: list[Refused]) -> None:
+        """Write what the mesh refused before any act ran into the audit log, durably."""
+        room = self.room
+        for one in refused:
+            room.audit.write(
+                AuditEntry(
+                    at=one.until,
+                    code=one.code,
+                    sentence=one.sentence,
+                    caller=one.caller,
+                    source=one.source,
+                    refused=True,
+                )
+            )
+        await room.durable()
 
 
 def _sync(folder: Path) -> None:

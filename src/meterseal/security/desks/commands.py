@@ -5,7 +5,7 @@ It sends nothing; the platform keeps the queue and the head-end delivers.
 
 from __future__ import annotations
 
-from meterseal.security.authorise import PLATFORM
+from meterseal.security.authorise import PARTNER, PLATFORM
 from meterseal.security.commanding import Commanding
 from meterseal.security.desk import Act, Acts, Desk, Order, Orders, Room
 from meterseal.security.orders import (
@@ -30,7 +30,7 @@ class CommandDesk(Desk):
     def acts(self) -> Acts:
         """What this desk answers."""
         return {
-            "authorise_command": Act(self._authorise, SignedCommand, PLATFORM),
+            "authorise_command": Act(self._authorise, SignedCommand, PLATFORM | PARTNER),
             "key_update": Act(self._key_update, KeyUpdateRequest, PLATFORM),
         }
 

@@ -1,4 +1,4 @@
-"""Desk of the link: handshakes for the head-ends, and the keys of sessions that one of them takes up again.
+"""Desk of the link: handshakes for head-ends and other people's platforms; keys of sessions that a head-end takes up.
 
 It decides no step of the protocol; `security.handshake` runs it.
 """
@@ -11,7 +11,7 @@ from meterseal.errors import TrustError
 from meterseal.link.schedule import TrafficKeys
 from meterseal.security import datakeys
 from meterseal.security import messages as m
-from meterseal.security.authorise import HEADEND
+from meterseal.security.authorise import HEADEND, PARTNER
 from meterseal.security.desk import Act, Acts, Desk, Room
 
 
@@ -26,15 +26,15 @@ class LinkDesk(Desk):
     def acts(self) -> Acts:
         """What this desk answers."""
         return {
-            "hello": Act(self._hello, m.HelloRequest, HEADEND),
-            "device": Act(self._device, m.DeviceRequest, HEADEND),
+            "hello": Act(self._hello, m.HelloRequest, HEADEND | PARTNER),
+            "device": Act(self._device, m.DeviceRequest, HEADEND | PARTNER),
             "unwrap": Act(self._unwrap, m.UnwrapRequest, HEADEND),
         }
 
     async def _hello(self, caller: str, request: m.HelloRequest) -> m.PlatformReply:
         now = self._room.clock()
         try:
-            reply = self._room.handshakes.hello(request.message, now)
+            reply = self._room.handshakes.hello(request.message, now, caller)
         except TrustError as error:
             self._room.refused.note(request.device_id, request.message, error.code, now)
             raise
@@ -44,7 +44,7 @@ class LinkDesk(Desk):
     async def _device(self, caller: str, request: m.DeviceRequest) -> m.SessionReply:
         room = self._room
         reply, fresh = room.handshakes.device(
-            request.session_id, request.message, room.clock(), gathered=request.gathered
+            request.session_id, request.message, room.clock(), caller, gathered=request.gathered
         )
         if fresh:
             key = f"DIAK version {reply.key_version}"

@@ -1,26 +1,41 @@
-"""Desk of platforms: who is enrolled to call this service; by two officers' order, who joins and who is withdrawn.
+"""Desk of platforms: who is enrolled to call this service, by two officers' order; and their certificates on the mesh.
 
 It admits no call itself; `service` asks `security.platforms` before every act.
 """
 
 from __future__ import annotations
 
-from meterseal.mesh.rpc import Empty
-from meterseal.security.authorise import WATCH
+from meterseal.errors import LocalError
+from meterseal.mesh.rpc import OPERATOR, Empty
+from meterseal.mesh.tls import PLATFORMS
+from meterseal.security.authorise import OPERATOR as OPERATORS
+from meterseal.security.authorise import PARTNER, WATCH
 from meterseal.security.desk import Act, Acts, Desk, Order, Orders, Room
 from meterseal.security.orders import Done
-from meterseal.security.platformorders import EnrolPlatform, PlatformList, WithdrawPlatform
+from meterseal.security.platformorders import (
+    CertificateRequest,
+    EnrolPlatform,
+    PlatformCertificate,
+    PlatformList,
+    WithdrawPlatform,
+)
+from meterseal.security.platforms import ENROLLED
 
 
 class PlatformDesk(Desk):
-    """platforms; and the orders `enrol-platform` and `withdraw-platform`."""
+    """platforms, platform_certificate; and the orders `enrol-platform` and `withdraw-platform`."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
 
     def acts(self) -> Acts:
         """What this desk answers."""
-        return {"platforms": Act(self._list, Empty, WATCH)}
+        return {
+            "platforms": Act(self._list, Empty, WATCH),
+            "platform_certificate": Act(
+                self._certificate, CertificateRequest, OPERATORS | PARTNER, purpose=ENROLLED
+            ),
+        }
 
     def orders(self) -> Orders:
         """What officers may order here."""
@@ -32,12 +47,27 @@ class PlatformDesk(Desk):
     async def _list(self, caller: str, request: Empty) -> PlatformList:
         return PlatformList(platforms=self._room.platforms.all())
 
+    async def _certificate(self, caller: str, request: CertificateRequest) -> PlatformCertificate:
+        room, name = self._room, request.name
+        if caller != OPERATOR:
+            name = caller.removeprefix(PLATFORMS)  # its own, whatever it asks for
+        asked = room.platforms.tls_request(name)
+        if room.tls is None:
+            raise LocalError(
+                "security.no-tls", "This service has no TLS authority; ask the one of the system."
+            )
+        certificate, root = await room.tls.platform(name, asked)
+        room.platforms.tls_request(name)  # withdrawn meanwhile, it gets none
+        said = f"Platform {PLATFORMS}{name} was given a certificate of the mesh."
+        room.note(caller, request, "security.platform-certificate", said)
+        await room.durable()
+        return PlatformCertificate(certificate=certificate, root=root)
+
     async def _enrol(self, caller: str, request: EnrolPlatform, people: tuple[str, ...]) -> Done:
-        self._room.platforms.enrol(request, people)
-        said = f"Platform {request.caller} is enrolled for {', '.join(request.purposes)}."
+        enrolled = self._room.platforms.enrol(request, people)
+        said = f"Platform {enrolled} is enrolled for {', '.join(request.purposes)}."
         return Done(sentence=said, officers=people)
 
     async def _withdraw(self, caller: str, request: WithdrawPlatform, people: tuple[str, ...]) -> Done:
-        self._room.platforms.withdraw(request)
-        said = f"Platform {request.caller} was withdrawn: {request.reason[:200]}"
-        return Done(sentence=said, officers=people)
+        gone = self._room.platforms.withdraw(request)
+        return Done(sentence=f"Platform {gone} was withdrawn: {request.reason}", officers=people)

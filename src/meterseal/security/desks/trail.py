@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from meterseal.mesh.rpc import Empty
 from meterseal.security import messages as m
-from meterseal.security.authorise import FACTS, OPERATOR, WATCH
+from meterseal.security.authorise import FACTS, OPERATOR, PARTNER, WATCH
 from meterseal.security.desk import Act, Acts, Desk, Room
 
 _MOST_ENTRIES = 1000
@@ -24,7 +24,7 @@ class TrailDesk(Desk):
     def acts(self) -> Acts:
         """What this desk answers."""
         return {
-            "anchors": Act(self._anchors, Empty, FACTS | OPERATOR),
+            "anchors": Act(self._anchors, Empty, FACTS | OPERATOR | PARTNER),
             "audit": Act(self._read_audit, m.AuditRequest, WATCH),
             "verify_audit": Act(self._verify_audit, Empty, WATCH),
             "usage": Act(self._usage, Empty, WATCH),
