@@ -39,7 +39,7 @@ class Counting:
     since, until = SINCE, SINCE + 25 * DAY
 
     def register(self, channel: int, at: int) -> int:
-        return 100_000 + (at - SINCE) // HOUR * 3
+        return 100_000 + (at - SINCE) // HOUR * 3 + (7_000 if channel == 2 else 0)
 
     def stored(self, channel: int, end_at: int) -> int | None:
         return None if end_at == SINCE + 5 * HOUR else self.register(channel, end_at)
@@ -90,14 +90,17 @@ def test_requests_of_real_masters_are_answered_in_their_own_order() -> None:
 
 
 def test_a_heat_meter_answers_energy_volume_power_and_temperatures() -> None:
-    said = ask(Node(meter(HeatMeter, HEAT)), encode.read_request(HEAT, ids.METERING))
+    said = ask(
+        Node(meter(HeatMeter, HEAT, supply=4_500, back=3_500)), encode.read_request(HEAT, ids.METERING)
+    )
     readings = said["readings"]
     register = Counting().register(1, NOW)
     assert Decimal(readings["cumulative_energy"]["value"]) == Decimal(register) / 100
     assert readings["cumulative_energy"]["unit"] == "kWh"
-    assert Decimal(readings["cumulative_volume"]["value"]) == Decimal(register * 100 // 1163) / 100
+    assert Decimal(readings["cumulative_volume"]["value"]) == Decimal(register + 7_000) / 100
     assert Decimal(readings["power"]["value"]) == Decimal("0.03")
     assert Decimal(readings["supply_temperature"]["value"]) == 45
+    assert Decimal(readings["flow_rate"]["value"]) == Decimal("0.0025")  # 30 W over ten degrees
     assert Decimal(readings["working_time"]["value"]) == 25 * 24 + 10
 
 

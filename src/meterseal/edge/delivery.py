@@ -18,7 +18,7 @@ from meterseal.edge.chip import Chip, Freeze, Sealed
 from meterseal.edge.meter import DAY, HOUR, Meter, MeterState
 from meterseal.model import MAIN
 
-PAGE = "controller"
+PAGE, METER = "controller", "meter"
 EXPONENT = -2
 REPORTED_FOR = 34 * DAY
 """An older day goes without its closing report: a single reading stands at its own clock for 35 days only, and would
@@ -27,12 +27,12 @@ be taken for one of the day it arrives. The load profile ends with the same regi
 
 class ControllerState(Struct, frozen=True, array_like=True):
     """What the controller itself keeps: the days acknowledged (all that end at or before `through`, and
-    `days`).
+    `days`). `meter` is where earlier versions kept the meter's state, which has a page of its own now.
     """
 
     through: int = 0
     days: tuple[int, ...] = ()
-    meter: MeterState = MeterState()
+    meter: MeterState | None = None
 
 
 class Pages(Protocol):
@@ -54,10 +54,15 @@ class DailyOutbox:
         self._store = store
         page = store.read(PAGE)
         kept = ControllerState() if page is None else msgspec.msgpack.decode(page, type=ControllerState)
+        own = store.read(METER)
+        if own is not None:
+            meter.state = msgspec.msgpack.decode(own, type=MeterState)
+        elif kept.meter is not None:
+            meter.take_up(kept.meter)
+            self.keep()
+        meter.keep = self.keep
         self.through = max(kept.through, meter.readings.since)
         self._days = set(kept.days)
-        if page is not None:
-            meter.state = kept.meter
         state = chip.state()
         self._signed = max(state.chained.get(MAIN, 0), meter.readings.since)
         self._evidence = deque(one.sequence for one in state.kept if one.channel == MAIN)
@@ -68,6 +73,7 @@ class DailyOutbox:
         if self._evidence:
             sequence = self._evidence.popleft()
             return Item(("evidence", sequence), sequence)
+        self._forget_what_is_not_kept()
         while True:
             end_at = self._next + DAY
             if end_at > self._meter.readings.until:
@@ -107,8 +113,21 @@ class DailyOutbox:
 
     def save(self) -> None:
         """Store the controller's page."""
-        state = ControllerState(self.through, tuple(sorted(self._days)), self._meter.state)
+        state = ControllerState(self.through, tuple(sorted(self._days)))
         self._store.write({PAGE: msgspec.msgpack.encode(state)})
+
+    def keep(self) -> None:
+        """Store the meter's state."""
+        self._store.write({METER: msgspec.msgpack.encode(self._meter.state)})
+
+    def _forget_what_is_not_kept(self) -> None:
+        """After a silence longer than the load profile, the days that it no longer holds are given up."""
+        since = self._meter.readings.since
+        if since > self._next:
+            self._next, self._signed = since, max(self._signed, since)
+        if since > self.through:
+            self.through = since
+            self._days = {end_at for end_at in self._days if end_at > since}
 
     def _sign_through(self, end_at: int) -> None:
         """Sign every daily freeze up to `end_at` that is not signed yet."""
@@ -124,7 +143,7 @@ class DailyOutbox:
                     register=readings.register(MAIN, freeze_at),
                     exponent=EXPONENT,
                     unit=self._meter.unit,
-                    status=int.from_bytes(self._meter.status_word(), "big"),
+                    status=int.from_bytes(self._meter.status_word(freeze_at), "big"),
                     readings=tuple((hour, value) for hour, value in stored if value is not None),
                 )
             )

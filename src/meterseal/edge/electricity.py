@@ -7,11 +7,10 @@ It knows no tariff: peak, flat and valley are made from hourly registers behind 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import ClassVar
-
-from msgspec.structs import replace
+from typing import ClassVar, Literal
 
 from meterseal.edge.meter import HOUR, OTHER_ERROR, Meter
+from meterseal.edge.metering.inputs import Ordered
 from meterseal.model import MAIN, Medium
 from meterseal.units import unit_code
 from meterseal.wire import encode
@@ -22,7 +21,16 @@ VOLTAGE = 2300
 """Tenths of a volt."""
 RELAY = 0x1C
 """Control code of relay commands."""
-PERMIT = 24 * HOUR
+RELAY_ORDERS: dict[int, Literal["close", "permit", "open", "alarm", "alarm-off", "keep", "keep-off"]] = {
+    0x1A: "close",
+    0x1B: "permit",
+    0x1C: "open",
+    0x2A: "alarm",
+    0x2B: "alarm-off",
+    0x3A: "keep",
+    0x3B: "keep-off",
+}
+"""Trip, permit closing by hand, close, alarm, keep power: an open circuit is a closed supply."""
 
 
 class ElectricityMeter(Meter):
@@ -69,13 +77,7 @@ class ElectricityMeter(Meter):
         """Relay commands 1C as well: trip, permit to close by hand, close."""
         if frame.control != RELAY or len(frame.data) < 9:
             return super().act(frame, now)
-        match frame.data[8]:
-            case 0x1A:  # trip
-                self.state = replace(self.state, valve="closed", permit_until=0)
-            case 0x1B:  # permit closing by hand
-                self.state = replace(self.state, permit_until=now + PERMIT)
-            case 0x1C:  # close
-                self.state = replace(self.state, valve="open", permit_until=0)
-            case _:
-                return self.refuse(frame, OTHER_ERROR)
+        order = RELAY_ORDERS.get(frame.data[8])
+        if order is None or self.feed(Ordered(order), now).refused:
+            return self.refuse(frame, OTHER_ERROR)
         return encode.answer(self.device_id, frame)

@@ -1,6 +1,7 @@
-"""Station edge, heat meter (热量表): energy in hundredths of kWh, volume, power, flow and two temperatures.
+"""Station edge, heat meter (热量表): energy in hundredths of kWh, the volume that carried it, power, flow and two
+temperatures.
 
-It models no pipe: flow and volume follow from energy at a fixed difference between supply and return.
+It models no pipe: flow follows from power and the difference of the temperatures.
 """
 
 from __future__ import annotations
@@ -13,10 +14,8 @@ from meterseal.model import HEAT_VOLUME, MAIN, Medium
 from meterseal.units import unit_code
 from meterseal.wire import encode
 
-SUPPLY, BACK = 4500, 3500
-"""Supply and return temperature in hundredths of a degree."""
-KWH_PER_M3 = 1163
-"""Hundredths of kWh that one m3 of water gives up over ten degrees."""
+WATER_CARRIES = 1_163
+"""Wh that one m3 of water gives up over one degree."""
 
 
 class HeatMeter(GatheredMeter):
@@ -25,29 +24,22 @@ class HeatMeter(GatheredMeter):
     medium: ClassVar[Medium] = "heat"
     unit: ClassVar[int] = unit_code("kWh")
 
-    def volume(self, at: int) -> int:
-        """Register of channel 2 in hundredths of m3."""
-        return self.readings.register(MAIN, at) * 100 // KWH_PER_M3
-
-    def register(self, channel: int, at: int) -> int:
-        """Register of either channel."""
-        return self.volume(at) if channel == HEAT_VOLUME else self.readings.register(channel, at)
-
     def payload(self, at: int, clock: int) -> bytes:
         """The 43 bytes of 901F."""
         energy = self.readings.register(MAIN, at)
-        power = energy - self.readings.register(MAIN, at - HOUR)
+        power = max(0, energy - self.readings.register(MAIN, at - HOUR))
+        supply, back = self.own.stored_readings.temperatures(at)
         settlement = self.settled(at)
         return encode.heat_payload(
             energy,
             0 if settlement is None else settlement,
             clock,
-            self.status_word(),
+            self.status_word(at),
             power=power,
-            flow=power * 10_000 // KWH_PER_M3,
-            volume=self.volume(at),
-            supply=SUPPLY,
-            back=BACK if power else SUPPLY,
+            flow=power * 10_000_000 // (WATER_CARRIES * (supply - back)) if supply > back else 0,
+            volume=self.readings.register(HEAT_VOLUME, at),
+            supply=supply,
+            back=back,
             hours=(at - self.readings.since) // HOUR,
             utc_offset_minutes=self.utc_offset,
         )

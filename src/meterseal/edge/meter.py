@@ -1,18 +1,23 @@
-"""Station edge, what all meters share: address, clock, valve, battery, and the ordinary requests of a bus.
+"""Station edge, what all meters share on a bus: an address, ordinary requests, and the behaviour behind them.
 
-It holds no key and seals nothing (`agent` does), and it reads no clock: (state, input, now) -> answer. What
-differs by medium is in `water`, `gas`, `heat` and `electricity`.
+It holds no key and seals nothing (`agent` does), and it reads no clock: (state, input, now) -> answer. How a meter
+behaves is `metering`'s; what differs by medium is in `water`, `gas`, `heat` and `electricity`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from datetime import UTC, datetime
-from typing import ClassVar, Literal
+from collections.abc import Callable
+from typing import ClassVar
 
-from msgspec import Struct
 from msgspec.structs import replace
 
+from meterseal.edge.metering import clock
+from meterseal.edge.metering.behaviour import behave
+from meterseal.edge.metering.design import DAY, DESIGNS, HOUR, Design
+from meterseal.edge.metering.freezing import Stored
+from meterseal.edge.metering.inputs import ClockSet, Input, Ordered, Outcome, Pressed
+from meterseal.edge.metering.state import MeterState
 from meterseal.edge.readings import Readings
 from meterseal.model import MAIN, Medium
 from meterseal.wire import encode
@@ -20,32 +25,49 @@ from meterseal.wire import identifiers as ids
 from meterseal.wire.fields import to_bcd
 from meterseal.wire.frame import Frame, address_of
 
-HOUR = 3_600_000
-DAY = 24 * HOUR
 OTHER_ERROR, NO_SUCH_DATA, NOT_AUTHORISED = 0x01, 0x02, 0x04
 """Error word of DL/T 645 (bits 0, 1, 2); CJ/T 188 answers carry it as the second byte of ST."""
+VALVES = {"open": 0, "closed": 1, "abnormal": 3}
+"""D1 D0 of ST."""
 
-Valve = Literal["open", "closed", "abnormal"]
+__all__ = ["DAY", "HOUR", "Meter", "MeterState"]
 
 
-class MeterState(Struct, frozen=True, array_like=True):
-    """What a meter keeps through a power cut besides its registers.
+class OwnReadings:
+    """What a meter stored by itself."""
 
-    `permit_until` is the end of a permission to open by hand (gas, relay); 0 when there is none.
-    `clock_offset` is what setting the clock added to the oscillator, in ms. `battery_low` sets D2 of the
-    status word.
-    """
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._of: tuple[MeterState, Stored] | None = None
 
-    valve: Valve = "open"
-    permit_until: int = 0
-    battery_low: bool = False
-    clock_offset: int = 0
+    @property
+    def stored_readings(self) -> Stored:
+        """The readings of the state as it is."""
+        state = self._meter.state
+        if self._of is None or self._of[0] is not state:
+            self._of = state, Stored(state, self._meter.design)
+        return self._of[1]
+
+    @property
+    def since(self) -> int:
+        return self.stored_readings.since
+
+    @property
+    def until(self) -> int:
+        return self.stored_readings.until
+
+    def register(self, channel: int, at: int) -> int:
+        return self.stored_readings.register(channel - MAIN, at)
+
+    def stored(self, channel: int, end_at: int) -> int | None:
+        return self.stored_readings.stored(end_at) if channel == MAIN else None
 
 
 class Meter(ABC):
     """One meter on a bus. Subclasses give the payloads of their medium.
 
-    `utc_offset` is that of the meter's local clock, in minutes.
+    `readings` is a counting mechanism outside the meter's own state; without one the meter shows what it counted
+    itself (`metering`). `keep` writes the state, whole and durably, before anything comes of a change.
     """
 
     medium: ClassVar[Medium]
@@ -53,26 +75,79 @@ class Meter(ABC):
     """Code of the unit of channel 1 (section 6.4)."""
 
     def __init__(
-        self, device_id: bytes, readings: Readings, state: MeterState | None = None, *, utc_offset: int = 480
+        self,
+        device_id: bytes,
+        readings: Readings | None = None,
+        state: MeterState | None = None,
+        *,
+        design: Design | None = None,
     ) -> None:
         self.device_id = device_id
         self.protocol, _, self.wire_address = address_of(device_id)
-        self.readings = readings
+        self.design = design or DESIGNS[self.medium]
         self.state = state or MeterState()
-        self.utc_offset = utc_offset
+        self.own = OwnReadings(self)
+        self.readings: Readings = self.own if readings is None else readings
+        self.keep: Callable[[], None] | None = None
+
+    @property
+    def utc_offset(self) -> int:
+        """That of the meter's local clock, in minutes."""
+        return self.design.utc_offset
+
+    # --- behaviour --------------------------------------------------------------------------------------
+
+    def feed(self, what: Input, now: int) -> Outcome:
+        """Let something happen to the meter. The new state is written before it counts: one write for one input."""
+        before = self.state
+        outcome = behave(self.design, before, what, now)
+        if outcome.state is not before:
+            self.state = outcome.state
+            if self.keep is not None:
+                try:
+                    self.keep()
+                except BaseException:
+                    self.state = before
+                    raise
+        return outcome
+
+    def take_up(self, older: MeterState) -> None:
+        """Take valve, permission, battery and clock from the state that an earlier version kept."""
+        self.state = replace(
+            self.state,
+            valve=older.valve,
+            permit_until=older.permit_until,
+            battery_low=older.battery_low,
+            clock_offset=older.clock_offset,
+        )
 
     def clock(self, now: int) -> int:
         """What the meter believes the time is."""
-        return now + self.state.clock_offset
+        return clock.shown(self.state, self.design, now)
 
     def set_clock(self, at: int, now: int) -> None:
         """Set the clock so that it shows `at` at the instant `now`."""
-        self.state = replace(self.state, clock_offset=at - now)
+        self.feed(ClockSet(at), now)
 
-    def status_word(self) -> bytes:
-        """ST: valve in D1 D0, battery in D2 of the first byte (section 6.5)."""
-        valve = {"open": 0, "closed": 1, "abnormal": 3}[self.state.valve]
-        return bytes((valve | (4 if self.state.battery_low else 0), 0))
+    def turn_valve(self, *, opened: bool, now: int) -> Outcome:
+        """Turn the valve by an authorised command, as far as the design lets a command do it."""
+        return self.feed(Ordered("open" if opened else "close"), now)
+
+    def press_button(self, now: int) -> bool:
+        """A person at the meter asks to open; True when the valve is open afterwards."""
+        self.feed(Pressed(), now)
+        return self.state.valve == "open"
+
+    def status_word(self, at: int | None = None) -> bytes:
+        """ST: valve in D1 D0, battery in D2 of the first byte (section 6.5); alarms in the second, those of the day
+        that ended at `at` where that is asked.
+        """
+        state = self.state
+        first = VALVES[state.valve] | (4 if state.battery_low else 0)
+        alarms = state.alarms | state.raised if at is None else self.own.stored_readings.status(at)
+        return bytes((first, alarms))
+
+    # --- on the bus -------------------------------------------------------------------------------------
 
     def addressed(self, frame: Frame) -> bool:
         """Is the frame for this meter: own T and address, or the wildcard AA in either."""
@@ -136,15 +211,7 @@ class Meter(ABC):
                 return encode.answer(self.device_id, frame, self.status_word())
         return self.refuse(frame, OTHER_ERROR)
 
-    def turn_valve(self, *, opened: bool, now: int) -> None:
-        """Turn the valve by an authorised command."""
-        self.state = replace(self.state, valve="open" if opened else "closed", permit_until=0)
-
-    def press_button(self, now: int) -> bool:
-        """A person at the meter asks to open; True when the valve is open afterwards."""
-        if self.state.valve == "closed" and now < self.state.permit_until:
-            self.state = replace(self.state, valve="open", permit_until=0)
-        return self.state.valve == "open"
+    # --- what is delivered ------------------------------------------------------------------------------
 
     @abstractmethod
     def reports(self, at: int) -> list[Frame]:
@@ -168,18 +235,18 @@ class Meter(ABC):
         ]
 
     def settled(self, at: int, months_back: int = 0) -> int | None:
-        """Register at local 00:00 of the first day of the month, `months_back` ago; None before the first
-        day stored.
+        """Register at local 00:00 of the settlement day at or before `at`, or of one months before; None where it was
+        not frozen.
         """
-        moment = _month_start(at, self.utc_offset)
-        for _ in range(months_back):
-            moment = _month_start(moment - HOUR, self.utc_offset)
+        day = self.state.parameters.settlement_day
+        moment = clock.settlement(at, day, self.utc_offset, months_back)
+        if self.readings is self.own:
+            closed = self.own.stored_readings.closed(moment)
+            return closed[0] if closed else None
         return None if moment < self.readings.since else self.readings.register(MAIN, moment)
 
     def history(self, frame: Frame, now: int) -> bytes | None:
-        """D120..D12B (历史计量数据): register at the beginning of the month, up to twelve months back, and
-        unit.
-        """
+        """D120..D12B (历史计量数据): register at the settlement day, up to twelve months back, and unit."""
         di, _ = ids.read_di(frame.data)
         if not 0xD120 <= di <= 0xD12B:
             return None
@@ -190,10 +257,3 @@ class Meter(ABC):
 def value_field(value: int, unit: int) -> bytes:
     """Four BCD bytes and the unit code."""
     return to_bcd(value, 4) + bytes((unit,))
-
-
-def _month_start(at: int, utc_offset: int) -> int:
-    """Local 00:00 of the first day of the month that `at` falls into."""
-    local = at + utc_offset * 60_000
-    day = datetime.fromtimestamp(local / 1000, UTC).day
-    return (local // DAY - day + 1) * DAY - utc_offset * 60_000

@@ -111,7 +111,6 @@ class Node:
         self._answered += 1
         key = ("answer", order.number or -self._answered)
         if order.number:
-            secured.outbox.save()
             secured.chip.keep_answer(order.number, answer)
         secured.agent.queue(Item(key, answer))
 
@@ -119,4 +118,3 @@ class Node:
         at = secured.agent.clock_to_set()
         if at and abs(self.meter.clock(now) - at) > CLOCK_TOLERANCE:
             self.meter.set_clock(at, now)
-            secured.outbox.save()

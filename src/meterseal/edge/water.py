@@ -28,7 +28,7 @@ class VolumeMeter(GatheredMeter):
             volume,
             0 if settlement is None else settlement,
             clock,
-            self.status_word(),
+            self.status_word(at),
             unit=self.unit,
             utc_offset_minutes=self.utc_offset,
         )

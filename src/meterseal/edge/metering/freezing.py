@@ -39,7 +39,7 @@ def freeze(state: MeterState, design: Design, at: int) -> tuple[MeterState, bool
         day = days[-1]
         hours = (*day.hours, values[0] if taken else None)
         if (through + off) % DAY == 0:
-            days[-1] = Day(begin, hours, values, raised)
+            days[-1] = Day(begin, hours, values, raised, state.supply, state.back)
             ended, raised = True, state.alarms
             if clock.settlement(through, state.parameters.settlement_day, design.utc_offset) == through:
                 months = (*months, Freeze(through, values))[-design.months :]
@@ -81,6 +81,12 @@ class Stored:
         if day is not None and day.closed:
             return day.closed
         return next((one.registers for one in self._state.book.months if one.at == at), ())
+
+    def temperatures(self, at: int) -> tuple[int, int]:
+        """Supply and return at a local midnight that is stored, else now; hundredths of a degree."""
+        day = self._days.get(at - DAY)
+        source = day if day is not None and day.closed else self._state
+        return source.supply, source.back
 
     def status(self, at: int) -> int:
         """The alarms of the day that ends at `at`; those that last for any other instant."""

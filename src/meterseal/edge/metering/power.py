@@ -38,7 +38,7 @@ def age(state: MeterState, design: Design, now: int, sends: int = 0) -> MeterSta
     battery, power = design.battery, state.power
     if battery is None or not power.on:
         return state
-    passed = max(0, now - power.drained_at)
+    passed = max(0, now - power.drained_at) if power.drained_at else 0
     drained = power.drained + passed * battery.quiescent + sends * battery.send
     return replace(state, power=replace(power, drained=drained, drained_at=max(now, power.drained_at)))
 

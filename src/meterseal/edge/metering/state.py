@@ -56,13 +56,16 @@ class Event(Struct, frozen=True, array_like=True):
 class Day(Struct, frozen=True, array_like=True):
     """A local day of the load profile: the main register at the end of each hour, None where it was lost.
 
-    `closed` are all registers as frozen at its end (日冻结), empty while the day runs; `status` is the alarms it saw.
+    `closed` are all registers as frozen at its end (日冻结), empty while the day runs; `status` is the alarms it saw,
+    `supply` and `back` the temperatures at its end (hundredths of a degree).
     """
 
     start_at: int
     hours: tuple[int | None, ...] = ()
     closed: tuple[int, ...] = ()
     status: int = 0
+    supply: int = 0
+    back: int = 0
 
 
 class Freeze(Struct, frozen=True, array_like=True):
@@ -82,7 +85,9 @@ class Book(Struct, frozen=True, array_like=True):
 
 
 class Power(Struct, frozen=True, array_like=True):
-    """`on`: the electronics work. `drained` is the charge drawn from the battery until `drained_at`."""
+    """`on`: the electronics work. `drained` is the charge drawn from the battery until `drained_at`, 0 for a battery
+    that nothing has drawn on yet.
+    """
 
     on: bool = True
     drained: int = 0
