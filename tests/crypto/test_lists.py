@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from cryptography import x509
 
 from meterseal.crypto import certificates
+from meterseal.crypto.proven import _inside
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.errors import LocalError, TrustError
 
@@ -20,22 +22,19 @@ def test_a_list_says_its_number_and_its_end() -> None:
     assert certificates.list_until(listed) == UNTIL
 
 
-def _shortened(listed: bytes) -> bytes:
-    """The list without its nextUpdate: an ending that nobody signed, for the reader alone."""
-    from cryptography import x509
+def _wrapped(content: bytes) -> bytes:
+    """A SEQUENCE of less than 256 bytes."""
+    return (b"\x30\x81" if len(content) > 127 else b"\x30") + bytes((len(content),)) + content
 
-    read = x509.load_der_x509_crl(listed)
-    until = read.next_update_utc
+
+def _shortened(listed: bytes) -> bytes:
+    """The list without its nextUpdate: one that nobody signed, for the reader alone."""
+    until = x509.load_der_x509_crl(listed).next_update_utc
     assert until is not None
-    element = b"\x17\x0d" + until.strftime("%y%m%d%H%M%SZ").encode()
-    at = listed.rindex(element)
-    cut = len(element)
-    body = bytearray(listed[:at] + listed[at + cut :])
-    outer = int.from_bytes(body[2:4]) - cut
-    body[2:4] = outer.to_bytes(2)
-    inner = int.from_bytes(body[6:8]) - cut
-    body[6:8] = inner.to_bytes(2)
-    return bytes(body)
+    signed, *rest = _inside(listed, 0x30) or []
+    fields = _inside(signed, 0x30) or []
+    fields.remove(b"\x17\x0d" + until.strftime("%y%m%d%H%M%SZ").encode())
+    return _wrapped(b"".join([_wrapped(b"".join(fields)), *rest]))
 
 
 def test_a_list_without_an_end_is_refused() -> None:
@@ -43,7 +42,8 @@ def test_a_list_without_an_end_is_refused() -> None:
     listed = certificates.issue_crl(
         tree.device_ca, tree.device_ca_key, revoked=[], number=1, since=NOW, until=NOW + DAY
     )
-    with pytest.raises(TrustError) as caught:
+    assert x509.load_der_x509_crl(_shortened(listed)).next_update_utc is None
+    with pytest.raises(TrustError, match="has no end") as caught:
         certificates.list_until(_shortened(listed))
     assert caught.value.code == "crypto.crl"
 

@@ -43,6 +43,7 @@ class Mutant(NamedTuple):
     where: str
     change: str
     line: int
+    last: int
     make: Callable[[], str]
 
     @property
@@ -62,8 +63,8 @@ def mutants(source: str) -> Iterator[Mutant]:
             if name in seen:
                 continue
             seen.add(name)
-            line = getattr(statement, "lineno", 0)
-            yield Mutant(where, name[1], line, partial(_changed, tree, path, changed))
+            line, last = _lines(tree, path)
+            yield Mutant(where, name[1], line, last, partial(_changed, tree, path, changed))
 
 
 def _changed(tree: ast.Module, path: Path, node: ast.AST) -> str:
@@ -152,6 +153,18 @@ def _at(tree: ast.AST, path: Path) -> ast.AST:
         value = getattr(node, field)
         node = value if at is None else value[at]
     return node
+
+
+def _lines(tree: ast.AST, path: Path) -> tuple[int, int]:
+    """First and last line of the statement around a node; of one with a body, its head."""
+    around: ast.AST = tree
+    for at in range(1, len(path) + 1):
+        node = _at(tree, path[:at])
+        if isinstance(node, ast.stmt):
+            around = node
+    first, last = getattr(around, "lineno", 0), getattr(around, "end_lineno", 0)
+    body = getattr(around, "body", None) or [case.pattern for case in getattr(around, "cases", [])]
+    return first, max(first, body[0].lineno - 1) if body and isinstance(around, ast.stmt) else last
 
 
 def _line(tree: ast.AST, path: Path) -> str:

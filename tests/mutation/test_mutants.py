@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
+from pathlib import Path
 
 from tests.mutation.mutants import mutants
 from tests.mutation.run import FITTING, path_of, reasons
@@ -41,3 +44,36 @@ def test_every_listed_survivor_is_still_a_mutant_and_has_a_reason() -> None:
     gone = [key for key in reasons() if key[1:] not in made[key[0]]]
     assert gone == []
     assert all(len(reason) > 20 for reason in reasons().values())
+
+
+PLANTED = """
+from tests.mutation import run
+from tests.mutation.mutants import Mutant
+
+run.FITTING["link.transport"] = ["tests/link/test_transport.py"]
+sound = run.path_of("link.transport").read_text()
+line = next(at for at, text in enumerate(sound.splitlines(), 1) if "size = int.from_bytes" in text)
+sources = [
+    sound.replace("if not 0 < size", "if not 0 <= size"),
+    sound.replace("size = int.from_bytes", "size = 0 + int.from_bytes"),
+    sound.replace("LONGEST + ENVELOPE_HEADER", "LONGEST + 12"),
+]
+assert len({sound, *sources}) == 4
+places = [("MessageReader.feed", line + 1), ("MessageReader.feed", line), ("", 1)]
+chosen = [Mutant(where, str(at), at, at, lambda s=s: s) for (where, at), s in zip(places, sources)]
+found, _ = run.warm("link.transport", chosen, {})
+print([one and one.split("::")[1].split("[")[0] for one in found])
+print([run.noticed("link.transport", source) for source in sources])
+"""
+
+
+def test_a_planted_fault_is_noticed_and_a_harmless_change_is_not() -> None:
+    """In a loaded module and with all imported anew; what runs at import alone is left to the second way."""
+    root = Path(__file__).parents[2]
+    ran = subprocess.run(
+        [sys.executable, "-c", PLANTED], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert ran.stdout.splitlines() == [
+        "['test_a_length_that_no_message_has_ends_the_stream', '', None]",
+        "[True, False, True]",
+    ], ran.stderr

@@ -59,12 +59,12 @@ class SecurityProfile(NamedTuple):
     plain: Sizes
 
 
-class _Ways(Struct, forbid_unknown_fields=True):
+class _Ways(Struct, frozen=True, forbid_unknown_fields=True):
     up: int
     down: int
 
 
-class _File(Struct, forbid_unknown_fields=True):
+class _File(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     title: str
     basis: str
