@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from msgspec import Struct
-
 from meterseal.errors import PeerError
 from meterseal.wire import identifiers as ids
+from meterseal.wire.asked import Match, Reason
 from meterseal.wire.catalogue import BYTES, Layout, row_of
-from meterseal.wire.cjt188.habits import CODES, Habits, Reason
+from meterseal.wire.cjt188.habits import CODES, OTHER, Habits
 from meterseal.wire.cjt188.names import medium_of
 from meterseal.wire.cjt188.payloads import payload
 from meterseal.wire.frame import Frame, address_of
@@ -23,14 +22,6 @@ from meterseal.wire.values import Stated, Values, unfit, values_of
 ANSWER, ERROR, MORE, ANYBODY = 0x80, 0xC0, 0x20, 0xAA
 LARGEST: Final = 100
 """Largest L of an answer to a read (64H)."""
-
-
-class Match(Struct, frozen=True):
-    """Whether a frame answers a request; `why` says what speaks against it. A wrong SER is told, not refused."""
-
-    answers: bool
-    why: str = ""
-    ser_differs: bool = False
 
 
 def fields_of(di: int, habits: Habits, *, meter_type: int, up: bool = True) -> Layout:
@@ -151,7 +142,7 @@ def refuse(
     """The error answer, in the model's layout (section 5.3); ST is the first byte of `status` and the error."""
     protocol, meter_type, address = address_of(device_id)
     own = habits.error_codes.get(reason)
-    code = bytes((int(own, 16) if own is not None else CODES[reason],))
+    code = bytes((int(own, 16) if own is not None else CODES.get(reason, OTHER),))
     ser = request.data[2:3] or bytes(1)
     lead = (
         _lead(request, habits, high_first=high_first)[:2] + ser if len(request.data) > 1 else bytes(2) + ser

@@ -13,7 +13,18 @@ from msgspec.structs import replace
 from meterseal.errors import PeerError
 from meterseal.wire import identifiers as ids
 from meterseal.wire.asked import Ask
-from meterseal.wire.catalogue import BYTES, FIELDS, READ, ROWS, WRITE, Identifier, Kind, row_of
+from meterseal.wire.catalogue import (
+    BYTES,
+    FIELDS,
+    READ,
+    READ_ADDRESS,
+    READ_KEY,
+    ROWS,
+    WRITE,
+    Identifier,
+    Kind,
+    row_of,
+)
 from meterseal.wire.cjt188.habits import Habits
 from meterseal.wire.cjt188.interpret import interpret
 from meterseal.wire.cjt188.payloads import payload
@@ -28,6 +39,8 @@ EVERYBODY: Final = b"\x99" * 7
 """Broadcast without an answer; known from one source only."""
 STATES: Final[dict[str, int]] = {"enter": 0xA101, "leave": 0xA102}
 """Verification mode: action and identifier."""
+STANDARD: Final = frozenset(row.function for row in ROWS)
+READING: Final = (READ, READ_ADDRESS, READ_KEY)
 DAYS: Final = ("settlement_day", "reading_day", "start_day")
 DEFAULT: Final[dict[Kind, int]] = {
     row.kind: row.di for row in reversed(ROWS) if row.kind not in ("read", "intervals")
@@ -54,6 +67,8 @@ def ask_of(frame: Frame, habits: Habits, *, high_first: bool, utc_offset_minutes
         and row.edition != habits.edition
     ):
         row = None
+    if row is not None and row.edition == "own" and as_sent:
+        raise _wrong(f"{di:04X} goes low byte first (LINK section 4)")
     kind = _kind(frame, row, habits)
     if len(frame.data) < 3 and kind != "read-address":
         raise _wrong("the serial number (SER) is missing")
@@ -152,13 +167,13 @@ def _kind(frame: Frame, row: Identifier | None, habits: Habits) -> Kind:
         return "follow-up"
     if row is None:
         own = next((kind for kind, code in habits.functions.items() if int(code, 16) == control), None)
-        if own is None and control not in (READ, WRITE):
+        if own is None and control not in STANDARD:
             raise _unknown(frame)
-        return own or ("read" if control == READ else "vendor")
+        return own or ("read" if control in READING else "vendor")
     if row.kind == "segment" and control in (READ, WRITE):
         return row.kind
     if control not in (row.function, habits.function(row.kind)):
-        if control in {other.function for other in ROWS}:
+        if control in STANDARD:
             raise _wrong(f"function {control:02X} does not go with the identifier {row.di:04X}")
         raise _unknown(frame)
     return row.kind

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
 
+from meterseal.wire.asked import Reason
 from meterseal.wire.catalogue import FIELDS, Kind
 
 HexByte = Annotated[str, Meta(pattern=r"^[0-9A-F]{2}$")]
@@ -17,16 +18,15 @@ WriteKey = Annotated[str, Meta(pattern=r"^([0-9A-F]{4}|any)$")]
 Digits = Annotated[int, Meta(ge=1, le=8)]
 Decimals = Annotated[int, Meta(ge=-6, le=6)]
 
-Reason = Literal["other", "no-such-data", "not-authorised", "bad-value"]
-"""Why a meter refuses a request."""
 ErrorLayout = Literal["error", "ser-error", "ser-status", "di-ser-error", "di-ser-status"]
 """The five layouts of an error answer that are met (section 5.3)."""
 
+OTHER: Final = 0x01
 CODES: Final[dict[Reason, int]] = {
-    "other": 0x01,
+    "other": OTHER,
     "no-such-data": 0x02,
     "not-authorised": 0x04,
-    "bad-value": 0x01,
+    "bad-value": OTHER,
 }
 """Error bytes; no source has a table of them, so these follow DL/T 645."""
 

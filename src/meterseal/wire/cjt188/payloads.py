@@ -68,6 +68,8 @@ def _field(row: Field, values: Values, habits: Habits, utc_offset_minutes: int) 
     if key not in values and key in TWINS and TWINS[key] in values:
         key = TWINS[key]
         row = FIELDS[key]
+    if key == "payload" and key not in values:
+        return b""
     if key not in values:
         raise unfit(key, "nothing is stated for it; give it, or None where the meter has none")
     stated = values[key]
