@@ -8,6 +8,7 @@ import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,35 +127,52 @@ def test_a_backup_its_drill_and_its_return(system: Up, tmp_path: Path) -> None:
         assert up.end() == 0
 
 
-def test_a_quorum_opens_the_root_and_two_people_issue_a_ca(system: Up, tmp_path: Path) -> None:
+def test_a_quorum_is_set_and_opens_the_root_for_a_ca_that_two_people_ordered(
+    system: Up, tmp_path: Path
+) -> None:
     folder, where = system.data.parent, ("--data", system.data, "--json")
 
-    def sealed(name: str, point: str, stage: str) -> Path:
-        to = tmp_path / f"{name}.{stage}"
-        answer = meterseal(
-            "keys", "quorum", "seal", tmp_path / f"{name}.share", "--key", folder / f"{name}.key", "--point", point,
-            "--to", to, "--passphrase-file", folder / f"{name}.phrase", "--json",
-        )  # fmt: skip
+    def done(*words: object) -> Any:
+        answer = meterseal(*words)
         assert answer.status == 0, answer
-        return to
+        return answer.document
 
-    assert "lab default" in meterseal("keys", "quorum", "show", *where).document["says"]
-    begun = meterseal("keys", "quorum", "begin", "2/2", "an", "bo", "--to", tmp_path, *where).document
-    shown = [sealed(name, begun["point"], "first") for name in ("an", "bo")]
-    assert meterseal("keys", "quorum", "confirm", *shown, *where).status == 0
-    alone = meterseal("keys", "quorum", "open", *where)
-    assert (alone.status, alone.error()) == (1, "security.quorum")
-    point = meterseal("keys", "quorum", "ceremony", *where).document["point"]
-    opened = meterseal(
-        "keys", "quorum", "open", *(sealed(name, point, "second") for name in ("an", "bo")), *where
-    )
-    assert opened.status == 0
-    request = tmp_path / "ca.request"
-    meterseal("keys", "request", "ca-rotate", "authority=device", "--to", request, *where)
-    for name in ("an", "bo"):
-        sign(folder, request, name)
-    done = meterseal("keys", "submit", request, *where).document
-    assert json.loads(done["facts"]) == {"version": 2}
+    def own(name: str) -> tuple[object, ...]:
+        return "--key", folder / f"{name}.key", "--passphrase-file", folder / f"{name}.phrase", "--json"
+
+    def order(*words: object) -> Any:
+        request = tmp_path / f"{words[1]}-{len(list(tmp_path.iterdir()))}.request"
+        done("keys", *words, "--to", request, *where)
+        for name in ("an", "bo"):
+            sign(folder, request, name)
+        return done("keys", "submit", request, *where)
+
+    def take(stage: str) -> None:
+        to = tmp_path / stage
+        to.mkdir()
+        done("keys", "quorum", "shares", "--to", to, *where)
+        for name in ("an", "bo"):
+            share = to / f"{name}.share"
+            done("keys", "quorum", "keep", share, "--to", to / f"{name}.kept", *own(name))
+        done("keys", "quorum", "confirm", to / "an.kept", to / "bo.kept", *where)
+
+    def hand_in(stage: str, shares: str) -> Any:
+        opening, files = tmp_path / f"{stage}.opening", []
+        shown = done("keys", "quorum", "opening", "--to", opening, *where)
+        assert (shown["needed"], shown["handed_in"]) == (2, [])
+        for name in ("an", "bo"):
+            files.append(tmp_path / f"{stage}-{name}.in")
+            share = tmp_path / shares / f"{name}.share"
+            done("keys", "quorum", "seal", share, "--opening", opening, "--to", files[-1], *own(name))
+        return done("keys", "quorum", "open", *files, *where)
+
+    order("quorum", "begin", "2/2", "an", "bo")
+    done("keys", "quorum", "open", *where)  # the passphrase, this once
+    take("first")
+    assert "waits" in order("request", "ca-rotate", "authority=device")["sentence"]
+    assert json.loads(hand_in("ca", "first")["facts"]) == {"version": 2}
+    shown = meterseal("keys", "quorum", "show", "--data", system.data)
+    assert (shown.status, shown.out.strip()) == (0, "2 of 2 people open the root.")
 
 
 @pytest.mark.parametrize(
@@ -168,6 +186,10 @@ def test_a_quorum_opens_the_root_and_two_people_issue_a_ca(system: Up, tmp_path:
         (("request", "key-state", "version=1", "--to", "x"), 2, "use.fields"),
         (("officer", "add"), 2, "use.cards"),
         (("quorum", "begin", "2/3", "an", "bo", "--to", "x"), 2, "use.quorum"),
+        (("quorum", "begin", "²/2", "an", "bo", "--to", "x"), 2, "use.quorum"),
+        (("quorum", "begin", "2/2", "an", "bo", "--to", "x", "--hours", "0"), 2, "use.arguments"),
+        (("quorum", "shares", "--to", "x"), 1, "security.quorum"),
+        (("quorum", "confirm"), 2, "use.file"),
         (("rotate", "everything"), 1, "security.kind"),
         (("submit", "nothing.request"), 1, "security.file"),
     ],

@@ -22,6 +22,8 @@ from meterseal.link import profiles, records
 from meterseal.mesh.rpc import OPERATOR, InProcess
 from meterseal.security import neighbours
 from meterseal.security.messages import PersonaliseRequest
+from meterseal.security.orders import SignedOrder, encoded, sign
+from meterseal.security.papers import LowerPolicy
 from meterseal.security.sdk import SecuritySdk
 from meterseal.security.symptoms import SessionShown, Symptom
 from meterseal.wire import encode
@@ -29,7 +31,7 @@ from meterseal.wire import identifiers as ids
 from meterseal.wire.frame import parse_frame
 from meterseal.wire.meaning import interpret
 from tests.link.test_profiles import FOLDER
-from tests.scenarios.small_system import ELECTRIC, GAS, WATER, System
+from tests.scenarios.small_system import ELECTRIC, GAS, PROJECT, WATER, System
 from tests.security.conftest import cheap_stretching
 
 __all__ = ["cheap_stretching"]
@@ -124,7 +126,14 @@ async def test_a_record_under_another_profile_is_rejected_and_the_doctor_names_i
 
 async def test_a_policy_alone_leaves_the_profile(system: System) -> None:
     module = await system.facts(GAS)
-    await security(system).set_policy(GAS, module.module_id, 1)
+    asked = LowerPolicy(
+        request_id=bytes(16), not_after=system.clock.now + 60_000, project_id=PROJECT, device_id=GAS,
+        module_id=module.module_id, policy=1,
+    )  # fmt: skip
+    signed = sign("wang", system.other_officer, "lower-policy", encoded(asked))
+    await security(system).submit(
+        SignedOrder(purpose="lower-policy", request=encoded(asked), signatures=(signed,))
+    )
     await system.settle()
     stored = await system.centre.parts.sessions.latest(GAS)
     assert stored is not None

@@ -11,7 +11,7 @@ from msgspec import structs
 from meterseal.crypto.certificates import parse, verify_chain
 from meterseal.errors import LocalError, TrustError
 from meterseal.security import messages as m
-from meterseal.security.papers import RevokePlatform
+from meterseal.security.papers import LowerPolicy, RevokePlatform
 from meterseal.security.usage import DAY as USE_DAY
 from meterseal.security.usage import DAYS_KEPT, HOUR, HOURS_KEPT
 
@@ -28,12 +28,50 @@ YEAR = 365 * DAY
 async def test_the_next_session_grants_what_was_set(bench: Bench, suite: int) -> None:
     module = await bench.module(1, suite)
     assert (await bench.shake(module))[1].policy == 2
+    (an, _) = await founded(bench)
+    lower = LowerPolicy(**fields(), device_id=module.device_id, module_id=module.module_id, policy=0)  # type: ignore[arg-type]
     for policy in (0, 1, 2):
-        await bench.platform.set_policy(module.device_id, module.module_id, policy)
+        if policy:
+            await bench.platform.set_policy(module.device_id, module.module_id, policy)
+        else:
+            await bench.platform.submit(ordered("lower-policy", lower, [an]))
         session, reply = await bench.shake(module)
         assert (reply.policy, session.policy) == (policy, policy)
     last = [one.entry.code for one in await bench.platform.audit(limit=1000)]
-    assert last.count("security.policy-set") == 3
+    assert (last.count("security.policy-set"), last.count("security.order-lower-policy")) == (2, 1)
+
+
+async def test_nobody_brings_a_meter_nearer_to_plain_without_an_officer(bench: Bench) -> None:
+    module = await bench.module(1)
+    an, bo = Person("an"), Person("bo", ("enrol", "ca", "command"))
+    await founded(bench, an, bo)
+    for caller in (bench.platform, operator(bench)):
+        for policy in (0, 1):
+            with pytest.raises(TrustError) as caught:
+                await caller.set_policy(module.device_id, module.module_id, policy)
+            assert caught.value.code == "security.policy-lowered"
+    lower = LowerPolicy(**fields(), device_id=module.device_id, module_id=module.module_id, policy=1)  # type: ignore[arg-type]
+    for signers, code in (([], "security.two-persons"), ([bo], "security.role")):
+        with pytest.raises(TrustError) as refused:
+            await bench.platform.submit(ordered("lower-policy", lower, signers))
+        assert refused.value.code == code
+    assert (await bench.shake(module))[1].policy == 2
+    done = await bench.platform.submit(ordered("lower-policy", lower, [an]))
+    assert done.officers == ("an",)
+    assert (await bench.shake(module))[1].policy == 1
+    with pytest.raises(TrustError) as again:
+        await bench.platform.submit(ordered("lower-policy", lower, [an]))
+    assert again.value.code == "security.replayed"
+
+
+@pytest.mark.parametrize("policy", [2, 3, -1])
+async def test_an_order_that_lowers_nothing_is_refused(bench: Bench, policy: int) -> None:
+    module = await bench.module(1)
+    (an, _) = await founded(bench)
+    asked = LowerPolicy(**fields(), device_id=module.device_id, module_id=module.module_id, policy=policy)  # type: ignore[arg-type]
+    with pytest.raises(LocalError) as caught:
+        await bench.platform.submit(ordered("lower-policy", asked, [an]))
+    assert caught.value.code == "security.policy"
 
 
 async def test_a_module_is_enrolled_with_its_policy(bench: Bench) -> None:

@@ -101,9 +101,7 @@ officer.command(
     "meterseal.cli.keys_orders:officer_remove", name="remove", help="Request that officers leave."
 )
 keys.command(officer)
-keys.command(
-    "meterseal.cli.keys_orders:request", name="request", help="Make a request that two officers sign."
-)
+keys.command("meterseal.cli.keys_orders:request", name="request", help="Make a request that officers sign.")
 keys.command(
     "meterseal.cli.keys_orders:sign", name="sign", help="Show a request and sign it with an officer's key."
 )
@@ -142,14 +140,30 @@ factory.command(
 )
 factory.command("meterseal.cli.keys_factory:state", name="state", help="Say how far a production is.")
 keys.command(factory)
-quorum = App(name="quorum", help="Who opens the root: shares for officers, and an opening for one act.")
+quorum = App(name="quorum", help="Who opens the root: shares of officers, for one act at a time.")
 quorum.command("meterseal.cli.keys_quorum:show", name="show", help="Say who opens the root.")
-quorum.command("meterseal.cli.keys_quorum:begin", name="begin", help="Share the root among officers.")
-quorum.command("meterseal.cli.keys_quorum:seal", name="seal", help="Seal your share for one ceremony.")
-quorum.command("meterseal.cli.keys_quorum:confirm", name="confirm", help="Hand in everybody's sealed share.")
-quorum.command("meterseal.cli.keys_quorum:ceremony", name="ceremony", help="Begin an opening of the root.")
-quorum.command("meterseal.cli.keys_quorum:open_root", name="open", help="Open the root for one act.")
+quorum.command("meterseal.cli.keys_quorum:begin", name="begin", help="Request a new quorum, or its renewal.")
+quorum.command("meterseal.cli.keys_quorum:shares", name="shares", help="Write the shares of a new quorum.")
+quorum.command("meterseal.cli.keys_quorum:keep", name="keep", help="Sign that your new share opens.")
+quorum.command("meterseal.cli.keys_quorum:confirm", name="confirm", help="Hand in what new holders signed.")
+quorum.command(
+    "meterseal.cli.keys_quorum:opening", name="opening", help="Show the act that waits for shares."
+)
+quorum.command("meterseal.cli.keys_quorum:seal", name="seal", help="Seal your share for the act that waits.")
+quorum.command(
+    "meterseal.cli.keys_quorum:open_root", name="open", help="Hand in shares; the last one does it."
+)
 keys.command(quorum)
+platform = App(name="platform", help="Other people's platforms: application, two signatures, certificate.")
+platform.command("meterseal.cli.keys_platform:request", name="request", help="Make a platform's application.")
+platform.command("meterseal.cli.keys_platform:sign", name="sign", help="Sign an application as officer.")
+platform.command("meterseal.cli.keys_platform:enrol", name="enrol", help="Hand a signed application in.")
+platform.command("meterseal.cli.keys_platform:certificate", name="certificate", help="Write its certificate.")
+platform.command("meterseal.cli.keys_platform:list_platforms", name="list", help="List them and their calls.")
+platform.command(
+    "meterseal.cli.keys_platform:withdraw", name="withdraw", help="Request that one is withdrawn."
+)
+keys.command(platform)
 module = App(name="module", help="A module in a reader: checked, unlocked, destroyed, under a signed order.")
 module.command("meterseal.cli.keys_module:state", name="state", help="Say what a module is.")
 module.command("meterseal.cli.keys_module:check", name="check", help="Is it the one that was enrolled?")

@@ -40,6 +40,10 @@ PURPOSES: dict[str, type[orders.Request]] = {
     "import-key": keyorders.ImportKey,
     "ca-rotate": rootorders.RotateAuthority,
     "ca-close": rootorders.CloseAuthority,
+    "root-quorum": rootorders.NewQuorum,
+    "lower-policy": papers.LowerPolicy,
+    "root-share": rootorders.ShareIn,
+    "root-kept": rootorders.ShareKept,
     "revoke-platform": papers.RevokePlatform,
     "withdraw-platform": platformorders.WithdrawPlatform,
     "enrol-platform": platformorders.EnrolPlatform,
@@ -48,6 +52,10 @@ PURPOSES: dict[str, type[orders.Request]] = {
     **dict.fromkeys(cardorders.NEEDED, cardorders.CardOrder),
 }
 """What officers may order with `keys request`, `keys sign` and `keys submit` (cards: `keys module`)."""
+ALONE = {"lower-policy", "root-share", "root-kept"} | {
+    who for who, needed in cardorders.NEEDED.items() if needed == 1
+}
+"""Those that one officer signs."""
 
 
 def officer_new(
@@ -119,7 +127,7 @@ def officer_add(
         found = ask(data, lambda sdk: sdk.found_officers(orders.Founding(cards=shown)))
         said = "The first officers: " + ", ".join(one.officer for one in found)
         return say(list(found), as_json_text=json, lines=[said])
-    return _request(data, "officers", {"add": shown}, to, hours, as_json_text=json)
+    return ordered(data, "officers", {"add": shown}, to, hours, as_json_text=json)
 
 
 def officer_remove(
@@ -136,19 +144,19 @@ def officer_remove(
     hours
         How long it holds, at most 168.
     """
-    return _request(data, "officers", {"remove": tuple(officers)}, to, hours, as_json_text=json)
+    return ordered(data, "officers", {"remove": tuple(officers)}, to, hours, as_json_text=json)
 
 
 def request(
     purpose: str, *fields: str, data: Path, to: Path, hours: int = 24, json: Annotated[bool, Flag] = False
 ) -> int:
-    """Make a request for two officers: `keys request key-state key_id=DIAK version=1 state=withdrawn --to FILE`.
+    """Make a request for officers: `keys request key-state key_id=DIAK version=1 state=withdrawn --to FILE`.
 
     Parameters
     ----------
     purpose
-        command-policy, key-state, import-key, ca-rotate, ca-close, revoke-platform, withdraw-platform, trail-reset; for
-        `keys module`: card-check, card-rights, card-lock, card-unlock, card-destroy.
+        command-policy, key-state, import-key, ca-rotate, ca-close, root-quorum, lower-policy, revoke-platform,
+        withdraw-platform, trail-reset; for `keys module`: card-check, card-rights, card-lock, card-unlock, card-destroy.
     fields
         NAME=VALUE for each field of that request; bytes as hex.
     to
@@ -172,7 +180,7 @@ def request(
         raise LocalError(
             "use.fields", "A number, a hex string or true/false is wrong in these fields."
         ) from None
-    return _request(data, purpose, values, to, hours, as_json_text=json)
+    return ordered(data, purpose, values, to, hours, as_json_text=json)
 
 
 def _value(text: str, kind: Any) -> Any:
@@ -180,12 +188,15 @@ def _value(text: str, kind: Any) -> Any:
         return bytes.fromhex(text)
     if kind is bool:
         return {"true": True, "false": False}[text] if text in ("true", "false") else int("x")
+    if kind == tuple[str, ...]:
+        return tuple(text.split(","))
     return int(text) if kind is int else text
 
 
-def _request(
+def ordered(
     data: Path, purpose: str, values: dict[str, Any], to: Path | None, hours: int, *, as_json_text: bool
 ) -> int:
+    """Write the request of a purpose with these fields for officers to sign, and say what it says."""
     if to is None:
         raise LocalError("use.to", "Officers sign this: say with --to where the request goes.")
     project = bytes.fromhex(config.load(config.Layout(data)).project)
@@ -200,16 +211,17 @@ def _request(
         raise LocalError(
             "use.fields", f"A field is missing for `{purpose}`; see meterseal keys request --help."
         ) from None
-    file = officerfile.RequestFile(purpose=purpose, says=_says(made), request=orders.encoded(made))
+    file = officerfile.RequestFile(purpose=purpose, says=says(made), request=orders.encoded(made))
     officerfile.write(to, file, mode=0o644)
-    who = "One officer signs" if cardorders.NEEDED.get(purpose) == 1 else "Two officers sign"
+    who = "One officer signs" if purpose in ALONE else "Two officers sign"
     lines = [f"{to}: {purpose}, until {at(made.not_after)}. {who} it: meterseal keys sign {to}"]
     return say({"request": str(to), "says": file.says}, as_json_text=as_json_text, lines=lines)
 
 
-def _says(made: msgspec.Struct) -> dict[str, Any]:
-    says: dict[str, Any] = json_module.loads(as_json(msgspec.structs.asdict(made)))
-    return says
+def says(made: msgspec.Struct) -> dict[str, Any]:
+    """The fields of a request in words for people."""
+    fields: dict[str, Any] = json_module.loads(as_json(msgspec.structs.asdict(made)))
+    return fields
 
 
 def sign(
@@ -236,17 +248,17 @@ def sign(
         raise LocalError(
             "use.purpose", f"This version knows no purpose `{asked.purpose}`; nothing was signed."
         )
-    says = _says(orders.decoded(asked.request, kind))
+    shown = says(orders.decoded(asked.request, kind))
     own = officerfile.read(key, officerfile.KeyFile)
     if not json:
         print(f"{asked.purpose}:")
-        print("\n".join(f"  {name:<12} {value}" for name, value in says.items()))
+        print("\n".join(f"  {name:<12} {value}" for name, value in shown.items()))
     signing = officerfile.unlock(own, secret(passphrase_file, f"Passphrase of {own.officer}: "))
-    done = officerfile.signed(msgspec.structs.replace(asked, says=says), own.officer, signing)
+    done = officerfile.signed(msgspec.structs.replace(asked, says=shown), own.officer, signing)
     officerfile.write(file, done, mode=0o644, replace=True)
     people = [one.officer for one in done.signatures]
     return say(
-        {"request": str(file), "says": says, "signed": people},
+        {"request": str(file), "says": shown, "signed": people},
         as_json_text=json,
         lines=[f"signed by {', '.join(people)}"],
     )

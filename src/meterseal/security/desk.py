@@ -26,6 +26,7 @@ from meterseal.security.pki import Pki
 from meterseal.security.platforms import Platforms
 from meterseal.security.refused import RefusedHellos
 from meterseal.security.registry import Registry
+from meterseal.security.rootquorum import RootQuorum
 from meterseal.security.usage import UseLog
 from meterseal.security.vault import Vault
 
@@ -79,6 +80,9 @@ class Desk:
         """What officers may order here: purpose → order."""
         return {}
 
+    def close(self) -> None:
+        """Forget what lies in memory for an act under way; the service ends."""
+
 
 class Room:
     """Everything that the desks of one running service work with."""
@@ -104,6 +108,7 @@ class Room:
         self.project_id = registry.setting("project")
         self.lab = registry.setting("lab") == b"\x01"
         self.officers = Officers(book, self.project_id)
+        self.quorum = RootQuorum(book, keys, authorities, self.officers)
         self.platforms = Platforms(book, registry, self.project_id, clock)
         self.tree = KeyTree(keys, self.project_id)
         self.pki = Pki(authorities, registry, self.project_id)

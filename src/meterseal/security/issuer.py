@@ -120,7 +120,8 @@ class Pki:
     # --- the platform's own certificate
 
     def platform(self, now: int) -> Identity:
-        """The platform's certificate, renewed when fewer than ten days remain or it was revoked.
+        """The platform's certificate, renewed when fewer than ten days remain, it was revoked, or its CA has a newer
+        version.
 
         TrustError `security.platform-ended` when there is none that is valid and none can be made; a
         failure of the disk while the certificate still holds waits for the next call.
@@ -129,12 +130,19 @@ class Pki:
             self._identity = self._stored()
         identity = self._identity
         good = identity is not None and not self._is_revoked(identity)
-        if identity is None or not good or identity.until - now < RENEW_BEFORE or now < identity.since:
-            try:
-                identity = self.renew_platform(now)
-            except MetersealError:
-                if identity is None or not good or not identity.since <= now <= identity.until:
-                    raise
+        newest = identity is not None and identity.chain[1] == self.chain("platform")
+        if (
+            identity is not None
+            and good
+            and newest
+            and identity.since <= now <= identity.until - RENEW_BEFORE
+        ):
+            return identity
+        try:
+            return self.renew_platform(now)
+        except MetersealError:
+            if identity is None or not good or not identity.since <= now <= identity.until:
+                raise
         return identity
 
     def renew_platform(self, now: int) -> Identity:
@@ -149,7 +157,6 @@ class Pki:
                 "answered; set "
                 "the clock right, or bring the offline root and issue a new platform CA.",
             )
-        before = self._identity or self._stored()
         version = self._last_version() + 1
         key = Sm2PrivateKey.generate(PLATFORM_KEY)
         leaf = self._issue(
@@ -165,10 +172,17 @@ class Pki:
         with self._registry.store.transaction() as connection:
             self._registry.record(connection, [Issued("platform", self.version("platform"), leaf, now)])
             self._registry.put_setting(connection, "platform", msgspec.msgpack.encode(identity))
-        if before is not None:
-            self._vault.set_state(PLATFORM_KEY, before.version, "withdrawn")
         self._identity = identity
+        self.end_older_platform_keys()
         return identity
+
+    def end_older_platform_keys(self) -> None:
+        """Withdraw every key of the platform that is older than its certificate's, also after a cut-off renewal."""
+        identity = self._identity or self._stored()
+        newest = identity.version if identity is not None else 0
+        for facts in self._vault.all_facts():
+            if facts.id == PLATFORM_KEY and facts.state == "active" and facts.version < newest:
+                self._vault.set_state(PLATFORM_KEY, facts.version, "withdrawn")
 
     def revoke_platform(self, now: int) -> Identity:
         """Revoke the platform's certificate and put a new one, with a new key, in its place.
@@ -298,6 +312,10 @@ class Pki:
         """The certificate (DER) of the CA that issues now."""
         return self._authority[purpose][self.version(purpose)]
 
+    def versions(self, purpose: Purpose) -> frozenset[int]:
+        """Every version of a CA that has a certificate, closed ones too."""
+        return frozenset(self._authority[purpose])
+
     def authorities(self, purpose: Purpose) -> dict[int, bytes]:
         """Every version of a CA that is not closed, oldest first."""
         return {version: der for kind, version, der in self._open() if kind == purpose}
@@ -371,7 +389,8 @@ class Pki:
         return next((version for version, known in self._authority[purpose].items() if known == der), 0)
 
     def _is_revoked(self, identity: Identity) -> bool:
-        return self._registry.is_revoked("platform", certificates.parse(identity.chain[0]).serial)
+        closed = certificates.parse(identity.chain[1]).serial in self.closed
+        return closed or self._registry.is_revoked("platform", certificates.parse(identity.chain[0]).serial)
 
     def _stored(self) -> Identity | None:
         raw = self._registry.settings("platform").get("platform")

@@ -75,6 +75,10 @@ class Officers:
         """Everybody who is or was an officer, in order of joining."""
         return self._register.officers
 
+    def present(self, role: Role) -> dict[str, bytes]:
+        """Ids and public points of those who are officers now and have this role."""
+        return {one.officer: one.point for one in self.all() if one.until is None and role in one.roles}
+
     @property
     def epoch(self) -> bytes:
         """What request ids begin with since the last restore; empty before any."""

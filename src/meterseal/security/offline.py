@@ -1,11 +1,12 @@
 """The offline root: the root CA's key, and with a quorum the top of the key tree, sealed in a directory of its own.
 
-It signs nothing; whoever opened it hands the key to `pki`.
+It signs nothing and knows no officers; whoever opened it hands the key to `pki`, `rootquorum` says which file counts.
 
 A new system has the lab default: one file under the system's passphrase, so one person opens it. A quorum
-replaces that file by one whose key exists only in shares; ROOT and REGION move into it and are destroyed in
-vault *keys*. Daily running needs neither: PROJECT and the CAs stay with the service. The directory may be
-carried away and brought back for an act.
+replaces that file by one whose key is made of two halves: a secret that exists only in shares, and a key of
+vault *ca* that is destroyed with the quorum. So an old file opens nothing, whoever keeps its shares. ROOT and
+REGION move into the file and are destroyed in vault *keys*. Daily running needs neither: PROJECT and the CAs
+stay with the service. The directory may be carried away and brought back for an act.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -23,12 +25,13 @@ from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.crypto.symmetric import sm3
 from meterseal.errors import EngineError, LocalError, TrustError
 from meterseal.security.passphrase import Stretching, fresh_stretching, key_encryption_key
-from meterseal.security.rootorders import QuorumFacts
 from meterseal.security.vault import Vault
 
 FILE = "root.key"
 COMING = "root.key.coming"
 """The same key under a passphrase to come, while the system's passphrase changes."""
+DEALT = "root.key.quorum"
+"""The same key under a quorum to come, until every holder has shown that they can open their share."""
 _CERTIFICATE = "root.der"
 TOP = ("ROOT", "REGION")
 
@@ -39,29 +42,31 @@ class _Single(Struct, array_like=True):
 
 
 class _Quorum(Struct, kw_only=True):
-    threshold: int
-    people: tuple[str, ...]
+    generation: int
+    quorum_id: bytes
     root: bytes
     top: bytes
 
 
-def facts(directory: Path) -> QuorumFacts:
-    """How the root in `directory` is sealed."""
-    if not (directory / FILE).exists():
-        return QuorumFacts(threshold=0, people=(), present=False)
-    sealed = _read(directory)
-    if isinstance(sealed, _Quorum):
-        return QuorumFacts(threshold=sealed.threshold, people=sealed.people, present=True)
-    return QuorumFacts(threshold=1, people=(), present=True)
+class OpenRoot(NamedTuple):
+    """The opened root, for one act: its key, and what the top of the tree is sealed anew from."""
+
+    key: Sm2PrivateKey
+    top: dict[str, SymmetricKey]
+
+
+def from_vault(key: Sm2PrivateKey, vault: Vault) -> OpenRoot:
+    """The root of the lab default, where the top of the tree still lies in vault *keys*."""
+    return OpenRoot(key, {key_id: vault.symmetric(key_id, 1) for key_id in TOP})
 
 
 def open_single(directory: Path, passphrase: bytes) -> Sm2PrivateKey:
-    """The root key under the lab default; TrustError `security.passphrase`, `security.quorum` when one is needed."""
+    """The root key under the lab default; TrustError `security.passphrase`, `security.root-file`."""
     sealed = _read(directory)
     if isinstance(sealed, _Quorum):
         raise TrustError(
-            "security.quorum",
-            f"{sealed.threshold} of {len(sealed.people)} people open this root, no passphrase does.",
+            "security.root-file",
+            f"{directory / FILE} is a quorum's, and this system has none: it is another system's. Bring its own.",
         )
     key = _through(sealed, directory, passphrase)
     if key is None:
@@ -82,7 +87,7 @@ def begin_change(directory: Path, present: bytes, coming: bytes) -> bool:
     """Lay the root's key under a coming passphrase beside the one there; False where no passphrase opens the root, or
     it is not here. TrustError `security.passphrase`.
     """
-    if facts(directory).threshold != 1:
+    if not (directory / FILE).exists() or isinstance(_read(directory), _Quorum):
         return False
     key = open_single(directory, present)
     stretching = fresh_stretching()
@@ -104,40 +109,42 @@ def settle(directory: Path, passphrase: bytes) -> None:
     beside.unlink()
 
 
-def open_quorum(directory: Path, secret: bytes) -> Sm2PrivateKey:
-    """The root key under the secret of a quorum; TrustError `security.share` when a share was wrong."""
-    sealed = _read(directory)
-    if not isinstance(sealed, _Quorum):
-        raise TrustError("security.quorum", "This root has no quorum; its passphrase opens it.")
-    key = SymmetricKey.from_bytes(secret, "the quorum's key")
-    try:
-        raw = key.gcm_open(sealed.root, _place("root", directory))
-    except TrustError:
-        raise TrustError(
-            "security.share",
-            "The shares do not open this root: one of them was altered, or is of an older quorum.",
-        ) from None
-    return Sm2PrivateKey.from_pkcs8(raw, "the root key")
-
-
-def sealed_under(
-    directory: Path,
-    root_key: Sm2PrivateKey,
-    vault: Vault,
-    secret: bytes,
-    threshold: int,
-    people: tuple[str, ...],
-) -> bytes:
-    """The file that a quorum opens: the root key and the top of the tree under the quorum's secret."""
-    key = SymmetricKey.from_bytes(secret, "the quorum's key")
-    top = {key_id: expose(vault.symmetric(key_id, 1)) for key_id in TOP}
+def seal(directory: Path, root: OpenRoot, key: SymmetricKey, generation: int, quorum_id: bytes) -> bytes:
+    """The file of one generation of the quorum under its key (`quorum_key`)."""
+    top = {key_id: expose(kept) for key_id, kept in root.top.items()}
     document = _Quorum(
-        threshold=threshold,
-        people=people,
-        root=key.gcm_seal(root_key.to_pkcs8(), _place("root", directory)),
-        top=key.gcm_seal(msgspec.msgpack.encode(top), _place("top", directory)),
+        generation=generation,
+        quorum_id=quorum_id,
+        root=key.gcm_seal(root.key.to_pkcs8(), _place("root", generation, quorum_id, directory)),
+        top=key.gcm_seal(msgspec.msgpack.encode(top), _place("top", generation, quorum_id, directory)),
     )
     return msgspec.msgpack.encode(document)
+
+
+def unseal(directory: Path, key: SymmetricKey, name: str = FILE) -> OpenRoot:
+    """The root out of the file of a quorum under that quorum's key; TrustError `security.share`."""
+    sealed = _read(directory, name)
+    if isinstance(sealed, _Single):
+        raise TrustError(
+            "security.root-file", f"{directory / name} is no quorum's file; bring the one in force."
+        )
+    try:
+        raw = key.gcm_open(sealed.root, _place("root", sealed.generation, sealed.quorum_id, directory))
+        top = key.gcm_open(sealed.top, _place("top", sealed.generation, sealed.quorum_id, directory))
+    except TrustError:
+        raise TrustError(
+            "security.share", "The shares do not open this root: they are those of another quorum."
+        ) from None
+    kept = msgspec.msgpack.decode(top, type=dict[str, bytes])
+    return OpenRoot(
+        Sm2PrivateKey.from_pkcs8(raw, "the root key"),
+        {key_id: SymmetricKey.from_bytes(kept[key_id], f"{key_id} version 1") for key_id in TOP},
+    )
+
+
+def quorum_key(secret: bytes, half: SymmetricKey) -> SymmetricKey:
+    """The key of a quorum's file: HMAC-SM3 of the shared secret (16 bytes) under the vault's half."""
+    return SymmetricKey.from_bytes(half.mac(b"ms1 offline quorum\x00", secret)[:16], "the quorum's key")
 
 
 def destroy_top(vault: Vault) -> None:
@@ -147,17 +154,17 @@ def destroy_top(vault: Vault) -> None:
             vault.set_state(key_id, 1, "destroyed")
 
 
-def digest(directory: Path) -> bytes:
+def digest(directory: Path, name: str = FILE) -> bytes:
     """SM3 of the file, empty when it is not here."""
     try:
-        return sm3((directory / FILE).read_bytes())
+        return sm3((directory / name).read_bytes())
     except OSError:
         return b""
 
 
-def _read(directory: Path) -> _Single | _Quorum:
+def _read(directory: Path, name: str = FILE) -> _Single | _Quorum:
     try:
-        raw = (directory / FILE).read_bytes()
+        raw = (directory / name).read_bytes()
     except OSError:
         raise LocalError(
             "security.offline", f"The offline root is not in {directory}; bring it back for this act."
@@ -166,7 +173,10 @@ def _read(directory: Path) -> _Single | _Quorum:
     for kind in kinds:
         with contextlib.suppress(msgspec.DecodeError):
             return msgspec.msgpack.decode(raw, type=kind)
-    raise LocalError("security.offline", f"{directory / FILE} is damaged; bring another copy of it.")
+    raise LocalError(
+        "security.offline",
+        f"{directory / name} is damaged, or of an earlier development version; bring another copy of it.",
+    )
 
 
 def _certificate(directory: Path) -> bytes:
@@ -178,12 +188,22 @@ def _certificate(directory: Path) -> bytes:
         ) from None
 
 
-def _place(what: str, directory: Path) -> bytes:
-    return b"offline quorum\x00" + what.encode() + b"\x00" + _certificate(directory)
+def _place(what: str, generation: int, quorum_id: bytes, directory: Path) -> bytes:
+    head = b"offline quorum\x00" + what.encode() + b"\x00" + generation.to_bytes(8) + quorum_id
+    return head + _certificate(directory)
+
+
+def put_in_force(directory: Path, name: str) -> None:
+    """Put a file beside the one in force in its place, durably and at once; EngineError `security.disk`."""
+    try:
+        (directory / name).replace(directory / FILE)
+        _sync(directory)
+    except OSError as error:
+        raise _disk(directory / FILE, error) from None
 
 
 def replace(directory: Path, content: bytes, name: str = FILE) -> None:
-    """Put a file in place of the one there, durably and at once."""
+    """Put a file in place of the one there, durably and at once; EngineError `security.disk`."""
     fresh = directory / f"{name}.new"
     try:
         fresh.unlink(missing_ok=True)
@@ -194,12 +214,18 @@ def replace(directory: Path, content: bytes, name: str = FILE) -> None:
         finally:
             os.close(descriptor)
         fresh.replace(directory / name)
-        folder = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync(directory)
     except OSError as error:
-        raise EngineError(
-            "security.disk", f"Cannot write {directory / name}: {error.strerror}. Nothing was changed."
-        ) from None
+        raise _disk(directory / name, error) from None
+
+
+def _sync(directory: Path) -> None:
+    folder = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _disk(path: Path, error: OSError) -> EngineError:
+    return EngineError("security.disk", f"Cannot write {path}: {error.strerror}. Nothing was changed.")

@@ -11,7 +11,8 @@ from meterseal.security.orders import Request
 
 
 class PolicyRequest(Struct, frozen=True, kw_only=True):
-    """What a module's next session grants: 0 plain only, 1 both, 2 cipher only, and a security profile by name.
+    """What a module's next session grants: 0 plain only, 1 both, 2 cipher only, and a security profile by name. A policy
+    below the one in force needs an officer (`LowerPolicy`).
 
     The profile is that which the module was personalised with and keeps; another one here mends the registry. Empty: as it
     stands.
@@ -21,6 +22,16 @@ class PolicyRequest(Struct, frozen=True, kw_only=True):
     module_id: bytes
     policy: int
     profile: str = ""
+
+
+class LowerPolicy(Request, frozen=True, kw_only=True, array_like=True):
+    """Purpose `lower-policy` (role keys, one officer): grant a module a policy nearer to plain (1 both, 0 plain only)
+    from its next session on.
+    """
+
+    device_id: bytes
+    module_id: bytes
+    policy: int
 
 
 class RenewRequest(Struct, frozen=True, kw_only=True):

@@ -7,6 +7,9 @@ The root signs both CAs and one revocation list when a system is set up; then it
 it is brought back, by people, it signs a further version of a CA or a root list that names a closed one. The
 old version of a CA stays good for verifying until it is closed, and that is refused while modules in service
 still stand on it, unless the caller says that they are to be cut off.
+
+One transaction of the registry decides each act; what follows from it in the vault is made good by `settle`, at
+every start and before the next act, so an act that was cut off is either not done or done.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from meterseal.security.issuer import (
 )
 from meterseal.security.passphrase import fresh_stretching, key_encryption_key
 from meterseal.security.registry import Registry
-from meterseal.security.vault import Vault
+from meterseal.security.vault import STATES, State, Vault
 
 __all__ = [
     "CA_LIFE",
@@ -46,9 +49,11 @@ __all__ = [
     "Ending",
     "Identity",
     "Pki",
+    "check_closing",
     "close",
     "establish",
     "rotate",
+    "settle",
 ]
 
 ROOT_LIFE = 30 * 365 * DAY
@@ -86,7 +91,6 @@ def rotate(
     another key than the root's.
     """
     _check_root(pki, root_key)
-    before = pki.version(purpose)
     # A version whose key was stored and whose certificate was not (a crash between the two) is skipped.
     version = max(facts.version for facts in vault.all_facts() if facts.id == CA_KEY[purpose]) + 1
     made = _new_authority(vault, purpose, version, pki.root, root_key, now)
@@ -94,8 +98,8 @@ def rotate(
     with registry.store.transaction() as connection:
         registry.put_setting(connection, setting_of(purpose, version), made)
         registry.put_setting(connection, "root-list", listed)
-    vault.set_state(CA_KEY[purpose], before, "retiring")
     pki.reload()
+    settle(pki, vault)
     if purpose == "platform":
         pki.renew_platform(now)
     return version
@@ -112,13 +116,26 @@ def close(
     *,
     cut_off: bool = False,
 ) -> None:
-    """Revoke an old version of a CA by a new list of the opened root, and retire its key.
+    """Revoke an old version of a CA by a new list of the opened root, and end its key.
 
-    LocalError `security.authority` for the version that issues now or one that is not open,
-    `security.authority-used` while modules in service stand on it, unless `cut_off`; TrustError
-    `security.root-key`.
+    TrustError `security.root-key`, and the errors of `check_closing`.
     """
     _check_root(pki, root_key)
+    check_closing(pki, registry, purpose, version, cut_off=cut_off)
+    closed = {**pki.closed, certificates.parse(pki.authorities(purpose)[version]).serial: now}
+    number = certificates.list_number(pki.root_list) + 1
+    listed = _root_list(pki.root, root_key, closed, number, now)
+    with registry.store.transaction() as connection:
+        registry.put_setting(connection, CLOSED, closed_bytes(closed))
+        registry.put_setting(connection, "root-list", listed)
+    pki.reload()
+    settle(pki, vault)
+
+
+def check_closing(pki: Pki, registry: Registry, purpose: Purpose, version: int, *, cut_off: bool) -> None:
+    """LocalError `security.authority` for the version that issues now or one that is not open,
+    `security.authority-used` while modules in service stand on it, unless `cut_off`.
+    """
     known = pki.authorities(purpose)
     if version not in known or version == pki.version(purpose):
         raise LocalError(
@@ -132,14 +149,24 @@ def close(
             f"{left} modules in service still stand on version {version} of the device CA; renew their certificates "
             "first. Nothing was changed.",
         )
-    closed = {**pki.closed, certificates.parse(known[version]).serial: now}
-    number = certificates.list_number(pki.root_list) + 1
-    listed = _root_list(pki.root, root_key, closed, number, now)
-    with registry.store.transaction() as connection:
-        registry.put_setting(connection, CLOSED, closed_bytes(closed))
-        registry.put_setting(connection, "root-list", listed)
-    vault.set_state(CA_KEY[purpose], version, "withdrawn")
-    pki.reload()
+
+
+def settle(pki: Pki, vault: Vault) -> None:
+    """Let the keys of the CAs and of the platform follow what the registry says of their certificates; harmless to
+    repeat. A closed version is withdrawn, an older one retiring.
+
+    A key without a certificate stays as it is: it signs nothing, and the registry may be the older file.
+    """
+    for purpose, key_id in CA_KEY.items():
+        known, open_now = pki.versions(purpose), pki.authorities(purpose)
+        for version in known:
+            wanted: State = "withdrawn"
+            if version in open_now:
+                wanted = "active" if version == pki.version(purpose) else "retiring"
+            found = vault.facts(key_id, version).state
+            if STATES.index(wanted) > [*STATES].index(found):  # type: ignore[arg-type]
+                vault.set_state(key_id, version, wanted)
+    pki.end_older_platform_keys()
 
 
 def _check_root(pki: Pki, root_key: Sm2PrivateKey) -> None:

@@ -4,8 +4,9 @@ It seals nothing and knows nobody; `offline` seals the root under such a secret,
 
 Each byte of the secret is the constant term of a random polynomial of degree m - 1, a share its values at
 one point (Shamir, 1979; the field is that of AES, x^8 + x^4 + x^3 + x + 1). Products are computed without
-tables and without branches on secret bits. A share carries the id of its quorum, so shares of two ceremonies
-are not mixed by mistake; that a share was altered shows when the secret opens nothing.
+tables and without branches on secret bits. A share carries the id of its quorum, so shares of two quorums
+are not mixed by mistake. Whoever made the shares keeps a check of each (`check_of`): a share that was altered
+is named before anything is combined. A check says nothing: it is SM3 of 16 bytes that are as good as random.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from meterseal.crypto.symmetric import sm3
 from meterseal.errors import LocalError, TrustError
 
 SECRET = 16
@@ -22,12 +24,27 @@ _ID = 8
 SHARE = len(_MARK) + _ID + 2 + SECRET
 
 
+def fits(threshold: int, people: int) -> bool:
+    """Whether this is a quorum: 2 <= threshold <= people <= 16."""
+    return 2 <= threshold <= people <= MOST
+
+
+def check_of(share: bytes) -> bytes:
+    """What a share is known by to whoever must not know it (32 bytes)."""
+    return sm3(b"ms1 share\x00", share)
+
+
+def id_of(share: bytes) -> bytes:
+    """The id (8 bytes) of the quorum that a share of `split` belongs to."""
+    return share[len(_MARK) : len(_MARK) + _ID]
+
+
 def split(secret: bytes, threshold: int, people: int) -> list[bytes]:
     """Shares (mark 4 ‖ quorum id 8 ‖ threshold 1 ‖ point 1 ‖ values 16) of a 16-byte secret, fresh each time.
 
     LocalError `security.quorum` unless 2 <= threshold <= people <= 16.
     """
-    if len(secret) != SECRET or not 2 <= threshold <= people <= MOST:
+    if len(secret) != SECRET or not fits(threshold, people):
         raise LocalError(
             "security.quorum", f"A quorum is m of n people with 2 <= m <= n <= {MOST}; nothing was shared."
         )
@@ -54,7 +71,7 @@ def combine(shares: Sequence[bytes]) -> bytes:
             )
     heads = {share[: len(_MARK) + _ID + 1] for share in shares}
     if len(heads) > 1:
-        raise TrustError("security.share", "These shares belong to different ceremonies; nothing was opened.")
+        raise TrustError("security.share", "These shares belong to different quorums; nothing was opened.")
     values = {share[len(_MARK) + _ID + 1]: share[-SECRET:] for share in shares}
     threshold = shares[0][len(_MARK) + _ID] if shares else MOST
     if len(values) < threshold:

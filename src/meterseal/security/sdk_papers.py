@@ -14,9 +14,11 @@ class PapersClient(Client):
     """The calls of this desk."""
 
     async def set_policy(self, device_id: bytes, module_id: bytes, policy: int, profile: str = "") -> None:
-        """Grant a module another message policy from its next session on, and mend the name of its profile unless empty.
+        """Grant a module the same or a stricter message policy from its next session on, and mend the name of its profile
+        unless empty.
 
-        TrustError `security.not-enrolled`, LocalError `security.policy`.
+        TrustError `security.not-enrolled`, `security.policy-lowered` (officers order that: purpose `lower-policy`);
+        LocalError `security.policy`.
         """
         request = p.PolicyRequest(device_id=device_id, module_id=module_id, policy=policy, profile=profile)
         await self._rpc.call("set_policy", request, Empty)

@@ -169,7 +169,9 @@ class SecurityService:
             raise
 
     def close(self) -> None:
-        """Write what is pending and close every file."""
+        """Forget what waits in memory, write what is pending and close every file."""
+        for desk in self._desks:
+            desk.close()
         self.room.close()
 
     def methods(self) -> Methods:

@@ -29,8 +29,8 @@ _CURES = {
 
 
 class PapersDesk(Desk):
-    """set_policy, renew, renewals_due, expiring, revoked_since, authorities, usage_over_time; and the order
-    `revoke-platform`.
+    """set_policy, renew, renewals_due, expiring, revoked_since, authorities, usage_over_time; and the orders
+    `revoke-platform` and `lower-policy`.
     """
 
     def __init__(self, room: Room) -> None:
@@ -50,7 +50,10 @@ class PapersDesk(Desk):
 
     def orders(self) -> Orders:
         """What officers may order here."""
-        return {"revoke-platform": Order(self._revoke_platform, p.RevokePlatform, "ca")}
+        return {
+            "revoke-platform": Order(self._revoke_platform, p.RevokePlatform, "ca"),
+            "lower-policy": Order(self._lower_policy, p.LowerPolicy, "keys", needed=1),
+        }
 
     async def _set_policy(self, caller: str, request: p.PolicyRequest) -> Empty:
         room = self._room
@@ -62,11 +65,31 @@ class PapersDesk(Desk):
                 f"A policy is 0 (plain only), 1 (both) or 2 (cipher only), and a profile one of "
                 f"{', '.join(sorted(PROFILES))}; nothing was changed.",
             )
-        room.registry.set_policy(module, request.policy, profile)
-        said = f"Policy {module.policy} became {request.policy}, profile {module.profile} became {profile}."
+        if request.policy < module.policy:
+            raise TrustError(
+                "security.policy-lowered",
+                f"Policy {request.policy} is nearer to plain than {module.policy}, which module "
+                f"{module.module_id.hex()} has: that needs an officer's order (keys request lower-policy). Nothing was "
+                "changed.",
+            )
+        said = self._grant(module, request.policy, profile)
         room.note(caller, request, "security.policy-set", said)
         await room.durable()
         return Empty()
+
+    async def _lower_policy(self, caller: str, asked: p.LowerPolicy, people: tuple[str, ...]) -> Done:
+        module = self._in_service(asked.device_id, asked.module_id)
+        if asked.policy not in POLICIES or asked.policy >= module.policy:
+            raise LocalError(
+                "security.policy",
+                f"{asked.policy} is no policy below {module.policy}, which module {module.module_id.hex()} has; nothing "
+                "was changed.",
+            )
+        return Done(sentence=self._grant(module, asked.policy, module.profile), officers=people)
+
+    def _grant(self, module: Module, policy: int, profile: str) -> str:
+        self._room.registry.set_policy(module, policy, profile)
+        return f"Policy {module.policy} became {policy}, profile {module.profile} became {profile}."
 
     async def _renew(self, caller: str, request: p.RenewRequest) -> p.Renewal:
         room = self._room

@@ -77,6 +77,7 @@ class PersonsDesk(Desk):
         return done
 
     async def _change(self, caller: str, change: OfficerChange, people: tuple[str, ...]) -> Done:
+        self._room.quorum.check_leaving(change.remove)
         self._room.officers.change(change, self._room.clock())
         joined = ", ".join(card.officer for card in change.add) or "nobody"
         left = ", ".join(change.remove) or "nobody"

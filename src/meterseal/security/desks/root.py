@@ -1,196 +1,278 @@
-"""Desk of the root: the ceremony that gives it a quorum, its opening for one act, and the acts that need it open.
+"""Desk of the root: acts that need it open wait here for its holders' shares; and the quorum that is being set up.
 
-It signs no certificate itself; `pki` does with the key that was opened here.
+It signs no certificate itself; `pki` does with the key that was opened here, and `rootquorum` keeps the quorum.
 
-An opened root lies in memory for five minutes or one act, whichever is first. Shares come sealed to a point
-made for one ceremony, whose key is forgotten when they were used: who recorded them opens nothing later. A
-new quorum counts only when every holder has shown that they can open their share; until then the old way
-in stays.
+Two officers order an act (a CA, a new quorum). It is checked, used up, and then waits as an opening: a fresh
+SM2 key whose point the holders seal their shares to. A holder signs what is handed in, with the opening and
+the digest of the very request it is for, so a share that was recorded opens nothing else: the key is forgotten
+with the opening, and the signed words name no other act. The share that completes the number carries the act
+out at once; the root is open for that call and at no other time. What waits is forgotten when its time is
+over, when another act is ordered, and when the service stops.
+
+Under the lab default the passphrase takes the place of the shares.
 """
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+import asyncio
+import json
+from collections.abc import Callable
+from typing import NamedTuple
 
-from msgspec import Struct
-
-from meterseal.crypto import sm2
 from meterseal.crypto.names import Purpose
 from meterseal.crypto.sm2 import Sm2PrivateKey
-from meterseal.crypto.symmetric import equal, sm3
+from meterseal.crypto.symmetric import equal
 from meterseal.errors import LocalError, TrustError
 from meterseal.mesh.rpc import Empty
-from meterseal.security import offline, pki, quorum
+from meterseal.security import offline, pki
 from meterseal.security import rootorders as r
 from meterseal.security.authorise import OPERATOR, WATCH
 from meterseal.security.desk import Act, Acts, Desk, Order, Orders, Room
-from meterseal.security.orders import Done
+from meterseal.security.orders import Done, Request, encoded
 
-OPEN_FOR = 5 * 60_000
-CEREMONY_FOR = 24 * 3_600_000
-
-
-_DOCUMENT = "quorum"
+WAITS_FOR = 24 * 3_600_000
+"""How long an act waits for shares at most (ms): people at several places have a day."""
 
 
-class _Sealed(Struct, frozen=True):
-    """SM3 of the offline file that a ceremony of this system made."""
+class _Way(NamedTuple):
+    """An act of the root: what is looked at before officers' words are used up, and what is done with the root open."""
 
-    digest: bytes
+    check: Callable[[object], None]
+    act: Callable[[object, offline.OpenRoot], Done]
+
+
+class _Waiting:
+    """One opening; `shares` are checked, by officer."""
+
+    def __init__(self, purpose: str, asked: Request, people: tuple[str, ...], until: int) -> None:
+        self.purpose, self.asked, self.people, self.until = purpose, asked, people, until
+        self.request = encoded(asked)
+        self.key = Sm2PrivateKey.generate("an opening's key")
+        self.shares: dict[str, bytes] = {}
+        self.timer: asyncio.TimerHandle | None = None
 
 
 class RootDesk(Desk):
-    """quorum, quorum_begin, quorum_confirm, root_ceremony, open_root; and the orders `ca-rotate`, `ca-close`."""
+    """quorum, coming_quorum, root_opening, open_root; and the orders `ca-rotate`, `ca-close`, `root-quorum`,
+    `root-share`, `root-kept`.
+    """
 
     def __init__(self, room: Room) -> None:
         self._room = room
-        self._folder: Path = room.book.store.path.parent / pki.OFFLINE
-        self._ceremony: tuple[Sm2PrivateKey, int] | None = None
-        self._pending: tuple[Sm2PrivateKey, list[bytes], int, tuple[str, ...]] | None = None
-        self._opened: tuple[Sm2PrivateKey, int] | None = None
-        self._complete()
+        self._waiting: _Waiting | None = None
+        self._ways = {
+            "ca-rotate": _Way(self._check_rotate, self._rotate),
+            "ca-close": _Way(self._check_close, self._close),
+            "root-quorum": _Way(self._check_deal, self._deal),
+        }
+        pki.settle(room.pki, room.authorities)
 
     def acts(self) -> Acts:
         """What this desk answers."""
         return {
             "quorum": Act(self._facts, Empty, WATCH),
-            "quorum_begin": Act(self._begin, r.QuorumBegin, OPERATOR),
-            "quorum_confirm": Act(self._confirm, r.Shares, OPERATOR),
-            "root_ceremony": Act(self._ceremony_point, Empty, OPERATOR),
-            "open_root": Act(self._open, r.OpenRoot, OPERATOR),
+            "coming_quorum": Act(self._coming, Empty, OPERATOR),
+            "root_opening": Act(self._opening, Empty, WATCH),
+            "open_root": Act(self._open_single, r.OpenByPassphrase, OPERATOR),
         }
 
     def orders(self) -> Orders:
         """What officers may order here."""
         return {
-            "ca-rotate": Order(self._rotate, r.RotateAuthority, "ca"),
-            "ca-close": Order(self._close, r.CloseAuthority, "ca"),
+            "ca-rotate": Order(self._begin("ca-rotate"), r.RotateAuthority, "ca", keeps=True),
+            "ca-close": Order(self._begin("ca-close"), r.CloseAuthority, "ca", keeps=True),
+            "root-quorum": Order(self._begin("root-quorum"), r.NewQuorum, "ca", keeps=True),
+            "root-share": Order(self._share, r.ShareIn, "ca", needed=1, keeps=True),
+            "root-kept": Order(self._kept, r.ShareKept, "ca", needed=1, keeps=True),
         }
 
+    def close(self) -> None:
+        """Forget an opening under way."""
+        self._forget()
+
+    # --- questions
+
     async def _facts(self, caller: str, request: Empty) -> r.QuorumFacts:
-        return offline.facts(self._folder)
+        return self._room.quorum.facts()
 
-    async def _begin(self, caller: str, request: r.QuorumBegin) -> r.QuorumShares:
-        known = {one.officer: one.point for one in self._room.officers.all() if one.until is None}
-        if len(set(request.officers)) != len(request.officers) or not set(request.officers) <= set(known):
-            raise LocalError(
-                "security.officer", "The shares of a quorum go to different officers of this system."
+    async def _coming(self, caller: str, request: Empty) -> r.ComingQuorum:
+        return self._room.quorum.coming()
+
+    async def _opening(self, caller: str, request: Empty) -> r.Opening:
+        waiting = self._current()
+        return r.Opening(
+            opening=waiting.asked.request_id,
+            purpose=waiting.purpose,
+            request=waiting.request,
+            point=waiting.key.public_point,
+            until=waiting.until,
+            threshold=self._room.quorum.threshold,
+            handed_in=tuple(sorted(waiting.shares)),
+        )
+
+    # --- an act that is ordered, then opened
+
+    def _begin(self, purpose: str) -> Callable[[str, Request, tuple[str, ...]], asyncio.Future[Done]]:
+        async def run(caller: str, asked: Request, people: tuple[str, ...]) -> Done:
+            room = self._room
+            pki.settle(room.pki, room.authorities)
+            room.quorum.settle()
+            room.quorum.check_file()
+            self._ways[purpose].check(asked)
+            now = room.clock()
+            room.officers.spend(asked.request_id, asked.not_after, now)
+            self._forget()
+            waiting = _Waiting(purpose, asked, people, min(asked.not_after, now + WAITS_FOR))
+            seconds = (waiting.until - now) / 1000
+            waiting.timer = asyncio.get_running_loop().call_later(seconds, self._forget)
+            self._waiting = waiting
+            needed = room.quorum.threshold
+            who = f"{needed} holders hand in their shares" if needed > 1 else "the passphrase opens the root"
+            return Done(
+                sentence=f"{purpose} waits until {who}.",
+                officers=people,
+                facts=json.dumps(
+                    {"opening": asked.request_id.hex(), "needed": needed, "until": waiting.until}
+                ),
             )
-        root_key = offline.open_single(self._folder, request.passphrase)
-        shares = quorum.split(os.urandom(quorum.SECRET), request.threshold, len(request.officers))
-        self._pending = (root_key, shares, request.threshold, request.officers)
-        point = self._new_ceremony()
-        sealed = tuple(
-            r.SealedShare(officer=officer, sealed=sm2.encrypt(known[officer], share))
-            for officer, share in zip(request.officers, shares, strict=True)
-        )
-        self._room.note(
-            caller,
-            request,
-            "security.quorum-begun",
-            "Shares of the root were made.",
-            officers=request.officers,
-        )
-        await self._room.durable()
-        return r.QuorumShares(shares=sealed, point=point)
 
-    async def _confirm(self, caller: str, request: r.Shares) -> r.QuorumFacts:
-        if self._pending is None:
-            raise LocalError("security.quorum", "No new quorum is under way; begin one.")
-        root_key, shares, threshold, people = self._pending
-        shown = self._taken(request.sealed)
-        if sorted(set(shown)) != sorted(shares):
+        return run  # type: ignore[return-value]
+
+    async def _share(self, caller: str, shown: r.ShareIn, people: tuple[str, ...]) -> Done:
+        room, waiting, officer = self._room, self._current(), _alone(people)
+        named = equal(shown.opening, waiting.asked.request_id)
+        if not named or not equal(shown.act, r.act_digest(waiting.purpose, waiting.request)):
+            raise TrustError(
+                "security.opening",
+                f"{officer} handed in a share for another opening or another act than the one that waits; nothing was "
+                "opened. Ask what waits now: meterseal keys quorum opening",
+            )
+        try:
+            share = waiting.key.decrypt(shown.sealed)
+        except TrustError:
             raise TrustError(
                 "security.share",
-                "Not every holder has shown their share, or one is not as it was given out; the old way in stays. Begin "
-                "again.",
+                f"What {officer} handed in was not sealed for this opening; nothing was opened.",
+            ) from None
+        room.quorum.check_share(officer, share)
+        room.officers.spend(shown.request_id, shown.not_after, room.clock())
+        waiting.shares[officer] = share
+        alive = sorted(set(waiting.shares) & set(room.officers.present("ca")))
+        if len(alive) < room.quorum.threshold:
+            return Done(
+                sentence=f"{len(alive)} of {room.quorum.threshold} shares are here, from {', '.join(alive)}.",
+                officers=people,
+                facts=json.dumps({"here": alive, "needed": room.quorum.threshold}),
             )
-        secret = quorum.combine(shown)
-        content = offline.sealed_under(self._folder, root_key, self._room.keys, secret, threshold, people)
-        book = self._room.book
-        with book.transaction() as connection:
-            book.write(connection, _DOCUMENT, _Sealed(sm3(content)))
-        offline.replace(self._folder, content)
-        self._complete()
-        self._pending = None
-        facts = offline.facts(self._folder)
-        self._room.note(caller, request, "security.quorum-set", facts.sentence, officers=people)
-        await self._room.durable()
-        return facts
+        self._forget()
+        return self._carry_out(caller, waiting, lambda: room.quorum.open(waiting.shares), alive)
 
-    async def _ceremony_point(self, caller: str, request: Empty) -> r.CeremonyPoint:
-        return r.CeremonyPoint(self._new_ceremony())
-
-    async def _open(self, caller: str, request: r.OpenRoot) -> r.QuorumFacts:
-        room = self._room
-        if request.shares:
-            key = offline.open_quorum(self._folder, quorum.combine(self._taken(request.shares)))
-        else:
-            key = offline.open_single(self._folder, request.passphrase)
-        self._opened = (key, room.clock() + OPEN_FOR)
-        room.note(caller, Empty(), "security.root-opened", "The root was opened for one act.")
+    async def _open_single(self, caller: str, request: r.OpenByPassphrase) -> Done:
+        room, waiting = self._room, self._current()
+        root = room.quorum.open_single(request.passphrase)  # a wrong one leaves the act waiting
+        self._forget()
+        done = self._carry_out(caller, waiting, lambda: root, ["whoever has the passphrase"])
         await room.durable()
-        return offline.facts(self._folder)
+        return done
 
-    async def _rotate(self, caller: str, request: r.RotateAuthority, people: tuple[str, ...]) -> Done:
-        room, key = self._room, self._take_opened()
-        purpose = _purpose(request.authority)
-        version = pki.rotate(room.pki, room.authorities, room.registry, purpose, key, room.clock())
+    def _carry_out(
+        self, caller: str, waiting: _Waiting, root: Callable[[], offline.OpenRoot], by: list[str]
+    ) -> Done:
+        room = self._room
+        left = sorted(set(waiting.people) - set(room.officers.present("ca")))
+        if left:
+            raise TrustError(
+                "security.officer",
+                f"{', '.join(left)}, who ordered this, left meanwhile; nothing was opened. Order it anew.",
+            )
+        opened = root()
+        said = f"The root was opened by {', '.join(by)} for {waiting.purpose}."
+        room.note(caller, waiting.asked, "security.root-opened", said, officers=waiting.people)
+        done = self._ways[waiting.purpose].act(waiting.asked, opened)
+        room.note(caller, waiting.asked, "security.root-act", done.sentence, officers=waiting.people)
+        return Done(sentence=done.sentence, officers=waiting.people, facts=done.facts)
+
+    def _current(self) -> _Waiting:
+        waiting = self._waiting
+        if waiting is not None and self._room.clock() > waiting.until:
+            self._forget()
+        if waiting is None or self._waiting is None:
+            raise TrustError(
+                "security.root-closed",
+                "No act waits for the root to be opened: two officers order one first, and it waits for a day.",
+            )
+        return waiting
+
+    def _forget(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and waiting.timer is not None:
+            waiting.timer.cancel()
+
+    # --- the acts
+
+    def _check_rotate(self, asked: object) -> None:
+        assert isinstance(asked, r.RotateAuthority)
+        _purpose(asked.authority)
+
+    def _rotate(self, asked: object, root: offline.OpenRoot) -> Done:
+        assert isinstance(asked, r.RotateAuthority)
+        room, purpose = self._room, _purpose(asked.authority)
+        version = pki.rotate(room.pki, room.authorities, room.registry, purpose, root.key, room.clock())
         return Done(
             sentence=f"The {purpose} CA has a new version, {version}.",
-            officers=people,
-            facts=f'{{"version": {version}}}',
+            officers=(),
+            facts=json.dumps({"version": version}),
         )
 
-    async def _close(self, caller: str, request: r.CloseAuthority, people: tuple[str, ...]) -> Done:
-        room, key = self._room, self._take_opened()
-        purpose = _purpose(request.authority)
+    def _check_close(self, asked: object) -> None:
+        assert isinstance(asked, r.CloseAuthority)
+        room, purpose = self._room, _purpose(asked.authority)
+        pki.check_closing(room.pki, room.registry, purpose, asked.version, cut_off=asked.cut_off)
+
+    def _close(self, asked: object, root: offline.OpenRoot) -> Done:
+        assert isinstance(asked, r.CloseAuthority)
+        room, purpose = self._room, _purpose(asked.authority)
         pki.close(
             room.pki,
             room.authorities,
             room.registry,
             purpose,
-            request.version,
-            key,
+            asked.version,
+            root.key,
             room.clock(),
-            cut_off=request.cut_off,
+            cut_off=asked.cut_off,
         )
-        return Done(sentence=f"Version {request.version} of the {purpose} CA is revoked.", officers=people)
+        return Done(sentence=f"Version {asked.version} of the {purpose} CA is revoked.", officers=())
 
-    def _complete(self) -> None:
-        """End the top of the tree in the vault once the file that holds it is in place; also after a crash."""
-        sealed = self._room.book.read(_DOCUMENT, _Sealed, _Sealed(b""))
-        if sealed.digest and equal(sealed.digest, offline.digest(self._folder)):
-            offline.destroy_top(self._room.keys)
+    def _check_deal(self, asked: object) -> None:
+        assert isinstance(asked, r.NewQuorum)
+        self._room.quorum.check_people(asked.threshold, asked.officers)
 
-    def _new_ceremony(self) -> bytes:
-        key = Sm2PrivateKey.generate("a ceremony's key")
-        self._ceremony = (key, self._room.clock() + CEREMONY_FOR)
-        return key.public_point
+    def _deal(self, asked: object, root: offline.OpenRoot) -> Done:
+        assert isinstance(asked, r.NewQuorum)
+        coming = self._room.quorum.deal(root, asked.threshold, asked.officers)
+        return Done(
+            sentence=f"Shares were made for {', '.join(asked.officers)}; {asked.threshold} of {len(asked.officers)} "
+            "open the root once each of them has shown that they can open their share. Until then nothing changes.",
+            officers=(),
+            facts=json.dumps({"quorum": coming.quorum_id.hex()}),
+        )
 
-    def _taken(self, sealed: tuple[bytes, ...]) -> list[bytes]:
-        """The shares; the ceremony's key is forgotten."""
-        ceremony, self._ceremony = self._ceremony, None
-        if ceremony is None or self._room.clock() > ceremony[1]:
-            raise TrustError("security.ceremony", "No ceremony is under way, or it is over; begin a new one.")
-        if len(sealed) > quorum.MOST:
-            raise LocalError("security.quorum", f"A quorum has at most {quorum.MOST} shares.")
-        try:
-            return [ceremony[0].decrypt(one) for one in sealed]
-        except TrustError:
-            raise TrustError(
-                "security.share", "A share was not sealed for this ceremony; begin a new one."
-            ) from None
+    async def _kept(self, caller: str, kept: r.ShareKept, people: tuple[str, ...]) -> Done:
+        room, officer = self._room, _alone(people)
+        spent = (kept.request_id, kept.not_after, room.clock())
+        in_force = room.quorum.keep(officer, kept, spent)
+        facts = room.quorum.facts()
+        if in_force:
+            self._forget()  # what waited for the shares of before
+            room.note(caller, kept, "security.quorum-set", facts.sentence, officers=facts.people)
+        return Done(sentence=facts.sentence, officers=people, facts=json.dumps({"in_force": in_force}))
 
-    def _take_opened(self) -> Sm2PrivateKey:
-        opened, self._opened = self._opened, None
-        if opened is None or self._room.clock() > opened[1]:
-            raise TrustError(
-                "security.root-closed",
-                "The root is not open: its quorum opens it first, and it stays open for five minutes or one act.",
-            )
-        return opened[0]
+
+def _alone(people: tuple[str, ...]) -> str:
+    if len(people) != 1:
+        raise TrustError("security.share", "A share is handed in by its holder alone; one person signs it.")
+    return people[0]
 
 
 def _purpose(authority: str) -> Purpose:
