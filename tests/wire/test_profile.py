@@ -95,7 +95,7 @@ def test_unknown_types_have_no_model(device: bytes) -> None:
         ('di_order = "low"', 'di_order = "high"', "its habits make"),
         ("[cjt188.rollover]", "[cjt188]\nunits_first = true\n[cjt188.rollover]", "its habits make"),
         ("[cjt188.rollover]", "[cjt188.rollover]\nwarmth = 8", "speak of warmth"),
-        ("[cjt188.rollover]", "[dlt645]\n[cjt188.rollover]", "not well formed"),
+        ("[cjt188.rollover]", "[dlt645]\n[cjt188.rollover]", "has habits of dlt645"),
         ('hex = "68', 'hex = "FEFE68', "2 bytes FE in front"),
         ('21841316"', '2184131600"', "bytes behind"),
         ("[[vectors]]", '[[vectors]]\nclock = "2015-05-11T22:01:32"', "the clock of"),

@@ -5,11 +5,33 @@ It is what a meter acts on and what a master fills in; roles turn it into frames
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct, field
 
 from meterseal.wire.catalogue import Kind
 from meterseal.wire.sheet import Segment
 from meterseal.wire.values import Stated
+
+Reason = Literal[
+    "other",
+    "no-such-data",
+    "not-authorised",
+    "bad-value",
+    "baud-rate",
+    "year-zones",
+    "day-periods",
+    "tariffs",
+]
+"""Why a meter refuses a request; the last four are electricity meters'."""
+
+
+class Match(Struct, frozen=True):
+    """Whether a frame answers a request; `why` says what speaks against it. A wrong SER is told, not refused."""
+
+    answers: bool
+    why: str = ""
+    ser_differs: bool = False
 
 
 class Credentials(Struct, frozen=True):

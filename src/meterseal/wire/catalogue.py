@@ -118,6 +118,7 @@ Kind = Literal[
     "clear-demand",
     "clear-meter",
     "clear-events",
+    "security",
     "vendor",
 ]
 """What a request is about, whatever the protocol."""

@@ -17,6 +17,7 @@ from meterseal.errors import DataError, LocalError, PeerError
 from meterseal.model import Medium
 from meterseal.wire import identifiers as ids
 from meterseal.wire.cjt188.habits import Habits, HexByte
+from meterseal.wire.dlt645.habits import Habits as Habits645
 from meterseal.wire.fields import is_bcd
 from meterseal.wire.frame import Frame, Protocol, parse_frame
 from meterseal.wire.meaning import interpret
@@ -122,6 +123,7 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     security: str = "meterseal-1"
     valve: bool = False
     cjt188: Habits = Habits()
+    dlt645: Habits645 = Habits645()
 
     @property
     def high_first(self) -> bool:
@@ -223,8 +225,7 @@ def _check(profile: Profile, vector: Vector) -> None:
     ):
         if wanted is not None and wanted != got:
             raise _bad(profile, f"the {name} of {said} is {got}")
-    if profile.protocol == "cjt188":
-        _check_made(profile, frame, len(raw) - len(bare), said)
+    _check_made(profile, frame, len(raw) - len(bare), said)
 
 
 def _anybody(frame: Frame) -> bool:

@@ -11,7 +11,9 @@ from msgspec.structs import replace
 
 from meterseal.wire import identifiers as ids
 from meterseal.wire import roles
-from meterseal.wire.cjt188.habits import CODES, Reason
+from meterseal.wire.asked import Reason
+from meterseal.wire.cjt188.habits import CODES
+from meterseal.wire.dlt645.answering import BITS
 from meterseal.wire.frame import Frame
 from meterseal.wire.meaning import interpret
 
@@ -25,6 +27,8 @@ def rehearse(frame: Frame, profile: Profile) -> Frame:
 
     Raises LocalError or PeerError where the model cannot.
     """
+    if profile.protocol == "dlt645" and frame.control & 0x80:
+        return _answered_645(frame, profile)
     if frame.control == int(profile.cjt188.report, 16) and _unasked(frame, profile):
         meaning = interpret(frame)
         return roles.report(
@@ -33,6 +37,19 @@ def rehearse(frame: Frame, profile: Profile) -> Frame:
     if not frame.control & 0x80:
         return roles.request(frame.device_id, roles.ask_of(frame, profile), profile)
     return _answered(frame, profile)
+
+
+def _answered_645(frame: Frame, profile: Profile) -> Frame:
+    """An answer of an electricity meter: to the request for what it holds."""
+    asked = replace(frame, control=frame.control & 0x1F)
+    if frame.control & 0x40:
+        reason: Reason = next((one for one, bit in BITS.items() if frame.data[:1] == bytes((bit,))), "other")
+        return roles.refuse(frame.device_id, asked, reason, profile)
+    if frame.control in (0x91, 0x81):
+        return roles.answer(frame.device_id, asked, roles.stated(frame, profile), profile)
+    if frame.control == 0x93:
+        return roles.address_answer(frame.device_id, asked, profile)
+    return roles.done(frame.device_id, asked, profile)
 
 
 def _unasked(frame: Frame, profile: Profile) -> bool:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from meterseal.wire.asked import Ask
+from meterseal.wire.asked import Ask, Match, Reason
 from meterseal.wire.cjt188 import answering, asking
-from meterseal.wire.cjt188.answering import Match
-from meterseal.wire.cjt188.habits import Reason
+from meterseal.wire.dlt645 import answering as answering_645
+from meterseal.wire.dlt645 import asking as asking_645
 from meterseal.wire.frame import Frame
 from meterseal.wire.meaning import interpret
 from meterseal.wire.values import Stated, Values
@@ -25,6 +25,8 @@ __all__ = ["Ask", "Match", "Reason", "Stated", "Values"]
 
 def ask_of(frame: Frame, profile: Profile, *, utc_offset_minutes: int = 480) -> Ask:
     """What a request asks for. Raises PeerError `wire.request` and `wire.function` for what a meter cannot act on."""
+    if profile.protocol == "dlt645":
+        return asking_645.ask_of(frame, profile.dlt645, utc_offset_minutes=utc_offset_minutes)
     return asking.ask_of(
         frame, profile.cjt188, high_first=profile.high_first, utc_offset_minutes=utc_offset_minutes
     )
@@ -32,6 +34,8 @@ def ask_of(frame: Frame, profile: Profile, *, utc_offset_minutes: int = 480) -> 
 
 def request(device_id: bytes, ask: Ask, profile: Profile, *, utc_offset_minutes: int = 480) -> Frame:
     """The frame of a request: the inverse of `ask_of`."""
+    if profile.protocol == "dlt645":
+        return asking_645.request(device_id, ask, profile.dlt645, utc_offset_minutes=utc_offset_minutes)
     return asking.request(
         device_id, ask, profile.cjt188, high_first=profile.high_first, utc_offset_minutes=utc_offset_minutes
     )
@@ -47,6 +51,10 @@ def answer(
     utc_offset_minutes: int = 480,
 ) -> Frame:
     """The normal answer to a read request; of a model that sends pieces the `number`-th."""
+    if profile.protocol == "dlt645":
+        return answering_645.answer(
+            device_id, request, values, profile.dlt645, number=number, utc_offset_minutes=utc_offset_minutes
+        )
     return answering.answer(
         device_id,
         request,
@@ -68,6 +76,10 @@ def report(
     utc_offset_minutes: int = 480,
 ) -> Frame:
     """Data that nobody asked for."""
+    if profile.protocol == "dlt645":
+        return answering_645.report(
+            device_id, di, values, profile.dlt645, utc_offset_minutes=utc_offset_minutes
+        )
     return answering.report(
         device_id,
         di,
@@ -81,6 +93,8 @@ def report(
 
 def address_answer(device_id: bytes, request: Frame, profile: Profile) -> Frame:
     """The answer to a request for the address."""
+    if profile.protocol == "dlt645":
+        return answering_645.address_answer(device_id, request, profile.dlt645)
     return answering.address_answer(device_id, request, profile.cjt188, high_first=profile.high_first)
 
 
@@ -93,6 +107,8 @@ def done(
     values: Values | None = None,
 ) -> Frame:
     """The answer to a write that was carried out."""
+    if profile.protocol == "dlt645":
+        return answering_645.done(device_id, request, profile.dlt645)
     return answering.done(
         device_id, request, profile.cjt188, high_first=profile.high_first, status=status, values=values
     )
@@ -102,6 +118,8 @@ def refuse(
     device_id: bytes, request: Frame, reason: Reason, profile: Profile, *, status: bytes = b"\x00\x00"
 ) -> Frame:
     """The error answer."""
+    if profile.protocol == "dlt645":
+        return answering_645.refuse(device_id, request, reason, profile.dlt645)
     return answering.refuse(
         device_id, request, reason, profile.cjt188, high_first=profile.high_first, status=status
     )
@@ -109,17 +127,24 @@ def refuse(
 
 def matches(request: Frame, got: Frame, profile: Profile) -> Match:
     """Whether a frame answers a request."""
+    if profile.protocol == "dlt645":
+        return answering_645.matches(request, got, profile.dlt645)
     return answering.matches(request, got, profile.cjt188)
 
 
 def joined(answers: Sequence[Frame]) -> Frame:
     """The pieces of one answer as one frame. Raises PeerError `wire.pieces` where they do not belong together."""
+    if answers and answers[0].protocol == "dlt645":
+        return answering_645.joined(answers)
     return answering.joined(answers)
 
 
 def stated(frame: Frame, profile: Profile, *, utc_offset_minutes: int = 480) -> dict[str, Stated]:
     """What a frame of this model states, ready to be built again."""
-    return answering.stated(frame, interpret(frame, utc_offset_minutes), profile.cjt188)
+    meaning = interpret(frame, utc_offset_minutes)
+    if profile.protocol == "dlt645":
+        return answering_645.stated(frame, meaning, profile.dlt645)
+    return answering.stated(frame, meaning, profile.cjt188)
 
 
 def next_ser(ser: int, profile: Profile) -> int:

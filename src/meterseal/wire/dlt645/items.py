@@ -21,7 +21,7 @@ class Item(Struct, frozen=True):
 
     Kinds: `number` BCD; `ascii` text, low byte first; `digits` BCD digits kept as text; `time` BCD digits in
     printed order, YYMMDDhhmm or parts of it; `bits` hex of a status word; `bytes` whatever is left, whose layout
-    is not public (`size` 0).
+    is not public (`size` 0). `form` is the format of a time, in letters.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Item(Struct, frozen=True):
     unit: str | None = None
     signed: bool = False
     kind: FieldKind = "number"
+    form: str = ""
 
 
 class Quantity(Struct, frozen=True):
@@ -71,5 +72,5 @@ def item(name: str, chinese: str, form: str, unit: str | None = None, *, signed:
         size = (len(number[2]) + decimals) // 2
         return Item(name, chinese, size, -decimals, unit or "", signed or number[1] == "-")
     if _TIME.fullmatch(form) is not None and len(form) % 2 == 0:
-        return Item(name, chinese, len(form) // 2, kind="time")
+        return Item(name, chinese, len(form) // 2, kind="time", form=form)
     raise ValueError(f"{form} is no format of a field")
