@@ -432,3 +432,25 @@ def test_a_place_opens_with_the_pin_of_its_file_or_with_the_passphrase(
         store.close()
     assert open_place(Place(), PASSPHRASE).facts().kind == "software"
     assert keystore.of(PASSPHRASE).facts().kind == "software"
+
+
+@needs_token
+def test_a_token_that_this_process_has_open_already_does_not_open_twice(tokens: Tokens) -> None:
+    token_store()
+    with pytest.raises(EngineError, match="did not answer") as caught:
+        token_store()
+    assert caught.value.code == "security.token"
+
+
+@needs_token
+def test_a_key_that_a_token_will_not_destroy_is_named_and_stays(tokens: Tokens) -> None:
+    """Over a session that may only read."""
+    store = token_store()
+    record, kek = store.create("keys")
+    sealed = kek.gcm_seal(b"a key", b"place")
+    store.close()
+    store._session = store._token.open(rw=False, user_pin=PIN.decode())  # type: ignore[attr-defined]
+    with pytest.raises(EngineError) as caught:
+        store.destroy("keys", record)
+    assert caught.value.code == "security.token"
+    assert store.find("keys", record).gcm_open(sealed, b"place") == b"a key"
