@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from meterseal.errors import LocalError, PeerError
 from meterseal.wire import roles
-from meterseal.wire.asked import Ask
+from meterseal.wire.asked import Ask, Reason
 from meterseal.wire.catalogue import BYTES, ROWS, Identifier, row_of
-from meterseal.wire.cjt188.habits import CODES, FollowUp, Habits, Reason
+from meterseal.wire.cjt188.habits import CODES, FollowUp, Habits
 from meterseal.wire.fields import clock_at
 from meterseal.wire.frame import Frame, parse_frame
 from meterseal.wire.meaning import interpret

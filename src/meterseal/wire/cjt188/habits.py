@@ -28,7 +28,7 @@ CODES: Final[dict[Reason, int]] = {
     "not-authorised": 0x04,
     "bad-value": OTHER,
 }
-"""Error bytes; no source has a table of them, so these follow DL/T 645."""
+"""Error bytes; no source has a table of them, so these follow DL/T 645. Reasons that are not here are `other`."""
 
 
 class FollowUp(Struct, frozen=True, forbid_unknown_fields=True):
