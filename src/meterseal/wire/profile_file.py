@@ -52,7 +52,8 @@ class Timing(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Fingerprint(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What frames show of a model besides its number: a model with one is known only by frames that show all of it.
 
-    `di_order` of every answer; `lengths` that answers with 901F have; a control code of `controls` in some frame.
+    `di_order` of every answer; `lengths` that answers with 901F (DL/T 645: 00010000) have; a control code of
+    `controls` in some frame.
     """
 
     di_order: Literal["high", "low"] | None = None
@@ -63,7 +64,7 @@ class Fingerprint(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         """Whether these frames of one meter show every trait and none against it."""
         answers = [frame for frame in frames if frame.control & 0x80 and len(frame.data) > 1]
         orders = {"high" if ids.read_di(frame.data)[1] else "low" for frame in answers}
-        metering = {len(frame.data) for frame in answers if ids.read_di(frame.data)[0] == ids.METERING}
+        metering = {len(frame.data) for frame in answers if _is_register(frame)}
         return (
             (self.di_order is None or orders == {self.di_order})
             and (not self.lengths or (bool(metering) and metering.issubset(self.lengths)))
@@ -75,6 +76,13 @@ class Fingerprint(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         orders = {self.di_order, other.di_order} == {"high", "low"}
         lengths = bool(self.lengths and other.lengths) and not set(self.lengths) & set(other.lengths)
         return orders or lengths
+
+
+def _is_register(frame: Frame) -> bool:
+    """Whether a frame answers the question that every meter of its protocol is asked."""
+    if frame.protocol == "dlt645":
+        return frame.data.startswith(b"\x00\x00\x01\x00")
+    return ids.read_di(frame.data)[0] == ids.METERING
 
 
 class FieldDoc(Struct, frozen=True, forbid_unknown_fields=True):

@@ -150,7 +150,9 @@ def matches(request: Frame, got: Frame, habits: Habits) -> Match:
 
 
 def stated(frame: Frame, meaning: Meaning, habits: Habits) -> dict[str, Stated]:
-    """What a frame states, ready to be built again; the payload as bytes where no layout is public."""
+    """What a frame states, ready to be built again: bytes where no layout is public or where no digits are."""
     if meaning.di is not None and not meaning.error and quantity_of(meaning.di, habits) is None:
         return {"payload": frame.data[habits.width :]}
-    return values_of(meaning)
+    unreadable = {name for name, value in meaning.readings.items() if value.shown is None}
+    raw = {part.name: part.raw for part in meaning.parts if part.name in unreadable}
+    return {**values_of(meaning), **raw}
