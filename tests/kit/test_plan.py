@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 
 import msgspec
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 
 from meterseal.errors import LocalError
+from meterseal.kit.chance import uniform
 from meterseal.kit.demo import _shown
 from meterseal.kit.plan import FIRST_TIER, StreetPlan, billing_starts, make_plan
-from meterseal.kit.profiles import DAY, HOUR, Event, Profile, Registers, hourly_use, uniform
+from meterseal.kit.profiles import DAY, HOUR, Event, Profile, Registers, hourly_use
 from meterseal.utility.calendar import local, local_day, midnight
 
 UNTIL = 1_795_234_400_000
@@ -56,7 +58,8 @@ def test_a_register_depends_on_seed_profile_and_time_alone() -> None:
 def test_registers_never_fall_and_fit_their_digits(plan: StreetPlan) -> None:
     for meter in plan.meters:
         values = np.array(plan.registers(meter).values)
-        assert (np.diff(values) >= 0).all()
+        backwards = any(event.kind == "backflow" for event in meter.profile.events)
+        assert (np.diff(values) >= 0).all() != backwards
         assert values[-1] < 10**8
 
 
@@ -126,9 +129,16 @@ def test_missing_hours_lie_in_mid_period_and_never_at_a_local_midnight(plan: Str
             assert plan.since + 10 * DAY < end_at < plan.until - 10 * DAY
 
 
-def test_there_is_one_stuck_flat_one_burst_pipe_and_one_leak(plan: StreetPlan) -> None:
-    kinds = sorted(event.kind for meter in plan.meters for event in meter.profile.events)
-    assert kinds == ["burst", "leak", "stuck"]
+def test_each_trouble_happens_once_and_to_another_dwelling(plan: StreetPlan) -> None:
+    kinds = Counter(event.kind for meter in plan.meters for event in meter.profile.events)
+    assert kinds.pop("away") % 4 == 0
+    assert kinds == dict.fromkeys(["burst", "leak", "stuck", "backflow", "theft"], 1)
+    assert Counter(one.kind for meter in plan.meters for one in meter.incidents) == {"cover": 1, "magnet": 1}
+    assert any(meter.profile.panel for meter in plan.meters)
+    struck = Counter(
+        m.dwelling for m in plan.meters if m.incidents or (m.profile.events and m.medium == "water")
+    )
+    assert set(struck.values()) == {1}
     stuck = next(m for m in plan.meters if m.profile.events and m.profile.events[0].kind == "stuck")
     values = plan.registers(stuck).values
     assert values[0] == values[-1]

@@ -35,9 +35,10 @@ from meterseal.kit.bus import Bus
 from meterseal.kit.demo import bills_plan
 from meterseal.kit.factory import Memories
 from meterseal.kit.field import Field
+from meterseal.kit.life import design_of, lived
 from meterseal.kit.plan import StreetPlan, make_plan
 from meterseal.kit.profiles import DAY, HOUR
-from meterseal.kit.street import Street, StreetConfig, StreetReadings, write_registers
+from meterseal.kit.street import Street, StreetConfig, write_registers
 from meterseal.mdms.store.rows import ORIGINS
 from meterseal.mesh.authority import TlsDirectory
 from meterseal.mesh.rpc import OPERATOR, InProcess, Rpc
@@ -197,9 +198,8 @@ def small_street() -> StreetPlan:
 
 def plain_meter(plan: StreetPlan) -> WaterMeter:
     """A water meter without a module, of a third household that nobody bills."""
-    profile = replace(plan.meters[0].profile, household=2)
-    registers = plan.registers(replace(plan.meters[0], profile=profile))
-    return WaterMeter(PLAIN, StreetReadings(registers, (), plan.since, plan.until))
+    planned = replace(plan.meters[0], profile=replace(plan.meters[0].profile, household=2), gaps=())
+    return WaterMeter(PLAIN, state=lived(plan, planned), design=design_of(planned))
 
 
 async def enrol_plain(plan: StreetPlan, desk: Rpc) -> None:

@@ -13,10 +13,12 @@ from random import Random
 from typing import Final
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from meterseal.errors import LocalError
-from meterseal.kit.profiles import DAY, HOUR, Event, Profile, Registers
+from meterseal.kit import incidents
+from meterseal.kit.chance import one
+from meterseal.kit.incidents import Gap, Incident
+from meterseal.kit.profiles import DAY, Profile, Registers
 from meterseal.model import Medium
 from meterseal.utility.calendar import local_day, midnight
 
@@ -31,19 +33,20 @@ TARIFFS: Final[dict[Medium, str]] = {
 FIRST_TIER: Final[dict[Medium, int]] = {"water": 18_000, "gas": 35_000}
 """Where the first tier of the sample tariffs ends, in hundredths of m3."""
 INITIAL: Final[dict[Medium, int]] = {"water": 31_000, "gas": 52_000, "heat": 410_000, "electricity": 640_000}
+DRIFT = 5_000
+"""Most by which an oscillator is off, parts per thousand million: half a second a day."""
+OLDEST = 5 * 365
+"""Days that the oldest meters of a street have hung there."""
 SHORTEST = 35
 """Days of use that surely hold a whole billing month and the day before it."""
 
 
-class Gap(Struct, frozen=True):
-    """Registers that a load profile lost: those whose end_at lies in [since, since + hours)."""
-
-    since: int
-    hours: int
-
-
 class MeterPlan(Struct, frozen=True):
-    """One meter: identity, where it hangs, how it is used. `plain` meters have no module (`suite` 0)."""
+    """One meter: identity, where it hangs, how it is used. `plain` meters have no module (`suite` 0).
+
+    `drift` is its oscillator's error in parts per thousand million, `age` the days it hung there before the window;
+    `battery_low` is one whose battery is at its end.
+    """
 
     device_id: bytes
     module_id: bytes
@@ -54,6 +57,9 @@ class MeterPlan(Struct, frozen=True):
     profile: Profile
     gaps: tuple[Gap, ...] = ()
     battery_low: bool = False
+    drift: int = 0
+    age: int = 0
+    incidents: tuple[Incident, ...] = ()
 
     @property
     def plain(self) -> bool:
@@ -87,7 +93,9 @@ class Dwelling(Struct, frozen=True):
 
 
 class StreetPlan(Struct, frozen=True):
-    """The whole street. Registers count from `origin_at`; the window of delivered days is [since, until)."""
+    """The whole street. Registers count from `origin_at`; the window of delivered days is [since, until). `weather` is
+    the seed of its weather, None for that of the street.
+    """
 
     seed: int
     since: int
@@ -97,6 +105,7 @@ class StreetPlan(Struct, frozen=True):
     risers: int
     dwellings: tuple[Dwelling, ...]
     meters: tuple[MeterPlan, ...]
+    weather: int | None = None
 
     @property
     def origin_at(self) -> int:
@@ -104,7 +113,7 @@ class StreetPlan(Struct, frozen=True):
 
     def registers(self, meter: MeterPlan) -> Registers:
         """What the meter's counting mechanism shows over the window."""
-        return Registers(self.seed, meter.profile, self.until)
+        return Registers(self.seed, meter.profile, self.until, self.weather)
 
 
 _SURNAMES = "赵钱孙李周吴郑王冯陈褚卫蒋沈韩杨朱秦尤许何吕施张"
@@ -137,11 +146,13 @@ def make_plan(
     dwellings: int = 60,
     risers: int = 12,
     tariffs: dict[Medium, str] | None = None,
+    weather: int | None = None,
 ) -> StreetPlan:
     """The street of `dwellings` flats with four meters each, `days` local days of use that end at `until`.
 
-    `until` (Unix ms) is rounded down to a local midnight. With fewer than 35 days no whole billing month
-    fits and the dwellings have no agreements. Raises LocalError `kit.plan` for a street that cannot be.
+    `until` (Unix ms) is rounded down to a local midnight; `weather` is the seed of the weather. With fewer than 35 days
+    no whole billing month fits and the dwellings have no agreements. Raises LocalError `kit.plan` for a street that
+    cannot be.
     """
     if not 1 <= dwellings <= 9_999 or not 1 <= days <= 400 or risers < 1:
         raise LocalError(
@@ -155,7 +166,7 @@ def make_plan(
     stuck = random.randrange(dwellings)
     if len(empty | {stuck}) == dwellings:  # a street where nobody lives would show nothing
         empty, stuck = set(), -1
-    shared = _Street(seed, since, until, random)
+    shared = _Street(seed, since, until, random, weather)
     meters: list[MeterPlan] = []
     for number in range(dwellings):
         occupancy = 0 if number in empty or number == stuck else random.choice((1, 2, 2, 3, 3, 3, 4, 5))
@@ -163,7 +174,7 @@ def make_plan(
         for medium in MEDIA:
             meters.append(shared.meter(number, medium, occupancy, suite, number * risers // dwellings))
     if days >= SHORTEST:
-        _play_faults(meters, stuck, random, since, until)
+        incidents.play(meters, stuck, random, since, until)
     homes = tuple(
         shared.dwelling(number, meters[4 * number : 4 * number + 4], tariffs or TARIFFS)
         for number in range(dwellings)
@@ -178,6 +189,7 @@ def make_plan(
         risers=risers,
         dwellings=homes,
         meters=tuple(meters),
+        weather=weather,
     )
 
 
@@ -198,8 +210,9 @@ def billing_starts(since: int, until: int) -> list[tuple[int, date]]:
 class _Street:
     """The street's seed and window, for the makers of its parts."""
 
-    def __init__(self, seed: int, since: int, until: int, random: Random) -> None:
+    def __init__(self, seed: int, since: int, until: int, random: Random, weather: int | None) -> None:
         self._seed, self._since, self._until, self._random = seed, since, until, random
+        self._weather = weather
 
     def meter(self, number: int, medium: Medium, occupancy: int, suite: int, riser: int) -> MeterPlan:
         random = self._random
@@ -220,9 +233,19 @@ class _Street:
             medium=medium,
             dwelling=number,
             riser=riser,
-            profile=Profile(medium, number, occupancy, self._since, initial),
+            profile=Profile(
+                medium, number, occupancy, self._since, initial, panel=self._panel(number, medium)
+            ),
             battery_low=medium != "electricity" and random.random() < 0.01,
+            drift=int((one(self._seed, 21, serial) - 0.5) * 2 * DRIFT),
+            age=int(one(self._seed, 22, serial) * OLDEST),
         )
+
+    def _panel(self, number: int, medium: Medium) -> int:
+        """Peak W of the panels on the roof of one flat in fifteen."""
+        if medium != "electricity" or one(self._seed, 20, number) >= 1 / 15:
+            return 0
+        return 2_000 + int(one(self._seed, 23, number) * 30) * 100
 
     def dwelling(self, number: int, meters: Sequence[MeterPlan], tariffs: dict[Medium, str]) -> Dwelling:
         random = self._random
@@ -247,43 +270,10 @@ class _Street:
 
     def _opening(self, meter: MeterPlan, since: int) -> int:
         """What the calendar year had used before; one household in three stands just below its next tier."""
-        registers = Registers(self._seed, meter.profile, self._until)
+        registers = Registers(self._seed, meter.profile, self._until, self._weather)
         month = registers.at(self._until) - registers.at(since)
         tier = FIRST_TIER.get(meter.medium)
         if tier is not None and meter.dwelling % 3 == 1:
             return max(0, tier - month // 2)
         begun = (local_day(since) - local_day(since).replace(month=1, day=1)).days
         return month * begun // 33
-
-
-def _play_faults(meters: list[MeterPlan], stuck: int, random: Random, since: int, until: int) -> None:
-    """Seeded faults in mid-period, none of which touches a local midnight: missing hours, a stuck flat, a
-    burst pipe.
-    """
-    middle = range((since + 12 * DAY) // DAY, (until - 12 * DAY) // DAY)
-
-    def hour(first: int, last: int) -> int:
-        """A whole local hour of a day in mid-period, first..last o'clock."""
-        day = since + (random.choice(middle) - since // DAY) * DAY
-        return day + random.randint(first, last) * HOUR
-
-    suffering = [
-        k for k, meter in enumerate(meters) if meter.medium != "electricity" and meter.dwelling != stuck
-    ]
-    random.shuffle(suffering)
-    for count, place in enumerate(suffering[: max(2, len(meters) // 20)]):
-        hours = 5 if count == 0 else random.choice((1, 2))
-        meters[place] = replace(meters[place], gaps=(Gap(hour(3, 16), hours),))
-    for place, meter in enumerate(meters):
-        if meter.dwelling == stuck and meter.medium == "water":
-            meters[place] = _with_event(meter, Event("stuck", since, until))
-    waters = [k for k in range(len(meters)) if meters[k].medium == "water" and meters[k].dwelling != stuck]
-    if len(waters) > 1:
-        burst, leaking = random.sample(waters, 2)
-        begin = hour(9, 14)
-        meters[burst] = _with_event(meters[burst], Event("burst", begin, begin + 2 * HOUR, 2_600_000))
-        meters[leaking] = _with_event(meters[leaking], Event("leak", hour(1, 20), until, 12_000))
-
-
-def _with_event(meter: MeterPlan, event: Event) -> MeterPlan:
-    return replace(meter, profile=replace(meter.profile, events=(*meter.profile.events, event)))

@@ -1,42 +1,49 @@
-"""Beside the path: believable use of water, gas, heat and electricity by the hour, as registers of a meter.
+"""Beside the path: believable use of water, gas, heat and electricity by the hour, and what a meter sees of it.
 
-It keeps no state and reads no clock: a register is a pure function of (seed, profile, time), so that a
-meter program that was killed computes the same numbers again. Hourly use is an integer in millionths of the
-unit; the register is the floor of its running sum in hundredths, as a counting mechanism shows it.
+It keeps no state and reads no clock: what is used in an hour is a pure function of (seed, weather, profile, hour), so
+that a meter program that was killed computes the same numbers again. Amounts are integers in millionths of the unit;
+a register is the floor of their running sum in hundredths, as a counting mechanism shows it.
+
+What is used and what passes the meter are two things: a bypass takes away, a panel on the roof gives back.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from meterseal.kit.chance import Floats, Ints, one, uniform
+from meterseal.kit.holidays import is_holiday, spring_festival
+from meterseal.kit.weather import LOCAL_HOURS, local_day, sunshine, temperature
 from meterseal.model import Medium
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
-LOCAL = 8 * HOUR
-"""Asia/Shanghai is UTC+8 the whole year."""
+MINUTE = 60_000
+LOCAL = LOCAL_HOURS * HOUR
 
 MILLIONTHS = 10_000
 """Millionths of the unit in one count of the register (hundredths)."""
+FLOWS_FROM, FLOWS = 10 * MINUTE, 40 * MINUTE
+"""Everything is used in the middle of its hour: a clock that is off by seconds freezes the same register."""
 
 MEDIUM_STREAM: dict[Medium, int] = {"water": 1, "gas": 2, "heat": 3, "electricity": 4}
 
+Happening = Literal["leak", "burst", "stuck", "away", "theft", "backflow"]
+
 
 class Event(Struct, frozen=True):
-    """Something out of the ordinary in [since, until): `leak` and `burst` add use, `stuck` takes all of it
-    away.
+    """Something out of the ordinary in [since, until).
 
-    `hourly` is in millionths of the unit and counts for leak and burst only.
+    `leak` and `burst` add `hourly` millionths of the unit to the use, `stuck` lets nothing pass, `away` empties the
+    flat, `theft` leads `hourly` thousandths of the use past the meter, `backflow` lets `hourly` millionths flow back.
     """
 
-    kind: Literal["leak", "burst", "stuck"]
+    kind: Happening
     since: int
     until: int
     hourly: int = 0
@@ -45,7 +52,8 @@ class Event(Struct, frozen=True):
 class Profile(Struct, frozen=True):
     """One meter's use. `household` numbers the flat (its habits), `initial` is the register at `origin_at`.
 
-    `origin_at` is a whole hour, Unix ms; `occupancy` is 0 for an empty flat, else persons.
+    `origin_at` is a whole hour, Unix ms; `occupancy` is 0 for an empty flat, else persons. `panel` is the peak power in
+    W of what stands on the roof (electricity).
     """
 
     medium: Medium
@@ -54,40 +62,7 @@ class Profile(Struct, frozen=True):
     origin_at: int
     initial: int
     events: tuple[Event, ...] = ()
-
-
-def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """splitmix64: every input bit reaches every output bit."""
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-def uniform(seed: int, stream: int, index: Ints) -> Floats:
-    """Numbers in [0, 1), one for each index, the same for the same (seed, stream, index) everywhere."""
-    key = np.full(1, seed & 0xFFFFFFFFFFFFFFFF, dtype=np.uint64)
-    with np.errstate(over="ignore"):
-        key = _mix(_mix(key) ^ np.uint64(stream & 0xFFFFFFFF))
-        bits = _mix(index.astype(np.uint64) ^ key)
-    return (bits >> np.uint64(11)).astype(np.float64) / float(1 << 53)
-
-
-def _one(seed: int, stream: int, index: int) -> float:
-    return float(uniform(seed, stream, np.array([index], dtype=np.int64))[0])
-
-
-def temperature(seed: int, hours: Ints) -> Floats:
-    """Outdoor temperature in degC of each hour (hours since 1970, UTC): season, day and night, passing
-    weather.
-    """
-    local = hours + LOCAL // HOUR
-    day = local // 24
-    season = 12.5 - 15.5 * np.cos(2 * np.pi * ((day - 20) % 365.25) / 365.25)
-    weather = sum(
-        (uniform(seed, 900, day // span) - 0.5) * 2 * size for span, size in ((1, 2.0), (3, 2.5), (7, 2.0))
-    )
-    return np.asarray(season + weather + 4.0 * np.cos(2 * np.pi * ((local % 24) - 15) / 24), dtype=np.float64)
+    panel: int = 0
 
 
 _WATER_WORKDAY = (2, 1, 1, 1, 2, 6, 14, 16, 8, 4, 3, 5, 8, 5, 3, 3, 4, 9, 14, 15, 16, 14, 9, 4)
@@ -97,72 +72,200 @@ _COOK_WEEKEND = (0, 0, 0, 0, 0, 1, 3, 7, 8, 4, 6, 15, 14, 4, 2, 2, 4, 14, 18, 10
 _POWER_WORKDAY = (4, 3, 3, 3, 3, 4, 7, 9, 6, 5, 5, 7, 8, 6, 5, 5, 6, 9, 14, 16, 16, 14, 10, 6)
 _POWER_WEEKEND = (5, 4, 3, 3, 3, 3, 4, 6, 8, 9, 9, 10, 10, 9, 8, 8, 8, 10, 13, 15, 15, 13, 10, 7)
 
+WATER_CARRIES = 1_163
+"""Wh that one m3 of water gives up over one degree."""
+
 
 def _day_shape(workday: tuple[int, ...], weekend: tuple[int, ...], hours: Ints, shift: int) -> Floats:
-    """Share of the day's use that falls into each hour; `shift` moves late risers by hours."""
-    local = hours + LOCAL // HOUR
-    weekday = (local // 24 + 3) % 7  # 1970-01-01 was a Thursday; Monday is 0
+    """Share of the day's use that falls into each hour; `shift` moves late risers by hours. Feasts are weekends."""
+    local = hours + LOCAL_HOURS
+    days = local // 24
+    weekday = (days + 3) % 7  # 1970-01-01 was a Thursday; Monday is 0
+    free = (weekday >= 5) | is_holiday(days)
     tables = np.array([workday, weekend], dtype=np.float64)
     tables /= tables.sum(axis=1, keepdims=True)
-    return np.asarray(tables[(weekday >= 5).astype(np.int64), (local - shift) % 24], dtype=np.float64)
+    return np.asarray(tables[free.astype(np.int64), (local - shift) % 24], dtype=np.float64)
 
 
-def hourly_use(seed: int, profile: Profile, hours: Ints) -> Ints:
-    """Millionths of m3 or kWh used in each hour that begins at hours[k] (hours since 1970, UTC)."""
-    house, stream = profile.household, 16 * profile.household + MEDIUM_STREAM[profile.medium]
-    day = (hours + LOCAL // HOUR) // 24
-    shift = int(_one(seed, 7, house) * 3) - 1
-    habit = 0.7 + 0.6 * _one(seed, 8, house)
-    mood = 0.65 + 0.7 * uniform(seed, stream + (1 << 20), day)
-    noise = -np.log1p(-0.98 * uniform(seed, stream, hours))
-    persons = profile.occupancy
-    cold = np.maximum(0.0, 17.0 - temperature(seed, hours))
-    if profile.medium == "water":
-        daily = 0.125 * persons * habit
-        drip = 0.0 if persons else 0.0008  # an empty flat still has a toilet valve
-        use = drip + daily * _day_shape(_WATER_WORKDAY, _WATER_WEEKEND, hours, shift) * mood * noise
-    elif profile.medium == "gas":
-        daily = (0.12 + 0.11 * persons) * habit * (persons > 0)
-        pilot = 0.0 if persons else 0.002
-        use = pilot + daily * _day_shape(_COOK_WORKDAY, _COOK_WEEKEND, hours, shift) * mood * noise
-        if _one(seed, 9, house) < 0.3 and persons:  # one flat in three heats its water with gas
-            use = use + (0.35 * persons + 0.02 * cold) * mood * noise * _day_shape(
-                _WATER_WORKDAY, _WATER_WEEKEND, hours, shift
-            )
-    elif profile.medium == "heat":
-        comfort = (0.10 + 0.08 * habit) if persons else 0.03
-        use = comfort * cold * (0.9 + 0.2 * noise / 2) + (0.05 * persons * mood * noise)
-    else:
-        standby = 0.045 + 0.02 * habit
-        daily = (1.3 + 1.25 * persons) * habit * (persons > 0)
-        use = standby + daily * _day_shape(_POWER_WORKDAY, _POWER_WEEKEND, hours, shift) * mood * (
-            0.4 + 0.6 * noise
-        )
-        if persons:
-            use = use + 0.03 * np.maximum(0.0, temperature(seed, hours) - 26.0) * habit
-    counts = np.floor(use * 1_000_000).astype(np.int64)
+def _inside(events: tuple[Event, ...], kind: Happening, hours: Ints) -> NDArray[np.bool_]:
+    begins = hours * HOUR
+    inside = np.zeros(len(hours), dtype=np.bool_)
+    for event in events:
+        if event.kind == kind:
+            inside |= (begins >= event.since) & (begins < event.until)
+    return inside
+
+
+def _travelling(seed: int, house: int, hours: Ints) -> NDArray[np.bool_]:
+    """One family in three spends the days around the Spring Festival elsewhere."""
+    gone = np.zeros(len(hours), dtype=np.bool_)
+    if not len(hours) or one(seed, 10, house) > 1 / 3:
+        return gone
+    days = local_day(hours)
+    before = 1 + int(one(seed, 11, house) * 3)
+    after = 3 + int(one(seed, 12, house) * 5)
+    for year in range(1970 + int(days.min()) // 366, 1971 + int(days.max()) // 365):
+        first = spring_festival(year)
+        if first is not None:
+            gone |= (days >= first - before) & (days < first + after)
+    return gone
+
+
+def hourly_use(seed: int, profile: Profile, hours: Ints, weather: int | None = None) -> Ints:
+    """Millionths of m3 or kWh used in each hour that begins at hours[k] (hours since 1970, UTC).
+
+    `weather` is the seed of the weather, else that of everything.
+    """
+    sky = seed if weather is None else weather
+    home = _lived_in(seed, sky, profile, hours, profile.occupancy)
+    away = _inside(profile.events, "away", hours)
+    if profile.occupancy:
+        away |= _travelling(seed, profile.household, hours)
+        home = np.where(away, _lived_in(seed, sky, profile, hours, 0), home) if away.any() else home
+    counts = np.floor(home * 1_000_000).astype(np.int64)
     begins = hours * HOUR
     for event in profile.events:
         inside = (begins >= event.since) & (begins < event.until)
-        counts = np.where(inside, 0 if event.kind == "stuck" else counts + event.hourly, counts)
+        if event.kind in ("leak", "burst"):
+            counts = np.where(inside, counts + event.hourly, counts)
+        elif event.kind == "stuck":
+            counts = np.where(inside, 0, counts)
     return np.maximum(counts, 0)
 
 
-class Registers:
-    """Hourly registers of one meter over a window, computed once; hundredths of m3 or kWh."""
+def _lived_in(seed: int, sky: int, profile: Profile, hours: Ints, persons: int) -> Floats:
+    """Units used in each hour by so many persons; 0 is an empty flat."""
+    house, stream = profile.household, 16 * profile.household + MEDIUM_STREAM[profile.medium]
+    shift = int(one(seed, 7, house) * 3) - 1
+    habit = 0.7 + 0.6 * one(seed, 8, house)
+    mood = 0.65 + 0.7 * uniform(seed, stream + (1 << 20), local_day(hours))
+    noise = -np.log1p(-0.98 * uniform(seed, stream, hours))
+    if profile.medium == "electricity":
+        power = 0.045 + 0.02 * habit
+        daily = (1.3 + 1.25 * persons) * habit * (persons > 0)
+        shape = _day_shape(_POWER_WORKDAY, _POWER_WEEKEND, hours, shift)
+        use = power + daily * shape * mood * (0.4 + 0.6 * noise)
+        if persons:  # air conditioning
+            use = use + 0.03 * np.maximum(0.0, temperature(sky, hours) - 26.0) * habit
+        return use
+    cold = np.maximum(0.0, 17.0 - temperature(sky, hours))
+    if profile.medium == "heat":
+        comfort = (0.10 + 0.08 * habit) if persons else 0.03
+        return comfort * cold * (0.9 + 0.2 * noise / 2) + (0.05 * persons * mood * noise)
+    washing = _day_shape(_WATER_WORKDAY, _WATER_WEEKEND, hours, shift)
+    if profile.medium == "water":
+        drip = 0.0 if persons else 0.0008  # an empty flat still has a toilet valve
+        hot = 1.0 + 0.012 * np.maximum(0.0, temperature(sky, hours) - 22.0)  # more showers in summer
+        return drip + 0.125 * persons * habit * hot * washing * mood * noise
+    daily = (0.12 + 0.11 * persons) * habit * (persons > 0)
+    pilot = 0.0 if persons else 0.002
+    use = pilot + daily * _day_shape(_COOK_WORKDAY, _COOK_WEEKEND, hours, shift) * mood * noise
+    if one(seed, 9, house) < 0.3 and persons:  # one flat in three heats its water with gas
+        use = use + (0.35 * persons + 0.02 * cold) * mood * noise * washing
+    return use
 
-    def __init__(self, seed: int, profile: Profile, until: int) -> None:
+
+class Passed(Struct, frozen=True):
+    """What was used in each hour and what passed the meter, millionths of the unit.
+
+    `net` is what its main register counts: backflow is negative there; of electricity it is what was drawn, and
+    `back` what was fed in. `volume` is the water that carried heat, `supply` and `returned` its temperatures
+    (hundredths of a degree).
+    """
+
+    used: Ints
+    net: Ints
+    back: Ints
+    volume: Ints
+    supply: Ints
+    returned: Ints
+
+
+def passed(seed: int, profile: Profile, hours: Ints, weather: int | None = None) -> Passed:
+    """What the meter sees of the use."""
+    sky = seed if weather is None else weather
+    used = net = hourly_use(seed, profile, hours, weather)
+    none = np.zeros(len(hours), dtype=np.int64)
+    back, volume, supply, returned = none, none, none, none
+    if profile.panel:
+        made = np.floor(sunshine(sky, hours) * profile.panel * 1_000).astype(np.int64)
+        net, back = np.maximum(net - made, 0), np.maximum(made - net, 0)
+    begins = hours * HOUR
+    for event in profile.events:
+        inside = (begins >= event.since) & (begins < event.until)
+        if event.kind == "theft":
+            net = np.where(inside, net * (1_000 - event.hourly) // 1_000, net)
+        elif event.kind == "backflow":
+            net = np.where(inside, net - event.hourly, net)
+    if profile.medium == "heat":
+        outside = temperature(sky, hours)
+        supply = np.floor(100 * np.clip(52.0 - 0.9 * outside, 30.0, 70.0)).astype(np.int64)
+        spread = np.floor(100 * np.clip(14.0 - 0.3 * outside, 4.0, 20.0)).astype(np.int64)
+        returned = supply - spread
+        volume = net * 100_000 // (WATER_CARRIES * spread)
+    return Passed(used, net, back, volume, supply, returned)
+
+
+class Registers:
+    """Hourly registers of one meter over a window, computed once; hundredths of m3 or kWh.
+
+    They are the truth that readings are held against; no meter reads them.
+    """
+
+    def __init__(self, seed: int, profile: Profile, until: int, weather: int | None = None) -> None:
         first = profile.origin_at // HOUR
         hours = np.arange(first, max(first + 1, -(-until // HOUR)), dtype=np.int64)
-        running = np.concatenate(([0], np.cumsum(hourly_use(seed, profile, hours))))
         self.origin_at = first * HOUR
-        self.values: list[int] = (profile.initial + running // MILLIONTHS).tolist()
+        self._seen = passed(seed, profile, hours, weather)
+        self.turned: list[int] = _running(self._seen.net)
+        self.values: list[int] = [profile.initial + turned // MILLIONTHS for turned in self.turned]
+
+    @cached_property
+    def used(self) -> list[int]:
+        """True use so far, in millionths: what the register would have counted had everything passed it."""
+        return _running(self._seen.used)
+
+    @cached_property
+    def second(self) -> list[int]:
+        """Millionths that the second transducer turned: energy fed in, or the volume that carried heat."""
+        return _running(self._seen.volume if self._seen.volume.any() else self._seen.back)
 
     def at(self, at: int) -> int:
         """The register at an instant of the window; between whole hours that of the hour that began."""
-        index = (at - self.origin_at) // HOUR
-        return self.values[min(max(index, 0), len(self.values) - 1)]
+        return self.values[self._index(at)]
 
     def before(self, at: int) -> int:
         """The register one hour before `at` (the window's first value at its beginning)."""
         return self.at(at - HOUR)
+
+    def totals(self, channels: int, at: int) -> tuple[int, ...]:
+        """What the transducer shows at an instant, millionths since `origin_at`; `channels` of them."""
+        index, last = (at - self.origin_at) // HOUR, len(self.values) - 1
+        into = (at - self.origin_at) % HOUR - FLOWS_FROM
+        if into >= FLOWS:
+            index, into = index + 1, 0
+        if into <= 0 or not 0 <= index < last:
+            index = min(max(index, 0), last)
+            return (self.turned[index],) if channels == 1 else (self.turned[index], self.second[index])
+        return tuple(
+            series[index] + (series[index + 1] - series[index]) * into // FLOWS
+            for series in ((self.turned,) if channels == 1 else (self.turned, self.second))
+        )
+
+    def watts(self, at: int) -> int:
+        """Mean power that was drawn in the last full hour (electricity)."""
+        index = self._index(at)
+        return (self.turned[index] - self.turned[max(index - 1, 0)]) // 1_000
+
+    def temperatures(self, at: int) -> tuple[int, int]:
+        """Supply and return in the hour before an instant, hundredths of a degree."""
+        index = min(max(self._index(at) - 1, 0), len(self._seen.supply) - 1)
+        return int(self._seen.supply[index]), int(self._seen.returned[index])
+
+    def _index(self, at: int) -> int:
+        return min(max((at - self.origin_at) // HOUR, 0), len(self.values) - 1)
+
+
+def _running(amounts: Ints) -> list[int]:
+    running: list[int] = [0, *np.cumsum(amounts).tolist()]
+    return running

@@ -33,14 +33,15 @@ from meterseal.edge.delivery import DailyOutbox
 from meterseal.edge.electricity import ElectricityMeter
 from meterseal.edge.gas import GasMeter
 from meterseal.edge.heat import HeatMeter
-from meterseal.edge.meter import Meter, MeterState
+from meterseal.edge.meter import Meter
 from meterseal.edge.node import Node, Secured
 from meterseal.edge.water import WaterMeter
 from meterseal.errors import LocalError
 from meterseal.kit.bus import Bus, BusServer
 from meterseal.kit.factory import Memories
-from meterseal.kit.plan import Gap, MeterPlan, StreetPlan
-from meterseal.kit.profiles import DAY, HOUR, Registers
+from meterseal.kit.life import design_of, lived
+from meterseal.kit.plan import MeterPlan, StreetPlan
+from meterseal.kit.profiles import DAY, HOUR, MILLIONTHS
 from meterseal.kit.replay import CapturedBus, load_captured
 from meterseal.model import Medium
 
@@ -82,24 +83,6 @@ class StreetConfig(Struct, kw_only=True):
     verbose: bool = False
 
 
-class StreetReadings:
-    """The registers of one planned meter; readings in a gap are lost to the load profile."""
-
-    def __init__(self, registers: Registers, gaps: tuple[Gap, ...], since: int, until: int) -> None:
-        self._registers = registers
-        self._lost = {gap.since + hour * HOUR for gap in gaps for hour in range(gap.hours)}
-        self.since = since
-        self.until = until
-
-    def register(self, channel: int, at: int) -> int:
-        """Channel 1 at an instant; before the window began, its first value."""
-        return self._registers.at(at)
-
-    def stored(self, channel: int, end_at: int) -> int | None:
-        """The stored hourly reading, None when it was lost."""
-        return None if end_at in self._lost else self._registers.at(end_at)
-
-
 class Street:
     """All meters of a plan, powered on."""
 
@@ -125,9 +108,9 @@ class Street:
         self.clock = clock
 
     def _node(self, plan: StreetPlan, planned: MeterPlan, jitter: Callable[[], float]) -> Node:
-        readings = StreetReadings(plan.registers(planned), planned.gaps, plan.since, plan.until)
-        state = MeterState(battery_low=planned.battery_low)
-        meter = METERS[planned.medium](planned.device_id, readings, state)
+        meter = METERS[planned.medium](
+            planned.device_id, state=lived(plan, planned), design=design_of(planned)
+        )
         if planned.plain:
             return Node(meter)
         chip = self.memories.chip(planned.module_id, planned.device_id)
@@ -178,16 +161,20 @@ def load_plan(path: Path) -> StreetPlan:
 
 
 def write_registers(plan: StreetPlan, usage_points: dict[str, str], path: Path) -> int:
-    """The true registers as CSV: meter, usage_point, medium, end_at_ms, register, hourly over the window;
-    how many.
+    """The true registers as CSV: meter, usage_point, medium, end_at_ms, register, used, hourly over the window; how many.
+
+    `used` is what was used since the window began, in hundredths, whether it passed the meter or not.
     """
-    rows = ["meter,usage_point,medium,end_at_ms,register"]
+    rows = ["meter,usage_point,medium,end_at_ms,register,used"]
     for meter in plan.meters:
-        registers = plan.registers(meter).values
+        registers = plan.registers(meter)
         name = meter.device_id.hex()
         head = f"{name},{usage_points.get(name, '')},{meter.medium},"
         hours = range(plan.since, plan.until + 1, HOUR)
-        rows += [f"{head}{end_at},{register}" for end_at, register in zip(hours, registers, strict=False)]
+        rows += [
+            f"{head}{end_at},{register},{used // MILLIONTHS}"
+            for end_at, register, used in zip(hours, registers.values, registers.used, strict=False)
+        ]
     replace_file(path, ("\n".join(rows) + "\n").encode())
     return len(rows) - 1
 
