@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+from functools import partial
 from typing import Any
 
 import pytest
 
-from meterseal.crypto import names, verifying
+from meterseal.crypto import _libcrypto, certificates, issuing, names, proven, sm2, verifying
 from meterseal.crypto._libcrypto import lib
 from meterseal.crypto.sm2 import ORDER, Sm2PrivateKey
 from meterseal.crypto.verifying import VerifyingKey
+from meterseal.errors import EngineError, TrustError
+from tests.crypto import reference
+from tests.crypto.pki import DAY, DEVICE, MODULE, NOW, PROJECT, SINCE, UNTIL, Tree
+from tests.link.parties import tree
 
 # --- names --------------------------------------------------------------------------------------------------
 
@@ -63,19 +69,237 @@ def test_a_sum_at_infinity_is_refused_though_its_missing_x_would_fit(monkeypatch
     assert not judged(monkeypatch, (t - s) % ORDER, s, x=0)
 
 
+# --- certificates -------------------------------------------------------------------------------------------
+
+
+def element(tag: int, content: bytes) -> bytes:
+    """DER, up to 65,535 bytes."""
+    size = len(content)
+    length = (
+        bytes((size,))
+        if size < 0x80
+        else b"\x81" + bytes((size,))
+        if size < 0x100
+        else b"\x82" + size.to_bytes(2)
+    )
+    return bytes((tag,)) + length + content
+
+
+def rebuilt(der: bytes, at: int, field: bytes) -> bytes:
+    """A certificate with another field in the part that is signed; its signature holds no more."""
+    signed, *rest = proven._inside(der, 0x30) or []
+    fields = proven._inside(signed, 0x30) or []
+    fields[at] = field
+    return element(0x30, b"".join([element(0x30, b"".join(fields)), *rest]))
+
+
+def of_size(size: int) -> bytes:
+    """A leaf of exactly so many bytes: many names, then a common name as long as is missing."""
+    made = tree()
+    uris = [names.uri("device", bytes((at,) * 8)) for at in range(41)]
+    for _ in range(200):  # a signature has 70 to 72 bytes
+        missing = size - len(leaf_of(made, uris, "x")) + 1
+        der = leaf_of(made, uris, "x" * max(1, min(64, missing)))
+        if len(der) == size:
+            return der
+        uris = (
+            uris[:-1] if missing < 1 else uris if missing <= 64 else [*uris, names.uri("project", bytes(16))]
+        )
+    raise AssertionError(f"No leaf of {size} bytes came of it.")
+
+
+def leaf_of(made: Tree, uris: list[str], name: str) -> bytes:
+    return certificates.issue_leaf(
+        made.device_ca, made.device_ca_key, point=made.device_key.public_point, name=name, purpose="device",
+        uris=uris, since=SINCE, until=UNTIL,
+    )  # fmt: skip
+
+
+def is_no_certificate(der: bytes, because: str | None = None) -> None:
+    with pytest.raises(TrustError, match=because) as caught:
+        certificates.parse(der)
+    assert caught.value.code == "crypto.certificate"
+
+
+def test_a_certificate_has_at_most_2048_bytes() -> None:
+    assert len(certificates.parse(of_size(2048)).der) == 2048
+    is_no_certificate(of_size(2049), "longer than 2048 bytes")
+
+
+def test_a_certificate_is_of_version_3_with_a_positive_serial_and_signed_by_sm2_with_sm3() -> None:
+    der = tree().device()
+    assert certificates.parse(rebuilt(der, 1, b"\x02\x01\x01")).serial == 1
+    for changed in (
+        rebuilt(der, 0, bytes.fromhex("a003020100")),
+        rebuilt(der, 1, b"\x02\x01\x00"),
+        rebuilt(der, 1, b"\x02\x01\xff"),
+        der.replace(bytes.fromhex("2a811ccf55018375"), bytes.fromhex("2a811ccf55018378")),
+    ):
+        is_no_certificate(changed)
+
+
+def test_a_name_of_ours_in_a_field_for_hosts_is_no_name_of_ours() -> None:
+    made = tree()
+    extensions = [
+        ("basicConstraints", "critical,CA:FALSE"),
+        ("subjectAltName", f"DNS:{names.uri('device', DEVICE)},email:{names.uri('module', MODULE)}"),
+    ]
+    der = issuing._issue(
+        made.device_ca_key, made.device_ca, made.device_key.public_point, "x", extensions, SINCE, UNTIL
+    )
+    assert certificates.parse(der).names == (("", b""), ("", b""))
+
+
+def test_the_longest_life_counts_to_the_millisecond() -> None:
+    chain, root = tree().platform_chain, tree().root
+    life = 30 * DAY
+    for longest, holds in ((life, True), (life + 1, True), (life - 1, False)):
+        act = partial(
+            certificates.verify_chain, chain, root=root, purpose="platform", at=NOW, longest=longest
+        )
+        if holds:
+            assert act().until == SINCE + life + 999
+        else:
+            with pytest.raises(TrustError) as caught:
+                act()
+            assert caught.value.code == "crypto.lifetime"
+
+
+def test_a_leaf_and_a_ca_are_good_to_their_last_millisecond() -> None:
+    made = tree()
+    short = made.ca("platform", made.platform_ca_key, until=SINCE + 10 * DAY)
+    for chain, until in (
+        (made.platform_chain, SINCE + 30 * DAY + 999),
+        ([made.platform(), short], SINCE + 10 * DAY + 999),
+    ):
+        act = partial(certificates.verify_chain, chain, root=made.root, purpose="platform", ended_only=True)
+        assert act(at=until).identity("project") == PROJECT
+        with pytest.raises(TrustError) as caught:
+            act(at=until + 1)
+        assert caught.value.code == "crypto.ended"
+
+
+def test_a_revocation_list_that_is_not_valid_yet_is_refused_as_a_list() -> None:
+    made = tree()
+    late = certificates.issue_crl(
+        made.device_ca, made.device_ca_key, revoked=[], number=1, since=NOW + DAY, until=UNTIL
+    )
+    with pytest.raises(TrustError) as caught:
+        certificates.verify_chain(
+            made.device_chain, root=made.root, purpose="device", at=NOW, crls=[made.device_crls()[0], late]
+        )
+    assert caught.value.code == "crypto.crl"
+
+
+# --- sm2 ----------------------------------------------------------------------------------------------------
+
+KEY = Sm2PrivateKey.generate("a test's key")
+
+
+class Counting:
+    """libcrypto, with its calls of one name counted."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self.calls = name, 0
+
+    def __getattr__(self, name: str) -> Any:
+        self.calls += name == self._name
+        return getattr(lib, name)
+
+
 def test_the_table_of_a_key_gives_its_points_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    freed = 0
-
-    class Counting:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(lib, name)
-
-        def EC_POINT_free(self, point: Any) -> None:  # as libcrypto calls it
-            nonlocal freed
-            freed += 1
-            lib.EC_POINT_free(point)
-
     table = verifying._Multiples(Sm2PrivateKey.from_scalar(SCALAR.to_bytes(32)).public_point)
-    monkeypatch.setattr(verifying, "lib", Counting())
+    counting = Counting("EC_POINT_free")
+    monkeypatch.setattr(verifying, "lib", counting)
     del table
-    assert freed == 32 * 255
+    assert counting.calls == 32 * 255
+
+
+def test_a_private_number_that_was_read_is_wiped(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded = KEY.to_pkcs8()
+    counting = Counting("BN_clear_free")
+    monkeypatch.setattr(sm2, "lib", counting)
+    Sm2PrivateKey.from_pkcs8(encoded)
+    assert counting.calls == 2  # the one that was read and, as a reference, the one that becomes the key
+
+
+def test_a_refusal_leaves_no_reason_behind_that_a_later_call_would_be_blamed_with() -> None:
+    _libcrypto.drained()
+    for act, says in (
+        (lambda: Sm2PrivateKey.from_pkcs8(b"no key"), "no private key in PKCS#8"),
+        (lambda: sm2.public_pkey(b"\x04" + bytes(64)), "not on curve"),
+    ):
+        with pytest.raises(TrustError, match=says):
+            act()
+        assert _libcrypto.drained() == ""
+
+
+def test_an_encrypted_private_key_is_pkcs_8_with_a_salt_and_many_rounds() -> None:
+    """PBES2, PBKDF2 with HMAC-SHA-256 and AES-256-CBC, as any TLS library reads it."""
+    pem = KEY.to_encrypted_pem(b"a password")
+    first, *middle, last, rest = pem.split(b"\n")
+    assert (first, last, rest) == (
+        b"-----BEGIN ENCRYPTED PRIVATE KEY-----",
+        b"-----END ENCRYPTED PRIVATE KEY-----",
+        b"",
+    )
+    der = base64.b64decode(b"".join(middle), validate=True)
+    for oid in ("2a864886f70d01050d", "2a864886f70d01050c", "2a864886f70d0209", "60864801650304012a"):
+        assert bytes.fromhex(oid) in der
+    at = der.index(bytes.fromhex("2a864886f70d01050c")) + 9
+    assert der[at] == 0x30
+    salt, rounds, *_ = proven._inside(der[at : at + 2 + der[at + 1]], 0x30) or []
+    assert salt[0] == 4
+    assert len(salt) - 2 >= 8
+    assert int.from_bytes(rounds[2:]) == 100_000
+    assert salt not in KEY.to_encrypted_pem(b"a password")
+
+
+@pytest.mark.parametrize("size", [1, 127, 128, 129, 255, 256, 300])
+def test_lengths_in_der_are_the_shortest(size: int) -> None:
+    length = (
+        bytes((size,))
+        if size < 128
+        else b"\x81" + bytes((size,))
+        if size < 256
+        else b"\x82" + size.to_bytes(2)
+    )
+    assert sm2._tagged(4, bytes(size)) == b"\x04" + length + bytes(size)
+    plain = bytes(at % 251 for at in range(size))
+    assert KEY.decrypt(sm2.encrypt(KEY.public_point, plain)) == plain
+
+
+def test_a_ciphertext_of_nothing_is_refused_though_its_check_holds() -> None:
+    made = reference.encrypt(reference.point(KEY.public_point), 12345, b"")
+    assert len(made) == sm2.OVERHEAD
+    with pytest.raises(TrustError) as caught:
+        KEY.decrypt(made)
+    assert caught.value.code == "crypto.ciphertext"
+
+
+@pytest.mark.parametrize("lie", [True, False])
+def test_a_library_that_says_the_same_of_every_signature_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, lie: bool
+) -> None:
+    monkeypatch.setattr(sm2, "verify", lambda *_: lie)
+    works, sentence = sm2.supported()
+    assert not works
+    assert "answers the SM2 self-test wrongly" in sentence
+
+
+@pytest.mark.parametrize(
+    ("version", "named"), [("OpenSSL 1.1.1", "OpenSSL 1.1.1"), ("", "no libcrypto from 3.0 up")]
+)
+def test_a_library_without_sm2_is_named(monkeypatch: pytest.MonkeyPatch, version: str, named: str) -> None:
+    monkeypatch.setattr(_libcrypto, "usable", lambda: False)
+    monkeypatch.setattr(_libcrypto, "version", lambda: version)
+    assert sm2.supported() == (
+        False,
+        f"Python's ssl links {named}, which has no SM2; use a Python with OpenSSL 3.0 or later.",
+    )
+
+
+def test_no_key_is_made_on_a_curve_that_the_library_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sm2, "SM2", 0)
+    with pytest.raises(EngineError, match="make an SM2 key"):
+        sm2._new_ec()
