@@ -16,6 +16,24 @@ from msgspec import Struct
 Medium = Literal["water", "gas", "heat", "electricity"]
 """What a usage point measures: cold water 冷水, gas 燃气, heat 热量, electricity 电."""
 
+METER_TYPE: dict[Medium, int] = {"water": 0x10, "heat": 0x20, "gas": 0x30, "electricity": 0xD7}
+"""First byte of the device ids of a medium: CJ/T 188 type T, of which the high nibble counts, and D7 for DL/T 645 meters
+(LINK section 1)."""
+
+
+_MEDIUM_BY_HEAD: dict[int, Medium] = {
+    low | kind & 0xF0: medium
+    for medium, kind in METER_TYPE.items()
+    if medium != "electricity"
+    for low in range(16)
+} | {METER_TYPE["electricity"]: "electricity"}
+
+
+def medium_of(device_id: bytes) -> Medium | None:
+    """What a device id says that its meter measures; None when it says nothing."""
+    return _MEDIUM_BY_HEAD.get(device_id[0]) if device_id else None
+
+
 Origin = Literal["sealed", "vouched"]
 """Who vouches for a reading: the meter's own module, or a concentrator's for a meter without one."""
 

@@ -9,12 +9,11 @@ from collections.abc import Iterable, Mapping
 
 from meterseal.app.operator import Supply
 from meterseal.errors import LocalError
-from meterseal.model import Medium
+from meterseal.model import Medium, medium_of
 from meterseal.utility.tariff import AnyTariff
 
-ELECTRICITY = 0xD7
-_MEDIA: dict[int, Medium] = {0x1: "water", 0x2: "heat", 0x3: "gas"}
-"""What a CJ/T 188 meter measures, by the high nibble of its type T; others say nothing about it."""
+POINT = 65
+"""Bytes of an SM2 public point, uncompressed."""
 LAST_BILLING_DAY = 31
 """In a shorter month its last day (`utility.calendar`)."""
 
@@ -26,17 +25,15 @@ def check(supply: Supply, tariffs: Mapping[str, AnyTariff]) -> None:
         raise LocalError(
             "use.device", f"{shown} is no device id: it has 8 bytes. Correct it; nothing was changed."
         )
-    own = "electricity" if supply.device_id[0] == ELECTRICITY else _MEDIA.get(supply.device_id[0] >> 4)
+    own = medium_of(supply.device_id)
     if own is not None and own != supply.medium:
         raise LocalError(
             "use.device",
             f"{shown} is the id of a meter for {own} (LINK section 1), not for {supply.medium}. Correct one of them; "
             "nothing was changed.",
         )
-    if supply.suite is not None and len(supply.module_id) != 8:
-        raise LocalError(
-            "use.module", f"The module of {shown} needs an id of 8 bytes. Correct it; nothing was changed."
-        )
+    if supply.suite is not None:
+        _check_module_id(supply.device_id, supply.module_id)
     if not 1 <= supply.billing_day <= LAST_BILLING_DAY:
         raise LocalError(
             "use.billing-day",
@@ -48,6 +45,24 @@ def check(supply: Supply, tariffs: Mapping[str, AnyTariff]) -> None:
             "use.tariff",
             f"`{supply.tariff}` is no tariff for {supply.medium}. There are: {_codes(supply.medium, tariffs.values())}. "
             "Nothing was changed.",
+        )
+
+
+def check_module(device_id: bytes, module_id: bytes, point: bytes) -> None:
+    """LocalError `use.module` unless this can be the module that a meter in place is given."""
+    _check_module_id(device_id, module_id)
+    if len(point) != POINT:
+        raise LocalError(
+            "use.module",
+            f"The module of {device_id.hex()} shows its public point: {POINT} bytes. Correct it; nothing was changed.",
+        )
+
+
+def _check_module_id(device_id: bytes, module_id: bytes) -> None:
+    if len(module_id) != 8:
+        raise LocalError(
+            "use.module",
+            f"The module of {device_id.hex()} needs an id of 8 bytes. Correct it; nothing was changed.",
         )
 
 

@@ -1,7 +1,7 @@
 """What an operator may ask a running system over its Unix socket: the requests and answers, no behaviour.
 
-The command line and the kit speak these; the platform answers them (`app.desk`). Names and addresses travel only inside
-`NewPremises`, on their way to being sealed.
+The command line and the kit speak these; the platform answers them (`app.desk`, `app.enrolling`). Names and addresses
+travel only inside `NewPremises`, on their way to being sealed.
 """
 
 from __future__ import annotations
@@ -68,6 +68,23 @@ class Enrolled(Struct, frozen=True, kw_only=True):
 
 class EnrolReply(Struct, frozen=True, kw_only=True):
     meters: tuple[Enrolled, ...]
+
+
+class SealMeter(Struct, frozen=True, kw_only=True):
+    """Give a plain meter in place a module; `module_point` (65 bytes) was made inside it."""
+
+    device_id: bytes
+    module_id: bytes
+    module_point: bytes
+    suite: int = 1
+    security_profile: str = OURS.name
+
+
+class Sealed(Struct, frozen=True, kw_only=True):
+    """The meter's usage point, which stays, and what its module is given (msgpack)."""
+
+    usage_point: str
+    personalisation: bytes
 
 
 class EnrolConcentrator(Struct, frozen=True, kw_only=True):

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 import structlog
 
-from meterseal.app import heads, links, listening
+from meterseal.app import doctoring, heads, links, listening
 from meterseal.app.commanding import CommandingDesk
 from meterseal.app.config import Layout
 from meterseal.app.desk import Desk
 from meterseal.app.door import socket_path
+from meterseal.app.enrolling import EnrolmentDesk
 from meterseal.app.measurements import open_measurements
 from meterseal.app.reach import Reach
 from meterseal.app.resealing import Resealing, newest_wrapping_of
@@ -100,7 +101,6 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     trail = Trail(audit, anchoring, clock)
     desk = Desk(
         engine=engine,
-        keys=keys,
         mdms=mdms,
         utility=utility,
         accounts=accounts,
@@ -109,10 +109,19 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         anchoring=anchoring,
         sessions=sessions,
         fleet=fleet,
+        clock=clock,
+        resealing=resealing,
+    )
+    enrolling = EnrolmentDesk(
+        engine=engine,
+        keys=keys,
+        mdms=mdms,
+        utility=utility,
+        accounts=accounts,
+        fleet=fleet,
         tariffs=tariffs,
         clock=clock,
         keys_of_fleet=rings[FLEET],
-        resealing=resealing,
     )
     witness = Witness(engine, security, audit, clock)
     words = DownWords(engine, rings[WORDS], clock)
@@ -131,7 +140,11 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         rollout,
         Revoking(security, sessions, words),
         desk,
-        desk.methods() | commanding.methods() | heads.methods(witness),
+        desk.methods()
+        | enrolling.methods()
+        | commanding.methods()
+        | heads.methods(witness)
+        | doctoring.methods(engine, sessions),
         methods,
         resealing,
         Wraps(engine, sessions, security),

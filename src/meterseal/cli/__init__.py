@@ -50,11 +50,12 @@ app.command("meterseal.cli.doctor:doctor", name="doctor", help="Can this machine
 
 device = App(name="device", help="Enrol and list devices.")
 device.command(
-    "meterseal.cli.operate:issue",
+    "meterseal.cli.device:issue",
     name="issue",
     help="Enrol one device of a lab project and print its credentials.",
 )
-device.command("meterseal.cli.operate:devices", name="list", help="List every meter in place.")
+device.command("meterseal.cli.device:seal", name="seal", help="Give a plain meter a module of its own.")
+device.command("meterseal.cli.device:devices", name="list", help="List every meter in place.")
 device.command(
     "meterseal.cli.command:command",
     name="command",

@@ -1,6 +1,6 @@
-"""Commands that speak to a running system over its Unix socket: devices, bills, validation, accounts, audit.
+"""Commands that speak to a running system over its Unix socket: bills, validation, accounts, audit; and how they do it.
 
-They open no file of the system; when it is down they say so and how to start it.
+They open no file of the system; when it is down they say so and how to start it. Devices are `cli.device`'s.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json as json_module
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from cyclopts import Parameter
@@ -24,7 +24,6 @@ from meterseal.app.lock import in_use
 from meterseal.cli import billing
 from meterseal.errors import EngineError, LocalError
 from meterseal.mesh.rpc import Connection, Empty
-from meterseal.model import Medium
 
 Flag = Parameter(negative=())
 
@@ -121,79 +120,6 @@ def at(milliseconds: int | None) -> str:
     if milliseconds is None:
         return "-"
     return datetime.fromtimestamp(milliseconds / 1000, LOCAL).strftime("%Y-%m-%d %H:%M")
-
-
-def issue(
-    *,
-    data: Path,
-    lab: Annotated[bool, Flag] = False,
-    medium: Medium = "water",
-    suite: Literal[1, 2] = 1,
-    device_id: str = "",
-    module_id: str = "",
-    since: str = "",
-    billing_day: int = 1,
-    tariff: str = "",
-    json: Annotated[bool, Flag] = False,
-) -> int:
-    """Enrol a device of a lab project with a usage point and an agreement, and print its credentials.
-
-    Parameters
-    ----------
-    data
-        Data directory of the running system; it must have been started with --lab.
-    lab
-        Required: says that you know the credentials are printed in clear.
-    medium
-        What it measures.
-    suite
-        1 with certificates and SM2, 2 with SM4 alone.
-    device_id, module_id
-        16 hex digits each; fresh ones are made when absent.
-    since
-        First local day of its agreement, YYYY-MM-DD; by default the first day of the month before last.
-    billing_day
-        Day of the month on which a billing month begins.
-    tariff
-        Code of the tariff; by default the sample tariff of the medium.
-    """
-    if not lab:
-        raise LocalError("use.lab", "Credentials are printed in clear only on request: add --lab.")
-    request = operator.LabIssue(
-        medium=medium,
-        suite=suite,
-        device_id=device_id_of(device_id) if device_id else b"",
-        module_id=device_id_of(module_id) if module_id else b"",
-        since=day(since) if since else 0,
-        billing_day=billing_day,
-        tariff=tariff,
-    )
-    answer = ask(data, "lab_issue", request, operator.Text)
-    show(
-        answer.json,
-        as_json=json,
-        lines=lambda issued: [f"{key:<14} {_wrap(value)}" for key, value in issued.items()],
-    )
-    return 0
-
-
-def _wrap(value: object) -> str:
-    return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def devices(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
-    """List every meter in place."""
-    answer = ask(data, "devices", operator.Page(), operator.Text)
-    show(
-        answer.json,
-        as_json=json,
-        lines=lambda rows: [
-            f"{row['device_id']}  {row['medium']:<12} {row['protocol']}  "
-            f"{'plain' if row['plain'] else 'suite ' + str(row['suite'])}  {row['usage_point']}"
-            for row in rows
-        ],
-    )
-    return 0
 
 
 def bill_run(*, data: Path, json: Annotated[bool, Flag] = False) -> int:

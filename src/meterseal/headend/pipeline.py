@@ -16,12 +16,12 @@ from msgspec.structs import replace
 from meterseal.crypto.symmetric import sm3
 from meterseal.errors import MetersealError
 from meterseal.headend.ports import Enrolment, StoredSession
-from meterseal.headend.saying import ELECTRICITY, UP, Said, say
+from meterseal.headend.saying import UP, Said, say
 from meterseal.link import control, profiles, records
 from meterseal.link.counters import CounterSet
 from meterseal.link.records import Header
 from meterseal.link.schedule import TrafficKeys
-from meterseal.model import Opened, Quarantined, Refusal
+from meterseal.model import Opened, Quarantined, Refusal, medium_of
 from meterseal.wire.frame import Frame
 from meterseal.wire.frame import Protocol as FrameProtocol
 
@@ -159,7 +159,7 @@ def prove(
 
 def _protocol(device_id: bytes) -> FrameProtocol:
     # Named, not guessed: an address byte 68 can make a CJ/T 188 frame look like DL/T 645.
-    return "dlt645" if device_id[0] == ELECTRICITY else "cjt188"
+    return "dlt645" if medium_of(device_id) == "electricity" else "cjt188"
 
 
 def named_devices(proved: Proved) -> set[bytes]:
@@ -204,7 +204,7 @@ def as_answer(arrival: Arrival, session: StoredSession, verdict: Accepted | Held
     """
     if isinstance(verdict, Held):
         return Accepted(_opened(arrival, session, verdict.quarantined.counter, Said(), vouched=False))
-    if session.device_id[0] != ELECTRICITY:
+    if medium_of(session.device_id) != "electricity":
         return verdict
     timed = tuple(series for series in verdict.opened.series if series.step)
     return Accepted(replace(verdict.opened, series=timed))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from meterseal.errors import PeerError
-from meterseal.model import HEAT_VOLUME, MAIN, Evidence, Series, Status
+from meterseal.model import HEAT_VOLUME, MAIN, Evidence, Series, Status, medium_of
 from meterseal.wire.frame import Frame
 from meterseal.wire.meaning import Meaning, Value, interpret
 
@@ -20,8 +20,6 @@ AHEAD = 15 * 60_000
 15 minutes ahead, else at the time it was received: plain meters often have no clock, or a wrong one (ADR 0010)."""
 
 UP = 0x80
-HEAT = 0x20
-ELECTRICITY = 0xD7
 
 
 class Said(Struct, frozen=True):
@@ -33,10 +31,11 @@ class Said(Struct, frozen=True):
 
 
 def channels_of(device_id: bytes) -> dict[str, int]:
-    """Which readings of a meter are kept, and as which channel, by its type (first byte of the device id)."""
-    if device_id[0] == ELECTRICITY:
+    """Which readings of a meter are kept, and as which channel, by what its device id says."""
+    medium = medium_of(device_id)
+    if medium == "electricity":
         return {"forward_active_energy": MAIN}
-    if device_id[0] & 0xF0 == HEAT:
+    if medium == "heat":
         return {"cumulative_energy": MAIN, "cumulative_volume": HEAT_VOLUME}
     return {"cumulative_volume": MAIN}
 

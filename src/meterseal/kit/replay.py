@@ -13,12 +13,9 @@ from pathlib import Path
 from msgspec import Struct
 
 from meterseal.errors import LocalError
-from meterseal.model import Medium
+from meterseal.model import Medium, medium_of
 from meterseal.wire.frame import Frame, Protocol
 from meterseal.wire.text import search_text
-
-MEDIA: dict[int, Medium] = {0x1: "water", 0x2: "heat", 0x3: "gas"}
-"""High nibble of T to the medium."""
 
 
 class Captured(Struct, frozen=True):
@@ -53,8 +50,9 @@ def load_captured(path: Path) -> list[Captured]:
             "kit.captured", f"{path} holds no readable answer of a meter; give hex, one frame a line."
         )
     return [
-        Captured(device, _medium(device), "dlt645" if device[0] == 0xD7 else "cjt188", tuple(answers))
+        Captured(device, medium, "dlt645" if medium == "electricity" else "cjt188", tuple(answers))
         for device, answers in found.items()
+        if (medium := medium_of(device)) is not None
     ]
 
 
@@ -70,12 +68,7 @@ def _answer(line: str) -> Frame | None:
     frame = search_text(text)[1].frame
     if frame is None or frame.control & 0xC0 != 0x80 or not frame.data:
         return None
-    known = frame.protocol == "dlt645" or frame.meter_type >> 4 in MEDIA
-    return frame if known and b"\xaa" * 6 not in frame.address else None
-
-
-def _medium(device_id: bytes) -> Medium:
-    return "electricity" if device_id[0] == 0xD7 else MEDIA[device_id[0] >> 4]
+    return frame if medium_of(frame.device_id) and b"\xaa" * 6 not in frame.address else None
 
 
 class CapturedBus:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -54,6 +55,7 @@ class Device(Struct, frozen=True, kw_only=True):
     suite: int | None
     since: int
     concentrator_id: bytes | None
+    module_id: bytes | None = None
 
 
 def new_premises(connection: sa.Connection) -> str:
@@ -156,19 +158,21 @@ class Fleet:
                 .where(meters.c.until.is_(None))
                 .order_by(meters.c.usage_point_id)
             ).all()
-        return [
-            Device(
-                device_id=row.device_id,
-                usage_point=row.usage_point_id,
-                medium=row.medium,
-                protocol=row.protocol,
-                plain=row.plain,
-                suite=row.suite,
-                since=row.since,
-                concentrator_id=row.concentrator_id,
+        return [_device(row) for row in rows]
+
+    def device(self, device_id: bytes) -> Device:
+        """One meter in place; DataError `fleet.unknown`."""
+        with read(self._engine) as connection:
+            row = connection.execute(
+                sa.select(meters, usage_points.c.medium)
+                .join(usage_points, usage_points.c.id == meters.c.usage_point_id)
+                .where(meters.c.device_id == device_id, meters.c.until.is_(None))
+            ).first()
+        if row is None:
+            raise DataError(
+                "fleet.unknown", f"No device {device_id.hex()} is enrolled. See: meterseal device list"
             )
-            for row in rows
-        ]
+        return _device(row)
 
     def with_modules(self) -> list[bytes]:
         """Every device in place that has a module of its own: sealed meters and concentrators."""
@@ -182,6 +186,20 @@ class Fleet:
         with write(self._engine) as connection:
             connection.execute(
                 meters.update()
-                .where(meters.c.device_id == device_id)
+                .where(meters.c.device_id == device_id, meters.c.until.is_(None))
                 .values(plain=False, module_id=module_id, suite=suite, project=project)
             )
+
+
+def _device(row: sa.Row[Any]) -> Device:
+    return Device(
+        device_id=row.device_id,
+        usage_point=row.usage_point_id,
+        medium=row.medium,
+        protocol=row.protocol,
+        plain=row.plain,
+        suite=row.suite,
+        since=row.since,
+        concentrator_id=row.concentrator_id,
+        module_id=row.module_id,
+    )

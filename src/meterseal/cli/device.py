@@ -1,0 +1,150 @@
+"""`meterseal device issue|seal|list`: devices that join a running system, and those in place.
+
+It opens no file of the system; commands to devices are `cli.command`'s.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from meterseal.app import operator
+from meterseal.cli.operate import ask, day, device_id_of, show
+from meterseal.errors import LocalError
+from meterseal.link.profiles import OURS
+from meterseal.model import Medium
+
+Flag = Parameter(negative=())
+
+
+def issue(
+    *,
+    data: Path,
+    lab: Annotated[bool, Flag] = False,
+    medium: Medium = "water",
+    suite: Literal[1, 2] = 1,
+    device_id: str = "",
+    module_id: str = "",
+    since: str = "",
+    billing_day: int = 1,
+    tariff: str = "",
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Enrol a device of a lab project with a usage point and an agreement, and print its credentials.
+
+    Parameters
+    ----------
+    data
+        Data directory of the running system; it must have been started with --lab.
+    lab
+        Required: says that you know the credentials are printed in clear.
+    medium
+        What it measures.
+    suite
+        1 with certificates and SM2, 2 with SM4 alone.
+    device_id, module_id
+        16 hex digits each; fresh ones are made when absent.
+    since
+        First local day of its agreement, YYYY-MM-DD; by default the first day of the month before last.
+    billing_day
+        Day of the month on which a billing month begins.
+    tariff
+        Code of the tariff; by default the sample tariff of the medium.
+    """
+    if not lab:
+        raise LocalError("use.lab", "Credentials are printed in clear only on request: add --lab.")
+    request = operator.LabIssue(
+        medium=medium,
+        suite=suite,
+        device_id=device_id_of(device_id) if device_id else b"",
+        module_id=device_id_of(module_id) if module_id else b"",
+        since=day(since) if since else 0,
+        billing_day=billing_day,
+        tariff=tariff,
+    )
+    answer = ask(data, "lab_issue", request, operator.Text)
+    show(
+        answer.json,
+        as_json=json,
+        lines=lambda issued: [f"{key:<14} {_wrap(value)}" for key, value in issued.items()],
+    )
+    return 0
+
+
+def _wrap(value: object) -> str:
+    return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def devices(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
+    """List every meter in place."""
+    answer = ask(data, "devices", operator.Page(), operator.Text)
+    show(
+        answer.json,
+        as_json=json,
+        lines=lambda rows: [
+            f"{row['device_id']}  {row['medium']:<12} {row['protocol']}  "
+            f"{'plain' if row['plain'] else 'suite ' + str(row['suite'])}  {row['usage_point']}"
+            for row in rows
+        ],
+    )
+    return 0
+
+
+def seal(
+    meter: str,
+    *,
+    data: Path,
+    module_id: str,
+    module_point: str,
+    to: Path,
+    suite: Literal[1, 2] = 1,
+    security_profile: str = OURS.name,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Give a plain meter in place a module: no concentrator vouches for it from then on; its usage point and bills stay.
+
+    Repeating it with the same module completes what was cut off.
+
+    Parameters
+    ----------
+    meter
+        Device id of the meter, 16 hex digits.
+    module_id
+        Id of the module, 16 hex digits.
+    module_point
+        SM2 public point that was made inside the module, 130 hex digits.
+    to
+        The file with what the module is personalised with (msgpack); only that module opens it.
+    suite
+        1 with certificates and SM2, 2 with SM4 alone.
+    security_profile
+        How the module seals; it keeps it for good.
+    """
+    try:
+        point = bytes.fromhex(module_point)
+    except ValueError:
+        raise LocalError(
+            "use.module", "The module's public point is 130 hex digits, as the module shows it."
+        ) from None
+    if to.exists():
+        raise LocalError("use.file", f"{to} is there already; choose another name. Nothing was changed.")
+    request = operator.SealMeter(
+        device_id=device_id_of(meter),
+        module_id=device_id_of(module_id),
+        module_point=point,
+        suite=suite,
+        security_profile=security_profile,
+    )
+    answer = ask(data, "seal_meter", request, operator.Sealed)
+    to.write_bytes(answer.personalisation)
+    document = {"device_id": request.device_id, "usage_point": answer.usage_point, "file": str(to)}
+    show(
+        operator.as_json(document),
+        as_json=json,
+        lines=lambda sealed: [
+            f"{sealed['device_id']} has a module now, nobody vouches for it any more. Personalise it with {to}."
+        ],
+    )
+    return 0
