@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 
 from meterseal.errors import LocalError, PeerError
-from meterseal.link import identities, segments, transport
+from meterseal.link import identities, messages, segments, transport
 from meterseal.link.messages import LONGEST
 from meterseal.link.segments import NOTHING, SegmentOffer, SegmentReceiver, split
 from tests.crypto.pki import DAY
 from tests.link.parties import DEVICE, MODULE, SINCE, refuses, tree
+from tests.link.vectors import SUITES, Run
 
 # --- identities ---------------------------------------------------------------------------------------------
 
@@ -86,3 +90,94 @@ def test_a_message_that_fills_its_last_segment_is_let_go_when_0_is_asked_again()
     assert len(offer) == 0
     with pytest.raises(PeerError):
         offer.answer(1)
+
+
+# --- handshake messages ---------------------------------------------------------------------------------------
+
+PARSERS: dict[str, Callable[[bytes], object]] = {
+    "hello": messages.parse_hello,
+    "platform": messages.parse_platform,
+    "device": partial(messages.parse_sealed, kind=messages.DEVICE),
+    "session": partial(messages.parse_sealed, kind=messages.SESSION),
+}
+
+
+def said(message: bytes) -> bytes:
+    """The message with the length in its header made right."""
+    return message[:4] + (len(message) - messages.HEADER).to_bytes(2) + message[messages.HEADER :]
+
+
+@pytest.mark.parametrize("run", SUITES, ids=["suite 1", "suite 2"])
+@pytest.mark.parametrize("name", PARSERS)
+def test_a_message_that_goes_on_or_ends_early_is_refused(run: Run, name: str) -> None:
+    whole, parse = getattr(run, name), PARSERS[name]
+    assert parse(whole)
+    grain = 16 if name in ("device", "session") else 1
+    for size in (*range(messages.HEADER, len(whole), grain), len(whole) + 1, len(whole) + 2 * 16 - 1):
+        changed = said(whole[:size] if size < len(whole) else whole + bytes(size - len(whole)))
+        if grain == 1 or size > len(whole):
+            refuses("link.length", lambda changed=changed: parse(changed))
+    for other in (whole + b"\0", whole[:-1]):
+        refuses("link.length", lambda other=other: parse(other))
+
+
+def test_a_retry_that_goes_on_ends_early_or_has_another_cookie_is_refused() -> None:
+    cookie = bytes(range(16))
+    whole = messages.retry(cookie)
+    assert whole == b"MS\x01\x05\x00\x11\x10" + cookie
+    assert messages.parse_retry(whole) == cookie
+    for changed in (whole + b"\0", whole[:-1], messages.retry(cookie[:-1]), messages.retry(cookie + b"\0")):
+        refuses("link.length", lambda changed=changed: messages.parse_retry(said(changed)))
+
+
+@pytest.mark.parametrize("suite", [1, 2])
+def test_what_was_sealed_and_goes_on_or_ends_early_is_refused(suite: int) -> None:
+    chain = (b"leaf", b"ca") if suite == 1 else ()
+    credential = messages.Credential(chain, bytes(64) if suite == 1 else b"", bytes(range(32)))
+    grant = messages.Grant(bytes(range(32)), 1, 2, 3, 2)
+    for raw, read, made in (
+        (credential.encode(), partial(messages.parse_credential, suite=suite), credential),
+        (grant.encode(), messages.parse_grant, grant),
+        (messages.chain_bytes((b"leaf", b"ca")), messages.parse_chain, (b"leaf", b"ca")),
+    ):
+        assert read(raw) == made
+        for changed in (raw + b"\0", *(raw[:size] for size in range(1, len(raw)))):
+            refuses("link.length", lambda read=read, changed=changed: read(changed))
+
+
+@pytest.mark.parametrize("suite", [0, 3, 255])
+def test_a_suite_that_does_not_exist_is_refused(suite: int) -> None:
+    for name, at in (("hello", 6), ("platform", 6)):
+        for run in SUITES:
+            whole = getattr(run, name)
+            changed = whole[:at] + bytes((suite,)) + whole[at + 1 :]
+            refuses("link.suite", lambda changed=changed, name=name: PARSERS[name](changed))
+
+
+def test_a_handshake_message_has_at_most_4096_bytes() -> None:
+    longest = said(b"MS\x01\x01\0\0" + bytes(4090))
+    assert messages.kind_of(longest) == messages.HELLO
+    refuses("link.length", lambda: messages.kind_of(said(longest + b"\0")))
+    assert messages.kind_of(b"MS\x01\x04\0\0") == messages.SESSION
+    for header in (b"MS\x01\x04\0", b"MS\x02\x04\0\0", b"MS\x01\x06\0\0", b"MS\x01\x00\0\0"):
+        refuses("link.header", lambda header=header: messages.kind_of(header))
+
+
+def test_a_platform_message_may_fill_4096_bytes() -> None:
+    def made(size: int) -> bytes:
+        chain = [bytes(size), bytes(1941)]
+        return messages.platform_up_to_signature(1, bytes(8), bytes(32), 1, bytes(65), chain)[0]
+
+    assert messages.kind_of(made(1941) + bytes(96)) == messages.PLATFORM
+    assert len(made(1941)) + 96 == 4096
+    with pytest.raises(LocalError) as refused:
+        made(1942)
+    assert refused.value.code == "link.length"
+
+
+@pytest.mark.parametrize("run", SUITES, ids=["suite 1", "suite 2"])
+def test_only_a_hello_claims_a_device_id(run: Run) -> None:
+    assert messages.device_id_of(run.hello) == messages.parse_hello(run.hello).device_id == run.hello[7:15]
+    assert messages.device_id_of(said(run.hello[:15])) == run.hello[7:15]
+    for other in (run.platform, run.device, run.session, said(run.hello[:14]), messages.retry(bytes(16))):
+        assert messages.device_id_of(other) == b""
