@@ -64,7 +64,7 @@ async def test_a_tiered_bill_opens_to_registers_the_meter_signed(town: Town) -> 
         assert used.last.evidence.register == used.last.register
         assert used.last.assurance == "meter-signed"
     year = bill.determinants[-1]
-    assert (year.kind, year.amount, year.carried) == ("year", 179, 179)
+    assert (year.kind, year.amount, year.carried, year.assurance) == ("year", 179, 179, "taken-over")
     assert bill.trail == ("1.00 x 5.00 = 5.0000 CNY -> 500 fen", "6.20 x 7.00 = 43.4000 CNY -> 4340 fen")
 
 
@@ -322,6 +322,7 @@ async def test_the_next_customer_takes_over_the_year_of_the_usage_point(town: To
     _, second = (town.utility.bill(bill_id) for bill_id in report.issued)
     year = second.determinants[-1]
     assert (second.agreement_id, year.amount, year.carried) == ("b-w", Decimal("182.44"), 175)
+    assert year.assurance == "taken-over"
 
 
 async def test_a_year_inside_the_period_and_a_dearer_version_split_the_bill(town: Town) -> None:

@@ -114,7 +114,12 @@ def compose(
         carried = year_before(terms, period.since).carried
         accumulated = before.use.amount + carried
         opened = open_use(before, joined, evidence_at)
-        determinants.append(msgspec.structs.replace(opened, kind="year", amount=accumulated, carried=carried))
+        assurance = worst(opened.assurance, "taken-over") if carried else opened.assurance
+        determinants.append(
+            msgspec.structs.replace(
+                opened, kind="year", amount=accumulated, carried=carried, assurance=assurance
+            )
+        )
     rated = rate(
         RatingInput(
             segments=segments,

@@ -23,7 +23,14 @@ BandName = Literal["sharp", "peak", "flat", "valley"]
 """Time-of-use band: 尖 sharp, 峰 peak, 平 flat, 谷 valley."""
 
 Assurance = Literal[
-    "meter-signed", "meter-chained", "platform-attested", "vouched", "unsigned", "estimated", "tariff"
+    "meter-signed",
+    "meter-chained",
+    "platform-attested",
+    "vouched",
+    "unsigned",
+    "estimated",
+    "taken-over",
+    "tariff",
 ]
 """Who stands behind a quantity, best first; one word for one thing, the same in every answer, page and command."""
 
@@ -35,6 +42,7 @@ MEANING: Final[dict[Assurance, str]] = {
     "vouched": "This meter has no security module; the concentrator in the building vouches for its readings.",
     "unsigned": "The readings came sealed by the meter, but no signed statement for this moment is stored.",
     "estimated": "At least one reading was missing and was replaced by an estimate or an edit.",
+    "taken-over": "Part of this was taken over from the system before; no meter's signature covers that part.",
     "tariff": "Not a metered quantity.",
 }
 """What each word means, said once: the portal shows these sentences, translated, and the command line prints them.

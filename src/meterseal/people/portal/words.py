@@ -36,6 +36,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "vouched": _("Vouched for by the concentrator"),
         "unsigned": _("Sealed, without a signature"),
         "estimated": _("Estimated"),
+        "taken-over": _("In part taken over, unsigned"),
         "tariff": _("Set by the tariff"),
     },
     # The sentences of utility.views.MEANING, word for word; a test compares them.
@@ -55,6 +56,9 @@ WORDS: Mapping[str, Mapping[str, str]] = {
             "The readings came sealed by the meter, but no signed statement for this moment is stored."
         ),
         "estimated": _("At least one reading was missing and was replaced by an estimate or an edit."),
+        "taken-over": _(
+            "Part of this was taken over from the system before; no meter's signature covers that part."
+        ),
         "tariff": _("Not a metered quantity."),
     },
     "checked": {
