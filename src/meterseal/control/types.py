@@ -10,7 +10,10 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import DontWrapMixin
 from sqlalchemy.types import TypeDecorator
+
+from meterseal.errors import DataError
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 
@@ -41,8 +44,12 @@ class Fen(TypeDecorator[int]):
         return value
 
 
+class WrongLength(DataError, DontWrapMixin):
+    """`control.id`: it comes out of a statement as it is, for ids come from other processes."""
+
+
 class Id(TypeDecorator[bytes]):
-    """Bytes of one fixed length (device, module, session: 8); another length is refused (ValueError)."""
+    """Bytes of one fixed length (device, module, session: 8); another length is refused (`WrongLength`)."""
 
     impl = sa.LargeBinary
     cache_ok = True
@@ -54,7 +61,10 @@ class Id(TypeDecorator[bytes]):
     def process_bind_param(self, value: bytes | None, dialect: Dialect) -> bytes | None:
         """Refuse an id of another length."""
         if value is not None and len(value) != self.length:
-            raise ValueError(f"an id here has {self.length} bytes, not {len(value)}")
+            raise WrongLength(
+                "control.id",
+                f"An id here has {self.length} bytes, not {len(value)}; nothing was read or written.",
+            )
         return value
 
 

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from meterseal.errors import ConsentError, EngineError, MetersealError, PeerError, from_wire
+from meterseal.mesh.bounds import within
 
 T = TypeVar("T", bound=Struct)
 
@@ -77,13 +78,16 @@ def unpack(body: bytes | msgspec.Raw, kind: type[T]) -> T:
         value: T = _decoder(kind).decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # The decoder's own text may quote values, so it goes no further.
-        raise PeerError(
-            "mesh.message",
-            f"A message between processes does not have the form of {kind.__name__}; both processes should "
-            "run "
-            "the same version of meterseal.",
-        ) from None
+        raise _formless(kind) from None
     return value
+
+
+def _formless(kind: type[Struct]) -> PeerError:
+    return PeerError(
+        "mesh.message",
+        f"A message between processes does not have the form of {kind.__name__}; both processes should run the same "
+        "version of meterseal.",
+    )
 
 
 def _untold(code: str, caller: str, method: str) -> None:
@@ -104,6 +108,8 @@ async def dispatch(
         )
     try:
         request = unpack(body, method.request)
+        if not within(method.request)(request):
+            raise _formless(method.request)
     except PeerError as error:
         refused(error.code, caller, name)
         return Failure(error.kind, error.code, error.message)

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.errors import LocalError
+from meterseal.mesh.bounds import within
 
 Role = Literal["enrol", "keys", "ca", "command"]
 ROLES: tuple[Role, ...] = ("enrol", "keys", "ca", "command")
@@ -191,7 +192,7 @@ def decoded(raw: bytes, kind: type[D]) -> D:
         request = msgspec.msgpack.decode(raw, type=kind) if len(raw) <= _LARGEST else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         request = None
-    if request is None or msgspec.msgpack.encode(request) != raw:
+    if request is None or not within(kind)(request) or msgspec.msgpack.encode(request) != raw:
         raise LocalError(
             "security.request",
             f"This is no {kind.__name__} of this version of meterseal; make the request anew with it.",

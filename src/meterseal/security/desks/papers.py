@@ -17,6 +17,8 @@ from meterseal.security.registry import POLICIES, PROFILES, Module
 _MOST = 1000
 _MOST_LISTED = 100
 _MOST_COUNTS = 50_000
+_FARTHEST = 100 * 366 * 86_400_000
+"""No certificate ends later; a time beyond the largest number is none."""
 
 _CURES = {
     "root": "Set up a new system with a new root before; modules keep the root that they were given.",
@@ -104,14 +106,14 @@ class PapersDesk(Desk):
 
     async def _due(self, caller: str, request: p.DueRequest) -> p.DueReply:
         registry, limit = self._room.registry, max(0, min(request.limit, _MOST))
-        ending, soon = registry.ending(self._room.clock() + request.within, limit)
+        ending, soon = registry.ending(self._room.clock() + min(request.within, _FARTHEST), limit)
         under, old = registry.under(self._room.pki.version("device"), limit)
         ids = dict.fromkeys(module.device_id for module in (*soon, *old))
         return p.DueReply(device_ids=tuple(ids)[:limit], ending=ending, under_old_ca=under)
 
     async def _expiring(self, caller: str, request: p.ExpiringRequest) -> p.ExpiringReply:
         room, now = self._room, self._room.clock()
-        end = now + request.within
+        end = now + min(request.within, _FARTHEST)
         items = [
             p.Expiring(
                 kind=one.kind, name=one.name, serial=f"{one.serial:x}", until=one.until, cure=_CURES[one.kind]
