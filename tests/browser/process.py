@@ -8,8 +8,10 @@ import socket
 import sys
 from pathlib import Path
 
+from meterseal.errors import EngineError
+from meterseal.mesh import asgi
 from meterseal.people.portal.app import create_app
-from meterseal.people.portal.serve import LOOPBACK, serve
+from meterseal.people.portal.serve import LOOPBACK
 from meterseal.people.portal.settings import PortalSettings
 from tests.people.town import Town
 
@@ -38,7 +40,7 @@ async def main(folder: Path) -> None:
         sys.stdout.flush()
 
     app = create_app(town.web(), PortalSettings(hosts=LOOPBACK, sign_ins=1000))
-    await serve(app, "127.0.0.1", port, stop, said)
+    await asgi.serve(app, "127.0.0.1", port, stop, said, busy=lambda why: EngineError("portal.listen", why))
     await town.close()
 
 

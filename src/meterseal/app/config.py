@@ -23,6 +23,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, field
 
+from meterseal.app.transports import Transports
 from meterseal.errors import LocalError
 
 FORMAT = 2
@@ -49,6 +50,8 @@ class Settings(Struct, kw_only=True):
     keyring: bool = False
     keystore: str = ""
     """Where the vaults' key-encryption keys lie: empty for the passphrase, or a PKCS#11 URI."""
+    transports: Transports = Transports()
+    """What the head-end serves beside its two streams."""
 
 
 class Stated(Struct, frozen=True, kw_only=True):

@@ -12,19 +12,28 @@ import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import msgspec
+
 from meterseal.app.links import RemoteAudit, RemoteSessions, RemoteTopology, RemoteWords
 from meterseal.app.reach import Reach
 from meterseal.app.sm_identity import HEADEND, SmIdentities
 from meterseal.app.system import now_ms
+from meterseal.app.transports import Transports
 from meterseal.bus.local import LocalBus
+from meterseal.headend.coap import CoapListener
 from meterseal.headend.cookies import Cookies
 from meterseal.headend.delivery import Delivery
 from meterseal.headend.downlink import Downlink
 from meterseal.headend.handshakes import Handshakes
+from meterseal.headend.link import Listener as Other
+from meterseal.headend.link import Receive
+from meterseal.headend.mqtt import MqttListener
 from meterseal.headend.ports import StoredSession
+from meterseal.headend.push import PushListener
 from meterseal.headend.revoked import Revocations
 from meterseal.headend.sessions import SessionCache
 from meterseal.headend.tcp import Listener
+from meterseal.headend.udp import UdpListener
 from meterseal.headend.uplink import Uplink
 from meterseal.link.schedule import TrafficKeys
 from meterseal.mesh.rpc import Rpc
@@ -78,16 +87,35 @@ def _concentrators(reach: Reach) -> ssl.SSLContext | SmContext:
     return reach.listening()
 
 
+def ways(orders: dict[str, Any], receive: Receive) -> dict[str, Other]:
+    """What else the orders want served, by name."""
+    wanted = msgspec.convert(orders.get("transports", {}), Transports)
+    found: dict[str, Other] = {}
+    if wanted.udp is not None:
+        found["udp"] = UdpListener(receive, wanted.udp.host or str(orders["host"]), wanted.udp.port)
+    if wanted.coap is not None:
+        found["coap"] = CoapListener(receive, wanted.coap.host or str(orders["host"]), wanted.coap.port)
+    if wanted.push is not None:
+        host = wanted.push.host or str(orders["host"])
+        found["push"] = PushListener(receive, host, wanted.push.port, wanted.push.carrier)
+    for number, broker in enumerate(wanted.mqtt):
+        found[f"mqtt{number or ''}"] = MqttListener(receive, broker)
+    return found
+
+
 async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[..., None]) -> None:
     """Serve until told to end."""
     reach = Reach("headend", orders)
     watching = asyncio.create_task(reach.watch())
     keys, platform = reach.to("keys"), reach.to("platform")
     listeners: list[Listener] = []
+    others: dict[str, Other] = {}
 
     def pause(paused: bool) -> None:
         for listener in listeners:
             listener.pause(paused)
+        for other in others.values():
+            other.pause(paused)
 
     uplink = assemble(keys, platform, now_ms, pause)
     down = uplink.downlink
@@ -95,15 +123,18 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
         Listener(uplink.receive, tls=tls, joined=down.joined, parted=down.parted)
         for tls in (None, _concentrators(reach))
     ]
+    others |= ways(orders, uplink.receive)
     tcp = await listeners[0].start(reach.host, reach.ports["headend_tcp"])
     tls = await listeners[1].start(reach.host, reach.ports["headend_tls"])
     works = {asyncio.create_task(work) for work in (uplink.run(), *beside(uplink, keys))}
-    ready(tcp=tcp, tls=tls)
+    ready(tcp=tcp, tls=tls, ways={name: await other.start() for name, other in others.items()})
     stopped = asyncio.create_task(stop.wait())
     # A defect in any of them must end the process, not leave a socket that answers nothing.
     await asyncio.wait({*works, stopped}, return_when=asyncio.FIRST_COMPLETED)
     for listener in listeners:
         await listener.stop()
+    for other in others.values():
+        await other.stop()
     for work in works:
         if work.done():
             work.result()

@@ -15,6 +15,7 @@ from msgspec import Struct, field
 
 from meterseal.app import config
 from meterseal.app.config import FORMAT, Layout, Settings, Stated
+from meterseal.app.transports import Transports
 from meterseal.control.sealing import place
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import LocalError, TrustError
@@ -27,11 +28,17 @@ class _Sealed(Struct, kw_only=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
     ports: dict[str, int] = field(default_factory=dict)
     keystore: str = ""
+    transports: Transports = Transports()
 
 
 def save(layout: Layout, settings: Settings, passwords: Passwords) -> None:
     """Write the settings, sealed, so that a crash leaves the old or the new file whole."""
-    rest = _Sealed(host=settings.host, ports=settings.ports, keystore=settings.keystore)
+    rest = _Sealed(
+        host=settings.host,
+        ports=settings.ports,
+        keystore=settings.keystore,
+        transports=settings.transports,
+    )
     said = Stated(format=FORMAT, project=settings.project, lab=settings.lab, keyring=settings.keyring)
     sealed = _key(passwords).gcm_seal(msgspec.msgpack.encode(rest), _where(said))
     whole = msgspec.structs.replace(said, sealed=sealed)
@@ -68,6 +75,7 @@ def open_settings(layout: Layout, passwords: Passwords) -> Settings:
         ports=rest.ports,
         keyring=said.keyring,
         keystore=rest.keystore,
+        transports=rest.transports,
     )
 
 

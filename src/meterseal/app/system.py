@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 
-from meterseal.app import config, passphrases
+from meterseal.app import config, passphrases, transports
 from meterseal.app.config import Layout, Settings
 from meterseal.app.door import socket_path
 from meterseal.app.lock import in_use, take_lock
@@ -48,6 +49,8 @@ class System:
         self.supervisor = supervisor
         self.passwords = passwords
         self.first_start = False
+        self.ways: dict[str, str] = {}
+        """What else the head-end serves, by name, and where."""
         self._renewing = asyncio.create_task(_renew(TlsDirectory(layout.tls), passwords))
         self._lock: int | None = lock
         self.operator = operator_connection(layout)
@@ -62,6 +65,7 @@ class System:
         return {
             "tcp": f"{self.settings.host}:{ports['headend_tcp']}",
             "tls": f"{self.settings.host}:{ports['headend_tls']}",
+            **self.ways,
         }
 
     @property
@@ -90,6 +94,7 @@ async def start(
     keystore: str = "",
     verbose: bool = False,
     sm_tls: bool = False,
+    transports_file: Path | None = None,
     on_line: Callable[[str, dict[str, Any]], None] | None = None,
 ) -> System:
     """Start the system of the data directory `root`, making it first when it is new.
@@ -100,6 +105,7 @@ async def start(
     """
     layout = Layout(root, passphrase_file)
     first = not layout.exists
+    ways = None if transports_file is None else transports.read(transports_file)
     if first:
         parse_place(keystore)
         settings = Settings(project=_project(project), lab=lab, keyring=keyring, keystore=keystore)
@@ -132,12 +138,15 @@ async def start(
             settings.host = host
             config.choose_ports(settings, ports or {})
             TlsDirectory(layout.tls).renew(passwords, now_ms())
+        if ways is not None:
+            settings.transports = transports.settled(ways, host)
         _prepare_sm(SmIdentities(layout.tls), passwords, wanted=sm_tls, first=first)
         save(layout, settings, passwords)
         specs = [_spec(name, layout, settings, passwords, passphrase, verbose=verbose) for name in PROCESSES]
         supervisor = Supervisor(specs, on_line, keep=[lock])
-        await supervisor.start()
+        said = await supervisor.start()
         system = System(layout, settings, supervisor, passwords, lock)
+        system.ways = said["headend"].get("ways", {})
     except BaseException:
         os.close(lock)
         raise
@@ -212,6 +221,7 @@ def _spec(
     }
     if name == "headend":
         orders["passwords"] = {HEADEND: passwords.of(HEADEND).decode("latin-1")}
+        orders["transports"] = msgspec.to_builtins(settings.transports)
     if name == "keys":
         orders["passphrase"] = passphrase.decode("latin-1")
         orders["keystore"] = settings.keystore

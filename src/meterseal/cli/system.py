@@ -36,6 +36,7 @@ def up(
     platforms_port: int = 0,
     verbose: Annotated[bool, Flag] = False,
     sm_tls: Annotated[bool, Flag] = False,
+    transports: Path | None = None,
 ) -> int:
     """Start the system of a data directory and keep it running until SIGTERM or Ctrl-C.
 
@@ -64,6 +65,8 @@ def up(
         Log what the processes do, not only what goes wrong.
     sm_tls
         Let a new system's concentrators speak TLS 1.3 with the SM suite of RFC 8998, and nothing else.
+    transports
+        A file that says what else the head-end serves: UDP, brokers of MQTT. It is kept, sealed, until another is given.
     """
     return asyncio.run(
         _up(
@@ -83,6 +86,7 @@ def up(
             },
             verbose=verbose,
             sm_tls=sm_tls,
+            transports=transports,
         )
     )
 
@@ -100,6 +104,7 @@ async def _up(
     ports: dict[str, int],
     verbose: bool,
     sm_tls: bool,
+    transports: Path | None,
 ) -> int:
     from meterseal.app import operator, system
 
@@ -120,6 +125,7 @@ async def _up(
             keystore=keystore,
             verbose=verbose,
             sm_tls=sm_tls,
+            transports_file=transports,
         ),
     )
     if running is None:
@@ -146,6 +152,7 @@ def _welcome(running: object, said: dict[str, object]) -> str:
         f"meterseal serves from {running.layout.root}",
         f"  portal     {said['web']}",
         f"  head-end   tcp {running.headend['tcp']} (devices)   tls {running.headend['tls']} (concentrators)",
+        *(f"             {name} {place}" for name, place in running.ways.items()),
         f"  security   tls {running.platforms} (other people's platforms)",
     ]
     if running.settings.keyring:

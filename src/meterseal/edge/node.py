@@ -61,7 +61,7 @@ class Node:
             if self.meter.is_read(frame):
                 return self._read_segment(frame, self.secured.agent, now)
             if frame.control == self._write:
-                return self._write_segment(frame, self.secured, now).encode()
+                return self._write_segment(frame, now).encode()
         clear = self.secured is None or (self._clear_reads and self.secured.agent.policy != CIPHER_ONLY)
         answer = self.meter.handle(frame, now, clear=clear)
         return b"" if answer is None else answer.encode()
@@ -93,16 +93,23 @@ class Node:
             self._read_through = True
         return answer
 
-    def _write_segment(self, frame: Frame, secured: Secured, now: int) -> Frame:
+    def _write_segment(self, frame: Frame, now: int) -> Frame:
         try:
             message = self._incoming.feed(frame.data[self._lead + self._guard :])
         except PeerError:
             return self.meter.refuse(frame, OTHER_ERROR)
         if message is not None:
-            for order in secured.agent.receive(message, now):
-                self._carry_out(order, secured, now)
-            self._set_clock(secured, now)
+            self.take(message, now)
         return encode.segment_write_answer(self.meter.device_id, frame)
+
+    def take(self, message: bytes, now: int) -> None:
+        """A link message for this meter, off the bus or off its own way to the head-end; a plain meter has none."""
+        secured = self.secured
+        if secured is None:
+            return
+        for order in secured.agent.receive(message, now):
+            self._carry_out(order, secured, now)
+        self._set_clock(secured, now)
 
     def _carry_out(self, order: Order, secured: Secured, now: int) -> None:
         """Do what the module found good, and queue the answer."""

@@ -19,3 +19,27 @@ class Link(Protocol):
     def send(self, device_id: bytes, message: bytes) -> None:
         """Send one message to a device behind this way, or drop it; never raises and never waits."""
         ...
+
+
+class Receive(Protocol):
+    """What takes messages (`Uplink.receive`): `claimed` is the device id that an envelope or a topic names, or empty;
+    `proven` whether the way shows that its sender receives there. Never raises and never waits.
+    """
+
+    def __call__(self, link: Link, claimed: bytes, message: bytes, *, proven: bool) -> None: ...
+
+
+class Listener(Protocol):
+    """Whatever brings messages beside the streams."""
+
+    async def start(self) -> str:
+        """Begin; where it can be reached. EngineError when it cannot."""
+        ...
+
+    def pause(self, paused: bool) -> None:
+        """Take no more for a while, or go on: more waits here than can be judged soon."""
+        ...
+
+    async def stop(self) -> None:
+        """Close whatever is open."""
+        ...
