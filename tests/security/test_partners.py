@@ -328,6 +328,23 @@ async def test_a_platform_named_like_a_process_is_none(town: Town, name: str) ->
     assert town.bench.service.room.tally.due()[0].code == "mesh.caller"
 
 
+async def test_what_the_mesh_refuses_is_in_the_services_log(town: Town) -> None:
+    """Counted by the listener, written by the service, and the chain holds."""
+    await town.enrolled("billing")
+    async with town.way("billing") as sdk:
+        for _ in range(3):
+            with pytest.raises(ConsentError):
+                await SecuritySdk(sdk._rpc).usage()
+    service = town.bench.service
+    await service.told(service.room.tally.due())
+    await service.told(service.room.tally.due(ending=True))
+    said = [one for one in await town.said_of("platform:billing") if one.code == "mesh.denied"]
+    assert [one.refused for one in said] == [True, True]
+    assert "usage" in said[0].sentence
+    assert "2 times" in said[1].sentence
+    assert (await operator(town.bench).verify_audit()).ok
+
+
 async def test_the_processes_and_concentrators_are_not_heard_on_the_platforms_listener(town: Town) -> None:
     assert town.partners is not None
     context = client_context(town.tls.files("platform"), town.passwords.of("platform"))

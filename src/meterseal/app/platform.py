@@ -31,7 +31,8 @@ from meterseal.control import open_control
 from meterseal.control.rings import BILLS, FLEET, MEASUREMENTS, WORDS, open_ring
 from meterseal.errors import MetersealError
 from meterseal.mdms.service import Mdms
-from meterseal.mesh.rpc import Methods, Rpc, serve, serve_unix
+from meterseal.mesh.rpc import Methods, Refused, Rpc, Tally, serve, serve_unix
+from meterseal.model import Refusal
 from meterseal.people.accounts import Accounts
 from meterseal.people.queries import Queries
 from meterseal.people.trail import Trail
@@ -163,9 +164,11 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
     engine = open_control(layout.control)
     parts = await assemble(engine, layout.measurements, keys, now_ms)
     context, port = reach.listening(), reach.ports["platform"]
-    server = await serve(parts.methods, host="127.0.0.1", port=port, context=context)
-    socket = await serve_unix(parts.operator | listening.methods(orders), socket_path(layout))
+    tally = Tally(now_ms)
+    server = await serve(parts.methods, host="127.0.0.1", port=port, context=context, tally=tally)
+    socket = await serve_unix(parts.operator | listening.methods(orders), socket_path(layout), tally=tally)
     works = [
+        asyncio.create_task(tally.report(partial(told, AuditLog(engine)))),
         asyncio.create_task(_upkeep(parts)),
         asyncio.create_task(_watch(parts.revoking)),
         asyncio.create_task(parts.resealing.run()),
@@ -185,6 +188,16 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
     await parts.mdms.close()
     await keys.close()
     engine.dispose()
+
+
+async def told(audit: AuditLog, refused: list[Refused]) -> None:
+    """Write what the mesh refused before any method ran into the audit trail."""
+    await audit.refused(
+        [
+            Refusal(at=one.until, code=one.code, sentence=one.sentence, source=one.caller or one.source)
+            for one in refused
+        ]
+    )
 
 
 async def _upkeep(parts: Parts) -> None:

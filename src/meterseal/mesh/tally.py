@@ -121,9 +121,13 @@ class Tally:
             return
         try:
             await trail(given)
-        except MetersealError as error:
+        except asyncio.CancelledError:
+            self._due = [*given, *self._due]  # the end of the process comes first; twice is better than never
+            raise
+        except Exception as error:  # noqa: BLE001  # a trail that cannot be written ends this look, not the reporting
             import structlog  # slow to import, and only needed here
 
-            structlog.get_logger("meterseal.mesh").warning("mesh.untold", code=error.code, kinds=len(given))
+            why = error.code if isinstance(error, MetersealError) else type(error).__name__
+            structlog.get_logger("meterseal.mesh").warning("mesh.untold", fault=why, kinds=len(given))
             # At most one look's worth is kept for the next: a trail that is away must not fill the memory.
             self._due = [*given[-2 * MOST_KINDS :], *self._due]
