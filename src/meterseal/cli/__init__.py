@@ -67,6 +67,9 @@ device.command(
 device.command(
     "meterseal.cli.command:rollout", name="rollout", help="Queue the keys and certificates that modules lack."
 )
+device.command(
+    "meterseal.cli.models:new_profile", name="new-profile", help="Start a meter model from captured frames."
+)
 app.command(device)
 
 bill = App(name="bill", help="Run, list and open bills.")

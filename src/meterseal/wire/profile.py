@@ -41,7 +41,7 @@ class Models:
             closeness, print_ = profile.closeness(device_id), profile.fingerprint
             if not closeness or (print_ is not None and not print_.shown_by(frames)):
                 continue
-            rank = (closeness, print_ is not None, profile.name in self._own)
+            rank = (closeness, profile.name in self._own, print_ is not None)
             if best is None or rank > best:
                 best, found = rank, profile
         return found
