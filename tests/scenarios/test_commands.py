@@ -106,10 +106,10 @@ class Turns:
         meter = system.nodes[device_id].meter
         turn = meter.turn_valve
 
-        def counted(*, opened: bool, now: int) -> None:
+        def counted(*, opened: bool, now: int) -> object:
             self.told.append(opened)
             system.cut |= cutting
-            turn(opened=opened, now=now)
+            return turn(opened=opened, now=now)
 
         meter.turn_valve = counted  # type: ignore[method-assign]
 

@@ -23,23 +23,36 @@ class HeatMeter(GatheredMeter):
 
     medium: ClassVar[Medium] = "heat"
     unit: ClassVar[int] = unit_code("kWh")
+    main = "energy"
 
-    def payload(self, at: int, clock: int) -> bytes:
-        """The 43 bytes of 901F."""
+    def quantities(self, at: int) -> dict[str, int]:
         energy = self.readings.register(MAIN, at)
         power = max(0, energy - self.readings.register(MAIN, at - HOUR))
         supply, back = self.own.stored_readings.temperatures(at)
-        settlement = self.settled(at)
+        return {
+            "cumulative_energy": energy,
+            "settlement_energy": self.settled(at) or 0,
+            "power": power,
+            "flow_rate": power * 10_000_000 // (WATER_CARRIES * (supply - back)) if supply > back else 0,
+            "cumulative_volume": self.readings.register(HEAT_VOLUME, at),
+            "supply_temperature": supply,
+            "return_temperature": back,
+            "working_time": (at - self.readings.since) // HOUR,
+        }
+
+    def payload(self, at: int, clock: int) -> bytes:
+        """The 43 bytes of 901F."""
+        found = self.quantities(at)
         return encode.heat_payload(
-            energy,
-            0 if settlement is None else settlement,
+            found["cumulative_energy"],
+            found["settlement_energy"],
             clock,
             self.status_word(at),
-            power=power,
-            flow=power * 10_000_000 // (WATER_CARRIES * (supply - back)) if supply > back else 0,
-            volume=self.readings.register(HEAT_VOLUME, at),
-            supply=supply,
-            back=back,
-            hours=(at - self.readings.since) // HOUR,
+            power=found["power"],
+            flow=found["flow_rate"],
+            volume=found["cumulative_volume"],
+            supply=found["supply_temperature"],
+            back=found["return_temperature"],
+            hours=found["working_time"],
             utc_offset_minutes=self.utc_offset,
         )

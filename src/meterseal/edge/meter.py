@@ -19,14 +19,18 @@ from meterseal.edge.metering.freezing import Stored
 from meterseal.edge.metering.inputs import ClockSet, Input, Ordered, Outcome, Pressed
 from meterseal.edge.metering.state import MeterState
 from meterseal.edge.readings import Readings
+from meterseal.errors import LocalError, PeerError
 from meterseal.model import MAIN, Medium
-from meterseal.wire import encode
-from meterseal.wire import identifiers as ids
-from meterseal.wire.fields import to_bcd
+from meterseal.wire import encode, roles
+from meterseal.wire.asked import Ask, Reason
 from meterseal.wire.frame import Frame, address_of
+from meterseal.wire.profile import Profile, profile_of
+from meterseal.wire.values import Values
 
-OTHER_ERROR, NO_SUCH_DATA, NOT_AUTHORISED = 0x01, 0x02, 0x04
-"""Error word of DL/T 645 (bits 0, 1, 2); CJ/T 188 answers carry it as the second byte of ST."""
+READS = ("read", "read-key-version", "follow-up")
+"""Requests that change nothing."""
+MEDIUM_ALONE = 2
+"""Digits of a number that say no more than the kind of meter."""
 VALVES = {"open": 0, "closed": 1, "abnormal": 3}
 """D1 D0 of ST."""
 
@@ -67,7 +71,8 @@ class Meter(ABC):
     """One meter on a bus. Subclasses give the payloads of their medium.
 
     `readings` is a counting mechanism outside the meter's own state; without one the meter shows what it counted
-    itself (`metering`). `keep` writes the state, whole and durably, before anything comes of a change.
+    itself (`metering`). `keep` writes the state, whole and durably, before anything comes of a change. `profile` is its
+    model, by default that of its number; `clear_writes` lets a bench write to it in clear.
     """
 
     medium: ClassVar[Medium]
@@ -81,14 +86,30 @@ class Meter(ABC):
         state: MeterState | None = None,
         *,
         design: Design | None = None,
+        profile: Profile | None = None,
+        clear_writes: bool = False,
     ) -> None:
-        self.device_id = device_id
-        self.protocol, _, self.wire_address = address_of(device_id)
+        self._made_as = device_id
+        self.profile = profile or profile_of(device_id)
+        self.clear_writes = clear_writes
+        self._piece = 0
         self.design = design or DESIGNS[self.medium]
         self.state = state or MeterState()
         self.own = OwnReadings(self)
         self.readings: Readings = self.own if readings is None else readings
         self.keep: Callable[[], None] | None = None
+        self.protocol = address_of(device_id)[0]
+
+    @property
+    def device_id(self) -> bytes:
+        """Its identity: as made, or with the address that it was given in the production phase."""
+        address = self.state.parameters.address
+        return self._made_as[: -len(address)] + address if address else self._made_as
+
+    @property
+    def wire_address(self) -> bytes:
+        """The address as frames carry it, low byte first."""
+        return address_of(self.device_id)[2]
 
     @property
     def utc_offset(self) -> int:
@@ -150,11 +171,15 @@ class Meter(ABC):
     # --- on the bus -------------------------------------------------------------------------------------
 
     def addressed(self, frame: Frame) -> bool:
-        """Is the frame for this meter: own T and address, or the wildcard AA in either."""
+        """Is the frame for this meter: own T (or one by which its model is asked) and address, AA for any digit."""
         if frame.protocol != self.protocol:
             return False
-        own = frame.address == self.wire_address or frame.address == b"\xaa" * len(self.wire_address)
-        return own and (self.protocol == "dlt645" or frame.meter_type in (self.device_id[0], 0xAA))
+        if any(asked not in (0xAA, own) for asked, own in zip(frame.address, self.wire_address, strict=True)):
+            return False
+        if self.protocol == "dlt645" or frame.meter_type in (self.device_id[0], 0xAA):
+            return True
+        asked_as = bytes((frame.meter_type,)) + self.device_id[1:]
+        return self.profile.closeness(asked_as) > MEDIUM_ALONE
 
     def handle(self, frame: Frame, now: int, *, clear: bool) -> Frame | None:
         """The answer to an ordinary request in clear; None where a meter is silent (not for it, or an
@@ -162,54 +187,87 @@ class Meter(ABC):
 
         `clear` says whether policy lets readings travel in clear; the address may always be asked for. What
         changes the meter is never done on a request in clear: that takes a guarded command (LINK section
-        4).
+        4). A meter without a module on a bench (`clear_writes`) takes writes as its model does.
         """
         if not self.addressed(frame) or frame.control & 0x80:
             return None
-        if self.is_address_request(frame):
-            return encode.read_address_answer(self.device_id, frame)
-        if not self.is_read(frame):
-            return self.refuse(frame, NOT_AUTHORISED)
+        ask = self._ask(frame)
+        if ask is not None and ask.kind == "read-address":
+            return self.tell_address(frame)
+        if ask is None or ask.kind not in READS:
+            if ask is not None and self.clear_writes:
+                return self.write(frame, ask, now)
+            return self.refuse(frame, "other" if clear and ask is None else "not-authorised")
         if not clear:
-            return self.refuse(frame, NOT_AUTHORISED)
-        return self.answer_read(frame, now)
+            return self.refuse(frame, "not-authorised")
+        return self.answer_read(frame, ask, now)
 
-    def answer_read(self, frame: Frame, now: int) -> Frame:
-        """The answer to a read request, asked in clear or under the seal."""
-        payload = self.read(frame, now)
-        if payload is None:
-            return self.refuse(frame, NO_SUCH_DATA)
-        return encode.answer(self.device_id, frame, payload)
+    def act(self, frame: Frame, now: int) -> Frame:
+        """Carry out a frame that the module found authorised; the answer. Reads are answered as well."""
+        ask = self._ask(frame)
+        if ask is None:
+            return self.refuse(frame, "other")
+        if ask.kind == "read-address":
+            return self.tell_address(frame)
+        return self.answer_read(frame, ask, now) if ask.kind in READS else self.write(frame, ask, now)
 
-    def refuse(self, frame: Frame, word: int) -> Frame:
-        """The error answer."""
-        return encode.error_answer(self.device_id, frame, word)
+    def _ask(self, frame: Frame) -> Ask | None:
+        """What the frame asks for; None for what no meter of this model can act on."""
+        try:
+            return roles.ask_of(frame, self.profile, utc_offset_minutes=self.utc_offset)
+        except PeerError:
+            return None
 
-    def is_address_request(self, frame: Frame) -> bool:
-        return frame.control == (
-            encode.READ_ADDRESS if self.protocol == "cjt188" else encode.READ_ADDRESS_645
-        )
+    def tell_address(self, frame: Frame) -> Frame:
+        """The answer to a request for the address."""
+        return roles.address_answer(self.device_id, frame, self.profile)
+
+    def answer_read(self, frame: Frame, ask: Ask, now: int) -> Frame:
+        """The answer to a read request, asked in clear or under the seal. A piece of a long answer follows the piece
+        before it.
+        """
+        values = self.stated(ask, now)
+        if values is None:
+            return self.refuse(frame, "no-such-data")
+        self._piece = self._piece + 1 if ask.kind == "follow-up" else 0
+        try:
+            return roles.answer(
+                self.device_id,
+                frame,
+                values,
+                self.profile,
+                number=self._piece,
+                utc_offset_minutes=self.utc_offset,
+            )
+        except LocalError:  # the model's layout has a field that this meter does not measure
+            return self.refuse(frame, "no-such-data")
+
+    def write(self, frame: Frame, ask: Ask, now: int) -> Frame:
+        """Carry out a write; the answer says whether it was."""
+        if ask.kind == "valve" and ask.action in ("open", "close"):
+            refused: Reason | None = self.turn_valve(opened=ask.action == "open", now=now).refused or None
+        else:
+            wanted = self.wanted(ask, now)
+            refused = wanted if isinstance(wanted, str) else self.feed(wanted, now).refused or None
+        if refused is not None:
+            return self.refuse(frame, refused)
+        return roles.done(self.device_id, frame, self.profile, status=self.status_word())
+
+    def refuse(self, frame: Frame, reason: Reason) -> Frame:
+        """The error answer, the model's way."""
+        return roles.refuse(self.device_id, frame, reason, self.profile)
 
     def is_read(self, frame: Frame) -> bool:
         """Does the control code only read?"""
         return frame.control == (encode.READ if self.protocol == "cjt188" else encode.READ_645)
 
     @abstractmethod
-    def read(self, frame: Frame, now: int) -> bytes | None:
-        """Payload behind DI (and SER) for a read request; None when the meter does not know the
-        identifier.
-        """
+    def stated(self, ask: Ask, now: int) -> Values | None:
+        """What the meter states when it is asked for this, by the names of readings; None when it has no such data."""
 
-    def act(self, frame: Frame, now: int) -> Frame:
-        """Carry out a frame that the module found authorised; the answer. Reads are answered as well."""
-        if self.is_read(frame) or self.is_address_request(frame):
-            return self.answer_read(frame, now)
-        if self.protocol == "cjt188" and frame.control == encode.WRITE and len(frame.data) == 4:
-            di, _ = ids.read_di(frame.data)
-            if di == ids.VALVE and frame.data[3] in (0x55, 0x99):
-                self.turn_valve(opened=frame.data[3] == 0x55, now=now)
-                return encode.answer(self.device_id, frame, self.status_word())
-        return self.refuse(frame, OTHER_ERROR)
+    @abstractmethod
+    def wanted(self, ask: Ask, now: int) -> Input | Reason:
+        """What a write other than one to the valve asks of the meter, or why it is refused."""
 
     # --- what is delivered ------------------------------------------------------------------------------
 
@@ -244,16 +302,3 @@ class Meter(ABC):
             closed = self.own.stored_readings.closed(moment)
             return closed[0] if closed else None
         return None if moment < self.readings.since else self.readings.register(MAIN, moment)
-
-    def history(self, frame: Frame, now: int) -> bytes | None:
-        """D120..D12B (历史计量数据): register at the settlement day, up to twelve months back, and unit."""
-        di, _ = ids.read_di(frame.data)
-        if not 0xD120 <= di <= 0xD12B:
-            return None
-        value = self.settled(self.clock(now), di - 0xD120)
-        return None if value is None else value_field(value, self.unit)
-
-
-def value_field(value: int, unit: int) -> bytes:
-    """Four BCD bytes and the unit code."""
-    return to_bcd(value, 4) + bytes((unit,))

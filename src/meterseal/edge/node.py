@@ -11,7 +11,7 @@ from collections.abc import Callable
 from meterseal.edge.agent import Item, LinkAgent, Order
 from meterseal.edge.chip import Chip
 from meterseal.edge.delivery import DailyOutbox
-from meterseal.edge.meter import OTHER_ERROR, Meter
+from meterseal.edge.meter import Meter
 from meterseal.errors import PeerError
 from meterseal.link.segments import SegmentReceiver
 from meterseal.wire import encode
@@ -97,7 +97,7 @@ class Node:
         try:
             message = self._incoming.feed(frame.data[self._lead + self._guard :])
         except PeerError:
-            return self.meter.refuse(frame, OTHER_ERROR)
+            return self.meter.refuse(frame, "other")
         if message is not None:
             self.take(message, now)
         return encode.segment_write_answer(self.meter.device_id, frame)

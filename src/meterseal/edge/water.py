@@ -20,13 +20,18 @@ class VolumeMeter(GatheredMeter):
 
     unit: ClassVar[int] = unit_code("m3")
 
+    def quantities(self, at: int) -> dict[str, int]:
+        return {
+            "cumulative_volume": self.readings.register(MAIN, at),
+            "settlement_volume": self.settled(at) or 0,
+        }
+
     def payload(self, at: int, clock: int) -> bytes:
         """The 19 bytes of 901F for the registers at `at`, with the clock as the meter shows it."""
-        volume = self.readings.register(MAIN, at)
-        settlement = self.settled(at)
+        found = self.quantities(at)
         return encode.volume_payload(
-            volume,
-            0 if settlement is None else settlement,
+            found["cumulative_volume"],
+            found["settlement_volume"],
             clock,
             self.status_word(at),
             unit=self.unit,

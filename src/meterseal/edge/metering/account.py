@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from meterseal.edge.metering import valve
 from meterseal.edge.metering.design import MILLIONTHS, Design
-from meterseal.edge.metering.inputs import Priced, Purchased, Reason
+from meterseal.edge.metering.inputs import Priced, Purchased, Refusal
 from meterseal.edge.metering.state import BALANCE, Account, MeterState
 
 MOST = 10**8
@@ -47,7 +47,7 @@ def begin_steps(state: MeterState) -> MeterState:
     return replace(state, account=replace(state.account, began=state.account.charged))
 
 
-def price(state: MeterState, table: Priced) -> tuple[MeterState, Reason]:
+def price(state: MeterState, table: Priced) -> tuple[MeterState, Refusal]:
     """Take a price table."""
     first, second = table.steps
     rising = not second or 0 < first <= second
@@ -59,7 +59,7 @@ def price(state: MeterState, table: Priced) -> tuple[MeterState, Reason]:
 
 def purchase(
     state: MeterState, design: Design, bought: Purchased, now: int, noted: valve.Noted
-) -> tuple[MeterState, Reason]:
+) -> tuple[MeterState, Refusal]:
     """Credit a purchase. The last one repeated is answered as done and credits nothing; any other serial number but
     the next is refused, and so is what the display could not show.
     """

@@ -19,6 +19,7 @@ from meterseal.edge.metering.inputs import (
     ClockSet,
     DaysSet,
     Disturbed,
+    EventsCleared,
     FrozenNow,
     Input,
     Jammed,
@@ -32,7 +33,7 @@ from meterseal.edge.metering.inputs import (
     Pressed,
     Priced,
     Purchased,
-    Reason,
+    Refusal,
     RegisterSet,
     Sensed,
     Sent,
@@ -46,7 +47,7 @@ def behave(design: Design, state: MeterState, what: Input, now: int) -> Outcome:
     if isinstance(what, Jammed):  # nobody notices before the valve is moved
         return Outcome(replace(state, motion=replace(state.motion, jammed=what.blocked)))
     at = clock.shown(state, design, now)
-    refused: Reason = ""
+    refused: Refusal = ""
     if isinstance(what, BatteryIn):
         state = power.regain(state, design, now, noted, fresh=what.fresh)
     elif not state.power.on:
@@ -60,7 +61,7 @@ def behave(design: Design, state: MeterState, what: Input, now: int) -> Outcome:
 
 def _take(
     state: MeterState, design: Design, what: Input, now: int, noted: list[EventKind]
-) -> tuple[MeterState, Reason]:
+) -> tuple[MeterState, Refusal]:
     match what:
         case Measured():
             return _measure(state, design, what, now, noted), ""
@@ -101,7 +102,7 @@ def _measure(
 
 def _order(
     state: MeterState, design: Design, what: Ordered, now: int, noted: list[EventKind]
-) -> tuple[MeterState, Reason]:
+) -> tuple[MeterState, Refusal]:
     if what.action in ("open", "close", "permit"):
         return valve.order(state, design, what.action, now, noted)
     if design.relay is None:
@@ -138,7 +139,7 @@ def _cover(state: MeterState, what: Opened, noted: list[EventKind]) -> MeterStat
 
 def _set(
     state: MeterState, design: Design, what: Input, now: int, noted: list[EventKind]
-) -> tuple[MeterState, Reason]:
+) -> tuple[MeterState, Refusal]:
     """What is written into a meter."""
     kept = state.parameters
     match what:
@@ -153,6 +154,9 @@ def _set(
                 return state, "bad-value"
             noted.append("read-anew")
             return moved, ""
+        case EventsCleared():
+            noted.append("events-cleared")
+            return replace(state, events=()), ""
         case FrozenNow():
             return freezing.freeze_now(state, design, clock.shown(state, design, now)), ""
         case DaysSet():
@@ -193,7 +197,7 @@ def _set(
             return state, ""
 
 
-def _parameters(state: MeterState, what: ParametersSet, noted: list[EventKind]) -> tuple[MeterState, Reason]:
+def _parameters(state: MeterState, what: ParametersSet, noted: list[EventKind]) -> tuple[MeterState, Refusal]:
     kept = state.parameters
     if what.address is not None and kept.enabled:
         return state, "not-authorised"

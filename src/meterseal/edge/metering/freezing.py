@@ -75,6 +75,11 @@ class Stored:
         ended = [day.start_at + DAY for day in self._state.book.days[-2:] if day.closed]
         return ended[-1] if ended else self.since
 
+    @property
+    def shown(self) -> tuple[int, ...]:
+        """All registers as the meter shows them now."""
+        return registers(self._state, self._design) or (0,) * len(self._design.registers)
+
     def closed(self, at: int) -> tuple[int, ...]:
         """All registers as frozen at a local midnight or settlement; empty when there is none."""
         day = self._days.get(at - DAY)

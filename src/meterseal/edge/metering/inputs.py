@@ -12,7 +12,8 @@ from msgspec import Struct
 from meterseal.edge.metering.design import Disturbance
 from meterseal.edge.metering.state import EventKind, MeterState
 
-Reason = Literal["", "other", "not-authorised", "bad-value"]
+Refusal = Literal["", "other", "not-authorised", "bad-value"]
+"""Why an order was refused, in the words of `wire.asked.Reason`; empty when it was not."""
 
 
 class Measured(Struct, frozen=True):
@@ -94,6 +95,10 @@ class FrozenNow(Struct, frozen=True):
     """Freeze all registers now (瞬时冻结)."""
 
 
+class EventsCleared(Struct, frozen=True):
+    """Clear the event log; that it was cleared stays in it."""
+
+
 class DaysSet(Struct, frozen=True):
     """Settlement day and meter-reading day of the month, 1 to 28; 0 leaves one as it is."""
 
@@ -164,6 +169,7 @@ Input: TypeAlias = (
     | ClockSet
     | RegisterSet
     | FrozenNow
+    | EventsCleared
     | DaysSet
     | Priced
     | Purchased
@@ -180,5 +186,5 @@ class Outcome(Struct, frozen=True):
     """
 
     state: MeterState
-    refused: Reason = ""
+    refused: Refusal = ""
     noted: tuple[EventKind, ...] = ()

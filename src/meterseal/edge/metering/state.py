@@ -20,6 +20,7 @@ EventKind = Literal[
     "clock-set",
     "closing-refused",
     "cover-opened",
+    "events-cleared",
     "field",
     "low-balance",
     "magnet",

@@ -11,7 +11,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from meterseal.edge.metering.design import Design
-from meterseal.edge.metering.inputs import Reason
+from meterseal.edge.metering.inputs import Refusal
 from meterseal.edge.metering.state import EventKind, MeterState
 
 Cause = Literal["", "arrears", "battery", "disturbance", "overload"]
@@ -72,7 +72,7 @@ def held(state: MeterState, design: Design, now: int) -> bool:
 
 def order(
     state: MeterState, design: Design, action: str, now: int, noted: Noted
-) -> tuple[MeterState, Reason]:
+) -> tuple[MeterState, Refusal]:
     """Carry out an authorised order to close, open or permit; why not, "" when it was."""
     if design.stop == "none":
         return state, "other"

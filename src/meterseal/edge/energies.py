@@ -1,0 +1,145 @@
+"""Station edge, what an electricity meter states, by the names of the identifier table of DL/T 645.
+
+It answers nothing and changes nothing; `electricity` does. Ints are digits as the table scales them, times Unix ms.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meterseal.edge.metering.design import DAY, HOUR
+from meterseal.edge.metering.state import FAULT, MeterState
+from meterseal.model import MAIN
+from meterseal.wire.values import Stated
+
+if TYPE_CHECKING:
+    from meterseal.edge.meter import Meter
+
+VOLTAGE = 2_300
+"""Tenths of a volt."""
+TARIFFS = 4
+
+
+def stated(meter: Meter, now: int) -> dict[str, Stated]:
+    """Everything that the meter can be asked for, at this instant."""
+    state = meter.state
+    return {
+        **_energies(meter, now),
+        **_instant(meter, now),
+        **_settings(meter, now),
+        **_freezes(meter),
+        **_status(state),
+        "remaining_amount": max(0, state.account.balance) // 100,
+        "overdraft_amount": max(0, -state.account.balance) // 100,
+        "power_failures": state.power.failures,
+        "trip_count": state.motion.closings,
+    }
+
+
+def _named(values: tuple[int, ...], suffix: str = "") -> dict[str, Stated]:
+    """Registers by name: forward is also the combined energy, as its feature word says by default."""
+    forward, reverse, *tariffs = values
+    found: dict[str, Stated] = {
+        f"combined_active_energy{suffix}": forward,
+        f"forward_active_energy{suffix}": forward,
+        f"reverse_active_energy{suffix}": reverse,
+    }
+    for number, value in enumerate(tariffs, start=1):
+        found[f"forward_active_energy_tariff_{number}{suffix}"] = value
+    return found
+
+
+def _energies(meter: Meter, now: int) -> dict[str, Stated]:
+    if meter.readings is not meter.own:
+        return _named((meter.readings.register(MAIN, now), 0))
+    own = meter.own.stored_readings
+    found = _named(own.shown)
+    for back, freeze in enumerate(reversed(meter.state.book.months), start=1):
+        found |= _named(freeze.registers, f"_settlement_{back}")
+    return found
+
+
+def _freezes(meter: Meter) -> dict[str, Stated]:
+    """Days, hours and instants, the newest first."""
+    found: dict[str, Stated] = {}
+    book = meter.state.book
+    closed = [day for day in reversed(book.days) if day.closed]
+    for back, day in enumerate(closed, start=1):
+        found |= _named(day.closed, f"_daily_freeze_{back}")
+        found[f"daily_freeze_{back}_time"] = day.start_at + DAY
+    for back, freeze in enumerate(reversed(book.instants), start=1):
+        found |= _named(freeze.registers, f"_instant_freeze_{back}")
+        found[f"instant_freeze_{back}_time"] = freeze.at
+    if book.days:
+        for back in range(1, 25):
+            at = book.through - (back - 1) * HOUR
+            found[f"hourly_freeze_{back}_time"] = at
+            found[f"forward_active_energy_hourly_freeze_{back}"] = meter.readings.stored(MAIN, at)
+    return found
+
+
+def _instant(meter: Meter, now: int) -> dict[str, Stated]:
+    state = meter.state
+    watts = state.load.watts
+    if meter.readings is not meter.own:
+        watts = (meter.readings.register(MAIN, now) - meter.readings.register(MAIN, now - HOUR)) * 10
+    if state.valve != "open":
+        watts = 0
+    milliamperes = watts * 10_000 // VOLTAGE
+    found: dict[str, Stated] = {
+        "voltage_a": VOLTAGE,
+        "current_a": milliamperes,
+        "frequency": 5_000,
+        "internal_temperature": state.load.celsius * 10,
+    }
+    for name in ("active_power", "apparent_power"):
+        found[name] = found[f"{name}_a"] = watts * 10
+    for name in ("power_factor", "power_factor_a"):
+        found[name] = 1_000
+    return found
+
+
+def _settings(meter: Meter, now: int) -> dict[str, Stated]:
+    state, clock = meter.state, meter.clock(now)
+    number = meter.device_id[2:].hex()
+    found: dict[str, Stated] = {
+        **dict.fromkeys(("date", "time", "date_time"), clock),
+        "address": number,
+        "meter_number": number,
+        "tariffs": TARIFFS,
+        "energy_decimals": 2,
+        "power_decimals": 4,
+        "rated_voltage": "220V",
+        "settlement_day_1": f"{state.parameters.settlement_day:02d}00",
+        "alarm_amount_1": state.account.alarm_amount,
+        "overdraft_amount_limit": state.account.overdraft,
+        "forward_power_limit": state.load.limit * 10,
+    }
+    for entry, (hour, tariff) in enumerate(periods(state.parameters.tariff_hours), start=1):
+        found[f"zone_set_1_day_table_1_period_{entry}"] = f"{hour:02d}00{tariff:02d}"
+    return found
+
+
+def periods(hours: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Where the tariff of the day changes: hour and tariff from then on."""
+    return [(hour, tariff) for hour, tariff in enumerate(hours) if hour == 0 or hours[hour - 1] != tariff]
+
+
+def hours_of(changes: list[tuple[int, int]]) -> tuple[int, ...] | None:
+    """The tariff of each hour; the last change lasts over midnight. None where hours do not rise."""
+    begins = [hour for hour, _ in changes]
+    if not begins or begins != sorted(set(begins)) or begins[-1] > 23:
+        return None
+    return tuple(
+        next((tariff for begin, tariff in reversed(changes) if begin <= hour), changes[-1][1])
+        for hour in range(24)
+    )
+
+
+def _status(state: MeterState) -> dict[str, Stated]:
+    """Running status words: relay, overload, power failure; bits as `wire.dlt645.names` has them."""
+    words = [0] * 7
+    words[2] = (state.valve != "open") << 4
+    words[3] = bool((state.alarms | state.raised) & FAULT) << 5
+    words[6] = (not state.power.on) << 5
+    return {f"status_word_{number}": word.to_bytes(2, "little") for number, word in enumerate(words, start=1)}
