@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from meterseal.errors import LocalError, PeerError
-from meterseal.link import identities, messages, segments, transport
+from meterseal.link import identities, messages, profiles, segments, transport
 from meterseal.link.messages import LONGEST
 from meterseal.link.segments import NOTHING, SegmentOffer, SegmentReceiver, split
 from tests.crypto.pki import DAY
@@ -181,3 +181,114 @@ def test_only_a_hello_claims_a_device_id(run: Run) -> None:
     assert messages.device_id_of(said(run.hello[:15])) == run.hello[7:15]
     for other in (run.platform, run.device, run.session, said(run.hello[:14]), messages.retry(bytes(16))):
         assert messages.device_id_of(other) == b""
+
+
+# --- security profiles ----------------------------------------------------------------------------------------
+
+
+def profile(**change: str) -> str:
+    """A profile as it is written, with some lines changed."""
+    lines = {
+        "padding": '"80"', "iv": '"counter"', "scope": '"field"', "tag": "16",
+        "cipher.cjt188": "{ up = 96, down = 48 }", "cipher.dlt645": "{ up = 192, down = 48 }",
+        "plain.cjt188": "{ up = 100, down = 50 }", "plain.dlt645": "{ up = 200, down = 50 }",
+    }  # fmt: skip
+    text = {name: change.get(name.replace(".", "_"), value) for name, value in lines.items()}
+    return 'name = "x"\ntitle = "x"\nbasis = "x"\n' + "".join(
+        f"{key} = {value}\n" for key, value in text.items()
+    )
+
+
+DOWN_32 = {"cipher_cjt188": "{ up = 96, down = 32 }", "cipher_dlt645": "{ up = 192, down = 32 }"}
+
+
+def test_what_a_profile_says_is_what_it_is() -> None:
+    ours = profiles.read(profile())
+    assert (ours.whole, ours.fresh, ours.clear) == (True, True, {"cjt188": 0, "dlt645": 0})
+    other = profiles.read(profile(scope='"payload"', iv='"zero"', **DOWN_32))
+    assert (other.whole, other.fresh, other.clear) == (False, False, {"cjt188": 3, "dlt645": 4})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"plain_cjt188": "{ up = 101, down = 50 }"},
+        {"plain_cjt188": "{ up = 100, down = 51 }"},
+        {"plain_dlt645": "{ up = 201, down = 50 }"},
+        {"plain_dlt645": "{ up = 200, down = 51 }"},
+        {"plain_dlt645": "{ up = 0, down = 50 }"},
+        {"cipher_cjt188": "{ up = 112, down = 48 }"},
+        {"cipher_cjt188": "{ up = 0, down = 48 }"},
+        {"cipher_cjt188": "{ up = 95, down = 48 }"},
+        {"cipher_dlt645": "{ up = 208, down = 48 }"},
+        {
+            "scope": '"payload"',
+            "plain_cjt188": "{ up = 100, down = 50 }",
+            "cipher_dlt645": "{ up = 192, down = 64 }",
+        },
+        {"tag": "8"},
+        {"tag": "17"},
+        {"colour": "1", "padding": '"none"'},
+    ],
+    ids=lambda change: " ".join(f"{name} {value}" for name, value in change.items()),
+)
+def test_a_profile_beyond_what_the_editions_allow_is_refused(change: dict[str, str]) -> None:
+    with pytest.raises(LocalError) as refused:
+        profiles.read(profile(**change))
+    assert refused.value.code == "link.profile"
+
+
+def test_a_profile_that_leaves_out_a_protocol_is_refused() -> None:
+    for section in ("cipher", "plain"):
+        for protocol in ("cjt188", "dlt645"):
+            lines = profile().splitlines()
+            left = [line for line in lines if not line.startswith(f"{section}.{protocol}")]
+            with pytest.raises(LocalError) as refused:
+                profiles.read("\n".join(left))
+            assert refused.value.code == "link.profile"
+
+
+def test_the_least_and_the_greatest_sizes_of_a_profile_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    least = profiles.read(
+        profile(plain_cjt188="{ up = 1, down = 1 }", cipher_cjt188="{ up = 16, down = 16 }")
+    )
+    assert (least.plain["cjt188", True], least.cipher["cjt188", False]) == (1, 16)
+    exact = {("cjt188", True): 99, ("cjt188", False): 51, ("dlt645", True): 196, ("dlt645", False): 52}
+    monkeypatch.setattr(
+        profiles, "_LONGEST", exact
+    )  # DI and SER and the cipher fill a field to its last byte
+    sizes = {"plain_cjt188": "{ up = 99, down = 51 }", "plain_dlt645": "{ up = 196, down = 52 }"}
+    assert not profiles.read(profile(scope='"payload"', **sizes)).whole
+    monkeypatch.setattr(profiles, "_LONGEST", {at: size - 1 for at, size in exact.items()})
+    with pytest.raises(LocalError):
+        profiles.read(
+            profile(
+                scope='"payload"', plain_cjt188="{ up = 9, down = 9 }", plain_dlt645="{ up = 9, down = 9 }"
+            )
+        )
+    monkeypatch.setattr(profiles, "_LONGEST", {at: size // 16 * 16 for at, size in exact.items()})
+    full = {"plain_cjt188": "{ up = 9, down = 9 }", "plain_dlt645": "{ up = 9, down = 9 }"}
+    assert profiles.read(profile(**full)).cipher["cjt188", True] == 96
+
+
+def test_paddings_of_other_profiles_refuse_what_they_never_make() -> None:
+    for name in ("length", "pkcs7"):
+        pad, unpad = profiles._PADDINGS[name]  # type: ignore[index]
+        for size in range(40):
+            plain = bytes(range(size))
+            assert unpad(pad(plain)) == plain
+            assert len(pad(plain)) % 16 == 0
+        for broken in (
+            b"",
+            bytes((16,)) + bytes(15),
+            bytes((17,)) * 17,
+            bytes(15) + b"\x00",
+            bytes(16) + b"\x11" * 16,
+        ):
+            if name == "length" and broken[:1] == b"\0":
+                continue
+            refuses("crypto.padding", lambda unpad=unpad, broken=broken: unpad(broken))
+    unpad = profiles._PADDINGS["length"][1]
+    for broken in (bytes((16,)) + bytes(15), bytes((255,)) + bytes(15), bytes((15,)) + bytes(14)):
+        refuses("crypto.padding", lambda broken=broken: unpad(broken))
+    assert unpad(bytes((15,)) + bytes(15)) == bytes(15)
