@@ -1,4 +1,4 @@
-"""The fuzz target's seeds pass through it, so that the target itself is known to work without atheris."""
+"""The fuzz targets' seeds pass through them, so that the targets themselves are known to work without atheris."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from pathlib import Path
 
 import pytest
 
-TARGET = Path(__file__).parent.parent / "fuzz" / "fuzz_wire.py"
-SEEDS = sorted((TARGET.parent / "seeds" / "wire").iterdir())
+FUZZ = Path(__file__).parent.parent / "fuzz"
+SEEDS = [(name, seed) for name in ("wire", "models") for seed in sorted((FUZZ / "seeds" / name).iterdir())]
 
 
-def test_seeds_cover_both_protocols_and_faults() -> None:
-    assert len(SEEDS) >= 12
+@pytest.mark.parametrize(("target", "least"), [("wire", 12), ("models", 10)])
+def test_seeds_cover_what_the_targets_take(target: str, least: int) -> None:
+    assert len([seed for name, seed in SEEDS if name == target]) >= least
 
 
-@pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: seed.name)
-def test_seed(seed: Path) -> None:
-    spec = importlib.util.spec_from_file_location("fuzz_wire", TARGET)
+@pytest.mark.parametrize(("target", "seed"), SEEDS, ids=lambda part: getattr(part, "name", part))
+def test_seed(target: str, seed: Path) -> None:
+    spec = importlib.util.spec_from_file_location(f"fuzz_{target}", FUZZ / f"fuzz_{target}.py")
     assert spec is not None
     assert spec.loader is not None
-    target = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(target)
-    target.one_input(seed.read_bytes())
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    loaded.one_input(seed.read_bytes())
