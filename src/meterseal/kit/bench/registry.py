@@ -33,6 +33,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     "seal": Benchmark("seal", "Records sealed, opened and read, beside bare SM4-CBC and HMAC-SM3."),
     "decode": Benchmark("decode", "Frames decoded from text, over the vectors of the repository."),
+    "codec": Benchmark(
+        "codec", "Frames of both protocols read and built, one by one and by the column, beside dlt645."
+    ),
     "issue": Benchmark("issue", "Device certificates and enrolments, beside the bare SM2 signature."),
     "primitives": Benchmark(
         "primitives", "SM2, SM3 and SM4 as they are called here, beside the bare library."
