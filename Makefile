@@ -13,7 +13,7 @@ help:
 	@echo "make check    types, lint, import contracts, tests"
 	@echo "make attack   the attacks of the demo against a running system of its own"
 	@echo "make model    the symbolic model of the link, where ProVerif is installed"
-	@echo "make soak     the long runs: every process killed at many moments"
+	@echo "make soak     the long runs: trials at full size, every process killed at many moments"
 	@echo "make bench    rates, each beside what bounds it in the same run"
 	@echo "make mutate   small faults in link and crypto, and which of them no test notices"
 	@echo "make fuzz     coverage-guided fuzzing of every parser"
