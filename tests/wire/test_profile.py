@@ -7,6 +7,7 @@ from importlib.resources import files
 import pytest
 
 from meterseal.errors import DataError
+from meterseal.link.profiles import load as security_profile
 from meterseal.wire.frame import Frame, parse_frame
 from meterseal.wire.profile import Models, Profile, largest_data, parse_profile, profile_of, profiles
 from meterseal.wire.roles import matches
@@ -48,6 +49,14 @@ def test_each_model_has_a_captured_frame_that_is_known_as_its_own(name: str) -> 
     for frame in frames:
         closest = profile_of(frame.device_id, frames)
         assert closest is profile or name.endswith("-generic")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_each_model_names_a_security_profile_of_the_link_and_stays_within_it(name: str) -> None:
+    profile = profiles()[name]
+    link = security_profile(profile.security)
+    assert profile.limits.up <= link.cipher[profile.protocol, True]
+    assert profile.limits.down <= link.cipher[profile.protocol, False]
 
 
 def test_every_captured_frame_of_a_meter_has_a_model_that_knows_it() -> None:

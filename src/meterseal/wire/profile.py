@@ -21,17 +21,15 @@ __all__ = ["Models", "Profile", "Timing", "Vector", "largest_data", "parse_profi
 class Models:
     """Meter models, those of a user before those of the package where both are as close.
 
+    `by_name` has every model; a user's stands in the place of the package's of the same name.
+
     Raises DataError `wire.profile` when two of the same origin cannot be told apart or have one name.
     """
 
     def __init__(self, own: Iterable[Profile], package: Iterable[Profile] = ()) -> None:
-        self._own, self._package = _told_apart(own), _told_apart(package)
-
-    @property
-    def by_name(self) -> dict[str, Profile]:
-        """Every model by name; a user's replaces the package's of the same name."""
-        both = {**self._package, **self._own}
-        return {name: both[name] for name in sorted(both)}
+        self._own = _told_apart(own)
+        both = {**_told_apart(package), **self._own}
+        self.by_name = {name: both[name] for name in sorted(both)}
 
     def find(self, device_id: bytes, frames: Sequence[Frame] = ()) -> Profile | None:
         """The closest model of a meter; a model with a fingerprint only where `frames` of this meter show it."""
