@@ -26,6 +26,7 @@ from meterseal.wire import encode, roles
 from meterseal.wire import identifiers as ids
 from meterseal.wire.asked import Ask, Reason
 from meterseal.wire.catalogue import FIELDS
+from meterseal.wire.cjt188.answering import fields_of
 from meterseal.wire.frame import Frame, parse_frame
 from meterseal.wire.sheet import Value
 from meterseal.wire.values import Stated, Values
@@ -60,8 +61,11 @@ class GatheredMeter(Meter):
         found = self._found(ask.di, now)
         if found is None:
             return None
-        scaled = {name: self._scaled(name, value) for name, value in found.items()}
-        return self._captured.get(ask.di, {}) | scaled
+        unknown = self._captured.get(ask.di, {})
+        layout = fields_of(ask.di, self.profile.cjt188, meter_type=self.device_id[0])
+        if "payload" in layout and "payload" not in unknown:
+            return None
+        return unknown | {name: self._scaled(name, value) for name, value in found.items()}
 
     def _scaled(self, name: str, value: Stated) -> Stated:
         """Digits as the model shows them."""
