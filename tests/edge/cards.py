@@ -10,7 +10,7 @@ from meterseal.crypto.handles import SymmetricKey
 from meterseal.edge.card import Card, IssuerKeys
 from meterseal.edge.chip import Chip
 from meterseal.edge.module import Module
-from meterseal.edge.nv import MemoryNv, NvStore, SealedNv
+from meterseal.edge.nv import MemoryNv, NvStore, SealedNv, SqliteNv
 from meterseal.errors import TrustError
 from tests.edge.platform import STORAGE, Platform
 
@@ -18,6 +18,13 @@ WATER = bytes.fromhex("1078330000000001")
 MODULE = bytes.fromhex("4d53000000000001")
 PIN, PUK = "135790", "24680246"
 ROOT_KEY = SymmetricKey.from_bytes(bytes.fromhex("0123456789ABCDEFFEDCBA9876543210"), "the vectors' root")
+
+
+class Shared(SqliteNv):
+    """Memory in a file whose lock was got around, so that several programs have it at once."""
+
+    def hold(self) -> None:
+        """Hold nothing."""
 
 
 class Bench:

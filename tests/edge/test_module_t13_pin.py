@@ -21,9 +21,9 @@ from meterseal.edge.card import Card, field
 from meterseal.edge.cardmemory import TRIES, Counter
 from meterseal.edge.chip import ACTIVE, LOCKED, PERSONALISED
 from meterseal.edge.module import Module
-from meterseal.edge.nv import MemoryNv, SealedNv, SqliteNv, open_nv_database
+from meterseal.edge.nv import MemoryNv, SealedNv, open_nv_database
 from meterseal.link.cardkeys import Purpose
-from tests.edge.cards import MODULE, PIN, PUK, Bench, refused
+from tests.edge.cards import MODULE, PIN, PUK, Bench, Shared, refused
 from tests.edge.platform import STORAGE, shake_hands
 
 MOST = TRIES[Counter.PIN]
@@ -100,7 +100,7 @@ def test_t13_what_is_no_pin_is_refused_before_a_try(tmp_path: Path) -> None:
 # --- real processes ---------------------------------------------------------------------------------------
 
 
-class Fatal(SqliteNv):
+class Fatal(Shared):
     """Memory whose process is killed at exchange number `at`, before or after it took effect."""
 
     at, after, calls = 0, False, 0
@@ -139,7 +139,7 @@ class Guessed:
 
     def __init__(self, folder: Path) -> None:
         self.path, self.log = str(folder / "modules.db"), folder / "compared"
-        self.bench = Bench(SqliteNv(open_nv_database(self.path), b"module"))
+        self.bench = Bench(Shared(open_nv_database(self.path), b"module"))
 
     def start(self, most: int = 1000, at: int = 0, after: bool = False) -> Callable[[], int]:
         process = FORK.Process(target=_guess, args=(self.path, str(self.log), most, at, after))
@@ -248,10 +248,10 @@ def test_t13_wrong_pins_from_eight_threads_at_once() -> None:
 
 
 def test_t13_a_right_pin_does_not_give_back_what_another_process_lost(tmp_path: Path) -> None:
-    store = SqliteNv(open_nv_database(str(tmp_path / "modules.db")), b"module")
+    store = Shared(open_nv_database(str(tmp_path / "modules.db")), b"module")
     bench = Bench(store)
     other = Module(
-        SealedNv(SqliteNv(open_nv_database(str(tmp_path / "modules.db")), b"module"), STORAGE, MODULE)
+        SealedNv(Shared(open_nv_database(str(tmp_path / "modules.db")), b"module"), STORAGE, MODULE)
     )
     memory = bench.port._card
     left = memory.spend(Counter.PIN)
@@ -263,8 +263,8 @@ def test_t13_a_right_pin_does_not_give_back_what_another_process_lost(tmp_path: 
 
 def test_t13_a_right_pin_does_not_end_a_lock_that_another_process_made(tmp_path: Path) -> None:
     path = str(tmp_path / "modules.db")
-    bench = Bench(SqliteNv(open_nv_database(path), b"module"))
-    other = Card(Module(SealedNv(SqliteNv(open_nv_database(path), b"module"), STORAGE, MODULE)))
+    bench = Bench(Shared(open_nv_database(path), b"module"))
+    other = Card(Module(SealedNv(Shared(open_nv_database(path), b"module"), STORAGE, MODULE)))
     memory = bench.port._card
     left = memory.spend(Counter.PIN)
     other.external(bench.issuer, Purpose.LOCK)

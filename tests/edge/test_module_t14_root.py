@@ -15,11 +15,11 @@ from meterseal.edge.apdu import CardIns, Ins, Sw, call, pack
 from meterseal.edge.cardmemory import TRIES, Counter
 from meterseal.edge.chip import FACTORY, LOCKED
 from meterseal.edge.module import Module
-from meterseal.edge.nv import MemoryNv, SealedNv, SqliteNv, open_nv_database
+from meterseal.edge.nv import MemoryNv, SealedNv, open_nv_database
 from meterseal.edge.storing import DECRYPT, ENCRYPT
 from meterseal.errors import TrustError
 from meterseal.link import cardkeys
-from tests.edge.cards import MODULE, PIN, ROOT_KEY, WATER, Bench, refused
+from tests.edge.cards import MODULE, PIN, ROOT_KEY, WATER, Bench, Shared, refused
 from tests.edge.platform import STORAGE, Platform
 from tests.edge.test_module_t13_pin import FORK, Fatal
 from tests.edge.test_module_vectors import F1, F2, SM4_K2_R, R
@@ -142,7 +142,7 @@ def test_t14_no_answer_of_a_sub_key_is_another_key() -> None:
 
 def test_t14_kill_9_in_the_middle_of_a_key_leaves_none_or_the_whole(tmp_path: Path) -> None:
     path = str(tmp_path / "modules.db")
-    bench = Bench(SqliteNv(open_nv_database(path), b"module"))
+    bench = Bench(Shared(open_nv_database(path), b"module"))
     seen = set()
     for after in (False, True):
         for at in range(1, 6):  # two writes of EXTERNAL AUTHENTICATE, three of WRITE KEY

@@ -4,8 +4,8 @@ It is no chip: what its memory file and the storage key beside it hold, whoever 
 shows no side-channel resistance either. What it does show is the behaviour: a controller that sends it
 commands never gets a key, and no sequence of commands, cut by power at any moment, makes it use a counter
 twice, sign two statements under one sequence, act on a command twice or on one that the security service
-did not authorise, give a PIN more tries than it has, or hold half a key. That is said of one running program
-per memory: two share the tries and not the sessions.
+did not authorise, give a PIN more tries than it has, or hold half a key. One running program has a memory at a
+time (`nv`); whoever gets around that lock shares the tries and not the sessions.
 
 Security argument. Keys enter in an envelope to a point whose private half was made here, or under a MAC from
 who authenticated; no instruction reads one (`cardkeys` says which key serves what). Every state is written
@@ -40,7 +40,7 @@ from meterseal.edge.refusal import NOW, Refused, decode, need
 from meterseal.edge.sealing import Sealing
 from meterseal.edge.signing import Signing
 from meterseal.edge.storing import Storing
-from meterseal.errors import EngineError, MetersealError
+from meterseal.errors import EngineError, LocalError, MetersealError
 from meterseal.link import profiles
 from meterseal.link.cardkeys import Purpose
 
@@ -52,15 +52,18 @@ class Module:
     """One module, powered on with its memory. `random` gives that many random bytes.
 
     A memory that does not open, or that holds half of something, makes no module: `fault` says why, and every
-    command is answered with 6581.
+    command is answered with 6581. LocalError `module.in-use` when another program has powered it on.
     """
 
     def __init__(self, store: SealedNv, random: Callable[[int], bytes] = os.urandom) -> None:
         self._busy = threading.Lock()
         self.fault = ""
         try:
+            store.hold()
             self._memory = memory = Memory(store)
             self._card = card = CardMemory(store)
+        except LocalError:
+            raise
         except MetersealError as error:
             self.fault = error.message
             return

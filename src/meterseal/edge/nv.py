@@ -4,23 +4,30 @@ It does not know what stands in a page (`image` and `cardmemory` do) and decides
 is SM4-GCM under the device storage key, associated data = "ms1 nv" || module serial of the store || page name, so
 that no page passes for another. In an emulator that key must lie beside the pages: whoever copies both has copied
 the module, and an older copy put back is not noticed. A chip keeps both inside.
+
+A chip sits in one device. Here a program that powers a module on holds the file that it lies in, alone, until it
+closes the file or is no more: sessions and counters live in its working memory, which another program does not see.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from meterseal.crypto.handles import SymmetricKey
-from meterseal.errors import EngineError
+from meterseal.errors import EngineError, LocalError
 
 _UPSERT = "INSERT OR REPLACE INTO pages VALUES (?,?,?)"
 
 
 class NvStore(Protocol):
     """Pages by name of one module."""
+
+    def hold(self) -> None:
+        """Keep every other program from powering this module on. LocalError `module.in-use` when one has."""
 
     def read(self, name: str) -> bytes | None:
         """The page, None when there is none."""
@@ -56,6 +63,9 @@ class MemoryNv:
     def __init__(self) -> None:
         self.pages: dict[str, bytes] = {}
 
+    def hold(self) -> None:
+        """No other program reaches this memory."""
+
     def read(self, name: str) -> bytes | None:
         return self.pages.get(name)
 
@@ -82,12 +92,47 @@ class MemoryNv:
         return None
 
 
-def open_nv_database(path: str) -> sqlite3.Connection:
+class NvFile(sqlite3.Connection):
+    """An open file of pages; `hold` takes the advisory lock beside it, which ends with `close` or the process."""
+
+    _lock: BinaryIO | None = None
+
+    def hold(self) -> None:
+        """LocalError `module.in-use` while another program holds the file; EngineError `module.memory`."""
+        path = self.execute("PRAGMA database_list").fetchone()[2]
+        if self._lock is not None or not path:
+            return
+        try:
+            lock = os.fdopen(os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
+        except OSError as error:
+            raise EngineError(
+                "module.memory", f"The lock {path}.lock does not open ({error}); look at the disk."
+            ) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise LocalError(
+                "module.in-use",
+                f"The modules in {path} are powered on by another running program. Stop that one first; nothing was "
+                "changed.",
+            ) from None
+        self._lock = lock
+
+    def close(self) -> None:
+        """Close the file and let others have it."""
+        super().close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def open_nv_database(path: str) -> NvFile:
     """A file with the pages of many modules. A killed process loses no write that was answered; a power cut of
     the whole machine loses none that was settled (`SqliteNv.settle`).
     """
     try:
-        connection = sqlite3.connect(path, isolation_level=None)
+        connection = sqlite3.connect(path, isolation_level=None, factory=NvFile)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA wal_autocheckpoint=4000")
@@ -109,9 +154,13 @@ def open_nv_database(path: str) -> sqlite3.Connection:
 class SqliteNv:
     """Pages of one owner (a module serial, or any name of at most 64 bytes) in a shared file."""
 
-    def __init__(self, connection: sqlite3.Connection, owner: bytes) -> None:
+    def __init__(self, connection: NvFile, owner: bytes) -> None:
         self._connection = connection
         self._owner = owner
+
+    def hold(self) -> None:
+        """The whole file: a program powers all its modules or none."""
+        self._connection.hold()
 
     def read(self, name: str) -> bytes | None:
         row = self._run("SELECT page FROM pages WHERE owner = ? AND name = ?", (self._owner, name)).fetchone()
@@ -187,6 +236,10 @@ class SealedNv:
         self._store = store
         self._key = key
         self._serial = serial
+
+    def hold(self) -> None:
+        """Keep other programs off until the file is closed. LocalError `module.in-use`, EngineError `module.memory`."""
+        self._store.hold()
 
     def _place(self, name: str) -> bytes:
         return b"ms1 nv\x00" + self._serial + name.encode()

@@ -22,7 +22,7 @@ from meterseal.edge.cardmemory import CardMemory
 from meterseal.edge.chip import Chip, Personal
 from meterseal.edge.image import state_from_bytes, state_to_bytes
 from meterseal.edge.module import Module
-from meterseal.edge.nv import SealedNv, SqliteNv, open_nv_database
+from meterseal.edge.nv import NvFile, SealedNv, SqliteNv, open_nv_database
 from meterseal.errors import LocalError, TrustError
 from meterseal.kit.plan import StreetPlan
 from meterseal.link.identities import CONCENTRATOR
@@ -51,7 +51,7 @@ class Memories:
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.connection: sqlite3.Connection = open_nv_database(str(directory / MEMORY))
+        self.connection: NvFile = open_nv_database(str(directory / MEMORY))
         self._root = SymmetricKey.from_bytes(
             _storage_key(directory / STORAGE_KEY), "the modules' storage key"
         )
@@ -107,7 +107,9 @@ class Memories:
         )
 
     def port(self, module_id: bytes, device_id: bytes = b"") -> Module:
-        """The module, powered on; with a device_id in that device, which proves itself to it."""
+        """The module, powered on; with a device_id in that device, which proves itself to it. LocalError
+        `module.in-use` while another program has modules of this directory on.
+        """
         module = Module(self.sealed(module_id))
         chip = Chip(module)
         if device_id and chip.state().paired:
