@@ -362,6 +362,40 @@ def test_long_answers_in_pieces_come_together_again() -> None:
         roles.answer(HEAT, request, values, profile, number=3)
 
 
+def test_a_kind_of_request_finds_its_identifier_and_function() -> None:
+    found = {}
+    for ask in (
+        Ask(kind="verification", action="enter"),
+        Ask(kind="verification", action="leave"),
+        Ask(
+            kind="price",
+            values=dict.fromkeys(("price_1", "volume_1", "price_2", "volume_2", "price_3", "start_day"), 1),
+        ),
+        Ask(kind="key", values={"key_version": 2, "new_key": bytes(8)}),
+        Ask(kind="time", at=NOON),
+        Ask(kind="sync", values={"cumulative_volume": 12}),
+        Ask(kind="read-key-version"),
+        Ask(kind="read-address"),
+        Ask(kind="factory-enable"),
+    ):
+        frame = roles.request(WATER, ask, model())
+        found[roles.ask_of(frame, model()).kind, frame.data[:2].hex()] = frame.control
+    assert found == {
+        ("verification", "a101"): 0x04,
+        ("verification", "a102"): 0x04,
+        ("price", "a010"): 0x04,
+        ("key", "a014"): 0x04,
+        ("time", "a015"): 0x04,
+        ("sync", "a016"): 0x16,
+        ("read-key-version", "8106"): 0x09,
+        ("read-address", "810a"): 0x03,
+        ("factory-enable", "a019"): 0x04,
+    }
+    for ask in (Ask(kind="vendor"), Ask(kind="intervals"), Ask(kind="verification")):
+        with pytest.raises(LocalError, match="names its identifier"):
+            roles.request(WATER, ask, model())
+
+
 def test_serial_numbers_count_to_255_and_start_again_or_stay() -> None:
     assert [roles.next_ser(ser, model()) for ser in (0, 254, 255)] == [1, 255, 0]
     assert roles.next_ser(170, model(ser="constant")) == 170

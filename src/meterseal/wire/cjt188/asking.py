@@ -59,14 +59,7 @@ def ask_of(frame: Frame, habits: Habits, *, high_first: bool, utc_offset_minutes
     if len(frame.data) < 2:
         raise _wrong(f"{len(frame.data)} data bytes hold no identifier")
     di, as_sent = ids.read_di(frame.data, high_first=high_first)
-    row = row_of(di)
-    if (
-        row is not None
-        and habits.edition
-        and row.edition in ("2004", "2018")
-        and row.edition != habits.edition
-    ):
-        row = None
+    row = _row(di, habits)
     if row is not None and row.edition == "own" and as_sent:
         raise _wrong(f"{di:04X} goes low byte first (LINK section 4)")
     kind = _kind(frame, row, habits)
@@ -111,24 +104,38 @@ def request(
     Raises LocalError `wire.field` where the Ask lacks what its identifier needs or names none.
     """
     protocol, meter_type, address = address_of(device_id)
-    di = (
-        ask.di if ask.di is not None else STATES.get(ask.action or "") if ask.kind == "verification" else None
-    )
-    di = di if di is not None else DEFAULT.get(ask.kind)
-    if di is None:
-        raise unfit("di", f"a request to {ask.kind} names its identifier")
+    di = _identifier(ask)
     row = row_of(di)
     order = high_first if ask.high_first is None else ask.high_first
     ser = bytes((ask.ser & 0xFF,)) if ask.ser is not None else bytes(1)
     if ask.ser is None and ask.kind == "read-address" and (ask.control or not habits.address_ser):
         ser = b""
-    control = ask.control or habits.function(ask.kind)
-    if ask.kind == "follow-up" and habits.follow_up is not None:
-        control = int(habits.follow_up.function, 16)
-    if not control:
-        control = READ if ask.kind == "segment" and _reads(ask) else row.function if row else _plain(ask)
+    control = ask.control or _control(ask, row, habits)
     body = _body(ask, row, habits, utc_offset_minutes)
     return Frame(protocol, meter_type, address, control, ids.write_di(di, high_first=order) + ser + body)
+
+
+def _identifier(ask: Ask) -> int:
+    """The identifier that an Ask names, or the one that its kind has."""
+    if ask.di is not None:
+        return ask.di
+    di = STATES.get(ask.action or "") if ask.kind == "verification" else DEFAULT.get(ask.kind)
+    if di is None:
+        raise unfit("di", f"a request to {ask.kind} names its identifier")
+    return di
+
+
+def _control(ask: Ask, row: Identifier | None, habits: Habits) -> int:
+    """The function: the model's own, the catalogue's, else plain reading or writing."""
+    if ask.kind == "follow-up" and habits.follow_up is not None:
+        return int(habits.follow_up.function, 16)
+    own = habits.function(ask.kind)
+    if own is not None:
+        return own
+    if row is None or ask.kind == "segment":
+        reads = ask.kind in ("read", "follow-up") or (ask.segment is not None and ask.segment.total is None)
+        return READ if reads else WRITE
+    return row.function
 
 
 def _body(ask: Ask, row: Identifier | None, habits: Habits, utc_offset_minutes: int) -> bytes:
@@ -152,12 +159,12 @@ def _body(ask: Ask, row: Identifier | None, habits: Habits, utc_offset_minutes: 
     return payload(row.down, values, habits, utc_offset_minutes)
 
 
-def _reads(ask: Ask) -> bool:
-    return ask.segment is not None and ask.segment.total is None
-
-
-def _plain(ask: Ask) -> int:
-    return READ if ask.kind in ("read", "follow-up") else WRITE
+def _row(di: int, habits: Habits) -> Identifier | None:
+    """The row of an identifier, if the model's edition has it."""
+    row = row_of(di)
+    if row is None or habits.edition is None or row.edition not in ("2004", "2018"):
+        return row
+    return row if row.edition == habits.edition else None
 
 
 def _kind(frame: Frame, row: Identifier | None, habits: Habits) -> Kind:
