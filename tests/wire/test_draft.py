@@ -155,6 +155,10 @@ def test_long_captures_are_cut_and_said_to_be() -> None:
     made = draft([household(1, f"901F{number % 256:02X}").hex() for number in range(MOST_FRAMES + 5)])
     assert "only the first" in made.left_out[0]
     assert len(parse_profile(made.text).vectors) == MOST_VECTORS
+    one_line = draft([household(1, "901F00").hex() * (MOST_FRAMES + 5)])
+    assert "only the first" in one_line.left_out[0]
+    noise = draft([household(1, "901F00").hex(), *["zz"] * 10_000, household(1, "901F00").hex()])
+    assert "after line 201" in noise.left_out[-1]
 
 
 def test_text_from_a_meter_cannot_break_the_file() -> None:

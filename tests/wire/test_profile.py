@@ -118,6 +118,24 @@ def test_a_file_that_does_not_hold_is_refused_with_its_fault(old: str, new: str,
     assert caught.value.code == "wire.profile"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "[" * 100_000,
+        "a = " + "{a=" * 50_000,
+        "name = " + "9" * 5_000,
+        "valve = 1e400",
+        "\x00",
+        "\ud800",
+    ],
+    ids=range(6),
+)
+def test_files_that_no_parser_likes_are_one_sentence(text: str) -> None:
+    with pytest.raises(DataError, match="not well formed") as caught:
+        parse_profile(text)
+    assert len(caught.value.message) < 300
+
+
 def test_two_models_that_nothing_tells_apart_are_refused() -> None:
     one = parse_profile(SOURCE)
     twin = parse_profile(SOURCE.replace('name = "water-generic"', 'name = "water-twin"'))

@@ -16,13 +16,19 @@ from meterseal.units import unit_code
 from meterseal.wire import identifiers as ids
 from meterseal.wire.catalogue import FIELDS, row_of
 from meterseal.wire.cjt188.names import MEDIA
-from meterseal.wire.decode import Decoded, decode_all
+from meterseal.wire.codec import search
+from meterseal.wire.decode import complaint
 from meterseal.wire.frame import Frame, Protocol
+from meterseal.wire.meaning import interpret
+from meterseal.wire.scan import Scan
 from meterseal.wire.sheet import Meaning
+from meterseal.wire.text import read_text
 from meterseal.wire.tree import TITLES
 
 MOST_FRAMES: Final = 2_000
 """Frames of a capture that are looked at."""
+MOST_FAULTS: Final = 200
+"""Lines without a frame after which a text is no capture."""
 MOST_VECTORS: Final = 24
 """Frames that a model keeps."""
 LONGEST_TAIL: Final = 16
@@ -53,20 +59,18 @@ def frames_in(lines: Iterable[str]) -> tuple[list[Seen], list[str]]:
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        whole = [_seen(one) for one in decode_all(line) if one.valid]
-        if not whole:
-            faults.append(f"line {number}: {decode_all(line)[0].answer['error']['message']}")
-        seen += whole
-        if len(seen) >= MOST_FRAMES:
-            faults.append(f"only the first {MOST_FRAMES} frames were looked at")
-            break
-    return seen[:MOST_FRAMES], faults
-
-
-def _seen(one: Decoded) -> Seen:
-    assert one.found.frame is not None
-    assert one.meaning is not None
-    return Seen(one.found.frame, one.found.preamble, one.meaning)
+        read = read_text(line)
+        scan, found = Scan(read.buf), read.found
+        if found.frame is None:
+            faults.append(f"line {number}: {complaint(found.trial, read)}")
+        while found.frame is not None:
+            if len(seen) == MOST_FRAMES:
+                return seen, [*faults, f"only the first {MOST_FRAMES} frames were looked at"]
+            seen.append(Seen(found.frame, found.preamble, interpret(found.frame)))
+            found = search(read.buf, found.next, scan)
+        if len(faults) == MOST_FAULTS:
+            return seen, [*faults, f"after line {number} nothing was looked at"]
+    return seen, faults
 
 
 def one_kind(seen: Sequence[Seen], faults: list[str]) -> list[Seen]:

@@ -181,7 +181,11 @@ def parse_profile(text: str) -> Profile:
     try:
         document = tomllib.loads(text)
         profile = msgspec.convert(document, Profile)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (
+        ValueError,
+        RecursionError,
+        msgspec.ValidationError,
+    ) as error:  # tomllib: long numbers, deep nesting
         raise DataError(
             "wire.profile", f"The meter profile is not well formed: {error}; correct the file."
         ) from None
