@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -303,3 +304,123 @@ def test_no_key_is_made_on_a_curve_that_the_library_does_not_know(monkeypatch: p
     monkeypatch.setattr(sm2, "SM2", 0)
     with pytest.raises(EngineError, match="make an SM2 key"):
         sm2._new_ec()
+
+
+# --- proven: the little of DER that a leaf of ours is made of ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("encoded", "size"),
+    [
+        (b"", None),
+        (b"\x30", None),
+        (b"\x30\x00", 2),
+        (b"\x30\x00 and more", 2),
+        (b"\x1e\x00", 2),
+        (b"\x1f\x00", None),
+        (b"\x3f\x00\x00", None),
+        (b"\xbf\x01\x00", None),
+        (b"\x30\x7f" + bytes(127), 129),
+        (b"\x30\x7f" + bytes(126), None),
+        (b"\x30\x80" + bytes(200), None),
+        (b"\x30\x81", None),
+        (b"\x30\x81\x7f" + bytes(127), None),
+        (b"\x30\x81\x80" + bytes(128), 131),
+        (b"\x30\x81\xff" + bytes(255), 258),
+        (b"\x30\x82", None),
+        (b"\x30\x82\x01", None),
+        (b"\x30\x82\x00\x01\x05", None),
+        (b"\x30\x82\x01\x00" + bytes(256), 260),
+        (b"\x30\x82\x01\x00" + bytes(255), None),
+        (b"\x30\x83\x00\x01\x00" + bytes(9), None),
+        (b"\x30\x84\x00\x01\x00" + bytes(9), None),
+    ],
+    ids=lambda value: value[:5].hex() + f" of {len(value)}" if isinstance(value, bytes) else str(value),
+)
+def test_an_element_has_the_shortest_length_that_there_is_and_no_long_tag(
+    encoded: bytes, size: int | None
+) -> None:
+    assert proven._size(encoded) == size
+
+
+def test_what_is_no_element_of_its_tag_has_no_parts() -> None:
+    assert proven._inside(b"\x30\x04\x02\x00\x05\x00", 0x30) == [b"\x02\x00", b"\x05\x00"]
+    assert proven._inside(b"\x30\x00", 0x30) == []
+    for broken in (b"", b"\x31\x00", b"\x30\x01", b"\x30\x00\x00", b"\x30\x02\x02\x01"):
+        assert proven._inside(broken, 0x30) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "good"),
+    [
+        (b"", False),
+        (b"\x00", False),
+        (b"\x01", True),
+        (b"\x7f", True),
+        (b"\x80", False),
+        (b"\xff\x01", False),
+        (b"\x00\x7f", False),
+        (b"\x00\x80", True),
+        (b"\x00\x00\x80", False),
+        (b"\x00\x80" + bytes(31), True),
+        (b"\x00\x80" + bytes(32), False),
+        (b"\x01" + bytes(32), True),
+    ],
+    ids=lambda value: value.hex() if isinstance(value, bytes) else str(value),
+)
+def test_a_number_of_a_signature_is_above_0_and_has_no_byte_too_many(content: bytes, good: bool) -> None:
+    assert proven._positive(b"\x02" + bytes((len(content),)) + content) is good
+    assert not proven._positive(b"\x03" + bytes((len(content),)) + content)
+
+
+def signed_with(r: bytes, s: bytes) -> bytes:
+    """Something signed, with these two numbers as its signature."""
+    numbers = element(0x30, element(2, r) + element(2, s))
+    body = element(0x30, b"\x05\x00") + proven._SM2_WITH_SM3 + element(3, b"\0" + numbers)
+    return element(0x30, body)
+
+
+def test_a_short_r_or_s_is_filled_with_zeros_and_one_of_33_bytes_is_refused() -> None:
+    assert proven._certificate(signed_with(b"\x07", b"\x00\x80")) == (
+        b"\x30\x02\x05\x00",
+        bytes(31) + b"\x07" + bytes(31) + b"\x80",
+    )
+    full = b"\x00\x80" + bytes(31)
+    assert proven._certificate(signed_with(full, full)) is not None
+    for r, s in ((b"\x01" + bytes(32), b"\x07"), (b"\x07", b"\x01" + bytes(32))):
+        assert proven._certificate(signed_with(r, s)) is None
+
+
+@pytest.mark.parametrize(
+    ("encoded", "year"),
+    [
+        (b"\x17\x0d500102030405Z", 1950),
+        (b"\x17\x0d990102030405Z", 1999),
+        (b"\x17\x0d000102030405Z", 2000),
+        (b"\x17\x0d490102030405Z", 2049),
+        (b"\x18\x0f20500102030405Z", 2050),
+        (b"\x18\x0f20510102030405Z", 2051),
+        (b"\x18\x0f20490102030405Z", None),
+        (b"\x18\x0f19500102030405Z", None),
+        (b"\x17\x0d501302030405Z", None),
+    ],
+    ids=lambda value: value[2:].decode() if isinstance(value, bytes) else str(value),
+)
+def test_dates_are_of_two_digits_from_1950_to_2049_and_of_four_from_2050(
+    encoded: bytes, year: int | None
+) -> None:
+    expected = year and int(datetime(year, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()) * 1000
+    assert proven._date(encoded) == expected
+
+
+def test_an_authority_stands_from_its_last_beginning_to_its_first_end_but_for_a_second() -> None:
+    made = tree()
+    lists = [made.device_crls()[0], made.crl(made.device_ca, made.device_ca_key, until=NOW + DAY)]
+    for crls, until in ((lists, NOW + DAY), (made.device_crls(), UNTIL)):
+        authority, _ = proven.Authority.proved_by(made.device_chain, root=made.root, at=NOW, crls=crls)
+        assert (authority.since, authority.until) == (SINCE + 1000, until - 1000)
+        assert authority.holds(crls, SINCE + 1000)
+        assert authority.holds(crls, until - 1000)
+        assert not authority.holds(crls, SINCE + 999)
+        assert not authority.holds(crls, until - 999)
+        assert not authority.holds(crls[:1], NOW)
