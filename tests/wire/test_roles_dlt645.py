@@ -419,6 +419,9 @@ def test_an_answer_matches_its_own_request_only() -> None:
         assert not match.answers
         assert why in match.why
     assert not matches(replace(asked, address=b"\x99" * 6), got, NEW).answers
+    renamed = request(METER, Ask(kind="write-address", values={"new_address": "000000000162"}), NEW)
+    for address, answers in ((renamed.address, True), (renamed.data, True), (b"\x63" + bytes(5), False)):
+        assert matches(renamed, Frame("dlt645", 0, address, 0x95, b""), NEW).answers is answers
     follow = request(METER, Ask(kind="follow-up", di=0x00010000, number=2), NEW)
     assert not matches(follow, replace(got, control=0x92, data=got.data + b"\x01"), NEW).answers
 

@@ -129,16 +129,23 @@ def joined(answers: Sequence[Frame]) -> Frame:
 
 
 def matches(request: Frame, got: Frame, habits: Habits) -> Match:
-    """Whether a frame answers a request: address but for wildcards, function, identifier, number of a follow-up."""
+    """Whether a frame answers a request: address but for wildcards, function, identifier, number of a follow-up.
+
+    Whoever was given another address may answer under either.
+    """
     if got.protocol != request.protocol or not got.control & ANSWER:
         return Match(answers=False, why="it is no answer of this protocol")
     if request.address == EVERYBODY:
         return Match(answers=False, why="a broadcast is never answered")
-    if any(asked not in (ANYBODY, byte) for asked, byte in zip(request.address, got.address, strict=True)):
+    codes, code, width = CODES[habits.edition], request.control & FUNCTION, habits.width
+    renamed = code == codes["write-address"] and got.address == request.data
+    other = any(
+        asked not in (ANYBODY, byte) for asked, byte in zip(request.address, got.address, strict=True)
+    )
+    if other and not renamed:
         return Match(answers=False, why="it is of another meter")
     if (request.control ^ got.control) & FUNCTION:
         return Match(answers=False, why="it answers another function")
-    codes, code, width = CODES[habits.edition], request.control & FUNCTION, habits.width
     if got.control & 0x40 or code not in (codes["read"], codes["follow-up"]):
         return Match(answers=True)
     if got.data[:width] != request.data[:width] or len(got.data) < width:
