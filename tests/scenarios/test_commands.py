@@ -359,7 +359,7 @@ async def test_what_was_asked_and_answered_is_on_disk_only_sealed(system: System
     read = await system.until_ended(await system.read(encode.read_request(WATER, ids.METERING, 0xA8)))
     for path in tmp_path.glob("control.db*"):
         stored = path.read_bytes()
-        for clear in (frame.encode()[10:], done.answer[10:], read.answer[10:26], b"a zone of a test"):
+        for clear in (frame.encode()[10:], done.answer[10:], read.answer[10:26], b"a reason of a test"):
             assert clear not in stored
 
 
@@ -377,7 +377,8 @@ async def test_every_module_moves_to_a_new_key_over_the_link_and_a_waiting_comma
         encode.valve_request(WATER, opened=False, ser=9), "valve-close", lasts=24 * HOUR
     )
     report = msgspec.json.decode((await system.desk.call("rollout", operator.Page(), operator.Text)).json)
-    assert (report["keys_queued"], report["keys_waiting"]) == (4, 0)  # the concentrator has a module too
+    # The concentrator has a module too.
+    assert (report["keys_behind"], report["keys_queued"], report["keys_waiting"]) == (4, 4, 0)
     again = msgspec.json.decode((await system.desk.call("rollout", operator.Page(), operator.Text)).json)
     assert (again["keys_queued"], again["keys_waiting"]) == (0, 4)
     await system.until(lambda: guarded(system), "a first sending")
@@ -390,6 +391,8 @@ async def test_every_module_moves_to_a_new_key_over_the_link_and_a_waiting_comma
     assert counts()["key"] == {"done": 4}
     assert (await system.until_ended(word)).number == 1
     assert turns.told == [False]
+    done = msgspec.json.decode((await system.desk.call("rollout", operator.Page(), operator.Text)).json)
+    assert (done["keys_behind"], done["keys_queued"], done["refused"]) == (0, 0, 0)
     await system.check_complete()
 
 

@@ -141,3 +141,29 @@ async def test_a_command_that_waited_over_a_key_update_is_authorised_anew(bench:
     key = module.k_bound.diversify(b"CMND0001", "K_cmnd")
     expected = commands.authorise(key, module.device_id, after.number, asked.not_after, asked.frame)
     assert after.authorisation == expected != before.authorisation
+
+
+async def test_only_modules_behind_the_newest_key_are_named_and_asking_for_them_leaves_no_refusal(
+    bench: Bench,
+) -> None:
+    modules = [await bench.module(number) for number in range(1, 6)]
+    assert (await bench.platform.keys_due()).behind == 0
+    assert renew_diak(bench.service.room.keys) == 2
+    moved = modules[1]
+    take(moved, await bench.platform.key_update(moved.device_id), root_of(moved))
+    await bench.shake(moved)
+    left = [one.device_id for one in modules if one is not moved]
+    everything = await bench.platform.keys_due()
+    assert (list(everything.device_ids), everything.behind, everything.last) == (left, 4, b"")
+    found: list[bytes] = []
+    after = b""
+    while True:
+        page = await bench.platform.keys_due(after, 3)
+        found += page.device_ids
+        after = page.last
+        if not after:
+            break
+    assert found == left
+    for device_id in found:
+        assert (await bench.platform.key_update(device_id)).version == 2
+    assert await bench.refusals() == []

@@ -126,7 +126,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     )
     witness = Witness(engine, security, audit, clock)
     words = DownWords(engine, rings[WORDS], clock)
-    rollout = Rollout(words, security, fleet.with_modules, clock)
+    rollout = Rollout(words, security, clock)
     commanding = CommandingDesk(engine, security, words, rollout, clock)
     queries = Queries(engine, accounts, utility, mdms, clock, rings[FLEET], trail)
     methods = (

@@ -9,6 +9,7 @@ half open. The new version is on disk before the update leaves, so no module is 
 
 from __future__ import annotations
 
+import heapq
 from collections import defaultdict
 
 from meterseal.errors import LocalError, TrustError
@@ -61,6 +62,12 @@ class KeyLife:
         return KeyUpdate(
             device_id=device_id, module_id=module.module_id, version=version, content=word.content
         )
+
+    def due(self, after: bytes, limit: int) -> tuple[list[Module], int]:
+        """Modules in service that `update` has something for, in order of ids above `after`; and how many in all."""
+        behind = [one for one in self._registry.modules() if one.key_version < self._tree.key_version]
+        above = (one for one in behind if one.module_id > after)
+        return heapq.nsmallest(limit, above, key=lambda one: one.module_id), len(behind)
 
     def accepts(self, module: Module, version: int) -> bool:
         """Whether the module may greet with this version now."""

@@ -47,6 +47,21 @@ class MovingReply(Struct, frozen=True, kw_only=True):
     items: tuple[Moving, ...]
 
 
+class KeysDueRequest(Struct, frozen=True, kw_only=True):
+    """Which devices have a module on an older DIAK, in order of module ids above `after`."""
+
+    after: bytes = b""
+    limit: int = 1000
+
+
+class KeysDueReply(Struct, frozen=True, kw_only=True):
+    """Some of them; ask on after `last` until it is empty. `behind` is how many there are in all."""
+
+    device_ids: tuple[bytes, ...]
+    last: bytes
+    behind: int
+
+
 class Wrapped(Struct, frozen=True, kw_only=True):
     """One wrapped key that the platform keeps: a session's (ids in hex as name and purpose) or a data key."""
 

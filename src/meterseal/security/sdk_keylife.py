@@ -23,6 +23,10 @@ class KeyLifeClient(Client):
         """Per kind, how many items still stand on an old version."""
         return (await self._rpc.call("moving", Empty(), k.MovingReply)).items
 
+    async def keys_due(self, after: bytes = b"", limit: int = 1000) -> k.KeysDueReply:
+        """Devices whose module has not greeted under the newest DIAK yet, in order of module ids above `after`."""
+        return await self._rpc.call("keys_due", k.KeysDueRequest(after=after, limit=limit), k.KeysDueReply)
+
     async def rewrap_data_keys(self, items: Sequence[tuple[str, str, bytes]]) -> tuple[bytes, ...]:
         """Data keys (purpose, name, wrapped) under the newest wrapping key, in order; at most 1000."""
         return await self._rewrap([("data-keys", purpose, name, wrapped) for purpose, name, wrapped in items])

@@ -174,13 +174,6 @@ class Fleet:
             )
         return _device(row)
 
-    def with_modules(self) -> list[bytes]:
-        """Every device in place that has a module of its own: sealed meters and concentrators."""
-        with read(self._engine) as connection:
-            sealed = sa.select(meters.c.device_id).where(meters.c.until.is_(None), meters.c.plain.is_(False))
-            found = connection.execute(sealed.union_all(sa.select(concentrators.c.device_id)))
-            return list(found.scalars())
-
     def make_sealed(self, device_id: bytes, module_id: bytes, suite: int, project: bytes) -> None:
         """Enrol a module for a meter that was plain; vouching for it ends at once (LINK section 4)."""
         with write(self._engine) as connection:

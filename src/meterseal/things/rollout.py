@@ -7,7 +7,7 @@ only what is still lacking, so it may be stopped at any moment.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -15,7 +15,7 @@ from msgspec import Struct
 from meterseal.errors import EngineError, LocalError, MetersealError
 from meterseal.headend.ports import Down
 from meterseal.link import control
-from meterseal.security.keyorders import Moving
+from meterseal.security.keyorders import KeysDueReply
 from meterseal.security.orders import KeyUpdate
 from meterseal.security.papers import DueReply, Renewal
 from meterseal.things.words import DownWords, Word
@@ -32,7 +32,7 @@ AT_ONCE = 1000
 class Service(Protocol):
     """What is asked of the security service; the SDK is one."""
 
-    async def moving(self) -> tuple[Moving, ...]: ...
+    async def keys_due(self, after: bytes = b"", limit: int = AT_ONCE) -> KeysDueReply: ...
 
     async def key_update(self, device_id: bytes) -> KeyUpdate: ...
 
@@ -43,8 +43,9 @@ class Service(Protocol):
 
 class Rolled(Struct, frozen=True, kw_only=True):
     """What one run did and found: words queued; modules whose word waits for them or for their next handshake; modules that
-    the service makes nothing for."""
+    the service makes nothing for. `keys_behind` is how many have not greeted under the newest key yet, queued or not."""
 
+    keys_behind: int
     keys_queued: int
     keys_waiting: int
     certificates_queued: int
@@ -53,26 +54,26 @@ class Rolled(Struct, frozen=True, kw_only=True):
 
 
 class Rollout:
-    """Keys and certificates for a whole fleet; `devices` gives every device that has a module."""
+    """Keys and certificates for a whole fleet. Only what the service names is asked for: whom it has nothing for leaves no
+    refusal in its audit log."""
 
-    def __init__(
-        self,
-        words: DownWords,
-        service: Service,
-        devices: Callable[[], Sequence[bytes]],
-        clock: Callable[[], int],
-    ) -> None:
+    def __init__(self, words: DownWords, service: Service, clock: Callable[[], int]) -> None:
         self._words = words
         self._service = service
-        self._devices = devices
         self._clock = clock
 
     async def run(self) -> Rolled:
         """Queue what lacks. Raises EngineError when the security service is away; what was queued stays."""
         tally = dict.fromkeys(Rolled.__struct_fields__, 0)
-        if any(one.old for one in await self._service.moving() if one.kind == "diak"):
-            for device_id in self._devices():
+        after = b""
+        while True:
+            due = await self._service.keys_due(after, AT_ONCE)
+            for device_id in due.device_ids:
                 await self._roll(device_id, "key", "keys", tally)
+            tally["keys_behind"] = due.behind
+            after = due.last
+            if not after:
+                break
         for device_id in (await self._service.renewals_due(DUE_WITHIN, AT_ONCE)).device_ids:
             await self._roll(device_id, "cert", "certificates", tally)
         return Rolled(**tally)
@@ -91,7 +92,7 @@ class Rollout:
         except EngineError:
             raise
         except LocalError:
-            return  # it has the newest, or never has one
+            return  # it came to have the newest meanwhile, or never has one
         except MetersealError:
             tally["refused"] += 1
             return

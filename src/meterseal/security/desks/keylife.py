@@ -12,9 +12,12 @@ from meterseal.security.desk import Act, Acts, Desk, Order, Orders, Room
 from meterseal.security.orders import Done
 from meterseal.security.rotation import Rotation
 
+_MOST = 1000
+"""Devices in one answer."""
+
 
 class KeyLifeDesk(Desk):
-    """rotate, moving, rewrap, report_wraps, transport_key; and the orders `key-state` and `import-key`."""
+    """rotate, moving, keys_due, rewrap, report_wraps, transport_key; and the orders `key-state` and `import-key`."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
@@ -27,6 +30,7 @@ class KeyLifeDesk(Desk):
         return {
             "rotate": Act(self._rotate, k.Rotate, OPERATOR),
             "moving": Act(self._moving, Empty, WATCH),
+            "keys_due": Act(self._due, k.KeysDueRequest, WATCH),
             "rewrap": Act(self._rewrap, k.Rewrap, PLATFORM),
             "report_wraps": Act(self._report, k.WrapReport, PLATFORM),
             "transport_key": Act(self._transport, Empty, WATCH),
@@ -54,6 +58,12 @@ class KeyLifeDesk(Desk):
 
     async def _moving(self, caller: str, request: Empty) -> k.MovingReply:
         return self._rotation.moving()
+
+    async def _due(self, caller: str, request: k.KeysDueRequest) -> k.KeysDueReply:
+        limit = max(1, min(request.limit, _MOST))
+        found, behind = self._room.keylife.due(request.after, limit)
+        last = found[-1].module_id if len(found) == limit else b""
+        return k.KeysDueReply(device_ids=tuple(one.device_id for one in found), last=last, behind=behind)
 
     async def _rewrap(self, caller: str, request: k.Rewrap) -> k.Rewrapped:
         rewrapped = self._rotation.rewrap(request)
