@@ -129,6 +129,22 @@ def test_frames_of_another_kind_and_lines_without_a_frame_are_named() -> None:
         assert part in sentence
 
 
+def test_requests_to_any_meter_are_kept_with_the_kind_they_are_for() -> None:
+    water = household(0x81, "810A00").hex()
+    to_any, to_water, to_heat = (
+        household(0x03, "810A00", meter_type=kind, address=b"\xaa" * 7).hex() for kind in (0xAA, 0x10, 0x20)
+    )
+    made = draft([to_heat, to_any, to_water, household(0x03, "810A00", meter_type=0xAA).hex(), water])
+    assert made.left_out == ()
+    kept = {vector.hex for vector in parse_profile(made.text).vectors}
+    assert kept == {
+        water.upper(),
+        to_any.upper(),
+        to_water.upper(),
+        household(0x03, "810A00", meter_type=0xAA).hex().upper(),
+    }
+
+
 def test_several_meters_share_the_digits_they_share() -> None:
     near, far = (ADDRESS[:1] + b"\x99" + ADDRESS[2:], ADDRESS[:4] + b"\x44" + ADDRESS[5:])
     two, three = (

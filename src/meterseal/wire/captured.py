@@ -36,7 +36,7 @@ ERRORS: Final = {1: "error", 2: "ser-error", 3: "ser-status", 4: "di-ser-error",
 """Layout of an error answer by its L (section 5.3)."""
 LOOSE_DIGITS: Final = 4
 """Digits at the end of a number that are taken for the meter's own, where one meter alone is captured."""
-FROM_METER, VENDOR, NOBODY = 0x80, 0x20, "0000"
+FROM_METER, VENDOR, ANY, NOBODY = 0x80, 0x20, 0xAA, "0000"
 
 
 class Seen(Struct, frozen=True):
@@ -50,6 +50,11 @@ class Seen(Struct, frozen=True):
     def up(self) -> bool:
         """Whether D7 says that it comes from the meter."""
         return bool(self.frame.control & FROM_METER)
+
+    @property
+    def anybody(self) -> bool:
+        """Whether its type or its address stands for any."""
+        return ANY in self.frame.address or self.frame.meter_type == ANY
 
 
 def frames_in(lines: Iterable[str]) -> tuple[list[Seen], list[str]]:
@@ -75,7 +80,7 @@ def frames_in(lines: Iterable[str]) -> tuple[list[Seen], list[str]]:
 
 def one_kind(seen: Sequence[Seen], faults: list[str]) -> list[Seen]:
     """The frames of the kind of meter that most are of; requests to any meter go with every kind."""
-    named = [one for one in seen if 0xAA not in one.frame.address]
+    named = [one for one in seen if not one.anybody]
     if not named:
         raise DataError(
             "wire.profile",
@@ -85,7 +90,12 @@ def one_kind(seen: Sequence[Seen], faults: list[str]) -> list[Seen]:
     kind = Counter(_kind(one.frame) for one in named).most_common(1)[0][0]
     for other in sorted({_kind(one.frame) for one in named} - {kind}):
         faults.append(f"frames of {other[1]} meters ({TITLES[other[0]]}) are another model")
-    return [one for one in seen if _kind(one.frame) == kind or (0xAA in one.frame.address and not one.up)]
+    return [
+        one
+        for one in seen
+        if _kind(one.frame) == kind
+        or (one.frame.protocol == kind[0] and one.frame.meter_type == ANY and one.anybody and not one.up)
+    ]
 
 
 def _kind(frame: Frame) -> tuple[str, str]:
@@ -99,11 +109,12 @@ class Common:
     """What the frames of one kind of meter have in common."""
 
     def __init__(self, seen: Sequence[Seen]) -> None:
-        self.seen = [one for one in seen if one.frame.protocol == self._protocol(seen)]
-        self.named = [one for one in self.seen if 0xAA not in one.frame.address]
+        self.seen = list(seen)
+        self.named = [one for one in self.seen if not one.anybody]
         self.up = [one for one in self.named if one.up]
         self.down = [one for one in self.seen if not one.up]
-        self.protocol, medium = _kind(self.named[0].frame)
+        self.protocol: Protocol = self.named[0].frame.protocol
+        medium = _kind(self.named[0].frame)[1]
         if medium not in ("water", "gas", "heat", "electricity"):
             raise DataError(
                 "wire.profile",
@@ -115,10 +126,6 @@ class Common:
         self.preamble_up, self.preamble_down = _usual(self.up, 0), _usual(self.down, 4)
         self.habits = self._habits() if self.protocol == "cjt188" else self._habits_645()
         self.name = f"{self.medium}-{self.detect[0].lower().replace('?', 'x')}"
-
-    @staticmethod
-    def _protocol(seen: Sequence[Seen]) -> Protocol:
-        return next(one.frame.protocol for one in seen if 0xAA not in one.frame.address)
 
     def _detect(self) -> list[str]:
         """One pattern a type: the digits that the meters share, of one meter all but its own."""

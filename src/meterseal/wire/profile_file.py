@@ -241,7 +241,7 @@ def _check(profile: Profile, vector: Vector) -> None:
 
 
 def _anybody(frame: Frame) -> bool:
-    return not frame.control & 0x80 and 0xAA in frame.address
+    return not frame.control & 0x80 and 0xAA in (frame.meter_type, *frame.address)
 
 
 def _check_made(profile: Profile, frame: Frame, preamble: int, said: str) -> None:
