@@ -38,6 +38,7 @@ from meterseal.kit.factory import personal
 from meterseal.mesh.authority import TlsDirectory
 from meterseal.mesh.rpc import OPERATOR, InProcess, T
 from meterseal.model import Medium
+from meterseal.security.enrolled import DEFAULT_ZONE
 from meterseal.security.messages import DeviceFacts, FactsRequest, Personalisation
 from meterseal.security.orders import (
     CommandOrder,
@@ -373,10 +374,11 @@ class System:
             CommandOrder(
                 request_id=fresh_request_id(),
                 device_id=frame.device_id,
-                zone="a zone of a test",
+                zone=DEFAULT_ZONE,
                 frame=frame.encode(),
                 not_after=self.clock.now + lasts,
-                reason="a test",
+                reason="a reason of a test",
+                project_id=PROJECT,
             )
         )
 

@@ -16,9 +16,10 @@ from msgspec import structs
 from meterseal.errors import LocalError, MetersealError, TrustError
 from meterseal.link import commands
 from meterseal.security import orders as o
+from meterseal.security.enrolled import DEFAULT_ZONE
 from meterseal.wire.frame import Frame, address_of
 
-from .conftest import NOW, PASSPHRASE, Bench, Clock, Module
+from .conftest import NOW, PASSPHRASE, PROJECT, Bench, Clock, Module
 from .people import HOUR, Person, fields, founded, ordered
 
 
@@ -31,10 +32,11 @@ def order(module: Module, **other: object) -> o.CommandOrder:
     plain = o.CommandOrder(
         request_id=o.fresh_request_id(),
         device_id=module.device_id,
-        zone="zone-1",
+        zone=DEFAULT_ZONE,
         frame=frame(module.device_id),
         not_after=NOW + HOUR,
         reason="valve exercise",
+        project_id=PROJECT,
     )
     return structs.replace(plain, **other)
 
@@ -42,6 +44,13 @@ def order(module: Module, **other: object) -> o.CommandOrder:
 def signed(asked: o.CommandOrder, *people: Person) -> tuple[bytes, tuple[o.OfficerSignature, ...]]:
     raw = o.encoded(asked)
     return raw, tuple(person.sign("command", raw) for person in people)
+
+
+async def zoned(bench: Bench, zone: str, modules: list[Module], people: tuple[Person, ...]) -> None:
+    """Two officers' order that puts modules into a zone."""
+    ids = tuple(module.device_id for module in modules)
+    change = o.ZoneChange(**fields(), zone=zone, device_ids=ids, reason="a new street")  # type: ignore[arg-type]
+    await bench.platform.submit(ordered("zone", change, people))
 
 
 async def refused(bench: Bench, asked: tuple[bytes, tuple[o.OfficerSignature, ...]], code: str) -> None:
@@ -204,11 +213,95 @@ async def test_a_zone_at_its_limit_waits_a_minute_also_over_a_restart(bench: Ben
     again = bench.restarted()
     waiting = order(module)
     await refused(again, signed(waiting, an), "security.command-limit")
+    for number, zone in ((2, "zone-2"), (3, "zone-3")):
+        await zoned(again, zone, [await again.module(number)], people)
     for _ in range(2):
-        await again.platform.authorise_command(*signed(order(module, zone="zone-2"), an))
-    await refused(again, signed(order(module, zone="zone-3"), an), "security.command-limit")
+        await again.platform.authorise_command(*signed(order(Module(2), zone="zone-2"), an))
+    await refused(again, signed(order(Module(3), zone="zone-3"), an), "security.command-limit")
     again.clock.now += 60_000
-    assert (await again.platform.authorise_command(*signed(waiting, an))).number == 6
+    assert (await again.platform.authorise_command(*signed(waiting, an))).number == 4
+
+
+@pytest.mark.parametrize("zone", ["zone-2", "Default", "default ", "d"])
+async def test_a_zone_of_the_officers_own_gets_round_no_limit(bench: Bench, zone: str) -> None:
+    """The zone is the one that was recorded; a command for a zone with room left is refused, and counts nowhere."""
+    module = await bench.module(1)
+    people = await founded(bench)
+    limit = o.CommandPolicyChange(**fields(), signatures=1, per_zone_minute=1, per_minute=5)  # type: ignore[arg-type]
+    await bench.platform.submit(ordered("command-policy", limit, people))
+    await bench.platform.authorise_command(*signed(order(module), people[0]))
+    await refused(bench, signed(order(module), people[0]), "security.command-limit")
+    await refused(bench, signed(order(module, zone=zone), people[0]), "security.zone")
+    counted = bench.service.room.book.store.rows("SELECT zone, count FROM granted ORDER BY zone")
+    assert counted == [("", 1), ("default", 1)]
+
+
+async def test_two_officers_move_modules_into_a_zone(bench: Bench) -> None:
+    modules = [await bench.module(number) for number in (1, 2)]
+    people = await founded(bench)
+    facts = await bench.platform.device_facts(modules[0].device_id)
+    assert facts.zone == DEFAULT_ZONE
+    with pytest.raises(TrustError) as alone:
+        await zoned(bench, "north", modules, people[:1])
+    assert alone.value.code == "security.two-persons"
+    await zoned(bench, "north", modules, people)
+    now = bench.restarted()
+    for module in modules:
+        assert (await now.platform.device_facts(module.device_id)).zone == "north"
+        await refused(now, signed(order(module), people[0]), "security.zone")
+        await now.platform.authorise_command(*signed(order(module, zone="north"), people[0]))
+    said = [
+        one.entry for one in await now.platform.audit(limit=1000) if one.entry.code == "security.zone-set"
+    ]
+    assert [(one.device_id, one.officers) for one in said] == [
+        (module.device_id, ("an", "bo")) for module in modules
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"zone": ""}, "security.zone"),
+        ({"zone": "z" * 65}, "security.zone"),
+        ({"zone": "a\nb"}, "security.zone"),
+        ({"reason": ""}, "security.zone"),
+        ({"device_ids": ()}, "security.zone"),
+        ({"device_ids": (Module(1).device_id,) * 2}, "security.zone"),
+        ({"device_ids": (Module(1).device_id, Module(9).device_id)}, "security.not-enrolled"),
+    ],
+    ids=["no name", "long name", "two lines", "no reason", "no device", "a device twice", "a device unknown"],
+)
+async def test_a_change_of_zone_that_does_not_fit_changes_nothing(
+    bench: Bench, change: dict[str, object], code: str
+) -> None:
+    module = await bench.module(1)
+    people = await founded(bench)
+    asked = o.ZoneChange(**fields(), zone="north", device_ids=(module.device_id,), reason="a new street")  # type: ignore[arg-type]
+    with pytest.raises(MetersealError) as caught:
+        await bench.platform.submit(ordered("zone", structs.replace(asked, **change), people))
+    assert caught.value.code == code
+    assert (await bench.platform.device_facts(module.device_id)).zone == DEFAULT_ZONE
+
+
+async def test_a_zone_recorded_at_enrolment(bench: Bench) -> None:
+    module = Module(1)
+    (given,) = await bench.platform.personalise_batch([structs.replace(module.request, zone="north")])
+    assert given.module_id == module.module_id
+    assert (await bench.restarted().platform.device_facts(module.device_id)).zone == "north"
+
+
+async def test_enrolment_into_what_is_no_zone(bench: Bench) -> None:
+    with pytest.raises(LocalError) as caught:
+        await bench.platform.personalise_batch([structs.replace(Module(1).request, zone="a\tb")])
+    assert caught.value.code == "security.zone"
+    assert bench.service.room.registry.count() == 0
+
+
+async def test_an_order_for_another_project_or_for_none(bench: Bench) -> None:
+    module = await bench.module(1)
+    an, _ = await founded(bench)
+    await refused(bench, signed(order(module, project_id=bytes(16)), an), "security.platform-project")
+    await refused(bench, signed(order(module, project_id=b""), an), "security.project")
 
 
 async def test_two_signatures_when_the_policy_says_two(bench: Bench) -> None:

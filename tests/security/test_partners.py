@@ -30,6 +30,7 @@ from meterseal.security.service import SecurityService
 
 from .conftest import PASSPHRASE, PROJECT, Bench, Clock, Module
 from .people import Person, fields, founded, operator, ordered
+from .test_commanding import order, signed
 
 PASSWORD = b"the partner's own password"
 EVERYTHING = ("commands", "link", "modules", "trail")
@@ -285,6 +286,21 @@ async def test_asking_outside_its_project(town: Town, whose: str) -> None:
     assert [one.code for one in refused] == ["security.platform-project"] * len(calls)
     assert all("outside the project" in one.sentence for one in refused)
     assert refused[0].device_id == asked.device_id
+
+
+async def test_a_command_is_authorised_to_a_platform_for_its_own_project_alone(town: Town) -> None:
+    module = await town.bench.module(1)
+    await town.enrolled("dispatch", ("commands",))
+    async with town.way("dispatch") as sdk:
+        given = await sdk.authorise_command(*signed(order(module), town.people[0]))
+        assert given.number == 1
+        for elsewhere in (order(module, project_id=OTHER_PROJECT), order(Module(2))):
+            with pytest.raises(ConsentError) as caught:
+                await sdk.authorise_command(*signed(elsewhere, town.people[0]))
+            assert caught.value.code == "security.platform-project"
+        foreign(town.bench.service.room.registry, module)
+        with pytest.raises(ConsentError):
+            await sdk.authorise_command(*signed(order(module), town.people[0]))
 
 
 async def test_a_handshake_that_another_began_gives_no_keys_to_who_overheard_it(town: Town) -> None:

@@ -61,6 +61,7 @@ device.command(
     name="command",
     help="Read a meter now, or command it with an officer's signature.",
 )
+device.command("meterseal.cli.command:zone", name="zone", help="Request that meters belong to a zone.")
 device.command(
     "meterseal.cli.command:words", name="words", help="What was said to meters, and what came of it."
 )

@@ -16,7 +16,9 @@ from cyclopts import Parameter
 from meterseal.app.commanding import CommandMeter, Outcomes, ReadMeter, WordQuery
 from meterseal.app.operator import Page, Text, as_json
 from meterseal.app.system import now_ms
+from meterseal.cli.keys import ask as ask_keys
 from meterseal.cli.keys import epoch, secret
+from meterseal.cli.keys_orders import ordered
 from meterseal.cli.operate import Flag, ask, at, device_id_of, show
 from meterseal.errors import LocalError
 from meterseal.security import officerfile
@@ -50,7 +52,7 @@ def command(
     officer: Path | None = None,
     passphrase_file: Path | None = None,
     frame: str = "",
-    zone: str = "default",
+    zone: str = "",
     reason: str = "by the operator",
     within: int = 60,
     wait: Annotated[int, Parameter(help="Seconds to wait for the outcome.")] = 0,
@@ -76,7 +78,7 @@ def command(
     frame
         The complete frame 68 … 16 in hex, in place of the one that is made.
     zone
-        What the limit per zone and minute counts by: a pseudonym, no address.
+        The zone that its limit counts by, when another one than recorded is to be refused; filled in by default.
     reason
         What the audit trail keeps.
     within
@@ -97,14 +99,16 @@ def command(
         raise LocalError(
             "use.officer", "A command needs an officer's signature: name the key file with --officer."
         )
+    facts = ask_keys(data, lambda sdk: sdk.device_facts(device_id))
     order = encoded(
         CommandOrder(
             request_id=fresh_request_id(epoch(data)),
             device_id=device_id,
-            zone=zone,
+            zone=zone or facts.zone,
             frame=made.encode(),
             not_after=until,
             reason=reason,
+            project_id=facts.project_id,
         )
     )
     own = officerfile.read(officer, officerfile.KeyFile)
@@ -157,6 +161,36 @@ def words(
     return 0
 
 
+def zone(
+    name: str,
+    *meters: str,
+    data: Path,
+    to: Path,
+    reason: str,
+    hours: int = 24,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Make the request by which two officers put meters into a zone, whose commands a minute are limited together.
+
+    Parameters
+    ----------
+    name
+        A pseudonym of the zone, no address.
+    meters
+        Device ids, 16 hex digits each; up to 5000.
+    data
+        Data directory of the running system.
+    to
+        Where the request goes.
+    reason
+        What the audit trail keeps.
+    hours
+        How long the request holds, at most 168.
+    """
+    values = {"zone": name, "device_ids": tuple(map(device_id_of, meters)), "reason": reason}
+    return ordered(data, "zone", values, to, hours, as_json_text=json)
+
+
 def rollout(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
     """Queue new keys for modules that stand on an old version, and certificates for those whose own ends soon.
 
@@ -170,7 +204,7 @@ def rollout(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
         answer.json,
         as_json=json,
         lines=lambda said: [
-            f"keys: {said['keys_queued']} queued, {said['keys_waiting']} on their way",
+            f"keys: {said['keys_queued']} queued, {said['keys_waiting']} on their way, {said['keys_behind']} behind in all",
             f"certificates: {said['certificates_queued']} queued, {said['certificates_waiting']} on their way",
             f"refused by the security service: {said['refused']}",
         ],

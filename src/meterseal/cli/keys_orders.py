@@ -36,6 +36,7 @@ HOUR = 3_600_000
 PURPOSES: dict[str, type[orders.Request]] = {
     "officers": orders.OfficerChange,
     "command-policy": orders.CommandPolicyChange,
+    "zone": orders.ZoneChange,
     "key-state": keyorders.KeyStateChange,
     "import-key": keyorders.ImportKey,
     "ca-rotate": rootorders.RotateAuthority,
@@ -190,6 +191,8 @@ def _value(text: str, kind: Any) -> Any:
         return {"true": True, "false": False}[text] if text in ("true", "false") else int("x")
     if kind == tuple[str, ...]:
         return tuple(text.split(","))
+    if kind == tuple[bytes, ...]:
+        return tuple(bytes.fromhex(one) for one in text.split(","))
     return int(text) if kind is int else text
 
 

@@ -3,7 +3,9 @@
 It delivers nothing and knows no queue; the platform does, and the module has the last word.
 
 Security argument: nothing that a platform says is believed. The officers' signatures are over the whole
-frame, its device and its end; the frame must be that device's own and must not be a read. Number, limits and
+frame, its device, its project and its end; the frame must be that device's own and must not be a read. What the limits
+count by is the zone that this service recorded for the module; an officer who names another one is refused, so nobody
+gets round a zone's limit by a zone of their own. Number, limits and
 the used-up request are one transaction on disk before the authorisation is computed, so a crash skips a
 number and never gives one twice. The very same order shown again gets the very same number, so a lost answer
 costs no second signature and no second act: the module repeats its stored answer for a number it has.
@@ -25,6 +27,8 @@ from meterseal.security.orders import (
     CommandPolicy,
     CommandPolicyChange,
     OfficerSignature,
+    ZoneChange,
+    check_zone,
     decoded,
 )
 from meterseal.security.registry import Module, Registry
@@ -36,6 +40,7 @@ _POLICY = "command-policy"
 _MINUTE = 60_000
 _KEPT_MINUTES = 24 * 60
 _LONGEST = 200
+_MOST_DEVICES = 5000
 _EVERYWHERE = ""
 """The zone under which all commands of a minute are counted together; no order can name it."""
 
@@ -44,8 +49,15 @@ class Commanding:
     """Authorises guarded commands of one project."""
 
     def __init__(
-        self, keys: Vault, tree: KeyTree, registry: Registry, book: Book, officers: Officers
+        self,
+        keys: Vault,
+        tree: KeyTree,
+        registry: Registry,
+        book: Book,
+        officers: Officers,
+        project_id: bytes,
     ) -> None:
+        self._project_id = project_id
         self._keys, self._tree, self._registry = keys, tree, registry
         self._book, self._officers = book, officers
         self.policy = book.read(_POLICY, CommandPolicy, CommandPolicy())
@@ -57,10 +69,15 @@ class Commanding:
         """The authorised command, the order, who signed it, and whether it is new (not asked for again).
 
         LocalError `security.request`, `security.command`; PeerError `wire.*`; TrustError of `Officers.check`
-        and `Officers.timely`, `security.not-enrolled`, `security.command-limit`, `security.limit`.
+        and `Officers.timely`, `security.project`, `security.not-enrolled`, `security.zone`, `security.command-limit`,
+        `security.limit`.
         """
         order = decoded(raw, CommandOrder)
         people = self._officers.check(PURPOSE, raw, signatures, "command", self.policy.signatures)
+        if order.project_id != self._project_id:
+            raise TrustError(
+                "security.project", "The command is for another project, or for none; nothing was authorised."
+            )
         module = self._registry.of_device(order.device_id)
         if module is None:
             raise TrustError(
@@ -71,6 +88,7 @@ class Commanding:
         fresh = number is None
         self._keys.check_limit("DIAK", module.key_version)
         if number is None:
+            _check_zone(order, module)
             self._officers.timely(order.request_id, order.not_after, now)
             number = self._count(order, raw, module, now)
         self._keys.use("DIAK", module.key_version)
@@ -101,6 +119,29 @@ class Commanding:
         with self._book.transaction() as connection:
             self._book.write(connection, _POLICY, policy)
         self.policy = policy
+
+    def set_zone(self, change: ZoneChange) -> None:
+        """Record the zone of devices; LocalError `security.zone`, TrustError `security.not-enrolled`, nothing changed."""
+        check_zone(change.zone)
+        once = set(change.device_ids)
+        if (
+            not 0 < len(once) == len(change.device_ids) <= _MOST_DEVICES
+            or not 0 < len(change.reason) <= _LONGEST
+        ):
+            raise LocalError(
+                "security.zone",
+                f"A zone is given to 1 to {_MOST_DEVICES} devices, each named once, for a reason of at most {_LONGEST} "
+                "characters; nothing was changed.",
+            )
+        found = [self._registry.of_device(device_id) for device_id in change.device_ids]
+        modules = [one for one in found if one is not None]
+        if len(modules) < len(found):
+            missing = change.device_ids[found.index(None)]
+            raise TrustError(
+                "security.not-enrolled",
+                f"Device {missing[:8].hex()} has no module in service; no zone was changed.",
+            )
+        self._registry.set_zone(modules, change.zone)
 
     def _check_frame(self, order: CommandOrder) -> None:
         if not 0 < len(order.zone) <= _LONGEST or not 0 < len(order.reason) <= _LONGEST:
@@ -164,3 +205,12 @@ class Commanding:
             )
             self._book.spend(connection, order.request_id, order.not_after, now)
         return number
+
+
+def _check_zone(order: CommandOrder, module: Module) -> None:
+    if order.zone != module.zone:
+        raise TrustError(
+            "security.zone",
+            f"The order names another zone than device {order.device_id.hex()} is recorded in; make it anew with the "
+            "recorded one (the command line fills it in). Nothing was authorised.",
+        )

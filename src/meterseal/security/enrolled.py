@@ -18,6 +18,8 @@ POLICIES = (0, 1, 2)
 CIPHER_ONLY = 2
 OUR_PROFILE = profiles.OURS.name
 """Security profile of LINK itself."""
+DEFAULT_ZONE = "default"
+"""Where a module is that nobody has put anywhere else."""
 PROFILES = frozenset(profiles.names())
 """Names of the security profiles that a module may be enrolled with."""
 
@@ -25,9 +27,9 @@ PROFILES = frozenset(profiles.names())
 class Module(Struct, frozen=True, kw_only=True):
     """One enrolled module. `point` opens its envelope; `leaf` is its certificate (DER), empty under suite 2.
 
-    `lab` says that its keys were handed out in clear. `policy` and `profile` are what SESSION grants it.
-    `renewed` is a newer certificate that it has not shown yet. `until` (Unix ms) is the end of `leaf` and
-    `authority` the version of the CA that signed it; both 0 under suite 2.
+    `lab` says that its keys were handed out in clear. `policy` and `profile` are what SESSION grants it. `zone` is
+    what limits of commands count by, a pseudonym. `renewed` is a newer certificate that it has not shown yet. `until`
+    (Unix ms) is the end of `leaf` and `authority` the version of the CA that signed it; both 0 under suite 2.
     """
 
     device_id: bytes
@@ -45,6 +47,7 @@ class Module(Struct, frozen=True, kw_only=True):
     renewed: bytes = b""
     until: int = 0
     authority: int = 0
+    zone: str = DEFAULT_ZONE
 
 
 class Issued(NamedTuple):
@@ -67,9 +70,9 @@ class Gone(Struct, frozen=True, kw_only=True):
 
 COLUMNS = (
     "device_id, module_id, suite, key_version, project_id, point, leaf, state, lab, enrolled_at, policy, "
-    "profile, renewed, until, authority"
+    "profile, renewed, until, authority, zone"
 )
-PLACES = ",".join("?" * 15)
+PLACES = ",".join("?" * 16)
 
 
 def with_end(module: Module, authority: int) -> Module:
@@ -80,7 +83,7 @@ def with_end(module: Module, authority: int) -> Module:
 
 def module_of(
     row: tuple[
-        bytes, bytes, int, int, bytes, bytes, bytes, ModuleState, int, int, int, str, bytes, int, int, int
+        bytes, bytes, int, int, bytes, bytes, bytes, ModuleState, int, int, int, str, bytes, int, int, str
     ],
 ) -> Module:
     return Module(
@@ -99,6 +102,7 @@ def module_of(
         renewed=row[12],
         until=row[13],
         authority=row[14],
+        zone=row[15],
     )
 
 
@@ -119,4 +123,5 @@ def row_of(module: Module) -> tuple[object, ...]:
         module.renewed,
         module.until,
         module.authority,
+        module.zone,
     )

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from meterseal.link.profiles import OURS
 from meterseal.link.schedule import TrafficKeys
+from meterseal.security.enrolled import DEFAULT_ZONE
 
 
 class Secret(Struct, frozen=True, kw_only=True):
@@ -88,7 +89,8 @@ class PersonaliseRequest(Struct, frozen=True, kw_only=True):
 
     `module_point` is the SM2 public point (65 bytes) whose private half opens the envelope. Under suite 1
     it is the module's own key, made inside it, and is certified; under suite 2 it belongs to the station
-    that writes the module. `policy` and `profile` are what its sessions will grant (LINK section 3).
+    that writes the module. `policy` and `profile` are what its sessions will grant (LINK section 3); `zone` is what
+    limits of commands count by, a pseudonym.
     """
 
     device_id: bytes
@@ -97,6 +99,7 @@ class PersonaliseRequest(Struct, frozen=True, kw_only=True):
     module_point: bytes
     policy: int = 2
     profile: str = OURS.name
+    zone: str = DEFAULT_ZONE
 
 
 class Personalisation(Struct, frozen=True, kw_only=True):
@@ -228,6 +231,7 @@ class DeviceFacts(Struct, frozen=True, kw_only=True):
     state: str
     lab: bool
     enrolled_at: int
+    zone: str = DEFAULT_ZONE
 
 
 class KeyFacts(Struct, frozen=True, kw_only=True):

@@ -108,7 +108,8 @@ class OfficerList(Struct, frozen=True, kw_only=True):
 class CommandOrder(Struct, frozen=True, array_like=True):
     """Purpose `command`: one guarded command for one device, as complete clear frame (68 … 16).
 
-    `zone` is what the limit per minute counts by, a pseudonym; `reason` is what the audit log keeps.
+    `zone` is the one that the device's module is recorded in, which the limit per minute counts by; `reason` is what the
+    audit log keeps.
     """
 
     request_id: bytes
@@ -116,6 +117,15 @@ class CommandOrder(Struct, frozen=True, array_like=True):
     zone: str
     frame: bytes
     not_after: int
+    reason: str
+    project_id: bytes = b""
+
+
+class ZoneChange(Request, frozen=True, kw_only=True, array_like=True):
+    """Purpose `zone`: these devices' modules are in this zone from now on; up to 5000 at once, all or none."""
+
+    zone: str
+    device_ids: tuple[bytes, ...]
     reason: str
 
 
@@ -171,6 +181,16 @@ class KeyUpdate(Struct, frozen=True, kw_only=True):
     module_id: bytes
     version: int
     content: bytes
+
+
+ZONE = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
+"""What a zone may be called: a pseudonym, no address."""
+
+
+def check_zone(zone: str) -> None:
+    """LocalError `security.zone` for what no zone is called."""
+    if not ZONE.fullmatch(zone):
+        raise LocalError("security.zone", "A zone is a pseudonym of 1 to 64 characters, on one line.")
 
 
 def fresh_request_id(epoch: bytes = b"") -> bytes:

@@ -28,6 +28,7 @@ from meterseal.security.messages import (
     Personalisation,
     PersonaliseRequest,
 )
+from meterseal.security.orders import check_zone
 from meterseal.security.pki import DAY, Pki
 from meterseal.security.registry import POLICIES, PROFILES, Issued, Module, Registry
 from meterseal.security.vault import Vault
@@ -122,6 +123,7 @@ class Personaliser:
                 "security.request",
                 f"A policy is 0, 1 or 2 and a profile one of {', '.join(sorted(PROFILES))}; nothing was enrolled.",
             )
+        check_zone(request.zone)
         if not sm2.on_curve(request.module_point):
             raise LocalError(
                 "security.request", "A module's public point is not on curve SM2; nothing was enrolled."
@@ -191,6 +193,7 @@ class Personaliser:
             state=module.state,
             lab=module.lab,
             enrolled_at=module.enrolled_at,
+            zone=module.zone,
         )
 
     def _again(self, request: PersonaliseRequest) -> Module | None:
@@ -223,6 +226,7 @@ class Personaliser:
             enrolled_at=now,
             policy=request.policy,
             profile=request.profile,
+            zone=request.zone,
         )
 
     def _enrol(

@@ -202,6 +202,14 @@ class Registry:
             module, "policy = ?, profile = ?", (policy, profile), policy=policy, profile=profile
         )
 
+    def set_zone(self, modules: Sequence[Module], zone: str) -> None:
+        """Put modules into a zone, durably, all or none."""
+        with self.store.transaction() as connection:
+            connection.executemany(
+                "UPDATE module SET zone = ? WHERE module_id = ?", [(zone, one.module_id) for one in modules]
+            )
+        self.kept([structs.replace(one, zone=zone) for one in modules])
+
     def set_key_version(self, module: Module, version: int) -> Module:
         """Move a module to a newer key version, durably; LocalError `security.version` unless it rises."""
         if version <= module.key_version:

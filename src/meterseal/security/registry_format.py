@@ -13,7 +13,7 @@ import sqlite3
 from meterseal.crypto.certificates import parse
 from meterseal.security.store import Store
 
-FORMAT = 2
+FORMAT = 3
 
 SCHEMA = """ CREATE TABLE setting(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID; CREATE TABLE
          module(device_id BLOB NOT NULL, module_id BLOB NOT NULL UNIQUE, suite INTEGER NOT NULL,
@@ -21,6 +21,7 @@ SCHEMA = """ CREATE TABLE setting(name TEXT PRIMARY KEY, value BLOB NOT NULL) WI
          state TEXT NOT NULL, lab INTEGER NOT NULL, enrolled_at INTEGER NOT NULL, policy INTEGER NOT NULL
          DEFAULT 2, profile TEXT NOT NULL DEFAULT 'meterseal-1', renewed BLOB NOT NULL DEFAULT x'', until
          INTEGER NOT NULL DEFAULT 0, authority INTEGER NOT NULL DEFAULT 0, withdrawn_at INTEGER, gone INTEGER,
+         zone TEXT NOT NULL DEFAULT 'default',
          PRIMARY KEY(device_id, module_id)) WITHOUT ROWID; CREATE UNIQUE INDEX module_in_service ON
          module(device_id) WHERE state = 'active'; CREATE INDEX module_ending ON module(until) WHERE state =
          'active'; CREATE UNIQUE INDEX module_gone ON module(gone) WHERE gone IS NOT NULL; CREATE TABLE
@@ -94,10 +95,15 @@ def _to_2(connection: sqlite3.Connection) -> None:
     )
 
 
+def _to_3(connection: sqlite3.Connection) -> None:
+    """The zone of each module: until officers say otherwise, the one that everybody is in."""
+    connection.execute("ALTER TABLE module ADD COLUMN zone TEXT NOT NULL DEFAULT 'default'")
+
+
 def _made(words: list[str]) -> str:
     """The name of the table or index that a CREATE statement makes."""
     name = words[words.index("INDEX" if "INDEX" in words[:3] else "TABLE") + 1]
     return name.split("(")[0]
 
 
-_STEPS = {1: _to_2}
+_STEPS = {1: _to_2, 2: _to_3}

@@ -15,17 +15,20 @@ from meterseal.security.orders import (
     KeyUpdate,
     KeyUpdateRequest,
     SignedCommand,
+    ZoneChange,
 )
 
 
 class CommandDesk(Desk):
-    """authorise_command, key_update; and the order `command-policy`."""
+    """authorise_command, key_update; and the orders `command-policy` and `zone`."""
 
     purpose = "commands"
 
     def __init__(self, room: Room) -> None:
         self._room = room
-        self._commanding = Commanding(room.keys, room.tree, room.registry, room.book, room.officers)
+        self._commanding = Commanding(
+            room.keys, room.tree, room.registry, room.book, room.officers, room.project_id
+        )
 
     def acts(self) -> Acts:
         """What this desk answers."""
@@ -36,7 +39,10 @@ class CommandDesk(Desk):
 
     def orders(self) -> Orders:
         """What officers may order here."""
-        return {"command-policy": Order(self._policy, CommandPolicyChange, "command")}
+        return {
+            "command-policy": Order(self._policy, CommandPolicyChange, "command"),
+            "zone": Order(self._zone, ZoneChange, "command"),
+        }
 
     async def _authorise(self, caller: str, request: SignedCommand) -> Authorised:
         room = self._room
@@ -63,5 +69,16 @@ class CommandDesk(Desk):
         return Done(
             sentence=f"A command needs {change.signatures} signatures; a zone has {change.per_zone_minute} a minute, the "
             f"system {change.per_minute}.",
+            officers=people,
+        )
+
+    async def _zone(self, caller: str, change: ZoneChange, people: tuple[str, ...]) -> Done:
+        self._commanding.set_zone(change)
+        for device_id in change.device_ids:
+            module = self._room.registry.of_device(device_id)
+            said = f"The module is in zone {change.zone} from now on: {change.reason}"
+            self._room.note(caller, module, "security.zone-set", said, officers=people)
+        return Done(
+            sentence=f"{len(change.device_ids)} modules are in zone {change.zone} from now on: {change.reason}",
             officers=people,
         )

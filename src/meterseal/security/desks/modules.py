@@ -9,7 +9,7 @@ from meterseal.crypto.symmetric import equal
 from meterseal.errors import LocalError, TrustError
 from meterseal.mesh.rpc import Empty
 from meterseal.security import messages as m
-from meterseal.security.authorise import FACTS, ISSUE, PARTNER, PLATFORM
+from meterseal.security.authorise import FACTS, ISSUE, OPERATOR, PARTNER, PLATFORM
 from meterseal.security.desk import Act, Acts, Desk, Room
 from meterseal.security.personalise import Personaliser
 
@@ -34,7 +34,7 @@ class ModuleDesk(Desk):
             "personalise_batch": Act(self._personalise_batch, m.PersonaliseBatch, ISSUE),
             "lab_issue": Act(self._lab_issue, m.LabRequest, ISSUE),
             "withdraw": Act(self._withdraw, m.WithdrawRequest, ISSUE),
-            "device_facts": Act(self._device_facts, m.FactsRequest, FACTS | PARTNER),
+            "device_facts": Act(self._device_facts, m.FactsRequest, FACTS | OPERATOR | PARTNER),
             "check_evidence": Act(self._check_evidence, m.EvidenceBatch, PLATFORM | PARTNER),
         }
 
