@@ -51,6 +51,24 @@ WRONG_USE = [
     ["demo", "--until", "31.12.2026", "--exit"],
     ["up", "--data", "{new}", "--web-port", "99999"],
     ["up", "--data", "{new}", "--project", "no hex"],
+    ["bench", "sm3", "--seconds", "0"],
+    ["device", "words", "--data", "{new}", "--limit", "0"],
+    ["device", "command", "1078330011223344", "read", "--data", "{new}", "--within", "99999"],
+    ["keys", "officer", "remove", "an", "--data", "{new}", "--to", "{new}", "--hours", "169"],
+    ["keys", "certificates", "--data", "{new}", "--within", "-1"],
+    [
+        "device",
+        "seal",
+        "1078330011223344",
+        "--data",
+        "{new}",
+        "--module-id",
+        "0102030405060708",
+        "--module-point",
+        "zz",
+        "--to",
+        "{new}",
+    ],
 ]
 
 

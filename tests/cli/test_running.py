@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -48,6 +49,38 @@ def test_a_system_cannot_become_a_lab(tmp_path: Path) -> None:
 def test_status_counts(running: Up, inside: Run) -> None:
     counts = inside("status", "--data", running.data, "--json").document
     assert {"meters", "sessions", "records", "readings", "bills", "refused", "audit_ok"} <= set(counts)
+
+
+def test_attack_alter_the_audit_trail_and_status_says_no(running: Up, inside: Run) -> None:
+    """Who watches `status` by its exit status alone is told that the trail was changed, and where."""
+    own = sqlite3.connect(running.data / "platform" / "control.db", isolation_level=None, timeout=10)
+    (last,) = own.execute("SELECT coalesce(max(id), 0) FROM refusals").fetchone()
+    row = (last + 1, 0, "link.tag", "Never happened.", b"", b"", 0, "", bytes(32), bytes(32))
+    try:
+        own.execute(f"INSERT INTO refusals VALUES ({', '.join('?' * len(row))})", row)
+        found = _status_until(1, running, inside)
+        assert found["audit_ok"] is False
+        assert f"entry {last + 1}" in found["audit_broken"]
+        said = inside("status", "--data", running.data)
+        assert said.status == 1
+        assert said.out.startswith("THE AUDIT TRAIL DOES NOT HOLD")
+        shown = inside("status", "--data", running.data, "--prometheus")
+        assert shown.status == 1
+        assert "meterseal_audit_trail_intact 0.0" in shown.out
+        assert 'meterseal_key_uses_total{key="DIAK",vault="keys",version="1"}' in shown.out
+    finally:
+        own.execute("DELETE FROM refusals WHERE id = ?", (last + 1,))
+        own.close()
+    assert _status_until(0, running, inside)["audit_ok"] is True
+
+
+def _status_until(status: int, running: Up, inside: Run) -> dict[str, object]:
+    for _ in range(120):
+        answer = inside("status", "--data", running.data, "--json")
+        if answer.status == status and answer.document["audit_ok"] is not None:
+            return dict(answer.document)
+        time.sleep(0.5)
+    raise AssertionError(f"status never ended with {status}")
 
 
 def test_new_data_keys_are_begun_and_what_remains_reaches_zero(running: Up, inside: Run) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import msgspec
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 Flag = Parameter(negative=())
 
@@ -20,7 +21,7 @@ def bench(
     name: str = "",
     /,
     *,
-    seconds: float = 2.0,
+    seconds: Annotated[float, Parameter(validator=Number(gte=0.01, lte=3600))] = 2.0,
     json: Annotated[bool, Flag] = False,
     page: Path | None = None,
 ) -> int:
@@ -31,7 +32,7 @@ def bench(
     name
         The benchmark, or `all`.
     seconds
-        Timed seconds for each row; its preparation comes on top.
+        Timed seconds for each row, at most an hour; its preparation comes on top.
     json
         Print one JSON object (with `all` one a line).
     page

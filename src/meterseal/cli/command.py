@@ -11,15 +11,13 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
-
 from meterseal.app.commanding import CommandMeter, Outcomes, ReadMeter, WordQuery
 from meterseal.app.operator import Page, Text, as_json
 from meterseal.app.system import now_ms
 from meterseal.cli.keys import ask as ask_keys
 from meterseal.cli.keys import epoch, secret
 from meterseal.cli.keys_orders import ordered
-from meterseal.cli.operate import Flag, ask, at, device_id_of, show
+from meterseal.cli.operate import Flag, ask, at, between, device_id_of, show
 from meterseal.errors import LocalError
 from meterseal.security import officerfile
 from meterseal.security.orders import CommandOrder, encoded, fresh_request_id
@@ -54,8 +52,8 @@ def command(
     frame: str = "",
     zone: str = "",
     reason: str = "by the operator",
-    within: int = 60,
-    wait: Annotated[int, Parameter(help="Seconds to wait for the outcome.")] = 0,
+    within: Annotated[int, between(1, 7 * 24 * 60)] = 60,
+    wait: Annotated[int, between(0, 3600)] = 0,
     json: Annotated[bool, Flag] = False,
 ) -> int:
     """Say something to a meter in its secure session: a question, or a guarded command that an officer signs.
@@ -82,7 +80,9 @@ def command(
     reason
         What the audit trail keeps.
     within
-        Minutes after which the command takes no effect any more.
+        Minutes after which the command takes no effect any more, at most a week.
+    wait
+        Seconds to wait for the outcome, at most an hour.
     """
     device_id = device_id_of(meter)
     now = now_ms()
@@ -118,11 +118,11 @@ def command(
 
 
 def words(
-    word: int = 0,
+    word: Annotated[int, between(0, 2**53)] = 0,
     *,
     data: Path,
     meter: str = "",
-    limit: int = 50,
+    limit: Annotated[int, between(1, 1000)] = 50,
     withdraw: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
 ) -> int:

@@ -20,7 +20,7 @@ from meterseal.app.door import KEYS, socket_path
 from meterseal.app.lock import in_use
 from meterseal.app.operator import as_json
 from meterseal.app.system import now_ms
-from meterseal.cli.operate import at, over
+from meterseal.cli.operate import at, between, over
 from meterseal.errors import LocalError
 from meterseal.mesh.rpc import Connection
 from meterseal.security.sdk import SecuritySdk
@@ -28,6 +28,8 @@ from meterseal.security.sdk import SecuritySdk
 Flag = Parameter(negative=())
 T = TypeVar("T")
 HOUR = 3_600_000
+Hours = Annotated[int, between(1, 168)]
+"""How long a request holds: officers at two places have a week."""
 
 
 def ask(data: Path, call: Callable[[SecuritySdk], Awaitable[T]], *, timeout: float = 120.0) -> T:

@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from meterseal.app import config
 from meterseal.app.operator import as_json
 from meterseal.app.system import now_ms
-from meterseal.cli.keys import ask, epoch
+from meterseal.cli.keys import Hours, ask, epoch
 from meterseal.cli.operate import at
 from meterseal.errors import LocalError
 from meterseal.security import manifest as mf
@@ -54,7 +54,7 @@ def check(manifest: Path, *, json: Annotated[bool, Flag] = False) -> int:
 
 
 def order(
-    manifest: Path, *, data: Path, to: Path, hours: int = 24, json: Annotated[bool, Flag] = False
+    manifest: Path, *, data: Path, to: Path, hours: Hours = 24, json: Annotated[bool, Flag] = False
 ) -> int:
     """Make the order of a whole manifest, for an officer with the role enrol to sign (meterseal keys sign).
 

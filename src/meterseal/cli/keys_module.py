@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -29,6 +30,34 @@ Flag = Parameter(negative=())
 T = TypeVar("T")
 LIVES = ("factory", "personalised", "active", "locked", "destroyed")
 assert LIVES.index("locked") == life.LOCKED
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a module is."""
+
+    reader: Annotated[
+        str | None,
+        Parameter(help="Name of the PC/SC reader that the module lies in; `any` for the first one."),
+    ] = None
+    memory: Annotated[
+        Path | None, Parameter(help="Directory of a simulated fleet's modules (it holds modules.db).")
+    ] = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Afar(Place):
+    """Where a module is, or what it asked when another program drives it."""
+
+    challenge: Annotated[
+        str,
+        Parameter(help="Instead of a module at hand: its challenge, 32 hex digits; the answer is printed."),
+    ] = ""
+
+
+HERE, AFAR = Place(), Afar()
 
 
 class ServiceIssuer:
@@ -69,25 +98,15 @@ class ServiceIssuer:
         return ask(self._data, call)
 
 
-def state(
-    *,
-    reader: str | None = None,
-    memory: Path | None = None,
-    module: str = "",
-    json: Annotated[bool, Flag] = False,
-) -> int:
+def state(*, place: Place = HERE, module: str = "", json: Annotated[bool, Flag] = False) -> int:
     """Say what a module is: ids, life, tries that are left.
 
     Parameters
     ----------
-    reader
-        Name of the PC/SC reader that it lies in; `any` for the first one.
-    memory
-        Directory of a simulated fleet's modules (it holds modules.db).
     module
         With --memory: which one, 16 hex digits.
     """
-    with _port(reader, memory, _hex("module", module, 8) if memory else b"", b"") as port:
+    with _port(place, _hex("module", module, 8) if place.memory else b"", b"") as port:
         return _shown(Card(port).state(), as_json=json)
 
 
@@ -95,8 +114,7 @@ def check(
     order: Path,
     *,
     data: Path,
-    reader: str | None = None,
-    memory: Path | None = None,
+    place: Place = HERE,
     challenge: str = "",
     answer: str = "",
     json: Annotated[bool, Flag] = False,
@@ -107,10 +125,6 @@ def check(
     ----------
     order
         A `card-check` request, signed by one officer.
-    reader
-        Name of the PC/SC reader that the module lies in; `any` for the first one.
-    memory
-        Directory of a simulated fleet's modules (it holds modules.db).
     challenge, answer
         Instead of a module at hand: what it was asked (32 hex digits) and what it said (16).
     """
@@ -119,7 +133,7 @@ def check(
         issuer = ServiceIssuer(data, signed, asked, 0)
         genuine = issuer.proves(_hex("challenge", challenge, 16), _hex("answer", answer, 8))
     else:
-        with _module(asked, reader, memory, locked=False) as (card, found):
+        with _module(asked, place, locked=False) as (card, found):
             fresh = os.urandom(16)
             said = card.internal(fresh)
             genuine = ServiceIssuer(data, signed, asked, found.key_version).proves(fresh, said)
@@ -129,79 +143,44 @@ def check(
     return 0 if genuine else 1
 
 
-def unlock(
-    order: Path,
-    *,
-    data: Path,
-    reader: str | None = None,
-    memory: Path | None = None,
-    challenge: str = "",
-    json: Annotated[bool, Flag] = False,
-) -> int:
+def unlock(order: Path, *, data: Path, place: Afar = AFAR, json: Annotated[bool, Flag] = False) -> int:
     """Unlock a module that wrong PINs, wrong answers or an order locked.
 
     Parameters
     ----------
     order
         A `card-unlock` request, signed by two officers.
-    reader
-        Name of the PC/SC reader that the module lies in; `any` for the first one.
-    memory
-        Directory of a simulated fleet's modules (it holds modules.db).
-    challenge
-        Instead of a module at hand: its challenge, 32 hex digits; the answer is printed.
     """
-    return _external(order, data, Purpose.UNLOCK, reader, memory, challenge, as_json=json)
+    return _external(order, data, Purpose.UNLOCK, place, as_json=json)
 
 
-def lock(
-    order: Path,
-    *,
-    data: Path,
-    reader: str | None = None,
-    memory: Path | None = None,
-    challenge: str = "",
-    json: Annotated[bool, Flag] = False,
-) -> int:
+def lock(order: Path, *, data: Path, place: Afar = AFAR, json: Annotated[bool, Flag] = False) -> int:
     """Lock a module: it answers nothing more until it is unlocked.
 
     Parameters
     ----------
     order
         A `card-lock` request, signed by two officers.
-    reader, memory, challenge
-        As for `unlock`.
     """
-    return _external(order, data, Purpose.LOCK, reader, memory, challenge, as_json=json)
+    return _external(order, data, Purpose.LOCK, place, as_json=json)
 
 
-def destroy(
-    order: Path,
-    *,
-    data: Path,
-    reader: str | None = None,
-    memory: Path | None = None,
-    challenge: str = "",
-    json: Annotated[bool, Flag] = False,
-) -> int:
+def destroy(order: Path, *, data: Path, place: Afar = AFAR, json: Annotated[bool, Flag] = False) -> int:
     """Erase every key in a module for good.
 
     Parameters
     ----------
     order
         A `card-destroy` request, signed by two officers.
-    reader, memory, challenge
-        As for `unlock`.
     """
-    return _external(order, data, Purpose.DESTROY, reader, memory, challenge, as_json=json)
+    return _external(order, data, Purpose.DESTROY, place, as_json=json)
 
 
 def pin(
     order: Path,
     *,
     data: Path,
-    reader: str | None = None,
-    memory: Path | None = None,
+    place: Place = HERE,
     pin_file: Path | None = None,
     json: Annotated[bool, Flag] = False,
 ) -> int:
@@ -211,35 +190,25 @@ def pin(
     ----------
     order
         A `card-rights` request, signed by one officer.
-    reader, memory
-        As for `unlock`.
     pin_file
         The new PIN, 6 to 8 digits, mode 0600; typed when absent.
     """
     signed, asked = _order(order, cardorders.RIGHTS)
     fresh = secret(pin_file, "New PIN: ").decode("ascii", errors="replace")
-    with _module(asked, reader, memory, locked=False) as (card, found):
+    with _module(asked, place, locked=False) as (card, found):
         issuer = ServiceIssuer(data, signed, asked, found.key_version)
         card.external(issuer)
         card.set_pin(issuer, fresh)
         return _shown(card.state(), as_json=json)
 
 
-def _external(
-    path: Path,
-    data: Path,
-    purpose: Purpose,
-    reader: str | None,
-    memory: Path | None,
-    challenge: str,
-    *,
-    as_json: bool,
-) -> int:
+def _external(path: Path, data: Path, purpose: Purpose, place: Afar, *, as_json: bool) -> int:
     signed, asked = _order(path, f"card-{purpose.name.lower()}")
-    if challenge:
-        answer = ServiceIssuer(data, signed, asked, 0).answer(purpose, _hex("challenge", challenge, 16))
+    if place.challenge:
+        typed = _hex("challenge", place.challenge, 16)
+        answer = ServiceIssuer(data, signed, asked, 0).answer(purpose, typed)
         return say({"answer": answer}, as_json_text=as_json, lines=[answer.hex()])
-    with _module(asked, reader, memory, locked=purpose is Purpose.UNLOCK) as (card, found):
+    with _module(asked, place, locked=purpose is Purpose.UNLOCK) as (card, found):
         card.external(ServiceIssuer(data, signed, asked, found.key_version), purpose)
         return _shown(card.state(), as_json=as_json)
 
@@ -255,11 +224,9 @@ def _order(path: Path, purpose: str) -> tuple[orders.SignedOrder, cardorders.Car
 
 
 @contextmanager
-def _module(
-    asked: cardorders.CardOrder, reader: str | None, memory: Path | None, *, locked: bool
-) -> Iterator[tuple[Card, PublicState]]:
+def _module(asked: cardorders.CardOrder, place: Place, *, locked: bool) -> Iterator[tuple[Card, PublicState]]:
     """The module that the order is for, after what can be seen before the order is used up."""
-    with _port(reader, memory, asked.module_id, asked.device_id) as port:
+    with _port(place, asked.module_id, asked.device_id) as port:
         card = Card(port)
         found = card.state()
         if (found.module_id, found.device_id) != (asked.module_id, asked.device_id):
@@ -284,9 +251,8 @@ def _module(
 
 
 @contextmanager
-def _port(
-    reader: str | None, memory: Path | None, module_id: bytes, device_id: bytes
-) -> Iterator[ModulePort]:
+def _port(place: Place, module_id: bytes, device_id: bytes) -> Iterator[ModulePort]:
+    reader, memory = place.reader, place.memory
     if (reader is None) == (memory is None):
         raise LocalError("use.module", "Say where the module is: --reader NAME, or --memory DIRECTORY.")
     if reader is not None:

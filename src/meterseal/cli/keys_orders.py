@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from meterseal.app import config
 from meterseal.app.operator import as_json
 from meterseal.app.system import now_ms
-from meterseal.cli.keys import ask, epoch, say, secret
+from meterseal.cli.keys import Hours, ask, epoch, say, secret
 from meterseal.cli.operate import at
 from meterseal.errors import LocalError
 from meterseal.security import (
@@ -108,7 +108,7 @@ def officer_list(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
 
 
 def officer_add(
-    *cards: Path, data: Path, to: Path | None = None, hours: int = 24, json: Annotated[bool, Flag] = False
+    *cards: Path, data: Path, to: Path | None = None, hours: Hours = 24, json: Annotated[bool, Flag] = False
 ) -> int:
     """Write the first officers down, or make the request by which two officers let more people join.
 
@@ -132,7 +132,7 @@ def officer_add(
 
 
 def officer_remove(
-    *officers: str, data: Path, to: Path, hours: int = 24, json: Annotated[bool, Flag] = False
+    *officers: str, data: Path, to: Path, hours: Hours = 24, json: Annotated[bool, Flag] = False
 ) -> int:
     """Make the request by which two officers remove others.
 
@@ -149,7 +149,7 @@ def officer_remove(
 
 
 def request(
-    purpose: str, *fields: str, data: Path, to: Path, hours: int = 24, json: Annotated[bool, Flag] = False
+    purpose: str, *fields: str, data: Path, to: Path, hours: Hours = 24, json: Annotated[bool, Flag] = False
 ) -> int:
     """Make a request for officers: `keys request key-state key_id=DIAK version=1 state=withdrawn --to FILE`.
 

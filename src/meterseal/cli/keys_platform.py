@@ -18,7 +18,7 @@ from meterseal.app.listening import Listening
 from meterseal.app.operator import as_json
 from meterseal.app.system import now_ms
 from meterseal.cli import keys_orders, operate
-from meterseal.cli.keys import HOUR, ask, epoch, say, secret
+from meterseal.cli.keys import HOUR, Hours, ask, epoch, say, secret
 from meterseal.cli.operate import at
 from meterseal.errors import LocalError
 from meterseal.mesh.rpc import Empty
@@ -36,7 +36,7 @@ def request(
     data: Path | None = None,
     project: str = "",
     epoch_id: Annotated[str, Parameter(name="--epoch")] = "",
-    hours: int = 24,
+    hours: Hours = 24,
     passphrase_file: Path | None = None,
     json: Annotated[bool, Flag] = False,
 ) -> int:
@@ -171,7 +171,7 @@ def list_platforms(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
 
 
 def withdraw(
-    name: str, *, reason: str, data: Path, to: Path, hours: int = 24, json: Annotated[bool, Flag] = False
+    name: str, *, reason: str, data: Path, to: Path, hours: Hours = 24, json: Annotated[bool, Flag] = False
 ) -> int:
     """Make the request by which two officers withdraw a platform; from then on it is answered nothing.
 

@@ -14,9 +14,9 @@ from msgspec import Struct
 
 from meterseal.app import config
 from meterseal.app.system import now_ms
-from meterseal.cli.keys import ask, epoch, say, secret, system_passphrase
+from meterseal.cli.keys import Hours, ask, epoch, say, secret, system_passphrase
 from meterseal.cli.keys_orders import PURPOSES, ordered, says
-from meterseal.cli.operate import at, between
+from meterseal.cli.operate import at
 from meterseal.crypto import sm2
 from meterseal.errors import LocalError
 from meterseal.security import officerfile, orders, quorum
@@ -57,7 +57,7 @@ def begin(
     *officers: str,
     data: Path,
     to: Path,
-    hours: Annotated[int, between(1, 168)] = 24,
+    hours: Hours = 24,
     json: Annotated[bool, Flag] = False,
 ) -> int:
     """Make the request for a new quorum: the first one, a renewal, or other people or numbers.
@@ -119,7 +119,7 @@ def keep(
     key: Path,
     to: Path,
     passphrase_file: Path | None = None,
-    hours: Annotated[int, between(1, 168)] = 24,
+    hours: Hours = 24,
     json: Annotated[bool, Flag] = False,
 ) -> int:
     """Open your share of a coming quorum with your key, and sign that you can; the share itself goes nowhere.

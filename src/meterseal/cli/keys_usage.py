@@ -17,7 +17,7 @@ from meterseal.app.operator import as_json
 from meterseal.app.settings import open_settings
 from meterseal.app.system import now_ms
 from meterseal.cli.keys import ask
-from meterseal.cli.operate import at, day
+from meterseal.cli.operate import at, between, day
 from meterseal.errors import LocalError
 from meterseal.mesh.authority import TlsDirectory
 from meterseal.security.keystore import open_place, parse_place
@@ -56,7 +56,9 @@ def usage(
     return 0
 
 
-def certificates(*, data: Path, within: int = 90, json: Annotated[bool, Flag] = False) -> int:
+def certificates(
+    *, data: Path, within: Annotated[int, between(1, 36_500)] = 90, json: Annotated[bool, Flag] = False
+) -> int:
     """List what ends soon: certificates of root, CAs, platform, devices and TLS, and the root's revocation list.
 
     Exit status 1 when something has ended already.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json as json_module
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -19,11 +19,14 @@ from msgspec import Struct
 
 from meterseal.app import config, operator, system
 from meterseal.app.commanding import Alarms, Since
+from meterseal.app.door import KEYS, socket_path
 from meterseal.app.listening import Listening
 from meterseal.app.lock import in_use
 from meterseal.cli import billing
 from meterseal.errors import EngineError, LocalError
 from meterseal.mesh.rpc import Connection, Empty
+from meterseal.security.messages import KeyFacts
+from meterseal.security.sdk import SecuritySdk
 
 Flag = Parameter(negative=())
 
@@ -274,21 +277,53 @@ def audit(
     return 0
 
 
-def status(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
-    """Count what the running system holds, what it refused by code, and what waits for meters."""
+def status(
+    *, data: Path, prometheus: Annotated[bool, Flag] = False, json: Annotated[bool, Flag] = False
+) -> int:
+    """Count what the running system holds, what it refused by code, and what waits for meters; status 1 when its audit
+    trail was changed.
+
+    Parameters
+    ----------
+    prometheus
+        Print the counters in Prometheus' text format, key uses with them.
+    """
     counts = ask(data, "counts", operator.Page(), operator.Counts)
     alarms = ask(data, "alarms", Since(), Alarms)
-    text = json_module.dumps(
-        json_module.loads(operator.as_json(counts)) | json_module.loads(operator.as_json(alarms)),
-        ensure_ascii=False,
-    )
-    show(text, as_json=json, lines=_status_lines)
-    return 0
+    if prometheus:
+        from meterseal.cli.prometheus import exposition
+
+        print(exposition(counts, alarms, _key_uses(data)), end="")
+    else:
+        text = json_module.dumps(
+            json_module.loads(operator.as_json(counts)) | json_module.loads(operator.as_json(alarms)),
+            ensure_ascii=False,
+        )
+        show(text, as_json=json, lines=_status_lines)
+    return 1 if counts.audit_ok is False else 0
+
+
+def _key_uses(data: Path) -> Sequence[KeyFacts] | None:
+    """Every key with its uses; None while the security service is away."""
+    layout = config.Layout(data)
+    try:
+        found = over(
+            layout,
+            lambda: Connection.unix(socket_path(layout, KEYS), timeout=60.0),
+            lambda way: SecuritySdk(way).usage(),
+            "The security service",
+        )
+    except EngineError:
+        return None
+    return found.keys
 
 
 def _status_lines(found: dict[str, Any]) -> list[str]:
     lists = ("alarms", "words")
-    lines = [f"{key:<14} {value}" for key, value in found.items() if key not in lists]
+    lines = []
+    if found["audit_ok"] is False:
+        lines.append(f"THE AUDIT TRAIL DOES NOT HOLD: {found['audit_broken']}")
+    lines += [f"{key:<14} {value}" for key, value in found.items() if key not in lists]
     for one in found["alarms"]:
         said = "held" if one["held"] else "refused"
         lines.append(f"{said:<14} {one['count']} {one['code']} ({one['alarm']}, last {at(one['last_at'])})")

@@ -1,0 +1,79 @@
+"""`meterseal status --prometheus`: names as Prometheus asks, no label that tells a meter, and every count once."""
+
+from __future__ import annotations
+
+import re
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from meterseal.app.commanding import Alarms
+from meterseal.app.operator import Counts
+from meterseal.cli.prometheus import exposition
+from meterseal.security.messages import KeyFacts
+from meterseal.things.alarms import KINDS, Count, alarm_of
+
+COUNTS = Counts(
+    meters=240, sessions=241, records=9_000, readings=231_000, evidence=40, evidence_good=39, repeats=7, quarantined=2,
+    refused=30, bills=12, total_fen=99_000, audit_ok=True, audit_entries=30, to_reseal=5,
+)  # fmt: skip
+ALARMS = Alarms(
+    alarms=[
+        Count(code=code, alarm=alarm_of(code), held=held, count=10 + number, last_at=1)
+        for number, code in enumerate((*KINDS, "wire.checksum", 'a "strange" code'))
+        for held in (False, True)
+    ],
+    words={"request": {"done": 3, "sent": 1}},
+)
+KEYS = [
+    KeyFacts(
+        vault="keys", id=name, version=version, parent_version=0, state="active", check_value=b"123", used=17,
+        limit=limit,
+    )
+    for name, version, limit in (("DIAK", 1, 10**9), ("DIAK", 2, 10**9), ("AUDIT", 1, 1 << 62))
+]  # fmt: skip
+LABELS = {"code", "alarm", "held", "kind", "state", "vault", "key", "version"}
+UNITS = re.compile(r"(_ms|_milliseconds|_minutes|_hours|_days|_kb|_mb|_percent|_fen)(_|$)")
+
+
+def families(keys: list[KeyFacts] | None = KEYS) -> dict[str, object]:
+    return {one.name: one for one in text_string_to_metric_families(exposition(COUNTS, ALARMS, keys))}
+
+
+def test_names_and_labels_are_as_prometheus_asks() -> None:
+    found = families()
+    assert len(found) > 12
+    for name, family in found.items():
+        assert re.fullmatch(r"meterseal(_[a-z]+)+", name)
+        assert not UNITS.search(name)
+        assert not name.endswith("_total")  # the parser takes the suffix off a counter; a gauge has none
+        assert family.documentation.endswith(".")  # type: ignore[attr-defined]
+        for sample in family.samples:  # type: ignore[attr-defined]
+            assert sample.name == (f"{name}_total" if family.type == "counter" else name)  # type: ignore[attr-defined]
+            assert set(sample.labels) <= LABELS
+            assert not any(re.search(r"[0-9a-fA-F]{12,}", value) for value in sample.labels.values())
+
+
+def test_every_count_is_there_once_with_its_value() -> None:
+    found = families()
+
+    def value(name: str, **labels: str) -> float:
+        (sample,) = [one for one in found[name].samples if one.labels == labels]  # type: ignore[attr-defined]
+        return float(sample.value)
+
+    assert value("meterseal_readings") == 231_000
+    assert value("meterseal_audit_trail_intact") == 1
+    assert value("meterseal_key_uses", vault="keys", key="DIAK", version="2") == 17
+    assert {one.labels["key"] for one in found["meterseal_key_use_limit"].samples} == {"DIAK"}  # type: ignore[attr-defined]
+    assert value("meterseal_refusals", code='a "strange" code', alarm="other", held="false") > 0
+    for alarm, name in (
+        ("decryption", "meterseal_decryption_failures"),
+        ("integrity", "meterseal_integrity_alarms"),
+    ):
+        assert value(name) == sum(one.count for one in ALARMS.alarms if one.alarm == alarm) > 0
+    assert len(found["meterseal_refusals"].samples) == len(ALARMS.alarms)  # type: ignore[attr-defined]
+
+
+def test_a_security_service_that_is_away_is_said_and_not_counted_as_nothing() -> None:
+    found = families(None)
+    assert [one.value for one in found["meterseal_keys_up"].samples] == [0]  # type: ignore[attr-defined]
+    assert "meterseal_key_uses" not in {one for one, what in found.items() if what.samples}  # type: ignore[attr-defined]
