@@ -101,7 +101,7 @@ class Table:
             compiled = _Compiled(rule, self._places(rule.at))
             for value in _first(compiled.places):
                 self._compiled.setdefault(value, []).append(compiled)
-        self.lookup = lru_cache(maxsize=4096)(self._lookup)
+        self.lookup = lru_cache(maxsize=512)(self._lookup)
 
     def _lookup(self, di: int) -> Quantity | None:
         """The fields of an identifier (high byte first), or None when no row covers it."""
