@@ -248,6 +248,24 @@ def test_the_package_takes_a_broadcast_time_in_printed_order(
     assert server.time is None or server.time.year != 2026
 
 
+def test_the_package_s_client_reads_no_time_of_its_own_server_s_demands(
+    server: MeterServerService, master: Master
+) -> None:
+    """Its server sends mm hh DD MM YY as every capture does, its client reads YY MM DD hh mm."""
+    assert server.set_01(0x01010000, Demand(1.5, datetime(2024, 5, 12, 13, 45)))
+    client = the_client()
+    client.client = TcpClient("127.0.0.1", server.server.port, 20)
+    assert client.set_address(AS_SENT)
+    assert client.read_01(0x01010000) is None  # month 13
+    client.client.disconnect()
+    assert master.read(0x01010000)["forward_active_maximum_demand_time"].text == "2024-05-12T13:45"
+
+
+def test_the_package_has_no_power_factor_of_one(server: MeterServerService) -> None:
+    assert not server.set_02(0x02060000, 1.0)
+    assert server.set_02(0x02060000, 0.999)
+
+
 def test_our_bus_master_polls_its_server_as_a_plain_meter(server: MeterServerService, master: Master) -> None:
     assert server.set_00(0x00010000, 1234.56)
     heard: list[tuple[bytes, Frame]] = []
