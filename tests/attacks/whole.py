@@ -246,7 +246,7 @@ class Whole:
         self._own |= asyncio.all_tasks() - before
         self.mdms = self.parts.mdms
         self.offered["platform"] = self.parts.methods
-        self.desk = InProcess(self.parts.desk.methods(), OPERATOR)
+        self.desk = InProcess(self.parts.operator, OPERATOR)
 
     def _start_headend(self, at: int) -> None:
         uplink = headend.assemble(
