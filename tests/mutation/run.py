@@ -220,6 +220,8 @@ def survivors(module: str, anew: bool = False, quick: bool = False) -> tuple[int
     chosen = list(mutants(path_of(module).read_text()))
     if last["digest"] == digest:
         return len(chosen), [one for one in chosen if (one.where, one.change) not in first], True
+    if not chosen:
+        return 0, [], False
     known = reasons()
     found, slow = warm(module, chosen, first)
     whole = [*tests_of(module), *(f"--deselect={one}" for one in slow)]

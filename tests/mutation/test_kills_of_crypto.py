@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from meterseal.crypto import _libcrypto, certificates, issuing, names, proven, sm2, verifying
 from meterseal.crypto._libcrypto import lib
@@ -424,3 +425,40 @@ def test_an_authority_stands_from_its_last_beginning_to_its_first_end_but_for_a_
         assert not authority.holds(crls, SINCE + 999)
         assert not authority.holds(crls, until - 999)
         assert not authority.holds(crls[:1], NOW)
+
+
+# --- issuing ----------------------------------------------------------------------------------------------------
+
+
+def test_a_list_is_of_version_2_names_its_issuers_key_and_is_in_order() -> None:
+    made = tree()
+    der = made.crl(made.device_ca, made.device_ca_key, [9, 3, 7])
+    signed, *_ = proven._inside(der, 0x30) or []
+    assert (proven._inside(signed, 0x30) or [])[0] == b"\x02\x01\x01"
+    read = x509.load_der_x509_crl(der)
+    key_id = read.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    assert key_id == certificates.parse(made.device_ca).key_id
+    assert [entry.serial_number for entry in read] == [3, 7, 9]
+
+
+def test_a_serial_of_more_than_20_bytes_is_not_listed_and_leaves_no_entry_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = tree()
+    assert [
+        one.serial_number for one in x509.load_der_x509_crl(made.crl(made.root, made.root_key, [2**160 - 1]))
+    ]
+    counting = Counting("X509_REVOKED_free")
+    monkeypatch.setattr(issuing, "lib", counting)
+    with pytest.raises(OverflowError):
+        made.crl(made.root, made.root_key, [2**160])
+    assert counting.calls == 1
+
+
+@pytest.mark.parametrize(("byte", "first"), [(0x00, 0x40), (0xFF, 0x7F), (0x81, 0x41)])
+def test_a_serial_has_16_bytes_of_which_126_bits_are_random(
+    monkeypatch: pytest.MonkeyPatch, byte: int, first: int
+) -> None:
+    made = tree()
+    monkeypatch.setattr(issuing.os, "urandom", lambda size: bytes((byte,)) * size)
+    assert certificates.parse(made.device()).serial == int.from_bytes(bytes((first,)) + bytes((byte,)) * 15)

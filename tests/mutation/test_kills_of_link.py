@@ -7,10 +7,14 @@ from functools import partial
 
 import pytest
 
+from meterseal.crypto.handles import SymmetricKey
+from meterseal.crypto.symmetric import hmac_sm3, sm4_cbc_encrypt, sm4_ecb
 from meterseal.errors import LocalError, PeerError
-from meterseal.link import identities, messages, profiles, segments, transport
+from meterseal.link import cardkeys, identities, messages, profiles, records, segments, transport
 from meterseal.link.messages import LONGEST
+from meterseal.link.schedule import TrafficKeys
 from meterseal.link.segments import NOTHING, SegmentOffer, SegmentReceiver, split
+from meterseal.wire.frame import Frame
 from tests.crypto.pki import DAY
 from tests.link.parties import DEVICE, MODULE, SINCE, refuses, tree
 from tests.link.vectors import SUITES, Run
@@ -292,3 +296,81 @@ def test_paddings_of_other_profiles_refuse_what_they_never_make() -> None:
     for broken in (bytes((16,)) + bytes(15), bytes((255,)) + bytes(15), bytes((15,)) + bytes(14)):
         refuses("crypto.padding", lambda broken=broken: unpad(broken))
     assert unpad(bytes((15,)) + bytes(15)) == bytes(15)
+
+
+# --- records ----------------------------------------------------------------------------------------------------
+
+
+def test_a_field_too_long_for_its_padding_to_count_is_refused_like_any_other() -> None:
+    """A padding that begins with a length byte knows no field of 256 bytes."""
+    counted = profiles.read(profile(padding='"length"'))
+    for size in (96, 255, 256, 300):
+        one = Frame("cjt188", DEVICE[0], DEVICE[:0:-1], 0x81, bytes(size))
+        way = TrafficKeys(*(bytes(length) for length in (16, 32, 16, 16, 32, 16))).towards(up=True)
+        with pytest.raises(LocalError) as refused:
+            records.encrypt_frames(way, 1, [one], up=True, profile=counted)
+        assert refused.value.code == "link.length"
+
+
+# --- card commands: each sum made once more from the table of their page ------------------------------------------
+
+AUTH = bytes(range(16))
+CHALLENGE = bytes(range(100, 116))
+HEADER, CONTENT = b"\x04\xd6\x86\x00\x24", b"what is written"
+
+
+def div(key: bytes, factor: bytes) -> bytes:
+    return sm4_ecb(key, factor + bytes(one ^ 0xFF for one in factor))
+
+
+def cbc_mac(key: bytes, iv: bytes, text: bytes) -> bytes:
+    text += b"\x80" + bytes(-(len(text) + 1) % 16)
+    return sm4_cbc_encrypt(key, iv + bytes(16 - len(iv)), text)[-16:-12]
+
+
+@pytest.fixture
+def auth() -> SymmetricKey:
+    return SymmetricKey.from_bytes(AUTH, "K_auth")
+
+
+def test_each_purpose_of_an_answer_has_its_own_key(auth: SymmetricKey) -> None:
+    factors = {0: b"EXTA0001", 1: b"UNLK0001", 2: b"LOCK0001", 3: b"DSTR0001"}
+    assert {int(one) for one in cardkeys.Purpose} == set(factors)
+    assert [cardkeys.Purpose[name] for name in ("RIGHTS", "UNLOCK", "LOCK", "DESTROY")] == [0, 1, 2, 3]
+    for purpose, factor in factors.items():
+        key = cardkeys.external_key(auth, cardkeys.Purpose(purpose))
+        assert key.ecb(CHALLENGE) == sm4_ecb(div(AUTH, factor), CHALLENGE)
+    assert cardkeys.internal_key(auth).ecb(CHALLENGE) == sm4_ecb(div(AUTH, b"INTA0001"), CHALLENGE)
+
+
+def test_an_answer_is_the_two_halves_of_a_block_added(auth: SymmetricKey) -> None:
+    block = sm4_ecb(AUTH, CHALLENGE)
+    assert cardkeys.folded(auth, CHALLENGE) == bytes(a ^ b for a, b in zip(block[:8], block[8:], strict=True))
+
+
+def test_macs_of_files_are_made_under_session_keys_of_their_own(auth: SymmetricKey) -> None:
+    session = div(div(AUTH, b"FILE0001"), CHALLENGE[:8])
+    assert cardkeys.file_mac(auth, CHALLENGE, HEADER, CONTENT) == cbc_mac(
+        session, CHALLENGE[8:], HEADER + CONTENT
+    )
+    asked = CHALLENGE[:8]
+    session = div(div(AUTH, b"READ0001"), asked)
+    assert cardkeys.read_mac(auth, asked, HEADER, CONTENT) == cbc_mac(
+        session, asked, HEADER + asked + CONTENT
+    )
+
+
+def test_a_key_is_written_under_a_session_key_and_a_mac_key_of_its_own(auth: SymmetricKey) -> None:
+    padded = CONTENT + b"\x80"
+    enc, mac = (div(div(AUTH, factor), CHALLENGE[:8]) for factor in (b"WENC0001", b"WMAC0001"))
+    cipher = sm4_cbc_encrypt(enc, CHALLENGE[8:] + bytes(8), padded)
+    written = cipher + cbc_mac(mac, CHALLENGE[8:], HEADER + cipher)
+    assert cardkeys.sealed_key(auth, CHALLENGE, HEADER, CONTENT) == written
+    assert cardkeys.secret_mac(auth, CHALLENGE, HEADER, cipher) == written[-4:]
+    assert cardkeys.opened_key(auth, CHALLENGE, cipher) == padded
+
+
+def test_the_proof_of_a_device_is_16_bytes_over_its_id_and_the_challenge(auth: SymmetricKey) -> None:
+    proof = cardkeys.presence(auth, DEVICE, CHALLENGE)
+    assert proof == hmac_sm3(AUTH, b"ms1 bind", DEVICE, CHALLENGE)[:16]
+    assert len(proof) == cardkeys.PROOF == 16
