@@ -96,6 +96,27 @@ def test_no_meter_is_found_that_is_not_there(numbers: list[int]) -> None:
         assert search.found or search.unresolved or not meters
 
 
+def test_a_meter_that_two_answers_together_look_like_is_asked_alone_and_not_believed() -> None:
+    request = BusSearch("cjt188", narrowing=False).step()
+    assert request is not None
+
+    def sent(number: int) -> bytes:
+        return answer(b"\x10" + bytes.fromhex(f"{number:014d}"), request.frame)
+
+    one, other, ghost = next(
+        (one, other, ghost)
+        for one in range(100)
+        for other in range(one)
+        for ghost in [int(f"{int(str(one), 16) & int(str(other), 16):x}")]
+        if ghost not in (one, other) and wired_and([sent(one), sent(other)]) == sent(ghost)
+    )
+    there = [b"\x10" + bytes.fromhex(f"{number:014d}") for number in (one, other)]
+    alone = run(BusSearch("cjt188", narrowing=False), there, wired_and)
+    assert (alone.found, alone.unresolved) == ((), (b"\xaa" * 7,)), ghost
+    narrowed = run(BusSearch("cjt188", narrowing=True), there, wired_and)
+    assert set(narrowed.found) == set(there)
+
+
 def test_one_meter_alone_is_found_with_two_questions_and_asked_alone() -> None:
     search = run(BusSearch("cjt188", narrowing=False), WATER[:1], garbled)
     assert (search.found, search.asked) == ((WATER[0],), 2)

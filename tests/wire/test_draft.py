@@ -102,6 +102,16 @@ def test_a_layout_of_the_makers_own_is_kept_by_its_fields_or_as_bytes() -> None:
     assert strange.vectors[0].readings == {}
 
 
+def test_a_frame_that_cannot_be_kept_costs_the_others_nothing() -> None:
+    payload = f"901F00 01000000 2C 02000000 2C {CLOCKED} 0000"
+    lines = [household(0x81, payload, address=address).hex() for address in (b"\xff" + ADDRESS[1:], ADDRESS)]
+    made = draft(lines)
+    assert [line[:28].lower() for line in made.left_out] == [lines[0][:28]]
+    kept = parse_profile(made.text)
+    assert kept.cjt188.payloads == {}
+    assert kept.vectors[0].readings == {"cumulative_volume": "0.01 m3", "settlement_volume": "0.02 m3"}
+
+
 def test_wake_up_bytes_units_blanks_and_reports() -> None:
     blank = f"901F00 01000000 29 02000000 29 {'FF' * 7} 0000"
     profile = drafted(
