@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from meterseal.crypto import _libcrypto, certificates, issuing, names, proven, sm2, verifying
+from meterseal.crypto import (
+    _libcrypto,
+    certificates,
+    issuing,
+    names,
+    proven,
+    selftest,
+    sm2,
+    symmetric,
+    verifying,
+)
 from meterseal.crypto._libcrypto import lib
 from meterseal.crypto.sm2 import ORDER, Sm2PrivateKey
 from meterseal.crypto.verifying import VerifyingKey
@@ -462,3 +472,44 @@ def test_a_serial_has_16_bytes_of_which_126_bits_are_random(
     made = tree()
     monkeypatch.setattr(issuing.os, "urandom", lambda size: bytes((byte,)) * size)
     assert certificates.parse(made.device()).serial == int.from_bytes(bytes((first,)) + bytes((byte,)) * 15)
+
+
+# --- the self-test: a primitive that answers wrongly a single time is found ----------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "test", "calls"),
+    [
+        (symmetric, "equal", "comparison", 2),
+        (sm2, "verify", "SM2 signature", 4),
+        (sm2.Sm2PrivateKey, "decrypt", "SM2 encryption", 2),
+    ],
+    ids=["equal", "verify", "decrypt"],
+)
+def test_one_wrong_answer_of_one_primitive_fails_its_self_test(
+    monkeypatch: pytest.MonkeyPatch, where: Any, name: str, test: str, calls: int
+) -> None:
+    right, counted, wrong = getattr(where, name), 0, -1
+
+    def once(*given: Any) -> Any:
+        nonlocal counted
+        counted += 1
+        answer = right(*given)
+        if counted - 1 != wrong:
+            return answer
+        return not answer if isinstance(answer, bool) else answer + b"x"
+
+    monkeypatch.setattr(where, name, once)
+    assert selftest.TESTS[test]()
+    assert counted == calls
+    for at in range(calls):
+        counted, wrong = 0, at
+        assert not selftest.TESTS[test](), at
+
+
+def test_a_key_of_another_scalar_fails_all_self_tests_with_a_known_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = Sm2PrivateKey.generate("another")
+    monkeypatch.setattr(sm2.Sm2PrivateKey, "from_scalar", lambda *_: other)
+    assert selftest.failing() == ["SM2 signature", "SM2 encryption", "SM2 key agreement"]
