@@ -10,11 +10,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
+from meterseal.app.reach import Reach
 from meterseal.app.sm_identity import HEADEND, ROOT, SmIdentities
 from meterseal.crypto import issuing
 from meterseal.crypto.sm2 import Sm2PrivateKey
+from meterseal.edge.concentrator import Up
 from meterseal.edge.gateway import Uplink
 from meterseal.errors import EngineError, LocalError, TrustError
 from meterseal.headend.tcp import Listener, Stream
@@ -31,12 +34,12 @@ DAY = 86_400_000
 
 
 class Ground:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, now: int = NOW) -> None:
         self.folder = folder
         self.directory = TlsDirectory(folder / "tls")
-        self.passwords: Passwords = self.directory.provision(PASSPHRASE, NOW)
+        self.passwords: Passwords = self.directory.provision(PASSPHRASE, now)
         self.identities = SmIdentities(folder / "tls")
-        self.identities.provision(self.passwords, NOW)
+        self.identities.provision(self.passwords, now)
         self.heard: list[tuple[bytes, bytes, bytes]] = []
         self.links: list[Stream] = []
 
@@ -92,8 +95,6 @@ async def port(ground: Ground) -> AsyncIterator[int]:
 
 
 async def talk(context: SmContext, port: int) -> Client:
-    from meterseal.edge.concentrator import Up
-
     client = Client()
     await context.connect(client.make, "127.0.0.1", port)
     assert client.uplink is not None
@@ -130,8 +131,6 @@ async def test_both_ends_prove_themselves_by_sm2_and_speak(ground: Ground, port:
 
 
 async def test_long_messages_both_ways_arrive_whole(ground: Ground, port: int) -> None:
-    from meterseal.edge.concentrator import Up
-
     client = await talk(ground.concentrator(), port)
     await client.heard.get()
     assert client.uplink is not None
@@ -379,3 +378,38 @@ def test_the_handshake_gives_no_warning(ground: Ground) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ground.concentrator()
+
+
+async def test_a_renewed_leaf_is_shown_to_the_next_concentrator_and_open_links_go_on(tmp_path: Path) -> None:
+    """The head-end's SM certificate was renewed at a start only, so a system that runs for a year lost its field."""
+    ground = Ground(tmp_path, NOW - 340 * DAY)
+    context, files = ground.server(), ground.identities.files(HEADEND)
+    listener = Listener(ground.receive, tls=context)
+    port = await listener.start("127.0.0.1", 0)
+    reach = Reach("headend", {"data": str(tmp_path), "host": "127.0.0.1", "ports": {}, "password": ""})
+    reach.follow(files.certificate, lambda: context.take_up(files, ground.passwords.of(HEADEND)))
+    before = await talk(ground.concentrator(), port)
+    first = await asyncio.wait_for(before.heard.get(), 5)
+    assert not reach.renewed()
+    assert not ground.identities.renew(ground.passwords, NOW - 30 * DAY)
+    shown = files.certificate.read_bytes()
+    assert ground.identities.renew(ground.passwords, NOW)
+    assert files.certificate.read_bytes() != shown
+    assert await served(port, ground) == shown
+    assert reach.renewed()
+    assert not reach.renewed()
+    assert await served(port, ground) == files.certificate.read_bytes()
+    assert before.uplink is not None
+    before.uplink.send(Up(METER, b"hello"))
+    assert await asyncio.wait_for(before.heard.get(), 5) == first
+    await listener.stop()
+
+
+async def served(port: int, ground: Ground) -> bytes:
+    """The certificate (PEM) that the listener shows to a concentrator."""
+    client = await talk(ground.concentrator(), port)
+    await asyncio.wait_for(client.heard.get(), 5)
+    assert client.uplink is not None
+    below = client.uplink._transport._below  # type: ignore[union-attr]
+    shown = below.tls.get_peer_certificate(as_cryptography=True)
+    return bytes(shown.public_bytes(Encoding.PEM))

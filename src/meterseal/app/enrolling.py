@@ -72,6 +72,7 @@ class EnrolmentDesk:
         table: dict[str, tuple[Callable[[str, Any], Awaitable[Struct]], type[Struct]]] = {
             "enrol": (self.enrol, ask.Enrol),
             "enrol_concentrator": (self.enrol_concentrator, ask.EnrolConcentrator),
+            "renew_concentrator": (self.renew_concentrator, ask.RenewConcentrator),
             "lab_issue": (self.lab_issue, ask.LabIssue),
             "seal_meter": (self.seal_meter, ask.SealMeter),
         }
@@ -250,6 +251,21 @@ class EnrolmentDesk:
             root=identity.root,
             personalisation=msgspec.msgpack.encode(given),
         )
+
+    async def renew_concentrator(self, _: str, asked: ask.RenewConcentrator) -> ask.TlsFiles:
+        """A new TLS identity for a concentrator that is enrolled, before its own ends or after the TLS root was made anew.
+
+        DataError `fleet.unknown`.
+        """
+        known = await self._fleet.enrolments([asked.device_id])
+        if not known or known[0].medium is not None:
+            raise DataError(
+                "fleet.unknown", f"No concentrator {asked.device_id.hex()} is enrolled; nothing was issued."
+            )
+        made = await self._keys.call(
+            "issue_concentrator", IssueConcentrator(asked.device_id, asked.key_password), TlsIdentity
+        )
+        return ask.TlsFiles(certificate=made.certificate, key=made.key, root=made.root)
 
     async def lab_issue(self, _: str, asked: ask.LabIssue) -> ask.Text:
         """Enrol one device of a lab project with usage point, customer and agreement; its credentials in clear."""

@@ -83,7 +83,10 @@ def _concentrators(reach: Reach) -> ssl.SSLContext | SmContext:
     """Whom the concentrators' listener admits: by the SM suite where the system was started with it."""
     identities = SmIdentities(reach.directory)
     if identities.enabled:
-        return SmContext(identities.files(HEADEND), reach.password_of(HEADEND))
+        files, password = identities.files(HEADEND), reach.password_of(HEADEND)
+        context = SmContext(files, password)
+        reach.follow(files.certificate, lambda: context.take_up(files, password))
+        return context
     return reach.listening()
 
 

@@ -100,6 +100,21 @@ class EnrolConcentrator(Struct, frozen=True, kw_only=True):
     key_password: bytes
 
 
+class RenewConcentrator(Struct, frozen=True, kw_only=True):
+    """A new TLS identity for an enrolled concentrator, under the root of now; its module is not touched."""
+
+    device_id: bytes
+    key_password: bytes
+
+
+class TlsFiles(Struct, frozen=True, kw_only=True):
+    """PEM certificate, encrypted PEM key and root of a concentrator's TLS link."""
+
+    certificate: bytes
+    key: bytes
+    root: bytes
+
+
 class ConcentratorIdentity(Struct, frozen=True, kw_only=True):
     """PEM certificate, encrypted PEM key and root of its TLS link, and what its module is given."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ class Reach:
         self._contexts: list[ssl.SSLContext] = []
         self._connections: list[Connection] = []
         self._shown = self._certificate()
+        self._followed: list[tuple[Path, Callable[[], None]]] = []
+        self._followed_shown: dict[Path, bytes] = {}
 
     def password_of(self, name: str) -> bytes:
         """The password of a further key file that this process was given."""
@@ -55,14 +58,27 @@ class Reach:
         self._contexts.append(context)
         return context
 
+    def follow(self, certificate: Path, take_up: Callable[[], None]) -> None:
+        """Let `take_up` be called whenever a further certificate that this process shows is another one."""
+        self._followed.append((certificate, take_up))
+        self._followed_shown[certificate] = _content(certificate)
+
     def _certificate(self) -> bytes:
-        try:
-            return self._files.certificate.read_bytes()
-        except OSError:
-            return b""  # it is being replaced; or was never there, which `to` and `listening` say
+        return _content(self._files.certificate)
 
     def renewed(self) -> bool:
-        """Take up the certificate on disk when it is another one; True when it was."""
+        """Take up every certificate on disk that is another one; True when one was."""
+        return any([self._renewed_own(), *(self._renewed(*one) for one in self._followed)])
+
+    def _renewed(self, certificate: Path, take_up: Callable[[], None]) -> bool:
+        found = _content(certificate)
+        if not found or found == self._followed_shown[certificate]:
+            return False
+        take_up()
+        self._followed_shown[certificate] = found
+        return True
+
+    def _renewed_own(self) -> bool:
         found = self._certificate()
         if not found or found == self._shown:
             return False
@@ -82,3 +98,10 @@ class Reach:
                     log.info("tls.renewed", process=self._files.certificate.stem)
             except MetersealError as error:
                 log.warning("tls.not-renewed", code=error.code, message=error.message)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""  # it is being replaced; or was never there, which `to` and `listening` say

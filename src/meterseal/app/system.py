@@ -199,10 +199,13 @@ def _prepare_sm(identities: SmIdentities, passwords: Passwords, *, wanted: bool,
 
 async def _renew(directory: TlsDirectory, passwords: Passwords) -> None:
     """Issue anew what nears its end, for as long as the system runs; the processes take it up by themselves."""
+    concentrators = SmIdentities(directory.directory)
     while True:
         await asyncio.sleep(RENEW_EVERY)
         try:
             await asyncio.to_thread(directory.renew, passwords, now_ms())
+            if concentrators.enabled:
+                await asyncio.to_thread(concentrators.renew, passwords, now_ms())
         except MetersealError as error:
             log.warning("tls.not-renewed", code=error.code, message=error.message)
 

@@ -55,6 +55,9 @@ device.command(
     help="Enrol one device of a lab project and print its credentials.",
 )
 device.command("meterseal.cli.device:seal", name="seal", help="Give a plain meter a module of its own.")
+device.command(
+    "meterseal.cli.device:renew_tls", name="renew-tls", help="Give a concentrator a new TLS certificate."
+)
 device.command("meterseal.cli.device:devices", name="list", help="List every meter in place.")
 device.command(
     "meterseal.cli.command:command",

@@ -10,13 +10,15 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from meterseal.app import operator
+from meterseal.app import config, operator
+from meterseal.cli.keys import secret
 from meterseal.cli.operate import ask, between, day, device_id_of, show
 from meterseal.errors import LocalError
 from meterseal.link.profiles import OURS
 from meterseal.model import Medium
 
 Flag = Parameter(negative=())
+_TLS = {"certificate": ".crt", "key": ".key", "root": ".root.crt"}
 
 
 def issue(
@@ -146,5 +148,44 @@ def seal(
         lines=lambda sealed: [
             f"{sealed['device_id']} has a module now, nobody vouches for it any more. Personalise it with {to}."
         ],
+    )
+    return 0
+
+
+def renew_tls(
+    concentrator: str,
+    *,
+    data: Path,
+    to: Path,
+    key_passphrase_file: Path | None = None,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Give an enrolled concentrator a new TLS certificate, key and root: before its own ends, or under a new TLS root.
+
+    Parameters
+    ----------
+    concentrator
+        Its device id, 16 hex digits that begin with F0.
+    to
+        Directory for ID.crt, ID.key and ID.root.crt; put them in place of the concentrator's and start it again.
+    key_passphrase_file
+        The password that the concentrator opens its key with, mode 0600; typed when absent.
+    """
+    device_id = device_id_of(concentrator)
+    names = {part: to / f"{device_id.hex()}{end}" for part, end in _TLS.items()}
+    there = next((path for path in names.values() if path.exists()), None)
+    if there is not None:
+        raise LocalError(
+            "use.file", f"{there} is there already; choose another directory. Nothing was issued."
+        )
+    password = secret(key_passphrase_file, f"Password of the key of {device_id.hex()}: ")
+    request = operator.RenewConcentrator(device_id=device_id, key_password=password)
+    made = ask(data, "renew_concentrator", request, operator.TlsFiles)
+    for part, path in names.items():
+        config.replace_file(path, getattr(made, part))
+    show(
+        operator.as_json({part: str(path) for part, path in names.items()}),
+        as_json=json,
+        lines=lambda files: [f"{part:<12} {path}" for part, path in files.items()],
     )
     return 0

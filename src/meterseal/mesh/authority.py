@@ -305,7 +305,8 @@ class TlsDirectory:
                 "mesh.root-ended",
                 f"The TLS root {root} ended on {ends:%Y-%m-%d}, so the processes cannot trust each other. If this "
                 f"machine's date is wrong, set it. If it is right, delete {root} and start again: a new root and new "
-                "process certificates are made; then give every concentrator a certificate of the new root.",
+                "process certificates are made; then give every concentrator one of the new root (meterseal device "
+                "renew-tls).",
             )
 
     def issuer(self, passwords: Passwords) -> Issuer:

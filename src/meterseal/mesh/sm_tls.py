@@ -38,21 +38,11 @@ class SmContext:
     """
 
     def __init__(self, files: Files, password: bytes) -> None:
-        context = SSL.Context(SSL.TLS_METHOD)
-        context.set_min_proto_version(SSL.TLS1_3_VERSION)
-        context.set_max_proto_version(SSL.TLS1_3_VERSION)
-        context.set_options(SSL.OP_NO_TICKET)
-        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
-        _offer_only_sm(context)
-        try:
-            own = files.certificate.read_bytes(), files.key.read_bytes(), files.root.read_bytes()
-        except OSError as error:
-            raise LocalError(
-                "mesh.files", f"Cannot read the SM TLS files ({error.strerror}); restore the tls directory."
-            ) from None
-        _load(context, own, password)
-        self._context = context
+        self._context = _made(files, password)
+
+    def take_up(self, files: Files, password: bytes) -> None:
+        """Show what the files hold now in every handshake from here on; open connections go on. Errors as when made."""
+        self._context = _made(files, password)
 
     def connection(self, *, server: bool) -> SSL.Connection:
         """One end of a handshake that reads and writes memory only."""
@@ -98,6 +88,24 @@ def _offer_only_sm(context: SSL.Context) -> None:
             "This pyOpenSSL does not speak the SM suite of RFC 8998; install pyOpenSSL 26.4 and cryptography 50 or later, "
             "or turn the option off.",
         )
+
+
+def _made(files: Files, password: bytes) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    context.set_max_proto_version(SSL.TLS1_3_VERSION)
+    context.set_options(SSL.OP_NO_TICKET)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
+    _offer_only_sm(context)
+    try:
+        own = files.certificate.read_bytes(), files.key.read_bytes(), files.root.read_bytes()
+    except OSError as error:
+        raise LocalError(
+            "mesh.files", f"Cannot read the SM TLS files ({error.strerror}); restore the tls directory."
+        ) from None
+    _load(context, own, password)
+    return context
 
 
 def _load(context: SSL.Context, own: tuple[bytes, bytes, bytes], password: bytes) -> None:
