@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from meterseal.crypto import sm2
 from meterseal.crypto.expose import expose
 from meterseal.crypto.handles import SymmetricKey
-from meterseal.errors import LocalError, MetersealError, TrustError
+from meterseal.errors import EngineError, LocalError, MetersealError, TrustError
 from meterseal.security import cardorders as c
-from meterseal.security import hierarchy
+from meterseal.security import hierarchy, officers
 from meterseal.security import keyorders as k
 from meterseal.security import manifest as mf
+from meterseal.security import orders as o
+from meterseal.security.platformorders import WithdrawPlatform
+from meterseal.security.rootorders import RotateAuthority
 from meterseal.security.vault import Vault
 
 from .conftest import Bench
-from .people import fields, founded, operator, ordered
+from .people import Person, fields, founded, operator, ordered
 from .test_carding import InReader
 from .test_factory import row
 
@@ -139,3 +143,81 @@ async def test_a_session_to_be_rewrapped_under_a_name_that_is_no_hex_is_refused(
         item = ("session-wraps", purpose, name, reply.wrapped)
         await refused(LocalError, "security.request", lambda item=item: bench.platform._rewrap([item]))
     assert await bench.platform._rewrap([("session-wraps", device, session, reply.wrapped)])
+
+
+# --- persons ------------------------------------------------------------------------------------------------
+
+
+async def change(bench: Bench, signers: tuple[Person, ...], **other: object) -> None:
+    order = ordered("officers", o.OfficerChange(**{**fields(), **other}), signers)  # type: ignore[arg-type]
+    await operator(bench).submit(order)
+
+
+async def test_somebody_who_is_no_officer_does_not_leave(bench: Bench) -> None:
+    people = await founded(bench)
+    before = await bench.platform.officers()
+    for gone in (("eve",), ("an", "eve")):
+        await refused(LocalError, "security.officer", lambda gone=gone: change(bench, people, remove=gone))
+    assert await bench.platform.officers() == before
+
+
+@pytest.mark.parametrize(
+    ("officer", "roles"),
+    [("", ("keys",)), ("Cy", ("keys",)), ("c" * 33, ("keys",)), ("cy", ()), ("cy", ("king",))],
+    ids=["no id", "a capital", "too long", "no role", "no such role"],
+)
+async def test_a_card_without_a_proper_id_or_role_lets_nobody_join(
+    bench: Bench, officer: str, roles: tuple[str, ...]
+) -> None:
+    people = await founded(bench)
+    card = Person(officer, roles).card
+    await refused(LocalError, "security.officer", lambda: change(bench, people, add=(card,)))
+
+
+async def test_the_register_of_officers_ends(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    people = await founded(bench)
+    monkeypatch.setattr(officers, "_MOST", 3)
+    await change(bench, people, add=(Person("cy").card,))
+    card = Person("dee").card
+    await refused(LocalError, "security.officer", lambda: change(bench, people, add=(card,)))
+    await change(bench, people, remove=("cy",))
+    await refused(LocalError, "security.officer", lambda: change(bench, people, add=(card,)))
+
+
+async def test_an_order_with_more_signatures_than_are_looked_at_is_refused(bench: Bench) -> None:
+    an, bo = await founded(bench)
+    signers = (an, bo) * (officers._MOST_SIGNATURES // 2)
+    await change(bench, signers, add=(Person("cy").card,))
+    await refused(
+        TrustError, "security.signature", lambda: change(bench, (*signers, an), add=(Person("dee").card,))
+    )
+
+
+async def test_only_the_cas_of_platform_and_devices_are_renewed(bench: Bench) -> None:
+    people = await founded(bench)
+    for authority in ("root", "tls", "", "Device"):
+        order = ordered("ca-rotate", RotateAuthority(**fields(), authority=authority), people)  # type: ignore[arg-type]
+        await refused(LocalError, "security.authority", lambda order=order: operator(bench).submit(order))
+
+
+async def test_a_platform_that_is_not_enrolled_is_not_withdrawn(bench: Bench) -> None:
+    people = await founded(bench)
+    for caller in ("nobody", "", "platform:nobody"):
+        order = ordered(
+            "withdraw-platform",
+            WithdrawPlatform(**fields(), caller=caller, reason="it never came"),  # type: ignore[arg-type]
+            people,
+        )
+        await refused(LocalError, "security.platform", lambda order=order: operator(bench).submit(order))
+
+
+async def test_a_backup_that_cannot_be_gathered_leaves_nothing(bench: Bench, tmp_path: Path) -> None:
+    kept = bench.directory / "offline"
+    kept.rename(tmp_path / "taken away")
+    kept.write_bytes(b"a file where a directory was")
+    target = tmp_path / "a.backup"
+    await refused(
+        EngineError, "security.disk", lambda: operator(bench).backup(str(target), b"words of a backup")
+    )
+    assert not target.exists()
+    assert list(bench.directory.glob(".backup-*")) == []
