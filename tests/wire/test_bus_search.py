@@ -168,6 +168,23 @@ def test_only_answers_to_the_question_count() -> None:
         assert (search.found, search.unresolved) == ((), (b"\xaa" * 7,))
 
 
+def test_bytes_in_front_of_an_answer_and_late_answers_of_others_are_noise() -> None:
+    search = BusSearch("cjt188", narrowing=True)
+    first = search.step()
+    assert first is not None
+    search.heard(b"\x00\x5a" + answer(WATER[1], first.frame))
+    narrowed = search.step()
+    assert narrowed is not None
+    assert narrowed.frame.address == b"\x00" + b"\xaa" * 6, (
+        "something garbled came in front: others may be there"
+    )
+    search.heard(answer(WATER[1], first.frame))
+    assert search.found == (), "its address does not begin with 00, so it answers something asked before"
+    deeper = search.step()
+    assert deeper is not None
+    assert deeper.frame.address == b"\x00\x00" + b"\xaa" * 5
+
+
 def test_an_electricity_meters_data_must_agree_with_its_header() -> None:
     search = BusSearch("dlt645", narrowing=False, repeats=0)
     search.heard(Frame("dlt645", 0, bytes(6), 0x93, b"\x01" * 6).encode())
