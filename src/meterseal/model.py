@@ -42,6 +42,11 @@ MAIN = 1
 HEAT_VOLUME = 2
 """Channel of a heat meter's cumulative volume."""
 
+MAGNET, FAULT, REMOVED, REVERSE, BALANCE = 0x08, 0x10, 0x20, 0x40, 0x80
+"""Alarms of a meter with a module: bits of the second status byte, in its reports and in what it signs (ADR 0024). A
+magnet, a fault, its cover or place, flow backwards, credit at its end. Other makers' meters use that byte as they like.
+"""
+
 
 class Quality(IntEnum):
     """Quality of a stored value; the reason stands in the finding that set it."""

@@ -41,15 +41,8 @@ from meterseal.edge.metering.inputs import (
     Sensed,
     Sent,
 )
-from meterseal.edge.metering.state import (
-    BALANCE,
-    MAGNET,
-    REMOVED,
-    REVERSE,
-    TARIFF_HOURS,
-    MeterState,
-    registers,
-)
+from meterseal.edge.metering.state import TARIFF_HOURS, MeterState, registers
+from meterseal.model import BALANCE, MAGNET, REMOVED, REVERSE
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 AT = 1_767_196_800_000  # 2026-01-01 00:00 +08

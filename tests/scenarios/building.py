@@ -21,7 +21,6 @@ from meterseal.edge.meter import Meter
 from meterseal.edge.metering.clock import strikes
 from meterseal.edge.metering.counting import born
 from meterseal.edge.metering.inputs import BatteryIn, BatteryOut, Input, Measured, Opened, Ordered
-from meterseal.edge.metering.state import REMOVED
 from meterseal.edge.module import Module
 from meterseal.edge.node import Node, Secured
 from meterseal.edge.nv import MemoryNv, SealedNv
@@ -32,6 +31,7 @@ from meterseal.kit.plan import MeterPlan, StreetPlan
 from meterseal.kit.profiles import passed
 from meterseal.kit.street import METERS
 from meterseal.link import evidence
+from meterseal.model import REMOVED
 from meterseal.wire.frame import Frame, parse_frame
 from meterseal.wire.meaning import interpret
 from tests.edge.platform import STORAGE, Platform

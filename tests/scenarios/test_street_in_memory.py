@@ -35,6 +35,7 @@ from meterseal.kit.bus import Bus
 from meterseal.kit.demo import bills_plan
 from meterseal.kit.factory import Memories
 from meterseal.kit.field import Field
+from meterseal.kit.incidents import Incident
 from meterseal.kit.life import design_of, lived
 from meterseal.kit.plan import StreetPlan, make_plan
 from meterseal.kit.profiles import DAY, HOUR
@@ -43,10 +44,13 @@ from meterseal.mdms.store.rows import ORIGINS
 from meterseal.mesh.authority import TlsDirectory
 from meterseal.mesh.rpc import OPERATOR, InProcess, Rpc
 from meterseal.security.service import SecurityService, provision
+from meterseal.things import alarms
 from meterseal.wire.frame import parse_frame
 
 MORNING = 1_779_033_600_000 + 9 * HOUR  # 2026-05-18 09:00 in Shanghai
 DAYS = 36
+OPENED = 10 * DAY + 7 * HOUR
+"""When the cover of the last meter is opened."""
 PASSPHRASE = b"a passphrase of this test"
 PROJECT = bytes.fromhex("1101000000000001aa01bb0200000001")
 PLAIN = bytes.fromhex("1078330099887766")
@@ -84,15 +88,15 @@ class Platform:
         provision(root / "keys", PASSPHRASE, PROJECT, clock())
         TlsDirectory(root / "tls").provision(PASSPHRASE, clock())
         self._service = SecurityService.open(root / "keys", PASSPHRASE, clock=clock)
-        self._engine = open_control(root / "control.db")
+        self.engine = open_control(root / "control.db")
 
     async def start(self) -> None:
         offered = keys.methods(self._service, TlsDirectory(self._root / "tls"), PASSPHRASE, self._clock)
         self._parts = await platform.assemble(
-            self._engine, self._root / "measurements", InProcess(offered, "platform"), self._clock
+            self.engine, self._root / "measurements", InProcess(offered, "platform"), self._clock
         )
         self.mdms = self._parts.mdms
-        self.desk = InProcess(self._parts.desk.methods(), OPERATOR)
+        self.desk = InProcess(self._parts.operator, OPERATOR)
         self.uplink = headend.assemble(
             InProcess(offered, "headend"),
             InProcess(self._parts.methods, "headend"),
@@ -107,7 +111,7 @@ class Platform:
             await self._work
         await self._parts.mdms.close()
         self._service.close()
-        self._engine.dispose()
+        self.engine.dispose()
 
 
 class Ground:
@@ -193,7 +197,10 @@ class Ground:
 def small_street() -> StreetPlan:
     """Two dwellings of four meters, one of them with modules of suite 2."""
     plan = make_plan(until=MORNING, days=DAYS, dwellings=2)
-    return replace(plan, meters=tuple(replace(meter, suite=1 + meter.dwelling % 2) for meter in plan.meters))
+    opened = Incident("cover", plan.since + OPENED, plan.since + OPENED + HOUR)
+    meters = [replace(meter, suite=1 + meter.dwelling % 2) for meter in plan.meters]
+    meters[-1] = replace(meters[-1], incidents=(opened,))
+    return replace(plan, meters=tuple(meters))
 
 
 def plain_meter(plan: StreetPlan) -> WaterMeter:
@@ -297,6 +304,10 @@ async def test_a_street_from_meter_to_bill_in_memory(
     # Each sealed meter has one session and the concentrator one more; the meter without a module has none.
     assert found.sessions == meters + 1
     assert (found.meters, found.refused, found.quarantined) == (meters + 1, 0, 0)
+
+    said = {one.code: one for one in alarms.counts(street.platform.engine)}
+    assert (said["meter.removed"].alarm, said["meter.removed"].count) == ("tamper", 1)
+    assert said["meter.removed"].last_at == field.plan.since + 11 * DAY
 
     shown = await asked(desk, "readings", operator.BillQuery(device_id=PLAIN))
     assert [ORIGINS[origin] for origin in shown["origin"]] == ["vouched"]

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meterseal.edge.metering.design import DAY, HOUR
-from meterseal.edge.metering.state import FAULT, MeterState
-from meterseal.model import MAIN
+from meterseal.edge.metering.state import MeterState
+from meterseal.model import FAULT, MAIN
 from meterseal.wire.values import Stated
 
 if TYPE_CHECKING:

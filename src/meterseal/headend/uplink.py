@@ -15,7 +15,7 @@ import structlog
 from meterseal.bus.outage import Outage
 from meterseal.bus.port import Publisher
 from meterseal.errors import EngineError, MetersealError
-from meterseal.headend import pipeline
+from meterseal.headend import meteralarms, pipeline
 from meterseal.headend.delivery import Delivery
 from meterseal.headend.downlink import Downlink
 from meterseal.headend.handshakes import Handshakes
@@ -173,6 +173,7 @@ class Uplink:
                         continue
                 judged.append((link, arrival, session, verdict))
             await self._answers(judged)
+            await self._tell(judged)
             await self._commit(judged)
         finally:
             await self._refuse(
@@ -271,6 +272,20 @@ class Uplink:
             self._delivery.repeat(session, verdict.counter, link)
         elif isinstance(verdict, Spoken) and verdict.kind == PING:
             self._delivery.time(session, verdict.counter, link)
+
+    async def _tell(self, judged: list[Judged]) -> None:
+        """Write what meters raise the alarm about, before what they say is committed: told twice rather than never."""
+        alarms = [
+            alarm
+            for _, arrival, _, verdict in judged
+            if isinstance(verdict, Accepted)
+            for alarm in meteralarms.told(verdict.opened, arrival.source)
+        ]
+        if alarms:
+            try:
+                await self._audit.refused(alarms)
+            except MetersealError as error:
+                log.warning("audit.unwritten", code=error.code, entries=len(alarms))
 
     async def _refuse(self, refusals: list[Refusal]) -> None:
         """Write the audit entries; a flood from one source is counted, not written in full."""

@@ -1,4 +1,5 @@
-"""Alarms out of what was refused and held: how often seals, counters, identities and decryption failed (HM 8.4.3).
+"""Alarms out of what was refused and held, and what meters themselves raised: how often seals, counters, identities and
+decryption failed (HM 8.4.3), how often a meter said that it was opened.
 
 It counts what the audit trail and the quarantine hold and changes nothing; no count names a meter.
 """
@@ -13,7 +14,9 @@ from msgspec import Struct
 from meterseal.control import read
 from meterseal.control.tables import quarantine, refusals
 
-Alarm = Literal["integrity", "counter", "decryption", "identity", "policy", "content", "load", "other"]
+Alarm = Literal[
+    "integrity", "counter", "decryption", "identity", "policy", "content", "load", "tamper", "meter", "other"
+]
 
 KINDS: dict[str, Alarm] = {
     "security.put-back": "integrity",
@@ -45,6 +48,11 @@ KINDS: dict[str, Alarm] = {
     "link.direction": "policy",
     "link.flags": "policy",
     "link.rate": "load",
+    "meter.removed": "tamper",
+    "meter.magnet": "tamper",
+    "meter.fault": "meter",
+    "meter.reverse": "meter",
+    "meter.valve": "meter",
 }
 """Which alarm a code belongs to; codes of frames (`wire.*`) and of shapes are `content`."""
 

@@ -79,9 +79,10 @@ class AuditLog:
         return [AuditEntry(**{name: getattr(row, name) for name in names}) for row in rows]
 
     def count(self) -> int:
-        """How many refusals were written."""
+        """How many refusals were written; what meters raise the alarm about stands beside them and is none."""
+        query = sa.select(sa.func.count()).select_from(refusals).where(refusals.c.code.not_like("meter.%"))
         with read(self._engine) as connection:
-            return int(connection.execute(sa.select(sa.func.count()).select_from(refusals)).scalar_one())
+            return int(connection.execute(query).scalar_one())
 
     def head(self) -> tuple[int, bytes]:
         """Number and hash of the last entry."""

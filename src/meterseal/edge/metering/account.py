@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from meterseal.edge.metering import valve
 from meterseal.edge.metering.design import MILLIONTHS, Design
 from meterseal.edge.metering.inputs import Priced, Purchased, Refusal
-from meterseal.edge.metering.state import BALANCE, Account, MeterState
+from meterseal.edge.metering.state import Account, MeterState
+from meterseal.model import BALANCE
 
 MOST = 10**8
 """One more fen than the eight digits of an amount can say."""

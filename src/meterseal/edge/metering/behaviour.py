@@ -38,7 +38,8 @@ from meterseal.edge.metering.inputs import (
     Sensed,
     Sent,
 )
-from meterseal.edge.metering.state import MAGNET, REMOVED, EventKind, MeterState
+from meterseal.edge.metering.state import EventKind, MeterState
+from meterseal.model import MAGNET, REMOVED
 
 
 def behave(design: Design, state: MeterState, what: Input, now: int) -> Outcome:

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from meterseal.edge.metering.clock import shown
 from meterseal.edge.metering.design import HOUR, MILLIONTHS, Design
 from meterseal.edge.metering.inputs import Measured
-from meterseal.edge.metering.state import REVERSE, EventKind, MeterState
+from meterseal.edge.metering.state import EventKind, MeterState
+from meterseal.model import REVERSE
 
 ELECTRICITY = 6
 """Registers of an electricity meter: forward, reverse, and forward by four tariffs."""

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from meterseal.edge.metering import valve
 from meterseal.edge.metering.design import Design
-from meterseal.edge.metering.state import FAULT, MeterState
+from meterseal.edge.metering.state import MeterState
+from meterseal.model import FAULT
 
 
 def carry(state: MeterState, design: Design, watts: int, now: int, noted: valve.Noted) -> MeterState:

@@ -40,9 +40,6 @@ EventKind = Literal[
     "valve-worn",
 ]
 
-MAGNET, FAULT, REMOVED, REVERSE, BALANCE = 0x08, 0x10, 0x20, 0x40, 0x80
-"""Alarms, as bits of the second byte of ST, which the edition leaves to the vendor: D3 and D4 as others use them."""
-
 TARIFF_HOURS: Final = (4,) * 7 + (3,) + (2,) * 3 + (3,) * 7 + (2,) + (1,) * 2 + (2,) + (3, 4)
 """Tariff of each local hour: 1 sharp (尖), 2 peak (峰), 3 flat (平), 4 valley (谷)."""
 

@@ -1,0 +1,48 @@
+"""Station head-end, what a meter itself raises the alarm about: the status in its daily signed freeze, as audit entries.
+
+Pure. It judges no reading and knows no person. A meter repeats an alarm in the freeze of each day that it lasts, so one
+that is not told today is told tomorrow. Only meters with a module sign; what a plain meter's status means is its maker's.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from meterseal.link.evidence import unpack
+from meterseal.model import FAULT, MAGNET, REMOVED, REVERSE, Opened, Refusal
+
+SAID: Final = {
+    REMOVED: ("meter.removed", "its cover was opened or it was taken off; look at it on site."),
+    MAGNET: ("meter.magnet", "a magnet was held to it; compare its use with earlier months."),
+    FAULT: ("meter.fault", "its battery is at its minimum, or its relay tripped by its own limits."),
+    REVERSE: ("meter.reverse", "something flowed backwards through it; look for a pump or a wrong pipe."),
+}
+"""Bits of the second status byte, and what is written about them."""
+ABNORMAL: Final = 3
+"""Valve bits of the first status byte."""
+
+
+def told(opened: Opened, source: str) -> list[Refusal]:
+    """The alarms of a record that is to be committed; at their time, in the order of bits."""
+    entries: list[tuple[int, str, str]] = []
+    for one in opened.evidence:
+        statement = unpack(one.statement)
+        if statement.status >> 8 & 3 == ABNORMAL:
+            entries.append((statement.end_at, "meter.valve", "its valve does not move as it was told."))
+        entries += [
+            (statement.end_at, code, sentence)
+            for bit, (code, sentence) in SAID.items()
+            if statement.status & bit
+        ]
+    return [
+        Refusal(
+            at=at,
+            code=code,
+            sentence=f"Meter {opened.device_id.hex()} says of the day that ended then: {sentence}",
+            device_id=opened.device_id,
+            session_id=opened.session_id,
+            counter=opened.counter,
+            source=source,
+        )
+        for at, code, sentence in entries
+    ]
