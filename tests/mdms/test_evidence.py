@@ -11,9 +11,11 @@ import pytest
 import sqlalchemy as sa
 
 from meterseal.control.tables import evidence as table
+from meterseal.crypto.sm2 import verify
 from meterseal.errors import EngineError
 from meterseal.link.evidence import GENESIS, EvidenceStatement, chain, signed_bytes, unpack
 from meterseal.mdms.evidence import SignedStatement, each
+from meterseal.mdms.rivals import RIVALS
 from meterseal.mdms.service import Mdms
 from meterseal.model import MAIN, Batch, Evidence, Opened
 from tests.mdms.fleet import (
@@ -319,6 +321,130 @@ async def test_evidence_waits_for_the_service_and_is_not_shown_before(tmp_path: 
     await mdms.settle()
     assert states(mdms) == ["signed"]
     assert mdms.counts().evidence_waiting == 0
+    await mdms.close()
+
+
+class Judging:
+    """A verifier that knows the meters' key, behind a security service that comes and goes."""
+
+    def __init__(self) -> None:
+        self.here = False
+
+    async def verify(self, statements: Sequence[SignedStatement]) -> Sequence[bool]:
+        await asyncio.sleep(0)
+        if not self.here:
+            raise EngineError("mesh.away", "The security service does not answer. Start it again.")
+        point = KEY.public_point
+        return [verify(point, signed_bytes(one.statement), one.signature) for one in statements]
+
+
+def forged(true: Evidence, register: int) -> Evidence:
+    """A statement under the number of the meter's own that no module signed."""
+    return Evidence(true.device_id, unpack(true.statement)._replace(register=register).pack(), true.signature)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("first", ["the forged one", "the meter's own"])
+@pytest.mark.parametrize("together", [False, True])
+async def test_a_forged_statement_kept_unchecked_first_does_not_keep_the_meters_own_out(
+    tmp_path: Path, restart: bool, first: str, together: bool
+) -> None:
+    """A head-end in wrong hands sends a statement of its own while the security service is away, and the store compacts."""
+    mdms, engine = open_store(tmp_path, 1)
+    await mdms.close()
+    service = Judging()
+    mdms = Mdms.open(tmp_path / "measurements", engine, keys(), service)
+    true = Chains().evidence(0, 0)
+    both = [forged(true, 7), true] if first == "the forged one" else [true, forged(true, 7)]
+    await publish(mdms, day_record(0, 0, 1))
+    for counter, one in enumerate(both, 2):
+        await publish(mdms, evidence_record(one, 0, counter, FIRST))
+        if not together:
+            await mdms.compact()
+    await mdms.compact()
+    assert (states(mdms), mdms.counts().evidence_waiting) == ([], 1)
+    if restart:
+        await mdms.close()
+        mdms = Mdms.open(tmp_path / "measurements", engine, keys(), service)
+    service.here = True
+    await mdms.settle()
+    assert states(mdms) == ["signed"]
+    (facts,) = mdms.evidence_between(point(0), MAIN, 0, FIRST + 99 * DAY)
+    assert (facts.statement, facts.signature) == (true.statement, true.signature)
+    assert [finding.rule for finding in mdms.findings()] == ["evidence-contradiction"]
+    assert mdms.counts().evidence_waiting == 0
+    await mdms.close()
+
+
+async def test_the_meters_own_that_came_unchecked_after_a_bad_one_is_not_lost(tmp_path: Path) -> None:
+    mdms, engine = open_store(tmp_path, 1)
+    await mdms.close()
+    service = Judging()
+    service.here = True
+    mdms = Mdms.open(tmp_path / "measurements", engine, keys(), service)
+    true = Chains().evidence(0, 0)
+    await publish(mdms, day_record(0, 0, 1), evidence_record(forged(true, 7), 0, 2, FIRST))
+    await mdms.settle()
+    assert states(mdms) == ["bad"]
+    service.here = False
+    await publish(mdms, evidence_record(true, 0, 3, FIRST))
+    await mdms.compact()
+    service.here = True
+    await mdms.settle()
+    assert states(mdms) == ["signed"]
+    await mdms.close()
+
+
+async def test_a_forged_statement_judged_while_others_wait_under_its_number_displaces_none(
+    tmp_path: Path,
+) -> None:
+    """The same forged statement comes again when the service is back: judged at once, before what waits is."""
+    mdms, engine = open_store(tmp_path, 1)
+    await mdms.close()
+    service = Judging()
+    mdms = Mdms.open(tmp_path / "measurements", engine, keys(), service)
+    true = Chains().evidence(0, 0)
+    false = forged(true, 7)
+    await publish(
+        mdms, day_record(0, 0, 1), evidence_record(false, 0, 2, FIRST), evidence_record(true, 0, 3, FIRST)
+    )
+    await mdms.compact()
+    service.here = True
+    await publish(mdms, evidence_record(false, 0, 4, FIRST), evidence_record(forged(true, 8), 0, 5, FIRST))
+    await mdms.settle()
+    assert states(mdms) == ["signed"]
+    assert {finding.rule for finding in mdms.findings()} == {"evidence-contradiction"}
+    await mdms.close()
+
+
+async def test_when_all_that_waited_under_a_number_is_bad_one_bad_statement_is_shown(tmp_path: Path) -> None:
+    mdms, engine = open_store(tmp_path, 1)
+    await mdms.close()
+    service = Judging()
+    mdms = Mdms.open(tmp_path / "measurements", engine, keys(), service)
+    true = Chains().evidence(0, 0)
+    await publish(mdms, day_record(0, 0, 1))
+    for counter, number in enumerate((7, 8, 9), 2):
+        await publish(mdms, evidence_record(forged(true, number), 0, counter, FIRST))
+    await mdms.compact()
+    service.here = True
+    await mdms.settle()
+    assert (states(mdms), mdms.counts().evidence_waiting) == (["bad"], 0)
+    await publish(mdms, evidence_record(true, 0, 9, FIRST))
+    await mdms.settle()
+    assert states(mdms) == ["signed"]
+    await mdms.close()
+
+
+async def test_what_waits_under_one_number_is_bounded(tmp_path: Path) -> None:
+    mdms, engine = open_store(tmp_path, 1)
+    await mdms.close()
+    mdms = Mdms.open(tmp_path / "measurements", engine, keys(), Judging())
+    true = Chains().evidence(0, 0)
+    floods = [evidence_record(forged(true, number), 0, number + 1, FIRST) for number in range(1, 100)]
+    await publish(mdms, *floods)
+    await mdms.compact()
+    assert len(mdms._book.unchecked()) == RIVALS
     await mdms.close()
 
 

@@ -13,6 +13,9 @@ chain-open    signature good; readings or the statement before are missing, so t
 yet chain-broken  signature good; every reading is there and they are not the ones that the meter signed
 bad           the signature does not hold
 unchecked     nobody could be asked yet
+
+Whoever can put a false statement in first must not keep the meter's own out. So the row of an unchecked number holds
+every statement that came under it (`rivals`), and none of them gives way to another before it was checked.
 """
 
 from __future__ import annotations
@@ -31,9 +34,11 @@ from meterseal.control.sealed import EVIDENCE
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import evidence as table
 from meterseal.control.writes import insert_new
-from meterseal.link.evidence import GENESIS, STATEMENT, EvidenceStatement, chain, unpack
+from meterseal.link.evidence import GENESIS, EvidenceStatement, chain, unpack
+from meterseal.mdms import rivals
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.ingest import EvidenceKey, Pending
+from meterseal.mdms.rivals import UNCHECKED, Rival
 from meterseal.mdms.store.rows import Key
 from meterseal.mdms.store.store import Store
 
@@ -122,15 +127,12 @@ class EvidenceBook:
             table.c.usage_point == usage_point,
             table.c.channel == channel,
             table.c.end_at.between(since, until),
-            table.c.checked != "unchecked",
+            table.c.checked != UNCHECKED,
         )
 
-    def _unfinished(
-        self, grown: Mapping[Key, int], verdicts: Mapping[EvidenceKey, bool]
-    ) -> list[EvidenceFacts]:
-        """Evidence whose chain could not be followed, of channels with new readings, or that was
-        unchecked."""
-        found = self._query(table.c.checked == "unchecked") if verdicts else []
+    def _unfinished(self, grown: Mapping[Key, int]) -> list[EvidenceFacts]:
+        """Evidence whose chain could not be followed, of channels with new readings."""
+        found: list[EvidenceFacts] = []
         points = sorted({self._store.words.texts[key.point] for key in grown})
         for start in range(0, len(points), AT_ONCE):
             found += self._query(
@@ -139,9 +141,17 @@ class EvidenceBook:
             )
         return found
 
-    def unchecked(self) -> list[EvidenceFacts]:
-        """Evidence that was stored before anybody could check it, at most AT_ONCE of it."""
-        return self._query(table.c.checked == "unchecked")[:AT_ONCE]
+    def unchecked(self) -> list[Pending]:
+        """What was stored before anybody could check it: all that came under some numbers, AT_ONCE or a few more."""
+        query = sa.select(table).where(table.c.checked == UNCHECKED)
+        query = query.order_by(table.c.device_id, table.c.channel, table.c.end_at).limit(AT_ONCE)
+        found: list[Pending] = []
+        with read(self._engine) as connection:
+            for row in connection.execute(query).all():
+                found += [one.pending() for one in self._rivals(row)]
+                if len(found) >= AT_ONCE:
+                    break
+        return found
 
     def tally(self, pending: Iterable[EvidenceKey]) -> tuple[dict[str, int], int]:
         """How many statements have which state, and how many of `pending` the book does not hold.
@@ -163,9 +173,7 @@ class EvidenceBook:
         wanted = sorted({item.key for item in items})
         found = set()
         for start in range(0, len(wanted), AT_ONCE):
-            for facts in self._query(
-                _KEY.in_(wanted[start : start + AT_ONCE]), table.c.checked != "unchecked"
-            ):
+            for facts in self._query(_KEY.in_(wanted[start : start + AT_ONCE]), table.c.checked != UNCHECKED):
                 found.add((*facts.key, facts.statement + facts.signature))
         return found
 
@@ -176,19 +184,21 @@ class EvidenceBook:
         with read(self._engine) as connection:
             return [self._facts(row) for row in connection.execute(query).all()]
 
+    def _rivals(self, row: sa.Row[Any]) -> list[Rival]:
+        """Every statement of a row, first come first; a checked one has one."""
+        return rivals.unpacked(row, EVIDENCE.open(self._keys, row) or b"")
+
     def _facts(self, row: sa.Row[Any]) -> EvidenceFacts:
-        sealed = EVIDENCE.open(self._keys, row) or b""
-        raw, signature = sealed[:STATEMENT], sealed[STATEMENT:]
-        statement = unpack(raw)
+        one = self._rivals(row)[0]
         return EvidenceFacts(
-            **statement._asdict(),
+            **unpack(one.raw)._asdict(),
             usage_point=row.usage_point,
             suite=row.suite,
             module_id=row.module_id,
             checked=row.checked,
             reason=row.reason,
-            statement=raw,
-            signature=signature,
+            statement=one.raw,
+            signature=one.signature,
             received_at=row.received_at,
         )
 
@@ -198,7 +208,8 @@ class EvidenceBook:
         """Follow the chains of verified statements and store the results, in one transaction.
 
         `good` says whose signature holds. A statement that is stored already stays as it is, unless its
-        signature does not hold and this one's does; another one with the same sequence is a finding.
+        signature does not hold and this one's does; another one with the same sequence is a finding. What is
+        stored unchecked gives way to a good one, and to a bad one only when all of it is among `items`.
         Raises EngineError `mdms.*` or `control.*`, then nothing was stored.
         """
         rows = []
@@ -222,28 +233,42 @@ class EvidenceBook:
             self._newest[channel] = statement
 
     def keep(self, pending: Sequence[Pending]) -> list[Finding]:
-        """Store evidence that nobody could check yet, so that the journal need not hold it any longer."""
-        rows = [self._row(item, "unchecked", "The check could not be made yet.") for item in pending]
-        return self._insert(pending, rows)
+        """Store evidence that nobody could check yet, so that the journal need not hold it any longer.
 
-    def judge_again(self, grown: Mapping[Key, int], verdicts: Mapping[EvidenceKey, bool]) -> None:
-        """Judge again what was open: chains of channels with new readings, and what nobody had checked.
-
-        `grown` has the oldest new reading by channel, `verdicts` the signatures verified since.
+        It stands beside whatever waits under its number, and beside a bad one; against a good one it is a finding.
         """
+        findings = []
+        with write(self._engine) as connection:
+            for item in pending:
+                mine, new = rivals.number_of(item), Rival.of(item)
+                kept = connection.execute(sa.select(table).where(mine)).one_or_none()
+                if kept is not None and kept.checked in GOOD:
+                    if (stored := self._facts(kept).statement) != item.raw:
+                        findings.append(_contradiction(item, stored))
+                    continue
+                there = [] if kept is None else self._rivals(kept)
+                if len(there) >= rivals.RIVALS or any(one.same(new) for one in there):
+                    continue
+                row = self._row(item, UNCHECKED, "The check could not be made yet.")
+                row["sealed_statement"] = rivals.pack([*there, new])
+                sealed = EVIDENCE.seal(self._keys, row)
+                if kept is None:
+                    connection.execute(table.insert().values(**sealed))
+                else:
+                    connection.execute(table.update().where(mine).values(**sealed))
+        return findings
+
+    def judge_again(self, grown: Mapping[Key, int]) -> None:
+        """Judge open chains of channels with new readings again; `grown` has the oldest new reading by channel."""
         words = self._store.words
-        for facts in self._unfinished(grown, verdicts):
-            key = facts.key
+        for facts in self._unfinished(grown):
             point = words.known(facts.usage_point)
             oldest = grown.get(Key(point, facts.channel)) if point is not None else None
-            if facts.checked == "unchecked" and key not in verdicts:
-                continue
-            if key not in verdicts and (oldest is None or oldest > facts.end_at):
+            if oldest is None or oldest > facts.end_at:
                 continue
             statement = unpack(facts.statement)
-            holds = verdicts.get(key, True)
             checked, reason = self._judge(
-                facts.usage_point, statement, facts.suite, holds, self._anchor(statement)
+                facts.usage_point, statement, facts.suite, True, self._anchor(statement)
             )
             if (checked, reason) != (facts.checked, facts.reason):
                 self._update(facts, checked, reason)
@@ -323,18 +348,29 @@ class EvidenceBook:
             sealed = [EVIDENCE.seal(self._keys, row) for row in true_first]
             if insert_new(connection, table, sealed) == len(rows):
                 return []
-            for item, row in zip(items, rows, strict=True):
-                mine = sa.and_(
-                    table.c.device_id == row["device_id"],
-                    table.c.channel == row["channel"],
-                    table.c.sequence == row["sequence"],
-                )
-                kept = self._facts(connection.execute(sa.select(table).where(mine)).one())
-                if kept.checked == "bad" and row["checked"] in GOOD:
+            said = {(item.key, item.raw, item.signature) for item in items}
+            # The good ones first: what they replace is then no longer there for a bad one to replace.
+            for item, row in sorted(
+                zip(items, rows, strict=True), key=lambda one: one[1]["checked"] not in GOOD
+            ):
+                mine = rivals.number_of(item)
+                stored = connection.execute(sa.select(table).where(mine)).one()
+                there = self._rivals(stored)
+                judged = all((item.key, one.raw, one.signature) in said for one in there)
+                good = row["checked"] in GOOD
+                if (stored.checked == "bad" and good) or (stored.checked == UNCHECKED and (good or judged)):
                     # Whoever stored a false statement first must not keep the meter's own out.
                     connection.execute(table.update().where(mine).values(**EVIDENCE.seal(self._keys, row)))
-                if kept.statement != item.raw:
-                    findings.append(_contradiction(item, kept.statement))
+                    lost = [one.pending() for one in there if stored.checked == UNCHECKED]
+                    findings += [
+                        _contradiction(one, item.raw)
+                        for one in lost
+                        if one.raw != item.raw and (one.key, one.raw, one.signature) not in said
+                    ]
+                    if lost:
+                        continue
+                if there[0].raw != item.raw:
+                    findings.append(_contradiction(item, there[0].raw))
         return findings
 
     def _update(self, facts: EvidenceFacts, checked: str, reason: str) -> None:
@@ -350,10 +386,8 @@ class EvidenceBook:
             )
 
 
-def signed_statement(item: Pending | EvidenceFacts) -> SignedStatement:
+def signed_statement(item: Pending) -> SignedStatement:
     """What a verifier is asked about a piece of evidence."""
-    if isinstance(item, EvidenceFacts):
-        return SignedStatement(item.device_id, item.module_id, item.suite, item.statement, item.signature)
     return SignedStatement(item.statement.device_id, item.module_id, item.suite, item.raw, item.signature)
 
 

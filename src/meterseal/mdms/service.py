@@ -296,13 +296,13 @@ class Mdms(Reading):
                 good = await self._verifier.verify([signed_statement(item) for item in items])
                 found = await asyncio.to_thread(self._book.store, items, good)
                 await asyncio.to_thread(self._findings.append, found)
-            verdicts = {}
             unchecked = await asyncio.to_thread(self._book.unchecked)
             if unchecked:
-                good = await self._verifier.verify([signed_statement(facts) for facts in unchecked])
-                verdicts = {facts.key: holds for facts, holds in zip(unchecked, good, strict=True)}
-            if grown or verdicts:
-                await asyncio.to_thread(self._book.judge_again, grown, verdicts)
+                good = await self._verifier.verify([signed_statement(item) for item in unchecked])
+                found = await asyncio.to_thread(self._book.store, unchecked, good)
+                await asyncio.to_thread(self._findings.append, found)
+            if grown:
+                await asyncio.to_thread(self._book.judge_again, grown)
         except BaseException:
             with self._store.lock:
                 self._state.mark_grown(grown)
