@@ -24,9 +24,10 @@ from meterseal.wire.dlt645.answering import (
     report,
     stated,
 )
-from meterseal.wire.dlt645.asking import ask_of, request
+from meterseal.wire.dlt645.asking import ask_of, level_suffices, request
 from meterseal.wire.dlt645.habits import Habits
 from meterseal.wire.dlt645.items import Item
+from meterseal.wire.dlt645.payloads import load_record
 from meterseal.wire.dlt645.rules import Table
 from meterseal.wire.frame import Frame, parse_frame
 from meterseal.wire.meaning import interpret
@@ -488,6 +489,48 @@ def test_load_records_travel_as_bytes_and_read_as_records() -> None:
     got = answer(METER, asked, {"payload": record}, NEW)
     assert interpret(got).readings["load_1_forward_active_energy"].register == 0
     assert stated(got, interpret(got), NEW) == {"payload": record}
+
+
+def test_a_load_record_is_built_from_what_a_meter_has_and_read_back() -> None:
+    values: dict[str, Stated] = {
+        "voltage_a": 2301,
+        "current_a": -5,
+        "frequency": 5001,
+        "forward_active_energy": 7,
+    }
+    raw = load_record(AT, values, NEW)
+    assert len(raw) == 3 + 5 + 17 + 16 + 6 + 2
+    asked = request(METER, Ask(kind="read", di=0x06000002), NEW)
+    readings = interpret(answer(METER, asked, {"payload": raw}, NEW)).readings
+    assert readings["load_1_time"].text == "2024-05-11T22:01"
+    for name, value in values.items():
+        assert readings[f"load_1_{name}"].register == value
+    assert readings["load_1_voltage_b"].register is None
+    assert "load_1_active_demand" not in readings
+    with pytest.raises(LocalError, match="do not hold"):
+        load_record(AT, {"internal_temperature": 200}, NEW)
+
+
+@pytest.mark.parametrize(
+    ("name", "levels"),
+    [
+        ("14 write", (0, 2, 4)),
+        ("19 clear demand", (0, 4)),
+        ("1A clear meter", (0, 2)),
+        ("1B clear events", (2,)),
+        ("1C trip", (2,)),
+    ],
+)
+def test_a_password_of_too_low_a_level_does_not_suffice(name: str, levels: tuple[int, ...]) -> None:
+    ask = ask_of(request(METER, ASKS[name][0], NEW), NEW)
+    assert ask.credentials is not None
+    for level in range(10):
+        shown = replace(ask, credentials=replace(ask.credentials, level=level))
+        assert level_suffices(shown) is (level <= max(levels))
+    for mode in (0x98, 0x99):
+        assert not level_suffices(replace(ask, credentials=replace(ask.credentials, level=mode)))
+    assert not level_suffices(replace(ask, credentials=None))
+    assert level_suffices(Ask(kind="read", di=0x00010000))
 
 
 def test_a_block_of_1997_may_end_with_aa() -> None:

@@ -64,6 +64,14 @@ CODES: Final[dict[str, dict[Kind, int]]] = {
 KINDS: Final[dict[str, dict[int, Kind]]] = {
     edition: {code: kind for kind, code in reversed(codes.items())} for edition, codes in CODES.items()
 }
+LEVELS: Final[dict[Kind, int]] = {
+    "write": 4,
+    "clear-demand": 4,
+    "clear-meter": 2,
+    "clear-events": 2,
+    "relay": 2,
+}
+"""The lowest level of password that may do it, 0 being the highest; every captured relay command shows 02."""
 GUARDED: Final = ("clear-demand", "clear-meter", "clear-events", "relay")
 """Requests of 2007 that begin with password and operator."""
 
@@ -141,6 +149,15 @@ def request(device_id: bytes, ask: Ask, habits: Habits, *, utc_offset_minutes: i
     if kind not in ("read", "follow-up", "security") and len(body) > LARGEST_WRITE:
         raise unfit("payload", f"a request takes {LARGEST_WRITE} data bytes, not {len(body)}")
     return Frame("dlt645", 0, EVERYBODY if ask.broadcast else address, control, body)
+
+
+def level_suffices(ask: Ask) -> bool:
+    """Whether the level of a 2007 request's password is high enough for what it asks; the password is the meter's matter.
+
+    98 and 99 are no password levels: they leave the decision to the meter's security module, so they never suffice here.
+    """
+    needed = LEVELS.get(ask.kind)
+    return needed is None or (ask.credentials is not None and ask.credentials.level <= needed)
 
 
 # --- taking apart ------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ GROUP: Final = 0x06
 """D3 of the identifiers."""
 BEGIN, DAMAGED, AFTER, END = 0xA0, 0xE0, 0xAA, 0xE5
 """Begin of a record, of one that the meter itself calls wrong, of the byte behind each class, of the end."""
+TIME: Final = item("load_time", "负荷记录存储时间", "YYMMDDhhmm")
 
 
 def _each(name: str, chinese: str, form: str, unit: str, *, total: bool = True) -> tuple[Item, ...]:

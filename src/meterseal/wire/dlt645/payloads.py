@@ -9,7 +9,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from meterseal.wire.dlt645 import table, table1997
+from meterseal.wire.dlt645 import load, table, table1997
 from meterseal.wire.dlt645.habits import Habits
 from meterseal.wire.dlt645.items import Item, Quantity
 from meterseal.wire.fields import to_bcd
@@ -51,6 +51,23 @@ def pieces(di: int, values: Values, habits: Habits, utc_offset_minutes: int = 48
 def payload(di: int, values: Values, habits: Habits, utc_offset_minutes: int = 480) -> bytes:
     """The same in one piece."""
     return b"".join(_parts(di, values, habits, utc_offset_minutes))
+
+
+def load_record(at: int, values: Values, habits: Habits, utc_offset_minutes: int = 480) -> bytes:
+    """A load record of the instant `at` (Unix ms) with the classes of which a value is stated, by its name in the class.
+
+    What is not stated of such a class is sent blank; identifiers 06 cc 00 nn take records as `payload`.
+    """
+    unknown = set(values) - {item.name for items in load.CLASSES for item in items}
+    if unknown:
+        raise unfit(min(unknown), "load records do not hold it")
+    parts = tuple(
+        b"".join(item_bytes(item, values.get(item.name), habits) for item in items)
+        if any(item.name in values for item in items)
+        else b""
+        for items in load.CLASSES
+    )
+    return load.record(item_bytes(load.TIME, at, habits, None, utc_offset_minutes), parts)
 
 
 def _parts(di: int, values: Values, habits: Habits, utc_offset_minutes: int) -> list[bytes]:

@@ -1,6 +1,7 @@
 """Station wire, DL/T 645-2007 identifiers: one row for each rule of the standard's tables A.1 to A.3, A.5 to A.7.
 
-It reads no bytes; event records (A.4) stand in `events`. The names are fixed by docs/adr/0002-dlt645-reading-names.md.
+It reads no bytes; event records (A.4) stand in `events` and `eventlog`. The names are fixed by
+docs/adr/0002-dlt645-reading-names.md.
 Marks say how sure a row is (`items.Mark`): rows of the older smart-meter supplements are C or U.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from meterseal.wire.dlt645.axes import AXES, LETTERS, TARIFFS
+from meterseal.wire.dlt645.eventlog import LATER_EVENTS
 from meterseal.wire.dlt645.events import EVENTS
 from meterseal.wire.dlt645.items import Quantity
 from meterseal.wire.dlt645.rules import Field, Rule, Table, one
@@ -369,7 +371,9 @@ LOAD_ROWS: Final = (
 """Table A.7; `load` reads the records behind these."""
 
 TABLE: Final = Table(
-    (*ENERGY_ROWS, *VARIABLE_ROWS, *EVENTS, *PARAMETER_ROWS, *FREEZE_ROWS, *LOAD_ROWS), AXES, digits=8
+    (*ENERGY_ROWS, *VARIABLE_ROWS, *EVENTS, *LATER_EVENTS, *PARAMETER_ROWS, *FREEZE_ROWS, *LOAD_ROWS),
+    AXES,
+    digits=8,
 )
 
 
