@@ -178,3 +178,19 @@ def test_a_request_travels_plain_where_the_policy_is_plain_only() -> None:
     device = Device(policy=0)
     record = sealed(LiveSession(device.facts, device.keys), 1, READ)
     assert records.parse_header(record, up=False).plain
+
+
+async def test_a_session_whose_counters_are_used_up_is_told_to_make_a_new_one(ground: Ground) -> None:
+    """REKEY and nothing else, at most once a minute: the word waits for the session that follows."""
+    device = Device()
+    device.facts = structs.replace(device.facts, records_allowed=3)
+    add(ground, device)
+    await ground.platform.reserve_down(device.facts.session_id, 10)
+    line = Line()
+    ground.downlink.heard(await ground.live(device), line)  # type: ignore[arg-type]
+    ground.platform.queue(WATER, READ)
+    await ground.settle()
+    assert ground.platform.takes == []
+    (sent,) = line.sent
+    header = records.parse_header(sent[1], up=False)
+    assert control.open_control(device.keys, header, sent[1]).kind == control.REKEY

@@ -97,7 +97,14 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     tariffs = sample_tariffs()
     utility.publish_tariffs(tariffs)
     accounts, audit, fleet = Accounts(engine), AuditLog(engine), Fleet(engine)
-    sessions = SessionStore(engine, mdms.consumed, clock, mdms.rejected, partial(rewrapped_by, security))
+    sessions = SessionStore(
+        engine,
+        mdms.consumed,
+        clock,
+        mdms.rejected,
+        partial(rewrapped_by, security),
+        security.lease_counters,
+    )
     anchoring = TrailAnchoring(audit, security)
     trail = Trail(audit, anchoring, clock)
     desk = Desk(

@@ -86,7 +86,9 @@ CLASSES: dict[str, dict[str, Class]] = {
         "owner_epoch": COUNT,
         "down_reserved": COUNT,
         "profile": WORD,
+        "skipped": COUNT,
     },
+    "down_leases": {"id": WORD, "reserved": COUNT, "leased": COUNT, "skipped": COUNT},
     "down_words": {
         "id": COUNT,
         "device_id": ID,

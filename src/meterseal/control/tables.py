@@ -103,7 +103,19 @@ sessions = Table(
     Column("owner_epoch", BigInteger, nullable=False, default=0),
     Column("down_reserved", BigInteger, nullable=False, default=0),
     Column("profile", String(64), nullable=False, server_default="meterseal-1"),  # how its records are sealed
+    Column("skipped", BigInteger, nullable=False, server_default="0"),  # of `down_leases.skipped`, by now
     Index(None, "device_id", "created_at"),
+)
+
+# One row: how many down counters were reserved in all, how many the security service has on record as leased, and how
+# many were skipped in every session because an older copy of this store may have been put back (ADR 0020).
+down_leases = Table(
+    "down_leases",
+    metadata,
+    Column("id", SmallInteger, primary_key=True),
+    Column("reserved", BigInteger, nullable=False),
+    Column("leased", BigInteger, nullable=False),
+    Column("skipped", BigInteger, nullable=False),
 )
 
 # Written only by the store of measurements, in the transaction that moves its journal position; without a

@@ -189,11 +189,16 @@ class Downlink:
     async def _send(self, device_id: bytes, *, anew: bool) -> None:
         now = self._clock()
         route = self._routes.get(device_id) or await self._found(device_id, now)
-        if route is None or not route.session.may_send(now):
+        if route is None or not route.session.in_time(now):
             self._open[device_id] = now + UNREACHABLE
             return
         session, link = route
         epoch = await session.own(self._store, link)
+        if session.used_up:  # or skipped after a restore: what waits goes in a new session
+            self._open[device_id] = now + UNREACHABLE
+            rekey = Down(kind="rekey", content=b"")
+            link.send(device_id, sealed(session, await session.speaking(self._store), rekey))
+            return
         taken = await self._words.take(device_id, session.facts.session_id, epoch, anew=anew)
         if taken.next_at:
             self._open[device_id] = taken.next_at

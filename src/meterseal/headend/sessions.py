@@ -91,12 +91,14 @@ class LiveSession:
         got = await store.reserve_down(self.facts.session_id, DOWN_BLOCK, epoch)
         self._down_next, self._down_limit, self.epoch = got.first, got.first + DOWN_BLOCK, got.epoch
 
-    def may_send(self, now: int) -> bool:
-        """Is the session within the limits that bind a sender (LINK section 3)?"""
-        facts = self.facts
-        return (
-            self._down_next <= facts.records_allowed and now < facts.created_at + 1000 * facts.seconds_allowed
-        )
+    def in_time(self, now: int) -> bool:
+        """Is the session within its seconds, which bind a sender (LINK section 3)?"""
+        return now < self.facts.created_at + 1000 * self.facts.seconds_allowed
+
+    @property
+    def used_up(self) -> bool:
+        """Are its down counters above its records, which bind a sender too?"""
+        return self._down_next > self.facts.records_allowed
 
     def __repr__(self) -> str:
         return f"<session {self.facts.session_id.hex()}>"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from meterseal.security.client import Client
+from meterseal.security.leasing import Lease, LeaseRequest
 from meterseal.security.orders import (
     Authorised,
     KeyUpdate,
@@ -28,6 +29,10 @@ class CommandsClient(Client):
         """
         request = SignedCommand(order=order, signatures=tuple(signatures))
         return await self._rpc.call("authorise_command", request, Authorised)
+
+    async def lease_counters(self, known: int, wanted: int) -> Lease:
+        """Down counters to reserve from: up to where leases went before, and up to where they go now."""
+        return await self._rpc.call("lease_counters", LeaseRequest(known=known, wanted=wanted), Lease)
 
     async def key_update(self, device_id: bytes) -> KeyUpdate:
         """Content of KEY for a device's module; LocalError `security.key-current` when it has the newest."""

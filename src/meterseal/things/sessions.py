@@ -2,26 +2,42 @@
 
 Traffic keys pass through only as the security service wrapped them. Consumed and rejected
 counters are read from where the commit of measurements wrote them; they are never written here.
+
+Down counters are reserved from a lease of the security service, which remembers how many there were in all. A store that
+was put back to an older copy learns at its start how many it may have forgotten, and skips as many in every session
+(ADR 0020): none is used twice. After a cut it does the same, by at most one lease.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
 import sqlalchemy as sa
-from msgspec.structs import replace
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from meterseal.control import read, write
-from meterseal.control.tables import sessions
+from meterseal.control.tables import down_leases, sessions
 from meterseal.control.wrapping import SESSIONS, TRIES, below_floor, put_back
+from meterseal.control.writes import upsert
 from meterseal.errors import LocalError, TrustError
 from meterseal.headend.ports import Reserved, StoredSession
 from meterseal.headend.rejected import Rejected
+from meterseal.security.leasing import Lease
 
 BACKLOG = 35 * 86_400_000
 """How long a replaced session still opens records (LINK section 3); then its keys are destroyed."""
 MOST_RESERVED = 65_536
 """Down counters reserved at once; a count below 1 would give numbers out twice."""
+LEASE = MOST_RESERVED
+"""Down counters leased at once."""
+LARGEST_COUNTER = (1 << 48) - 1
+
+
+async def _no_lease(known: int, wanted: int) -> Lease:
+    """A store that nobody else remembers: what it knows is all there was."""
+    return Lease(before=known, until=known + wanted)
 
 
 async def _no_rewrap(session: StoredSession) -> bytes:
@@ -29,6 +45,23 @@ async def _no_rewrap(session: StoredSession) -> bytes:
         "link.wrapping-ended",
         "The session was wrapped under a key that has ended; the device shakes hands again.",
     )
+
+
+class _Leases(Struct, frozen=True):
+    """The row of `down_leases`."""
+
+    reserved: int = 0
+    leased: int = 0
+    skipped: int = 0
+
+
+def _leases(connection: sa.Connection) -> _Leases:
+    row = connection.execute(sa.select(down_leases)).first()
+    return _Leases() if row is None else _Leases(row.reserved, row.leased, row.skipped)
+
+
+def _keep(connection: sa.Connection, leases: _Leases) -> None:
+    upsert(connection, down_leases, [{"id": 1, **asdict(leases)}])
 
 
 class SessionStore:
@@ -45,12 +78,16 @@ class SessionStore:
         clock: Callable[[], int],
         rejected: Callable[[bytes], Iterable[tuple[int, int]]] = lambda _: (),
         rewrap: Callable[[StoredSession], Awaitable[bytes]] = _no_rewrap,
+        lease: Callable[[int, int], Awaitable[Lease]] = _no_lease,
     ) -> None:
         self._engine = engine
         self._consumed = consumed
         self._clock = clock
         self._rejected = rejected
         self._rewrap = rewrap
+        self._lease = lease
+        self._until = -1  # of this process's own lease: none before its first
+        self._leasing = asyncio.Lock()
 
     async def put(self, session: StoredSession) -> None:
         """Store durably before SESSION leaves. Repeats change nothing.
@@ -91,6 +128,7 @@ class SessionStore:
                     # A head-end's word, but not for the future: a later session must be able to replace this one.
                     created_at=min(session.created_at, self._clock()),
                     profile=session.profile,
+                    skipped=_leases(connection).skipped,
                 )
             )
             self._destroy_old(connection)
@@ -139,7 +177,9 @@ class SessionStore:
             raise LocalError(
                 "link.counter", f"{count} down counters cannot be reserved; ask for 1 to {MOST_RESERVED}."
             )
+        await self._leased(count)
         with write(self._engine) as connection:
+            leases = _leases(connection)
             row = connection.execute(
                 sa.select(
                     sessions.c.device_id,
@@ -147,6 +187,7 @@ class SessionStore:
                     sessions.c.replaced_at,
                     sessions.c.down_reserved,
                     sessions.c.owner_epoch,
+                    sessions.c.skipped,
                 ).where(sessions.c.session_id == session_id)
             ).first()
             if row is None:
@@ -166,12 +207,35 @@ class SessionStore:
                     .values(replaced_at=self._clock())
                 )
             owner = epoch or row.owner_epoch + 1
+            last = row.down_reserved + leases.skipped - row.skipped
+            if last + count > LARGEST_COUNTER:
+                raise TrustError(
+                    "link.counter",
+                    "The session has used its down counters; a device must make a new handshake.",
+                )
             connection.execute(
                 sessions.update()
                 .where(sessions.c.session_id == session_id)
-                .values(down_reserved=row.down_reserved + count, owner_epoch=owner)
+                .values(down_reserved=last + count, owner_epoch=owner, skipped=leases.skipped)
             )
-        return Reserved(row.down_reserved + 1, owner)
+            _keep(connection, replace(leases, reserved=leases.reserved + count))
+        return Reserved(last + 1, owner)
+
+    async def _leased(self, count: int) -> None:
+        """Hold a lease that lasts for `count` more counters; the first one of a process says what was forgotten."""
+        async with self._leasing:
+            with read(self._engine) as connection:
+                leases = _leases(connection)
+            own = self._until == leases.leased
+            if own and leases.reserved + count <= leases.leased:
+                return
+            # What was leased before this process may all have been reserved, in a store that is lost.
+            known = leases.leased if own else leases.reserved
+            given = await self._lease(known, max(count, LEASE))
+            with write(self._engine) as connection:
+                skipped = _leases(connection).skipped + given.before - known
+                _keep(connection, _Leases(given.before, given.until, skipped))
+            self._until = given.until
 
     def wraps_below(self, version: int, after: bytes | None, limit: int) -> list[tuple[bytes, bytes, bytes]]:
         """Up to `limit` sessions (session id, device id, wrapped) wrapped under an older version, with ids above

@@ -8,6 +8,7 @@ from __future__ import annotations
 from meterseal.security.authorise import PARTNER, PLATFORM
 from meterseal.security.commanding import Commanding
 from meterseal.security.desk import Act, Acts, Desk, Order, Orders, Room
+from meterseal.security.leasing import Lease, LeaseRequest, Leasing
 from meterseal.security.orders import (
     Authorised,
     CommandPolicyChange,
@@ -20,7 +21,7 @@ from meterseal.security.orders import (
 
 
 class CommandDesk(Desk):
-    """authorise_command, key_update; and the orders `command-policy` and `zone`."""
+    """authorise_command, key_update, lease_counters; and the orders `command-policy` and `zone`."""
 
     purpose = "commands"
 
@@ -30,11 +31,14 @@ class CommandDesk(Desk):
             room.keys, room.tree, room.registry, room.book, room.officers, room.project_id
         )
 
+        self._leasing = Leasing(room.book)
+
     def acts(self) -> Acts:
         """What this desk answers."""
         return {
             "authorise_command": Act(self._authorise, SignedCommand, PLATFORM | PARTNER),
             "key_update": Act(self._key_update, KeyUpdateRequest, PLATFORM),
+            "lease_counters": Act(self._lease, LeaseRequest, PLATFORM),
         }
 
     def orders(self) -> Orders:
@@ -63,6 +67,14 @@ class CommandDesk(Desk):
         room.note(caller, update, "security.key-update", "A module's new bound key was made for it.", key=key)
         await room.durable()
         return update
+
+    async def _lease(self, caller: str, request: LeaseRequest) -> Lease:
+        lease = self._leasing.lease(request)
+        if lease.before > request.known:
+            said = f"Down counters up to {lease.before} were leased, and the platform knew of {request.known}: skipped."
+            self._room.note(caller, lease, "security.counters-skipped", said)
+        await self._room.durable()
+        return lease
 
     async def _policy(self, caller: str, change: CommandPolicyChange, people: tuple[str, ...]) -> Done:
         self._commanding.set_policy(change)
