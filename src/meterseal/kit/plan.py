@@ -19,11 +19,12 @@ from meterseal.kit import incidents
 from meterseal.kit.chance import one
 from meterseal.kit.incidents import Gap, Incident
 from meterseal.kit.profiles import DAY, Profile, Registers
-from meterseal.model import Medium
+from meterseal.model import METER_TYPE, Medium
 from meterseal.utility.calendar import local_day, midnight
+from meterseal.wire.profile import Profile as MeterModel
+from meterseal.wire.profile import profiles
 
 MEDIA: Final[tuple[Medium, ...]] = ("water", "gas", "heat", "electricity")
-METER_TYPE: Final[dict[Medium, int]] = {"water": 0x10, "gas": 0x30, "heat": 0x20, "electricity": 0xD7}
 TARIFFS: Final[dict[Medium, str]] = {
     "water": "sample-cold-water-tiered",
     "gas": "sample-gas-tiered",
@@ -37,6 +38,8 @@ DRIFT = 5_000
 """Most by which an oscillator is off, parts per thousand million: half a second a day."""
 OLDEST = 5 * 365
 """Days that the oldest meters of a street have hung there."""
+DIGITS, SERIAL_DIGITS = 16, 5
+"""Digits of a device id, and how many of them a street needs for its meters."""
 SHORTEST = 35
 """Days of use that surely hold a whole billing month and the day before it."""
 
@@ -45,7 +48,7 @@ class MeterPlan(Struct, frozen=True):
     """One meter: identity, where it hangs, how it is used. `plain` meters have no module (`suite` 0).
 
     `drift` is its oscillator's error in parts per thousand million, `age` the days it hung there before the window;
-    `battery_low` is one whose battery is at its end.
+    `battery_low` is one whose battery is at its end. `model` names its file under wire/profiles, "" for the generic one.
     """
 
     device_id: bytes
@@ -60,6 +63,7 @@ class MeterPlan(Struct, frozen=True):
     drift: int = 0
     age: int = 0
     incidents: tuple[Incident, ...] = ()
+    model: str = ""
 
     @property
     def plain(self) -> bool:
@@ -147,12 +151,14 @@ def make_plan(
     risers: int = 12,
     tariffs: dict[Medium, str] | None = None,
     weather: int | None = None,
+    models: Sequence[str] = (),
 ) -> StreetPlan:
     """The street of `dwellings` flats with four meters each, `days` local days of use that end at `until`.
 
     `until` (Unix ms) is rounded down to a local midnight; `weather` is the seed of the weather. With fewer than 35 days
-    no whole billing month fits and the dwellings have no agreements. Raises LocalError `kit.plan` for a street that
-    cannot be.
+    no whole billing month fits and the dwellings have no agreements. `models` are names of meter models, one of a medium
+    at most; their numbers are such as the model is known by. Raises LocalError `kit.plan` for a street that cannot be
+    and `kit.models` for models that it cannot have.
     """
     if not 1 <= dwellings <= 9_999 or not 1 <= days <= 400 or risers < 1:
         raise LocalError(
@@ -166,7 +172,7 @@ def make_plan(
     stuck = random.randrange(dwellings)
     if len(empty | {stuck}) == dwellings:  # a street where nobody lives would show nothing
         empty, stuck = set(), -1
-    shared = _Street(seed, since, until, random, weather)
+    shared = _Street(seed, since, until, random, weather, _chosen(models))
     meters: list[MeterPlan] = []
     for number in range(dwellings):
         occupancy = 0 if number in empty or number == stuck else random.choice((1, 2, 2, 3, 3, 3, 4, 5))
@@ -207,21 +213,56 @@ def billing_starts(since: int, until: int) -> list[tuple[int, date]]:
     return found
 
 
+def _chosen(names: Sequence[str]) -> dict[Medium, MeterModel]:
+    """The models by medium. LocalError `kit.models`."""
+    known, found = profiles(), dict[Medium, MeterModel]()
+    for name in names:
+        model = known.get(name)
+        if model is None:
+            raise LocalError("kit.models", f"There is no meter model {name}. Known are: {', '.join(known)}.")
+        if model.medium in found:
+            raise LocalError(
+                "kit.models",
+                f"{name} and {found[model.medium].name} are both for {model.medium}; name one of them.",
+            )
+        if DIGITS - len(model.detect[0]) < SERIAL_DIGITS:
+            raise LocalError(
+                "kit.models",
+                f"{name} is known by numbers that leave no room for a street; name another model.",
+            )
+        found[model.medium] = model
+    return found
+
+
+def _numbered(model: MeterModel, serial: int) -> bytes:
+    """A device id by which the model is known, ending in the serial number."""
+    lead = model.detect[0].replace("?", "0")
+    if lead == "D7":
+        lead = "D700"
+    room = DIGITS - len(lead)
+    return bytes.fromhex(lead + f"{serial:0{room}d}"[-room:])
+
+
 class _Street:
     """The street's seed and window, for the makers of its parts."""
 
-    def __init__(self, seed: int, since: int, until: int, random: Random, weather: int | None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        since: int,
+        until: int,
+        random: Random,
+        weather: int | None,
+        models: dict[Medium, MeterModel],
+    ) -> None:
         self._seed, self._since, self._until, self._random = seed, since, until, random
-        self._weather = weather
+        self._weather, self._models = weather, models
 
     def meter(self, number: int, medium: Medium, occupancy: int, suite: int, riser: int) -> MeterPlan:
         random = self._random
-        kind = METER_TYPE[medium]
         serial = 20_260_000 + number * 4 + MEDIA.index(medium) + 1
-        if medium == "electricity":
-            device_id = b"\xd7\x00" + bytes.fromhex(f"0031{serial:08d}")
-        else:
-            device_id = bytes((kind,)) + bytes.fromhex(f"7833{self._seed % 100:02d}{serial:08d}")
+        model = self._models.get(medium)
+        device_id = self._number(medium, serial) if model is None else _numbered(model, serial % 10_000_000)
         initial = INITIAL[medium] + random.randrange(INITIAL[medium])
         module_id = (
             b"MS\x00" + (self._seed % 65_536).to_bytes(2, "big") + (serial % 10_000_000).to_bytes(3, "big")
@@ -239,7 +280,14 @@ class _Street:
             battery_low=medium != "electricity" and random.random() < 0.01,
             drift=int((one(self._seed, 21, serial) - 0.5) * 2 * DRIFT),
             age=int(one(self._seed, 22, serial) * OLDEST),
+            model="" if model is None else model.name,
         )
+
+    def _number(self, medium: Medium, serial: int) -> bytes:
+        """The device id of a generic meter."""
+        if medium == "electricity":
+            return b"\xd7\x00" + bytes.fromhex(f"0031{serial:08d}")
+        return bytes((METER_TYPE[medium],)) + bytes.fromhex(f"7833{self._seed % 100:02d}{serial:08d}")
 
     def _panel(self, number: int, medium: Medium) -> int:
         """Peak W of the panels on the roof of one flat in fifteen."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from meterseal.errors import LocalError, MetersealError
 from meterseal.link import messages, records
+from meterseal.model import medium_of
 from meterseal.security.chart import Chart
 from meterseal.security.diagnosis_hello import HelloDoctor
 from meterseal.security.diagnosis_record import RecordDoctor
@@ -24,7 +25,6 @@ from meterseal.security.symptoms import Diagnosis, Symptom, unwrapped
 from meterseal.security.vault import Vault
 from meterseal.wire.codec import search
 
-_ELECTRICITY = 0xD7
 _MOST_BYTES = 8192
 _MOST_SESSIONS = 64
 _MOST_PROJECTS = 8
@@ -73,7 +73,7 @@ class Doctor:
             fault = found.trial.fault or "wire.no-frame"
             return chart.unreadable(f"No whole frame was found ({fault}); read the meter again.")
         chart.address(frame.device_id, self._with.known(frame.device_id), of="frame")
-        protocol = "dlt645" if symptom.meter[0] == _ELECTRICITY else "cjt188"
+        protocol = "dlt645" if medium_of(symptom.meter) == "electricity" else "cjt188"
         if frame.protocol != protocol:
             chart.wrong(
                 "profile", "The meter speaks another protocol than its id says.", protocol, frame.protocol

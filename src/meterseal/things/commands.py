@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from meterseal.errors import LocalError, PeerError
 from meterseal.link.commands import is_read
-from meterseal.model import Medium
+from meterseal.model import Medium, medium_of
 from meterseal.wire import encode
 from meterseal.wire import identifiers as ids
 from meterseal.wire.frame import Frame, address_of, parse_frame
@@ -23,8 +23,6 @@ OPEN, CLOSE = 0x55, 0x99
 """Data of A017, valve control."""
 RELAY = 0x1C
 _RELAY_ACTS: dict[int, Act] = {0x1A: "relay-trip", 0x1B: "relay-permit", 0x1C: "relay-close"}
-GAS = 0x3
-"""High nibble of T of gas meters: what a meter says of itself counts beside what it was enrolled as."""
 MOST_DATA = 47
 """Bytes of a data field that still fit a down record, padding included (LINK section 4)."""
 
@@ -71,7 +69,8 @@ def check(device_id: bytes, medium: Medium, frame: bytes, claimed: Act) -> Frame
             "command.frame",
             f"A command is one frame with its own device's address and at most {MOST_DATA} data bytes; make it anew.",
         )
-    gas = medium == "gas" or parsed.device_id[0] >> 4 == GAS
+    # What a meter says of itself counts beside what it was enrolled as.
+    gas = "gas" in (medium, medium_of(parsed.device_id))
     act = act_of(parsed, "gas" if gas else medium)
     if gas and (claimed == "valve-open" or _turns_otherwise(parsed, act)):
         raise LocalError(
