@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import pytest
+from cffi import FFI
 from cryptography import x509
 
 from meterseal.crypto import (
@@ -513,3 +515,54 @@ def test_a_key_of_another_scalar_fails_all_self_tests_with_a_known_key(
     other = Sm2PrivateKey.generate("another")
     monkeypatch.setattr(sm2.Sm2PrivateKey, "from_scalar", lambda *_: other)
     assert selftest.failing() == ["SM2 signature", "SM2 encryption", "SM2 key agreement"]
+
+
+# --- the library itself -------------------------------------------------------------------------------------------
+
+
+def opened(monkeypatch: pytest.MonkeyPatch, dlopen: Any) -> Any:
+    """The module, run once more beside the real one, where opening a library does this."""
+    monkeypatch.setattr(FFI, "dlopen", dlopen)
+    spec = importlib.util.spec_from_file_location("libcrypto_once_more", _libcrypto.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+class OfVersion:
+    """libcrypto under another version number."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def OpenSSL_version_num(self) -> int:  # as libcrypto calls it
+        return self._number
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(lib, name)
+
+
+def test_a_machine_without_a_library_has_no_curve_no_digest_and_version_0(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none(*_: object) -> Any:
+        raise OSError("no library")
+
+    made = opened(monkeypatch, none)
+    assert (made.lib, made.SM2, made.GROUP, made.SM3) == (None, 0, made.NULL, made.NULL)
+    assert (made.usable(), made.version(), made.number()) == (False, "", 0)
+
+
+@pytest.mark.parametrize(("number", "taken"), [(0x30000000, True), (0x2FFFFFFF, False), (0x101010BF, False)])
+def test_a_library_is_taken_from_version_3_0_0_up(
+    monkeypatch: pytest.MonkeyPatch, number: int, taken: bool
+) -> None:
+    made = opened(monkeypatch, lambda *_: OfVersion(number))
+    assert (made.lib is not None) is taken
+    assert made.number() == (number if taken else 0)
+
+
+def test_the_number_of_the_library_is_its_own() -> None:
+    assert _libcrypto.number() == lib.OpenSSL_version_num() >= 0x30000000
