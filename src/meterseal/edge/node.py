@@ -79,8 +79,8 @@ class Node:
         answer = self._answers.get(frame.data)
         offset = int.from_bytes(place, "big")
         message = self._offered or b""
+        there = offset < len(message) and len(place) == 2
         if answer is None:
-            there = offset < len(message) and len(place) == 2
             answer = encode.segment_read_answer(
                 self.meter.device_id,
                 frame,
@@ -89,7 +89,7 @@ class Node:
                 message[offset : offset + encode.SEGMENT_UP] if there else b"",
             ).encode()
             self._answers[frame.data] = answer
-        if message and offset + encode.SEGMENT_UP >= len(message):
+        if there and offset + encode.SEGMENT_UP >= len(message):
             self._read_through = True
         return answer
 

@@ -107,7 +107,7 @@ class Riser:
         self._rest = 0
         self._line: Line | None = None
         self._doing = ""
-        self._in_turn = False
+        self._in_turn = self._anew = False
         self._offset = 0
         self._fetched = 0
         self._tries = 0
@@ -163,6 +163,7 @@ class Riser:
         self._line, self._doing, self._in_turn = line, doing, in_turn
         self._asked |= in_turn
         self._offset = self._fetched = self._tries = 0
+        self._anew = False
         return line
 
     def _advance(self, now: int) -> None:
@@ -245,8 +246,13 @@ class Riser:
             other.failures = 0
 
     def _refused(self, line: Line, now: int) -> None:
-        """The meter answered with an error: it does not take this message, or has no such data."""
+        """The meter answered with an error: it does not take this message, or has no such data. One that forgot the
+        beginning of a message, as after a power cut, gets it once more from offset 0.
+        """
         line.receiver.reset()
+        if self._doing == "write" and self._offset and not self._anew:
+            self._offset, self._anew = 0, True
+            return
         if self._doing == "write":
             line.down.popleft()
             if line.down:
@@ -261,7 +267,7 @@ class Riser:
             return
         line.down.popleft()
         if line.down:
-            self._offset = 0
+            self._offset, self._anew = 0, False
         elif self.open:
             self._begin(line, "read", in_turn=False)
         else:
