@@ -128,6 +128,8 @@ def simulate(
     days: Annotated[int, between(1, 3_660)] = 40,
     until: str = "",
     seed: Annotated[int, between(0, 2**63 - 1)] = 188,
+    weather_seed: Annotated[int | None, between(0, 2**63 - 1)] = None,
+    models: str = "",
     replay: Path | None = None,
     field: Path | None = None,
     exit: Annotated[bool, Flag] = False,
@@ -141,6 +143,10 @@ def simulate(
         Data directory of a running system (`meterseal up`).
     dwellings, days, until, seed
         The street, as for `demo`.
+    weather_seed
+        Another weather over the same street; by default that of its seed.
+    models
+        Meter models of the street by name, with commas between them, one of a medium at most (water-201707,heat-25-1111).
     replay
         Play these captured answers instead (hex, one a line, or JSON lines with the key `hex`): plain meters behind a
         concentrator that vouches for them.
@@ -153,15 +159,20 @@ def simulate(
     """
     if replay is not None and not replay.exists():
         raise LocalError("kit.captured", f"{replay} does not exist. Name a file of captured answers.")
-    return asyncio.run(_simulate(data, dwellings, days, until, seed, replay, field, leave=exit, as_json=json))
+    street = {
+        "dwellings": dwellings,
+        "days": days,
+        "until": day(until) if until else 0,
+        "seed": seed,
+        "weather": weather_seed,
+        "models": [name for name in models.split(",") if name],
+    }
+    return asyncio.run(_simulate(data, street, replay, field, leave=exit, as_json=json))
 
 
 async def _simulate(
     data: Path,
-    dwellings: int,
-    days: int,
-    until: str,
-    seed: int,
+    street: dict[str, Any],
     replay: Path | None,
     field: Path | None,
     *,
@@ -175,9 +186,7 @@ async def _simulate(
     play = Simulation(data, replay, field, screen.tell)
     try:
         with screen:
-            delivered = await unless(
-                stop, play.play(dwellings=dwellings, days=days, until=day(until) if until else 0, seed=seed)
-            )
+            delivered = await unless(stop, play.play(**street))
         if delivered is None:
             return 130
         if as_json:

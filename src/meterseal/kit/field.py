@@ -245,7 +245,7 @@ def _enrolment(plan: StreetPlan, points: dict[bytes, bytes]) -> operator.Enrol:
                     device_id=meter.device_id,
                     medium=meter.medium,
                     protocol=meter.protocol,
-                    profile=f"{meter.medium}-generic",
+                    profile=meter.model or f"{meter.medium}-generic",
                     since=plan.since,
                     agreement_since=agreement.since if agreement else None,
                     tariff=agreement.tariff_code if agreement else "",

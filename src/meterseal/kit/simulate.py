@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -51,7 +51,16 @@ class Simulation:
         self._tell = tell
         self._supervisor: Supervisor | None = None
 
-    async def play(self, *, dwellings: int, days: int, until: int, seed: int) -> Delivered:
+    async def play(
+        self,
+        *,
+        dwellings: int,
+        days: int,
+        until: int,
+        seed: int,
+        weather: int | None = None,
+        models: Sequence[str] = (),
+    ) -> Delivered:
         """Enrol if that was not done before, power on, and wait until everything is delivered and acknowledged."""
         load(self._layout)
         desk = operator_connection(self._layout)
@@ -60,7 +69,14 @@ class Simulation:
             headend = f"{found.host}:{found.headend_tls}"
             before = await _counts(desk)
             if self._captured is None:
-                plan = make_plan(seed=seed, until=until or now_ms(), days=days, dwellings=dwellings)
+                plan = make_plan(
+                    seed=seed,
+                    until=until or now_ms(),
+                    days=days,
+                    dwellings=dwellings,
+                    weather=weather,
+                    models=models,
+                )
                 await self._street(Field(self._directory, plan), desk, headend)
                 meters = len(plan.meters)
             else:

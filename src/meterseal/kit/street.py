@@ -44,6 +44,7 @@ from meterseal.kit.plan import MeterPlan, StreetPlan
 from meterseal.kit.profiles import DAY, HOUR, MILLIONTHS
 from meterseal.kit.replay import CapturedBus, load_captured
 from meterseal.model import Medium
+from meterseal.wire.profile import profiles
 
 METERS: dict[Medium, type[Meter]] = {
     "water": WaterMeter,
@@ -109,7 +110,10 @@ class Street:
 
     def _node(self, plan: StreetPlan, planned: MeterPlan, jitter: Callable[[], float]) -> Node:
         meter = METERS[planned.medium](
-            planned.device_id, state=lived(plan, planned), design=design_of(planned)
+            planned.device_id,
+            state=lived(plan, planned),
+            design=design_of(planned),
+            profile=profiles()[planned.model] if planned.model else None,
         )
         if planned.plain:
             return Node(meter)
