@@ -20,7 +20,7 @@ CONTACT = "Operations desk, telephone 021 5555 0101"
 
 
 def application(key: Sm2PrivateKey, **other: object) -> EnrolPlatform:
-    request, _ = make_request(str(other.get("caller", "billing")), b"a password")
+    request, _ = make_request(str(other.get("caller", "billing")) or "nobody", b"a password")
     plain = EnrolPlatform(
         **fields(),  # type: ignore[arg-type]
         caller="billing",
@@ -223,3 +223,28 @@ async def test_a_platform_under_the_name_of_another_process(bench: Bench, caller
         await operator(bench).submit(ordered("enrol-platform", application(key, caller=caller), people))
     assert refused.value.code == "security.platform"
     assert {one.caller for one in await operator(bench).platforms()} == {"platform", "headend"}
+
+
+@pytest.mark.parametrize(
+    "change", [{"reason": ""}, {"reason": "r" * 201}, {"caller": "nobody"}], ids=["none", "long", "unknown"]
+)
+async def test_a_withdrawal_without_a_reason_or_of_nobody(bench: Bench, change: dict[str, str]) -> None:
+    people = await founded(bench)
+    request = WithdrawPlatform(**fields(), **{"caller": "headend", "reason": "moved", **change})  # type: ignore[arg-type]
+    with pytest.raises(LocalError) as caught:
+        await operator(bench).submit(ordered("withdraw-platform", request, people))
+    assert caught.value.code == "security.platform"
+    assert all(one.withdrawn_at is None for one in await operator(bench).platforms())
+
+
+async def test_a_process_of_ours_comes_back_by_two_officers_and_for_no_more_than_before(bench: Bench) -> None:
+    await withdrawn(bench, "headend")
+    key = Sm2PrivateKey.generate()
+    asked = application(key, caller="headend", purposes=("commands", "link"))
+    with pytest.raises(LocalError):
+        bench.service.room.platforms.enrol(asked, ("an", "bo"))
+    asked = application(
+        key, caller="headend", purposes=("link", "modules", "operate", "trail"), tls_request=b""
+    )
+    assert bench.service.room.platforms.enrol(asked, ("an", "bo")) == "headend"
+    await bench.shake(await bench.module(1))

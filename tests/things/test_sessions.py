@@ -12,7 +12,8 @@ from meterseal.control import open_control
 from meterseal.control.tables import sessions as table
 from meterseal.errors import LocalError, TrustError
 from meterseal.headend.rejected import Rejected
-from meterseal.things.sessions import BACKLOG, MOST_RESERVED, SessionStore
+from meterseal.security.leasing import Lease
+from meterseal.things.sessions import BACKLOG, LARGEST_COUNTER, LEASE, MOST_RESERVED, SessionStore
 from tests.headend.ground import NOW, OTHER, WATER, Device
 
 
@@ -168,3 +169,51 @@ async def test_rejected_counters_come_back_with_their_classes(tmp_path: Path, cl
     assert found is not None
     rejected = Rejected(found.rejected)
     assert [rejected.class_of(counter) for counter in (2, 3, 4, 5, 9)] == [None, 1, 1, None, 3]
+
+
+async def test_a_session_whose_counters_would_pass_48_bits_is_refused(tmp_path: Path, clock: Clock) -> None:
+    engine = open_control(tmp_path / "control.db")
+    store = SessionStore(engine, lambda _: b"", clock)
+    facts = Device().facts
+    await store.put(facts)
+    with engine.begin() as connection:
+        connection.execute(table.update().values(down_reserved=LARGEST_COUNTER - 3))
+    assert (await store.reserve_down(facts.session_id, 3)).first == LARGEST_COUNTER - 2
+    with pytest.raises(TrustError) as caught:
+        await store.reserve_down(facts.session_id, 1)
+    assert caught.value.code == "link.counter"
+
+
+async def test_counters_that_another_store_may_have_reserved_are_skipped_in_every_session(
+    tmp_path: Path, clock: Clock
+) -> None:
+    """The service says how many there were; a session made afterwards begins at 1."""
+    leased = 0
+
+    async def lease(known: int, wanted: int) -> Lease:
+        nonlocal leased
+        before = max(leased, known)
+        leased = before + wanted
+        return Lease(before=before, until=leased)
+
+    def opened() -> SessionStore:
+        return SessionStore(open_control(tmp_path / "control.db"), lambda _: b"", clock, lease=lease)
+
+    first, used, unused = opened(), Device().facts, Device(device_id=OTHER).facts
+    await first.put(used)
+    await first.put(unused)
+    assert [(await first.reserve_down(used.session_id, 10)).first for _ in range(2)] == [1, 11]
+    leased += 1000  # what a store that is lost leased
+    again = opened()
+    assert (await again.reserve_down(used.session_id, 10)).first == 21 + (LEASE - 20) + 1000
+    assert (await again.reserve_down(unused.session_id, 1)).first == 1 + (LEASE - 20) + 1000
+    later = structs.replace(Device().facts, created_at=NOW + 1)
+    await again.put(later)
+    assert (await again.reserve_down(later.session_id, 1)).first == 1
+
+
+async def test_a_lease_that_is_used_up_is_followed_by_the_next_without_a_gap(store: SessionStore) -> None:
+    facts = Device().facts
+    await store.put(facts)
+    firsts = [(await store.reserve_down(facts.session_id, LEASE // 2 + 1)).first for _ in range(4)]
+    assert firsts == [1 + n * (LEASE // 2 + 1) for n in range(4)]
