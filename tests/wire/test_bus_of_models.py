@@ -28,9 +28,8 @@ class Slave:
         frame = reader.next_frame()
         assert frame is not None
         to_me = zip(frame.address, self.device_id[:0:-1], strict=True)
-        if frame.meter_type not in (0xAA, self.device_id[0]) or any(
-            asked not in (0xAA, own) for asked, own in to_me
-        ):
+        types = {0xAA, self.device_id[0], int(self.profile.cjt188.asked_as or "AA", 16)}
+        if frame.meter_type not in types or any(asked not in (0xAA, own) for asked, own in to_me):
             return b""
         return b"\xfe" * self.profile.timing.preamble_up + self.answer(frame).encode()
 

@@ -128,6 +128,15 @@ def test_wake_up_bytes_units_blanks_and_reports() -> None:
     assert {vector.hex[:6] for vector in profile.vectors} == {"FEFEFE", "681044"}
 
 
+def test_a_type_that_is_asked_and_does_not_answer() -> None:
+    profile = drafted(
+        [household(0x03, "810A00", meter_type=0x20), household(0x83, "810A00", meter_type=0x25)]
+    )
+    assert profile.cjt188.asked_as == "20"
+    both = drafted([household(0x83, "810A00", meter_type=kind) for kind in (0x20, 0x25)])
+    assert both.cjt188.asked_as is None
+
+
 def test_frames_of_another_kind_and_lines_without_a_frame_are_named() -> None:
     water = household(0x81, "810A00").hex()
     made = draft(

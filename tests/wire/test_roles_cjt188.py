@@ -316,6 +316,17 @@ def test_an_answer_is_matched_by_type_address_function_identifier_and_serial_num
     assert not roles.matches(some, reply(device=WATER[:-1] + b"\x45"), profile).answers
 
 
+def test_a_meter_may_be_asked_as_another_type_than_it_answers_as() -> None:
+    profile = model(asked_as="20")
+    request = roles.request(HEAT, Ask(kind="read", di=0x8103), profile)
+    assert (HEAT[0], request.meter_type) == (0x25, 0x20)
+    got = roles.answer(HEAT, request, {"settlement_day": 5}, profile)
+    assert got.meter_type == 0x25
+    assert roles.matches(request, got, profile).answers
+    assert not roles.matches(request, got, model()).answers
+    assert roles.request(b"\xaa" * 8, Ask(kind="read-address"), profile).meter_type == 0xAA
+
+
 def test_the_models_order_decides_where_an_identifier_reads_both_ways() -> None:
     low, high = model(high_first=False), model(high_first=True)
     history = roles.request(WATER, Ask(kind="read", di=0xD2D3), low)

@@ -163,6 +163,9 @@ class Common:
 
     def _habits(self) -> dict[str, Any]:
         habits: dict[str, Any] = {}
+        types = [{one.frame.meter_type for one in self.named if one.up is up} for up in (False, True)]
+        if all(len(found) == 1 for found in types) and types[0] != types[1]:
+            habits["asked_as"] = f"{min(types[0]):02X}"
         answered = self._order(self.up)
         if answered is not None and self._order(self.down) not in (None, answered):
             habits["answer_order"] = answered

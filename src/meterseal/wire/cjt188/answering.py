@@ -197,7 +197,8 @@ def matches(request: Frame, got: Frame, habits: Habits) -> Match:
 def _against(request: Frame, got: Frame, habits: Habits) -> str:
     if got.protocol != request.protocol or not got.control & ANSWER:
         return "it is no answer of this protocol"
-    if request.meter_type not in (ANYBODY, got.meter_type):
+    asked_as = habits.asked_as is not None and request.meter_type == int(habits.asked_as, 16)
+    if request.meter_type not in (ANYBODY, got.meter_type) and not asked_as:
         return "it is of another type of meter"
     if any(asked not in (ANYBODY, byte) for asked, byte in zip(request.address, got.address, strict=True)):
         return "it is of another meter"

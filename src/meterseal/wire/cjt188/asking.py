@@ -112,6 +112,8 @@ def request(
         ser = b""
     control = ask.control or _control(ask, row, habits)
     body = _body(ask, row, habits, utc_offset_minutes)
+    if habits.asked_as is not None and meter_type != ANYBODY:
+        meter_type = int(habits.asked_as, 16)
     return Frame(protocol, meter_type, address, control, ids.write_di(di, high_first=order) + ser + body)
 
 

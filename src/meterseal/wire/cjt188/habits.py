@@ -44,16 +44,18 @@ class FollowUp(Struct, frozen=True, forbid_unknown_fields=True):
 class Habits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One model's choices; the defaults are what most captured frames do.
 
-    `answer_order`: the order of identifiers in answers. `units_first`: units precede values. `clock_order` and
-    `unset_clock`: how a clock is sent, and what is sent while it is not set. `blank`: the byte of a value the meter
-    has not. `units`, `decimals` (exponents) and `rollover` (digits after which a register starts again at 0) are by
-    field. `payloads` lists the fields of an identifier where the model has its own layout. `write_answers` gives L of
-    write answers by identifier or for `any`. `functions` are control codes of requests where they are the maker's,
-    `report` that of unrequested data. `address_in_data`: the address stands in the data of a read-address answer
-    too; `address_ser`: such a request has a serial number. `ser`: whether a master counts. `valve`: codes of A017.
+    `asked_as`: the type T in requests, where answers come from another. `answer_order`: the order of identifiers in
+    answers. `units_first`: units precede values. `clock_order` and `unset_clock`: how a clock is sent, and what is
+    sent while it is not set. `blank`: the byte of a value the meter has not. `units`, `decimals` (exponents) and
+    `rollover` (digits after which a register starts again at 0) are by field. `payloads` lists the fields of an
+    identifier where the model has its own layout. `write_answers` gives L of write answers by identifier or for
+    `any`. `functions` are control codes of requests where they are the maker's, `report` that of unrequested data.
+    `address_in_data`: the address stands in the data of a read-address answer too; `address_ser`: such a request has a
+    serial number. `ser`: whether a master counts. `valve`: codes of A017.
     """
 
     edition: Literal["2004", "2018"] | None = None
+    asked_as: HexByte | None = None
     answer_order: Literal["echo", "high", "low"] = "echo"
     units_first: bool = False
     clock_order: Literal["low", "high"] = "low"
