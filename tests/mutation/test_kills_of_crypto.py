@@ -566,3 +566,21 @@ def test_a_library_is_taken_from_version_3_0_0_up(
 
 def test_the_number_of_the_library_is_its_own() -> None:
     assert _libcrypto.number() == lib.OpenSSL_version_num() >= 0x30000000
+
+
+@pytest.mark.parametrize(
+    ("version", "good"),
+    [
+        ((3, 0, 0), True), ((3, 1, 0), True), ((3, 2, 5), False), ((3, 2, 6), True), ((3, 3, 4), False),
+        ((3, 3, 5), True), ((3, 4, 2), False), ((3, 4, 3), True), ((3, 5, 3), False), ((3, 5, 4), True),
+        ((3, 6, 0), True), ((4, 0, 0), True), ((1, 1, 1), False),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_each_series_of_the_library_is_good_from_its_own_patch_on(
+    version: tuple[int, int, int], good: bool
+) -> None:
+    major, minor, patch = version
+    number = major << 28 | minor << 20 | patch << 4
+    assert selftest.advice(number, "aarch64")[0] is good
+    assert selftest.advice(number, "x86_64")[0] is (major >= 3)
