@@ -7,14 +7,21 @@ import json
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 from dlt645 import MeterClientService
 
+from meterseal.edge.delivery import PAGE, DailyOutbox
 from meterseal.edge.electricity import ElectricityMeter
 from meterseal.edge.gas import PERMIT, GasMeter
 from meterseal.edge.heat import HeatMeter
 from meterseal.edge.meter import Meter, MeterState
+from meterseal.edge.metering.counting import born
+from meterseal.edge.metering.design import DESIGNS
+from meterseal.edge.metering.design import WATER as WATER_DESIGN
+from meterseal.edge.metering.inputs import Measured
 from meterseal.edge.node import Node
+from meterseal.edge.nv import MemoryNv
 from meterseal.edge.water import WaterMeter
 from meterseal.kit.bus import Bus, BusServer
 from meterseal.wire import encode, roles
@@ -22,6 +29,7 @@ from meterseal.wire import identifiers as ids
 from meterseal.wire.decode import decode
 from meterseal.wire.fields import to_bcd
 from meterseal.wire.frame import Frame, parse_frame
+from tests.edge.platform import Platform
 
 HOUR, DAY = 3_600_000, 86_400_000
 SINCE = 1_791_734_400_000  # 2026-10-12 00:00 +08
@@ -233,3 +241,43 @@ async def test_a_client_that_somebody_else_wrote_reads_the_electricity_meter_ove
     assert float(watts.value) == 0.03
     assert float(amperage.value) == 0.130
     assert unknown is None
+
+
+def test_after_a_silence_longer_than_its_load_profile_a_meter_goes_on_with_the_oldest_day_it_has() -> None:
+    """Days that nobody fetched for longer than they are kept are lost; no later one waits for them."""
+    water = WaterMeter(WATER, state=born(WATER_DESIGN, SINCE, (100,)))
+    chip, _ = Platform().module(WATER, b"M" + WATER[1:], 2)
+    outbox = DailyOutbox(water, chip, MemoryNv())
+    assert outbox.next(SINCE) is None
+    for hour in range(1, 70 * 24 + 1):
+        water.feed(Measured((hour * 10_000,)), SINCE + hour * HOUR)
+        if hour == 24:
+            (first,) = [outbox.next(SINCE + DAY)]
+            assert first is not None
+            assert first.what == SINCE + DAY
+    oldest = SINCE + (70 - WATER_DESIGN.days) * DAY
+    assert water.readings.since == oldest
+    ends = []
+    while (item := outbox.next(SINCE + 70 * DAY)) is not None:
+        ends.append(item.what)
+        outbox.done([item])
+    assert ends == list(range(oldest + DAY, SINCE + 70 * DAY + 1, DAY))
+    assert outbox.through == SINCE + 70 * DAY
+
+
+def test_the_page_of_an_earlier_version_is_taken_up_beside_what_the_meter_lived() -> None:
+    store = MemoryNv()
+    older = ["closed", NOW + HOUR, True, 7_000]
+    store.write({PAGE: msgspec.msgpack.encode([SINCE + DAY, [], older])})
+    chip, _ = Platform().module(GAS, b"M" + GAS[1:], 2)
+    for _ in range(2):  # the second start finds the meter's own page
+        gas = GasMeter(GAS, state=born(DESIGNS["gas"], SINCE, (4_711,)))
+        outbox = DailyOutbox(gas, chip, store)
+        assert (gas.state.valve, gas.state.permit_until, gas.clock(NOW)) == (
+            "closed",
+            NOW + HOUR,
+            NOW + 7_000,
+        )
+        assert gas.readings.register(1, NOW) == 4_711
+        assert outbox.through == SINCE + DAY
+        outbox.save()
