@@ -183,6 +183,7 @@ async def test_a_request_used_after_the_backup_is_not_used_again(bench: Bench, t
     fresh = await back.platform.authorise_command(*signed(order(module, not_after=ends), people[0]))
     assert fresh.number == first.number + 1
     second = Module(7)
+    await back.platform.accept_head()
     await back.platform.personalise(second.device_id, second.module_id, 1, second.key.public_point)
     given = await back.platform.authorise_command(*signed(order(second, not_after=ends), people[0]))
     assert given.number == NUMBERS_AHEAD + 1

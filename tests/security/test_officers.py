@@ -217,7 +217,7 @@ async def test_an_officer_written_into_the_file_by_hand(bench: Bench) -> None:
     connection.close()
     with pytest.raises(TrustError) as caught:
         bench.restarted_from_closed()
-    assert caught.value.code == "security.book"
+    assert caught.value.code == "security.tampered"
 
 
 async def test_the_officers_file_taken_from_another_system(
@@ -239,7 +239,7 @@ async def test_the_officers_file_taken_from_another_system(
     shutil.copy(bench.directory / "acts.db", other / "acts.db")
     with pytest.raises(TrustError) as caught:
         Bench(other, Clock())
-    assert caught.value.code == "security.book"
+    assert caught.value.code == "security.tampered"
 
 
 async def test_random_bytes_are_no_request(bench: Bench) -> None:

@@ -26,8 +26,8 @@ def authority(tmp_path: Path) -> Vault:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry.create(tmp_path / "registry.db", {})
+def registry(tmp_path: Path, authority: Vault) -> Registry:
+    return Registry.create(tmp_path / "registry.db", {}, authority)
 
 
 @pytest.fixture
@@ -162,7 +162,8 @@ def test_a_device_key_cannot_issue(pki: Pki) -> None:
 def test_a_chain_under_another_root_is_refused(pki: Pki, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    vault, registry = Vault.create(other / "ca.vault", "ca", PASSPHRASE), Registry.create(other / "r.db", {})
+    vault = Vault.create(other / "ca.vault", "ca", PASSPHRASE)
+    registry = Registry.create(other / "r.db", {}, vault)
     establish(other, vault, registry, PASSPHRASE, PROJECT, NOW)
     foreign = Pki(vault, registry, PROJECT)
     with pytest.raises(TrustError) as caught:

@@ -198,7 +198,7 @@ async def test_a_document_taken_out_of_the_book_is_missed(bench: Bench, name: st
     connection.close()
     with pytest.raises(TrustError) as caught:
         bench.restarted_from_closed()
-    assert caught.value.code == "security.book"
+    assert caught.value.code == "security.tampered"
 
 
 async def test_every_act_asks_for_enrolment(bench: Bench) -> None:

@@ -39,7 +39,7 @@ class Ground:
 
     def __init__(self, directory: Path) -> None:
         vault = Vault.create(directory / "ca.vault", "ca", PASSPHRASE)
-        self.registry = Registry.create(directory / "registry.db", {})
+        self.registry = Registry.create(directory / "registry.db", {}, vault)
         root_acts.establish(directory, vault, self.registry, PASSPHRASE, PROJECT, NOW)
         self.pki = Pki(vault, self.registry, PROJECT)
         self.ca, self.key = self.pki.chain("device"), vault.signing("DEVICE-CA", 1)

@@ -246,7 +246,9 @@ async def test_an_audit_tail_written_anew_under_a_retired_key(bench: Bench) -> N
     with sqlite3.connect(bench.directory / "audit.db") as connection:
         connection.executemany("UPDATE entry SET hash = ?, version = 1 WHERE sequence = ?", forged)
     connection.close()
-    assert not (await bench.restarted_from_closed().platform.verify_audit()).ok
+    with pytest.raises(TrustError) as caught:
+        bench.restarted_from_closed()
+    assert caught.value.code == "security.tampered"
 
 
 async def test_use_counters_equal_what_was_processed_and_stop_at_the_limit(bench: Bench) -> None:

@@ -86,7 +86,7 @@ def test_a_record_moved_or_changed_does_not_open(vault: Vault, tmp_path: Path, c
     connection.close()
     with pytest.raises(TrustError) as caught:
         Vault.open(tmp_path / "keys.vault", "keys", PASSPHRASE)
-    assert caught.value.code == "security.key-record"
+    assert caught.value.code == "security.tampered"
 
 
 def test_a_tree_of_another_project_is_refused_at_start(vault: Vault) -> None:
@@ -138,7 +138,10 @@ async def test_a_full_disk_is_an_error_and_no_use_is_forgotten(vault: Vault, tmp
     assert "free some space" in caught.value.message
     vault.use("DIAK")
     vault._file.store.later(
-        lambda connection: connection.execute("CREATE TABLE big AS SELECT randomblob(9000000) AS b")
+        lambda connection: [
+            connection.execute(step)
+            for step in ("CREATE TABLE big AS SELECT randomblob(9000000) AS b", "DROP TABLE big")
+        ]
     )
     with pytest.raises(EngineError):
         await vault.durable()

@@ -137,7 +137,7 @@ async def test_a_key_record_taken_out_of_the_file(bench: Bench) -> None:
     connection.close()
     with pytest.raises(TrustError) as caught:
         bench.restarted_from_closed()
-    assert caught.value.code == "security.key-record"
+    assert caught.value.code == "security.tampered"
 
 
 async def test_states_only_go_forward_and_a_destroyed_key_is_gone(bench: Bench) -> None:

@@ -5,19 +5,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from meterseal.control import open_control, write
-from meterseal.control.tables import service_heads
-from meterseal.errors import EngineError
+from meterseal.control.tables import concentrators, meters, premises, service_heads, usage_points
+from meterseal.errors import EngineError, TrustError
 from meterseal.security.backuporders import Head
+from meterseal.security.reserveorders import Pair, Reservations
+from meterseal.security.restoring import restore
+from meterseal.things.enrolled import known_modules
 from meterseal.things.monitor import AuditLog
 from meterseal.things.witness import CODE, Witness
-from tests.security.conftest import Bench, Clock, bench, cheap_stretching, clock, template
+from tests.security.conftest import (
+    PASSPHRASE,
+    Bench,
+    Clock,
+    Module,
+    bench,
+    cheap_stretching,
+    clock,
+    template,
+)
+from tests.security.people import operator
+
+SECRET = b"the backup's own passphrase"
 
 __all__ = ["bench", "cheap_stretching", "clock", "template"]
 
@@ -65,7 +80,10 @@ async def test_a_keys_directory_that_was_put_back_is_alarmed_once_and_until_it_i
     bench = Bench(bench.directory, bench.clock)
     for number in range(2, 6):  # the same length and more, with other entries
         assert not await witness(engine, bench).look()
-        await bench.module(number)
+        assert witness(engine, bench).seen().lost_at == bench.clock.now
+        with pytest.raises(TrustError) as caught:
+            await bench.module(number)
+        assert caught.value.code == "security.enrolment-held"
     assert bench.service.room.audit.head()[0] > remembered.sequence
     assert codes(engine) == [CODE]
     seen = witness(engine, bench).seen()
@@ -75,6 +93,68 @@ async def test_a_keys_directory_that_was_put_back_is_alarmed_once_and_until_it_i
     assert (accepted.sequence, accepted.lost_at) == (bench.service.room.audit.head()[0], None)
     assert await witness(engine, bench).look()
     assert codes(engine) == ["security.head-accepted", CODE]
+    await bench.module(2)
+
+
+def knows(engine: sa.Engine, *modules: Module) -> None:
+    """The platform's own store has these meters with their modules, and a concentrator."""
+    with write(engine) as connection:
+        connection.execute(premises.insert().values(id="p"))
+        connection.execute(usage_points.insert().values(id="u", premises_id="p", medium="water"))
+        for one in modules:
+            connection.execute(
+                meters.insert().values(
+                    device_id=one.device_id,
+                    usage_point_id="u",
+                    protocol="cjt188",
+                    since=0,
+                    plain=False,
+                    suite=1,
+                    module_id=one.module_id,
+                )
+            )
+        connection.execute(
+            concentrators.insert().values(device_id=b"\xf0" + bytes(7), sealed_name=b"", key_version=1)
+        )
+
+
+async def test_with_the_acceptance_the_service_learns_which_modules_it_has_forgotten(
+    engine: sa.Engine, bench: Bench, tmp_path: Path
+) -> None:
+    """Module 2 was enrolled after the backup: nobody gets its keys with a point of their own after the restore."""
+    first = await bench.module(1)
+    await operator(bench).backup(str(tmp_path / "keys.backup"), SECRET)
+    later = await bench.module(2)
+    knows(engine, first, later)
+    assert await witness(engine, bench).look()
+    bench.service.close()
+    restore(tmp_path / "keys.backup", tmp_path / "new", SECRET, PASSPHRASE, bench.clock.now)
+    bench = Bench(tmp_path / "new" / "keys", bench.clock)
+    watching = witness(engine, bench)
+    assert not await watching.look()
+    assert watching.seen().held
+    thief = Module(2)
+    for code in ("security.enrolment-held", "security.reserved"):
+        with pytest.raises(TrustError) as caught:
+            await bench.platform.personalise(thief.device_id, thief.module_id, 1, thief.key.public_point)
+        assert caught.value.code == code
+        accepted = await watching.accept()
+        assert (accepted.lost_at, accepted.held) == (None, False)
+    assert (await bench.platform.reservations()).reserved == 2  # the second meter's, and the concentrator
+    assert "2 modules" in AuditLog(engine).latest()[0].sentence
+    await bench.module(3)
+    await bench.shake(first)
+
+
+async def test_the_list_of_modules_comes_in_pages(engine: sa.Engine) -> None:
+    many = [Module(number) for number in range(3)]
+    knows(engine, *many)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("meterseal.things.enrolled.PAGE", 3)
+        pages = list(known_modules(engine))
+    assert [len(page) for page in pages] == [3, 1]
+    found = {(pair.device_id, pair.module_id) for page in pages for pair in page}
+    assert found == {(one.device_id, one.module_id) for one in many} | {(b"\xf0" + bytes(7), b"")}
 
 
 async def test_a_changed_memory_is_alarmed_too(engine: sa.Engine, bench: Bench) -> None:
@@ -95,6 +175,15 @@ class Away:
         if not self.here:
             raise EngineError("mesh.unreachable", "Away.")
         return await self.bench.platform.audit_head(known)
+
+    async def hold_enrolment(self, reason: str) -> Reservations:
+        return await self.bench.platform.hold_enrolment(reason)
+
+    async def reserve_modules(self, pairs: Sequence[Pair]) -> Reservations:
+        return await self.bench.platform.reserve_modules(pairs)
+
+    async def accept_head(self) -> Reservations:
+        return await self.bench.platform.accept_head()
 
 
 async def test_the_end_of_the_platform_takes_a_last_look(

@@ -15,23 +15,29 @@ from meterseal.things.witness import Seen
 
 
 def head(*, data: Path, accept: Annotated[bool, Flag] = False, json: Annotated[bool, Flag] = False) -> int:
-    """Look whether the keys directory was put back to an older state; exit status 1 when it was.
+    """Look whether the keys directory was put back to an older state; exit status 1 when it was and is not accepted.
 
     Parameters
     ----------
     data
         Data directory of the running system.
     accept
-        Take what the security service has now as the right one, after a restore. It is written down.
+        Take what the security service has now as the right one, after a restore. It is written down, and modules that
+        the platform knows and the service does not are reserved: they are enrolled again by two officers' order only.
     """
     seen = ask(data, "service_head_accept" if accept else "service_head", Empty(), Seen)
     if json:
         print(as_json(seen))
     elif seen.lost_at is None:
         print(f"The security service's log holds all that was seen in it: {seen.sequence} entries.")
+        print(f"Its directory stands at revision {seen.revision}, digest {seen.digest.hex()}.")
+        if seen.held:
+            print(
+                "It was brought back and enrols nobody yet. To accept what it holds now: meterseal keys head --accept"
+            )
     else:
         print(
             f"Since {at(seen.lost_at)} the security service's log does not hold entry {seen.sequence} as it was: its keys "
             "directory was put back to an older state or replaced.\nAfter a restore: meterseal keys head --accept"
         )
-    return 0 if seen.lost_at is None else 1
+    return 0 if seen.lost_at is None and not seen.held else 1

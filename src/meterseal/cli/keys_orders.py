@@ -27,6 +27,7 @@ from meterseal.security import (
     orders,
     papers,
     platformorders,
+    reserveorders,
     rootorders,
 )
 
@@ -50,6 +51,7 @@ PURPOSES: dict[str, type[orders.Request]] = {
     "enrol-platform": platformorders.EnrolPlatform,
     "production": manifest.ProductionOrder,
     "trail-reset": anchororders.TrailReset,
+    "release-module": reserveorders.ReleaseModule,
     **dict.fromkeys(cardorders.NEEDED, cardorders.CardOrder),
 }
 """What officers may order with `keys request`, `keys sign` and `keys submit` (cards: `keys module`)."""
@@ -157,7 +159,8 @@ def request(
     ----------
     purpose
         command-policy, key-state, import-key, ca-rotate, ca-close, root-quorum, lower-policy, revoke-platform,
-        withdraw-platform, trail-reset; for `keys module`: card-check, card-rights, card-lock, card-unlock, card-destroy.
+        withdraw-platform, trail-reset, release-module; for `keys module`: card-check, card-rights, card-lock,
+        card-unlock, card-destroy.
     fields
         NAME=VALUE for each field of that request; bytes as hex.
     to

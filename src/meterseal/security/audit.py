@@ -4,8 +4,10 @@ shows changes.
 It holds no key, no name, no payload; a refusal's sentence stands here and not on the wire.
 
 Each entry carries HMAC-SM3(K_audit, hash of the entry before ‖ entry), so an entry cannot be changed,
-removed or put elsewhere by somebody who holds the file but not vault *keys*. Every entry is a use of
-K_audit, counted in that vault: a log that lost its tail has fewer entries than uses. Under a flood of
+removed or put elsewhere by somebody who holds the file but not vault *keys*. The file's proof holds where the
+chain ends, so a log that lost its tail is not opened; and every entry is a use of K_audit, counted in that
+vault. A log from before there were proofs is verified whole, once, and goes on under a new version of K_audit, which
+an older copy of the vault does not have. Under a flood of
 refusals single entries give way to a count of them. When K_audit is rotated, entries go on under the new
 version; a version never falls along the chain, and the last entry stands under the newest that was used.
 """
@@ -19,11 +21,14 @@ import msgspec
 
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.symmetric import equal
+from meterseal.errors import TrustError
 from meterseal.security.messages import AuditEntry, AuditState, Chained
+from meterseal.security.proof import Proof
 from meterseal.security.store import Store
 from meterseal.security.vault import Vault
 
-FORMAT = 2
+FORMAT = 3
+NAME = "audit"
 KEY = "AUDIT"
 _SCHEMA = (
     "CREATE TABLE entry(sequence INTEGER PRIMARY KEY, body BLOB NOT NULL, hash BLOB NOT NULL, "
@@ -46,19 +51,30 @@ class Audit:
         self._unwritten = 0
 
     @classmethod
-    def create(cls, path: Path) -> None:
+    def create(cls, path: Path, vault: Vault) -> None:
         """A new, empty log file."""
-        Store.create(path, _SCHEMA, FORMAT).close()
+        store = Store.create(path, _SCHEMA, FORMAT)
+        with store.transaction() as connection:
+            _proof(store, vault).begin(connection)
+        store.close()
 
     @classmethod
     def open(cls, path: Path, vault: Vault) -> Audit:
-        """The log, continued; one of the format before is brought up to this one."""
+        """The log, continued; one of a format before is brought up to this one.
+
+        TrustError `security.tampered`, `security.rolled-back`.
+        """
         store = Store.open(path, FORMAT)
-        if store.rows("PRAGMA user_version")[0][0] < FORMAT:
-            with store.transaction() as connection:
-                connection.execute("ALTER TABLE entry ADD COLUMN version INTEGER NOT NULL DEFAULT 1")
-                connection.execute(f"PRAGMA user_version={FORMAT:d}")
-        return cls(store, vault)
+        try:
+            proof = _proof(store, vault)
+            if not proof.present:
+                vault.revisions.expect_unproven(NAME, path)
+                _raise(store, vault, proof)
+            proof.open()
+            return cls(store, vault)
+        except BaseException:
+            store.close()
+            raise
 
     def _count(self) -> int:
         """Count the entries as uses of the version that the last of them stands under; how many there are."""
@@ -74,11 +90,12 @@ class Audit:
         if entry.refused and not self._affordable(entry.at):
             self._unwritten += 1
             return
-        if self._unwritten:
-            entry = msgspec.structs.replace(entry, unwritten=self._unwritten)
+        full = msgspec.structs.replace(entry, unwritten=self._unwritten) if self._unwritten else entry
+        body = msgspec.msgpack.encode(full)
+        if self._store.later(lambda connection: self._append(connection, body)):
             self._unwritten = 0
-        body = msgspec.msgpack.encode(entry)
-        self._store.later(lambda connection: self._append(connection, body))
+        else:
+            self._unwritten += 1
 
     def _affordable(self, at: int) -> bool:
         passed = max(0, at - self._budget_at) / 1000
@@ -165,11 +182,53 @@ class Audit:
         """A consistent copy of the log as it is on disk."""
         self._store.copy_to(path)
 
-    def close(self) -> None:
-        """Write what is pending and close the file."""
+    def flush(self) -> None:
+        """Write what is pending, and count it."""
         self._store.flush()
         self._count()
+
+    def close(self) -> None:
+        """Write what is pending and close the file."""
+        self.flush()
         self._store.close()
+
+
+def _proof(store: Store, vault: Vault) -> Proof:
+    return Proof.under(vault, store, NAME, chained="entry", head=_head)
+
+
+def _head(connection: sqlite3.Connection) -> bytes:
+    """Where the chain ends, for the proof: the last entry."""
+    last = connection.execute("SELECT * FROM entry ORDER BY sequence DESC LIMIT 1").fetchone()
+    return msgspec.msgpack.encode(last)
+
+
+def _raise(store: Store, vault: Vault, proof: Proof) -> None:
+    """Give a log from before there were proofs its first one, once it was found whole."""
+    if store.rows("PRAGMA user_version")[0][0] < 2:
+        with store.transaction() as connection:
+            connection.execute("ALTER TABLE entry ADD COLUMN version INTEGER NOT NULL DEFAULT 1")
+            connection.execute("PRAGMA user_version=2")
+    if not Audit(store, vault).verify().ok:
+        raise TrustError(
+            "security.tampered",
+            f"{store.path} is of an older format and does not verify: entries were changed or cut off. Restore the whole "
+            "directory from one backup.",
+        )
+    renew(vault)
+    with store.transaction() as connection:
+        connection.execute(f"PRAGMA user_version={FORMAT:d}")
+        proof.begin(connection)
+    vault.revisions.raised.append(NAME)
+
+
+def renew(vault: Vault) -> int:
+    """A new version of K_audit for the entries to come; the one before verifies on, retiring. Returns its number."""
+    before = vault.newest(KEY)
+    version = 1 + max(facts.version for facts in vault.all_facts() if facts.id == KEY)
+    vault.add(KEY, version, SymmetricKey.generate(f"{KEY} version {version}"))
+    vault.set_state(KEY, before, "retiring")
+    return version
 
 
 def _entry(body: bytes) -> AuditEntry:

@@ -31,8 +31,15 @@ class HeadRequest(Struct, frozen=True, kw_only=True):
 
 
 class Head(Struct, frozen=True, kw_only=True):
-    """The last entry's number and hash, and the hash of the entry asked for (empty when the log is shorter)."""
+    """The last entry's number and hash, and the hash of the entry asked for (empty when the log is shorter).
+
+    `revision` and `digest` say how far the files of the directory are and what they hold together; `held` whether
+    enrolment waits for the head to be accepted.
+    """
 
     sequence: int
     hash: bytes
     known: bytes
+    revision: int = 0
+    digest: bytes = b""
+    held: bool = False

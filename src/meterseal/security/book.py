@@ -3,11 +3,13 @@
 It judges nothing; `officers`, `commanding`, `keylife` and `platforms` write here and read at start.
 
 Documents (the officers' register, say) are sealed under the key ACTS of vault *keys*, each for its name and
-revision, so nobody with the file alone adds an officer or reads a contact. Every transaction raises the
-book's revision, and the vault counts it as uses of ACTS: a book that was put back to an older copy has fewer
-revisions than the vault has counted, and the service refuses to start with it (a used request must not
-become new again). That count and the tables beside the documents carry no proof of their own: whoever writes
-into both files while the service is stopped gets past it (SECURITY.md, not claimed).
+revision, so nobody with the file alone reads a contact. Every row of every table is under the file's proof
+(`proof`), so none is added, taken, changed or put back. Every transaction raises the book's revision and counts as a
+use of ACTS.
+
+A spent request is forgotten only when one that officers signed ends 400 days after it: no clock, however wrong, makes
+the book forget by itself. And what may have been forgotten is remembered as a time that only rises (`floor`): a
+request that ends at it or before is refused whatever the clock says.
 """
 
 from __future__ import annotations
@@ -21,15 +23,16 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from meterseal.crypto.symmetric import equal
 from meterseal.errors import TrustError
 from meterseal.security.hierarchy import plant_acts
+from meterseal.security.proof import Proof
 from meterseal.security.store import Store
 from meterseal.security.vault import Vault
 
-FORMAT = 1
+FORMAT = 2
+NAME = "acts"
 KEY = "ACTS"
-_SCHEMA = """ CREATE TABLE state(revision INTEGER NOT NULL, proof BLOB NOT NULL); INSERT INTO state VALUES (0, x'');
+_SCHEMA = """ CREATE TABLE state(revision INTEGER NOT NULL, floor INTEGER NOT NULL); INSERT INTO state VALUES (0, 0);
           CREATE TABLE document(name TEXT PRIMARY KEY, revision INTEGER NOT NULL, sealed BLOB NOT NULL) WITHOUT ROWID;
           CREATE TABLE spent(request_id BLOB PRIMARY KEY, not_after INTEGER NOT NULL) WITHOUT ROWID;
           CREATE TABLE command(module_id BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
@@ -38,10 +41,12 @@ _SCHEMA = """ CREATE TABLE state(revision INTEGER NOT NULL, proof BLOB NOT NULL)
           CREATE TABLE authorised(request_id BLOB PRIMARY KEY, digest BLOB NOT NULL, module_id BLOB NOT NULL,
           number INTEGER NOT NULL, not_after INTEGER NOT NULL) WITHOUT ROWID;
           CREATE TABLE key_update(module_id BLOB NOT NULL, version INTEGER NOT NULL, PRIMARY KEY(module_id,
-          version)) WITHOUT ROWID;
+          version)) WITHOUT ROWID; CREATE TABLE reserved(device_id BLOB NOT NULL, module_id BLOB NOT NULL,
+          PRIMARY KEY(device_id, module_id)) WITHOUT ROWID; CREATE TABLE released(device_id BLOB NOT NULL,
+          module_id BLOB NOT NULL, point BLOB NOT NULL, PRIMARY KEY(device_id, module_id, point)) WITHOUT ROWID;
           """
 _KEPT = 400 * 86_400_000
-"""How long a spent request is remembered after its end: far beyond any clock that is set back by mistake."""
+"""How long a spent request is remembered after its end, counted by the ends of later ones."""
 
 D = TypeVar("D", bound=Struct)
 
@@ -52,53 +57,38 @@ class Book:
     def __init__(self, store: Store, vault: Vault) -> None:
         self.store = store
         self._vault = vault
-        self.revision: int = store.rows("SELECT revision FROM state")[0][0]
-        counted = vault.facts(KEY, vault.newest(KEY)).used
-        if counted > self.revision:
-            raise TrustError(
-                "security.rolled-back",
-                f"{store.path} is an older copy: it knows {self.revision} of {counted} changes, so used requests could "
-                "be used again. Put the newest copy back, or restore the whole directory from one backup.",
-            )
+        self.revision: int
+        self.floor: int
+        """Ends of requests (Unix ms) up to here may have been forgotten."""
+        self.revision, self.floor = store.rows("SELECT revision, floor FROM state")[0]
         self._count()
-        self._check_documents()
-
-    def _prove(self, version: int, revision: int, held: list[tuple[str, int]]) -> bytes:
-        """MAC over which documents there are, at which revisions: one that is taken out is missed."""
-        return self._vault.symmetric(KEY, version).mac(
-            b"ms1 book state\x00", msgspec.msgpack.encode((revision, held))
-        )
-
-    def _check_documents(self) -> None:
-        held = self.store.rows("SELECT name, revision FROM document ORDER BY name")
-        proof = bytes(self.store.rows("SELECT proof FROM state")[0][0])
-        fresh = self.revision == 0 and not held and not proof
-        if not fresh and not equal(
-            proof[2:], self._prove(int.from_bytes(proof[:2]), self.revision, [(n, r) for n, r in held])
-        ):
-            raise TrustError(
-                "security.book",
-                f"The documents in {self.store.path} are not those that were written: one was taken out or put back. "
-                "Restore the directory from a backup.",
-            )
 
     @classmethod
-    def create(cls, path: Path) -> None:
+    def create(cls, path: Path, vault: Vault) -> None:
         """A new, empty book file."""
-        Store.create(path, _SCHEMA, FORMAT).close()
+        store = Store.create(path, _SCHEMA, FORMAT)
+        with store.transaction() as connection:
+            Proof.under(vault, store, NAME).begin(connection)
+        store.close()
 
     @classmethod
     def open(cls, path: Path, vault: Vault) -> Book:
-        """The book; TrustError `security.rolled-back` for an older copy, errors of `Store.open` for the rest.
+        """The book, proven, and raised from the format before; errors of `Store.open` for the rest.
 
-        A system from before there was a book gets an empty one, once: its vault has no key for it yet.
+        TrustError `security.tampered`, `security.rolled-back`. A system from before there was a book gets an empty
+        one, once: its vault has no key for it yet.
         """
         if not any(facts.id == KEY for facts in vault.all_facts()):
             if not path.exists():
-                cls.create(path)
+                cls.create(path, vault)
             plant_acts(vault)
         store = Store.open(path, FORMAT)
         try:
+            proof = Proof.under(vault, store, NAME)
+            if not proof.present:
+                vault.revisions.expect_unproven(NAME, path)
+                _raise(store, vault, proof)
+            proof.open()
             return cls(store, vault)
         except BaseException:
             store.close()
@@ -107,14 +97,12 @@ class Book:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Writes that happen together or not at all, on disk when the block ends; one revision."""
-        revision = self.revision + 1
+        revision, floor = self.revision + 1, self.floor
         with self.store.transaction() as connection:
             yield connection
-            held = connection.execute("SELECT name, revision FROM document ORDER BY name").fetchall()
-            version = self._vault.newest(KEY)
-            proof = version.to_bytes(2) + self._prove(version, revision, held)
-            connection.execute("UPDATE state SET revision = ?, proof = ?", (revision, proof))
-        self.revision = revision
+            connection.execute("UPDATE state SET revision = ?", (revision,))
+            floor = connection.execute("SELECT floor FROM state").fetchone()[0]
+        self.revision, self.floor = revision, floor
         self._count()
 
     def _count(self) -> None:
@@ -174,9 +162,11 @@ class Book:
         """Whether a signed request was used before."""
         return bool(self.store.rows("SELECT 1 FROM spent WHERE request_id = ?", request_id))
 
-    def spend(self, connection: sqlite3.Connection, request_id: bytes, not_after: int, now: int) -> None:
+    def spend(self, connection: sqlite3.Connection, request_id: bytes, not_after: int) -> None:
         """Use a signed request up, inside a transaction."""
-        connection.execute("DELETE FROM spent WHERE not_after < ?", (now - _KEPT,))
+        floor = not_after - _KEPT
+        if connection.execute("DELETE FROM spent WHERE not_after <= ?", (floor,)).rowcount:
+            connection.execute("UPDATE state SET floor = max(floor, ?)", (floor,))
         connection.execute("INSERT INTO spent VALUES (?, ?)", (request_id, not_after))
 
     def copy_to(self, path: Path) -> None:
@@ -186,6 +176,31 @@ class Book:
     def close(self) -> None:
         """Close the file."""
         self.store.close()
+
+
+def _raise(store: Store, vault: Vault, proof: Proof) -> None:
+    """Give a book from before there were proofs its first one, if it is as new as the vault counted."""
+    revision = store.rows("SELECT revision FROM state")[0][0]
+    counted = vault.facts(KEY, vault.newest(KEY)).used
+    if counted > revision:
+        raise TrustError(
+            "security.rolled-back",
+            f"{store.path} is an older copy: it knows {revision} of {counted} changes, so used requests could "
+            "be used again. Put the newest copy back, or restore the whole directory from one backup.",
+        )
+    with store.transaction() as connection:
+        # Until now the book forgot 400 days after a request's end, by the clock.
+        newest = connection.execute("SELECT coalesce(max(not_after), 0) FROM spent").fetchone()[0]
+        connection.execute("DROP TABLE state")
+        held = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+        for statement in _SCHEMA.split(";"):
+            words = statement.split()
+            if words[:2] == ["CREATE", "TABLE"] and words[2].split("(")[0] not in held:
+                connection.execute(statement)
+        connection.execute("INSERT INTO state VALUES (?, ?)", (revision, max(0, newest - _KEPT)))
+        connection.execute(f"PRAGMA user_version={FORMAT:d}")
+        proof.begin(connection)
+    vault.revisions.raised.append(NAME)
 
 
 def _place(name: str, revision: int) -> bytes:

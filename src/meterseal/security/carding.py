@@ -189,4 +189,4 @@ class Carding:
         after = _Counts(max(today, counts.day), {**modules, order.module_id: count})
         with self._book.transaction() as connection:
             self._book.write(connection, _COUNTS, after)
-            self._book.spend(connection, order.request_id, order.not_after, now)
+            self._book.spend(connection, order.request_id, order.not_after)

@@ -203,7 +203,7 @@ class Commanding:
                 "INSERT INTO authorised VALUES (?, ?, ?, ?, ?)",
                 (order.request_id, sm3(raw), module.module_id, number, order.not_after),
             )
-            self._book.spend(connection, order.request_id, order.not_after, now)
+            self._book.spend(connection, order.request_id, order.not_after)
         return number
 
 

@@ -8,11 +8,14 @@ admitted. An act that returns has its uses of keys and its audit entries on disk
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
 
+from meterseal.errors import EngineError
 from meterseal.mesh.rpc import Tally
 from meterseal.security.audit import Audit
 from meterseal.security.book import Book
@@ -26,9 +29,13 @@ from meterseal.security.pki import Pki
 from meterseal.security.platforms import Platforms
 from meterseal.security.refused import RefusedHellos
 from meterseal.security.registry import Registry
+from meterseal.security.reserved import Reserved
 from meterseal.security.rootquorum import RootQuorum
 from meterseal.security.usage import UseLog
 from meterseal.security.vault import Vault
+
+TIED_AFTER = 1.0
+"""Seconds after which another file has written down how far the one of the newest commit is (`revisions`)."""
 
 
 class Act(NamedTuple):
@@ -105,8 +112,10 @@ class Room:
         self.audit = audit
         self.book = book
         self.clock = clock
+        self._tying: asyncio.TimerHandle | None = None
         self.project_id = registry.setting("project")
         self.lab = registry.setting("lab") == b"\x01"
+        self.reserved = Reserved(book, registry)
         self.officers = Officers(book, self.project_id)
         self.quorum = RootQuorum(book, keys, authorities, self.officers)
         self.platforms = Platforms(book, registry, self.project_id, clock)
@@ -148,11 +157,26 @@ class Room:
     async def durable(self) -> None:
         """Return once every use of a key and every entry so far is on disk."""
         await self.audit.durable()
-        await self.keys.durable()
         await self.authorities.durable()
+        await self.keys.durable()
+        if self._tying is None and not self.keys.revisions.tied:
+            self._tying = asyncio.get_running_loop().call_later(TIED_AFTER, self._tie)
+
+    def _tie(self) -> None:
+        self._tying = None
+        with contextlib.suppress(EngineError):  # a disk that takes no writes is said to whoever waits for one
+            self.keys.revisions.tie()
 
     def close(self) -> None:
-        """Write what is pending and close every file."""
+        """Write what is pending and close every file; none can be put back alone after that."""
+        if self._tying is not None:
+            self._tying.cancel()
         self.platforms.settle()
-        for one in (self.audit, self.book, self.registry, self.authorities, self.keys):
-            one.close()
+        try:
+            self.audit.flush()
+            self.authorities.flush()
+            self.keys.flush()
+            self.keys.revisions.tie()
+        finally:
+            for one in (self.audit, self.book, self.registry, self.authorities, self.keys):
+                one.close()

@@ -91,7 +91,7 @@ class Officers:
                 "security.founded",
                 "This system has officers already; a change needs the signatures of two with the role enrol.",
             )
-        self._write(self._joined((), cards, now), spent=None, now=now)
+        self._write(self._joined((), cards, now), spent=None)
 
     def change(self, change: OfficerChange, now: int) -> None:
         """Write who joins and who leaves, and use the request up in the same transaction."""
@@ -105,7 +105,7 @@ class Officers:
             msgspec.structs.replace(officer, until=now) if officer.officer in change.remove else officer
             for officer in self._register.officers
         )
-        self._write(self._joined(stayed, change.add, now), spent=change, now=now)
+        self._write(self._joined(stayed, change.add, now), spent=change)
 
     def check(
         self,
@@ -171,7 +171,7 @@ class Officers:
                 "security.request",
                 f"A request has an id of {REQUEST_ID} bytes and ends within seven days; make it anew.",
             )
-        if now > not_after:
+        if now > not_after or not_after <= self._book.floor:
             raise TrustError(
                 "security.expired", "The request's time is over; make it anew and sign it again."
             )
@@ -191,10 +191,10 @@ class Officers:
         restored = self._restored
         return not restored.at or (restored.epoch != b"" and request_id.startswith(restored.epoch))
 
-    def spend(self, request_id: bytes, not_after: int, now: int) -> None:
+    def spend(self, request_id: bytes, not_after: int) -> None:
         """Use a request up, durably; before the act, so that a crash repeats nothing."""
         with self._book.transaction() as connection:
-            self._book.spend(connection, request_id, not_after, now)
+            self._book.spend(connection, request_id, not_after)
 
     def _joined(
         self, before: tuple[OfficerFacts, ...], cards: Sequence[OfficerCard], now: int
@@ -235,12 +235,12 @@ class Officers:
             raise LocalError("security.officer", f"The register holds at most {_MOST} officers.")
         return tuple(after)
 
-    def _write(self, officers: tuple[OfficerFacts, ...], *, spent: OfficerChange | None, now: int) -> None:
+    def _write(self, officers: tuple[OfficerFacts, ...], *, spent: OfficerChange | None) -> None:
         register = _Register(officers)
         with self._book.transaction() as connection:
             self._book.write(connection, _DOCUMENT, register)
             if spent is not None:
-                self._book.spend(connection, spent.request_id, spent.not_after, now)
+                self._book.spend(connection, spent.request_id, spent.not_after)
         self._register = register
 
 

@@ -31,6 +31,7 @@ from meterseal.security.messages import (
 from meterseal.security.orders import check_zone
 from meterseal.security.pki import DAY, Pki
 from meterseal.security.registry import POLICIES, PROFILES, Issued, Module, Registry
+from meterseal.security.reserved import Reserved
 from meterseal.security.vault import Vault
 
 LARGEST_BATCH = 1000
@@ -52,12 +53,21 @@ class Personaliser:
     """Enrols modules of one project."""
 
     def __init__(
-        self, keys: Vault, tree: KeyTree, pki: Pki, registry: Registry, project_id: bytes, *, lab: bool
+        self,
+        keys: Vault,
+        tree: KeyTree,
+        pki: Pki,
+        registry: Registry,
+        reserved: Reserved,
+        project_id: bytes,
+        *,
+        lab: bool,
     ) -> None:
         self._keys = keys
         self._tree = tree
         self._pki = pki
         self._registry = registry
+        self._reserved = reserved
         self._project_id = project_id
         self._lab = lab
 
@@ -74,7 +84,7 @@ class Personaliser:
         else runs; an answer that was made for nothing is dropped unseen.
 
         LocalError `security.request` for malformed ids, suites, points, policies or doubles; TrustError
-        `security.module-bound`, `security.device-bound`.
+        `security.module-bound`, `security.device-bound`, `security.enrolment-held`, `security.reserved`.
         """
         if not 0 < len(requests) <= LARGEST_BATCH:
             raise LocalError(
@@ -131,6 +141,7 @@ class Personaliser:
         module = self._again(request)
         if module is None:
             self._registry.check_free(request.device_id, request.module_id)
+            self._reserved.check(request.device_id, request.module_id, request.module_point)
         return module
 
     def lab_issue(self, request: LabRequest, now: int) -> LabCredentials:
@@ -145,6 +156,7 @@ class Personaliser:
             )
         _check_ids(request.device_id, request.module_id, request.suite)
         self._registry.check_free(request.device_id, request.module_id)
+        self._reserved.check(request.device_id, request.module_id, b"")
         scalar = (secrets.randbelow(ORDER - 2) + 1).to_bytes(32)
         point = Sm2PrivateKey.from_scalar(scalar, "a lab device's key").public_point
         asked = PersonaliseRequest(

@@ -6,8 +6,8 @@ A module belongs to one device for good and a device has one module in service: 
 another device's id is not enrolled there, which is how a copy on another meter is found.
 
 A renewed certificate waits beside the one in force until its module has shown it in a handshake; both name
-the same key, and a withdrawal revokes every certificate that the module ever got. The file's format is
-raised when an older one is opened (`registry_format`); a newer one is refused.
+the same key, and a withdrawal revokes every certificate that the module ever got. Every row of the file is proven
+(`proof`). Its format is raised when an older one is opened (`registry_format`); a newer one is refused.
 """
 
 from __future__ import annotations
@@ -35,8 +35,12 @@ from meterseal.security.enrolled import (
     row_of,
     with_end,
 )
+from meterseal.security.proof import Proof
 from meterseal.security.registry_format import FORMAT, SCHEMA
 from meterseal.security.store import Store
+from meterseal.security.vault import Vault
+
+NAME = "registry"
 
 __all__ = [
     "CIPHER_ONLY",
@@ -75,21 +79,34 @@ class Registry:
             self._in_service[module.device_id] = module
 
     @classmethod
-    def create(cls, path: Path, settings: dict[str, bytes]) -> Registry:
-        """A new registry file with its settings."""
+    def create(cls, path: Path, settings: dict[str, bytes], vault: Vault) -> Registry:
+        """A new registry file with its settings, proven under a key of `vault`."""
         store = Store.create(path, SCHEMA, FORMAT)
+        proof = Proof.under(vault, store, NAME)
         with store.transaction() as connection:
             connection.executemany("INSERT INTO setting VALUES (?, ?)", settings.items())
+            proof.begin(connection)
+        proof.open()
         return cls(store)
 
     @classmethod
-    def open(cls, path: Path) -> Registry:
-        """An existing registry, brought to this version's format; LocalError `security.newer` for a newer
-        one.
+    def open(cls, path: Path, vault: Vault) -> Registry:
+        """An existing registry, proven, and brought to this version's format.
+
+        LocalError `security.newer` for a newer one; TrustError `security.tampered`, `security.rolled-back`.
         """
         store = Store.open(path, FORMAT)
         try:
-            registry_format.upgrade(store)
+            proof = Proof.under(vault, store, NAME)
+            if proof.present:
+                registry_format.upgrade(store, proof.open().reform)
+            else:
+                vault.revisions.expect_unproven(NAME, path)
+                registry_format.upgrade(store)
+                with store.transaction() as connection:
+                    proof.begin(connection)
+                proof.open()
+                vault.revisions.raised.append(NAME)
             return cls(store)
         except BaseException:
             store.close()

@@ -9,9 +9,13 @@ whenever the power goes.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 
 from meterseal.crypto.certificates import parse
 from meterseal.security.store import Store
+
+Step = Callable[[sqlite3.Connection], None]
+Reform = Callable[[sqlite3.Connection, Step], None]
 
 FORMAT = 3
 
@@ -40,12 +44,17 @@ SCHEMA = """ CREATE TABLE setting(name TEXT PRIMARY KEY, value BLOB NOT NULL) WI
 """`gone` numbers the withdrawals in their order. `use_count` holds uses of a key in a span, `use_total` their sum."""
 
 
-def upgrade(store: Store) -> None:
-    """Bring a registry file of an older format to `FORMAT`, one durable step after the other."""
+def upgrade(store: Store, reform: Reform | None = None) -> None:
+    """Bring a registry file of an older format to `FORMAT`, one durable step after the other; `reform` proves anew what
+    a step makes of a file that has a proof.
+    """
     while (found := store.rows("PRAGMA user_version")[0][0]) < FORMAT:
         with store.transaction() as connection:
-            _STEPS[found](connection)
             connection.execute(f"PRAGMA user_version={found + 1:d}")
+            if reform is None:
+                _STEPS[found](connection)
+            else:
+                reform(connection, _STEPS[found])
 
 
 def _to_2(connection: sqlite3.Connection) -> None:

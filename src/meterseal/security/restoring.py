@@ -5,8 +5,8 @@ It makes no backup (`desks.upkeep` does).
 A restored service must not repeat what happened after the backup: numbers of commands go on a million
 higher than the backup knew, and signed requests are taken only when their id names the random epoch of this
 restore, or when they end later than any request that may have been used since (`officers`). What the backup does
-not know stays lost: modules enrolled after it must
-be enrolled again, and the audit log goes on from its last entry in the backup.
+not know stays lost, and the audit log goes on from its last entry in the backup. Nobody is enrolled until the operator
+has accepted the head; what the platform knows was enrolled after the backup is then reserved (`reserved`).
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from meterseal.security.backup import Manifest, unpack
 from meterseal.security.book import Book
 from meterseal.security.desks.upkeep import PROOF_DEVICE, PROOF_PURPOSE
 from meterseal.security.officers import RESTORED, Restored
+from meterseal.security.reserved import HELD, Held
 from meterseal.security.service import SecurityService
 from meterseal.security.vault import Vault
 
 EPOCH = 8
 """Bytes of the random epoch that the ids of requests made since the restore begin with."""
 NUMBERS_AHEAD = 1_000_000
+_REASON = "this system was brought back from a backup"
 
 
 class DrillReport(Struct, frozen=True, kw_only=True):
@@ -93,6 +95,7 @@ def _settle(directory: Path, passphrase: bytes, now: int) -> None:
                     at=now, first_number=before.first_number + NUMBERS_AHEAD, epoch=secrets.token_bytes(EPOCH)
                 )
                 book.write(connection, RESTORED, restored)
+                book.write(connection, HELD, Held(since=max(1, now), reason=_REASON))
         finally:
             book.close()
     finally:

@@ -206,7 +206,7 @@ class RootQuorum:
         self.settle()
         return self.coming()
 
-    def keep(self, officer: str, kept: r.ShareKept, spent: tuple[bytes, int, int]) -> bool:
+    def keep(self, officer: str, kept: r.ShareKept, spent: tuple[bytes, int]) -> bool:
         """A holder of the coming quorum can open their share; whether it is in force now. `spent` is the request's id
         and end, and now. TrustError `security.share`; LocalError `security.quorum`, `security.offline`.
         """
@@ -277,7 +277,7 @@ class RootQuorum:
             with contextlib.suppress(OSError):  # it opens nothing any more
                 (self._folder / offline.DEALT).unlink()
 
-    def _write(self, document: _Document, spent: tuple[bytes, int, int] | tuple[()]) -> None:
+    def _write(self, document: _Document, spent: tuple[bytes, int] | tuple[()]) -> None:
         with self._book.transaction() as connection:
             self._book.write(connection, _DOCUMENT, document)
             if spent:

@@ -21,6 +21,7 @@ from meterseal.security.sdk_keylife import KeyLifeClient
 from meterseal.security.sdk_papers import PapersClient
 from meterseal.security.sdk_persons import PersonsClient
 from meterseal.security.sdk_platforms import PlatformsClient
+from meterseal.security.sdk_reserving import ReservingClient
 from meterseal.security.sdk_root import RootClient
 from meterseal.security.sdk_upkeep import UpkeepClient
 
@@ -32,6 +33,7 @@ class SecuritySdk(
     CommandsClient,
     CardsClient,
     KeyLifeClient,
+    ReservingClient,
     RootClient,
     UpkeepClient,
     PapersClient,

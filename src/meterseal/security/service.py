@@ -42,6 +42,7 @@ from meterseal.security.desks.modules import ModuleDesk
 from meterseal.security.desks.papers import PapersDesk
 from meterseal.security.desks.persons import PersonsDesk
 from meterseal.security.desks.platforms import PlatformDesk
+from meterseal.security.desks.reserving import ReservingDesk
 from meterseal.security.desks.root import RootDesk
 from meterseal.security.desks.stored import StoredDesk
 from meterseal.security.desks.trail import TrailDesk
@@ -98,12 +99,14 @@ def provision(
         raise _disk(making, error) from None
     keys = Vault.create(making / KEYS, "keys", store or passphrase)
     hierarchy.plant(keys, project_id)
-    authorities = Vault.create(making / CA, "ca", store or passphrase)
-    registry = Registry.create(making / REGISTRY, {"project": project_id, "lab": bytes((lab,))})
+    authorities = Vault.create(making / CA, "ca", store or passphrase, keys)
+    registry = Registry.create(making / REGISTRY, {"project": project_id, "lab": bytes((lab,))}, keys)
     pki.establish(making, authorities, registry, passphrase, project_id, now)
-    Audit.create(making / AUDIT)
-    Book.create(making / BOOK)
-    for opened in (keys, authorities, registry):
+    Audit.create(making / AUDIT, keys)
+    Book.create(making / BOOK, keys)
+    keys.tie()
+    keys.revisions.tie()
+    for opened in (authorities, registry, keys):
         opened.close()
     try:
         for folder in (making / pki.OFFLINE, making):
@@ -126,6 +129,7 @@ class SecurityService:
             StoredDesk(room),
             TrailDesk(room),
             AnchorDesk(room),
+            ReservingDesk(room),
             CommandDesk(room),
             CardDesk(room),
             KeyLifeDesk(room),
@@ -142,6 +146,10 @@ class SecurityService:
             said = "The built-in processes were enrolled as platforms."
             room.note("operator", room, "security.platforms-founded", said)
 
+        if room.keys.revisions.raised:
+            said = "The files of an older format were given proofs of all that they hold, as it stood."
+            room.note("operator", room, "security.proofs-begun", said)
+
     provision = staticmethod(provision)
 
     @classmethod
@@ -151,17 +159,20 @@ class SecurityService:
         """Open what `provision` made; `opener` is the passphrase or the key store of its vaults, `clock` gives
         Unix milliseconds, `tls` issues certificates to other people's platforms.
 
-        TrustError `security.passphrase`, `security.token-key`, `security.key-record`, `security.key-tree`; LocalError
+        TrustError `security.passphrase`, `security.token-key`, `security.key-record`, `security.key-tree`,
+        `security.tampered` and `security.rolled-back` for files that are not as they were left; LocalError
         `security.missing`, `security.newer`; EngineError `security.in-use`, `security.damaged`,
         `security.read-only`.
         """
         opened: list[Vault | Registry | Audit | Book] = []
         try:
             opened.append(keys := Vault.open(directory / KEYS, "keys", opener))
-            opened.append(authorities := Vault.open(directory / CA, "ca", opener))
-            opened.append(registry := Registry.open(directory / REGISTRY))
+            opened.append(authorities := Vault.open(directory / CA, "ca", opener, keys))
+            opened.append(registry := Registry.open(directory / REGISTRY, keys))
             opened.append(audit := Audit.open(directory / AUDIT, keys))
             opened.append(book := Book.open(directory / BOOK, keys))
+            if keys.revisions.raised:
+                keys.tie()  # from here on the vault knows that every file has a proof
             return cls(Room(keys, authorities, registry, audit, book, clock, tls))
         except BaseException:
             for one in reversed(opened):

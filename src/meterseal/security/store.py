@@ -14,13 +14,30 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from meterseal.errors import EngineError, LocalError, MetersealError
 
 _MOST_PENDING = 4096
 
 Write = Callable[[sqlite3.Connection], None]
+T = TypeVar("T")
+
+
+class Watcher(Protocol):
+    """What proves the rows of a file (`proof`): it is asked inside each transaction and told how it ended."""
+
+    def seal(self, connection: sqlite3.Connection) -> None:
+        """Write what holds after this transaction."""
+
+    def committed(self) -> None:
+        """The transaction is on disk."""
+
+    def dropped(self) -> None:
+        """The transaction was rolled back."""
+
+    def force(self) -> None:
+        """Write down what the other files have come to with the next commit, whatever changes here."""
 
 
 class Store:
@@ -30,6 +47,8 @@ class Store:
         self._connection = connection
         self.path = path
         self._pending: list[Write] = []
+        self._once: dict[Write, None] = {}
+        self._watcher: Watcher | None = None
         self._waiting: asyncio.Future[None] | None = None
 
     @classmethod
@@ -79,6 +98,11 @@ class Store:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
             connection.execute("PRAGMA secure_delete=ON")  # what is replaced is overwritten
+            connection.execute(
+                "PRAGMA recursive_triggers=ON"
+            )  # or what REPLACE takes away would feed no proof
+            connection.execute("PRAGMA trusted_schema=OFF")
+            connection.execute("PRAGMA temp_store=MEMORY")
             connection.execute("BEGIN EXCLUSIVE")  # takes the lock now, not at the first write
             connection.execute("COMMIT")
         return cls(connection, path)
@@ -88,6 +112,24 @@ class Store:
         with _explained(self.path):
             return self._connection.execute(query, values).fetchall()
 
+    def ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        """The answer of something that reads on the connection itself."""
+        with _explained(self.path):
+            return question(self._connection)
+
+    def watched_by(self, watcher: Watcher) -> None:
+        """From now on every transaction is sealed by `watcher`."""
+        self._watcher = watcher
+
+    def tie(self) -> None:
+        """Put a commit on disk that writes down how far the other files of the directory are."""
+        self.once(self._tie)
+        self.flush()
+
+    def _tie(self, connection: sqlite3.Connection) -> None:
+        if self._watcher is not None:
+            self._watcher.force()
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Writes that happen together or not at all; on disk when the block ends."""
@@ -95,11 +137,17 @@ class Store:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+                if self._watcher is not None:
+                    self._watcher.seal(self._connection)
                 self._connection.execute("COMMIT")
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
+                if self._watcher is not None:
+                    self._watcher.dropped()
                 raise
+            if self._watcher is not None:
+                self._watcher.committed()
 
     def checkpoint(self) -> None:
         """Move what was committed into the file and empty the write-ahead log."""
@@ -115,13 +163,20 @@ class Store:
             finally:
                 copy.close()
 
-    def later(self, write: Write) -> None:
-        """Put a write into the next shared commit."""
+    def later(self, write: Write) -> bool:
+        """Put a write into the next shared commit; False, and it is not, when the disk has refused too many already."""
+        if len(self._pending) >= _MOST_PENDING:
+            return False
         self._pending.append(write)
+        return True
+
+    def once(self, write: Write) -> None:
+        """As `later`, for a write that puts down what holds when it runs: it waits once however often it is handed in."""
+        self._once[write] = None
 
     async def durable(self) -> None:
-        """Return once every write handed to `later` so far is on disk; EngineError when it is not."""
-        if not self._pending and self._waiting is None:
+        """Return once every write handed to `later` or `once` so far is on disk; EngineError when it is not."""
+        if not self._pending and not self._once and self._waiting is None:
             return
         if self._waiting is None:
             loop = asyncio.get_running_loop()
@@ -130,16 +185,19 @@ class Store:
         await asyncio.shield(self._waiting)
 
     def flush(self) -> None:
-        """Commit what is pending now; what the disk refuses waits for the next commit, up to a bound."""
+        """Commit what is pending now; what the disk refuses waits for the next commit."""
         pending, self._pending = self._pending, []
-        if not pending:
+        once, self._once = self._once, {}
+        if not pending and not once:
             return
         try:
             with self.transaction() as connection:
-                for write in pending:
+                for write in (*pending, *once):
                     write(connection)
-        except EngineError:
-            self._pending = (pending + self._pending)[:_MOST_PENDING]
+        except BaseException as error:
+            self._once = once | self._once
+            if isinstance(error, EngineError):
+                self._pending = pending + self._pending
             raise
 
     def _flush(self) -> None:

@@ -4,9 +4,9 @@ It gives out handles and facts, never bytes; the file and its doors are `vaultfi
 
 On disk a key record is SM4-GCM ciphertext under the vault's key-encryption key with associated data vault ‖
 id ‖ version, so no record opens in another place, under another name or as another version. Parent version,
-state, check value and limit are inside the seal. The use counter stands beside it in clear: it moves with
-every use. A use is on disk before the answer that it made possible leaves (`durable`). Key ids are words of
-the key tree (`DIAK`, `PLATFORM`), never of a person or a place.
+state, check value and limit are inside the seal. The use counter stands beside it in clear, because it moves with
+every use, and under the file's proof like everything else. A use is on disk before the answer that it made
+possible leaves (`durable`). Key ids are words of the key tree (`DIAK`, `PLATFORM`), never of a person or a place.
 
 A state only moves forward: new, active, retiring, withdrawn, destroyed. A destroyed key's bytes are
 overwritten in the file; its record stays, so that its check value can still be named.
@@ -26,6 +26,7 @@ from meterseal.errors import LocalError, TrustError
 from meterseal.security import keystore
 from meterseal.security.keystore import Kek, Opener
 from meterseal.security.messages import KeyFacts
+from meterseal.security.revisions import Revisions
 from meterseal.security.vaultfile import KeyRecord, VaultFile
 
 State = Literal["new", "active", "retiring", "withdrawn", "destroyed"]
@@ -77,19 +78,29 @@ class Vault:
         self.name = file.name
         self._file = file
         self._entries: dict[tuple[str, int], _Entry] = {}
-        self._noted = False
+
+    @property
+    def revisions(self) -> Revisions:
+        """The revisions of the files of this vault's directory."""
+        return self._file.revisions
+
+    def proving_key(self, name: str) -> SymmetricKey:
+        """The key under which another file of the directory is proven."""
+        return self._file.proving.expand(b"ms1 proof of " + name.encode(), 16, name)
 
     @classmethod
-    def create(cls, path: Path, name: str, opener: Opener) -> Vault:
-        """A new, empty vault file."""
-        return cls(VaultFile.create(path, name, opener))
+    def create(cls, path: Path, name: str, opener: Opener, beside: Vault | None = None) -> Vault:
+        """A new, empty vault file, in the directory of another one if there is one."""
+        return cls(VaultFile.create(path, name, opener, beside.revisions if beside else Revisions()))
 
     @classmethod
-    def open(cls, path: Path, name: str, opener: Opener) -> Vault:
-        """An existing vault; TrustError `security.passphrase`, `security.key-record`, LocalError
-        `security.missing` or `security.newer`.
+    def open(cls, path: Path, name: str, opener: Opener, beside: Vault | None = None) -> Vault:
+        """An existing vault; opened `beside` another one, their revisions are compared.
+
+        TrustError `security.passphrase`, `security.key-record`, `security.tampered`, `security.rolled-back`;
+        LocalError `security.missing` or `security.newer`.
         """
-        vault = cls(VaultFile.open(path, name, opener))
+        vault = cls(VaultFile.open(path, name, opener, beside.revisions if beside else Revisions()))
         try:
             vault._load()
         except BaseException:
@@ -181,7 +192,7 @@ class Vault:
 
     def copy_to(self, path: Path) -> None:
         """A consistent copy of the file, use counts included."""
-        self._file.store.flush()
+        self.flush()
         self._file.store.copy_to(path)
 
     def newest(self, key_id: str) -> int:
@@ -237,14 +248,11 @@ class Vault:
             self._note()
 
     def _note(self) -> None:
-        if not self._noted:
-            self._file.store.later(self._write_counters)
-        self._noted = True
+        self._file.store.once(self._write_counters)
 
     def _write_counters(self, connection: sqlite3.Connection) -> None:
-        self._noted = False
         connection.executemany(
-            "UPDATE key SET used = ? WHERE id = ? AND version = ?",
+            "UPDATE key SET used = ?1 WHERE id = ?2 AND version = ?3 AND used != ?1",
             [(entry.used, key_id, version) for (key_id, version), entry in self._entries.items()],
         )
 
@@ -269,6 +277,14 @@ class Vault:
     def all_facts(self) -> list[KeyFacts]:
         """What may be said about every key, in order of id and version."""
         return [self.facts(key_id, version) for key_id, version in sorted(self._entries)]
+
+    def flush(self) -> None:
+        """Write the counters now."""
+        self._file.store.flush()
+
+    def tie(self) -> None:
+        """Write down here, now, how far the other files of the directory are."""
+        self._file.store.tie()
 
     def close(self) -> None:
         """Write the counters and close the file."""

@@ -2,38 +2,46 @@
 
 It knows no handle and counts no use; `vault` does.
 
-A door is the record of a key-encryption key (`keystore`) with a proof sealed under it. The proof holds how
-many key records there are, so a record that somebody takes out of the file is missed. A move to a new door
-has two steps, each one transaction: `begin` seals every record a second time under the coming key and adds
-its door, `finish` lets go of the old. In between either door opens the file, and whichever opens it at the
-next start wins. So two vaults change their doors together: begin both, then finish both; at every moment one
-of the two doors opens both.
+A door is the record of a key-encryption key (`keystore`) with the vault's proving key sealed under it. Under that
+key the whole file is proven (`proof`): a record, a counter or a door that was taken out, added, changed or put back
+to what it was is found when the file is opened. That a door holds a proving key says that the file has a proof, so
+nobody makes it one from before there were proofs. A move to a new door has two steps, each one transaction: `begin`
+seals every record a second time under the coming key and adds its door, `finish` lets go of the old. In between
+either door opens the file, and whichever opens it at the next start wins. So two vaults change their doors
+together: begin both, then finish both; at every moment one of the two doors opens both.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
+from meterseal.crypto.expose import expose
+from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import LocalError, TrustError
 from meterseal.security import keystore
 from meterseal.security.keystore import Kek, Opener
+from meterseal.security.proof import Proof
+from meterseal.security.revisions import Revisions
 from meterseal.security.store import Store
 
-FORMAT = 1
+FORMAT = 2
 _SCHEMA = """ CREATE TABLE vault(name TEXT NOT NULL, stretching BLOB NOT NULL, proof BLOB NOT NULL); CREATE
           TABLE key(id TEXT NOT NULL, version INTEGER NOT NULL, sealed BLOB NOT NULL, used INTEGER NOT NULL
-          DEFAULT 0, PRIMARY KEY(id, version)) WITHOUT ROWID;
+          DEFAULT 0, PRIMARY KEY(id, version)) WITHOUT ROWID; CREATE TABLE coming(id TEXT NOT NULL, version
+          INTEGER NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY(id, version)) WITHOUT ROWID;
           """
 _COMING = """CREATE TABLE IF NOT EXISTS coming(id TEXT NOT NULL, version INTEGER NOT NULL, sealed BLOB NOT NULL,
           PRIMARY KEY(id, version)) WITHOUT ROWID"""
 _PROOF = b"meterseal vault"
+_PROVING = 16
+"""Bytes of a proving key; a door from before there were proofs has fewer behind it."""
 
 
 class KeyRecord(Struct, array_like=True):
@@ -51,50 +59,69 @@ class KeyRecord(Struct, array_like=True):
 
 
 class VaultFile:
-    """An open vault file."""
+    """An open vault file; `proving` is the key under which it, and with vault *keys* the whole directory, is proven."""
 
-    def __init__(self, name: str, store: Store, kek: Kek) -> None:
+    def __init__(
+        self, name: str, store: Store, kek: Kek, proving: SymmetricKey, revisions: Revisions
+    ) -> None:
         self.name = name
         self.store = store
+        self.proving = proving
+        self.revisions = revisions
         self._kek = kek
         self._coming: tuple[bytes, Kek] | None = None
 
     @classmethod
-    def create(cls, path: Path, name: str, opener: Opener) -> VaultFile:
+    def create(cls, path: Path, name: str, opener: Opener, revisions: Revisions) -> VaultFile:
         """A new, empty file."""
         record, kek = keystore.of(opener).create(name)
+        proving = SymmetricKey.generate(f"the proving key of vault {name}")
         store = Store.create(path, _SCHEMA, FORMAT)
+        proof = _proof_of(store, proving, name, revisions)
         with store.transaction() as connection:
             connection.execute(
-                "INSERT INTO vault VALUES (?, ?, ?)", (name, record, kek.gcm_seal(_proof(0), name.encode()))
+                "INSERT INTO vault VALUES (?, ?, ?)", (name, record, _door(kek, name, proving))
             )
-        return cls(name, store, kek)
+            proof.begin(connection)
+        proof.open()
+        return cls(name, store, kek, proving, revisions)
 
     @classmethod
-    def open(cls, path: Path, name: str, opener: Opener) -> VaultFile:
+    def open(cls, path: Path, name: str, opener: Opener, revisions: Revisions) -> VaultFile:
         """An existing file, through whichever of its doors fits; a move to a new door ends with that.
 
-        TrustError `security.passphrase`, `security.key-record`; LocalError `security.missing`,
-        `security.newer`, `security.other-store`.
+        TrustError `security.passphrase`, `security.key-record`, `security.tampered`, `security.rolled-back`;
+        LocalError `security.missing`, `security.newer`, `security.other-store`.
         """
         store = Store.open(path, FORMAT)
         try:
-            return cls._opened(store, name, opener)
+            return cls._opened(store, name, opener, revisions)
         except BaseException:
             store.close()
             raise
 
     @classmethod
-    def _opened(cls, store: Store, name: str, opener: Opener) -> VaultFile:
-        doors = store.rows("SELECT rowid, stretching, proof FROM vault WHERE name = ? ORDER BY rowid", name)
+    def _opened(cls, store: Store, name: str, opener: Opener, revisions: Revisions) -> VaultFile:
+        doors = store.rows(
+            "SELECT rowid, CAST(stretching AS BLOB), CAST(proof AS BLOB) FROM vault WHERE name = ? ORDER BY rowid",
+            name,
+        )
         for place, (row, record, proof) in enumerate(doors):
             found = _through(name, opener, record, proof, last=place == len(doors) - 1)
-            if found is not None:
-                kek, counted = found
-                file = cls(name, store, kek)
+            if found is None:
+                continue
+            kek, held = found
+            if len(held) == _PROVING:
+                proving = SymmetricKey.from_bytes(held, f"the proving key of vault {name}")
+                file = cls(name, store, kek, proving, revisions)
+                _proof_of(store, proving, name, revisions).open()
                 file._settle(row, len(doors), later=place > 0)
-                file._check_count(counted)
-                return file
+            else:
+                revisions.expect_unproven(name, store.path)
+                proving = SymmetricKey.generate(f"the proving key of vault {name}")
+                file = cls(name, store, kek, proving, revisions)
+                file._raise(row, len(doors), held, later=place > 0)
+            return file
         raise TrustError(
             "security.passphrase",
             f"The passphrase does not open vault {name}; give the passphrase that this system was "
@@ -106,23 +133,38 @@ class VaultFile:
         if doors == 1:
             return
         with self.store.transaction() as connection:
-            if later:
-                connection.execute(
-                    "UPDATE key SET sealed = (SELECT sealed FROM coming WHERE coming.id = key.id AND "
-                    "coming.version = key.version)"
-                )
-            connection.execute("DELETE FROM vault WHERE rowid != ?", (row,))
-            connection.execute("DROP TABLE coming")
+            self._stay(connection, row, later=later)
         self._forget()
 
-    def _check_count(self, counted: int | None) -> None:
+    def _stay(self, connection: sqlite3.Connection, row: int, *, later: bool) -> None:
+        if later:
+            connection.execute(
+                "UPDATE key SET sealed = (SELECT sealed FROM coming WHERE coming.id = key.id AND "
+                "coming.version = key.version)"
+            )
+        connection.execute("DELETE FROM vault WHERE rowid != ?", (row,))
+        connection.execute("DELETE FROM coming")
+
+    def _raise(self, row: int, doors: int, counted: bytes, *, later: bool) -> None:
+        """Give a file from before there were proofs its first one, once; its doors counted its records at best."""
         found = self.store.rows("SELECT count(*) FROM key")[0][0]
-        if counted is not None and found != counted:
+        proof = _proof_of(self.store, self.proving, self.name, self.revisions)
+        if proof.present or (counted and found != int.from_bytes(counted)):
             raise TrustError(
                 "security.key-record",
-                f"Vault {self.name} holds {found} key records of {counted}: some were taken out. Restore the vault from a "
-                "backup.",
+                f"Vault {self.name} does not hold the {found} key records that it counted: some were taken out, or it was "
+                "put back to an older format. Restore the vault from a backup.",
             )
+        with self.store.transaction() as connection:
+            connection.execute(_COMING)
+            if doors > 1:
+                self._stay(connection, row, later=later)
+            connection.execute("UPDATE vault SET proof = ?", (_door(self._kek, self.name, self.proving),))
+            connection.execute(f"PRAGMA user_version={FORMAT:d}")
+            proof.begin(connection)
+        self._forget()
+        proof.open()
+        self.revisions.raised.append(self.name)
 
     def load(self) -> Iterable[tuple[str, int, KeyRecord, int]]:
         """Every record with its id, version and use count; TrustError `security.key-record`."""
@@ -160,18 +202,8 @@ class VaultFile:
                     "INSERT OR REPLACE INTO coming VALUES (?, ?, ?)",
                     (key_id, version, self._coming[1].gcm_seal(packed, place)),
                 )
-            self._prove(connection)
         if not new:
             self._forget()
-
-    def _prove(self, connection: sqlite3.Connection) -> None:
-        """Write the number of records into the proof of every door."""
-        count = connection.execute("SELECT count(*) FROM key").fetchone()[0]
-        rows = connection.execute("SELECT rowid FROM vault ORDER BY rowid").fetchall()
-        keks = [self._kek] if self._coming is None else [self._kek, self._coming[1]]
-        for (row,), kek in zip(rows, keks, strict=True):
-            proof = kek.gcm_seal(_proof(count), self.name.encode())
-            connection.execute("UPDATE vault SET proof = ? WHERE rowid = ?", (proof, row))
 
     def begin(self, record: bytes, kek: Kek) -> None:
         """Let a coming door open the file too, durably."""
@@ -183,7 +215,6 @@ class VaultFile:
         self._coming = (record, kek)
         try:
             with self.store.transaction() as connection:
-                connection.execute(_COMING)
                 connection.executemany(
                     "INSERT INTO coming VALUES (?, ?, ?)",
                     [
@@ -195,8 +226,8 @@ class VaultFile:
                         for key_id, version, one, _ in records
                     ],
                 )
-                connection.execute("INSERT INTO vault VALUES (?, ?, ?)", (self.name, record, b""))
-                self._prove(connection)
+                door = _door(kek, self.name, self.proving)
+                connection.execute("INSERT INTO vault VALUES (?, ?, ?)", (self.name, record, door))
         except BaseException:
             self._coming = None
             raise
@@ -227,10 +258,6 @@ class VaultFile:
         record, proof = self.store.rows("SELECT stretching, proof FROM vault ORDER BY rowid")[0]
         return await asyncio.to_thread(_through, self.name, opener, record, proof, last=False) is not None
 
-    def later(self, write: Callable[[sqlite3.Connection], None]) -> None:
-        """As `Store.later`."""
-        self.store.later(write)
-
     def _forget(self) -> None:
         """Take what was overwritten out of the write-ahead log as well."""
         self.store.checkpoint()
@@ -239,14 +266,21 @@ class VaultFile:
         return b"\x00".join((self.name.encode(), key_id.encode(), version.to_bytes(4)))
 
 
-def _proof(count: int) -> bytes:
-    return _PROOF + count.to_bytes(4)
+def _proof_of(store: Store, proving: SymmetricKey, name: str, revisions: Revisions) -> Proof:
+    return Proof(store, proving.expand(b"ms1 proof of " + name.encode(), 16, name), name, revisions)
+
+
+def _door(kek: Kek, name: str, proving: SymmetricKey) -> bytes:
+    return kek.gcm_seal(_PROOF + expose(proving), name.encode())
 
 
 def _through(
     name: str, opener: Opener, record: bytes, proof: bytes, *, last: bool
-) -> tuple[Kek, int | None] | None:
-    """The key of a door and the number of records behind it; None when it is not the opener's."""
+) -> tuple[Kek, bytes] | None:
+    """The key of a door and what lies behind it; None when it is not the opener's.
+
+    Behind a door is the proving key; behind one from before there were proofs the number of records, or nothing.
+    """
     try:
         kek = keystore.of(opener).find(name, record)
         opened = kek.gcm_open(proof, name.encode())
@@ -260,5 +294,4 @@ def _through(
         return None
     if not opened.startswith(_PROOF):
         return None
-    # A proof without a number was written before vaults counted their records.
-    return kek, int.from_bytes(opened[len(_PROOF) :]) if len(opened) > len(_PROOF) else None
+    return kek, opened[len(_PROOF) :]

@@ -6,18 +6,20 @@ Whoever rolls the whole keys directory back, rolls everything back by which the 
 requests, command numbers, withdrawals. The platform's files are not among them. A look asks for the log's head and
 for the hash of the entry that was its head at the last look. A log that no longer holds that entry is an older one,
 or another one: that is alarmed, in the audit trail, in the log and in `status`, and stays so until the right
-log is back or the operator accepts what the service has now (after a restore).
+log is back or the operator accepts what the service has now (after a restore). Until then the service enrols nobody;
+with the acceptance it is told every device and module that the platform knows, so that none of them is enrolled anew
+by somebody else (`security.reserved`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import sqlalchemy as sa
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from meterseal.control import read, write
 from meterseal.control.tables import service_heads
@@ -25,6 +27,8 @@ from meterseal.crypto.symmetric import equal
 from meterseal.errors import MetersealError
 from meterseal.model import Refusal
 from meterseal.security.backuporders import Head
+from meterseal.security.reserveorders import Pair, Reservations
+from meterseal.things.enrolled import known_modules
 from meterseal.things.monitor import AuditLog
 
 log = structlog.get_logger()
@@ -35,6 +39,7 @@ WATCH = 60.0
 PATIENCE = 5.0
 """Seconds that the end of the process waits for a last look."""
 CODE = "security.put-back"
+_HELD = "the platform found that the keys directory was put back to an older state or replaced"
 
 
 class Service(Protocol):
@@ -42,14 +47,27 @@ class Service(Protocol):
 
     async def audit_head(self, known: int = 0) -> Head: ...
 
+    async def hold_enrolment(self, reason: str) -> Reservations: ...
+
+    async def reserve_modules(self, pairs: Sequence[Pair]) -> Reservations: ...
+
+    async def accept_head(self) -> Reservations: ...
+
 
 class Seen(Struct, frozen=True, kw_only=True):
-    """The head as it was last found in place (0 and empty before the first look); `lost_at` while it is not there."""
+    """The head as it was last found in place (0 and empty before the first look); `lost_at` while it is not there.
+
+    `held`, `revision` and `digest` are what the service said at the last look of this process: whether it enrols nobody
+    until the head is accepted, how far its files are and what they hold together.
+    """
 
     sequence: int = 0
     hash: bytes = b""
     seen_at: int | None = None
     lost_at: int | None = None
+    held: bool = False
+    revision: int = 0
+    digest: bytes = b""
 
 
 class Witness:
@@ -60,10 +78,12 @@ class Witness:
     ) -> None:
         self._engine, self._service, self._audit, self._clock = engine, service, audit, clock
         self._looking = asyncio.Lock()
+        self._said = Head(sequence=0, hash=b"", known=b"")
 
     def seen(self) -> Seen:
         """What is remembered."""
-        return seen(self._engine)
+        said = self._said
+        return structs.replace(seen(self._engine), held=said.held, revision=said.revision, digest=said.digest)
 
     async def look(self) -> bool:
         """Whether the service's log still holds what it held; then its head is remembered.
@@ -72,21 +92,30 @@ class Witness:
         """
         async with self._looking:
             before = self.seen()
-            head = await self._service.audit_head(before.sequence)
+            head = self._said = await self._service.audit_head(before.sequence)
             if before.sequence and not equal(head.known, before.hash):
                 await self._alarm(before, head)
+                if not head.held:
+                    await self._service.hold_enrolment(_HELD)
+                    self._said = structs.replace(head, held=True)
                 return False
             self._remember(head)
             return True
 
     async def accept(self) -> Seen:
-        """Take the service's log as it is now for the right one, as after a restore; said in the audit trail."""
+        """Take the service's log as it is now for the right one, as after a restore; said in the audit trail.
+
+        The service is told which modules the platform knows before it enrols again. EngineError when it is away.
+        """
         async with self._looking:
             before = self.seen()
-            head = await self._service.audit_head(before.sequence)
+            for pairs in known_modules(self._engine):
+                await self._service.reserve_modules(pairs)
+            reserved = (await self._service.accept_head()).reserved
+            head = self._said = await self._service.audit_head(before.sequence)
             sentence = (
                 f"The operator accepted the security service's log with {head.sequence} entries; entry "
-                f"{before.sequence} was remembered before."
+                f"{before.sequence} was remembered before; {reserved} modules that it does not know are reserved."
             )
             await self._audit.refused(
                 [Refusal(at=self._clock(), code="security.head-accepted", sentence=sentence, source=KEYS)]

@@ -25,7 +25,7 @@ class FactoryDesk(Desk):
     def __init__(self, room: Room) -> None:
         self._room = room
         personaliser = Personaliser(
-            room.keys, room.tree, room.pki, room.registry, room.project_id, lab=room.lab
+            room.keys, room.tree, room.pki, room.registry, room.reserved, room.project_id, lab=room.lab
         )
         self._factory = Factory(room.registry, personaliser)
 

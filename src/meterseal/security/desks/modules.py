@@ -24,7 +24,7 @@ class ModuleDesk(Desk):
     def __init__(self, room: Room) -> None:
         self._room = room
         self._personaliser = Personaliser(
-            room.keys, room.tree, room.pki, room.registry, room.project_id, lab=room.lab
+            room.keys, room.tree, room.pki, room.registry, room.reserved, room.project_id, lab=room.lab
         )
 
     def acts(self) -> Acts:

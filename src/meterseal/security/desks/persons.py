@@ -70,7 +70,7 @@ class PersonsDesk(Desk):
         now = room.clock()
         asked, people = room.officers.judge(request, order.request, order.role, order.needed, now)
         if not order.keeps:
-            room.officers.spend(asked.request_id, asked.not_after, now)
+            room.officers.spend(asked.request_id, asked.not_after)
         done = await order.run(caller, asked, people)
         room.note(caller, asked, f"security.order-{request.purpose}", done.sentence, officers=people)
         await room.durable()

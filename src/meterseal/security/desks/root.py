@@ -120,7 +120,7 @@ class RootDesk(Desk):
             room.quorum.check_file()
             self._ways[purpose].check(asked)
             now = room.clock()
-            room.officers.spend(asked.request_id, asked.not_after, now)
+            room.officers.spend(asked.request_id, asked.not_after)
             self._forget()
             waiting = _Waiting(purpose, asked, people, min(asked.not_after, now + WAITS_FOR))
             seconds = (waiting.until - now) / 1000
@@ -155,7 +155,7 @@ class RootDesk(Desk):
                 f"What {officer} handed in was not sealed for this opening; nothing was opened.",
             ) from None
         room.quorum.check_share(officer, share)
-        room.officers.spend(shown.request_id, shown.not_after, room.clock())
+        room.officers.spend(shown.request_id, shown.not_after)
         waiting.shares[officer] = share
         alive = sorted(set(waiting.shares) & set(room.officers.present("ca")))
         if len(alive) < room.quorum.threshold:
@@ -260,7 +260,7 @@ class RootDesk(Desk):
 
     async def _kept(self, caller: str, kept: r.ShareKept, people: tuple[str, ...]) -> Done:
         room, officer = self._room, _alone(people)
-        spent = (kept.request_id, kept.not_after, room.clock())
+        spent = (kept.request_id, kept.not_after)
         in_force = room.quorum.keep(officer, kept, spent)
         facts = room.quorum.facts()
         if in_force:

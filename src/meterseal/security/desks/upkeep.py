@@ -2,7 +2,8 @@
 
 It restores nothing; `restoring` does, with the service down.
 
-The copy of the files is made between two acts and without a pause in between, so all of them show one moment.
+The copy of the files is made between two acts and without a pause in between, so all of them show one moment. The
+head that is anchored elsewhere covers the files beside the log: it says how far they are (`security.standing`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from meterseal.crypto.symmetric import sm3
 from meterseal.errors import EngineError, LocalError
+from meterseal.mesh.rpc import Empty
 from meterseal.security import datakeys
 from meterseal.security.authorise import OPERATOR, WATCH
 from meterseal.security.backup import Manifest, Proof, pack
@@ -22,6 +24,8 @@ from meterseal.security.desk import Act, Acts, Desk, Room
 
 PROOF_DEVICE = bytes(8)
 PROOF_PURPOSE = "backup-proof"
+STANDING = 3_600_000
+"""How often (ms) the log says how far the files are, when its head is asked for."""
 _BESIDE = ("tls", "meterseal.json")
 """Files of the data directory that open with the same passphrase or hold the project, and go with the keys."""
 
@@ -32,6 +36,7 @@ class UpkeepDesk(Desk):
     def __init__(self, room: Room) -> None:
         self._room = room
         self._folder: Path = room.book.store.path.parent
+        self._stood_at = -STANDING
 
     def acts(self) -> Acts:
         """What this desk answers."""
@@ -111,6 +116,27 @@ class UpkeepDesk(Desk):
         )
 
     async def _head(self, caller: str, request: HeadRequest) -> Head:
-        await self._room.durable()
-        sequence, hashed = self._room.audit.head()
-        return Head(sequence=sequence, hash=hashed, known=self._room.audit.at(request.known))
+        room = self._room
+        self._stand()
+        await room.durable()
+        sequence, hashed = room.audit.head()
+        return Head(
+            sequence=sequence,
+            hash=hashed,
+            known=room.audit.at(request.known),
+            revision=room.keys.revisions.total(),
+            digest=room.keys.revisions.digest(),
+            held=room.reserved.facts().held,
+        )
+
+    def _stand(self) -> None:
+        """Say in the log how far the files are, now and then: what is counted without an entry is anchored with it too."""
+        room, now = self._room, self._room.clock()
+        if 0 <= now - self._stood_at < STANDING:
+            return
+        self._stood_at = now
+        revisions = room.keys.revisions
+        said = (
+            f"The keys directory stands at revision {revisions.total()}, digest {revisions.digest().hex()}."
+        )
+        room.note("operator", Empty(), "security.standing", said)
