@@ -7,6 +7,8 @@ from itertools import islice
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from meterseal.wire.decode import decode_bytes
 from meterseal.wire.dlt645 import load, table, table1997
@@ -124,6 +126,20 @@ def test_an_identifier_has_one_row_and_a_name_one_identifier(rules: Table, width
                 assert one_item.name == one_item.name.lower()
                 assert one_item.chinese
     assert len(seen) > (600 if width == 4 else 200)
+
+
+@given(st.integers(0, 0x21), st.integers(0, 0xFFFFFF), st.integers(0x9000, 0xC6FF))
+@settings(max_examples=500)
+def test_any_identifier_has_at_most_one_row_and_is_found_by_it(group: int, rest: int, old: int) -> None:
+    for rules, number in ((table.TABLE, group << 24 | rest), (table1997.TABLE, old)):
+        rows = rules.matching(number)
+        assert len(rows) <= 1
+        quantity = rules.lookup(number)
+        assert (quantity is None) is (not rows)
+        if quantity is not None:
+            assert quantity.items
+            assert quantity.chinese
+            assert quantity.size >= len(quantity.items) or quantity.items[0].kind == "bytes"
 
 
 def test_a_block_repeats_the_single_identifiers_in_order() -> None:
@@ -244,6 +260,8 @@ def test_function_03_is_security_with_an_identifier_07_and_reading_again_without
         "070000FF",
     )
     assert "安全认证数据" in {row["chinese"] for row in secure["fields"]}
+    control = next(row for row in secure["fields"] if row["name"] == "control code")
+    assert control["value"] == "request, security 安全认证"
     again = decode_bytes(electricity(0x03, b"")).answer
     assert (again["edition"], again["frame"]["function"]) == ("1997", "read again")
     failed = decode_bytes(electricity(0xC3, b"\x04")).answer

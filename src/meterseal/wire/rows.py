@@ -37,7 +37,7 @@ def rows(
         listed.append(Row(begin, buf[begin:before], "not part of the frame", "非报文"))
     if found.preamble:
         listed.append(Row(before, buf[before:start], "preamble", "前导符", f"{found.preamble} bytes"))
-    listed += _header(buf, found.trial)
+    listed += _header(buf, found.trial, meaning)
     place = start + LENGTH_AT[found.trial.protocol] + 1
     if frame is not None and meaning is not None:
         for part in meaning.parts:
@@ -67,7 +67,7 @@ def in_hex(raw: bytes) -> str:
     return raw.hex(" ").upper()
 
 
-def _header(buf: bytes, trial: Trial) -> list[Row]:
+def _header(buf: bytes, trial: Trial, meaning: Meaning | None) -> list[Row]:
     start = trial.start
     if trial.protocol == "cjt188":
         layout = (("start", "帧起始符", 1), ("meter type", "仪表类型", 1), ("address", "地址域", 7))
@@ -77,13 +77,13 @@ def _header(buf: bytes, trial: Trial) -> list[Row]:
     for name, chinese, size in (*layout, ("control code", "控制码", 1), ("data length", "数据域长度", 1)):
         raw = buf[start : start + size]
         if raw:
-            said = _header_text(trial, name, raw) if len(raw) == size else "cut off here"
+            said = _header_text(trial, name, raw, meaning) if len(raw) == size else "cut off here"
             listed.append(Row(start, raw, name, chinese, said))
         start += size
     return listed
 
 
-def _header_text(trial: Trial, name: str, raw: bytes) -> str:
+def _header_text(trial: Trial, name: str, raw: bytes, meaning: Meaning | None) -> str:
     if name == "meter type":
         return " ".join(cjt188.type_of(raw[0]))
     if name == "address":
@@ -95,7 +95,8 @@ def _header_text(trial: Trial, name: str, raw: bytes) -> str:
         return f"{raw[0]} bytes"
     if name == "control code":
         read = cjt188.function_of if trial.protocol == "cjt188" else dlt645.function_of
-        function, chinese = read(raw[0])
+        said = read(raw[0]) if meaning is None else (meaning.function, meaning.function_chinese)
+        function, chinese = said
         failed = ", error 异常" if raw[0] & 0xC0 == 0xC0 else ""
         return f"{'answer' if raw[0] & 0x80 else 'request'}, {function} {chinese}{failed}"
     return ""
