@@ -8,9 +8,10 @@ from meterseal.errors import PeerError
 from meterseal.headend.saying import AHEAD, BACKLOG, say
 from meterseal.model import HEAT_VOLUME, MAIN
 from meterseal.units import unit_code
-from meterseal.wire import encode
+from meterseal.wire import encode, roles
 from meterseal.wire.fields import to_clock
 from meterseal.wire.frame import Frame, parse_frame
+from meterseal.wire.profile import profile_of
 from tests.headend.ground import ELECTRIC, NOW, WATER, water
 
 GAS = bytes.fromhex("3078330011223344")
@@ -84,7 +85,7 @@ def test_an_interval_block_is_of_a_channel_that_the_medium_has(
 def test_an_error_answer_says_nothing() -> None:
     request = encode.read_request(WATER, 0x901F)
     with pytest.raises(PeerError) as refused:
-        say([encode.error_answer(WATER, request, 1)], SECOND, vouched=False)
+        say([roles.refuse(WATER, request, "other", profile_of(WATER))], SECOND, vouched=False)
     assert refused.value.code == "wire.direction"
 
 

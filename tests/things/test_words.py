@@ -19,9 +19,10 @@ from meterseal.headend.ports import Answer, Down, StoredSession
 from meterseal.things.answers import answers
 from meterseal.things.sessions import SessionStore
 from meterseal.things.words import FIRST_PAUSE, LINE_PAUSE, DownWords, Word
-from meterseal.wire import encode
+from meterseal.wire import encode, roles
 from meterseal.wire import identifiers as ids
 from meterseal.wire.frame import Frame
+from meterseal.wire.profile import profile_of
 from tests.headend.ground import ELECTRIC, NOW, OTHER, WATER, Device
 
 HOUR = 3_600_000
@@ -202,7 +203,8 @@ def test_answers_of_dlt645_are_told_apart_by_function_and_identifier() -> None:
     trip = encode.relay_request(ELECTRIC, 0x1A, NOW)
     good = encode.answer(ELECTRIC, asked, bytes(4)).encode()
     assert answers("dlt645", asked.encode(), good) == "done"
-    assert answers("dlt645", asked.encode(), encode.error_answer(ELECTRIC, asked, 2).encode()) == "refused"
+    failed = roles.refuse(ELECTRIC, asked, "no-such-data", profile_of(ELECTRIC)).encode()
+    assert answers("dlt645", asked.encode(), failed) == "refused"
     assert answers("dlt645", trip.encode(), encode.answer(ELECTRIC, trip).encode()) == "done"
     assert answers("dlt645", trip.encode(), good) is None
     other = encode.read_request(ELECTRIC, 0x00020000)

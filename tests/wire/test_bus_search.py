@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meterseal.errors import LocalError
-from meterseal.wire import encode
+from meterseal.wire import encode, roles
 from meterseal.wire.bus_search import BusSearch
 from meterseal.wire.frame import Frame, Protocol
+from meterseal.wire.profile import profile_of
 
 WATER = [
     bytes.fromhex("10") + bytes.fromhex(f"7833{number:010d}") for number in (1, 2, 101, 4711, 9_999_999_999)
@@ -45,6 +46,10 @@ def in_turn(answers: Sequence[bytes]) -> bytes:
     return b"".join(answers)
 
 
+def address_answer(device_id: bytes, request: Frame) -> bytes:
+    return roles.address_answer(device_id, request, profile_of(device_id)).encode()
+
+
 def answer(device_id: bytes, request: Frame, *, whole_wildcards_only: bool = False) -> bytes:
     """A meter's answer, or nothing; `whole_wildcards_only` meters know no narrowed address."""
     protocol = "dlt645" if device_id[0] == 0xD7 else "cjt188"
@@ -56,7 +61,7 @@ def answer(device_id: bytes, request: Frame, *, whole_wildcards_only: bool = Fal
         return b""
     if any(asked not in (0xAA, byte) for asked, byte in zip(request.address, address, strict=True)):
         return b""
-    return b"\xfe\xfe" + encode.read_address_answer(device_id, request).encode()
+    return b"\xfe\xfe" + address_answer(device_id, request)
 
 
 def run(search: BusSearch, meters: Sequence[bytes], line: Line, *, dumb: bool = False) -> BusSearch:
@@ -161,7 +166,7 @@ def test_only_answers_to_the_question_count() -> None:
     assert step is not None
     assert (step.frame.meter_type, step.frame.data.hex()) == (0x10, "810a00")
     stray = encode.current_data_answer(WATER[0], bytes(19)).encode()
-    heat = encode.read_address_answer(b"\x25" + WATER[0][1:], step.frame).encode()
+    heat = address_answer(b"\x25" + WATER[0][1:], step.frame)
     for received in (step.frame.encode(), stray, heat):
         search = BusSearch("cjt188", narrowing=False, meter_type=0x10, repeats=0)
         search.heard(received)

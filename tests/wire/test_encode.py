@@ -179,15 +179,6 @@ def test_answers_echo_the_request() -> None:
     got = encode.answer(WATER, request, encode.volume_payload(1, 0, NOON))
     assert got.data[:3] == bytes.fromhex("1f90c8")
     assert got.control == 0x81
-    failed = interpret(encode.error_answer(WATER, request, 2))
-    assert (failed.error, failed.ser, failed.error_code) == (True, 200, "0002")
-    power = interpret(encode.error_answer(POWER, encode.read_request(POWER, 0x00010000), 2))
-    assert power.error_reasons == ("no such data 无请求数据",)
-    wide = encode.read_address_request()
-    assert encode.read_address_answer(WATER, wide).device_id == WATER
-    assert (
-        encode.read_address_answer(POWER, encode.read_address_request(encode.ANY_DLT645)).data == POWER[:1:-1]
-    )
     with pytest.raises(LocalError):
         encode.answer(POWER, encode.write_request(POWER, 0x04000103, b"\x15"), b"\x00")
 

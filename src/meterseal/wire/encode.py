@@ -1,6 +1,7 @@
 """Station wire, the builders: requests, answers and reports of both protocols as frames.
 
-It sends nothing and chooses no content; edge and concentrator give the values, link and bus carry the bytes.
+It sends nothing and chooses no content; edge and concentrator give the values, link and bus carry the bytes. What a
+meter model does its own way is `roles`'.
 A `device_id` is the 8 bytes of LINK section 1; register values are scaled integers in the exponent of the
 unit (m3, kWh: hundredths). Fields that do not fit raise LocalError `wire.field`.
 """
@@ -20,7 +21,7 @@ READ, READ_ADDRESS, WRITE, WRITE_ADDRESS = 0x01, 0x03, 0x04, 0x15
 """Functions of CJ/T 188 (control code D4..D0)."""
 READ_645, READ_ADDRESS_645, WRITE_645, RELAY_645 = 0x11, 0x13, 0x14, 0x1C
 """Functions of DL/T 645-2007."""
-ANSWER, ERROR = 0x80, 0xC0
+ANSWER = 0x80
 
 INTERVALS_PER_FRAME: Final = {"cjt188": 20, "dlt645": 43}
 SEGMENT_DOWN: Final = {"cjt188": 40, "dlt645": 32}
@@ -75,13 +76,6 @@ def read_address_request(device_id: bytes = ANY_CJT188, ser: int = 0, *, high_fi
     return _frame(device_id, READ_ADDRESS, READ_ADDRESS_645, data)
 
 
-def read_address_answer(device_id: bytes, request: Frame) -> Frame:
-    """The meter's own address: in the header (CJ/T 188, DI and SER echoed) or in the data too (DL/T 645)."""
-    protocol, meter_type, address = address_of(device_id)
-    data = address if protocol == "dlt645" else request.data
-    return Frame(protocol, meter_type, address, request.control | ANSWER, data)
-
-
 def answer(device_id: bytes, request: Frame, payload: bytes = b"") -> Frame:
     """The normal answer of a meter: C with D7, the request's identifier bytes and SER as sent, the payload.
 
@@ -95,13 +89,6 @@ def answer(device_id: bytes, request: Frame, payload: bytes = b"") -> Frame:
             raise _refuse("A DL/T 645 answer to anything but a read carries no data; leave the payload out.")
         lead = request.data[:4] if reads else b""
     return Frame(protocol, meter_type, address, request.control | ANSWER, lead + payload)
-
-
-def error_answer(device_id: bytes, request: Frame, word: int) -> Frame:
-    """The error answer: C with D7 and D6; SER and `word` as ST (CJ/T 188, 2004 layout) or the error word."""
-    protocol, meter_type, address = address_of(device_id)
-    data = bytes((word & 0xFF,)) if protocol == "dlt645" else request.data[2:3] + word.to_bytes(2, "big")
-    return Frame(protocol, meter_type, address, request.control | ERROR, data)
 
 
 def write_request(
