@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -13,6 +14,8 @@ from meterseal.wire.cjt188.habits import Habits
 from meterseal.wire.profile import Profile, profiles
 from meterseal.wire.values import Stated, Values
 
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For properties over whole models: a busy machine is no fault of theirs."""
 WATER, HEAT, GAS = (bytes.fromhex(f"{kind}78330011223344") for kind in ("10", "25", "30"))
 NOON = 1_780_000_000_000 // 1000 * 1000
 READS = [row for row in ROWS if not row.writes and row.edition != "own"]

@@ -82,7 +82,7 @@ def test_a_thorough_search_finds_every_meter_on_any_bus(meters: list[bytes], lin
 
 
 @given(st.sets(st.integers(0, 10**12 - 1), max_size=5), st.sampled_from([garbled, in_turn]))
-@settings(max_examples=15)
+@settings(CALM, max_examples=15)
 def test_narrowing_finds_every_meter_where_answers_at_once_are_noticed(numbers: set[int], line: Line) -> None:
     meters = [b"\xd7\x00" + bytes.fromhex(f"{number:012d}") for number in numbers]
     search = run(BusSearch("dlt645", narrowing=True), meters, line)
@@ -92,7 +92,7 @@ def test_narrowing_finds_every_meter_where_answers_at_once_are_noticed(numbers: 
 
 
 @given(st.sets(st.integers(0, 10**6 - 1), max_size=4).map(sorted))
-@settings(max_examples=15)
+@settings(CALM, max_examples=15)
 def test_no_meter_is_found_that_is_not_there(numbers: list[int]) -> None:
     meters = [b"\x10" + bytes.fromhex(f"{number:014d}") for number in numbers]
     for narrowing in (True, False):
@@ -207,6 +207,7 @@ def test_a_search_stops_after_so_many_questions_and_says_what_is_left() -> None:
 
 
 @given(st.lists(st.binary(max_size=40), max_size=30))
+@settings(CALM)
 def test_noise_is_never_a_meter_and_never_an_error(heard: list[bytes]) -> None:
     search = BusSearch("cjt188", narrowing=True, most=20)
     for received in heard:

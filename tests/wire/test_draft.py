@@ -21,7 +21,7 @@ from meterseal.wire.frame import Frame, parse_frame
 from meterseal.wire.profile import Models, Profile, parse_profile, profiles
 
 from .frames import ADDRESS, VALID, electricity, household
-from .households import NOON, WATER, model
+from .households import CALM, NOON, WATER, model
 
 HEX = [vector["hex"] for vector in VALID]
 CLOCKED = "31012211051520"
@@ -221,7 +221,7 @@ capture = st.lists(
 
 
 @given(capture)
-@settings(max_examples=60)
+@settings(CALM, max_examples=60)
 def test_any_capture_gives_a_model_that_holds_or_one_sentence(lines: list[str]) -> None:
     try:
         made = draft(lines)

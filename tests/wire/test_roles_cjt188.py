@@ -18,7 +18,7 @@ from meterseal.wire.sheet import Segment, Value, scaled
 from meterseal.wire.values import values_of
 
 from .frames import VALID
-from .households import GAS, HEAT, NOON, READS, WATER, entry, model, registers, values_for, writes
+from .households import CALM, GAS, HEAT, NOON, READS, WATER, entry, model, registers, values_for, writes
 
 DEVICES = st.sampled_from([WATER, HEAT, GAS])
 ASKED = [
@@ -38,7 +38,7 @@ def asked(device_id: bytes, di: int, ser: int = 7, *, high_first: bool = True) -
 
 
 @given(writes(), st.booleans(), st.sampled_from([None, "2004", "2018"]))
-@settings(max_examples=300)
+@settings(CALM, max_examples=300)
 def test_every_write_comes_back_as_it_was_asked_and_as_the_same_bytes(
     case: tuple[bytes, Ask], high_first: bool, edition: str | None
 ) -> None:
@@ -71,7 +71,7 @@ def test_every_write_comes_back_as_it_was_asked_and_as_the_same_bytes(
 
 
 @given(st.data(), st.sampled_from(READS), DEVICES, st.booleans())
-@settings(max_examples=400)
+@settings(CALM, max_examples=400)
 def test_every_read_is_answered_with_the_values_that_were_given(
     data: st.DataObject, row: Identifier, device_id: bytes, high_first: bool
 ) -> None:
@@ -118,7 +118,7 @@ def _instant(shown: object) -> int | None:
 
 
 @given(st.data(), st.sampled_from([WATER, HEAT]))
-@settings(max_examples=100)
+@settings(CALM, max_examples=100)
 def test_units_before_their_values_and_clocks_in_reading_order_are_read_too(
     data: st.DataObject, device_id: bytes
 ) -> None:
@@ -522,7 +522,7 @@ def test_an_address_may_stand_in_the_data_too() -> None:
     ),
     st.sampled_from(["error", "ser-error", "ser-status", "di-ser-error", "di-ser-status"]),
 )
-@settings(max_examples=300)
+@settings(CALM, max_examples=300)
 def test_any_frame_is_an_ask_or_a_peer_error_and_can_be_refused(
     control: int, data: bytes, layout: str
 ) -> None:
