@@ -46,6 +46,9 @@ app.command(
     name="bench",
     help="What this machine does in a CPU second, beside what bounds it.",
 )
+app.command(
+    "meterseal.cli.line:line", name="line", help="Look into a line between a bus master and its meters."
+)
 app.command("meterseal.cli.doctor:doctor", name="doctor", help="Can this machine do what the system needs?")
 
 device = App(name="device", help="Enrol and list devices.")

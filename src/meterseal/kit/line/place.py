@@ -1,0 +1,60 @@
+"""Beside the path: where a line is: a TCP socket of a serial server, or a serial port of this machine.
+
+It only connects; bytes are the caller's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import termios
+from collections.abc import Callable
+from typing import Final
+
+from meterseal.errors import LocalError
+
+SLOWEST, FASTEST = 300, 921_600
+"""Bauds."""
+_TCP: Final = re.compile(r"tcp:(?P<host>[^\s]*):(?P<port>\d{1,5})\Z")
+_SERIAL: Final = re.compile(r"serial:(?P<device>[^:\s]+)(:(?P<baud>\d{1,6})(:(?P<parity>[EONeon]))?)?\Z")
+
+
+class Place:
+    """`tcp:HOST:PORT`, or `serial:DEVICE[:BAUD[:PARITY]]`: by default 2400 bauds, 8 bits, even parity, one stop bit.
+
+    LocalError `line.place` for what names neither.
+    """
+
+    def __init__(self, said: str) -> None:
+        self.said = said
+        self._tcp = self._serial = None
+        if (tcp := _TCP.match(said)) and int(tcp["port"]) <= 65_535:
+            self._tcp = tcp["host"] or "127.0.0.1", int(tcp["port"])
+        elif (serial := _SERIAL.match(said)) and SLOWEST <= int(serial["baud"] or 2400) <= FASTEST:
+            self._serial = serial["device"], int(serial["baud"] or 2400), (serial["parity"] or "E").upper()
+        else:
+            raise LocalError(
+                "line.place",
+                f"{said!r} names no line: give tcp:HOST:PORT or serial:/dev/ttyUSB0:2400:E.",
+            )
+
+    async def connect(self, make: Callable[[], asyncio.Protocol]) -> None:
+        """Connect; OSError while nobody is there, LocalError `line.serial` without the package for serial ports."""
+        loop = asyncio.get_running_loop()
+        if self._tcp is not None:
+            await loop.create_connection(make, *self._tcp)
+        elif self._serial is not None:
+            try:
+                from serial import SerialException
+                from serial_asyncio_fast import create_serial_connection
+            except ImportError:
+                raise LocalError(
+                    "line.serial", "Serial ports need a package more: pip install 'meterseal[lab]'."
+                ) from None
+            device, baud, parity = self._serial
+            try:
+                await create_serial_connection(
+                    loop, make, device, baudrate=baud, bytesize=8, parity=parity, stopbits=1, exclusive=True
+                )
+            except (SerialException, termios.error) as error:
+                raise OSError(str(error)) from None
