@@ -22,7 +22,7 @@ USAGES = "2.25.285079958047663026645145762408991924743"
 SM2_KEY = bytes.fromhex("301306072a8648ce3d020106082a811ccf5501822d034200")  # algorithm, then BIT STRING
 CURVE = gmalg.sm2._ecdlp  # arithmetic on the curve
 HELLO, PLATFORM, DEVICE, SESSION, RETRY = range(1, 6)  # handshake messages
-PING, ACK, TIME, REJECT, EVIDENCE = 0, 1, 2, 5, 7  # kinds of control records
+PING, ACK, TIME, REKEY, REJECT, EVIDENCE = 0, 1, 2, 3, 5, 7  # kinds of control records
 DOWN, WANT_ACK, CONTROL, PLAIN = 0x01, 0x02, 0x08, 0x10  # flags of records
 CUBIC_METRES, KILOWATT_HOURS = 0x2C, 0x05  # unit codes, both with two decimals
 
@@ -272,6 +272,8 @@ class Link:
         return self.ask(message(HELLO, hello[6:-1] + answer[6:])) if answer[3] == RETRY else answer
 
     def connect(self) -> None:
+        self.counter = self.last_down = 0
+        self.times.clear()  # counters begin anew with each session
         hello, secret = self.hello()
         self.platform = self.ask(hello)
         need(self.ask(hello) == self.platform, "the same HELLO must get the same PLATFORM")
@@ -377,7 +379,9 @@ class Link:
         elif kind == TIME:
             self.times[int.from_bytes(content[8:])] = int.from_bytes(content[:8])
         elif kind == REJECT:
-            self.rejects[int.from_bytes(content[:6])] = content[6]
+            number = int.from_bytes(content[:6])
+            self.rejects[number] = content[6]
+            self.unacknowledged.pop(number, None)
 
     def deliver(self, records: list[Numbered]) -> None:
         """Send records with few outstanding, and wait until each is acknowledged."""

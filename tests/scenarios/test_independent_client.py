@@ -20,6 +20,7 @@ from .independent_client import (
     EVIDENCE,
     KILOWATT_HOURS,
     LOCAL,
+    REKEY,
     Device,
     Link,
     bcd,
@@ -29,6 +30,7 @@ from .independent_client import (
 
 HOUR = timedelta(hours=1)
 CHANNEL = 1  # the meter's main register
+DOES_NOT_DECODE = 1  # a class of REJECT
 
 
 class System:
@@ -181,6 +183,27 @@ def test_from_credentials_to_bill(system: System, medium: str, suite: int, assur
         assert link.acks[-1] == number
         system.status_when({**counted, "records": len(records) + 1, "refused": 2})
         assert system.run("audit")["verified"] > 0
+
+        # A good tag around a channel that no meter has: rejected by name each time, and no other record is held up by it.
+        odd = link.reports((interval_di, interval_block(starts[2], 60, 9, unit, [1])))
+        for _ in range(2):
+            link.rejects.clear()
+            link.transmit(odd)
+            while not link.rejects:
+                link.take()
+            assert link.rejects == {odd[0]: DOES_NOT_DECODE}
+        link.rejects.clear()
+        link.deliver([link.reports((register_di, report))])
+
+        # The device says that it wants new keys, and makes a new handshake on the same connection.
+        before_rekey, keys = link.session_id, link.up
+        link.send(link.control(REKEY)[1])
+        link.connect()
+        assert link.session_id != before_rekey
+        assert link.up.tag(b"") != keys.tag(b"")
+        assert abs(link.ping() / 1000 - time.time()) < 10  # noqa: TID251
+        assert list(link.times) == [link.counter]
+        link.deliver([link.reports((register_di, report))])
 
     # Bills
     run = system.run("bill", "run")
