@@ -14,6 +14,8 @@ from meterseal.wire.bus_search import BusSearch
 from meterseal.wire.frame import Frame, Protocol
 from meterseal.wire.profile import profile_of
 
+from .households import CALM
+
 WATER = [
     bytes.fromhex("10") + bytes.fromhex(f"7833{number:010d}") for number in (1, 2, 101, 4711, 9_999_999_999)
 ]
