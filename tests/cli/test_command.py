@@ -19,10 +19,10 @@ class Ground:
         self.phrase = folder / "phrase"
         self.phrase.write_text("the passphrase of both")
         self.phrase.chmod(0o600)
-        for name, roles in (("an", ("enrol", "command")), ("bo", ("enrol",))):
+        for name, roles in (("an", ("enrol", "command")), ("bo", ("enrol",)), ("cy", ("command",))):
             said = [word for role in roles for word in ("--role", role)]
             meterseal("keys", "officer", "new", name, *said, "--to", folder, "--passphrase-file", self.phrase)
-        cards = (folder / "an.card", folder / "bo.card")
+        cards = tuple(folder / f"{name}.card" for name in ("an", "bo", "cy"))
         assert meterseal("keys", "officer", "add", *cards, "--data", self.up.data).status == 0
         self.meter = {
             medium: meterseal(
@@ -63,6 +63,29 @@ def test_an_officers_commands_are_numbered_and_listed(ground: Ground) -> None:
     ).document
     assert [word["id"] for word in listed["words"]][:2] == [second["id"], first["id"]]
     assert listed["counts"]["guarded"]["waiting"] >= 2
+
+
+def test_the_zone_that_officers_recorded_is_filled_in_and_another_is_refused(ground: Ground) -> None:
+    request, data = ground.folder / "zone.request", ("--data", ground.up.data, "--json")
+    asked = meterseal(
+        "device",
+        "zone",
+        "north",
+        ground.meter["electricity"],
+        "--reason",
+        "a new street",
+        "--to",
+        request,
+        *data,
+    )
+    assert asked.document["says"]["zone"] == "north"
+    for officer in ("an", "cy"):
+        key = ("--key", ground.folder / f"{officer}.key", "--passphrase-file", ground.phrase)
+        assert meterseal("keys", "sign", request, *key, "--json").status == 0
+    assert "1 modules are in zone north" in meterseal("keys", "submit", request, *data).document["sentence"]
+    assert ground.command("electricity", "relay", "trip", officer="an").document["state"] == "waiting"
+    elsewhere = ground.command("electricity", "relay", "trip", "--zone", "default", officer="an")
+    assert elsewhere.error() == "security.zone"
 
 
 @pytest.mark.parametrize(
