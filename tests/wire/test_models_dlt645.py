@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from meterseal.edge.electricity import ElectricityMeter
+from meterseal.edge.meter import MeterState
 from meterseal.wire import roles
 from meterseal.wire.asked import Ask
 from meterseal.wire.frame import Frame, parse_frame
+from meterseal.wire.meaning import interpret
 from meterseal.wire.profile import profile_of, profiles
 
 from .frames import VALID
@@ -17,15 +20,17 @@ CAPTURED = [
     if vector["expect"]["protocol"] == "dlt645"
 ]
 
+ELECTRIC = [name for name, profile in profiles().items() if profile.protocol == "dlt645"]
+NOW = 1_794_000_000_000
+
 
 def model(number: str, *frames: Frame) -> str:
     return profile_of(bytes.fromhex("d700" + number), frames).name
 
 
 def test_there_are_six_models_beside_the_generic_one() -> None:
-    ours = [name for name, profile in profiles().items() if profile.protocol == "dlt645"]
-    assert len(ours) >= 7
-    assert all(profiles()[name].medium == "electricity" for name in ours)
+    assert len(ELECTRIC) >= 7
+    assert all(profiles()[name].medium == "electricity" for name in ELECTRIC)
 
 
 def test_every_captured_electricity_frame_has_a_model_of_its_edition() -> None:
@@ -60,6 +65,26 @@ def test_frames_tell_the_older_edition_and_the_longer_energies() -> None:
     assert older
     for frame in older:
         assert profile_of(frame.device_id, [frame]).name == "electricity-1997"
+
+
+def test_every_model_can_be_simulated() -> None:
+    for name in ELECTRIC:
+        profile = profiles()[name]
+        device = next(
+            iter(parse_frame(bytes.fromhex(one.hex).lstrip(b"\xfe"))[0] for one in profile.vectors)
+        ).device_id
+        meter = ElectricityMeter(device, state=MeterState(), profile=profile)
+        old = profile.dlt645.edition == "1997"
+        for di, reading, shown in (
+            (0x9010 if old else 0x00010000, "forward_active_energy", "0.00"),
+            (0xB611 if old else 0x02010100, "voltage_a", "230" if old else "230.0"),
+            (0xC032 if old else 0x04000402, "meter_number", device[2:].hex()),
+        ):
+            asked = roles.request(device, Ask(kind="read", di=di), profile)
+            answer = meter.handle(asked, NOW, clear=True)
+            assert answer is not None
+            assert roles.matches(asked, answer, profile).answers
+            assert interpret(answer).readings[reading].shown == shown, name
 
 
 def test_a_model_s_habits_show_in_what_its_meters_answer() -> None:

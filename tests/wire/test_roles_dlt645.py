@@ -31,7 +31,7 @@ from meterseal.wire.dlt645.payloads import load_record
 from meterseal.wire.dlt645.rules import Table
 from meterseal.wire.frame import Frame, parse_frame
 from meterseal.wire.meaning import interpret
-from meterseal.wire.sheet import Segment, Value
+from meterseal.wire.sheet import Segment, Value, scaled
 from meterseal.wire.values import Stated
 
 from .frames import VALID, electricity
@@ -471,16 +471,19 @@ def test_values_that_do_not_fit_are_refused(di: int, values: dict[str, Stated], 
     assert refused.value.code == "wire.field"
 
 
-def test_a_reading_in_other_decimals_is_sent_in_the_meter_s_or_not_at_all() -> None:
-    from decimal import Decimal
-
-    asked = request(METER, Ask(kind="read", di=0x00010000), NEW)
-    whole = {"forward_active_energy": Value(Decimal(12), "kWh", 12, 0)}
-    assert answer(METER, asked, whole, NEW).data[4:] == bytes.fromhex("00120000")
-    fine = {"forward_active_energy": Value(Decimal("1.250"), "kWh", 1250, -3)}
-    assert answer(METER, asked, fine, NEW).data[4:] == bytes.fromhex("25010000")
-    with pytest.raises(LocalError, match="more decimals"):
-        answer(METER, asked, {"forward_active_energy": Value(Decimal("1.251"), "kWh", 1251, -3)}, NEW)
+def test_a_reading_in_other_decimals_is_sent_in_the_meter_s() -> None:
+    for register, exponent, sent in (
+        (12, 0, "00120000"),
+        (1250, -3, "25010000"),
+        (1259, -3, "25010000"),
+        (7, -2, "07000000"),
+    ):
+        asked = request(METER, Ask(kind="read", di=0x00010000), NEW)
+        values = {"forward_active_energy": scaled(register, exponent, "kWh")}
+        assert answer(METER, asked, values, NEW).data[4:].hex() == sent
+    back = {"combined_active_energy": scaled(-1259, -3, "kWh")}
+    got = answer(METER, request(METER, Ask(kind="read", di=0), NEW), back, NEW)
+    assert interpret(got).readings["combined_active_energy"].register == -125
 
 
 def test_load_records_travel_as_bytes_and_read_as_records() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from meterseal.edge.metering.design import DAY, HOUR
 from meterseal.edge.metering.state import MeterState
 from meterseal.model import FAULT, MAIN
+from meterseal.wire.sheet import scaled
 from meterseal.wire.values import Stated
 
 if TYPE_CHECKING:
@@ -87,8 +88,8 @@ def _instant(meter: Meter, now: int) -> dict[str, Stated]:
         watts = 0
     milliamperes = watts * 10_000 // VOLTAGE
     found: dict[str, Stated] = {
-        "voltage_a": VOLTAGE,
-        "current_a": milliamperes,
+        "voltage_a": scaled(VOLTAGE, -1, "V"),  # with their units: the older edition has fewer decimals
+        "current_a": scaled(milliamperes, -3, "A"),
         "frequency": 5_000,
         "internal_temperature": state.load.celsius * 10,
     }
@@ -113,7 +114,7 @@ def _settings(meter: Meter, now: int) -> dict[str, Stated]:
         "settlement_day_1": f"{state.parameters.settlement_day:02d}00",
         "alarm_amount_1": state.account.alarm_amount,
         "overdraft_amount_limit": state.account.overdraft,
-        "forward_power_limit": state.load.limit * 10,
+        "forward_power_limit": scaled(state.load.limit * 10, -4, "kW"),
     }
     for entry, (hour, tariff) in enumerate(periods(state.parameters.tariff_hours), start=1):
         found[f"zone_set_1_day_table_1_period_{entry}"] = f"{hour:02d}00{tariff:02d}"

@@ -118,12 +118,7 @@ def _number(item: Item, stated: Value | int | str) -> bytes:
             raise unfit(item.name, f"{stated.shown} is no number")
         if stated.unit not in (None, item.unit):
             raise unfit(item.name, f"it is sent in {item.unit or 'no unit'}, not in {stated.unit}")
-        register, shift = stated.register, stated.exponent - item.exponent
-        if shift < 0 and register % 10**-shift:
-            raise unfit(
-                item.name, f"{stated.shown} has more decimals than the {-item.exponent} that are sent"
-            )
-        register = register * 10**shift if shift >= 0 else register // 10**-shift
+        register = _cut(stated.register, stated.exponent - item.exponent)
     elif isinstance(stated, int):
         register = stated
     else:
@@ -139,6 +134,13 @@ def _number(item: Item, stated: Value | int | str) -> bytes:
     if raw[-1] & 0x80:
         raise unfit(item.name, f"{register} reaches into the sign bit")
     return raw[:-1] + bytes((raw[-1] | (0x80 if register < 0 else 0),))
+
+
+def _cut(register: int, shift: int) -> int:
+    """Digits moved by so many places; what the meter has no decimals for is cut off, as its display does."""
+    if shift >= 0:
+        return register * int(10**shift)
+    return abs(register) // int(10**-shift) * (-1 if register < 0 else 1)
 
 
 def _printed(item: Item, at: int, utc_offset_minutes: int) -> str:
