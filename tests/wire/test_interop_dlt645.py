@@ -79,7 +79,7 @@ def server() -> Iterator[MeterServerService]:
     served = MeterServerService.new_tcp_server("127.0.0.1", 0, 10)
     assert served.start()
     yield served
-    assert served.stop()
+    served.stop()
 
 
 @pytest.fixture
