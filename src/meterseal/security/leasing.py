@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from meterseal.errors import LocalError
 from meterseal.security.book import Book
+from meterseal.security.leaseorders import Lease, LeaseRequest
 from meterseal.security.officers import RESTORED, Restored
 
 _DOCUMENT = "down-lease"
@@ -21,20 +22,6 @@ LARGEST = 1 << 20
 AHEAD = 1 << 20
 """No session may send more records than this (`handshake.RECORDS_ALLOWED`)."""
 _MOST = 1 << 60
-
-
-class LeaseRequest(Struct, frozen=True, kw_only=True):
-    """Up to where the platform knows counters as leased or reserved, and how many more it wants."""
-
-    known: int
-    wanted: int
-
-
-class Lease(Struct, frozen=True, kw_only=True):
-    """Leases went up to `before`; the counters after it, up to `until`, are the asker's."""
-
-    before: int
-    until: int
 
 
 class _Leased(Struct, frozen=True, kw_only=True):

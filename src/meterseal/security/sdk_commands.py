@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from meterseal.security.client import Client
-from meterseal.security.leasing import Lease, LeaseRequest
+from meterseal.security.leaseorders import Lease, LeaseRequest
 from meterseal.security.orders import (
     Authorised,
     KeyUpdate,

@@ -24,7 +24,7 @@ from meterseal.control.writes import upsert
 from meterseal.errors import LocalError, TrustError
 from meterseal.headend.ports import Reserved, StoredSession
 from meterseal.headend.rejected import Rejected
-from meterseal.security.leasing import Lease
+from meterseal.security.leaseorders import Lease
 
 BACKLOG = 35 * 86_400_000
 """How long a replaced session still opens records (LINK section 3); then its keys are destroyed."""

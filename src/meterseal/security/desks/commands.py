@@ -8,7 +8,8 @@ from __future__ import annotations
 from meterseal.security.authorise import PARTNER, PLATFORM
 from meterseal.security.commanding import Commanding
 from meterseal.security.desk import Act, Acts, Desk, Order, Orders, Room
-from meterseal.security.leasing import Lease, LeaseRequest, Leasing
+from meterseal.security.leaseorders import Lease, LeaseRequest
+from meterseal.security.leasing import Leasing
 from meterseal.security.orders import (
     Authorised,
     CommandPolicyChange,
