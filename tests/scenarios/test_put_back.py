@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from meterseal.security.leasing import LARGEST, Lease, LeaseRequest
+from meterseal.security.leaseorders import Lease, LeaseRequest
+from meterseal.security.leasing import LARGEST
 from meterseal.things.sessions import LEASE
 from meterseal.wire import encode
 from tests.scenarios.small_system import WATER, System

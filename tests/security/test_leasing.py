@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from meterseal.errors import LocalError
-from meterseal.security.leasing import AHEAD, LARGEST, Lease
+from meterseal.security.leaseorders import Lease
+from meterseal.security.leasing import AHEAD, LARGEST
 from meterseal.security.officers import RESTORED, Restored
 
 from .conftest import NOW, Bench

@@ -12,7 +12,7 @@ from meterseal.control import open_control
 from meterseal.control.tables import sessions as table
 from meterseal.errors import LocalError, TrustError
 from meterseal.headend.rejected import Rejected
-from meterseal.security.leasing import Lease
+from meterseal.security.leaseorders import Lease
 from meterseal.things.sessions import BACKLOG, LARGEST_COUNTER, LEASE, MOST_RESERVED, SessionStore
 from tests.headend.ground import NOW, OTHER, WATER, Device
 
