@@ -123,7 +123,7 @@ def _electric(dice: random.Random) -> bytes:
     return b"\xd7\x00" + bytes.fromhex(f"{dice.randrange(10**12):012d}")
 
 
-def cases(stack_: ExitStack, seconds: float) -> list[Case]:
+def cases(closing: ExitStack, seconds: float) -> list[Case]:
     """The rows: each kind read and built both ways, and the package dlt645 reading the energies."""
     rows: list[Case] = []
     package = packaged()
