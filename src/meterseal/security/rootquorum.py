@@ -208,7 +208,7 @@ class RootQuorum:
 
     def keep(self, officer: str, kept: r.ShareKept, spent: tuple[bytes, int]) -> bool:
         """A holder of the coming quorum can open their share; whether it is in force now. `spent` is the request's id
-        and end, and now. TrustError `security.share`; LocalError `security.quorum`, `security.offline`.
+        and end. TrustError `security.share`; LocalError `security.quorum`, `security.offline`.
         """
         coming = self._coming()
         held = next((one for one in coming.quorum.holders if one.officer == officer), None)
