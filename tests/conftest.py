@@ -1,8 +1,11 @@
-"""What the whole run of tests says at its end: how far the search of the link went, and which checks it saw fall."""
+"""What the whole run of tests says at its end: how far the search of the link went, which checks it saw fall, and
+which refusals no test met."""
 
 from __future__ import annotations
 
 import pytest
+
+pytest_plugins = ["tests.contracts.refusals"]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
