@@ -94,10 +94,11 @@ def _with(value: Any, way: tuple[Any, ...], other: Any) -> Any:
     return [_with(one, tuple(rest), other) if at == key else one for at, one in enumerate(value)]
 
 
-def bodies(kind: type[Struct], good: Callable[[], Any] | None = None) -> Iterator[bytes]:
+def bodies(kind: type[Struct], good: Callable[[], Any] | None = None, first: int = 0) -> Iterator[bytes]:
     """Every hostile body for one request type: each place of a plain request taken by each hostile value.
 
-    `good` makes the plain request anew for each body; by default it is `plain`.
+    `good` makes the plain request anew for each body; by default it is `plain`. Of one that is a list, the places
+    before `first` are left as they are.
     """
     make = good or (lambda: plain(kind))
     yield from (
@@ -109,11 +110,13 @@ def bodies(kind: type[Struct], good: Callable[[], Any] | None = None) -> Iterato
         b"\x93\x01",
         msgspec.msgpack.encode(make()),
     )
-    first = make()
-    yield msgspec.msgpack.encode({**first, "more": 1} if isinstance(first, dict) else [*first, 1, 2, 3])
+    one = make()
+    yield msgspec.msgpack.encode({**one, "more": 1} if isinstance(one, dict) else [*one, 1, 2, 3])
     yield msgspec.msgpack.encode(make()) + b"\x00"
-    for way in _places(first):
-        here: Any = first
+    for way in _places(one):
+        if way and isinstance(one, list) and way[0] < first:
+            continue
+        here: Any = one
         for step in way:
             here = here[step]
         for other in hostile(here):

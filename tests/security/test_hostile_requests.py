@@ -24,7 +24,7 @@ from meterseal.security.service import SecurityService
 from tests.mesh import hostile
 
 from .conftest import NOW, PASSPHRASE, PROJECT, Bench
-from .people import HOUR, Person, founded
+from .people import HOUR, founded
 
 WRITTEN = ("refusals", "service_heads")
 """Tables that a refusal is written to, or a look."""
@@ -40,7 +40,6 @@ class Whole:
         self, service: SecurityService, engine: sa.Engine, parts: platform.Parts, root: Path
     ) -> None:
         self._service, self._engine, self._root = service, engine, root
-        self.people: tuple[Person, ...] = ()
         tls = TlsDirectory(root / "tls")
         self.tables: dict[str, Methods] = {
             "keys": keys.methods(service, tls, PASSPHRASE, service.room.clock),
@@ -74,9 +73,8 @@ async def whole(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     )
     parts.words._listen = 0.0
     await bench.module(1)
-    made = Whole(bench.service, engine, parts, tmp_path)
-    made.people = await founded(bench)
-    yield made
+    await founded(bench)
+    yield Whole(bench.service, engine, parts, tmp_path)
     await parts.mdms.close()
     engine.dispose()
 
@@ -115,7 +113,7 @@ async def test_a_number_that_no_store_holds_is_refused_wherever_it_stands(whole:
 
 
 @pytest.mark.parametrize("purpose", [*PURPOSES, "command"])
-async def test_what_officers_signed_is_no_better_input_for_that(whole: Whole, purpose: str) -> None:
+async def test_what_officers_signed_is_no_better_input_for_that(bench: Bench, purpose: str) -> None:
     """Hostile fields under two good signatures: the act refuses them, whatever it is, and no key changes."""
     kind = PURPOSES.get(purpose, o.CommandOrder)
     names = [field.name for field in msgspec.structs.fields(kind)]
@@ -135,11 +133,13 @@ async def test_what_officers_signed_is_no_better_input_for_that(whole: Whole, pu
             return "card_answer", CardAsk(order=order, **ids)
         return "submit", order
 
+    methods, people = bench.service.methods(), await founded(bench)
     codes: Counter[str] = Counter()
-    for raw in hostile.bodies(kind, good):
-        signatures = tuple(person.sign(purpose, raw) for person in whole.people)
+    always_there = 0 if purpose in ("officers", "command") else 3  # id, end and project: once is enough
+    for raw in hostile.bodies(kind, good, always_there):
+        signatures = tuple(person.sign(purpose, raw) for person in people)
         method, asked = ask(raw, signatures)
-        caller = admitted(whole.tables["keys"], method)
-        codes[await hostile.refused(whole.tables["keys"], method, caller, msgspec.msgpack.encode(asked))] += 1
+        caller = admitted(methods, method)
+        codes[await hostile.refused(methods, method, caller, msgspec.msgpack.encode(asked))] += 1
     assert "mesh.internal" not in codes
-    assert sum(codes.values()) - codes[""] > 20
+    assert sum(codes.values()) - codes[""] > 8
