@@ -90,6 +90,7 @@ class LineView(App[None]):
 
     TITLE = "meterseal line"
     CSS = """
+    * { scrollbar-size: 1 1; }
     #lines { width: 60%; }
     #right { width: 40%; border-left: solid $panel; padding: 0 1; overflow-x: auto; }
     #bytes { width: auto; }
