@@ -716,6 +716,37 @@ def test_hot_terminals_open_the_relay() -> None:
     assert kinds(bench) == ["overload", "valve-closed"]
 
 
+# --- everything together ---------------------------------------------------------------------------------
+
+
+@settings(max_examples=80)
+@given(st.data(), st.sampled_from(sorted(DESIGNS)))
+def test_whatever_happens_nothing_that_was_turned_is_lost_or_counted_twice(
+    data: st.DataObject, medium: str
+) -> None:
+    """HM-6.2.4, HM-6.2.6, HM-6.3.1.5: the last look at the transducer tells all, and no day is frozen twice."""
+    bench = Bench(DESIGNS[medium], 77)  # type: ignore[index]
+    inputs = [what for what in [*ANYTHING, Pressed()] if not isinstance(what, RegisterSet)]
+    script = st.lists(st.tuples(st.sampled_from([*inputs, None]), st.integers(0, 9 * HOUR)), max_size=40)
+    shown_before = 0
+    for what, after in data.draw(script):
+        if what is None:
+            bench.turn(3 * UNIT + 1, after)
+        else:
+            bench.do(what, after)
+        shown_now = registers(bench.state, bench.design)[0]
+        assert shown_now >= shown_before
+        shown_before = shown_now
+        starts = [day.start_at for day in bench.state.book.days]
+        assert starts == sorted(set(starts))
+        assert all(len(day.hours) == 24 for day in bench.state.book.days[:-1])
+        assert all(bool(day.closed) == (len(day.hours) == 24) for day in bench.state.book.days)
+        assert len(bench.state.events) <= bench.design.events
+    bench.do(BatteryIn(), MINUTE)
+    bench.turn(0, MINUTE)
+    assert registers(bench.state, bench.design)[0] == 77 + bench.totals[0] // 10_000
+
+
 # --- the state as it is written ---------------------------------------------------------------------------
 
 
