@@ -46,6 +46,8 @@ from meterseal.model import BALANCE, MAGNET, REMOVED, REVERSE
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 AT = 1_767_196_800_000  # 2026-01-01 00:00 +08
+STEADY = settings(deadline=None, derandomize=True)
+"""The same search each time, on a busy machine as well."""
 UNIT = 1_000_000
 """Millionths in one unit, as a transducer tells them."""
 
@@ -81,6 +83,7 @@ def kinds(bench: Bench) -> list[str]:
 # --- counting and freezing --------------------------------------------------------------------------------
 
 
+@STEADY
 @given(st.lists(st.integers(0, 9_000_000), min_size=1, max_size=60), st.integers(0, 99_999_999))
 def test_a_register_never_falls_and_begins_again_at_zero_beyond_its_digits(
     uses: list[int], initial: int
@@ -199,7 +202,7 @@ def test_a_register_that_is_set_costs_nothing_and_is_refused_after_the_factory()
 # --- clock ------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40)
+@settings(STEADY, max_examples=40)
 @given(st.integers(-200_000, 200_000), st.integers(-DAY, DAY), st.integers(0, 3 * YEAR))
 def test_after_setting_a_clock_is_off_by_its_drift_and_no_more(drift: int, off: int, passed: int) -> None:
     bench = Bench(replace(WATER, drift=drift))
@@ -211,6 +214,7 @@ def test_after_setting_a_clock_is_off_by_its_drift_and_no_more(drift: int, off: 
     assert error >= abs(drift) * passed // 10**9 - 1
 
 
+@STEADY
 @given(st.integers(-200_000, 200_000), st.integers(0, 400 * DAY))
 def test_a_drifting_clock_strikes_at_the_first_instant_that_shows_the_hour(drift: int, passed: int) -> None:
     design = replace(WATER, drift=drift)
@@ -242,6 +246,7 @@ def test_a_clock_that_is_set_back_freezes_nothing_twice_and_one_set_ahead_loses_
     assert len(bench.state.book.days) <= WATER.days
 
 
+@STEADY
 @given(st.integers(AT, AT + 3 * YEAR), st.integers(1, 28), st.integers(0, 13))
 def test_the_settlement_day_is_the_last_one_that_was(at: int, day: int, back: int) -> None:
     found = settlement(at, day, 480, back)
@@ -300,7 +305,7 @@ def something(totals: list[int]) -> st.SearchStrategy[tuple[Input, int]]:
     return st.tuples(st.one_of(st.sampled_from(ANYTHING), turned), st.integers(0, 3 * HOUR))
 
 
-@settings(max_examples=150)
+@settings(STEADY, max_examples=150)
 @given(st.data())
 def test_no_sequence_of_inputs_opens_a_gas_valve_without_a_person(data: st.DataObject) -> None:
     """HM-7.2.11."""
@@ -390,6 +395,7 @@ def drained(design: Design, millivolts: int) -> Bench:
     return bench
 
 
+@STEADY
 @given(st.integers(0, 5_000_000_000_000), st.integers(0, 10**12))
 def test_a_battery_only_falls(drawn: int, more: int) -> None:
     assert power.voltage(Battery(), drawn + more) <= power.voltage(Battery(), drawn)
@@ -540,6 +546,7 @@ def by_steps(used: int, prices: tuple[int, int, int], steps: tuple[int, int]) ->
     return prices[0] * one + prices[1] * two + prices[2] * (units - one - two)
 
 
+@STEADY
 @given(
     st.lists(st.integers(0, 5_000), min_size=1, max_size=12),
     st.tuples(*[st.integers(0, 2_000)] * 3),
@@ -571,6 +578,7 @@ def test_steps_begin_anew_on_their_day() -> None:
     assert bench.state.account.balance - before == -100 * 500
 
 
+@STEADY
 @given(st.lists(st.tuples(st.integers(0, 255), st.integers(0, 10**6)), max_size=40))
 def test_no_sequence_of_purchases_credits_one_twice(bought: list[tuple[int, int]]) -> None:
     bench, taken, last = Bench(WATER), 0, (0, 0)
@@ -719,7 +727,7 @@ def test_hot_terminals_open_the_relay() -> None:
 # --- everything together ---------------------------------------------------------------------------------
 
 
-@settings(max_examples=80)
+@settings(STEADY, max_examples=80)
 @given(st.data(), st.sampled_from(sorted(DESIGNS)))
 def test_whatever_happens_nothing_that_was_turned_is_lost_or_counted_twice(
     data: st.DataObject, medium: str
@@ -750,7 +758,7 @@ def test_whatever_happens_nothing_that_was_turned_is_lost_or_counted_twice(
 # --- the state as it is written ---------------------------------------------------------------------------
 
 
-@settings(max_examples=60)
+@settings(STEADY, max_examples=60)
 @given(st.data(), st.sampled_from(sorted(DESIGNS)))
 def test_a_state_survives_its_bytes_and_the_same_inputs_give_the_same_state(
     data: st.DataObject, medium: str
