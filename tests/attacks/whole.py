@@ -31,13 +31,13 @@ from meterseal.edge.agent import LinkAgent, Timing
 from meterseal.edge.chip import Chip
 from meterseal.edge.delivery import DailyOutbox
 from meterseal.edge.electricity import ElectricityMeter
+from meterseal.edge.making import personal
 from meterseal.edge.meter import Meter
 from meterseal.edge.module import Module
 from meterseal.edge.nv import MemoryNv, SealedNv
 from meterseal.edge.water import WaterMeter
 from meterseal.errors import EngineError
 from meterseal.headend.ports import StoredSession
-from meterseal.kit.factory import personal
 from meterseal.mesh.authority import TlsDirectory
 from meterseal.mesh.rpc import OPERATOR, InProcess, T
 from meterseal.security.messages import Personalisation

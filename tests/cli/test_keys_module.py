@@ -13,9 +13,10 @@ from meterseal.crypto.expose import expose
 from meterseal.crypto.sm2 import encrypt
 from meterseal.edge.card import Card
 from meterseal.edge.chip import Chip
+from meterseal.edge.making import personal, personalise
+from meterseal.edge.memories import Memories
 from meterseal.edge.pcsc import PcscPort, readers
 from meterseal.errors import TrustError
-from meterseal.kit.factory import Memories, personal, personalise
 from tests.cli.conftest import Answer, Run, Up, meterseal
 from tests.cli.test_keys import officer, sign
 from tests.edge import cards

@@ -9,8 +9,8 @@ from pathlib import Path
 from meterseal.app import config
 from meterseal.app.config import PUBLIC, Layout
 from meterseal.app.settings import open_settings
-from meterseal.kit.factory import Memories
-from meterseal.kit.parameters import Parameters
+from meterseal.edge.memories import Memories
+from meterseal.edge.parameters import Parameters
 from meterseal.mesh.authority import TlsDirectory
 from tests.cli.conftest import Up, meterseal
 

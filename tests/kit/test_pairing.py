@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from meterseal.edge import making
 from meterseal.edge.apdu import Sw
 from meterseal.errors import TrustError
 from meterseal.kit import factory
@@ -17,7 +18,7 @@ from tests.kit.test_replay import personalisation
 def test_a_module_of_the_street_works_in_its_own_meter_alone(tmp_path: Path) -> None:
     platform = Platform()
     made = factory.manufacture(tmp_path, make_plan(until=NOW, dwellings=1, days=1))
-    factory.personalise(tmp_path, [personalisation(platform, one) for one in made])
+    making.personalise(tmp_path, [personalisation(platform, one) for one in made])
     memories = factory.Memories(tmp_path)
     assert memories.chip(made[0].module_id, made[0].device_id).hello(NOW)
     for device_id in (made[1].device_id, b""):

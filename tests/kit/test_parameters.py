@@ -14,12 +14,14 @@ import pytest
 
 from meterseal.edge.delivery import PAGE as CONTROLLER
 from meterseal.edge.delivery import ControllerState
+from meterseal.edge.making import personalise
+from meterseal.edge.memories import MEMORY, OLDER, Memories
 from meterseal.edge.meter import MeterState
 from meterseal.edge.nv import SqliteNv, open_nv_database
+from meterseal.edge.parameters import Parameters
 from meterseal.errors import LocalError, TrustError
-from meterseal.kit.factory import MEMORY, OLDER, Memories, manufacture_concentrator, personalise
+from meterseal.kit.factory import manufacture_concentrator
 from meterseal.kit.field import Field, Joined
-from meterseal.kit.parameters import Parameters
 from meterseal.kit.plan import make_plan
 from tests.edge.platform import NOW, Platform
 from tests.kit.test_replay import personalisation
@@ -80,7 +82,7 @@ def test_parameters_given_once_are_sealed_and_come_back_whole(tmp_path: Path) ->
 def test_a_concentrator_that_was_told_nothing_says_how_to_tell_it(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match="once with --config FILE") as error:
         kept(tmp_path, {"dir": str(tmp_path)})
-    assert error.value.code == "kit.no-parameters"
+    assert error.value.code == "concentrator.no-parameters"
 
 
 @pytest.mark.parametrize("harm", ["damaged", "moved", "renamed"])
@@ -108,7 +110,7 @@ def test_a_page_that_was_changed_or_moved_is_refused_until_it_is_given_again(
         file.close()
     with pytest.raises(TrustError, match="Give them again with --config FILE") as error:
         kept(here, {"dir": str(here)})
-    assert error.value.code == "kit.parameters"
+    assert error.value.code == "concentrator.parameters"
     kept(here, orders(here))
     assert kept(here, {"dir": str(here)}).headend_host == "127.0.13.37"
 
@@ -151,7 +153,7 @@ async def test_the_program_asks_that_its_setup_file_be_deleted_and_starts_withou
 async def test_the_program_says_in_one_line_that_it_was_told_nothing(tmp_path: Path) -> None:
     code, out, said = await _program("--dir", str(tmp_path / "new"))
     assert code == 2
-    assert json.loads(out)["failed"] == "kit.no-parameters"
+    assert json.loads(out)["failed"] == "concentrator.no-parameters"
     assert b"Traceback" not in said
 
 
@@ -225,7 +227,7 @@ def test_a_stop_between_any_two_writes_of_that_loses_no_page(
         stopped.append(Stopping(path))
         return stopped[-1]
 
-    monkeypatch.setattr("meterseal.kit.factory.open_nv_database", opened)
+    monkeypatch.setattr("meterseal.edge.memories.open_nv_database", opened)
     with pytest.raises(Killed):
         Memories(tmp_path)
     stopped[0].under.close()  # rolls back what stands open

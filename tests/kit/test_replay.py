@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from meterseal.edge import making, memories
 from meterseal.edge.chip import Chip
 from meterseal.edge.concentrator import Concentrator, MeterAt, Up
 from meterseal.edge.module import Module
@@ -106,9 +107,9 @@ def test_modules_are_made_once_and_personalised_once(tmp_path: Path) -> None:
     assert factory.manufacture(tmp_path, plan) == made
     assert [one.device_id for one in made] == [meter.device_id for meter in plan.meters]
     papers = [personalisation(platform, one) for one in made]
-    assert factory.personalise(tmp_path, papers) == 4
-    assert factory.personalise(tmp_path, papers) == 0
-    assert stat.S_IMODE((tmp_path / factory.STORAGE_KEY).stat().st_mode) == 0o600
+    assert making.personalise(tmp_path, papers) == 4
+    assert making.personalise(tmp_path, papers) == 0
+    assert stat.S_IMODE((tmp_path / memories.STORAGE_KEY).stat().st_mode) == 0o600
     memories = factory.Memories(tmp_path)
     assert memories.chip(made[0].module_id).state().device_id == made[0].device_id
     memories.close()
@@ -118,7 +119,7 @@ def test_a_copied_module_in_another_meter_is_refused_by_its_mac(tmp_path: Path) 
     plan = make_plan(until=NOW, dwellings=1, days=1)
     platform = Platform()
     made = factory.manufacture(tmp_path / "street", plan)
-    factory.personalise(tmp_path / "street", [personalisation(platform, one) for one in made])
+    making.personalise(tmp_path / "street", [personalisation(platform, one) for one in made])
     copy = factory.copy_module(tmp_path / "street", made[0].module_id, made[1].device_id, tmp_path / "thief")
     hello = copy.hello(NOW)
     assert hello[7:15] == made[1].device_id

@@ -19,6 +19,7 @@ import pytest
 
 from meterseal.crypto import certificates, sm2
 from meterseal.crypto.expose import expose
+from meterseal.edge import making
 from meterseal.errors import MetersealError
 from meterseal.kit import factory
 from meterseal.kit.plan import StreetPlan, make_plan
@@ -60,7 +61,7 @@ class HeadEnd(asyncio.Protocol):
                 self.platform.refused.append(repr(error))
 
 
-def personalisation(platform: Platform, made: factory.Made) -> Personalisation:
+def personalisation(platform: Platform, made: making.Made) -> Personalisation:
     known = Enrolled(made.device_id, made.module_id, made.suite, made.point)
     platform.enrolled_modules[made.device_id] = known
     leaf = certificates.issue_leaf(
@@ -100,9 +101,9 @@ class Programs:
         self.said: dict[str, dict[str, Any]] = {}
         (directory / "plan.json").write_bytes(msgspec.json.encode(plan))
         made = factory.manufacture(directory / "street", plan)
-        factory.personalise(directory / "street", [personalisation(self.platform, one) for one in made])
+        making.personalise(directory / "street", [personalisation(self.platform, one) for one in made])
         gathering = factory.manufacture_concentrator(directory / "concentrator", plan)
-        factory.personalise(directory / "concentrator", [personalisation(self.platform, gathering)])
+        making.personalise(directory / "concentrator", [personalisation(self.platform, gathering)])
 
     async def serve(self) -> None:
         loop = asyncio.get_running_loop()

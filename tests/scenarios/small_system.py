@@ -25,6 +25,7 @@ from meterseal.edge.concentrator import Concentrator, MeterAt, Up
 from meterseal.edge.delivery import DailyOutbox
 from meterseal.edge.electricity import ElectricityMeter
 from meterseal.edge.gas import GasMeter
+from meterseal.edge.making import personal
 from meterseal.edge.meter import Meter
 from meterseal.edge.module import Module
 from meterseal.edge.node import Node, Secured
@@ -34,7 +35,6 @@ from meterseal.edge.water import WaterMeter
 from meterseal.headend.revoked import Revocations
 from meterseal.headend.uplink import Uplink
 from meterseal.kit.bus import Bus
-from meterseal.kit.factory import personal
 from meterseal.mesh.authority import TlsDirectory
 from meterseal.mesh.rpc import OPERATOR, InProcess, T
 from meterseal.model import Medium

@@ -12,12 +12,12 @@ from meterseal.app import operator
 from meterseal.edge.agent import LinkAgent
 from meterseal.edge.concentrator import Concentrator, MeterAt
 from meterseal.edge.delivery import DailyOutbox
+from meterseal.edge.making import personal
 from meterseal.edge.node import Node, Secured
 from meterseal.edge.nv import MemoryNv, SealedNv
 from meterseal.edge.water import WaterMeter
 from meterseal.errors import DataError, LocalError, TrustError
 from meterseal.kit.bus import Bus
-from meterseal.kit.factory import personal
 from meterseal.security.messages import Personalisation
 from tests.scenarios.small_system import KINDS, MASTER, PACE, SINCE, STORAGE, TIMING, WATER, Counting, System
 from tests.security.conftest import cheap_stretching

@@ -27,13 +27,13 @@ from meterseal.control import open_control
 from meterseal.edge.agent import Timing
 from meterseal.edge.concentrator import Concentrator, MeterAt, Up
 from meterseal.edge.delivery import REPORTED_FOR
+from meterseal.edge.memories import Memories
 from meterseal.edge.node import Node
 from meterseal.edge.poll import Pace
 from meterseal.edge.water import WaterMeter
 from meterseal.kit import attacks
 from meterseal.kit.bus import Bus
 from meterseal.kit.demo import bills_plan
-from meterseal.kit.factory import Memories
 from meterseal.kit.field import Field
 from meterseal.kit.incidents import Incident
 from meterseal.kit.life import design_of, lived

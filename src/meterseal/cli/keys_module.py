@@ -261,7 +261,7 @@ def _port(place: Place, module_id: bytes, device_id: bytes) -> Iterator[ModulePo
         with PcscPort(name) as port:
             yield port
         return
-    from meterseal.kit.factory import MEMORY, Memories
+    from meterseal.edge.memories import MEMORY, Memories
 
     assert memory is not None
     if not (memory / MEMORY).is_file():

@@ -76,7 +76,7 @@ def _address(listen: str) -> tuple[str, int]:
 
 
 def _live(meters: str, host: str, port: int, overhearer: Overhearer, *, plain: bool) -> int:
-    from meterseal.kit.line.place import Place
+    from meterseal.edge.place import Place
     from meterseal.kit.line.tap import Tap
 
     place = Place(meters) if meters else None

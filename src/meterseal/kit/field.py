@@ -22,8 +22,10 @@ from msgspec import Struct, field
 from meterseal.app import operator
 from meterseal.app.config import replace_file
 from meterseal.app.supervise import Spec, Supervisor
-from meterseal.kit.factory import Made, Memories, manufacture, manufacture_concentrator, personalise
-from meterseal.kit.parameters import Parameters
+from meterseal.edge.making import Made, personalise
+from meterseal.edge.memories import Memories
+from meterseal.edge.parameters import Parameters
+from meterseal.kit.factory import manufacture, manufacture_concentrator
 from meterseal.kit.plan import MEDIA, StreetPlan
 from meterseal.mesh.rpc import Rpc
 from meterseal.mesh.tls import Files, client_context

@@ -33,12 +33,12 @@ from meterseal.edge.delivery import DailyOutbox
 from meterseal.edge.electricity import ElectricityMeter
 from meterseal.edge.gas import GasMeter
 from meterseal.edge.heat import HeatMeter
+from meterseal.edge.memories import Memories
 from meterseal.edge.meter import Meter
 from meterseal.edge.node import Node, Secured
 from meterseal.edge.water import WaterMeter
 from meterseal.errors import LocalError
 from meterseal.kit.bus import Bus, BusServer
-from meterseal.kit.factory import Memories
 from meterseal.kit.life import design_of, lived
 from meterseal.kit.plan import MeterPlan, StreetPlan
 from meterseal.kit.profiles import DAY, HOUR, MILLIONTHS

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from meterseal.edge.node import Node
+from meterseal.edge.place import Place
 from meterseal.edge.water import WaterMeter
 from meterseal.errors import DataError, EngineError, LocalError
 from meterseal.kit.bus import Bus, BusServer
 from meterseal.kit.line.entries import MOST_BUFFERED, Cutter, Entry, load, save
 from meterseal.kit.line.faults import FAULTS
-from meterseal.kit.line.place import Place
 from meterseal.kit.line.rehearsal import _Turning
 from meterseal.kit.line.tap import Tap
 from meterseal.wire import encode

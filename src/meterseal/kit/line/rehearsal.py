@@ -15,10 +15,10 @@ from meterseal.edge.gateway import BusLink
 from meterseal.edge.heat import HeatMeter
 from meterseal.edge.meter import Meter
 from meterseal.edge.node import Node
+from meterseal.edge.place import Place
 from meterseal.edge.poll import Line, Pace, Riser
 from meterseal.edge.water import WaterMeter
 from meterseal.kit.bus import Bus, BusServer
-from meterseal.kit.line.place import Place
 from meterseal.kit.line.tap import Tap
 from meterseal.wire.frame import Frame
 

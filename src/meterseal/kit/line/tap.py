@@ -14,10 +14,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from meterseal.edge.place import Place
 from meterseal.errors import EngineError, LocalError
 from meterseal.kit.line.entries import MOST_KEPT, Cutter, Entry, Way
 from meterseal.kit.line.faults import Case, Fault
-from meterseal.kit.line.place import Place
 
 SILENCE = 0.25
 """Seconds after which what began is taken for all that comes."""

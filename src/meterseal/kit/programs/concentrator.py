@@ -24,9 +24,9 @@ from cryptography import x509
 from meterseal.app import child
 from meterseal.edge.concentrator import Concentrator, MeterAt, Up
 from meterseal.edge.gateway import Address, Gateway
+from meterseal.edge.memories import Memories
+from meterseal.edge.parameters import ConcentratorConfig, Parameters, TlsFiles
 from meterseal.errors import LocalError
-from meterseal.kit.factory import Memories
-from meterseal.kit.parameters import ConcentratorConfig, Parameters, TlsFiles
 from meterseal.kit.programs import run
 from meterseal.mesh.sm_tls import SmContext
 from meterseal.mesh.tls import Files, client_context
@@ -40,7 +40,7 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
     directory = orders.get("dir")
     if not isinstance(directory, str):
         raise LocalError(
-            "kit.config", "The configuration of the concentrator is wrong: `dir` names no directory."
+            "concentrator.config", "The configuration of the concentrator is wrong: `dir` names no directory."
         )
     memories = Memories(Path(directory))
     try:

@@ -1,4 +1,4 @@
-"""Beside the path: what one concentrator is told, kept on a sealed page of its own memory.
+"""Station edge, what one concentrator is told, kept on a sealed page of its own memory.
 
 It starts nothing and chooses nothing. HM-8.3.3.b and HM-8.4.3.b want a device's parameters, addresses and ports of
 servers among them, stored as ciphertext: so they are given once, in a setup file or as orders, and live here after that.
@@ -18,9 +18,9 @@ from msgspec.structs import replace
 
 from meterseal.edge.agent import Timing
 from meterseal.edge.gateway import Backoff
+from meterseal.edge.memories import Memories
 from meterseal.edge.poll import Pace
 from meterseal.errors import LocalError, TrustError
-from meterseal.kit.factory import Memories
 
 PAGE = "parameters 1"
 
@@ -83,14 +83,14 @@ class Parameters:
         """The configuration in force: the one of the orders, which is kept from now on, or the kept one when they name
         the directory alone.
 
-        LocalError `kit.config` (wrong fields), `kit.no-parameters` (never given); TrustError `kit.parameters` (the page
-        does not open, which new orders with everything in them mend).
+        LocalError `concentrator.config` (wrong fields), `concentrator.no-parameters` (never given); TrustError
+        `concentrator.parameters` (the page does not open, which new orders with everything in them mend).
         """
         if orders.keys() <= {"dir", "verbose"}:
             kept = self._read()
             if kept.config is None:
                 raise LocalError(
-                    "kit.no-parameters",
+                    "concentrator.no-parameters",
                     f"{self._directory} holds no parameters of a concentrator yet. Give them once with --config FILE.",
                 )
             return replace(kept.config, dir=str(self._directory), tls=_with(kept.config.tls, kept.password))
@@ -98,7 +98,7 @@ class Parameters:
             given = msgspec.convert(orders, ConcentratorConfig)
         except msgspec.ValidationError as error:
             raise LocalError(
-                "kit.config", f"The configuration of the concentrator is wrong: {error}."
+                "concentrator.config", f"The configuration of the concentrator is wrong: {error}."
             ) from None
         password = given.tls.password if given.tls is not None else ""
         if given.tls is not None and not password:
@@ -108,7 +108,7 @@ class Parameters:
 
     @property
     def password(self) -> str:
-        """Password of the TLS key, "" when there is none. TrustError `kit.parameters`."""
+        """Password of the TLS key, "" when there is none. TrustError `concentrator.parameters`."""
         return self._read().password
 
     @password.setter
@@ -121,7 +121,7 @@ class Parameters:
             return _Kept() if page is None else msgspec.msgpack.decode(page, type=_Kept)
         except (TrustError, msgspec.DecodeError):
             raise TrustError(
-                "kit.parameters",
+                "concentrator.parameters",
                 f"The parameters kept in {self._directory} do not open: they were changed, or come from another "
                 "concentrator. Give them again with --config FILE.",
             ) from None

@@ -1,4 +1,4 @@
-"""Beside the path: where a line is: a TCP socket of a serial server, or a serial port of this machine.
+"""Station edge, where a line is: a TCP socket of a serial server, or a serial port of this machine.
 
 It only connects; bytes are the caller's.
 """
