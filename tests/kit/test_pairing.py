@@ -8,6 +8,7 @@ import pytest
 
 from meterseal.edge import making
 from meterseal.edge.apdu import Sw
+from meterseal.edge.memories import Memories
 from meterseal.errors import TrustError
 from meterseal.kit import factory
 from meterseal.kit.plan import make_plan
@@ -19,7 +20,7 @@ def test_a_module_of_the_street_works_in_its_own_meter_alone(tmp_path: Path) -> 
     platform = Platform()
     made = factory.manufacture(tmp_path, make_plan(until=NOW, dwellings=1, days=1))
     making.personalise(tmp_path, [personalisation(platform, one) for one in made])
-    memories = factory.Memories(tmp_path)
+    memories = Memories(tmp_path)
     assert memories.chip(made[0].module_id, made[0].device_id).hello(NOW)
     for device_id in (made[1].device_id, b""):
         stranger = memories.chip(made[0].module_id, device_id)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from meterseal.edge import making, memories
+from meterseal.edge import making
 from meterseal.edge.chip import Chip
 from meterseal.edge.concentrator import Concentrator, MeterAt, Up
+from meterseal.edge.memories import STORAGE_KEY, Memories
 from meterseal.edge.module import Module
 from meterseal.edge.nv import MemoryNv, SealedNv
 from meterseal.errors import LocalError, TrustError
@@ -109,8 +110,8 @@ def test_modules_are_made_once_and_personalised_once(tmp_path: Path) -> None:
     papers = [personalisation(platform, one) for one in made]
     assert making.personalise(tmp_path, papers) == 4
     assert making.personalise(tmp_path, papers) == 0
-    assert stat.S_IMODE((tmp_path / memories.STORAGE_KEY).stat().st_mode) == 0o600
-    memories = factory.Memories(tmp_path)
+    assert stat.S_IMODE((tmp_path / STORAGE_KEY).stat().st_mode) == 0o600
+    memories = Memories(tmp_path)
     assert memories.chip(made[0].module_id).state().device_id == made[0].device_id
     memories.close()
 
