@@ -100,6 +100,18 @@ def test_rotation_and_what_still_moves(system: Up) -> None:
     assert meterseal("status", "--data", system.data).status == 0
 
 
+def test_the_services_own_log_is_walked_and_shown(system: Up) -> None:
+    shown = meterseal("keys", "audit", "--data", system.data, "--limit", "1000", "--json")
+    assert shown.status == 0
+    assert shown.document["ok"]
+    codes = [one["entry"]["code"] for one in shown.document["entries"]]
+    assert "security.officers-founded" in codes
+    assert shown.document["state"]["entries"] >= len(codes)
+    lines = meterseal("keys", "audit", "--data", system.data, "--limit", "3").out.splitlines()
+    assert len(lines) == 4
+    assert "entries holds" in lines[-1]
+
+
 def test_a_backup_its_drill_and_its_return(system: Up, tmp_path: Path) -> None:
     phrase = tmp_path / "backup.phrase"
     phrase.write_text("the backup's passphrase")

@@ -121,6 +121,11 @@ keys.command("meterseal.cli.keys:rotate", name="rotate", help="Put a new version
 keys.command("meterseal.cli.keys:list_keys", name="list", help="List every key: state, uses, limit.")
 keys.command("meterseal.cli.keys:moving", name="moving", help="Count what still stands on an old version.")
 keys.command(
+    "meterseal.cli.keys_audit:audit",
+    name="audit",
+    help="What the security service wrote down, after its chain was walked.",
+)
+keys.command(
     "meterseal.cli.keys_head:head",
     name="head",
     help="Was the keys directory put back? Accept it after a restore.",
