@@ -242,6 +242,7 @@ def test_a_refusal_leaves_no_reason_behind_that_a_later_call_would_be_blamed_wit
     for act, says in (
         (lambda: Sm2PrivateKey.from_pkcs8(b"no key"), "no private key in PKCS#8"),
         (lambda: sm2.public_pkey(b"\x04" + bytes(64)), "not on curve"),
+        (lambda: Sm2PrivateKey.from_encrypted_pem(KEY.to_encrypted_pem(b"one"), b"other"), "this password"),
     ):
         with pytest.raises(TrustError, match=says):
             act()
@@ -584,3 +585,21 @@ def test_each_series_of_the_library_is_good_from_its_own_patch_on(
     number = major << 28 | minor << 20 | patch << 4
     assert selftest.advice(number, "aarch64")[0] is good
     assert selftest.advice(number, "x86_64")[0] is (major >= 3)
+
+
+def test_a_library_that_fails_at_sm2_is_not_used_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> bool:
+        raise EngineError("crypto.libcrypto", "libcrypto could not verify: of a test.")
+
+    monkeypatch.setattr(sm2, "verify", fails)
+    works, sentence = sm2.supported()
+    assert works is False
+    assert "SM2 fails its self-test (libcrypto could not verify: of a test.)" in sentence
+
+
+@pytest.mark.parametrize(
+    ("number", "der"),
+    [("0001", "020101"), ("0102", "02020102"), ("0080", "02020080"), ("0000", "020100"), ("7f", "02017f")],
+)
+def test_a_number_in_der_loses_its_zeros_and_nothing_else(number: str, der: str) -> None:
+    assert sm2._integer(bytes.fromhex(number)) == bytes.fromhex(der)
