@@ -38,6 +38,7 @@ def folder(tmp_path: Path, text: str = WHOLE) -> Path:
     (tmp_path / "broker.password").write_text("pw-of-a-broker\n")
     (tmp_path / "root.pem").write_text("-----BEGIN CERTIFICATE-----\n")
     (tmp_path / "carrier.token").write_text("Bearer of-a-carrier\n")
+    (tmp_path / "long.token").write_text("x" * 70_000)
     (tmp_path / "transports.toml").write_text(text)
     return tmp_path / "transports.toml"
 
@@ -66,8 +67,11 @@ def test_the_files_beside_it_are_taken_in(tmp_path: Path) -> None:
         ("[[mqtt]]\nurl = 'mqtt://broker'\npassword_file = 'nowhere'", "nowhere"),
         ("[push]\nport = 1", "carrier"),
         ("[push]\n[[push.carrier]]\nname='a'\ntoken='short'\ndevice='d'\npayload='p'", "16"),
+        (WHOLE.replace("[push]", "[[mqtt]]\nurl = 'mqtts://broker.example'\n[push]"), "client id"),
+        (WHOLE + WHOLE[WHOLE.index("[[push.carrier]]") :], "the name alpha"),
+        (WHOLE.replace("carrier.token", "long.token"), "64 KiB"),
     ],
-    ids=lambda part: part.replace("\n", " ") or "nothing",
+    ids=lambda part: part.replace("\n", " ")[-60:] or "nothing",
 )
 def test_a_file_that_says_something_else_is_refused(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(LocalError) as error:

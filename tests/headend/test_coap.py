@@ -185,3 +185,19 @@ async def test_a_busy_port_is_said_for_coap(ground: Ground) -> None:
     with pytest.raises(EngineError) as error:
         await CoapListener(Taken(), "127.0.0.1", ground.port).start()
     assert error.value.code == "headend.port"
+
+
+async def test_a_question_under_somebody_elses_address_brings_him_one_answer(ground: Ground) -> None:
+    ground.taken.echo = False
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as victim:
+        victim.bind(("127.0.0.1", 0))
+        victim.setblocking(False)
+        question = bytes((0x40, 0x02, 0x12, 0x34)) + b"\xb2ms" + b"\xffX"
+        victim.sendto(question, ("127.0.0.1", ground.port))
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(5):
+            found = [await loop.sock_recv(victim, 2000), await loop.sock_recv(victim, 2000)]
+    assert [one[0] >> 4 & 3 for one in found] == [2, 1]  # an empty acknowledgement, and one that wants none
+    messages = ground.listener._context.request_interfaces[0].token_interface
+    assert not messages._active_exchanges  # nothing that would be sent again
+    assert not messages._backlogs

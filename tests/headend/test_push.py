@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -120,6 +121,8 @@ async def test_another_path_or_method_is_refused(door: Door) -> None:
         pytest.param(body(b""), id="empty"),
         pytest.param(body(bytes(LONGEST + 1)), id="long"),
         pytest.param(body(device="a/../b"), id="a path"),
+        pytest.param(body(device=".."), id="a step up"),
+        pytest.param(body(device="."), id="a step in place"),
         pytest.param(body(device="x" * 65), id="a long name"),
         pytest.param(body(device=True), id="true"),
         pytest.param(body().replace(b"YSBt", b"YS m"), id="no base64"),
@@ -203,6 +206,45 @@ async def test_a_carrier_that_is_away_costs_the_message_and_nothing_else() -> No
         await door.close()
 
 
+async def test_a_carrier_that_answers_without_end_keeps_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(push, "DOWN_WITHIN", 0.3)
+    ended: list[int] = []
+
+    async def carrier(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        sent = 0
+        with contextlib.suppress(OSError):
+            while True:
+                writer.write(b"1000\r\n" + bytes(0x1000) + b"\r\n")
+                await writer.drain()
+                sent += 0x1000
+                await asyncio.sleep(0 if len(ended) % 2 else 0.02)  # one without measure, one drop by drop
+        ended.append(sent)
+
+    server = await asyncio.start_server(carrier, "127.0.0.1", 0)
+    door = Door(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    await door.open()
+    try:
+        assert await door.post(body()) == 200
+        for number in range(2 * push.AT_ONCE):
+            door.taken.all[0][0].send(b"", bytes((number,)))
+        async with asyncio.timeout(10):
+            while len(ended) < 2 * push.AT_ONCE:
+                await asyncio.sleep(0.02)
+    finally:
+        await door.close()
+        server.close()
+
+
+async def test_http_2_is_not_spoken(door: Door) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.listener._place[1])
+    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
+    async with asyncio.timeout(5):
+        assert not (await reader.read(9)).startswith(bytes((0, 0)))  # no SETTINGS frame
+    writer.close()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -210,6 +252,19 @@ async def test_a_carrier_that_is_away_costs_the_message_and_nothing_else() -> No
         {"down_body": "[]"},
         {"down_url": "http://carrier.example/"},
         {"down_url": "ftp://carrier.example/"},
+        {"down_url": "http://127.0.0.1.carrier.example/"},
+        {"down_url": "http://127.0.0.1@carrier.example/"},
+        {"down_url": "http://localhost.carrier.example/"},
+        {"down_url": "https://{device}/commands"},
+        {"down_url": "https://{device}.carrier.example/commands"},
+        {"down_url": "https://carrier.example:{device}/"},
+        {"down_url": "https://"},
+        {"down_url": "https://[::1/"},
+        {"down_url": "https://carrier.example:99999/"},
+        {"down_url": "https://carrier.example/\n"},
+        {"down_token": "Gebühr"},
+        {"down_token": "two\nlines"},
+        {"token": "no header can say übung"},
     ],
     ids=str,
 )

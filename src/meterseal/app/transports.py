@@ -95,9 +95,19 @@ def read(path: Path) -> Transports:
         ) from None
     for broker in transports.mqtt:
         mqtt.checked(broker)
-    for carrier in transports.push.carrier if transports.push else ():
+    carriers = transports.push.carrier if transports.push else ()
+    for carrier in carriers:
         push.checked(carrier)
+    _once(path, "carriers have the name", [carrier.name for carrier in carriers])
+    # A broker ends a client's connection when another comes with the same id, and both would come again for ever.
+    _once(path, "brokers are", [f"{one.address} with the client id {one.client}" for one in transports.mqtt])
     return transports
+
+
+def _once(path: Path, what: str, names: list[str]) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise LocalError("app.transports", f"In {path} two {what} {twice}; name each once.")
 
 
 def settled(transports: Transports, host: str) -> Transports:
@@ -131,7 +141,13 @@ def _take_in(entry: dict[str, Any], name: str, beside: Path) -> None:
 def _text(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            return file.read(LONGEST_FILE).decode()
+            found = file.read(LONGEST_FILE + 1)
+        if len(found) > LONGEST_FILE:
+            raise LocalError(
+                "app.transports",
+                f"{path} is longer than {LONGEST_FILE // 1024} KiB; keep only what is needed.",
+            )
+        return found.decode()
     except OSError as error:
         raise LocalError("app.unusable", f"{path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:

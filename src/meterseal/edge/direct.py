@@ -27,6 +27,8 @@ AT_ONCE = 16
 """Messages put on a way in one look."""
 WAITING = 256
 """Messages that wait for a broker; what comes on top is dropped and sent again by the agent."""
+ANSWER_WITHIN = 20.0
+"""Seconds for an answer of CoAP. The library waits for ever for one whose question was acknowledged."""
 
 OCTETS = 42
 """CoAP's content format application/octet-stream."""
@@ -109,8 +111,9 @@ class CoapWay:
 
         request = Message(code=POST, uri=self._uri, payload=message, content_format=OCTETS)
         try:
-            answer = await context.request(request).response
-        except (Error, OSError):
+            async with asyncio.timeout(ANSWER_WITHIN):
+                answer = await context.request(request).response
+        except (Error, OSError, TimeoutError):
             return  # the agent sends again
         reader = MessageReader()
         with contextlib.suppress(PeerError):

@@ -168,7 +168,7 @@ def _resource(listener: CoapListener) -> Any:
     """The library's view of `/ms`. Made here, for the library is loaded only where CoAP is served."""
     from aiocoap import Message, error, resource
     from aiocoap.blockwise import Block1Spool
-    from aiocoap.numbers import codes
+    from aiocoap.numbers import Unreliable, codes
 
     class Spool(Block1Spool):  # type: ignore[misc]  # the library carries no types
         """Messages in blocks: no longer than any of ours, and a bounded number of them."""
@@ -195,7 +195,11 @@ def _resource(listener: CoapListener) -> Any:
             down = await listener.post(_address(host), host, request.payload)
             if down is None:
                 return Message(code=codes.SERVICE_UNAVAILABLE, max_age=5)
-            return Message(code=codes.CHANGED, payload=down, content_format=OCTETS)
+            # An answer that comes after its acknowledgement would be sent five times to whoever the question only
+            # claims to be from, and kept until then. Once is enough: what matters is sent again by its own layer.
+            return Message(
+                code=codes.CHANGED, payload=down, content_format=OCTETS, transport_tuning=Unreliable
+            )
 
     return Messages()
 

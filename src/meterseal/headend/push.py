@@ -14,8 +14,8 @@ import contextlib
 import re
 from collections import OrderedDict
 from collections.abc import MutableMapping
-from typing import Annotated, Any, Literal
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import quote, urlsplit
 
 import msgspec
 import structlog
@@ -26,6 +26,9 @@ from meterseal.errors import EngineError, LocalError
 from meterseal.headend.link import Receive
 from meterseal.link.messages import LONGEST
 
+if TYPE_CHECKING:
+    import httpx
+
 REMEMBERED = 20_000
 WAITING_DOWN = 1024
 LONGEST_BODY = 64 * 1024
@@ -33,9 +36,12 @@ MOST_AT_ONCE = 64
 """Bodies that are read at the same time; more hear 503."""
 BODY_WITHIN = 10.0
 DOWN_WITHIN = 10.0
+"""Seconds that a carrier may take over one message, its answer to the last byte included."""
 AT_ONCE = 4
 
-_DEVICE = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
+_DEVICE = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.:-]{1,64}\Z")
+"""A name that stays one step of a path; `.` and `..` would not."""
+_PRINTED = re.compile(r"[ -~]*\Z")
 _NAME = r"^[a-z0-9][a-z0-9-]{0,31}$"
 
 log = structlog.get_logger()
@@ -72,15 +78,30 @@ def checked(carrier: Carrier) -> Carrier:
         body = None
     if not isinstance(body, dict):
         raise LocalError("headend.push", f"`down_body` of the carrier {carrier.name} is no JSON object.")
-    if carrier.down_url and not carrier.down_url.startswith(
-        ("https://", "http://127.0.0.1", "http://localhost")
-    ):
+    if carrier.down_url and not _may_have_the_token(carrier.down_url):
         raise LocalError(
             "headend.push",
-            f"`down_url` of the carrier {carrier.name} must begin with https:// (or name this machine), for its token "
-            "goes along.",
+            f"`down_url` of the carrier {carrier.name} must be https://HOST/… (http:// on this machine only) and may have "
+            "`{device}` behind the host alone, for the carrier's token goes along.",
+        )
+    if not _PRINTED.match(carrier.token) or not _PRINTED.match(carrier.down_token):
+        raise LocalError(
+            "headend.push",
+            f"A token of the carrier {carrier.name} holds what no header can; give printed ASCII.",
         )
     return carrier
+
+
+def _may_have_the_token(url: str) -> bool:
+    """Is the host fixed, and its way sealed or inside this machine? No pushed name of a device may choose it."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    if not host or "@" in parts.netloc or "{" in parts.netloc or not _PRINTED.match(url):
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and host in ("127.0.0.1", "::1", "localhost"))
 
 
 class _Customer:
@@ -214,17 +235,33 @@ class PushListener:
             while True:
                 carrier, device, message = await self._down.get()
                 try:
-                    answer = await client.post(
+                    ask = client.build_request(
+                        "POST",
                         carrier.down_url.replace("{device}", quote(device, safe="")),
                         content=msgspec.json.encode(_filled(carrier, device, message)),
                         headers={"content-type": "application/json", carrier.down_header: carrier.down_token},
                     )
-                    fault = "" if answer.is_success else str(answer.status_code)
-                except (httpx.HTTPError, httpx.InvalidURL) as error:
+                    async with asyncio.timeout(DOWN_WITHIN):
+                        fault = await _posted(client, ask)
+                except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
                     fault = type(error).__name__
                 if fault:
                     self.undelivered += 1
                     log.warning("push.undelivered", carrier=carrier.name, fault=fault)
+
+
+async def _posted(client: httpx.AsyncClient, ask: httpx.Request) -> str:
+    """What was wrong with the answer, or nothing. It is read, so that the connection serves again, and never kept."""
+    answer = await client.send(ask, stream=True)
+    try:
+        read = 0
+        async for part in answer.aiter_raw():
+            read += len(part)
+            if read > LONGEST_BODY:
+                break
+    finally:
+        await answer.aclose()
+    return "" if answer.is_success else str(answer.status_code)
 
 
 async def _body(receive: Any) -> bytes | None:

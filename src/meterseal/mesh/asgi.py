@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
@@ -37,6 +37,7 @@ async def serve(
         port=port,
         interface=Interfaces.ASGI,
         websockets=False,
+        http=HTTPModes.http1,  # nobody here asks by HTTP/2, whose streams and header tables are one more thing to flood
         log_enabled=False,
         log_access=False,
         http1_settings=HTTP1Settings(header_read_timeout=10_000),
