@@ -16,9 +16,10 @@ from cryptography import x509
 
 from meterseal.app.config import replace_file
 from meterseal.crypto import issuing
+from meterseal.crypto.certificates import parse
 from meterseal.crypto.names import uri
 from meterseal.crypto.sm2 import Sm2PrivateKey
-from meterseal.errors import LocalError
+from meterseal.errors import LocalError, MetersealError, TrustError
 from meterseal.mesh.authority import LEAF_DAYS, RENEW_DAYS, ROOT_DAYS, Identity, Passwords
 from meterseal.mesh.tls import Files
 
@@ -55,7 +56,12 @@ class SmIdentities:
         self.renew(passwords, now)
 
     def renew(self, passwords: Passwords, now: int) -> bool:
-        """Issue the head-end's certificate anew when it is missing or near its end; True when it was."""
+        """Issue the head-end's certificate anew when it is missing or near its end; True when it was.
+
+        TrustError `mesh.foreign-root` when sm-root.crt is anything else than the one certificate of sm-root.key: whoever
+        wrote a root of theirs into it could be any concentrator.
+        """
+        self._check_root(passwords)
         files = self.files(HEADEND)
         if files.certificate.exists():
             leaf = x509.load_pem_x509_certificate(files.certificate.read_bytes())
@@ -77,8 +83,26 @@ class SmIdentities:
         """PEM of the root that concentrators trust."""
         return self.files(ROOT).certificate.read_bytes()
 
+    def _check_root(self, passwords: Passwords) -> None:
+        trusted, key = self.root(), self._root_key(passwords)
+        try:
+            der = PEM_cert_to_DER_cert(trusted.decode())
+            ours = parse(der).point == key.public_point and trusted == DER_cert_to_PEM_cert(der).encode()
+        except (ValueError, MetersealError):
+            ours = False
+        if not ours:
+            raise TrustError(
+                "mesh.foreign-root",
+                f"{self.files(ROOT).certificate} is not the certificate of this system's SM root, or not it alone: "
+                "somebody wrote into it while the system was stopped. Restore the tls directory from a backup, and find "
+                "out who can write into it.",
+            )
+
+    def _root_key(self, passwords: Passwords) -> Sm2PrivateKey:
+        return Sm2PrivateKey.from_encrypted_pem(self.files(ROOT).key.read_bytes(), passwords.of(ROOT))
+
     def _leaf(self, name: str, named: str, passwords: Passwords, key_password: bytes, now: int) -> Identity:
-        root = Sm2PrivateKey.from_encrypted_pem(self.files(ROOT).key.read_bytes(), passwords.of(ROOT))
+        root = self._root_key(passwords)
         key = Sm2PrivateKey.generate(f"the SM TLS key of {name}")
         leaf = issuing.issue_leaf(
             PEM_cert_to_DER_cert(self.root().decode()),

@@ -101,7 +101,23 @@ class Issuer:
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise LocalError("mesh.files", "The TLS root key is not a P-256 key; restore the tls directory.")
         self._key = key
-        self._certificate = x509.load_pem_x509_certificate(root.certificate)
+        try:
+            self._certificate = x509.load_pem_x509_certificate(root.certificate)
+        except ValueError:
+            raise LocalError(
+                "mesh.files", "The certificate of the TLS root is damaged; restore the tls directory."
+            ) from None
+
+    @property
+    def ends(self) -> datetime:
+        """When the root's time is over."""
+        return self._certificate.not_valid_after_utc
+
+    def stands_under(self, trusted: bytes) -> bool:
+        """Whether this file of trusted certificates (PEM) is the root of this very key, and holds nothing else."""
+        return self._certificate.public_key() == self._key.public_key() and trusted == (
+            self._certificate.public_bytes(serialization.Encoding.PEM)
+        )
 
     def process(self, name: str, now: int, password: bytes) -> Identity:
         """Certificate of a process: one of `PROCESSES`, else LocalError `mesh.name`."""
@@ -273,11 +289,12 @@ class TlsDirectory:
         """Issue anew every process certificate that is missing or near its end; gives the names renewed.
 
         A root that is not there is made, and everything under it with it. TrustError `mesh.root-ended`: nothing stands
-        under a root whose time is over, however new it is.
+        under a root whose time is over, however new it is. TrustError `mesh.foreign-root` when root.crt is anything else
+        than the one certificate of root.key.
         """
         root = self.directory / "root.crt"
         if root.exists():
-            self._check_root(root, now)
+            self._check_root(root, now, passwords)
         else:
             for name in processes:  # first, so that a stop half-way leaves none under the root before
                 self.files(name).certificate.unlink(missing_ok=True)
@@ -298,8 +315,17 @@ class TlsDirectory:
             renewed.append(name)
         return renewed
 
-    def _check_root(self, root: Path, now: int) -> None:
-        ends = x509.load_pem_x509_certificate(root.read_bytes()).not_valid_after_utc
+    def _check_root(self, root: Path, now: int, passwords: Passwords) -> None:
+        """Everybody whom root.crt names is believed, so whoever wrote a root of theirs into it could be any process."""
+        raw = root.read_bytes()
+        issuer = self.issuer(passwords)
+        if not issuer.stands_under(raw):
+            raise TrustError(
+                "mesh.foreign-root",
+                f"{root} is not the certificate of this system's TLS root, or not it alone: somebody wrote into it while "
+                "the system was stopped. Restore the tls directory from a backup, and find out who can write into it.",
+            )
+        ends = issuer.ends
         if ends <= datetime.fromtimestamp(now // 1000, UTC):
             raise TrustError(
                 "mesh.root-ended",
@@ -310,9 +336,16 @@ class TlsDirectory:
             )
 
     def issuer(self, passwords: Passwords) -> Issuer:
-        """The root, opened."""
+        """The root, opened; TrustError `mesh.passphrase`, LocalError `mesh.files`."""
         root = self.files("root")
-        return Issuer(Identity(root.root.read_bytes(), root.key.read_bytes()), passwords.of("root"))
+        try:
+            identity = Identity(root.root.read_bytes(), root.key.read_bytes())
+        except OSError as error:
+            raise LocalError(
+                "mesh.files",
+                f"Cannot read the TLS root in {self.directory} ({error.strerror}); restore the tls directory.",
+            ) from None
+        return Issuer(identity, passwords.of("root"))
 
     def _store(self, name: str, identity: Identity) -> None:
         # The certificate goes last and first away: without it the pair counts as missing and is made again.
