@@ -47,10 +47,12 @@ class PlatformTls:
 
     def __init__(self, directory: TlsDirectory, passphrase: bytes, clock: Callable[[], int]) -> None:
         self._directory, self._passphrase, self._clock = directory, passphrase, clock
+        self._opening = asyncio.Lock()
 
     async def platform(self, name: str, request: bytes) -> tuple[bytes, bytes]:
         """As `desk.TlsAuthority.platform`."""
-        passwords = await asyncio.to_thread(self._directory.open, self._passphrase)
+        async with self._opening:  # each costs 64 MiB and every core; others' platforms may ask for many
+            passwords = await asyncio.to_thread(self._directory.open, self._passphrase)
         issued = self._directory.issuer(passwords).platform(name, request, self._clock())
         return issued, self._directory.files("root").root.read_bytes()
 

@@ -45,8 +45,10 @@ def frame(message: Request | Answer) -> bytes:
     return len(body).to_bytes(4) + body
 
 
-async def read_frame(reader: asyncio.StreamReader, within: float | None = 30.0) -> bytes | None:
-    """The next message, None at a clean end.
+async def read_frame(
+    reader: asyncio.StreamReader, within: float | None = 30.0, largest: int = LARGEST
+) -> bytes | None:
+    """The next message of at most `largest` bytes, None at a clean end.
 
     Waits for a message without limit, but for the rest of one that has begun at most `within` seconds.
     PeerError `mesh.frame` for a length of 0 or above the limit, and for a message that stops in the middle.
@@ -57,7 +59,7 @@ async def read_frame(reader: asyncio.StreamReader, within: float | None = 30.0) 
     try:
         async with asyncio.timeout(within):
             length = int.from_bytes(head + await reader.readexactly(3))
-            if not 0 < length <= LARGEST:
+            if not 0 < length <= largest:
                 raise PeerError(
                     "mesh.frame", "A message between processes has an impossible length; the link ends."
                 )

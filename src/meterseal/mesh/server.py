@@ -26,7 +26,7 @@ from typing import Any
 import msgspec
 
 from meterseal.errors import EngineError, LocalError, MetersealError, PeerError
-from meterseal.mesh.frames import Answer, Request, frame, read_frame
+from meterseal.mesh.frames import LARGEST, Answer, Request, frame, read_frame
 from meterseal.mesh.method import Failure, Methods, dispatch, failure_of_unexpected, pack, unpack
 from meterseal.mesh.tally import Tally
 from meterseal.mesh.tls import PLATFORMS, peer_of
@@ -36,6 +36,10 @@ OPERATOR = "operator"
 
 _CONNECTIONS = 256
 _EACH_PLATFORM = 16
+_LARGEST_OF_PLATFORM = 1 << 20
+"""Bytes of a message of another's platform, a batch of evidence with room to spare: also one that was withdrawn may
+begin that many on each of its connections, since its certificate stays good TLS.
+"""
 _SHAKING = 128
 _SHAKE_WITHIN = 5.0
 _IN_FLIGHT = 64
@@ -169,6 +173,7 @@ class Server:
         def refused(code: str, who: str, method: str) -> None:
             self._refused(code, who, method, source)
 
+        largest = _LARGEST_OF_PLATFORM if caller.startswith(PLATFORMS) else LARGEST
         room = asyncio.Semaphore(_IN_FLIGHT)
         sending = asyncio.Lock()
         calls: set[asyncio.Task[None]] = set()
@@ -186,7 +191,7 @@ class Server:
         try:
             while True:
                 await room.acquire()  # a caller that floods waits here, not in our memory
-                message = await read_frame(reader)
+                message = await read_frame(reader, largest=largest)
                 if message is None:
                     break
                 task = asyncio.create_task(run(unpack(message, Request)))

@@ -53,6 +53,7 @@ _LONGEST_CONTACT = 500
 _LONGEST_REASON = 200
 _WRITE_AFTER = 10_000
 _BURST, _PER_SECOND = 500, 50
+_DEEPEST = -1000
 _REFUSAL_COSTS = 10
 RATE = "security.platform-rate"
 """Code of the one refusal that is counted and not written each time: it is what a flood gets."""
@@ -66,7 +67,9 @@ class _Entry(Struct, frozen=True, kw_only=True):
 
 
 class _Pace:
-    """How many calls one platform may make: a burst, then so many a second."""
+    """How many calls one platform may make: a burst, then so many a second. What costs more than one call is owed: with
+    nothing left it is answered nothing until that was waited for.
+    """
 
     __slots__ = ("_at", "_left")
 
@@ -82,7 +85,7 @@ class _Pace:
         return True
 
     def lose(self, calls: int) -> None:
-        self._left = max(0.0, self._left - calls)
+        self._left = max(float(_DEEPEST), self._left - calls)
 
 
 class _Table(Struct, frozen=True):
@@ -155,6 +158,8 @@ class Platforms:
                 "security.platform-project",
                 f"Platform {caller} asked outside the project that it is enrolled for; nothing was done.",
             )
+        if partner:
+            self.charge(caller, len(getattr(request, "requests", ())) - 1)
         self._calls[caller][purpose] += 1
         self._uncounted += 1
         if self._clock() - self._written_at > _WRITE_AFTER:
@@ -162,8 +167,12 @@ class Platforms:
 
     def refused(self, caller: str) -> None:
         """A call of this caller was refused: it has the fewer left, so that one platform does not fill the audit log."""
-        if caller in self._paces:
-            self._paces[caller].lose(_REFUSAL_COSTS)
+        self.charge(caller, _REFUSAL_COSTS)
+
+    def charge(self, caller: str, calls: int) -> None:
+        """An answered call of one of others' platforms costs as much as so many more: each item of a batch is a call."""
+        if caller in self._paces and calls > 0:
+            self._paces[caller].lose(calls)
 
     def _projects(self, request: object, *, partner: bool) -> Iterator[bytes]:
         """Every project that a request is about; for others' platforms an unknown module is in none (empty)."""

@@ -21,6 +21,9 @@ from meterseal.security.platformorders import (
 )
 from meterseal.security.platforms import ENROLLED
 
+_CERTIFICATE_COSTS = 100
+"""Calls: the second root is opened by Argon2id for each certificate, and a platform needs one in two months."""
+
 
 class PlatformDesk(Desk):
     """platforms, platform_certificate; and the orders `enrol-platform` and `withdraw-platform`."""
@@ -51,6 +54,7 @@ class PlatformDesk(Desk):
         room, name = self._room, request.name
         if caller != OPERATOR:
             name = caller.removeprefix(PLATFORMS)  # its own, whatever it asks for
+            room.platforms.charge(caller, _CERTIFICATE_COSTS)
         asked = room.platforms.tls_request(name)
         if room.tls is None:
             raise LocalError(

@@ -1,0 +1,140 @@
+"""One enrolled platform against all: what it may cost in uses of keys, entries, memory and certificates."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from pathlib import Path
+
+import pytest
+
+from meterseal.app.keys import PlatformTls
+from meterseal.errors import LocalError, MetersealError
+from meterseal.mesh.authority import TlsDirectory
+from meterseal.mesh.requests import make_request
+from meterseal.mesh.tls import Files, client_context
+from meterseal.security import messages as m
+from meterseal.security.hierarchy import DIAK_LIMIT
+
+from .test_partners import PASSWORD, Town, authority, machine_now, tls, town
+
+__all__ = ["authority", "tls", "town"]
+
+SECONDS = 20
+DAY = 86_400
+
+
+async def _asked_for(town: Town, call: object) -> tuple[int, list[str]]:
+    """Fifty calls in each of some seconds, as fast as anybody may: how many were answered, and the refusals."""
+    assert callable(call)
+    answered, refused = 0, []
+    for _ in range(SECONDS * 50):
+        town.bench.clock.now += 20
+        try:
+            await call()
+            answered += 1
+        except MetersealError as error:
+            refused.append(error.code)
+    return answered, refused
+
+
+async def test_forged_evidence_does_not_use_the_fleets_key_up(town: Town) -> None:
+    """A use of DIAK is counted for each statement, and at its limit no module of that version is heard any more."""
+    module = await town.bench.module(1, suite=2)
+    await town.enrolled("billing", ("modules",))
+    forged = m.EvidenceRequest(
+        device_id=module.device_id, module_id=module.module_id, key_version=1, statement=b"x", mac=bytes(32)
+    )
+    keys = town.bench.service.room.keys
+    before = keys.facts("DIAK", 1).used
+    async with town.way("billing") as sdk:
+        answered, refused = await _asked_for(town, lambda: sdk.check_evidence_batch([forged] * 1000))
+    assert answered > 1
+    assert set(refused) == {"security.platform-rate"}
+    used = keys.facts("DIAK", 1).used - before
+    assert used == answered * 1000
+    assert DIAK_LIMIT / (used / SECONDS) > 100 * DAY
+
+
+async def test_refused_calls_leave_room_in_the_audit_log_for_others(town: Town) -> None:
+    """All refusals share 50 entries a second; one platform's are a tenth of that for as long as it goes on."""
+    await town.enrolled("billing", ("modules",))
+    async with town.way("billing") as sdk:
+        _, refused = await _asked_for(town, lambda: sdk.device_facts(bytes(8)))
+    written = [one for one in await town.said_of("platform:billing") if one.refused]
+    assert len(written) == refused.count("security.platform-project")
+    assert len(written) < 50 + 10 * SECONDS
+
+
+async def test_a_platform_that_fetches_certificates_all_day_costs_no_more_than_one_that_calls(
+    town: Town,
+) -> None:
+    await town.enrolled("billing")
+    async with town.way("billing") as sdk:
+        answered, refused = await _asked_for(town, sdk.certificate)
+    assert 0 < answered <= 5 + SECONDS // 2
+    assert set(refused) == {"security.platform-rate"}
+
+
+async def test_the_second_root_is_opened_once_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = TlsDirectory(tmp_path / "tls")
+    passwords = directory.provision(b"a passphrase for tests", machine_now())
+    open_now, most = 0, 0
+
+    async def opening(*_: object) -> object:
+        nonlocal open_now, most
+        open_now += 1
+        most = max(most, open_now)
+        await asyncio.sleep(0)
+        open_now -= 1
+        return passwords
+
+    authority = PlatformTls(directory, b"a passphrase for tests", machine_now)
+    request, _ = make_request("billing", PASSWORD)
+    monkeypatch.setattr(asyncio, "to_thread", opening)
+    issued = await asyncio.gather(*(authority.platform("billing", request) for _ in range(20)))
+    assert len(issued) == 20
+    assert most == 1
+
+
+@pytest.fixture
+async def withdrawn(town: Town) -> ssl.SSLContext:
+    """Good TLS of a platform that nothing is answered to any more."""
+    await town.enrolled("billing")
+    files = Files(town.folder / "billing.crt", town.folder / "billing.tls.key", town.folder / "root.crt")
+    await town.withdrawn("billing")
+    return client_context(files, PASSWORD)
+
+
+async def test_a_withdrawn_platform_fills_no_memory_with_begun_messages(
+    town: Town, withdrawn: ssl.SSLContext
+) -> None:
+    assert town.partners is not None
+    reader, writer = await asyncio.open_connection("127.0.0.1", town.partners.port, ssl=withdrawn)
+    writer.write((2 << 20).to_bytes(4) + bytes(1000))
+    with contextlib.suppress(ConnectionResetError, ssl.SSLError):
+        assert await asyncio.wait_for(reader.read(), 5) == b""  # ended at the length, not after the rest
+    writer.close()
+    codes = {(one.code, one.caller) for one in town.bench.service.room.tally.due()}
+    assert ("mesh.frame", "platform:billing") in codes
+
+
+async def test_the_largest_batch_of_evidence_fits_into_a_platforms_message(town: Town) -> None:
+    module = await town.bench.module(1, suite=2)
+    await town.enrolled("billing", ("modules",))
+    one = m.EvidenceRequest(
+        device_id=module.device_id,
+        module_id=module.module_id,
+        key_version=1,
+        statement=bytes(512),
+        mac=bytes(32),
+    )
+    async with town.way("billing") as sdk:
+        assert len(await sdk.check_evidence_batch([one] * 1000)) == 1000
+        town.bench.clock.now += 20_000
+        with pytest.raises(LocalError) as caught:
+            await sdk.check_evidence_batch([one] * 1001)
+    assert caught.value.code == "security.request"
