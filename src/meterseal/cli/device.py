@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from meterseal.app import config, operator
 from meterseal.cli.keys import secret
-from meterseal.cli.operate import ask, between, day, device_id_of, show
+from meterseal.cli.operate import ask, day, device_id_of, show
 from meterseal.errors import LocalError
 from meterseal.link.profiles import OURS
 from meterseal.model import Medium
@@ -30,7 +30,7 @@ def issue(
     device_id: str = "",
     module_id: str = "",
     since: str = "",
-    billing_day: Annotated[int, between(1, 31)] = 1,
+    billing_day: int = 1,
     tariff: str = "",
     json: Annotated[bool, Flag] = False,
 ) -> int:
