@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import socket
 import subprocess
@@ -174,3 +175,70 @@ async def test_roots_that_are_no_certificates_are_said() -> None:
     with pytest.raises(EngineError) as error:
         await listener.start()
     assert error.value.code == "headend.mqtt"
+
+
+class Twisted:
+    """A broker that answers CONNECT and SUBSCRIBE of MQTT 5, and then says what it was given."""
+
+    def __init__(self, granted: int, says: bytes = b"") -> None:
+        self._granted, self._says = granted, says
+        self.connects: list[bytes] = []
+        self.open = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        try:
+            self.connects.append(await reader.read(1000))
+            writer.write(bytes((0x20, 3, 0, 0, 0)))
+            subscribe = await reader.read(1000)
+            writer.write(bytes((0x90, 4, *subscribe[2:4], 0, self._granted)) + self._says)
+            await reader.read()
+        except OSError:
+            pass
+        finally:
+            self.open -= 1
+            writer.close()
+
+
+@contextlib.asynccontextmanager
+async def at_a_twisted_broker(broker: Twisted) -> AsyncIterator[MqttListener]:
+    server = await asyncio.start_server(broker, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    listener = MqttListener(Taken(), Broker(url=f"mqtt://127.0.0.1:{port}"))
+    await listener.start()
+    try:
+        yield listener
+    finally:
+        await listener.stop()
+        server.close()
+
+
+async def test_a_broker_that_grants_nothing_is_said_and_is_no_connection() -> None:
+    broker = Twisted(0x87)
+    with capture_logs() as logs:
+        async with at_a_twisted_broker(broker) as listener, asyncio.timeout(10):
+            while len(logs) < 2:
+                await asyncio.sleep(0.01)
+            assert not listener.connected.is_set()
+    assert (logs[0]["event"], logs[0]["topics"]) == ("mqtt.refused", "meterseal/v1/home/+/+/up")
+    assert logs[1]["faults"] == ["PermissionError"]
+
+
+async def test_a_topic_that_is_no_text_leaves_no_socket_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt, "FIRST_PAUSE", 0.01)
+    topic = UP.replace("water", "w?ter").encode().replace(b"?", b"\xff")
+    said = len(topic).to_bytes(2) + topic + b"\x00m"
+    broker = Twisted(1, bytes((0x30, len(said))) + said)
+    async with at_a_twisted_broker(broker), asyncio.timeout(20):
+        while len(broker.connects) < 5:
+            await asyncio.sleep(0.01)
+        assert broker.open <= 2
+
+
+async def test_a_broker_of_5_is_told_to_keep_what_is_longer_than_any_message() -> None:
+    broker = Twisted(1)
+    async with at_a_twisted_broker(broker) as listener, asyncio.timeout(10):
+        await listener.connected.wait()
+    assert (
+        b"\x27" + (2 * LONGEST).to_bytes(4) in broker.connects[0]
+    )  # Maximum Packet Size (MQTT 5, 3.1.2.11.4)

@@ -397,3 +397,19 @@ async def test_a_full_disk_is_one_sentence_when_it_begins_and_a_count_when_it_en
         },
         {"event": "uplink.not-committed.over", "log_level": "warning", "code": "mdms.full", "times": 5},
     ]
+
+
+async def test_made_up_addresses_fill_no_audit_trail(start: Start) -> None:
+    ground = start()
+    for number in range(1_000):
+        line = Line()
+        line.source = f"198.51.100.{number}"
+        ground.uplink.receive(line, b"", b"\x01" + bytes(60), proven=False)
+    await ground.settle()
+    assert ground.uplink.counts["refused"] == 1_000
+    assert 0 < len(ground.platform.audit) <= 100
+    line = Line()
+    line.source = "203.0.113.9"
+    ground.uplink.receive(line, b"", b"\x01" + bytes(60))
+    await ground.settle()
+    assert ground.platform.audit[-1].source == "203.0.113.9"  # a way that is proven is heard none the less

@@ -15,7 +15,7 @@ import logging
 import re
 import ssl
 from collections import OrderedDict, deque
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 import structlog
@@ -24,6 +24,10 @@ from msgspec import Struct
 from meterseal.errors import EngineError, LocalError
 from meterseal.headend.link import Receive
 from meterseal.link.messages import LONGEST
+
+if TYPE_CHECKING:
+    from aiomqtt import Client
+    from paho.mqtt.properties import Properties
 
 REMEMBERED = 20_000
 """Topics whose way is remembered; the longest silent one is forgotten."""
@@ -171,7 +175,7 @@ class MqttListener:
             "meterseal.mqtt"
         )  # the library would write topics, that is device ids, to the log
         quiet.setLevel(logging.CRITICAL)
-        async with Client(
+        client = Client(
             host,
             port,
             username=broker.username or None,
@@ -183,18 +187,30 @@ class MqttListener:
             keepalive=30,
             max_queued_incoming_messages=INCOMING,
             max_inflight_messages=AT_ONCE,
+            properties=_largest() if modern else None,
             tls_context=context,
             logger=quiet,
-        ) as client:
-            topics = f"{self._base}/+/+/up"
-            await client.subscribe(f"$share/{SHARE}/{topics}" if modern else topics, qos=1)
-            self.connected.set()
-            async with asyncio.TaskGroup() as group:
-                sending = [group.create_task(self._send(client)) for _ in range(AT_ONCE)]
-                async for message in client.messages:
-                    self._take(str(message.topic), message.payload)
-                for one in sending:
-                    one.cancel()
+        )
+        try:
+            async with client:
+                await self._seated(client, modern=modern)
+        finally:
+            # After bytes that are no MQTT the library leaves its socket open and watched, one for each attempt.
+            client._client._sock_close()
+
+    async def _seated(self, client: Client, *, modern: bool) -> None:
+        topics = f"{self._base}/+/+/up"
+        granted = await client.subscribe(f"$share/{SHARE}/{topics}" if modern else topics, qos=1)
+        if any(not isinstance(code, int) and code.is_failure for code in granted):
+            log.error("mqtt.refused", broker=self._broker.address, topics=topics)
+            raise PermissionError
+        self.connected.set()
+        async with asyncio.TaskGroup() as group:
+            sending = [group.create_task(self._send(client)) for _ in range(AT_ONCE)]
+            async for message in client.messages:
+                self._take(str(message.topic), message.payload)
+            for one in sending:
+                one.cancel()
 
     def _take(self, topic: str, payload: object) -> None:
         found = _UP.match(topic.removeprefix(f"{self._base}/"))
@@ -217,16 +233,23 @@ class MqttListener:
             self._links.move_to_end(topic)
         self._receive(link, bytes.fromhex(device), bytes(payload), proven=False)
 
-    async def _send(self, client: object) -> None:
-        from aiomqtt import Client
-
-        assert isinstance(client, Client)
+    async def _send(self, client: Client) -> None:
         while True:
             while not self._down:
                 self._news.clear()
                 await self._news.wait()
             topic, message = self._down.popleft()
             await client.publish(topic, message, qos=1)
+
+
+def _largest() -> Properties:
+    """Keep publications that are longer than any of ours at the broker: the library would take 256 MB into memory."""
+    from paho.mqtt.packettypes import PacketTypes
+    from paho.mqtt.properties import Properties
+
+    largest = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # shipped without types
+    largest.MaximumPacketSize = 2 * LONGEST
+    return largest
 
 
 def _tls(broker: Broker) -> ssl.SSLContext | None:

@@ -148,7 +148,7 @@ class Uplink:
         except EngineError as error:
             log.warning("handshake.unfinished", code=error.code)
             return
-        await self._refuse(refusals)
+        await self._refuse([(arrival, refusal) for refusal in refusals])
 
     async def _records(self, batch: list[tuple[Link, Arrival]]) -> None:
         self.counts["records"] += len(batch)
@@ -177,7 +177,11 @@ class Uplink:
             await self._commit(judged)
         finally:
             await self._refuse(
-                [verdict.refusal for *_, verdict in judged if isinstance(verdict, Refused | Again)]
+                [
+                    (arrival, verdict.refusal)
+                    for _, arrival, _, verdict in judged
+                    if isinstance(verdict, Refused | Again)
+                ]
             )
 
     async def _answers(self, judged: list[Judged]) -> None:
@@ -287,10 +291,17 @@ class Uplink:
             except MetersealError as error:
                 log.warning("audit.unwritten", code=error.code, entries=len(alarms))
 
-    async def _refuse(self, refusals: list[Refusal]) -> None:
-        """Write the audit entries; a flood from one source is counted, not written in full."""
+    async def _refuse(self, refusals: list[tuple[Arrival, Refusal]]) -> None:
+        """Write the audit entries; a flood from one source is counted, not written in full.
+
+        All that no way vouches for is one source: whoever makes addresses up may not fill the trail.
+        """
         self.counts["refused"] += len(refusals)
-        kept = [entry for entry in refusals if self._complaints.take(entry.source, entry.at)]
+        kept = [
+            entry
+            for arrival, entry in refusals
+            if self._complaints.take(arrival.source if arrival.proven else "", entry.at)
+        ]
         if kept:
             try:
                 await self._audit.refused(kept)
