@@ -148,3 +148,11 @@ def ccm(
         blocks += head + bytes(-len(head) % 16)
     blocks += plain + bytes(-len(plain) % 16)
     return moved, xor(cbc_mac(key, blocks), sm4_ecb(key, start))[:tag_size]
+
+
+def signature_der(signature: bytes) -> bytes:
+    """r ‖ s as the DER SEQUENCE of two INTEGERs in which certificates carry it (GM/T 0009-2012 clause 7.3)."""
+    numbers = (int.from_bytes(signature[:32]), int.from_bytes(signature[32:]))
+    parts = [value.to_bytes(value.bit_length() // 8 + 1) for value in numbers]
+    inside = b"".join(bytes((2, len(part))) + part for part in parts)
+    return bytes((0x30, len(inside))) + inside

@@ -20,12 +20,13 @@ from meterseal.crypto import certificates, issuing
 from meterseal.crypto.certificates import parse, verify_chain
 from meterseal.crypto.names import USAGE, uri
 from meterseal.crypto.proven import Authority, Leaf
-from meterseal.crypto.sm2 import Sm2PrivateKey, _signature_to_der, _tagged
+from meterseal.crypto.sm2 import Sm2PrivateKey, _tagged
 from meterseal.errors import TrustError
 from meterseal.security import pki as root_acts
 from meterseal.security.pki import Pki
 from meterseal.security.registry import Registry
 from meterseal.security.vault import Vault
+from tests.crypto.reference import signature_der
 
 from .conftest import DAY, NOW, PASSPHRASE, PROJECT
 
@@ -78,7 +79,7 @@ class Ground:
 
     def signed(self, tbs: bytes, inner: bytes = ALGORITHM) -> bytes:
         """A certificate of this content by the CA."""
-        return _tagged(0x30, tbs + inner + _tagged(3, b"\0" + _signature_to_der(self.key.sign(tbs))))
+        return _tagged(0x30, tbs + inner + _tagged(3, b"\0" + signature_der(self.key.sign(tbs))))
 
     def issued(self, extensions: list[tuple[str, str]], name: str = "odd", until: int = NOW + DAY) -> bytes:
         return issuing._issue(self.key, self.ca, POINT, name, extensions, NOW - DAY, until)
@@ -340,7 +341,7 @@ def test_signatures_in_other_encodings_are_judged_alike(ground: Ground) -> None:
     tbs = tbs_of(ground.leaf)
     raw = ground.key.sign(tbs)
     r, s = raw[:32], raw[32:]
-    whole = _signature_to_der(raw)
+    whole = signature_der(raw)
     for bits in (
         b"\0" + whole + b"\0",
         b"\0" + whole[:-1],
@@ -380,14 +381,14 @@ def test_lengths_that_are_not_the_shortest_and_bytes_behind_the_end_are_judged_a
 def test_a_leaf_by_another_key_of_the_same_name_is_refused(ground: Ground) -> None:
     forger = Sm2PrivateKey.generate()
     tbs = tbs_of(ground.leaf)
-    forged = _tagged(0x30, tbs + ALGORITHM + _tagged(3, b"\0" + _signature_to_der(forger.sign(tbs))))
+    forged = _tagged(0x30, tbs + ALGORITHM + _tagged(3, b"\0" + signature_der(forger.sign(tbs))))
     assert ground.quick(forged) is None
     assert ground.agreed([forged, ground.ca]) == "crypto.chain"
 
 
 def test_a_leaf_signed_under_another_signer_id_is_refused(ground: Ground) -> None:
     tbs = tbs_of(ground.leaf)
-    signature = _signature_to_der(ground.key.sign(tbs, b""))
+    signature = signature_der(ground.key.sign(tbs, b""))
     leaf = _tagged(0x30, tbs + ALGORITHM + _tagged(3, b"\0" + signature))
     assert ground.quick(leaf) is None
     assert ground.agreed([leaf, ground.ca]) == "crypto.chain"

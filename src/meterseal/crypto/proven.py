@@ -29,6 +29,7 @@ from meterseal.crypto.certificates import LONGEST, Certificate, parse, verify_ch
 from meterseal.crypto.verifying import VerifyingKey
 
 SECOND = 1000
+_EPOCH = datetime.date(1970, 1, 1).toordinal()
 _VERSION_3 = bytes.fromhex("a003020102")
 _SM2_WITH_SM3 = bytes.fromhex("300a06082a811ccf55018375")
 _KEY = bytes.fromhex("3059301306072a8648ce3d020106082a811ccf5501822d034200")
@@ -213,11 +214,14 @@ def _date(encoded: bytes) -> int | None:
     if said is None or (said["long"] is not None and said["long"] < b"2050"):
         return None
     digits = said["long"] or (b"19" if said["short"] >= b"50" else b"20") + said["short"]
-    parts = [int(digits[:4]), *(int(digits[at : at + 2]) for at in range(4, 14, 2))]
+    hour, minute, second = (int(digits[at : at + 2]) for at in (8, 10, 12))
+    if hour > 23 or minute > 59 or second > 59:
+        return None
     try:
-        return _milliseconds(datetime.datetime(*parts, tzinfo=datetime.UTC))  # type: ignore[arg-type,misc]  # six numbers
+        day = datetime.date(int(digits[:4]), int(digits[4:6]), int(digits[6:8])).toordinal() - _EPOCH
     except ValueError:
         return None
+    return ((day * 24 + hour) * 60 + minute) * 60 * SECOND + second * SECOND
 
 
 def _milliseconds(moment: datetime.datetime) -> int:

@@ -7,7 +7,8 @@ Security argument: the signer id is always set (without one libcrypto hashes an 
 is then in the group); the library draws every nonce; each object is freed with its last reference and the
 error queue is emptied, so no failure is blamed on a later call. Signatures travel as r ‖ s, 64 bytes;
 ciphertexts as C1 ‖ C3 ‖ C2 with C1 uncompressed. Private keys are handles: they do not print, pickle or
-compare.
+compare. Verifying needs no secret and no constant time: it is the equation of GB/T 32918.2 section 7, its points
+computed by libcrypto, whose own call would first take up the key, for a seventh more.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import base64
 from typing import Any, final
 
 from meterseal.crypto import _libcrypto
-from meterseal.crypto._libcrypto import GROUP, NULL, SM2, SM3, drained, failed, ffi, lib, need, owned
+from meterseal.crypto._libcrypto import GROUP, NULL, SM2, SM3, drained, ffi, lib, need, owned
 from meterseal.crypto.handles import Opaque
 from meterseal.crypto.symmetric import sm3
 from meterseal.errors import EngineError, LocalError, TrustError
@@ -167,24 +168,33 @@ def verify(point: bytes, message: bytes, signature: bytes, signer_id: bytes = SI
 
     Everything that is not a plain yes is no: other lengths, points off the curve, r or s out of range.
     """
-    if len(signature) != SIGNATURE:
+    numbers = signed_numbers(signature)
+    if numbers is None:
         return False
     try:
-        pkey = public_pkey(point)
+        key = _foreign_point(point)
     except TrustError:
         return False
-    context = lib.EVP_PKEY_CTX_new(pkey, NULL)
-    try:
-        if context == NULL or lib.EVP_PKEY_verify_init(context) != 1:
-            raise failed("verify")
-        encoded = _signature_to_der(signature)
-        digest = sm3(identity_digest(point, signer_id), message)
-        if lib.EVP_PKEY_verify(context, encoded, len(encoded), digest, len(digest)) == 1:
-            return True
-    finally:
-        lib.EVP_PKEY_CTX_free(context)
-    drained()
-    return False
+    r, s, t = numbers
+    total = owned(lib.EC_POINT_new(GROUP), lib.EC_POINT_free, "make a point")
+    need(lib.EC_POINT_mul(GROUP, total, _number(s), key, _number(t), NULL), "verify")
+    return holds(total, r, sm3(identity_digest(point, signer_id), message))
+
+
+def signed_numbers(signature: bytes) -> tuple[int, int, int] | None:
+    """r, s and t = r + s mod n of r ‖ s (GB/T 32918.2 section 7, B1, B2 and B5); None where one is out of range."""
+    if len(signature) != SIGNATURE:
+        return None
+    r, s = int.from_bytes(signature[:SCALAR]), int.from_bytes(signature[SCALAR:])
+    t = (r + s) % ORDER
+    return (r, s, t) if 0 < r < ORDER and 0 < s < ORDER and t else None
+
+
+def holds(total: Any, r: int, digest: bytes) -> bool:
+    """Is r = e + x mod n, with e the digest of Z ‖ message and x of the point `total`, s·G + t·P (B6 and B7)?"""
+    if lib.EC_POINT_is_at_infinity(GROUP, total) == 1:
+        return False
+    return (int.from_bytes(digest) + int.from_bytes(_point_bytes(total)[1:33])) % ORDER == r
 
 
 def identity_digest(point: bytes, signer_id: bytes = SIGNER_ID) -> bytes:
@@ -286,6 +296,12 @@ def _foreign_point(point: bytes) -> Any:
     return found
 
 
+def _number(value: int) -> Any:
+    """libcrypto's form of a number below 2^256."""
+    encoded = value.to_bytes(SCALAR)
+    return owned(lib.BN_bin2bn(encoded, SCALAR, NULL), lib.BN_clear_free, "read a number")
+
+
 def _bad_point() -> TrustError:
     return TrustError("crypto.point", "The public point is not on curve SM2; the message is refused.")
 
@@ -304,10 +320,6 @@ def _tagged(tag: int, content: bytes) -> bytes:
         return bytes((tag, size)) + content
     length = size.to_bytes((size.bit_length() + 7) // 8, "big")
     return bytes((tag, 0x80 | len(length))) + length + content
-
-
-def _signature_to_der(signature: bytes) -> bytes:
-    return _tagged(0x30, _integer(signature[:32]) + _integer(signature[32:]))
 
 
 def _ciphertext_to_der(ciphertext: bytes) -> bytes:

@@ -26,6 +26,7 @@ GCM_NONCE = 12
 GCM_TAG = 16
 
 _SM3 = SM3()
+_EMPTY = Hash(_SM3)
 _ECB = ECB()  # noqa: S305 - single blocks only: diversification, check values, IVs (LINK sections 2, 4)
 
 
@@ -102,7 +103,7 @@ def sm4_gcm_open(key: bytes, nonce: bytes, sealed: bytes, aad: bytes) -> bytes:
 
 def sm3(*parts: bytes) -> bytes:
     """SM3 of the parts joined: 32 bytes."""
-    digest = Hash(_SM3)
+    digest = _EMPTY.copy()  # cheaper than to choose the algorithm anew
     for part in parts:
         digest.update(part)
     return digest.finalize()

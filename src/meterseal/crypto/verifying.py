@@ -2,8 +2,8 @@
 
 It holds no secret, so nothing here needs a constant time, and it decides nothing about whose key it is.
 
-Security argument: `VerifyingKey.verify` says what `sm2.verify` says. It computes the equation of GB/T 32918.2
-section 7 (t = r + s mod n, not 0; R = e + x(s·G + t·P) mod n; R = r) with the points of libcrypto; its own part is
+Security argument: `VerifyingKey.verify` says what `sm2.verify` says. It asks the same equation of GB/T 32918.2
+section 7 (t = r + s mod n, not 0; R = e + x(s·G + t·P) mod n; R = r) about the points of libcrypto; its own part is
 only which multiples are added. Both G and P are the same each time, so their multiples d · 256^k for every byte d are
 kept, and s·G + t·P is a sum of 64 of them instead of 256 doublings. `EC_POINT_add` is complete: it doubles equal
 points and adds opposite ones to infinity, which has no x and is refused.
@@ -15,7 +15,7 @@ from typing import Any, final
 
 from meterseal.crypto import sm2
 from meterseal.crypto._libcrypto import GROUP, NULL, failed, ffi, lib, need, owned
-from meterseal.crypto.sm2 import ORDER, POINT, SIGNATURE, SIGNER_ID
+from meterseal.crypto.sm2 import POINT, SIGNER_ID
 from meterseal.crypto.symmetric import sm3
 from meterseal.errors import TrustError
 
@@ -87,22 +87,16 @@ class VerifyingKey:
         return self._holds(self._multiples, message, signature)
 
     def _holds(self, multiples: _Multiples, message: bytes, signature: bytes) -> bool:
-        if len(signature) != SIGNATURE:
+        numbers = sm2.signed_numbers(signature)
+        if numbers is None:
             return False
-        r, s = int.from_bytes(signature[:32]), int.from_bytes(signature[32:])
-        t = (r + s) % ORDER
-        if not (0 < r < ORDER and 0 < s < ORDER and t):
-            return False
+        r, s, t = numbers
         context = owned(lib.BN_CTX_new(), lib.BN_CTX_free, "make a context")
         total = owned(lib.EC_POINT_new(GROUP), lib.EC_POINT_free, "make a point")
         need(lib.EC_POINT_set_to_infinity(GROUP, total), "make a point")
         _of_generator().add(total, s, context)
         multiples.add(total, t, context)
-        if lib.EC_POINT_is_at_infinity(GROUP, total) == 1:
-            return False
-        x = int.from_bytes(_encoded(total)[1:33])
-        e = int.from_bytes(sm3(self._z, message))
-        return (e + x) % ORDER == r
+        return sm2.holds(total, r, sm3(self._z, message))
 
 
 def _of_generator() -> _Multiples:

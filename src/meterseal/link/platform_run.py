@@ -107,7 +107,10 @@ class PlatformRun:
         Raises PeerError `link.header`, `link.length`, `link.suite` for shapes and TrustError
         `link.hello-mac`, `link.unknown-module`, `link.suite`, `link.point`, `link.order`.
         """
-        hello = messages.parse_hello(message)
+        return self.greeted(messages.parse_hello(message), now)
+
+    def greeted(self, hello: Hello, now: int) -> bytes:
+        """`begin` for a HELLO whose form was looked at already; TrustErrors alone."""
         if self.hello is not None:
             step: Step = "same-hello" if hello.canonical() == self.hello.canonical() else "hello"
             self.phase = move(PLATFORM_MOVES, self.phase, step)

@@ -130,14 +130,19 @@ def labelled(label: bytes, context: bytes, size: int) -> bytes:
     return size.to_bytes(2, "big") + bytes((len(full),)) + full + context
 
 
-def _six(secret: bytes, prefix: bytes, context: bytes) -> TrafficKeys:
-    sizes = ((b"enc", 16), (b"mac", 32), (b"iv", 16))
-    wanted = [
-        (labelled(prefix + way + kind, context, size), size)
+_SIX = {
+    prefix: [
+        (labelled(prefix + way + kind, b"", size), size)
         for way in (b"up ", b"down ")
-        for kind, size in sizes
+        for kind, size in ((b"enc", 16), (b"mac", 32), (b"iv", 16))
     ]
-    return TrafficKeys(*hkdf_expand_each(secret, wanted))
+    for prefix in (b"hs ", b"")
+}
+"""What HKDF-Expand is told for each of six keys, up to the context."""
+
+
+def _six(secret: bytes, prefix: bytes, context: bytes) -> TrafficKeys:
+    return TrafficKeys(*hkdf_expand_each(secret, [(head + context, size) for head, size in _SIX[prefix]]))
 
 
 def signed_by_platform(th2: bytes) -> bytes:

@@ -46,7 +46,7 @@ class Audit:
     def __init__(self, store: Store, vault: Vault) -> None:
         self._store = store
         self._vault = vault
-        self._sequence = self._count()
+        self._sequence = self._written = self._count()
         self._budget, self._budget_at = float(_BURST), 0
         self._unwritten = 0
 
@@ -114,6 +114,7 @@ class Audit:
         version = self._vault.newest(KEY)
         hashed = self._link(self._vault.symmetric(KEY, version), version, head, sequence + 1, body)
         connection.execute("INSERT INTO entry VALUES (?, ?, ?, ?)", (sequence + 1, body, hashed, version))
+        self._written = sequence + 1
 
     def _link(self, key: SymmetricKey, version: int, head: bytes, sequence: int, body: bytes) -> bytes:
         named = b"" if version == 1 else version.to_bytes(2)
@@ -122,8 +123,7 @@ class Audit:
     async def durable(self) -> None:
         """Return once everything written so far is on disk, and counted in the vault."""
         await self._store.durable()
-        last = self._store.rows("SELECT max(sequence) FROM entry")[0][0] or 0
-        if last > self._sequence:
+        if self._written > self._sequence:
             self._sequence = self._count()
         await self._vault.durable()
 

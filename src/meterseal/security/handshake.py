@@ -138,7 +138,7 @@ class Handshakes:
         kept = self._by_hello.get(same)
         if kept is not None:
             _check_own(kept, caller)
-            platform = kept.run.begin(message, now)
+            platform = kept.run.greeted(hello, now)
         else:
             ports = _Ports(self._tree, self._pki, self._registry, self._keylife, now)
             module = self._registry.module(hello.module_id)
@@ -149,7 +149,7 @@ class Handshakes:
                 policy=CIPHER_ONLY if module is None else module.policy,
             )
             try:
-                platform = run.begin(message, now)
+                platform = run.greeted(hello, now)
             except TrustError:
                 if ports.wrong is not None:
                     raise ports.wrong from None

@@ -49,7 +49,7 @@ class Store:
         self._pending: list[Write] = []
         self._once: dict[Write, None] = {}
         self._watcher: Watcher | None = None
-        self._waiting: asyncio.Future[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
 
     @classmethod
     def create(cls, path: Path, schema: str, version: int) -> Store:
@@ -176,13 +176,14 @@ class Store:
 
     async def durable(self) -> None:
         """Return once every write handed to `later` or `once` so far is on disk; EngineError when it is not."""
-        if not self._pending and not self._once and self._waiting is None:
+        if not self._pending and not self._once and not self._waiting:
             return
-        if self._waiting is None:
-            loop = asyncio.get_running_loop()
-            self._waiting = loop.create_future()
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
             loop.call_soon(self._flush)
-        await asyncio.shield(self._waiting)
+        waiter = loop.create_future()  # one each: a caller that is cancelled ends its own wait alone
+        self._waiting.append(waiter)
+        await waiter
 
     def flush(self) -> None:
         """Commit what is pending now; what the disk refuses waits for the next commit."""
@@ -201,15 +202,19 @@ class Store:
             raise
 
     def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, None
-        assert waiting is not None
+        waiting, self._waiting = self._waiting, []
+        failure: MetersealError | None = None
         try:
             self.flush()
         except MetersealError as error:
-            waiting.set_exception(error)
-            waiting.exception()  # a waiter that was cancelled meanwhile leaves nobody to fetch it
-        else:
-            waiting.set_result(None)
+            failure = error
+        for waiter in waiting:
+            if waiter.done():
+                continue
+            if failure is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(failure)
 
     def close(self) -> None:
         """Commit what is pending and close the file."""
