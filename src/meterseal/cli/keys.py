@@ -20,7 +20,7 @@ from meterseal.app.door import KEYS, socket_path
 from meterseal.app.lock import in_use
 from meterseal.app.operator import as_json
 from meterseal.app.system import now_ms
-from meterseal.cli.operate import at, between, over
+from meterseal.cli.operate import at, between, over, plain
 from meterseal.errors import LocalError
 from meterseal.mesh.rpc import Connection
 from meterseal.security.sdk import SecuritySdk
@@ -50,7 +50,7 @@ def epoch(data: Path) -> bytes:
 
 def say(facts: Any, *, as_json_text: bool, lines: list[str]) -> int:
     """One JSON document, or lines for a person."""
-    print(as_json(facts) if as_json_text else "\n".join(lines))
+    print(as_json(facts) if as_json_text else "\n".join(map(plain, lines)))
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from meterseal.app.operator import as_json
 from meterseal.cli.keys import ask
-from meterseal.cli.operate import Flag, at, between
+from meterseal.cli.operate import Flag, at, between, plain
 
 
 def audit(
@@ -33,11 +33,13 @@ def audit(
     for one in entries:
         entry = one.entry
         who = ", ".join(entry.officers) or entry.caller or entry.source or "-"
-        print(f"{one.sequence:>6}  {at(entry.at)}  {entry.code:<28} {who:<20}  {entry.sentence}")
+        print(plain(f"{one.sequence:>6}  {at(entry.at)}  {entry.code:<28} {who:<20}  {entry.sentence}"))
     if state.ok:
         print(f"The chain of {state.entries} entries holds.")
     elif state.broken_at:
-        print(f"Entry {state.broken_at} does not follow from the ones before: the log was changed. Restore a backup.")
+        print(
+            f"Entry {state.broken_at} does not follow from the ones before: the log was changed. Restore a backup."
+        )
     else:
         print(f"The log has lost its last {state.missing} entries. Restore a backup.")
     return 0 if state.ok else 1

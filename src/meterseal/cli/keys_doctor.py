@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from meterseal.app.doctoring import Sightings, SightingsRequest
 from meterseal.app.operator import as_json
 from meterseal.cli.keys import ask as ask_keys
-from meterseal.cli.operate import ask, at, device_id_of
+from meterseal.cli.operate import ask, at, device_id_of, plain
 from meterseal.errors import LocalError
 from meterseal.security.symptoms import Diagnosis, Symptom, session_named
 
@@ -72,7 +72,7 @@ def doctor(
     if json:
         print(as_json(msgspec.structs.asdict(found) | {"wrong": found.wrong, "ok": not bad}))
     else:
-        print("\n".join(lines(found)))
+        print("\n".join(map(plain, lines(found))))
     return 1 if bad else 0
 
 

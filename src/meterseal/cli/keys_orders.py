@@ -16,7 +16,7 @@ from meterseal.app import config
 from meterseal.app.operator import as_json
 from meterseal.app.system import now_ms
 from meterseal.cli.keys import Hours, ask, epoch, say, secret
-from meterseal.cli.operate import at
+from meterseal.cli.operate import at, plain
 from meterseal.errors import LocalError
 from meterseal.security import (
     anchororders,
@@ -258,7 +258,7 @@ def sign(
     own = officerfile.read(key, officerfile.KeyFile)
     if not json:
         print(f"{asked.purpose}:")
-        print("\n".join(f"  {name:<12} {value}" for name, value in shown.items()))
+        print("\n".join(plain(f"  {name:<12} {value}") for name, value in shown.items()))
     signing = officerfile.unlock(own, secret(passphrase_file, f"Passphrase of {own.officer}: "))
     done = officerfile.signed(msgspec.structs.replace(asked, says=shown), own.officer, signing)
     officerfile.write(file, done, mode=0o644, replace=True)

@@ -16,7 +16,7 @@ from meterseal.app import config
 from meterseal.app.system import now_ms
 from meterseal.cli.keys import Hours, ask, epoch, say, secret, system_passphrase
 from meterseal.cli.keys_orders import PURPOSES, ordered, says
-from meterseal.cli.operate import at
+from meterseal.cli.operate import at, plain
 from meterseal.crypto import sm2
 from meterseal.errors import LocalError
 from meterseal.security import officerfile, orders, quorum
@@ -215,7 +215,7 @@ def seal(
     waits = officerfile.read(opening, OpeningFile)
     kept = officerfile.read(share, ShareFile)
     if not json:
-        print("\n".join(_lines(waits.opening)))
+        print("\n".join(map(plain, _lines(waits.opening))))
     act = r.act_digest(waits.opening.purpose, waits.opening.request)
     own, signing = _own(key, passphrase_file)
     made = r.ShareIn(

@@ -94,7 +94,7 @@ def show(text: str, *, as_json: bool, lines: Any = None) -> None:
         print(text)
     else:
         for line in lines(json_module.loads(text)):
-            print(line)
+            print(plain(line))
 
 
 def device_id_of(text: str) -> bytes:
@@ -116,6 +116,13 @@ def day(text: str) -> int:
         return int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=LOCAL).timestamp()) * 1000
     except ValueError:
         raise LocalError("use.date", f"`{text}` is no date: write it as 2026-11-21.") from None
+
+
+def plain(line: str) -> str:
+    """One line for a terminal, in which nothing that others wrote (a contact, a reason) moves or hides anything."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in line
+    )
 
 
 def at(milliseconds: int | None) -> str:
