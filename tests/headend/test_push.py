@@ -149,6 +149,20 @@ async def test_a_slow_body_is_given_up(door: Door, monkeypatch: pytest.MonkeyPat
     writer.close()
 
 
+async def test_a_body_that_drips_does_not_hold_up_the_end() -> None:
+    door = Door()
+    await door.open()
+    _, writer = await asyncio.open_connection("127.0.0.1", door.listener._place[1])
+    writer.write(
+        f"POST /push/alpha HTTP/1.1\r\nhost: a\r\nauthorization: {TOKEN}\r\ncontent-length: 50\r\n\r\n{{".encode()
+    )
+    async with asyncio.timeout(4):  # the supervisor's patience is 5 s
+        while not door.listener._reading:
+            await asyncio.sleep(0.01)
+        await door.close()
+    writer.close()
+
+
 async def test_a_pause_asks_to_push_again(door: Door) -> None:
     door.listener.pause(True)
     assert await door.post(body()) == 503

@@ -36,6 +36,8 @@ WAITING_DOWN = 4096
 INCOMING = 8192
 """Publications taken off the socket and not looked at yet; more are dropped, their devices repeat them."""
 AT_ONCE = 32
+CONNECT_WITHIN = 3.0
+"""Seconds for the way to a broker. It is tried in a thread, and the process cannot end before."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 SHARE = "meterseal-headend"
 
@@ -191,6 +193,7 @@ class MqttListener:
             tls_context=context,
             logger=quiet,
         )
+        client._client.connect_timeout = CONNECT_WITHIN
         try:
             async with client:
                 await self._seated(client, modern=modern)

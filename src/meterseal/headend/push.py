@@ -128,7 +128,7 @@ class PushListener:
         self._links: OrderedDict[tuple[str, str], _Customer] = OrderedDict()
         self._down: asyncio.Queue[tuple[Carrier, str, bytes]] = asyncio.Queue(WAITING_DOWN)
         self._paused = False
-        self._reading = 0
+        self._reading: set[asyncio.Timeout] = set()
         self._stop = asyncio.Event()
         self._works: list[asyncio.Task[None]] = []
         self.refused = self.undelivered = 0
@@ -162,6 +162,9 @@ class PushListener:
     async def stop(self) -> None:
         """Close the port and drop what waits."""
         self._stop.set()
+        for within in self._reading:  # a body that drips may not outlast the process
+            if not within.expired():
+                within.reschedule(0.0)
         for work in self._works[1:]:
             work.cancel()
         for work in self._works:
@@ -191,13 +194,14 @@ class PushListener:
         if not equal(shown, carrier.token.encode()):
             self.refused += 1
             return 401
-        if self._paused or self._reading >= MOST_AT_ONCE:
+        if self._paused or self._stop.is_set() or len(self._reading) >= MOST_AT_ONCE:
             return 503
-        self._reading += 1
+        within = asyncio.timeout(BODY_WITHIN)
+        self._reading.add(within)
         try:
-            body = await _body(receive)
+            body = await _body(receive, within)
         finally:
-            self._reading -= 1
+            self._reading.discard(within)
         if body is None:
             return 413
         found = _read(carrier, body)
@@ -264,11 +268,11 @@ async def _posted(client: httpx.AsyncClient, ask: httpx.Request) -> str:
     return "" if answer.is_success else str(answer.status_code)
 
 
-async def _body(receive: Any) -> bytes | None:
+async def _body(receive: Any, within: asyncio.Timeout) -> bytes | None:
     """The whole body, or None for one that is too long, too slow or broken off."""
     found = b""
     try:
-        async with asyncio.timeout(BODY_WITHIN):
+        async with within:
             while True:
                 part = await receive()
                 if part["type"] != "http.request":
