@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from meterseal.edge.node import Node
 from meterseal.edge.poll import Line, Pace, Riser
+from meterseal.errors import PeerError
+from meterseal.link.segments import SegmentReceiver
 from meterseal.wire import encode
 from meterseal.wire.frame import Frame, parse_frame
 from tests.crypto.pki import NOW
 from tests.edge.field import Field
+from tests.link.parties import segment
 
 WATER = bytes.fromhex("1078330000000001")
 POWER = bytes.fromhex("d700000000000002")
@@ -76,6 +81,91 @@ def test_a_read_that_was_not_finished_starts_over_with_the_same_message(device: 
     for offset in (total, total + 1, 0xFFFF):
         assert read(node, device, offset) == (0, 0, b"")
     assert read(node, device, 0) == (total, 0, first)
+
+
+class Offering:
+    """A node whose agent offers these messages, and begins again with those that did not arrive when it restarts."""
+
+    def __init__(self, device: bytes, offered: list[bytes]) -> None:
+        self.device, self.offered = device, offered
+        self.arrived: list[bytes] = []
+        self.first = node_of(device)
+        self.restart()
+
+    def restart(self) -> None:
+        secured = self.first.secured
+        assert secured is not None
+        waiting = iter([one for one in self.offered if one not in self.arrived])
+        secured.agent.offer = lambda now: next(waiting, None)  # type: ignore[method-assign]
+        self.node = Node(self.first.meter, secured)
+
+    def answer(self, offset: int) -> bytes:
+        """The payload that answers a read."""
+        frame, _ = parse_frame(self.node.answer(encode.segment_read_request(self.device, offset), NOW))
+        return frame.data[LEAD[self.device] :]
+
+
+texts = st.binary(min_size=1, max_size=400)
+FAULTS = ("none", "none", "none", "lost", "master", "device")
+
+
+@both
+@settings(max_examples=50, deadline=None)
+@given(
+    offered=st.lists(texts, min_size=1, max_size=4, unique_by=len),
+    faults=st.lists(st.sampled_from(FAULTS), max_size=40),
+)
+def test_reading_over_a_lossy_bus_with_restarts(
+    device: bytes, offered: list[bytes], faults: list[str]
+) -> None:
+    """Answers get lost, either side restarts: only whole offered messages arrive.
+
+    Each one does, but for those whose last segment was the lost answer (their records are repeated).
+    """
+    bus, receiver, risked = Offering(device, offered), SegmentReceiver(), set()
+    for fault in faults + ["none"] * 60:
+        if fault == "master":
+            receiver = SegmentReceiver()
+        if fault == "device":
+            bus.restart()
+        try:
+            answer = bus.answer(receiver.received)
+            if fault == "lost":
+                risked |= {one for one in offered if answer == segment(one, (len(one) - 1) // UP * UP, UP)}
+                receiver.reset()
+                continue
+            message = receiver.feed(answer)
+        except PeerError:
+            receiver.reset()
+            continue
+        if message is not None:
+            assert message in offered
+            bus.arrived.append(message)
+    assert set(offered) - set(bus.arrived) <= risked
+
+
+@both
+@settings(max_examples=20, deadline=None)
+@given(offered=st.lists(texts, min_size=1, max_size=4))
+def test_reading_over_a_quiet_bus_loses_nothing(device: bytes, offered: list[bytes]) -> None:
+    bus, receiver = Offering(device, offered), SegmentReceiver()
+    for _ in range(40):
+        message = receiver.feed(bus.answer(receiver.received))
+        if message is not None:
+            bus.arrived.append(message)
+    assert bus.arrived == offered
+
+
+@both
+def test_the_longest_message_and_one_that_fills_its_last_segment_are_let_go_once(device: bytes) -> None:
+    longest, full = bytes(range(256)) * 16, bytes(2 * UP)
+    bus, receiver = Offering(device, [longest, full]), SegmentReceiver()
+    while len(bus.arrived) < 2:
+        message = receiver.feed(bus.answer(receiver.received))
+        if message is not None:
+            bus.arrived.append(message)
+    assert bus.arrived == [longest, full]
+    assert (bus.answer(0), bus.answer(1)) == (bytes(4), bytes(4))
 
 
 @both

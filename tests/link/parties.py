@@ -117,3 +117,13 @@ def code_of(act: Callable[[], object]) -> str:
 def refuses(code: str, act: Callable[[], object]) -> None:
     """`act` is refused for this reason."""
     assert code_of(act) == code
+
+
+def segment(message: bytes, offset: int, size: int) -> bytes:
+    """total 2 ‖ offset 2 ‖ bytes of the segment at `offset` (LINK section 5)."""
+    return len(message).to_bytes(2) + offset.to_bytes(2) + message[offset : offset + size]
+
+
+def split(message: bytes, size: int) -> list[bytes]:
+    """The payloads that carry a message in order, `size` bytes in each."""
+    return [segment(message, at, size) for at in range(0, len(message), size)]

@@ -6,18 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meterseal.errors import LocalError, PeerError
+from meterseal.errors import PeerError
 from meterseal.link import records
-from meterseal.link.segments import (
-    DOWN_BYTES,
-    NOTHING,
-    UP_BYTES,
-    SegmentOffer,
-    SegmentReceiver,
-    segment,
-    split,
-)
-from tests.link.parties import refuses
+from meterseal.link.segments import SegmentReceiver
+from tests.link.parties import refuses, segment, split
 from tests.link.test_records import KEYS
 
 texts = st.binary(min_size=1, max_size=400)
@@ -32,14 +24,6 @@ def test_split_segments_come_together_again(message: bytes, size: int) -> None:
     assert results[:-1] == [None] * (len(pieces) - 1)
     assert results[-1] == message
     assert receiver.received == 0
-
-
-def test_sizes_of_the_page() -> None:
-    assert (DOWN_BYTES, UP_BYTES) == ({"cjt188": 40, "dlt645": 32}, 80)
-    assert split(b"x" * 41, 40) == [b"\x00\x29\x00\x00" + b"x" * 40, b"\x00\x29\x00\x28x"]
-    for message in (b"", bytes(4097)):
-        with pytest.raises(LocalError):
-            split(message, 40)
 
 
 @given(st.lists(st.tuples(texts, st.integers(0, 12)), min_size=1, max_size=6))
@@ -102,7 +86,7 @@ def test_a_bad_segment_drops_what_was_gathered(bad: bytes) -> None:
 def test_totals_beyond_the_longest_message_are_refused() -> None:
     refuses("link.segment", lambda: SegmentReceiver().feed(b"\x10\x01\x00\x00" + bytes(40)))
     refuses("link.segment", lambda: SegmentReceiver().feed(b"\x00\x00\x00\x00x"))
-    assert SegmentReceiver().feed(NOTHING) is None
+    assert SegmentReceiver().feed(bytes(4)) is None
 
 
 @given(st.lists(st.binary(max_size=60), max_size=20))
@@ -114,82 +98,6 @@ def test_any_bytes_end_in_a_peer_error_or_gather_within_bounds(noise: list[bytes
         except PeerError:
             assert receiver.received == 0
         assert receiver.received <= 4096
-
-
-def test_the_device_offers_the_same_bytes_until_read_to_the_end_and_asked_from_0() -> None:
-    offer = SegmentOffer()
-    assert offer.answer(0) == NOTHING
-    refuses("link.segment", lambda: offer.answer(80))
-    first, second = b"a" * 100, b"b" * 20
-    offer.put(first)
-    offer.put(second)
-    for _ in range(3):
-        assert offer.answer(0) == segment(first, 0, 80)
-    assert offer.answer(80) == segment(first, 80, 80)
-    assert offer.answer(80) == segment(first, 80, 80), "a lost answer is asked for again"
-    assert len(offer) == 2
-    refuses("link.segment", lambda: offer.answer(100))
-    assert offer.answer(0) == segment(second, 0, 80)
-    assert offer.answer(0) == NOTHING
-    assert len(offer) == 0
-    for message in (b"", bytes(4097)):
-        with pytest.raises(LocalError):
-            offer.put(message)
-
-
-FAULTS = ("none", "none", "none", "lost", "master", "device")
-
-
-@settings(max_examples=150)
-@given(st.lists(texts, min_size=1, max_size=4, unique_by=len), st.lists(st.sampled_from(FAULTS), max_size=40))
-def test_reading_over_a_lossy_bus_with_restarts(offered: list[bytes], faults: list[str]) -> None:
-    """Answers get lost, either side restarts: only whole offered messages arrive.
-
-    Each one does, but for those whose last segment was the lost answer (their records are repeated).
-    """
-    arrived: set[bytes] = set()
-    risked: set[bytes] = set()
-
-    def filled() -> SegmentOffer:
-        offer = SegmentOffer()
-        for message in offered:
-            if message not in arrived:
-                offer.put(message)
-        return offer
-
-    offer, receiver = filled(), SegmentReceiver()
-    for fault in faults + ["none"] * 60:
-        if fault == "master":
-            receiver = SegmentReceiver()
-        if fault == "device":
-            offer = filled()
-        try:
-            answer = offer.answer(receiver.received)
-            if fault == "lost":
-                risked |= {one for one in offered if answer == segment(one, (len(one) - 1) // 80 * 80, 80)}
-                receiver.reset()
-                continue
-            message = receiver.feed(answer)
-        except PeerError:
-            receiver.reset()
-            continue
-        if message is not None:
-            assert message in offered
-            arrived.add(message)
-    assert set(offered) - arrived <= risked
-
-
-@settings(max_examples=60)
-@given(st.lists(texts, min_size=1, max_size=4))
-def test_reading_over_a_quiet_bus_loses_nothing(offered: list[bytes]) -> None:
-    offer, receiver, arrived = SegmentOffer(), SegmentReceiver(), []
-    for message in offered:
-        offer.put(message)
-    for _ in range(40):
-        message = receiver.feed(offer.answer(receiver.received))
-        if message is not None:
-            arrived.append(message)
-    assert arrived == offered
 
 
 @settings(max_examples=150)

@@ -9,14 +9,14 @@ import pytest
 
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.symmetric import hmac_sm3, sm4_cbc_encrypt, sm4_ecb
-from meterseal.errors import LocalError, PeerError
-from meterseal.link import cardkeys, identities, messages, profiles, records, segments, transport
+from meterseal.errors import LocalError
+from meterseal.link import cardkeys, identities, messages, profiles, records, transport
 from meterseal.link.messages import LONGEST
 from meterseal.link.schedule import TrafficKeys
-from meterseal.link.segments import NOTHING, SegmentOffer, SegmentReceiver, split
+from meterseal.link.segments import SegmentReceiver
 from meterseal.wire.frame import Frame
 from tests.crypto.pki import DAY
-from tests.link.parties import DEVICE, MODULE, SINCE, refuses, tree
+from tests.link.parties import DEVICE, MODULE, SINCE, refuses, split, tree
 from tests.link.vectors import SUITES, Run
 
 # --- identities ---------------------------------------------------------------------------------------------
@@ -56,24 +56,17 @@ def test_a_reader_takes_a_mebibyte_at_once_and_not_a_byte_more() -> None:
 # --- segments -----------------------------------------------------------------------------------------------
 
 
-def test_the_longest_message_travels_in_segments_and_is_offered() -> None:
+def test_the_longest_message_travels_in_segments() -> None:
     message = bytes(range(256)) * 16
     receiver = SegmentReceiver()
     *parts, last = split(message, 80)
     assert [receiver.feed(one) for one in parts] == [None] * 51
     assert receiver.feed(last) == message
-    offer = SegmentOffer()
-    offer.put(message)
-    assert offer.answer(0) == len(message).to_bytes(2, "big") + bytes(2) + message[:80]
-    for act in (lambda: split(message + b"x", 80), lambda: offer.put(message + b"x"), lambda: offer.put(b"")):
-        with pytest.raises(LocalError):
-            act()
 
 
 def test_a_segment_may_carry_a_single_byte() -> None:
-    assert split(b"abc", 1) == [b"\0\3\0\0a", b"\0\3\0\1b", b"\0\3\0\2c"]
-    with pytest.raises(LocalError):
-        split(b"abc", 0)
+    receiver = SegmentReceiver()
+    assert [receiver.feed(one) for one in (b"\0\3\0\0a", b"\0\3\0\1b", b"\0\3\0\2c")] == [None, None, b"abc"]
 
 
 def test_offset_0_in_the_middle_of_a_message_starts_over() -> None:
@@ -83,17 +76,6 @@ def test_offset_0_in_the_middle_of_a_message_starts_over() -> None:
     assert receiver.feed(second) is None
     begun = split(b"another message", 10)
     assert [receiver.feed(one) for one in begun] == [None, b"another message"]
-
-
-def test_a_message_that_fills_its_last_segment_is_let_go_when_0_is_asked_again() -> None:
-    offer = SegmentOffer()
-    offer.put(bytes(2 * segments.UP_BYTES))
-    offer.answer(0)
-    offer.answer(segments.UP_BYTES)
-    assert offer.answer(0) == NOTHING
-    assert len(offer) == 0
-    with pytest.raises(PeerError):
-        offer.answer(1)
 
 
 # --- handshake messages ---------------------------------------------------------------------------------------

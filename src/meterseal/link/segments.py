@@ -1,6 +1,7 @@
 """Station link, segments: link messages in pieces over a bus, as payloads of E002 (LINK section 5).
 
-It makes no frames (`wire` does) and moves no bytes. Totals and offsets are big-endian.
+It makes no frames and cuts no message (`wire.encode` does), offers none (`edge.node` does) and moves no bytes. Totals
+and offsets are big-endian.
 
     write to the meter    total 2 ‖ offset 2 ‖ up to 40 bytes (DL/T 645: 32) read from the meter   request
     offset 2; answer total 2 ‖ offset 2 ‖ up to 80 bytes; total 0: nothing waiting
@@ -8,31 +9,10 @@ It makes no frames (`wire` does) and moves no bytes. Totals and offsets are big-
 
 from __future__ import annotations
 
-from collections import deque
-
-from meterseal.errors import LocalError, PeerError
+from meterseal.errors import PeerError
 from meterseal.link.messages import LONGEST
-from meterseal.wire.frame import Protocol
 
-DOWN_BYTES: dict[Protocol, int] = {"cjt188": 40, "dlt645": 32}
-UP_BYTES = 80
-NOTHING = bytes(4)
-"""The answer when no message waits."""
 _LEAD = 4
-
-
-def split(message: bytes, size: int) -> list[bytes]:
-    """The payloads that carry a message in order, `size` bytes in each."""
-    if not 0 < len(message) <= LONGEST or size < 1:
-        raise LocalError(
-            "link.length", f"A message of {len(message)} bytes does not travel in segments of {size}."
-        )
-    return [segment(message, at, size) for at in range(0, len(message), size)]
-
-
-def segment(message: bytes, offset: int, size: int) -> bytes:
-    """total 2 ‖ offset 2 ‖ bytes of the segment at `offset`."""
-    return len(message).to_bytes(2, "big") + offset.to_bytes(2, "big") + message[offset : offset + size]
 
 
 class SegmentReceiver:
@@ -86,38 +66,3 @@ class SegmentReceiver:
     def _wrong(self, what: str) -> PeerError:
         self.reset()
         return PeerError("link.segment", f"The segment {what}; start over at offset 0.")
-
-
-class SegmentOffer:
-    """What a device offers on a bus: the same bytes until the last segment was read and 0 is asked again."""
-
-    __slots__ = ("_read", "_waiting")
-
-    def __init__(self) -> None:
-        self._waiting: deque[bytes] = deque()
-        self._read = False
-
-    def put(self, message: bytes) -> None:
-        """Offer a message behind those that wait."""
-        if not 0 < len(message) <= LONGEST:
-            raise LocalError("link.length", f"A message of {len(message)} bytes is not offered on a bus.")
-        self._waiting.append(message)
-
-    def __len__(self) -> int:
-        """How many messages wait, one that was read but not yet let go included."""
-        return len(self._waiting)
-
-    def answer(self, offset: int) -> bytes:
-        """The payload for a read at `offset`. Raises PeerError `link.segment` for one beyond the message."""
-        if offset == 0 and self._read:
-            self._waiting.popleft()
-            self._read = False
-        if not self._waiting:
-            if offset == 0:
-                return NOTHING
-            raise PeerError("link.segment", "No message waits at this offset; ask for offset 0.")
-        message = self._waiting[0]
-        if offset >= len(message):
-            raise PeerError("link.segment", "The offset lies beyond the message; ask for offset 0.")
-        self._read = self._read or offset + UP_BYTES >= len(message)
-        return segment(message, offset, UP_BYTES)
