@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meterseal.edge.line import Line
 from meterseal.edge.node import Node
-from meterseal.edge.poll import Line, Pace, Riser
+from meterseal.edge.poll import Pace, Riser
 from meterseal.errors import PeerError
 from meterseal.link.segments import SegmentReceiver
 from meterseal.wire import encode

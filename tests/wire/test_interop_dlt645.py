@@ -20,9 +20,10 @@ from dlt645.model.data.define import DIMap
 from msgspec.structs import replace
 
 from meterseal.edge.electricity import ElectricityMeter
+from meterseal.edge.line import Line
 from meterseal.edge.meter import MeterState
 from meterseal.edge.node import Node
-from meterseal.edge.poll import Line, Pace, Riser
+from meterseal.edge.poll import Pace, Riser
 from meterseal.kit.bus import Bus, BusServer
 from meterseal.wire import roles
 from meterseal.wire.asked import Ask, Credentials

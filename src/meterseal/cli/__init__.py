@@ -79,6 +79,25 @@ device.command(
 )
 app.command(device)
 
+concentrator = App(name="concentrator", help="A gateway on real buses: set up once, run under systemd.")
+concentrator.command(
+    "meterseal.cli.concentrator:new", name="new", help="Make its module and print what is enrolled."
+)
+concentrator.command("meterseal.cli.concentrator:enrol", name="enrol", help="Enrol it, at the operator's.")
+concentrator.command(
+    "meterseal.cli.concentrator:setup", name="setup", help="Give it its parameters, which it keeps sealed."
+)
+concentrator.command("meterseal.cli.concentrator:run", name="run", help="Run it until SIGTERM.")
+concentrator.command(
+    "meterseal.cli.concentrator:status", name="status", help="Ask the running one how it is."
+)
+concentrator.command(
+    "meterseal.cli.concentrator:search", name="search", help="Search one of its buses for unknown meters."
+)
+concentrator.command("meterseal.cli.concentrator:read", name="read", help="Read one of its plain meters now.")
+concentrator.command("meterseal.cli.concentrator:unit", name="unit", help="Print a hardened unit of systemd.")
+app.command(concentrator)
+
 bill = App(name="bill", help="Run, list and open bills.")
 bill.command(
     "meterseal.cli.operate:bill_run", name="run", help="Bill every completed period that is not billed yet."

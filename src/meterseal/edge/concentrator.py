@@ -15,8 +15,12 @@ from msgspec import Struct
 from meterseal.crypto.symmetric import sm3
 from meterseal.edge.agent import Item, LinkAgent, Timing
 from meterseal.edge.chip import Chip, Sealed
+from meterseal.edge.hunting import Hunt
+from meterseal.edge.line import Line
 from meterseal.edge.nv import SealedNv
-from meterseal.edge.poll import Line, Pace, Riser
+from meterseal.edge.poll import Pace, Riser
+from meterseal.edge.schedule import Schedule
+from meterseal.errors import LocalError
 from meterseal.wire.frame import Frame
 
 HELD = "held/"
@@ -26,10 +30,13 @@ MOST_HELD = 100_000
 
 
 class MeterAt(Struct, frozen=True, kw_only=True):
-    """One meter behind the concentrator: its device id, and whether it has no module (`plain`)."""
+    """One meter behind the concentrator: its device id, whether it has no module (`plain`), and the name of its model
+    where its number does not tell.
+    """
 
     device_id: bytes
     plain: bool = False
+    model: str = ""
 
 
 class Up(NamedTuple):
@@ -100,6 +107,7 @@ class Concentrator:
         timing: Timing,
         jitter: Callable[[], float],
         send: Callable[[Up], None],
+        schedule: Schedule | None = None,
     ) -> None:
         self.device_id = device_id
         self.outbox = VouchOutbox(store)
@@ -107,9 +115,16 @@ class Concentrator:
         self._send = send
         self.carried_up = self.carried_down = self.strangers = 0
         self.risers = [
-            Riser([Line(meter.device_id, plain=meter.plain) for meter in meters], pace, self._up, self._plain)
+            Riser(
+                [Line(meter.device_id, plain=meter.plain, model=meter.model) for meter in meters],
+                pace,
+                self._up,
+                self._plain,
+                schedule,
+            )
             for meters in risers
         ]
+        self.hunt = Hunt(self.risers, schedule)
         self._place = {device: riser for riser in self.risers for device in riser.lines}
 
     def _up(self, device_id: bytes, message: bytes) -> None:
@@ -118,6 +133,31 @@ class Concentrator:
 
     def _plain(self, device_id: bytes, frame: Frame) -> None:
         self.outbox.take(device_id, frame.encode())
+
+    def find(self, device_id: str) -> tuple[Line, Riser]:
+        """A plain meter by its device id in hex. LocalError `concentrator.unknown`, or `concentrator.sealed` for a meter
+        that only the platform reads.
+        """
+        try:
+            raw = bytes.fromhex(device_id)
+        except ValueError:
+            raw = b""
+        riser = self._place.get(raw)
+        if riser is None:
+            raise LocalError(
+                "concentrator.unknown", f"No meter {device_id[:16]} is behind this concentrator."
+            )
+        line = riser.lines[raw]
+        if not line.plain:
+            raise LocalError(
+                "concentrator.sealed",
+                f"Meter {device_id} has a module: its readings are for the platform alone.",
+            )
+        return line, riser
+
+    def tick(self, now: int) -> None:
+        """Look after what has a time of its own; ten times a second or so."""
+        self.hunt.tick(now)
 
     def reach(self, reachable: bool) -> None:
         """The head-end can, or cannot, take messages now."""

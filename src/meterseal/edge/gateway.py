@@ -1,7 +1,7 @@
-"""Station edge, the concentrator's sockets: its buses over TCP, and its link to the head-end over TLS 1.3.
+"""Station edge, the concentrator's sockets: its buses, serial or over TCP, and its link to the head-end over TLS 1.3.
 
-Moves bytes and keeps time; what they mean is `concentrator`'s. A bus socket carries raw protocol frames,
-one request outstanding. Towards the head-end go envelopes behind a 2-byte length (LINK section 5).
+Moves bytes and keeps time; what they mean is `concentrator`'s, how a bus is spoken on `buslink`'s. Towards the head-end
+go envelopes behind a 2-byte length (LINK section 5).
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from meterseal.edge.buslink import BusLink
 from meterseal.edge.concentrator import Concentrator, Up
-from meterseal.edge.poll import Pace, Riser, frame_size
+from meterseal.edge.place import Place
+from meterseal.edge.poll import Riser
 from meterseal.errors import PeerError
 from meterseal.link.transport import MessageReader, frame_message, pack_envelope, unpack_envelope
 from meterseal.mesh.sm_tls import SmContext
 
 TICK = 0.1
 """How often, in seconds, silence on a bus and the module's own messages are looked after."""
-LONGEST_ANSWER = 4096
 HEADEND = "urn:meterseal:process:headend"
 
 
@@ -39,78 +40,6 @@ class Backoff(Struct, frozen=True, kw_only=True):
 
     first: float = 0.05
     longest: float = 30.0
-
-
-class BusLink(asyncio.Protocol):
-    """One riser's socket."""
-
-    def __init__(self, riser: Riser, pace: Pace, clock: Callable[[], int]) -> None:
-        self._riser = riser
-        self._pace = pace
-        self._clock = clock
-        self._transport: asyncio.Transport | None = None
-        self._received = b""
-        self._sent_at = 0
-        self._resting = True
-        self.closed: asyncio.Event = asyncio.Event()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._ask(self._clock())
-
-    def data_received(self, chunk: bytes) -> None:
-        received = self._received + chunk if self._received else chunk
-        now = self._clock()
-        riser = self._riser
-        while received:
-            if received[0] != 0x68:
-                begin = received.find(b"\x68")
-                received = received[begin:] if begin >= 0 else b""
-                continue
-            size = frame_size(received, riser.protocol)
-            if not size or len(received) < size:
-                break
-            if riser.answer(received[:size], now):
-                self._received = received[size:]
-                self._ask(now)
-                return
-            received = received[1:]
-        self._received = received[-LONGEST_ANSWER:]
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        self._riser.lost(self._clock())
-        self.closed.set()
-
-    def wake(self) -> None:
-        """Ask now if the bus rests: something was delivered, or the head-end came back."""
-        if self._resting:
-            self._ask(self._clock())
-
-    def tick(self, now: int) -> None:
-        """Look after silence: a meter that does not answer, or a rest that is over."""
-        if self._resting:
-            if now >= self._riser.rest_until:
-                self._ask(now)
-        elif now - self._sent_at > self._pace.answer:
-            self._received = b""
-            self._riser.timeout(now)
-            self._ask(now)
-
-    def _ask(self, now: int) -> None:
-        if self._transport is None:
-            return
-        request = self._riser.request(now)
-        self._resting = request is None
-        if request is not None:
-            self._sent_at = now
-            self._transport.write(request)
-
-    def close(self) -> None:
-        """End this connection."""
-        if self._transport is not None:
-            self._transport.abort()
 
 
 class Uplink(asyncio.Protocol):
@@ -190,10 +119,9 @@ class Gateway:
         self,
         make: Callable[[Callable[[Up], None]], Concentrator],
         *,
-        buses: list[Address],
+        buses: list[Place],
         headend: Address,
         tls: ssl.SSLContext | SmContext | None,
-        pace: Pace,
         backoff: Backoff,
         clock: Callable[[], int],
         jitter: Callable[[], float],
@@ -203,7 +131,6 @@ class Gateway:
         self._buses = buses
         self._headend = headend
         self._tls = tls
-        self._pace = pace
         self._backoff = backoff
         self._clock = clock
         self._jitter = jitter
@@ -220,9 +147,7 @@ class Gateway:
         if riser is None:
             self.concentrator.speak(self._clock())
             return
-        link = self._links.get(self._link_of[id(riser)])
-        if link is not None:
-            link.wake()
+        self.wake(riser)
 
     def _reach(self, reachable: bool) -> None:
         self.reachable = reachable
@@ -230,6 +155,12 @@ class Gateway:
         if reachable:
             for link in self._links.values():
                 link.wake()
+
+    def wake(self, riser: Riser) -> None:
+        """Something was wanted of a meter of this bus: let it be asked now."""
+        link = self._links.get(self._link_of[id(riser)])
+        if link is not None:
+            link.wake()
 
     def status(self) -> dict[str, object]:
         """Public counts for whoever watches."""
@@ -242,6 +173,9 @@ class Gateway:
             "up": concentrator.carried_up,
             "down": concentrator.carried_down,
             "held": len(concentrator.outbox),
+            "unknown": sum(
+                len(concentrator.hunt.state(number).unknown) for number in range(len(concentrator.risers))
+            ),
         }
 
     async def run(self) -> None:
@@ -256,28 +190,29 @@ class Gateway:
         while True:
             await asyncio.sleep(TICK)
             now = self._clock()
+            self.concentrator.tick(now)
             for link in list(self._links.values()):
                 link.tick(now)
             if self.reachable:
                 self.concentrator.speak(now)
 
     async def _keep_bus(self, number: int, riser: Riser) -> None:
-        loop = asyncio.get_running_loop()
         pause = self._backoff.first
-        where = self._buses[number]
         while True:
             with contextlib.suppress(OSError):
-                _, link = await loop.create_connection(
-                    lambda: BusLink(riser, self._pace, self._clock), where.host, where.port
-                )
-                self._links[number] = link
+                await self._hold_bus(number, BusLink(riser, self._clock, baud=self._buses[number].baud))
                 pause = self._backoff.first
-                try:
-                    await link.closed.wait()
-                finally:
-                    self._links.pop(number, None)
-                    link.close()
             pause = await self._rest(pause)
+
+    async def _hold_bus(self, number: int, link: BusLink) -> None:
+        """Be on the bus until it is lost; OSError when nobody is there."""
+        await self._buses[number].connect(lambda: link)
+        self._links[number] = link
+        try:
+            await link.closed.wait()
+        finally:
+            self._links.pop(number, None)
+            link.close()
 
     async def _keep_uplink(self) -> None:
         loop = asyncio.get_running_loop()

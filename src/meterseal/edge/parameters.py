@@ -19,7 +19,9 @@ from msgspec.structs import replace
 from meterseal.edge.agent import Timing
 from meterseal.edge.gateway import Backoff
 from meterseal.edge.memories import Memories
+from meterseal.edge.place import Place
 from meterseal.edge.poll import Pace
+from meterseal.edge.schedule import Schedule
 from meterseal.errors import LocalError, TrustError
 
 PAGE = "parameters 1"
@@ -35,18 +37,25 @@ class TlsFiles(Struct, kw_only=True):
 
 
 class MeterConfig(Struct, kw_only=True):
-    """A meter on a riser: device id in hex; `plain` when it has no module."""
+    """A meter on a riser: device id in hex; `plain` when it has no module; its model where its number does not tell."""
 
     device_id: str
     plain: bool = False
+    model: str = ""
 
 
 class RiserConfig(Struct, kw_only=True):
-    """One bus: where it listens, and who hangs on it."""
+    """One bus: where it is, as `edge.place` names it or by host and port of a socket, and who hangs on it."""
 
+    line: str = ""
     host: str = "127.0.0.1"
-    port: int
+    port: int = 0
     meters: list[MeterConfig]
+
+    @property
+    def place(self) -> Place:
+        """LocalError `line.place`."""
+        return Place(self.line or f"tcp:{self.host}:{self.port}")
 
 
 class ConcentratorConfig(Struct, kw_only=True):
@@ -62,6 +71,7 @@ class ConcentratorConfig(Struct, kw_only=True):
     pace: Pace = Pace()
     timing: Timing = Timing()
     backoff: Backoff = field(default_factory=Backoff)
+    schedule: Schedule | None = None
     verbose: bool = False
 
 

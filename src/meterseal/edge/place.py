@@ -38,6 +38,16 @@ class Place:
                 f"{said!r} names no line: give tcp:HOST:PORT or serial:/dev/ttyUSB0:2400:E.",
             )
 
+    @property
+    def baud(self) -> int:
+        """Speed of a serial port in bauds, 0 for a socket."""
+        return 0 if self._serial is None else self._serial[1]
+
+    @property
+    def device(self) -> str:
+        """The serial port's device file, "" for a socket."""
+        return "" if self._serial is None else self._serial[0]
+
     async def connect(self, make: Callable[[], asyncio.Protocol]) -> None:
         """Connect; OSError while nobody is there, LocalError `line.serial` without the package for serial ports."""
         loop = asyncio.get_running_loop()
@@ -49,7 +59,7 @@ class Place:
                 from serial_asyncio_fast import create_serial_connection
             except ImportError:
                 raise LocalError(
-                    "line.serial", "Serial ports need a package more: pip install 'meterseal[lab]'."
+                    "line.serial", "Serial ports need a package more: pip install 'meterseal[serial]'."
                 ) from None
             device, baud, parity = self._serial
             try:

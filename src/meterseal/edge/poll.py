@@ -1,8 +1,11 @@
 """Station edge, the concentrator's bus master: whom to ask next on one riser, and what an answer means.
 
 One request at a time, half duplex. It opens nothing of a sealed meter, moves no bytes and reads no clock:
-`request` gives the bytes to send, `answer` and `timeout` take what came of them. Ordinary frames only:
-reads, and reads and writes of our own E002, which carries link messages in segments (LINK section 5).
+`request` gives the bytes to send, `answer` and `timeout` take what came of them. Ordinary frames only: what plain meters
+are asked, and reads and writes of our own E002, which carries link messages in segments (LINK section 5).
+
+What goes first: messages for a meter, what somebody waits for, then each meter in its turn (link messages of a sealed
+one; of a plain one its scheduled reading, then whatever else is wanted of it), then frames for everybody, then a search.
 """
 
 from __future__ import annotations
@@ -12,14 +15,17 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from meterseal.edge.line import PREAMBLE, Answered, Line, Wanted
+from meterseal.edge.schedule import Schedule
 from meterseal.errors import PeerError
-from meterseal.link.segments import SegmentReceiver
 from meterseal.wire import encode
-from meterseal.wire import identifiers as ids
-from meterseal.wire.frame import LENGTH_AT, Frame, address_of, parse_frame
+from meterseal.wire.bus_search import BusSearch
+from meterseal.wire.frame import LENGTH_AT, Frame, parse_frame
+from meterseal.wire.profile import Timing
 
 DOWN_QUEUE = 64
 """Most messages that wait for one meter; what comes on top is dropped, its sender repeats it."""
+_ANYBODY = Timing()
 LATE = 3
 """So many requests in a row without an answer, and a meter is asked only now and then."""
 
@@ -27,46 +33,17 @@ LATE = 3
 class Pace(Struct, frozen=True, kw_only=True):
     """When a riser asks, in ms.
 
-    `answer` is how long a meter may take; `burst` how many messages are fetched from one meter in a row;
-    after a round in which nothing waited the riser rests, from `rest` doubling to `longest_rest`. A plain
-    meter is read every `plain`.
+    `answer` is how long a meter may take (0: what its model says); `burst` how many messages are fetched from one
+    meter in a row; after a round in which nothing waited the riser rests, from `rest` doubling to `longest_rest`. A
+    plain meter is read every `plain` where there is no schedule.
     """
 
-    answer: int = 1_000
+    answer: int = 0
     burst: int = 4
     rest: int = 50
     longest_rest: int = 800
     plain: int = 900_000
     silent: int = 30_000
-
-
-class Line:
-    """What the bus master knows of one meter."""
-
-    def __init__(self, device_id: bytes, *, plain: bool) -> None:
-        self.device_id = device_id
-        self.plain = plain
-        self.protocol, self.meter_type, self.address = address_of(device_id)
-        self.down: deque[bytes] = deque()
-        self.chunk = encode.SEGMENT_DOWN[self.protocol]
-        self.lead = 3 if self.protocol == "cjt188" else 4
-        self.receiver = SegmentReceiver()
-        self.failures = 0
-        self.asked_at = 0
-        self.plain_at = 0
-        self._reads: dict[int, bytes] = {}
-
-    def read_segment(self, offset: int) -> bytes:
-        """The request for a segment; the same bytes each time, so they are kept."""
-        request = self._reads.get(offset)
-        if request is None:
-            request = self._reads[offset] = encode.segment_read_request(self.device_id, offset).encode()
-        return request
-
-    def read_register(self) -> bytes:
-        """The ordinary request for current data: 901F, or forward active energy."""
-        di = ids.METERING if self.protocol == "cjt188" else 0x00010000
-        return encode.read_request(self.device_id, di).encode()
 
 
 def frame_size(received: bytes, protocol: str) -> int:
@@ -78,8 +55,7 @@ def frame_size(received: bytes, protocol: str) -> int:
 class Riser:
     """The meters of one bus. `up` gets (device_id, message); `plain` gets (device_id, answer frame).
 
-    Messages for a meter go first, and the meter is asked right behind them; otherwise each meter has its
-    turn.
+    A meter that got a message is asked right behind it.
     """
 
     def __init__(
@@ -88,6 +64,7 @@ class Riser:
         pace: Pace,
         up: Callable[[bytes, bytes], None],
         plain: Callable[[bytes, Frame], None],
+        schedule: Schedule | None = None,
     ) -> None:
         self.lines = {line.device_id: line for line in lines}
         self.exchanges = 0
@@ -101,6 +78,12 @@ class Riser:
         self._pace = pace
         self._up = up
         self._plain = plain
+        self._schedule = schedule
+        self._hurried: deque[Line] = deque()
+        self._everybody: deque[Frame] = deque()
+        self.search: BusSearch | None = None
+        """A search for meters that is under way; it is asked on whenever nothing else is due."""
+        self._request: Frame | None = None
         self._pending: deque[Line] = deque()
         self._turn = 0
         self._found = self._asked = False
@@ -121,22 +104,44 @@ class Riser:
             self._pending.append(line)
         line.down.append(message)
 
+    def want(self, device_id: bytes, request: Frame, answered: Answered, *, hurried: bool = False) -> None:
+        """Ask a plain meter this as well; `hurried`: somebody waits for it."""
+        line = self.lines[device_id]
+        if hurried:
+            line.wanted.appendleft(Wanted(request, answered))
+            self._hurried.append(line)
+        else:
+            line.wanted.append(Wanted(request, answered))
+
+    def say(self, request: Frame) -> None:
+        """Send a frame that everybody takes and nobody answers."""
+        self._everybody.append(request)
+
     # --- asking -----------------------------------------------------------------------------------------
 
     def request(self, now: int) -> bytes | None:
         """The bytes to send next, or None while nothing is due before `rest_until`."""
         line = self._line or self._choose(now)
         if line is None:
-            return None
+            return self._to_nobody()
         self.exchanges += 1
         line.asked_at = now
         if self._doing == "read":
             return line.read_segment(self._offset)
-        if self._doing == "plain":
-            return line.read_register()
+        if self._request is not None:
+            return self._request.encode()
         message = line.down[0]
         chunk = message[self._offset : self._offset + line.chunk]
         return encode.segment_write_request(line.device_id, len(message), self._offset, chunk).encode()
+
+    def _to_nobody(self) -> bytes | None:
+        """What goes to no meter in particular, while nothing else is due."""
+        if self._everybody:
+            self._doing = "say"
+            return self._everybody.popleft().encode()
+        step = self.search.step() if self.search is not None else None
+        self._doing = "" if step is None else "search"
+        return None if step is None else step.frame.encode()
 
     def _choose(self, now: int) -> Line | None:
         for _ in range(len(self._pending)):
@@ -144,11 +149,20 @@ class Riser:
             if self._awake(line, now):
                 return self._begin(line, "write", in_turn=False)
             self._pending.append(line)
+        while self._hurried:
+            line = self._hurried.popleft()
+            if line.wanted:
+                self._request = line.wanted[0].request
+                return self._begin(line, "wanted", in_turn=False)
         for _ in range(len(self._order)):
             line = self._order[self._turn]
             if self._awake(line, now):
-                if line.plain and now >= line.plain_at:
+                if line.plain and self._is_due(line, now):
+                    self._request = line.read_register()
                     return self._begin(line, "plain", in_turn=True)
+                if line.wanted and not line.failures:
+                    self._request = line.wanted[0].request
+                    return self._begin(line, "wanted", in_turn=True)
                 if not line.plain and self.open and now >= self.rest_until:
                     return self._begin(line, "read", in_turn=True)
             self._advance(now)
@@ -156,11 +170,25 @@ class Riser:
             self.rest_until = now + self._pace.rest
         return None
 
+    def _is_due(self, line: Line, now: int) -> bool:
+        if now < line.due:
+            return False
+        if self._schedule is None or self._schedule.open(now):
+            return True
+        line.due, line.attempts = self._schedule.after(now), 0
+        return False
+
     def _awake(self, line: Line, now: int) -> bool:
-        return line.failures < LATE or now - line.asked_at >= self._pace.silent
+        return (
+            line.failures < LATE
+            or now - line.asked_at >= self._pace.silent
+            or bool(self._schedule and line.plain)
+        )
 
     def _begin(self, line: Line, doing: str, *, in_turn: bool) -> Line:
         self._line, self._doing, self._in_turn = line, doing, in_turn
+        if doing in ("read", "write"):
+            self._request = None
         self._asked |= in_turn
         self._offset = self._fetched = self._tries = 0
         self._anew = False
@@ -186,6 +214,25 @@ class Riser:
     # --- what came of it --------------------------------------------------------------------------------
 
     @property
+    def timing(self) -> Timing:
+        """How whoever was asked last is spoken to."""
+        return self._line.timing if self._line is not None else _ANYBODY
+
+    @property
+    def preamble(self) -> bytes:
+        """Wake-up bytes before the request."""
+        return self._line.preamble if self._line is not None else PREAMBLE * _ANYBODY.preamble_down
+
+    @property
+    def patience(self) -> int:
+        """How long to wait for the first byte of an answer, in ms after the last byte of the request."""
+        if self._line is None and self._doing == "say":
+            return self.timing.gap_ms
+        if self._line is None and self.search is not None and (step := self.search.step()) is not None:
+            return step.wait_ms
+        return self._pace.answer or self.timing.answer_ms
+
+    @property
     def protocol(self) -> str:
         """The protocol of the answer that is waited for."""
         return self._line.protocol if self._line else ""
@@ -202,38 +249,78 @@ class Riser:
         except PeerError:
             self.errors += 1
             return False
-        if frame.address != line.address or frame.meter_type != line.meter_type or not frame.control & 0x80:
+        if not self._from(line, frame):
             self.errors += 1
             return False
-        line.failures = self._tries = 0
-        if frame.control & 0x40:
+        line.failures = line.attempts = self._tries = 0
+        line.heard_at = now
+        if self._doing == "wanted":
+            self._wanted(line, None if frame.control & 0x40 else frame, now)
+        elif frame.control & 0x40:
             self._refused(line, now)
         elif self._doing == "read":
             self._segment(line, frame, now)
         elif self._doing == "plain":
-            line.plain_at = now + self._pace.plain
+            line.due = self._next(now)
             self._plain(line.device_id, frame)
             self._leave(now)
         else:
             self._written(line, now)
         return True
 
-    def timeout(self, now: int) -> None:
-        """Nothing came: the request is repeated once, then the meter is left until its next turn."""
+    def _from(self, line: Line, frame: Frame) -> bool:
+        """Whether a frame is an answer of this meter to what it was asked."""
+        if not frame.control & 0x80:
+            return False
+        if self._doing == "wanted":
+            assert self._request is not None
+            return line.answers(self._request, frame)
+        if frame.address == line.address and frame.meter_type == line.meter_type:
+            return True
+        return self._doing == "plain" and self._request is not None and line.answers(self._request, frame)
+
+    def _next(self, now: int) -> int:
+        return now + self._pace.plain if self._schedule is None else self._schedule.after(now)
+
+    def _wanted(self, line: Line, frame: Frame | None, now: int) -> None:
+        wanted = line.wanted.popleft()
+        self._leave(now)
+        wanted.answered(frame, now)
+
+    def timeout(self, now: int, heard: bytes = b"") -> None:
+        """Nothing of use came, only what was `heard`: the request is repeated as often as the model wants, then the meter
+        is left until its next turn.
+        """
         line = self._line
         if line is None:
+            if self._doing == "search" and self.search is not None:
+                self.search.heard(heard)
+            self._doing = ""
             return
         line.receiver.reset()
         line.failures += 1
         self._tries += 1
-        if self._tries < 2:
+        if self._tries <= min(line.timing.repeats, 1 if self._doing in ("read", "write") else 10):
             self._offset = 0
             return
         if self._doing == "plain":
-            line.plain_at = now + self._pace.silent
+            line.due = self._again(line, now)
+        if self._doing == "wanted":
+            self._wanted(line, None, now)
+            return
         if self._doing == "write":
             self._pending.append(line)
         self._leave(now)
+
+    def _again(self, line: Line, now: int) -> int:
+        """When a plain meter that kept silent is tried again."""
+        schedule = self._schedule
+        if schedule is None:
+            return now + self._pace.silent
+        line.attempts += 1
+        if line.attempts < schedule.attempts:
+            return now + schedule.retry_seconds * 1_000
+        return schedule.after(now + schedule.silent_minutes * 60_000 - 1)
 
     def lost(self, now: int) -> None:
         """The bus itself went away: what was half done starts over when it is back."""
@@ -242,6 +329,7 @@ class Riser:
             line.receiver.reset()
             if self._doing == "write":
                 self._pending.append(line)
+        self._doing = ""
         for other in self._order:
             other.failures = 0
 
@@ -258,7 +346,7 @@ class Riser:
             if line.down:
                 self._pending.append(line)
         elif self._doing == "plain":
-            line.plain_at = now + self._pace.plain
+            line.due = self._next(now)
         self._leave(now)
 
     def _written(self, line: Line, now: int) -> None:

@@ -76,6 +76,8 @@ class CapturedBus:
 
     def __init__(self, meters: list[Captured]) -> None:
         self._meters = {one.device_id: one for one in meters}
+        self._asked_otherwise = {one.device_id[1:]: one for one in meters}
+        """By the number alone: some models answer as another type than they are asked as."""
         self._turn = dict.fromkeys(self._meters, 0)
 
     @property
@@ -85,7 +87,7 @@ class CapturedBus:
 
     def answer(self, request: Frame, now: int) -> bytes:
         """See `kit.bus.Answering`."""
-        meter = self._meters.get(request.device_id)
+        meter = self._meters.get(request.device_id) or self._asked_otherwise.get(request.device_id[1:])
         if meter is None or request.control & 0x80:
             return b""
         turn = min(self._turn[meter.device_id], len(meter.answers) - 1)

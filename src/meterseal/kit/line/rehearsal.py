@@ -9,14 +9,15 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
+from meterseal.edge.buslink import BusLink
 from meterseal.edge.electricity import ElectricityMeter
 from meterseal.edge.gas import GasMeter
-from meterseal.edge.gateway import BusLink
 from meterseal.edge.heat import HeatMeter
+from meterseal.edge.line import Line
 from meterseal.edge.meter import Meter
 from meterseal.edge.node import Node
 from meterseal.edge.place import Place
-from meterseal.edge.poll import Line, Pace, Riser
+from meterseal.edge.poll import Pace, Riser
 from meterseal.edge.water import WaterMeter
 from meterseal.kit.bus import Bus, BusServer
 from meterseal.kit.line.tap import Tap
@@ -68,9 +69,7 @@ class Rehearsal:
         loop = asyncio.get_running_loop()
         while True:
             with contextlib.suppress(OSError):
-                _, link = await loop.create_connection(
-                    lambda: BusLink(riser, PACE, self._clock), "127.0.0.1", port
-                )
+                _, link = await loop.create_connection(lambda: BusLink(riser, self._clock), "127.0.0.1", port)
                 try:
                     while not link.closed.is_set():
                         await asyncio.sleep(0.05)

@@ -1,0 +1,104 @@
+"""Beside the path: the one configuration file of a concentrator, TOML, and what it says as the concentrator's parameters.
+
+It keeps nothing and starts nothing; what it gives is sealed by `edge.parameters`, after which the file may go.
+
+    device_id = "f000000000000001"
+    module_id = "4d53000000000001"
+    headend = "headend.example:7688"
+    [schedule]                       # for plain meters; see edge.schedule
+    every_minutes = 15
+    [[bus]]
+    line = "serial:/dev/ttyUSB0:2400:E"
+    sealed = ["1078330000000001"]    # meters with a module
+    plain = ["2078330000000002"]
+    models = { "2078330000000002" = "heat-generic" }
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from meterseal.edge.agent import Timing
+from meterseal.edge.place import Place
+from meterseal.edge.schedule import Schedule
+from meterseal.errors import LocalError
+from meterseal.wire.profile import profiles
+
+DeviceId = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")]
+MOST_METERS, MOST_BUSES = 2_000, 64
+
+
+class BusFile(Struct, kw_only=True, forbid_unknown_fields=True):
+    """One bus: its line as `edge.place` names it, and its meters by device id."""
+
+    line: str
+    sealed: tuple[DeviceId, ...] = ()
+    plain: tuple[DeviceId, ...] = ()
+    models: dict[DeviceId, str] = field(default_factory=dict)
+
+
+class SetupFile(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    device_id: Annotated[str, Meta(pattern=r"^f0[0-9a-f]{14}$")]
+    module_id: DeviceId
+    headend: Annotated[str, Meta(pattern=r"^[^\s:]+:\d{1,5}$")]
+    schedule: Schedule = Schedule()
+    timing: Timing = Timing()
+    bus: Annotated[tuple[BusFile, ...], Meta(min_length=1, max_length=MOST_BUSES)]
+
+
+def read(path: Path) -> SetupFile:
+    """The file, checked whole. LocalError `concentrator.config`, `concentrator.schedule`, `line.place`."""
+    try:
+        found = msgspec.convert(tomllib.loads(path.read_text("utf-8")), SetupFile)
+    except (OSError, ValueError, RecursionError, msgspec.ValidationError) as error:
+        raise _wrong(path, str(error)) from None
+    found.schedule.check()
+    seen: set[str] = set()
+    for bus in found.bus:
+        Place(bus.line)
+        for one in (*bus.sealed, *bus.plain):
+            if one in seen:
+                raise _wrong(path, f"meter {one} stands in it twice")
+            seen.add(one)
+        for one, model in bus.models.items():
+            if one not in bus.plain or model not in profiles():
+                raise _wrong(path, f"`models` names {one}, {model}: no plain meter of that bus, or no model")
+    if len(seen) > MOST_METERS:
+        raise _wrong(path, f"it names {len(seen)} meters, and {MOST_METERS} are the most")
+    if int(found.headend.rpartition(":")[2]) > 65_535:
+        raise _wrong(path, f"{found.headend} is no address")
+    return found
+
+
+def orders(found: SetupFile, directory: Path, tls: dict[str, str]) -> dict[str, Any]:
+    """The same as the fields of `edge.parameters.ConcentratorConfig`; `tls` as its `TlsFiles`."""
+    host, _, port = found.headend.rpartition(":")
+    return {
+        "dir": str(directory),
+        "device_id": found.device_id,
+        "module_id": found.module_id,
+        "headend_host": host,
+        "headend_port": int(port),
+        "risers": [
+            {
+                "line": bus.line,
+                "meters": [{"device_id": one} for one in bus.sealed]
+                + [{"device_id": one, "plain": True, "model": bus.models.get(one, "")} for one in bus.plain],
+            }
+            for bus in found.bus
+        ],
+        "tls": tls,
+        "timing": msgspec.to_builtins(found.timing),
+        "schedule": msgspec.to_builtins(found.schedule),
+    }
+
+
+def _wrong(path: Path, why: str) -> LocalError:
+    return LocalError("concentrator.config", f"The setup file {path} is wrong: {why}. Correct it.")

@@ -1,0 +1,98 @@
+"""Station edge, what the maintenance port may ask of a running concentrator, and the answers as plain objects.
+
+It listens nowhere (`maintenance` does) and commands nothing: what it has read is what any bus master may read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from meterseal.edge.gateway import Gateway
+from meterseal.edge.line import Line
+from meterseal.errors import LocalError
+from meterseal.wire.frame import Frame
+from meterseal.wire.meaning import interpret
+
+
+class Inquiry:
+    """Answers questions about one gateway."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def ask(self, question: dict[str, Any]) -> object:
+        """The answer. LocalError `concentrator.ask` for a question that nobody answers here, `concentrator.unknown` for a
+        meter or bus that is not there, `concentrator.sealed`, `concentrator.silent`.
+        """
+        match question:
+            case {"ask": "status", **rest} if not rest:
+                return self._gateway.status()
+            case {"ask": "meters", **rest} if not rest:
+                return self._meters()
+            case {"ask": "search", "bus": int(number), **rest} if not rest:
+                return self._search(number)
+            case {"ask": "read", "device_id": str(text), **rest} if not rest:
+                return await self._read(text)
+        raise LocalError(
+            "concentrator.ask", "Ask for status, meters, search (with bus) or read (with device_id)."
+        )
+
+    def _meters(self) -> list[dict[str, object]]:
+        concentrator = self._gateway.concentrator
+        rows: list[dict[str, object]] = []
+        for number, riser in enumerate(concentrator.risers):
+            for line in riser.lines.values():
+                rows.append(
+                    {
+                        "device_id": line.device_id.hex(),
+                        "bus": number,
+                        "plain": line.plain,
+                        "model": line.profile.name if line.profile is not None else "",
+                        "heard_at": line.heard_at,
+                        "silent": line.failures,
+                        "waiting": len(line.down),
+                    }
+                )
+            rows += [
+                {"device_id": unknown.hex(), "bus": number, "unknown": True}
+                for unknown in concentrator.hunt.state(number).unknown
+            ]
+        return rows
+
+    def _search(self, number: int) -> dict[str, object]:
+        if not 0 <= number < len(self._gateway.concentrator.risers):
+            raise LocalError("concentrator.unknown", f"There is no bus {number}; they count from 0.")
+        self._gateway.concentrator.hunt.begin(number)
+        return {"searching": number}
+
+    async def _read(self, text: str) -> dict[str, object]:
+        line, riser = self._gateway.concentrator.find(text)
+        answer: asyncio.Future[Frame | None] = asyncio.get_running_loop().create_future()
+
+        def answered(frame: Frame | None, now: int) -> None:
+            if not answer.done():
+                answer.set_result(frame)
+
+        riser.want(line.device_id, line.read_register(), answered, hurried=True)
+        self._gateway.wake(riser)
+        try:
+            frame = await asyncio.wait_for(answer, 20)
+        except TimeoutError:
+            frame = None
+        if frame is None:
+            raise LocalError("concentrator.silent", f"Meter {text} does not answer, or has no such reading.")
+        return _said(line, frame)
+
+
+def _said(line: Line, frame: Frame) -> dict[str, object]:
+    meaning = interpret(frame)
+    return {
+        "device_id": line.device_id.hex(),
+        "frame": frame.encode().hex(),
+        "readings": {
+            name: {"register": value.register, "exponent": value.exponent, "unit": value.unit}
+            for name, value in meaning.readings.items()
+        },
+        "clock_at": meaning.clock_at,
+    }

@@ -1,0 +1,82 @@
+"""Station edge, what a bus master knows of one meter: how it is spoken to, what waits for it, when it was heard.
+
+It chooses nobody's turn (`poll` does) and moves no bytes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from meterseal.link.segments import SegmentReceiver
+from meterseal.wire import encode, roles
+from meterseal.wire import identifiers as ids
+from meterseal.wire.asked import Ask
+from meterseal.wire.frame import Frame, address_of
+from meterseal.wire.profile import Profile, Timing, models
+
+FORWARD, FORWARD_1997 = 0x00010000, 0x9010
+"""Forward active energy in the two editions of DL/T 645."""
+PREAMBLE = b"\xfe"
+
+Answered = Callable[[Frame | None, int], None]
+"""Hears the answer and when it came; None when the meter refused or kept silent."""
+
+
+class Wanted(NamedTuple):
+    """One request to a plain meter besides its scheduled reading."""
+
+    request: Frame
+    answered: Answered
+
+
+class Line:
+    """What the bus master knows of one meter. `model` names its meter model; by default its number tells.
+
+    DataError `wire.profile` when no model has that name.
+    """
+
+    def __init__(self, device_id: bytes, *, plain: bool, model: str = "") -> None:
+        self.device_id = device_id
+        self.plain = plain
+        self.protocol, self.meter_type, self.address = address_of(device_id)
+        self.profile: Profile | None = models().by_name[model] if model else models().find(device_id)
+        self.timing = self.profile.timing if self.profile is not None else Timing()
+        self.preamble = PREAMBLE * self.timing.preamble_down
+        self.down: deque[bytes] = deque()
+        self.wanted: deque[Wanted] = deque()
+        self.chunk = encode.SEGMENT_DOWN[self.protocol]
+        self.lead = 3 if self.protocol == "cjt188" else 4
+        self.receiver = SegmentReceiver()
+        self.failures = 0
+        self.attempts = 0
+        """Times that it kept silent since the last moment of the schedule."""
+        self.asked_at = self.heard_at = 0
+        self.due = 0
+        """When a plain meter is read next."""
+        self._reads: dict[int, bytes] = {}
+
+    def read_segment(self, offset: int) -> bytes:
+        """The request for a segment; the same bytes each time, so they are kept."""
+        request = self._reads.get(offset)
+        if request is None:
+            request = self._reads[offset] = encode.segment_read_request(self.device_id, offset).encode()
+        return request
+
+    def read_register(self) -> Frame:
+        """The request for current data the model's way: 901F, or forward active energy."""
+        profile = self.profile
+        if self.protocol == "cjt188":
+            di = ids.METERING
+        else:
+            di = FORWARD_1997 if profile is not None and profile.dlt645.edition == "1997" else FORWARD
+        if profile is None:
+            return encode.read_request(self.device_id, di)
+        return roles.request(self.device_id, Ask(kind="read", di=di), profile)
+
+    def answers(self, request: Frame, got: Frame) -> bool:
+        """Whether a frame answers exactly this request."""
+        if self.profile is None:
+            return got.control & 0x3F == request.control & 0x3F and got.data[:2] == request.data[:2]
+        return roles.matches(request, got, self.profile).answers
