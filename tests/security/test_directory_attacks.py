@@ -12,12 +12,14 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec import Struct, structs
 
 from meterseal.errors import MetersealError, TrustError
 from meterseal.security import keyorders as k
 from meterseal.security import orders as o
+from meterseal.security.passphrase import Stretching, key_encryption_key
 from meterseal.security.reserveorders import Pair, ReleaseModule
 from meterseal.security.vault import Vault
 
@@ -620,3 +622,31 @@ async def test_only_the_platform_says_what_is_reserved(bench: Bench) -> None:
         with pytest.raises(MetersealError) as caught:
             await bench.platform.hold_enrolment(reason)
         assert caught.value.code == "security.request"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Stretching(bytes(16), memory=1 << 40),
+        Stretching(bytes(16), memory=(1 << 20) + 1),
+        Stretching(bytes(16), lanes=1 << 30),
+        Stretching(bytes(16), passes=1 << 20),
+        Stretching(bytes(16), passes=0),
+        Stretching(bytes(16), passes=-1),
+        Stretching(b""),
+    ],
+    ids=["all memory", "over a gigabyte", "lanes", "passes", "no pass", "less than none", "no salt"],
+)
+async def test_a_door_that_asks_for_all_of_the_machine(story: Story, asked: Stretching) -> None:
+    with pytest.raises(TrustError) as caught:
+        key_encryption_key(PASSPHRASE, "vault keys", asked)
+    assert caught.value.code == "security.stretching"
+    written(
+        story.directory,
+        "keys.vault",
+        "UPDATE vault SET stretching = :record",
+        record=msgspec.msgpack.encode(asked),
+    )
+    with pytest.raises(TrustError) as caught:
+        story.start()
+    assert caught.value.code == "security.passphrase"

@@ -138,3 +138,16 @@ async def test_the_largest_batch_of_evidence_fits_into_a_platforms_message(town:
         with pytest.raises(LocalError) as caught:
             await sdk.check_evidence_batch([one] * 1001)
     assert caught.value.code == "security.request"
+
+
+async def test_whoever_connects_and_says_nothing_keeps_no_platform_out(town: Town) -> None:
+    await town.enrolled("billing")
+    assert town.partners is not None
+    silent = [await asyncio.open_connection("127.0.0.1", town.partners.port) for _ in range(140)]
+    async with town.way("billing") as sdk:
+        await sdk.anchors()
+    assert "mesh.busy" in {one.code for one in town.bench.service.room.tally.due()}
+    ended = [reader for reader, _ in silent if reader.at_eof()]
+    assert 0 < len(ended) <= 140 - 120
+    for _, writer in silent:
+        writer.close()

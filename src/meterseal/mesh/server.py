@@ -58,7 +58,7 @@ class Server:
         self._tally = tally
         self._connections: set[asyncio.Task[None]] = set()
         self._callers: Counter[str] = Counter()
-        self._shaking: set[asyncio.Task[None]] = set()
+        self._shaking: dict[asyncio.Task[None], str] = {}
         self._accepting: list[asyncio.Task[None]] = []
         self._sockets: list[socket.socket] = []
         self._listener: asyncio.Server | None = None
@@ -106,12 +106,13 @@ class Server:
                 continue
             source = str(address[0])
             if len(self._shaking) >= _SHAKING:
-                link.close()
-                self._refused("mesh.busy", source=source)
-                continue
+                # The oldest goes, not the newest: who is silent after connecting keeps nobody out who is not.
+                oldest = next(iter(self._shaking))
+                self._refused("mesh.busy", source=self._shaking.pop(oldest))
+                oldest.cancel()
             task = asyncio.create_task(self._shake(link, context, source))
-            self._shaking.add(task)
-            task.add_done_callback(self._shaking.discard)
+            self._shaking[task] = source
+            task.add_done_callback(lambda done: self._shaking.pop(done, None))
 
     async def _shake(self, link: socket.socket, context: ssl.SSLContext, source: str) -> None:
         loop = asyncio.get_running_loop()

@@ -14,9 +14,11 @@ from argon2.low_level import Type, hash_secret_raw
 from msgspec import Struct
 
 from meterseal.crypto.handles import SymmetricKey
-from meterseal.errors import LocalError
+from meterseal.errors import LocalError, TrustError
 
 SHORTEST = 8
+_MOST_MEMORY = 1 << 20
+"""KiB: a gigabyte, sixteen times what is asked for today."""
 
 
 class Stretching(Struct, frozen=True):
@@ -34,12 +36,13 @@ def fresh_stretching() -> Stretching:
 
 
 def key_encryption_key(passphrase: bytes, label: str, stretching: Stretching) -> SymmetricKey:
-    """The SM4 key for one vault; LocalError `security.passphrase-short` below 8 bytes."""
+    """The SM4 key for one vault; LocalError `security.passphrase-short` below 8 bytes, TrustError `security.stretching`."""
     if len(passphrase) < SHORTEST:
         raise LocalError(
             "security.passphrase-short",
             f"The passphrase has fewer than {SHORTEST} bytes; put a longer one into the passphrase file.",
         )
+    _check(stretching)
     raw = hash_secret_raw(
         b"ms1 " + label.encode() + b"\x00" + passphrase,
         stretching.salt,
@@ -50,3 +53,19 @@ def key_encryption_key(passphrase: bytes, label: str, stretching: Stretching) ->
         Type.ID,
     )
     return SymmetricKey.from_bytes(raw, f"the key-encryption key of {label}")
+
+
+def _check(stretching: Stretching) -> None:
+    """What a file says is not done whatever it costs: who wrote into it could have asked for all memory."""
+    usual = (
+        8 <= len(stretching.salt) <= 64
+        and 1 <= stretching.passes <= 64
+        and 1 <= stretching.lanes <= 64
+        and 8 * stretching.lanes <= stretching.memory <= _MOST_MEMORY
+    )
+    if not usual:
+        raise TrustError(
+            "security.stretching",
+            "A key file asks for its passphrase to be stretched in a way that this program never wrote: it was changed. "
+            "Restore it from a backup.",
+        )
