@@ -9,7 +9,7 @@ import socket
 import ssl
 import struct
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 import gmalg
 from cryptography import x509
@@ -22,12 +22,21 @@ USAGES = "2.25.285079958047663026645145762408991924743"
 SM2_KEY = bytes.fromhex("301306072a8648ce3d020106082a811ccf5501822d034200")  # algorithm, then BIT STRING
 CURVE = gmalg.sm2._ecdlp  # arithmetic on the curve
 HELLO, PLATFORM, DEVICE, SESSION, RETRY = range(1, 6)  # handshake messages
-PING, ACK, TIME, REKEY, REJECT, EVIDENCE = 0, 1, 2, 3, 5, 7  # kinds of control records
-DOWN, WANT_ACK, CONTROL, PLAIN = 0x01, 0x02, 0x08, 0x10  # flags of records
+PING, ACK, TIME, REKEY, REJECT, KEY, EVIDENCE = 0, 1, 2, 3, 5, 6, 7  # kinds of control records
+DOWN, WANT_ACK, CONTROL, PLAIN, GUARDED = 0x01, 0x02, 0x08, 0x10, 0x20  # flags of records
 CUBIC_METRES, KILOWATT_HOURS = 0x2C, 0x05  # unit codes, both with two decimals
 
 
 Numbered = tuple[int, bytes]  # a record and its counter
+
+
+class Command(NamedTuple):
+    """A guarded command as it was opened, before it is judged; `frame` is in clear again."""
+
+    number: int
+    not_after: int
+    authorisation: bytes
+    frame: bytes
 
 
 def need(condition: bool, what: str) -> None:
@@ -149,6 +158,8 @@ class Device:
         self.root = x509.load_pem_x509_certificate(issued["root_cert"].encode())
         self.chain = [ssl.PEM_cert_to_DER_cert(pem) for pem in issued["device_chain"]]
         self.k_link, self.k_evid = div(bound_key, b"LINK0001"), div(bound_key, b"EVID0001")
+        self.k_cmnd = div(bound_key, b"CMND0001")
+        self.last_command = Command(0, 0, b"", b"")
         # Never falls: at first the day of personalisation.
         self.bound = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)  # noqa: TID251
         self.electric = self.device_id[:2] == b"\xd7\x00"
@@ -158,15 +169,41 @@ class Device:
         wide = identifier.to_bytes(4, "little")
         return (wide if self.electric else wide[:2] + b"\0") + payload  # CJ/T 188 has SER
 
-    def frame(self, data: bytes) -> bytes:
-        """A report: an unrequested answer frame around its (sealed) data field."""
+    def frame(self, data: bytes, control: int = 0) -> bytes:
+        """A frame around its (sealed) data field; by default a report, an unrequested answer."""
         if self.electric:
             data = bytes((b + 0x33) & 0xFF for b in data)
-            head = b"\x68" + self.device_id[:1:-1] + b"\x68\x91"
+            head = b"\x68" + self.device_id[:1:-1] + b"\x68"
         else:
-            head = b"\x68" + self.device_id[:1] + self.device_id[:0:-1] + b"\x81"
-        frame = head + bytes([len(data)]) + data
+            head = b"\x68" + self.device_id[:1] + self.device_id[:0:-1]
+        frame = head + bytes([control or (0x91 if self.electric else 0x81), len(data)]) + data
         return frame + bytes([sum(frame) & 0xFF, 0x16])
+
+    def parts(self, frame: bytes) -> tuple[int, bytes]:
+        """Control code and data field of one whole frame to or from this device."""
+        at = 8 if self.electric else 9
+        need(len(frame) == at + 4 + frame[at + 1], "length of a frame")
+        data = frame[at + 2 : -2]
+        if self.electric:
+            data = bytes((b - 0x33) & 0xFF for b in data)
+        need(self.frame(data, frame[at]) == frame, "a frame that is not this device's, or its checksum")
+        return frame[at], data
+
+    def authorisation(self, number: int, not_after: int, frame: bytes) -> bytes:
+        """What the security service makes of a command under K_cmnd."""
+        said = self.device_id + struct.pack(">QQ", number, not_after) + frame
+        return hmac_sm3(self.k_cmnd, b"ms1 command" + said)[:16]
+
+    def judge(self, command: Command, now: int) -> bool:
+        """Whether to act; False for a repeat of the last one, which gets its stored answer. `now` is Unix ms."""
+        right = self.authorisation(command.number, command.not_after, command.frame)
+        need(secrets.compare_digest(right, command.authorisation), "authorisation of a command")
+        if command == self.last_command:
+            return False
+        need(command.number > self.last_command.number, "a command's number rises")
+        need(command.not_after > max(now, millis(self.bound)), "a command that came too late")
+        self.last_command = command
+        return True
 
     def extend_chain(self, channel: int, end_at: datetime, register: int) -> None:
         self.head = sm3(self.head + struct.pack(">BQq", channel, millis(end_at), register))
@@ -241,6 +278,8 @@ class Link:
         self.acks: list[int] = []
         self.times: dict[int, int] = {}
         self.rejects: dict[int, int] = {}
+        self.commands: list[Command] = []
+        self.keys: list[bytes] = []
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(struct.pack(">H", len(data)) + data)
@@ -345,6 +384,11 @@ class Link:
             body += self.device.frame(data if plain else self.up.seal(data, nonce))
         return self.record(WANT_ACK | (PLAIN if plain else 0), body)
 
+    def answer(self, control: int, data: bytes) -> Numbered:
+        """A record of the frame that answers a request or command."""
+        nonce = (self.counter + 1).to_bytes(6) + bytes(2)
+        return self.record(WANT_ACK, self.device.frame(self.up.seal(data, nonce), control))
+
     def control(self, kind: int, content: bytes = b"") -> Numbered:
         body = self.up.seal(bytes([kind]) + content, (self.counter + 1).to_bytes(6))
         return self.record(CONTROL | (WANT_ACK if kind == EVIDENCE else 0), body)
@@ -359,11 +403,14 @@ class Link:
         """Receive one record down and keep what it says; an ordinary request stays without an answer."""
         record = self.receive()
         need(record[:3] == b"MR\x01" and record[4:12] == self.session_id, "head of a record")
-        need(record[3] in (DOWN, DOWN | CONTROL) and u16(record, 18) == len(record) - 36, "form of a record")
+        known = (DOWN, DOWN | CONTROL, DOWN | GUARDED)
+        need(record[3] in known and u16(record, 18) == len(record) - 36, "form of a record")
         need(self.down.tag(record[:-16]) == record[-16:], "tag of a record")
         number = int.from_bytes(record[12:18])
         need(number > self.last_down, "a counter down rises")
         self.last_down = number
+        if record[3] & GUARDED:
+            self._guarded(record[20:-16], record[12:18])
         if not record[3] & CONTROL:
             return
         opened = self.down.open(record[20:-16], record[12:18])
@@ -382,6 +429,16 @@ class Link:
             number = int.from_bytes(content[:6])
             self.rejects[number] = content[6]
             self.unacknowledged.pop(number, None)
+        elif kind == KEY:
+            need(len(content) == 1 + 16 + 3 + 16, "form of a KEY")
+            self.keys.append(content)
+
+    def _guarded(self, body: bytes, counter: bytes) -> None:
+        """Rebuild the one frame in clear, with its own length and checksum; it is judged by whoever takes it."""
+        number, not_after = struct.unpack(">QQ", body[:16])
+        control, sealed = self.device.parts(body[32:])
+        clear = self.device.frame(self.down.open(sealed, counter + bytes(2)), control)
+        self.commands.append(Command(number, not_after, body[16:32], clear))
 
     def deliver(self, records: list[Numbered]) -> None:
         """Send records with few outstanding, and wait until each is acknowledged."""

@@ -21,8 +21,10 @@ from .independent_client import (
     KILOWATT_HOURS,
     LOCAL,
     REKEY,
+    Command,
     Device,
     Link,
+    Numbered,
     bcd,
     clock,
     interval_block,
@@ -232,3 +234,127 @@ def test_from_credentials_to_bill(system: System, medium: str, suite: int, assur
             assert evidence["checked"] == ("signed" if suite == 1 else "mac")
             assert (evidence["register"], evidence["exponent"]) == (at_month[boundary], -2)
             assert evidence["sequence"] == starts.index(boundary) + 1
+
+
+# --- words down ---------------------------------------------------------------------------------------------
+
+
+class Desk:
+    """Two founding officers of a system, one of whom commands its meters."""
+
+    def __init__(self, system: System, folder: Path) -> None:
+        self.system = system
+        phrase, self.key = folder / "phrase", folder / "an.key"
+        phrase.write_text("what an and bo remember")
+        phrase.chmod(0o600)
+        self.phrase = ("--passphrase-file", str(phrase))
+        for name, roles in (("an", ("enrol", "command")), ("bo", ("enrol",))):
+            said = [word for role in roles for word in ("--role", role)]
+            command = ["keys", "officer", "new", name, *said, "--to", str(folder), *self.phrase]
+            subprocess.run([sys.executable, "-m", "meterseal", *command], check=True, timeout=60)
+        system.run("keys", "officer", "add", str(folder / "an.card"), str(folder / "bo.card"))
+
+    def command(self, device: Device, *act: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.system.run(
+            "device", "command", device.device_id.hex(), *act, "--officer", str(self.key), *self.phrase
+        )
+        assert found["state"] == "waiting"
+        return found
+
+    def ended(self, device: Device) -> list[tuple[int, str]]:
+        """Number and end of every word to a meter, oldest first, once the platform took its answers."""
+        until = time.monotonic() + 20
+        while True:
+            listed = self.system.run("device", "words", "--meter", device.device_id.hex())["words"]
+            if all(word["state"] not in ("waiting", "sent") for word in listed) or time.monotonic() > until:
+                return [(word["number"], word["state"]) for word in reversed(listed)]
+
+
+def commanded(link: Link, many: int) -> Command:
+    """Be heard, and take what comes until so many commands were opened."""
+    link.ping()
+    while len(link.commands) < many:
+        link.take()
+    return link.commands[-1]
+
+
+def done(link: Link, command: Command) -> Numbered:
+    """What a meter answers that did what it was told (CJ/T 188: C = 84 with its state; DL/T 645: 9C without data)."""
+    control, data = link.device.parts(command.frame)
+    return link.answer(control | 0x80, b"" if link.device.electric else data[:3] + b"\0\0")
+
+
+COMMANDED = (
+    ("water", 1, (("valve", "close"), ("valve", "open")), (b"\x99", b"\x55")),
+    ("electricity", 2, (("relay", "trip"), ("relay", "permit")), (b"\x1a", b"\x1b")),
+)
+
+
+def carry_out(desk: Desk, link: Link, number: int, act: tuple[str, ...], value: bytes) -> None:
+    """One command through every check of the client, to its answer."""
+    device = link.device
+    word = desk.command(device, *act)
+    command = commanded(link, number)
+    now = int(time.time() * 1000)  # noqa: TID251
+    control, data = device.parts(command.frame)
+    at = 8 if device.electric else 3  # after password and operator, or identifier and SER
+    assert command.number == word["number"] == number
+    assert command.not_after == word["not_after"] > now
+    assert data[at : at + 1] == value
+
+    # What is refused leaves the way free for the right one.
+    kept, other = device.last_command, device.frame(b"\0" + data, control)
+    turned = bytes([command.authorisation[0] ^ 1]) + command.authorisation[1:]
+    for forged in (
+        command._replace(authorisation=turned),
+        command._replace(number=number + 1),
+        command._replace(not_after=command.not_after + 1),
+        command._replace(frame=other),
+    ):
+        with pytest.raises(ValueError, match="authorisation"):
+            device.judge(forged, now)
+    with pytest.raises(ValueError, match="too late"):
+        device.judge(command, command.not_after)
+    assert device.last_command == kept
+    assert device.judge(command, now)
+    link.deliver([done(link, command)])
+    assert not link.rejects
+
+    # The same one again is the stored answer's; any other under that number, or an earlier one, is refused.
+    assert not device.judge(command, now)
+    for past in {number, 1}:
+        proof = device.authorisation(past, command.not_after, other)
+        with pytest.raises(ValueError, match="number rises"):
+            device.judge(Command(past, command.not_after, proof, other), now)
+
+
+def test_an_officers_commands_and_a_new_key_reach_a_client_that_has_only_the_page(
+    system: System, tmp_path: Path
+) -> None:
+    """Guarded commands in both suites, and KEY as far as LINK lets a client go that lacks K_r.
+
+    K_r stays in module and security service (HM 8.5.4.e), so what `device issue --lab` hands out has none: this client
+    sees that KEY has its form and a newer version, and can neither check its mac nor open the key. It goes on under
+    its slot, which serves until the first handshake with the new one.
+    """
+    desk = Desk(system, tmp_path)
+    with contextlib.ExitStack() as stack:
+        links = []
+        for medium, suite, acts, told in COMMANDED:
+            device = Device(system.run("device", "issue", "--lab", "--medium", medium, "--suite", str(suite)))
+            links.append(link := stack.enter_context(contextlib.closing(Link(system.tcp, device))))
+            link.connect()
+            for number, (act, value) in enumerate(zip(acts, told, strict=True), 1):
+                carry_out(desk, link, number, act, value)
+            assert desk.ended(device) == [(1, "done"), (2, "done")]
+
+        assert system.run("keys", "rotate", "diak") == {"kind": "diak", "version": 2}
+        system.run("device", "rollout")
+        for link in links:
+            link.ping()
+            while not link.keys:
+                link.take()
+            assert {key[0] for key in link.keys} == {link.device.key_version + 1}
+            session = link.session_id
+            link.connect()
+            assert link.session_id != session
