@@ -111,7 +111,7 @@ FAULTS = ("none", "none", "none", "lost", "master", "device")
 
 
 @both
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     offered=st.lists(texts, min_size=1, max_size=4, unique_by=len),
     faults=st.lists(st.sampled_from(FAULTS), max_size=40),
@@ -146,7 +146,7 @@ def test_reading_over_a_lossy_bus_with_restarts(
 
 
 @both
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(offered=st.lists(texts, min_size=1, max_size=4))
 def test_reading_over_a_quiet_bus_loses_nothing(device: bytes, offered: list[bytes]) -> None:
     bus, receiver = Offering(device, offered), SegmentReceiver()

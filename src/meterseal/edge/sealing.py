@@ -28,6 +28,7 @@ from meterseal.link.identities import CONCENTRATOR, check_renewed_chain
 from meterseal.link.proving import clock_window
 from meterseal.link.records import Header
 from meterseal.link.schedule import update_key
+from meterseal.model import medium_of
 from meterseal.wire.frame import Frame, Protocol, parse_frames
 
 MOST_OUTSTANDING = 64
@@ -275,7 +276,7 @@ class Sealing:
         return b""
 
     def _protocol(self) -> Protocol:
-        return "dlt645" if self._memory.state.device_id[0] == 0xD7 else "cjt188"
+        return "dlt645" if medium_of(self._memory.state.device_id) == "electricity" else "cjt188"
 
 
 def _encoded(frames: Sequence[Frame]) -> tuple[bytes, ...]:
