@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Answer, Up, meterseal
+from tests.cli.conftest import Answer, Run, Up, meterseal
 
 
 class Ground:
@@ -31,13 +31,11 @@ class Ground:
             for medium in ("water", "gas", "electricity")
         }
 
-    def command(self, medium: str, *act: str, officer: str = "") -> Answer:
-        key = (
-            ("--officer", self.folder / f"{officer}.key", "--passphrase-file", self.phrase) if officer else ()
-        )
-        return meterseal(
-            "device", "command", self.meter[medium], *act, "--data", self.up.data, "--json", *key
-        )
+    def command(self, medium: str, *act: str, officer: str = "", run: Run = meterseal) -> Answer:
+        """`officer` names those who sign, by their ids with a space between; `run` how the program is run."""
+        keys = [word for name in officer.split() for word in ("--officer", self.folder / f"{name}.key")]
+        key = (*keys, "--passphrase-file", self.phrase) if officer else ()
+        return run("device", "command", self.meter[medium], *act, "--data", self.up.data, "--json", *key)
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +53,8 @@ def test_a_question_waits_for_its_meter_and_needs_no_officer(ground: Ground) -> 
 
 
 def test_an_officers_commands_are_numbered_and_listed(ground: Ground) -> None:
-    first = ground.command("water", "valve", "close", officer="an").document
-    second = ground.command("water", "valve", "open", officer="an").document
+    first = ground.command("water", "valve", "close", officer="an cy").document
+    second = ground.command("water", "valve", "open", officer="an cy").document
     assert [(word["kind"], word["number"]) for word in (first, second)] == [("guarded", 1), ("guarded", 2)]
     listed = meterseal(
         "device", "words", "--meter", ground.meter["water"], "--data", ground.up.data, "--json"
@@ -83,46 +81,112 @@ def test_the_zone_that_officers_recorded_is_filled_in_and_another_is_refused(gro
         key = ("--key", ground.folder / f"{officer}.key", "--passphrase-file", ground.phrase)
         assert meterseal("keys", "sign", request, *key, "--json").status == 0
     assert "1 modules are in zone north" in meterseal("keys", "submit", request, *data).document["sentence"]
-    assert ground.command("electricity", "relay", "trip", officer="an").document["state"] == "waiting"
-    elsewhere = ground.command("electricity", "relay", "trip", "--zone", "default", officer="an")
+    assert ground.command("electricity", "relay", "trip", officer="an cy").document["state"] == "waiting"
+    elsewhere = ground.command("electricity", "relay", "trip", "--zone", "default", officer="an cy")
     assert elsewhere.error() == "security.zone"
 
 
 @pytest.mark.parametrize(
     ("medium", "act", "officer", "code"),
     [
-        ("gas", ("valve", "open"), "an", "command.gas-valve"),
-        ("water", ("valve", "permit"), "an", "command.act"),
+        ("gas", ("valve", "open"), "an cy", "command.gas-valve"),
+        ("water", ("valve", "permit"), "an cy", "command.act"),
+        ("water", ("valve", "close"), "an", "security.two-persons"),
+        ("water", ("valve", "close"), "an an", "security.two-persons"),
         ("water", ("valve", "close"), "bo", "security.role"),
         ("water", ("valve", "close"), "", "use.officer"),
         ("water", ("fly",), "an", "use.act"),
-        ("water", ("relay", "trip"), "an", "wire.field"),
+        ("water", ("relay", "trip"), "an", "use.act"),
+        ("water", ("settlement-day", "day=31"), "an", "use.fields"),
+        ("water", ("time", "--within", "11"), "an", "command.late"),
+        ("water", ("write",), "an", "use.frame"),
         ("water", ("read", "xyz"), "", "use.identifier"),
     ],
 )
 def test_what_may_not_be_said_is_refused_in_one_sentence(
-    ground: Ground, medium: str, act: tuple[str, ...], officer: str, code: str
+    ground: Ground, inside: Run, medium: str, act: tuple[str, ...], officer: str, code: str
 ) -> None:
-    answer = ground.command(medium, *act, officer=officer)
+    answer = ground.command(medium, *act, officer=officer, run=inside)
     assert answer.status in (1, 2)
     assert answer.error() == code
 
 
-def test_gas_is_permitted_and_relays_are_tripped(ground: Ground) -> None:
-    assert ground.command("gas", "valve", "permit", officer="an").document["state"] == "waiting"
-    assert ground.command("electricity", "relay", "trip", officer="an").document["state"] == "waiting"
+def test_gas_is_permitted_and_relays_are_tripped(ground: Ground, inside: Run) -> None:
+    assert ground.command("gas", "valve", "permit", officer="an cy").document["state"] == "waiting"
+    assert ground.command("electricity", "relay", "trip", officer="an cy").document["state"] == "waiting"
 
 
-def test_a_roll_out_with_nothing_to_do_says_so(ground: Ground) -> None:
-    answer = meterseal("device", "rollout", "--data", ground.up.data, "--json").document
+def test_a_roll_out_with_nothing_to_do_says_so(ground: Ground, inside: Run) -> None:
+    answer = inside("device", "rollout", "--data", ground.up.data, "--json").document
     assert (answer["keys_queued"], answer["certificates_queued"]) == (0, 0)
 
 
-def test_a_word_that_was_not_sent_is_taken_back_by_its_number(ground: Ground) -> None:
+def test_a_word_that_was_not_sent_is_taken_back_by_its_number(ground: Ground, inside: Run) -> None:
     word = ground.command("water", "read", "901F").document
-    taken = meterseal("device", "words", word["id"], "--withdraw", "--data", ground.up.data, "--json")
+    taken = inside("device", "words", word["id"], "--withdraw", "--data", ground.up.data, "--json")
     assert (taken.status, taken.document["state"]) == (0, "withdrawn")
-    shown = meterseal("device", "words", word["id"], "--data", ground.up.data, "--json")
+    shown = inside("device", "words", word["id"], "--data", ground.up.data, "--json")
     assert shown.document["state"] == "withdrawn"
-    nameless = meterseal("device", "words", "--withdraw", "--data", ground.up.data, "--json")
+    nameless = inside("device", "words", "--withdraw", "--data", ground.up.data, "--json")
     assert (nameless.status, nameless.error()) == (2, "use.word")
+
+
+def test_an_order_goes_from_one_officer_to_the_other_and_is_sent_once(ground: Ground, inside: Run) -> None:
+    order, data = ground.folder / "close.order", ("--data", ground.up.data, "--json")
+    meter = ground.meter["gas"]
+    made = inside("device", "command", meter, "valve", "close", "--to", order, "--reason", "a leak", *data)
+    assert made.document["says"]["does"] == "close the valve 关阀"
+    for officer, refused in (("an", "security.two-persons"), ("cy", "")):
+        key = ("--key", ground.folder / f"{officer}.key", "--passphrase-file", ground.phrase)
+        signed = inside("keys", "sign", order, *key)
+        assert "close the valve" in signed.out
+        assert signed.status == 0
+        sent = inside("device", "send", order, *data)
+        assert sent.error() == refused if refused else sent.document["state"] == "waiting"
+    again = inside("device", "send", order, *data).document
+    assert (again["id"], again["number"]) == (sent.document["id"], sent.document["number"])
+    told = inside("device", "words", again["id"], "--data", ground.up.data).out
+    for said in ("a leak", "an, cy", "close the valve 关阀", "ordered 20"):
+        assert said in told
+
+
+def test_an_operator_sees_who_ordered_what_and_how_many_more_may_go(ground: Ground, inside: Run) -> None:
+    done = ground.command("gas", "purchase", "serial=1", "amount=100.00", officer="an", run=inside).document
+    assert (done["act"], done["officers"], done["does"]["chinese"]) == ("purchase", ["an"], "写购入金额")
+    again = ground.command("gas", "purchase", "serial=1", "amount=100.00", officer="an", run=inside)
+    assert again.error() == "command.purchase"
+    listed = inside("device", "words", "--data", ground.up.data).out
+    assert "purchase number" in listed
+    assert "a zone may have 60, 30 of them for valves, relays and loads" in listed
+    assert "a zone may have 60" in inside("status", "--data", ground.up.data).out
+
+
+def test_everything_that_can_be_said_is_listed_with_its_protection(ground: Ground, inside: Run) -> None:
+    rows = {row["act"]: row for row in inside("device", "verbs", "--json").document}
+    assert (rows["read"]["officers"], rows["time"]["officers"], rows["valve-close"]["officers"]) == (0, 1, 2)
+    assert "two officers" in inside("device", "verbs").out
+
+
+def test_many_meters_from_the_dry_run_to_the_result(ground: Ground, inside: Run) -> None:
+    data, order = ("--data", ground.up.data, "--json"), ground.folder / "days.order"
+    listed = ground.folder / "meters"
+    listed.write_text("\n".join([*ground.meter.values(), "1078330011229999"]))
+    asked = ("device", "bulk", "plan", "settlement-day", "15", "--file", listed, *data)
+    dry = inside(*asked).document
+    assert (dry["devices"], dry["plan"]["officers"]) == (3, 1)
+    assert [one["code"] for one in dry["plan"]["skipped"]] == ["fleet.unknown"]
+    assert inside(*asked, "--to", order).error() == "use.reason"
+    assert inside("device", "bulk", "plan", "valve", "close", *data).error() == "command.filter"
+    assert inside(*asked, "--to", order, "--reason", "a new year").document["request"] == str(order)
+    assert inside("device", "bulk", "start", order, *data).error() == "security.two-persons"
+    key = ("--key", ground.folder / "an.key", "--passphrase-file", ground.phrase)
+    signed = inside("keys", "sign", order, *key, "--json").document
+    assert (signed["says"]["act"], signed["says"]["devices"]) == ("settlement-day", 3)
+    assert all("set the settlement day 设置结算日, settlement_day" in one for one in signed["says"]["does"])
+    begun = inside("device", "bulk", "start", order, *data).document
+    assert sum(begun["outcomes"].values()) == 3
+    told = inside("device", "bulk", "show", begun["id"], "--data", ground.up.data).out
+    assert "ordered by an because: a new year" in told
+    ended = inside("device", "bulk", "cancel", begun["id"], *data).document
+    assert set(ended["outcomes"]) <= {"cancelled", "withdrawn"}
+    assert "settlement day" in inside("device", "bulk", "show", "--data", ground.up.data).out

@@ -180,6 +180,7 @@ class System:
         self.centre = Centre(root, self.clock)
         self.officer = Sm2PrivateKey.generate("an officer of a test")
         self.other_officer = Sm2PrivateKey.generate("another officer of a test")
+        self.third_officer = Sm2PrivateKey.generate("an officer of a test who commands nothing")
         self.nv = {device_id: MemoryNv() for device_id in (*KINDS, MASTER)}
         self.pages = {device_id: MemoryNv() for device_id in KINDS}
         self.held = MemoryNv()
@@ -207,7 +208,8 @@ class System:
     async def _found(self) -> None:
         cards = (
             card("li", ("command", "enrol", "keys"), self.officer),
-            card("wang", ("enrol", "keys"), self.other_officer),
+            card("wang", ("command", "enrol", "keys"), self.other_officer),
+            card("zhou", ("enrol", "keys"), self.third_officer),
         )
         await InProcess(self.centre.offered, OPERATOR).call(
             "found_officers", Founding(cards=cards), OfficerList
@@ -383,7 +385,11 @@ class System:
         )
 
     def signed(self, order: bytes) -> tuple[OfficerSignature, ...]:
-        return (sign("li", self.officer, "command", order),)
+        """By both officers who may command."""
+        return (
+            sign("li", self.officer, "command", order),
+            sign("wang", self.other_officer, "command", order),
+        )
 
     async def command(self, frame: Frame, act: Act, lasts: int = HOUR) -> Outcome:
         order = self.order(frame, lasts)

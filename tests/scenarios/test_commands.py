@@ -298,7 +298,8 @@ async def test_a_command_that_was_not_confirmed_in_its_time_is_unknown_until_its
 async def test_an_officer_without_the_role_and_a_signature_of_nobody_queue_nothing(system: System) -> None:
     order = system.order(encode.valve_request(WATER, opened=False))
     for officer, key in (
-        ("wang", system.other_officer),
+        ("li", system.officer),
+        ("zhou", system.third_officer),
         ("zhao", system.officer),
         ("li", system.other_officer),
     ):

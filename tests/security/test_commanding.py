@@ -23,7 +23,7 @@ from .conftest import NOW, PASSPHRASE, PROJECT, Bench, Clock, Module
 from .people import HOUR, Person, fields, founded, ordered
 
 
-def frame(device_id: bytes, control: int = 0x04, data: bytes = b"\x17\xa0\x01\x55") -> bytes:
+def frame(device_id: bytes, control: int = 0x04, data: bytes = b"\x11\xa0\x01\x0f") -> bytes:
     protocol, meter_type, address = address_of(device_id)
     return Frame(protocol, meter_type, address, control, data).encode()
 
@@ -35,7 +35,7 @@ def order(module: Module, **other: object) -> o.CommandOrder:
         zone=DEFAULT_ZONE,
         frame=frame(module.device_id),
         not_after=NOW + HOUR,
-        reason="valve exercise",
+        reason="a settlement in the middle of the month",
         project_id=PROJECT,
     )
     return structs.replace(plain, **other)
@@ -94,7 +94,7 @@ async def test_an_order_that_the_platform_changed_after_the_signature(bench: Ben
     _, signatures = signed(asked, an)
     for change in (
         {"device_id": other.device_id, "frame": frame(other.device_id)},
-        {"frame": frame(module.device_id, data=b"\x17\xa0\x01\x99")},
+        {"frame": frame(module.device_id, data=b"\x11\xa0\x01\x10")},
         {"zone": "zone-2"},
         {"not_after": asked.not_after + 1},
         {"request_id": o.fresh_request_id()},
@@ -185,7 +185,7 @@ async def test_a_used_request_id_under_another_order(bench: Bench) -> None:
     await bench.platform.authorise_command(*signed(asked, an))
     for change in (
         {"device_id": other.device_id, "frame": frame(other.device_id)},
-        {"frame": frame(module.device_id, data=b"\x17\xa0\x01\x99")},
+        {"frame": frame(module.device_id, data=b"\x11\xa0\x01\x10")},
     ):
         await refused(bench, signed(structs.replace(asked, **change), an), "security.replayed")
 

@@ -16,10 +16,10 @@ from msgspec import Struct
 from meterseal.app import operator as ask
 from meterseal.control import read
 from meterseal.control.tables import meters, usage_points
-from meterseal.errors import DataError, LocalError
+from meterseal.errors import DataError, LocalError, MetersealError
 from meterseal.headend.ports import Down
 from meterseal.mesh.rpc import OPERATOR, Method, Methods
-from meterseal.security.orders import CommandOrder, OfficerSignature, decoded
+from meterseal.security.orders import CommandOrder, CommandRoom, OfficerSignature, decoded
 from meterseal.security.sdk import SecuritySdk
 from meterseal.things import alarms, commands, witness
 from meterseal.things.alarms import Count
@@ -48,18 +48,22 @@ class CommandMeter(Struct, frozen=True, kw_only=True):
 
 
 class WordQuery(Struct, frozen=True, kw_only=True):
-    """One word by its id, or the newest of a device or of all."""
+    """One word by its id, or the newest of a device or of all; `room` asks for the limits of commands too."""
 
     word_id: int = 0
     device_id: bytes = b""
     limit: int = 50
+    room: bool = False
 
 
 class Outcomes(Struct, frozen=True, kw_only=True):
-    """What became of words, newest first; how many there are, by kind and state."""
+    """What became of words, newest first; how many there are, by kind and state; what the security service lets out in
+    this minute, None where it was not asked or is away.
+    """
 
     words: list[Outcome]
     counts: dict[str, dict[str, int]]
+    room: CommandRoom | None = None
 
 
 class Since(Struct, frozen=True, kw_only=True):
@@ -77,6 +81,7 @@ class Alarms(Struct, frozen=True, kw_only=True):
     alarms: list[Count]
     words: dict[str, dict[str, int]]
     keys_put_back_at: int | None = None
+    room: CommandRoom | None = None
 
 
 class CommandingDesk:
@@ -124,6 +129,7 @@ class CommandingDesk:
             device_id=asked.device_id,
             not_after=asked.not_after,
             down=Down(kind="request", content=asked.frame),
+            act="read",
         )
         return self._words.outcome(await self._words.put(word))
 
@@ -134,8 +140,11 @@ class CommandingDesk:
         """
         order = decoded(asked.order, CommandOrder)
         commands.check(order.device_id, self._medium(order.device_id), order.frame, asked.act)
-        # Asked before: a key that moves in between only makes it be authorised once more.
-        facts = await self._security.device_facts(order.device_id)
+        known = self._words.known(order.request_id)
+        if known is None:
+            commands.timely(asked.act, order.not_after, self._clock())
+            if asked.act == "purchase":
+                commands.unbought(order.frame, self._words.purchases(order.device_id))
         given = await self._security.authorise_command(asked.order, asked.signatures)
         word = Word(
             request_id=order.request_id,
@@ -150,8 +159,11 @@ class CommandingDesk:
             ),
             order=asked.order,
             signatures=tuple((one.officer, one.signature) for one in asked.signatures),
-            key_version=facts.key_version,
+            key_version=given.key_version,
             module_id=given.module_id,
+            act=asked.act,
+            officers=tuple(sorted({one.officer for one in asked.signatures})),
+            reason=order.reason,
         )
         return self._words.outcome(await self._words.put(word))
 
@@ -161,7 +173,8 @@ class CommandingDesk:
             found = [self._words.outcome(asked.word_id)]
         else:
             found = self._words.latest(asked.limit, asked.device_id or None)
-        return Outcomes(words=found, counts=self._words.counts())
+        room = await self._room() if asked.room else None
+        return Outcomes(words=found, counts=self._words.counts(), room=room)
 
     async def withdraw(self, _: str, asked: WordQuery) -> Outcome:
         """Take back a word that has not been sent; one that was stays as it is."""
@@ -178,7 +191,14 @@ class CommandingDesk:
             alarms=alarms.counts(self._engine, asked.at),
             words=self._words.counts(),
             keys_put_back_at=witness.seen(self._engine).lost_at,
+            room=await self._room(),
         )
+
+    async def _room(self) -> CommandRoom | None:
+        try:
+            return await self._security.command_room()
+        except MetersealError:
+            return None
 
     def _medium(self, device_id: bytes) -> Any:
         with read(self._engine) as connection:

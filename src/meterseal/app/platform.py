@@ -16,6 +16,7 @@ import sqlalchemy as sa
 import structlog
 
 from meterseal.app import doctoring, heads, links, listening
+from meterseal.app.bulking import BulkDesk
 from meterseal.app.commanding import CommandingDesk
 from meterseal.app.config import Layout
 from meterseal.app.desk import Desk
@@ -39,6 +40,7 @@ from meterseal.people.trail import Trail
 from meterseal.security.sdk import DataKeySource, SecuritySdk
 from meterseal.things.admission import Admission
 from meterseal.things.anchoring import TrailAnchoring
+from meterseal.things.bulk import Bulks
 from meterseal.things.confirming import Confirming
 from meterseal.things.fleet import Fleet
 from meterseal.things.monitor import AuditLog
@@ -73,6 +75,7 @@ class Parts(NamedTuple):
     sessions: SessionStore
     witness: Witness
     anchoring: TrailAnchoring
+    bulks: Bulks
 
 
 async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Callable[[], int]) -> Parts:
@@ -134,10 +137,11 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     witness = Witness(engine, security, audit, clock)
     words = DownWords(engine, rings[WORDS], clock)
     rollout = Rollout(words, security, clock)
+    bulks = Bulks(engine, rings[WORDS], words, security, clock)
     commanding = CommandingDesk(engine, security, words, rollout, clock)
     queries = Queries(engine, accounts, utility, mdms, clock, rings[FLEET], trail)
     methods = (
-        links.methods(sessions, fleet, audit, words, Confirming(words, security).made)
+        links.methods(sessions, fleet, audit, words, Confirming(words, security, bulks.again).made)
         | bus_methods(Admission(engine, mdms, clock))
         | queries.methods()
     )
@@ -151,6 +155,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         desk.methods()
         | enrolling.methods()
         | commanding.methods()
+        | BulkDesk(engine, security, bulks, rings[FLEET], clock).methods()
         | heads.methods(witness)
         | doctoring.methods(engine, sessions),
         methods,
@@ -159,6 +164,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         sessions,
         witness,
         anchoring,
+        bulks,
     )
 
 
@@ -182,6 +188,7 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
         asyncio.create_task(parts.wraps.run()),
         asyncio.create_task(parts.witness.run()),
         asyncio.create_task(parts.anchoring.run()),
+        asyncio.create_task(parts.bulks.run()),
     ]
     ready()
     await stop.wait()

@@ -65,11 +65,15 @@ device.command("meterseal.cli.device:devices", name="list", help="List every met
 device.command(
     "meterseal.cli.command:command",
     name="command",
-    help="Read a meter now, or command it with an officer's signature.",
+    help="Read a meter now, or command it with officers' signatures.",
+)
+device.command("meterseal.cli.command:send", name="send", help="Send the command of a signed order.")
+device.command(
+    "meterseal.cli.command:verbs", name="verbs", help="List everything that can be said to a meter."
 )
 device.command("meterseal.cli.command:zone", name="zone", help="Request that meters belong to a zone.")
 device.command(
-    "meterseal.cli.command:words", name="words", help="What was said to meters, and what came of it."
+    "meterseal.cli.words:words", name="words", help="What was said to meters, and what came of it."
 )
 device.command(
     "meterseal.cli.command:rollout", name="rollout", help="Queue the keys and certificates that modules lack."
@@ -77,6 +81,12 @@ device.command(
 device.command(
     "meterseal.cli.models:new_profile", name="new-profile", help="Start a meter model from captured frames."
 )
+bulk = App(name="bulk", help="Say the same to many meters.")
+bulk.command("meterseal.cli.bulk:plan", name="plan", help="Show whom an order would reach; write it to sign.")
+bulk.command("meterseal.cli.bulk:start", name="start", help="Start an order that officers signed.")
+bulk.command("meterseal.cli.bulk:orders", name="show", help="How far orders are, and whom they skipped.")
+bulk.command("meterseal.cli.bulk:cancel", name="cancel", help="Take back what was not sent.")
+device.command(bulk)
 app.command(device)
 
 concentrator = App(name="concentrator", help="A gateway on real buses: set up once, run under systemd.")

@@ -18,6 +18,8 @@ from meterseal.app.system import now_ms
 from meterseal.cli.keys import Hours, ask, epoch, say, secret
 from meterseal.cli.operate import at, plain
 from meterseal.errors import LocalError
+from meterseal.link.acts import protection
+from meterseal.model import medium_of
 from meterseal.security import (
     anchororders,
     cardorders,
@@ -30,14 +32,19 @@ from meterseal.security import (
     reserveorders,
     rootorders,
 )
+from meterseal.security.commanding import part_frame
+from meterseal.wire.frame import Frame, address_of, parse_frame
+from meterseal.wire.meaning import interpret
 
 Flag = Parameter(negative=())
 HOUR = 3_600_000
 
-PURPOSES: dict[str, type[orders.Request]] = {
+PURPOSES: dict[str, type[orders.Request | orders.CommandOrder]] = {
     "officers": orders.OfficerChange,
     "command-policy": orders.CommandPolicyChange,
     "zone": orders.ZoneChange,
+    "command": orders.CommandOrder,
+    "command-bulk": orders.BulkOrder,
     "key-state": keyorders.KeyStateChange,
     "import-key": keyorders.ImportKey,
     "ca-rotate": rootorders.RotateAuthority,
@@ -227,7 +234,26 @@ def ordered(
 def says(made: msgspec.Struct) -> dict[str, Any]:
     """The fields of a request in words for people."""
     fields: dict[str, Any] = json_module.loads(as_json(msgspec.structs.asdict(made)))
+    if isinstance(made, orders.CommandOrder):
+        frame, _ = parse_frame(made.frame, 0, address_of(made.device_id)[0])
+        fields["does"] = _does(frame, made.device_id)
+    if isinstance(made, orders.BulkOrder):
+        fields["devices"] = sum(len(part.device_ids) for part in made.parts)
+        fields["does"] = [
+            _does(part_frame(part, part.device_ids[0]), part.device_ids[0])
+            for part in made.parts
+            if part.device_ids
+        ]
     return fields
+
+
+def _does(frame: Frame, device_id: bytes) -> str:
+    """What a frame does and with which values, read from its bytes: what an officer signs, and not what it is called."""
+    row = protection(frame, medium_of(device_id) or "water")
+    meaning = interpret(frame)
+    values = [f"{name} {value.shown} {value.unit or ''}".strip() for name, value in meaning.readings.items()]
+    values += [meaning.clock] if meaning.clock is not None else []
+    return ", ".join([f"{row.english} {row.chinese}", *values])
 
 
 def sign(

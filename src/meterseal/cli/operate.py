@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from zoneinfo import ZoneInfo
 
+import msgspec
 from cyclopts import Parameter
 from cyclopts.validators import Number
 from msgspec import Struct
@@ -26,6 +27,7 @@ from meterseal.cli import billing
 from meterseal.errors import EngineError, LocalError
 from meterseal.mesh.rpc import Connection, Empty
 from meterseal.security.messages import KeyFacts
+from meterseal.security.orders import CommandRoom
 from meterseal.security.sdk import SecuritySdk
 
 Flag = Parameter(negative=())
@@ -326,7 +328,9 @@ def _key_uses(data: Path) -> Sequence[KeyFacts] | None:
 
 
 def _status_lines(found: dict[str, Any]) -> list[str]:
-    lists = ("alarms", "words")
+    from meterseal.cli.words import limits
+
+    lists = ("alarms", "words", "room")
     lines = []
     if found["audit_ok"] is False:
         lines.append(f"THE AUDIT TRAIL DOES NOT HOLD: {found['audit_broken']}")
@@ -337,4 +341,6 @@ def _status_lines(found: dict[str, Any]) -> list[str]:
     lines += [
         f"{kind:<14} {number} {state}" for kind, by in found["words"].items() for state, number in by.items()
     ]
+    if found["room"] is not None:
+        lines += limits(msgspec.convert(found["room"], CommandRoom))
     return lines

@@ -106,6 +106,16 @@ CLASSES: dict[str, dict[str, Class]] = {
         "sealed_content": SEALED,
         "sealed_answer": SEALED,
     },
+    "bulk_orders": {
+        "id": COUNT,
+        "request_id": ID,
+        "state": WORD,
+        "created_at": TIME,
+        "not_after": TIME,
+        "key_version": VERSION,
+        "sealed_content": SEALED,
+    },
+    "bulk_items": {"bulk_id": COUNT, "device_id": ID, "state": WORD, "code": WORD, "word_id": COUNT},
     "consumed_counters": {"session_id": ID, "ranges": COUNT, "changed_at": TIME},
     "customers": {
         "id": ID,

@@ -27,6 +27,7 @@ AGREEMENTS = SealedTable(tables.agreements, row=("id",), columns=("sealed_openin
 CONCENTRATORS = SealedTable(tables.concentrators, row=("device_id",), columns=("sealed_name",))
 METERS = SealedTable(tables.meters, row=("device_id",), columns=("sealed_parameters",))
 DOWN_WORDS = SealedTable(tables.down_words, row=("request_id",), columns=("sealed_content", "sealed_answer"))
+BULK_ORDERS = SealedTable(tables.bulk_orders, row=("request_id",), columns=("sealed_content",))
 CUSTOMERS = SealedTable(tables.customers, row=("id",), columns=("name", "address"))
 """Under each customer's own key, not under a ring; see `utility.customers`."""
 
@@ -34,6 +35,6 @@ UNDER: dict[str, tuple[SealedTable, ...]] = {
     MEASUREMENTS: (QUARANTINE, FINDINGS, EVIDENCE, METER_STATUS, STORES),
     BILLS: (BILL, AGREEMENTS),
     FLEET: (CONCENTRATORS, METERS),
-    WORDS: (DOWN_WORDS,),
+    WORDS: (DOWN_WORDS, BULK_ORDERS),
 }
 """The tables of each ring."""

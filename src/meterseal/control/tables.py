@@ -158,6 +158,33 @@ down_words = Table(
     sqlite_autoincrement=True,  # an id is never given twice, even after the newest row is gone
 )
 
+# Orders for many devices that officers signed, and how far each is (ADR 0028); what a device was told is a word.
+bulk_orders = Table(
+    "bulk_orders",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("request_id", Id(16), nullable=False, unique=True),
+    Column("state", String(16), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("not_after", Instant, nullable=False),
+    Column("key_version", Integer, nullable=False),
+    Column("sealed_content", LargeBinary, nullable=False),  # msgpack SignedBulk
+    CheckConstraint("state in ('running', 'ended', 'cancelled')", name="state"),
+    sqlite_autoincrement=True,
+)
+
+bulk_items = Table(
+    "bulk_items",
+    metadata,
+    Column("bulk_id", ForeignKey("bulk_orders.id"), primary_key=True),
+    Column("device_id", Id(), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("code", String(64), nullable=False),  # why it was skipped
+    Column("word_id", Integer, index=True),
+    Index(None, "bulk_id", "state"),
+    CheckConstraint("state in ('pending', 'queued', 'skipped', 'cancelled')", name="state"),
+)
+
 # --- customers and money ---------------------------------------------------------------------------------
 
 customers = Table(

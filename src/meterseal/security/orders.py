@@ -121,6 +121,28 @@ class CommandOrder(Struct, frozen=True, array_like=True):
     project_id: bytes = b""
 
 
+class BulkPart(Struct, frozen=True, array_like=True):
+    """Devices of one zone that are told the same: each gets the frame with its own address, this control code and these
+    data (in clear, DL/T 645 without its 33H).
+    """
+
+    zone: str
+    control: int
+    data: bytes
+    device_ids: tuple[bytes, ...]
+
+
+class BulkOrder(Request, frozen=True, kw_only=True, array_like=True):
+    """Purpose `command-bulk`: one guarded command for every device that it names, each once.
+
+    `act` is what it does (`link.acts`), the same for all.
+    """
+
+    act: str
+    reason: str
+    parts: tuple[BulkPart, ...]
+
+
 class ZoneChange(Request, frozen=True, kw_only=True, array_like=True):
     """Purpose `zone`: these devices' modules are in this zone from now on; up to 5000 at once, all or none."""
 
@@ -130,7 +152,9 @@ class ZoneChange(Request, frozen=True, kw_only=True, array_like=True):
 
 
 class Authorised(Struct, frozen=True, kw_only=True):
-    """A command that the module will obey: number, end and authorisation (LINK section 4), and its frame."""
+    """A command that the module will obey: number, end and authorisation (LINK section 4), its frame; `key_version` is that
+    of the key it was made under.
+    """
 
     device_id: bytes
     module_id: bytes
@@ -138,14 +162,19 @@ class Authorised(Struct, frozen=True, kw_only=True):
     not_after: int
     authorisation: bytes
     frame: bytes
+    key_version: int = 0
 
 
 class CommandPolicy(Struct, frozen=True, kw_only=True):
-    """How many officers sign one command, and how many commands go out in one minute: to a zone, and at all."""
+    """How many officers sign one command at least, how many commands go out in one minute, to a zone and at all, and how
+    many of a zone's may cut or give a supply; most devices of a bulk order that does (rows of `link.acts` may say fewer).
+    """
 
     signatures: int = 1
     per_zone_minute: int = 60
     per_minute: int = 600
+    supply_per_zone_minute: int = 30
+    supply_bulk: int = 200
 
 
 class CommandPolicyChange(Request, frozen=True, kw_only=True, array_like=True):
@@ -154,6 +183,61 @@ class CommandPolicyChange(Request, frozen=True, kw_only=True, array_like=True):
     signatures: int
     per_zone_minute: int
     per_minute: int
+    supply_per_zone_minute: int = 30
+    supply_bulk: int = 200
+
+
+class SignedBulk(Struct, frozen=True, kw_only=True):
+    """The bytes of a `BulkOrder`, the officers' signatures over them, and for which of its devices authorisations are
+    wanted now, up to 100; none only asks whether the order stands.
+    """
+
+    order: bytes
+    signatures: tuple[OfficerSignature, ...]
+    device_ids: tuple[bytes, ...] = ()
+
+
+class BulkGrant(Struct, frozen=True, kw_only=True):
+    """What came of one device of a bulk order: an authorisation, or why there is none (code and sentence)."""
+
+    device_id: bytes
+    authorised: Authorised | None = None
+    code: str = ""
+    sentence: str = ""
+
+
+class BulkGranted(Struct, frozen=True, kw_only=True):
+    """What came of the devices asked for, in order, and who ordered it."""
+
+    grants: tuple[BulkGrant, ...]
+    officers: tuple[str, ...]
+
+
+class RoomRequest(Struct, frozen=True, kw_only=True):
+    """The zones of these devices, up to 5000, and the limits with what is left of them."""
+
+    device_ids: tuple[bytes, ...] = ()
+
+
+class ZoneRoom(Struct, frozen=True, kw_only=True):
+    """How many commands a zone has had in this minute, and how many of them cut or gave a supply."""
+
+    zone: str
+    granted: int
+    supply: int
+
+
+class CommandRoom(Struct, frozen=True, kw_only=True):
+    """The policy; how many commands went out in this minute in all, by zone; when the next begins (Unix ms).
+
+    `zones_of` are the zones of the devices asked for, in order, empty for one that has no module in service.
+    """
+
+    policy: CommandPolicy
+    granted: int
+    zones: tuple[ZoneRoom, ...]
+    next_minute_at: int
+    zones_of: tuple[str, ...] = ()
 
 
 class SignedCommand(Struct, frozen=True, kw_only=True):

@@ -11,9 +11,13 @@ from meterseal.security.client import Client
 from meterseal.security.leaseorders import Lease, LeaseRequest
 from meterseal.security.orders import (
     Authorised,
+    BulkGranted,
+    CommandRoom,
     KeyUpdate,
     KeyUpdateRequest,
     OfficerSignature,
+    RoomRequest,
+    SignedBulk,
     SignedCommand,
 )
 
@@ -29,6 +33,20 @@ class CommandsClient(Client):
         """
         request = SignedCommand(order=order, signatures=tuple(signatures))
         return await self._rpc.call("authorise_command", request, Authorised)
+
+    async def authorise_bulk(
+        self, order: bytes, signatures: Sequence[OfficerSignature], device_ids: Sequence[bytes] = ()
+    ) -> BulkGranted:
+        """Authorise what officers signed (`orders.BulkOrder`) for up to 100 of its devices; each has a grant of its own.
+
+        What refuses the whole order is raised, as `authorise_command` and LocalError `security.bulk`.
+        """
+        request = SignedBulk(order=order, signatures=tuple(signatures), device_ids=tuple(device_ids))
+        return await self._rpc.call("authorise_bulk", request, BulkGranted)
+
+    async def command_room(self, device_ids: Sequence[bytes] = ()) -> CommandRoom:
+        """The limits of commands, what went out in this minute, and the zones of these devices (up to 5000)."""
+        return await self._rpc.call("command_room", RoomRequest(device_ids=tuple(device_ids)), CommandRoom)
 
     async def lease_counters(self, known: int, wanted: int) -> Lease:
         """Down counters to reserve from: up to where leases went before, and up to where they go now."""

@@ -1,47 +1,23 @@
-"""What a frame would do to a meter, and whether the platform sends it at all. Pure: policy, no queue and no signature.
+"""Whether the platform sends a frame to a meter at all. Pure: policy, no queue and no signature.
 
-The security service judges who ordered it and how many there are; the module and the meter have the last word.
+What a frame does is `link.acts`'. The security service judges who ordered it and how many there are; the module and the
+meter have the last word.
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Sequence
 
 from meterseal.errors import LocalError, PeerError
-from meterseal.link.commands import is_read
+from meterseal.link.acts import ACTS, COMMANDS, Act, act_of
 from meterseal.model import Medium, medium_of
-from meterseal.wire import encode
 from meterseal.wire import identifiers as ids
 from meterseal.wire.frame import Frame, address_of, parse_frame
 
-Act = Literal[
-    "read", "valve-open", "valve-permit", "valve-close", "relay-close", "relay-permit", "relay-trip", "write"
-]
-ACTS: tuple[Act, ...] = get_args(Act)
+__all__ = ["ACTS", "MOST_DATA", "Act", "act_of", "check", "timely", "unbought"]
 
-OPEN, CLOSE = 0x55, 0x99
-"""Data of A017, valve control."""
-RELAY = 0x1C
-_RELAY_ACTS: dict[int, Act] = {0x1A: "relay-trip", 0x1B: "relay-permit", 0x1C: "relay-close"}
 MOST_DATA = 47
 """Bytes of a data field that still fit a down record, padding included (LINK section 4)."""
-
-
-def act_of(frame: Frame, medium: Medium) -> Act:
-    """What the frame does to a meter of this medium.
-
-    55 opens a water or heat meter's valve; a gas meter's it only permits a person on site to open (HM 7.2.11).
-    """
-    if is_read(frame):
-        return "read"
-    if frame.protocol == "cjt188" and frame.control == encode.WRITE and len(frame.data) == 4:
-        di, _ = ids.read_di(frame.data)
-        if di == ids.VALVE and frame.data[3] in (OPEN, CLOSE):
-            opened: Act = "valve-permit" if medium == "gas" else "valve-open"
-            return opened if frame.data[3] == OPEN else "valve-close"
-    if frame.protocol == "dlt645" and frame.control == RELAY and len(frame.data) > 8:
-        return _RELAY_ACTS.get(frame.data[8], "write")
-    return "write"
 
 
 def _turns_otherwise(frame: Frame, act: Act) -> bool:
@@ -84,3 +60,32 @@ def check(device_id: bytes, medium: Medium, frame: bytes, claimed: Act) -> Frame
             f"The frame would do `{act}` to this meter and not `{claimed}`; say what is meant.",
         )
     return parsed
+
+
+def timely(act: Act, not_after: int, now: int) -> None:
+    """LocalError `command.late` where a command could reach its meter too late to do what it says."""
+    lasts = COMMANDS[act].lasts
+    if lasts and not_after > now + lasts:
+        raise LocalError(
+            "command.late",
+            f"The command to {COMMANDS[act].english} waits for its meter at most {lasts // 60_000} minutes: later it "
+            "would say something that is not so any more.",
+        )
+
+
+def unbought(frame: bytes, ordered: Sequence[tuple[int, str, bytes]]) -> None:
+    """LocalError `command.purchase` where a purchase with the serial number of this frame was ordered before: id, state and
+    frame of those that the meter may have taken. A meter answers a serial number that it has as done, and credits nothing.
+    """
+    serial = frame[_SERIAL : _SERIAL + 1]
+    for word_id, state, earlier in ordered:
+        if earlier[_SERIAL : _SERIAL + 1] == serial:
+            raise LocalError(
+                "command.purchase",
+                f"A purchase with serial number {serial[0]} was ordered before (word {word_id}: {state}). Read the meter "
+                "(read 8105) and take the number above its last.",
+            )
+
+
+_SERIAL = 14
+"""Where the serial number stands in the frame of a purchase: behind address, control, length, identifier and SER."""

@@ -6,6 +6,7 @@ there is a session. A command authorised under the module's former key is author
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import structlog
@@ -29,11 +30,16 @@ class Service(Protocol):
     async def authorise_command(self, order: bytes, signatures: list[OfficerSignature]) -> Authorised: ...
 
 
+Again = Callable[[Word], Awaitable[Authorised]]
+"""Has a command of a bulk order authorised anew."""
+
+
 class Confirming:
     """Settles words by sessions."""
 
-    def __init__(self, words: DownWords, service: Service) -> None:
+    def __init__(self, words: DownWords, service: Service, again: Again) -> None:
         self._words = words
+        self._again = again
         self._service = service
 
     async def made(self, session: StoredSession) -> None:
@@ -56,7 +62,7 @@ class Confirming:
         if word.module_id and word.module_id != session.module_id:
             self._words.end([word_id], "withdrawn")
         elif down.kind == "guarded" and word.key_version != facts.key_version:
-            await self._authorise(word_id, word, facts)
+            await self._authorise(word_id, word)
         elif (
             (down.kind == "rekey" and anew)
             or (down.kind == "key" and facts.key_version >= down.content[0])
@@ -64,10 +70,13 @@ class Confirming:
         ):
             self._words.end([word_id], "done")
 
-    async def _authorise(self, word_id: int, word: Word, facts: DeviceFacts) -> None:
+    async def _authorise(self, word_id: int, word: Word) -> None:
         signatures = [OfficerSignature(officer, signature) for officer, signature in word.signatures]
         try:
-            given = await self._service.authorise_command(word.order, signatures)
+            if word.bulk_id:
+                given = await self._again(word)
+            else:
+                given = await self._service.authorise_command(word.order, signatures)
         except EngineError:
             raise
         except MetersealError as error:
@@ -78,4 +87,4 @@ class Confirming:
         down = replace(
             word.down, number=given.number, not_after=given.not_after, authorisation=given.authorisation
         )
-        self._words.reword(word_id, replace(word, down=down, key_version=facts.key_version))
+        self._words.reword(word_id, replace(word, down=down, key_version=given.key_version))

@@ -32,6 +32,7 @@ State = Literal["waiting", "sent", "done", "refused", "expired", "unknown", "wit
 answer that comes later settles it. `withdrawn`: it cannot be sent any more, such as after the module was replaced."""
 
 OPEN: tuple[State, ...] = ("waiting", "sent")
+MAY_HAVE_ACTED: tuple[State, ...] = ("waiting", "sent", "unknown", "done")
 ASKS: tuple[WordKind, ...] = ("request", "guarded")
 """Kinds that the device answers. Of each, one is under way at a time: commands must arrive in order of their numbers, and
 an answer of DL/T 645 does not say which request it is to."""
@@ -51,7 +52,9 @@ class Word(Struct, frozen=True, kw_only=True):
     """A word as whoever queues it gives it.
 
     `order` and `signatures` are what officers signed for a guarded command, kept to have it authorised anew when the
-    module's key moves meanwhile; `key_version` is that of the authorisation, `module_id` whose it is.
+    module's key moves meanwhile; `key_version` is that of the authorisation, `module_id` whose it is. A command of a
+    bulk order (`bulk_id`) leaves both to it. `act` is what it does (`link.acts`), `officers` and `reason` who ordered it
+    and why.
     """
 
     request_id: bytes
@@ -62,10 +65,17 @@ class Word(Struct, frozen=True, kw_only=True):
     signatures: tuple[tuple[str, bytes], ...] = ()
     key_version: int = 0
     module_id: bytes = b""
+    act: str = ""
+    officers: tuple[str, ...] = ()
+    reason: str = ""
+    bulk_id: int = 0
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """What became of a word; `answer` is the meter's frame in clear, empty while there is none."""
+    """What became of a word: what it does, who ordered it and why, the frame that was `said`, when it was sent last.
+
+    `answer` is the meter's frame in clear, empty while there is none; both frames only of one word asked for by its id.
+    """
 
     id: int
     device_id: bytes
@@ -76,6 +86,12 @@ class Outcome(Struct, frozen=True, kw_only=True):
     not_after: int
     attempts: int
     ended_at: int | None
+    act: str = ""
+    officers: tuple[str, ...] = ()
+    reason: str = ""
+    bulk_id: int = 0
+    sent_at: int | None = None
+    said: bytes = b""
     answer: bytes = b""
 
 
@@ -118,6 +134,12 @@ class DownWords:
         self._news.set()  # wakes everybody who waits; whoever comes next waits for the next one
         self._news = asyncio.Event()
         return int(key[0])
+
+    def known(self, request_id: bytes) -> int | None:
+        """The id of the word of a request, if there is one."""
+        with read(self._engine) as connection:
+            found = connection.execute(sa.select(table.c.id).where(table.c.request_id == request_id)).scalar()
+        return None if found is None else int(found)
 
     def withdraw(self, word_id: int) -> None:
         """Take back a word that did not reach its device yet; one that was sent stays as it is."""
@@ -315,6 +337,22 @@ class DownWords:
             raise DataError("words.none", f"There is no word {word_id}; see: meterseal device words")
         return self._outcome(row)
 
+    def purchases(self, device_id: bytes) -> list[tuple[int, State, bytes]]:
+        """The newest purchases that this device was told of and may have taken: id, state, frame."""
+        with read(self._engine) as connection:
+            rows = connection.execute(
+                sa.select(table)
+                .where(
+                    table.c.device_id == device_id,
+                    table.c.kind == "guarded",
+                    table.c.state.in_(MAY_HAVE_ACTED),
+                )
+                .order_by(table.c.id.desc())
+                .limit(64)
+            ).all()
+        opened = [(row, self._open(row)) for row in rows]
+        return [(row.id, row.state, word.down.content) for row, word in opened if word.act == "purchase"]
+
     def latest(self, limit: int = 50, device_id: bytes | None = None) -> list[Outcome]:
         """The newest words first, without their answers."""
         self.expire()
@@ -322,7 +360,7 @@ class DownWords:
         if device_id is not None:
             query = query.where(table.c.device_id == device_id)
         with read(self._engine) as connection:
-            return [replace(self._outcome(row), answer=b"") for row in connection.execute(query)]
+            return [replace(self._outcome(row), said=b"", answer=b"") for row in connection.execute(query)]
 
     def counts(self) -> dict[str, dict[str, int]]:
         """How many words there are, by kind and state."""
@@ -335,6 +373,7 @@ class DownWords:
         return found
 
     def _outcome(self, row: sa.Row[tuple[object, ...]]) -> Outcome:
+        word = self._open(row)
         return Outcome(
             id=row.id,
             device_id=row.device_id,
@@ -345,6 +384,12 @@ class DownWords:
             not_after=row.not_after,
             attempts=row.attempts,
             ended_at=row.ended_at,
+            act=word.act,
+            officers=word.officers,
+            reason=word.reason,
+            bulk_id=word.bulk_id,
+            sent_at=row.sent_at,
+            said=word.down.content if row.kind in ASKS else b"",
             answer=self._answer(row) if row.sealed_answer is not None else b"",
         )
 

@@ -12,17 +12,22 @@ from meterseal.security.leaseorders import Lease, LeaseRequest
 from meterseal.security.leasing import Leasing
 from meterseal.security.orders import (
     Authorised,
+    BulkGranted,
     CommandPolicyChange,
+    CommandRoom,
     Done,
     KeyUpdate,
     KeyUpdateRequest,
+    RoomRequest,
+    SignedBulk,
     SignedCommand,
     ZoneChange,
 )
 
 
 class CommandDesk(Desk):
-    """authorise_command, key_update, lease_counters; and the orders `command-policy` and `zone`."""
+    """authorise_command, authorise_bulk, command_room, key_update, lease_counters; and the orders `command-policy` and
+    `zone`."""
 
     purpose = "commands"
 
@@ -38,6 +43,8 @@ class CommandDesk(Desk):
         """What this desk answers."""
         return {
             "authorise_command": Act(self._authorise, SignedCommand, PLATFORM | PARTNER),
+            "authorise_bulk": Act(self._bulk, SignedBulk, PLATFORM),
+            "command_room": Act(self._limits, RoomRequest, PLATFORM),
             "key_update": Act(self._key_update, KeyUpdateRequest, PLATFORM),
             "lease_counters": Act(self._lease, LeaseRequest, PLATFORM),
         }
@@ -61,6 +68,24 @@ class CommandDesk(Desk):
         await room.durable()
         return authorised
 
+    async def _bulk(self, caller: str, request: SignedBulk) -> BulkGranted:
+        room = self._room
+        granted, order, new = self._commanding.bulk(
+            request.order, request.signatures, request.device_ids, room.clock()
+        )
+        for grant in granted.grants:
+            if grant.authorised is not None and grant.device_id in new:
+                said = f"Command {grant.authorised.number} of a bulk order to {order.act}: {order.reason}"
+                room.note(
+                    caller, grant.authorised, "security.command-authorised", said, officers=granted.officers
+                )
+        await room.durable()
+        return granted
+
+    async def _limits(self, caller: str, request: RoomRequest) -> CommandRoom:
+        zones = self._commanding.zones(request.device_ids)
+        return self._commanding.granting.room(self._room.clock(), zones)
+
     async def _key_update(self, caller: str, request: KeyUpdateRequest) -> KeyUpdate:
         room = self._room
         update = room.keylife.update(request.device_id)
@@ -78,10 +103,11 @@ class CommandDesk(Desk):
         return lease
 
     async def _policy(self, caller: str, change: CommandPolicyChange, people: tuple[str, ...]) -> Done:
-        self._commanding.set_policy(change)
+        self._commanding.granting.set_policy(change)
         return Done(
-            sentence=f"A command needs {change.signatures} signatures; a zone has {change.per_zone_minute} a minute, the "
-            f"system {change.per_minute}.",
+            sentence=f"A command needs {change.signatures} signatures, valves, relays and loads two; a zone has "
+            f"{change.per_zone_minute} a minute, {change.supply_per_zone_minute} of them for valves, relays and loads, the "
+            f"system {change.per_minute}; a bulk order for those names at most {change.supply_bulk} devices.",
             officers=people,
         )
 

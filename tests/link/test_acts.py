@@ -1,0 +1,82 @@
+"""The table of commands: every frame stands under the protection that its row asks for, and unknown ones under the most."""
+
+from __future__ import annotations
+
+import pytest
+
+from meterseal.link.acts import ACTS, COMMANDS, Act, act_of, protection
+from meterseal.model import Medium
+from meterseal.wire.catalogue import name_of
+from meterseal.wire.dlt645 import table
+from meterseal.wire.frame import Frame
+
+WATER = bytes.fromhex("1078330011223344")
+GAS = bytes.fromhex("3078330011223355")
+GUARD = bytes(8)
+
+
+def cjt188(content: str, control: int = 0x04) -> Frame:
+    return Frame("cjt188", 0x10, WATER[:0:-1], control, bytes.fromhex(content))
+
+
+def dlt645(control: int, data: bytes) -> Frame:
+    return Frame("dlt645", 0, bytes(6), control, data)
+
+
+def test_every_act_has_one_row_with_words_in_both_languages() -> None:
+    assert set(COMMANDS) == set(ACTS)
+    for act, row in COMMANDS.items():
+        assert row.act == act
+        assert row.english.isascii()
+        assert not row.chinese.isascii()
+        assert len({one.name for one in row.given}) == len(row.given)
+        for one in row.given:
+            assert one.english.isascii()
+            assert not one.chinese.isascii()
+            assert one.shape == "time" or one.least <= one.most
+
+
+def test_whatever_cuts_or_gives_a_supply_takes_two_officers() -> None:
+    two = {act for act, row in COMMANDS.items() if row.officers == 2}
+    assert {act for act, row in COMMANDS.items() if row.supply} <= two
+    assert {act for act in ACTS if act.startswith(("valve-", "relay-", "load-"))} <= two
+    assert {act for act, row in COMMANDS.items() if row.officers == 0} == {"read"}
+
+
+def test_what_shows_the_effect_is_an_identifier_that_can_be_read() -> None:
+    for row in COMMANDS.values():
+        for protocol, di in row.seen.items():
+            known = name_of(di) if protocol == "cjt188" else table.lookup(di)
+            assert known is not None, (row.act, f"{di:X}")
+
+
+@pytest.mark.parametrize(
+    ("frame", "medium", "act"),
+    [
+        (cjt188("17A00155"), "water", "valve-open"),
+        (cjt188("A0170155"), "heat", "valve-open"),
+        (cjt188("17A00155"), "gas", "valve-permit"),
+        (cjt188("17A00199"), "gas", "valve-close"),
+        (cjt188("17A00111"), "water", "write"),
+        (cjt188("17A0015500"), "water", "write"),
+        (cjt188("17A00155", 0x24), "water", "write"),
+        (cjt188("11A00101"), "water", "settlement-day"),
+        (cjt188("11A0010100"), "water", "write"),
+        (cjt188("13A0010100500000"), "water", "purchase"),
+        (cjt188("01A101"), "water", "verification-enter"),
+        (cjt188("16A001" + "00" * 5, 0x16), "water", "write"),
+        (cjt188("1F9001", 0x01), "water", "read"),
+        (dlt645(0x1C, GUARD + b"\x1a" + bytes(7)), "electricity", "relay-trip"),
+        (dlt645(0x1C, GUARD + b"\x3b" + bytes(7)), "electricity", "relay-keep-off"),
+        (dlt645(0x1C, GUARD + b"\x1a" + bytes(6)), "electricity", "write"),
+        (dlt645(0x1C, GUARD + b"\x7a" + bytes(7)), "electricity", "write"),
+        (dlt645(0x14, bytes.fromhex("010e0004") + GUARD + bytes(3)), "electricity", "load-limit"),
+        (dlt645(0x14, bytes.fromhex("020e0004") + GUARD + bytes(3)), "electricity", "write"),
+        (dlt645(0x14, bytes.fromhex("010e0004")), "electricity", "write"),
+        (dlt645(0x08, bytes(6)), "electricity", "time"),
+        (dlt645(0x1A, GUARD), "electricity", "write"),
+    ],
+)
+def test_a_frame_is_what_its_bytes_say(frame: Frame, medium: Medium, act: Act) -> None:
+    assert act_of(frame, medium) == act
+    assert protection(frame, medium) is COMMANDS[act]
