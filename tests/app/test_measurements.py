@@ -11,7 +11,7 @@ from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import EngineError, TrustError
 from meterseal.link.evidence import GENESIS, EvidenceStatement, check_mac, mac_statement, signed_bytes
 from meterseal.link.schedule import bound_keys
-from meterseal.mdms.evidence import SignedStatement
+from meterseal.mdms.verifier import SignedStatement
 from meterseal.security.messages import DeviceFacts, EvidenceRequest
 from tests.crypto.pki import DEVICE, MODULE, NOW, PROJECT, Tree
 

@@ -26,8 +26,8 @@ from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.sm2 import verify
 from meterseal.errors import EngineError, TrustError
 from meterseal.link.evidence import signed_bytes
-from meterseal.mdms.evidence import each
 from meterseal.mdms.service import Mdms
+from meterseal.mdms.verifier import each
 from meterseal.model import MAIN, Batch
 from meterseal.utility.agreements import add_agreement, all_terms
 from meterseal.utility.customers import Customers, NewCustomer, Person

@@ -15,9 +15,9 @@ from meterseal.control.tables import meters, premises, usage_points
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.sm2 import Sm2PrivateKey, verify
 from meterseal.link.evidence import GENESIS, EvidenceStatement, chain, signed_bytes
-from meterseal.mdms.evidence import each
 from meterseal.mdms.reading import Limits
 from meterseal.mdms.service import Mdms
+from meterseal.mdms.verifier import each
 from meterseal.model import MAIN, Batch, Evidence, Medium, Opened, Series, Status
 
 HOUR = 3_600_000

@@ -14,9 +14,9 @@ from meterseal.control.tables import evidence as table
 from meterseal.crypto.sm2 import verify
 from meterseal.errors import EngineError
 from meterseal.link.evidence import GENESIS, EvidenceStatement, chain, signed_bytes, unpack
-from meterseal.mdms.evidence import SignedStatement, each
 from meterseal.mdms.rivals import RIVALS
 from meterseal.mdms.service import Mdms
+from meterseal.mdms.verifier import SignedStatement, each
 from meterseal.model import MAIN, Batch, Evidence, Opened
 from tests.mdms.fleet import (
     DAY,

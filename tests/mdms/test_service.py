@@ -15,11 +15,11 @@ from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import meter_status, meters, segments
 from meterseal.errors import DataError, EngineError, LocalError, TrustError
 from meterseal.link.counters import CounterSet
-from meterseal.mdms.evidence import each
 from meterseal.mdms.reading import Freshness, Limits
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.store.journal import Journal
 from meterseal.mdms.store.rows import ORIGINS
+from meterseal.mdms.verifier import each
 from meterseal.model import MAIN, Batch, Opened, Quality, Quarantined, Series, Status
 from tests.mdms.fleet import (
     DAY,

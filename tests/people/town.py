@@ -21,8 +21,8 @@ from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.sm2 import Sm2PrivateKey, verify
 from meterseal.crypto.symmetric import equal
 from meterseal.link.evidence import GENESIS, EvidenceStatement, chain, signed_bytes
-from meterseal.mdms.evidence import each
 from meterseal.mdms.service import Mdms
+from meterseal.mdms.verifier import each
 from meterseal.mesh.rpc import InProcess
 from meterseal.model import MAIN, Batch, Evidence, Medium, Opened, Quarantined, Refusal, Series, Status
 from meterseal.people.accounts import Accounts

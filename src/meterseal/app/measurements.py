@@ -15,8 +15,8 @@ from meterseal.control.sealing import KeyRing
 from meterseal.crypto import certificates
 from meterseal.errors import MetersealError, TrustError
 from meterseal.link.evidence import check_signature
-from meterseal.mdms.evidence import SignedStatement
 from meterseal.mdms.service import Mdms
+from meterseal.mdms.verifier import SignedStatement
 from meterseal.security.messages import EvidenceRequest
 from meterseal.security.sdk import SecuritySdk
 

@@ -1,7 +1,7 @@
 """Station MDMS, proof: checks what the meters signed, and that the stored load profile is the one they
 signed.
 
-It verifies no signature itself; a port does, for suite 2 behind the security service.
+It verifies no signature itself; a port does (`verifier`), for suite 2 behind the security service.
 
 The chain (LINK section 4) is followed from the nearest earlier statement with a good signature, or from 0^32
 when there is none: c' = SM3(c || channel || end_at || register) over the stored readings in between. So an
@@ -20,10 +20,9 @@ every statement that came under it (`rivals`), and none of them gives way to ano
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -57,24 +56,6 @@ _BEFORE = (
     .order_by(table.c.end_at.desc())
     .limit(1)
 )
-
-
-class SignedStatement(Struct, frozen=True):
-    """One statement to verify. `signature` is r || s (64 bytes, suite 1) or an HMAC-SM3 (32 bytes, suite
-    2)."""
-
-    device_id: bytes
-    module_id: bytes
-    suite: int
-    statement: bytes
-    signature: bytes
-
-
-class EvidenceVerifier(Protocol):
-    """Who knows the meters' public keys, and for suite 2 the security service."""
-
-    async def verify(self, statements: Sequence[SignedStatement]) -> Sequence[bool]:
-        """Does each signature hold? EngineError when nobody can say now."""
 
 
 class EvidenceFacts(Struct, frozen=True, kw_only=True):
@@ -384,27 +365,6 @@ class EvidenceBook:
                 )
                 .values(checked=checked, reason=reason)
             )
-
-
-def signed_statement(item: Pending) -> SignedStatement:
-    """What a verifier is asked about a piece of evidence."""
-    return SignedStatement(item.statement.device_id, item.module_id, item.suite, item.raw, item.signature)
-
-
-def each(verify: Callable[[bytes, bytes, bytes, int], bool]) -> EvidenceVerifier:
-    """A verifier out of verify(device_id, statement, signature, suite), called in a worker thread."""
-    return _Each(verify)
-
-
-class _Each:
-    def __init__(self, verify: Callable[[bytes, bytes, bytes, int], bool]) -> None:
-        self._verify = verify
-
-    async def verify(self, statements: Sequence[SignedStatement]) -> Sequence[bool]:
-        return await asyncio.to_thread(self._all, statements)
-
-    def _all(self, statements: Sequence[SignedStatement]) -> list[bool]:
-        return [self._verify(one.device_id, one.statement, one.signature, one.suite) for one in statements]
 
 
 def _contradiction(item: Pending, stored: bytes) -> Finding:

@@ -23,7 +23,7 @@ from meterseal.errors import EngineError, LocalError, MetersealError
 from meterseal.mdms import entries
 from meterseal.mdms.commit import Committer
 from meterseal.mdms.entries import Entry
-from meterseal.mdms.evidence import AT_ONCE, EvidenceBook, EvidenceVerifier, signed_statement
+from meterseal.mdms.evidence import AT_ONCE, EvidenceBook
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.findings import Findings
 from meterseal.mdms.ingest import Ingest, State
@@ -39,6 +39,7 @@ from meterseal.mdms.store.rows import Words
 from meterseal.mdms.store.segments import Segment, seal_again
 from meterseal.mdms.store.store import Store
 from meterseal.mdms.vee import engine as vee
+from meterseal.mdms.verifier import EvidenceVerifier, signed_statement
 from meterseal.model import Batch, Quarantined, Status
 
 log = structlog.get_logger()
