@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from textual.widgets import DataTable, Input, Static
 
 from meterseal.cli.line import _work
-from meterseal.kit.line.entries import load
+from meterseal.kit.line import screen
+from meterseal.kit.line.entries import Entry, load
 from meterseal.kit.line.overhear import Keys, Overhearer
 from meterseal.kit.line.screen import LineView
 from meterseal.kit.line.tap import Tap
@@ -94,3 +96,21 @@ async def test_a_word_by_hand_that_is_no_hex_goes_nowhere() -> None:
             await pilot.pause()
             by_hand = [one for one in tap.entries.values() if one.note == "sent by hand"]
             assert bool(by_hand) == sent
+
+
+async def test_an_answer_to_a_row_that_has_scrolled_out_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(screen, "SHOWN", 5)
+    monkeypatch.setattr(screen, "MOST_KEPT", 10)
+    made = LineView(None, Overhearer(Keys()), where="test")
+    raw = bytes.fromhex("68 10 44 33 22 11 00 33 78 01 03 90 1F 00 80 16")
+    async with made.run_test(size=(100, 20)):
+        table = made.query_one("#lines", DataTable)
+        for number in range(1, 9):
+            made.take(Entry(number=number, at=NOW + number, way="down", raw=raw))
+        await until(lambda: table.row_count == 5)
+        for number, request in ((9, 1), (10, 2), (11, 8)):
+            made.take(Entry(number=number, at=NOW + number, way="up", raw=raw, answers=request))
+            await until(lambda: not made._fresh)
+        assert table.row_count == 5
+        assert len(made._entries) == 10  # a flood is not kept without end
+        assert [entry.number for entry in made._chosen()] == [8, 11]

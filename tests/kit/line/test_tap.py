@@ -224,14 +224,25 @@ async def test_a_session_is_saved_and_read_back(ground: Ground, tmp_path: Path) 
         b'{"format":"meterseal line 1"}\n{"n":1,"at":2,"way":"sideways","hex":""}\n',
         b'{"format":"meterseal line 1"}\n{"n":1,"at":2,"way":"up","hex":"0"}\n',
         b'{"format":"meterseal line 1"}\n{"n":1,"at":2,"way":"up","hex":"","key":"x"}\n',
+        b'{"format":"meterseal line 1"}\n{"n":0,"at":2,"way":"up","hex":"00"}\n',
+        b'{"format":"meterseal line 1"}\n' + 2 * b'{"n":1,"at":2,"way":"up","hex":"00"}\n',
+        b'{"format":"meterseal line 1"}\n{"n":1,"at":2,"way":"up","hex":"00","answers":1}\n',
     ],
-    ids=range(7),
+    ids=range(10),
 )
 def test_a_file_that_is_no_session_is_refused_by_line(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "session").write_bytes(text)
     with pytest.raises(DataError) as error:
         load(tmp_path / "session")
     assert error.value.code == "line.session"
+
+
+def test_a_note_in_a_session_gives_no_orders_to_a_terminal(tmp_path: Path) -> None:
+    note = b'"\\u001b]0;title\\u0007 \\u001b[2Jheld\\u202e\\u009b"'
+    line = b'{"n":1,"at":2,"way":"up","hex":"00","note":' + note + b"}\n"
+    (tmp_path / "session").write_bytes(b'{"format":"meterseal line 1"}\n' + line)
+    (entry,) = load(tmp_path / "session")
+    assert entry.note == "]0;title [2Jheld"
 
 
 def test_a_session_that_is_not_there_is_said(tmp_path: Path) -> None:

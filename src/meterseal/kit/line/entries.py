@@ -108,7 +108,9 @@ def _entries(path: Path, lines: list[bytes]) -> list[Entry]:
                 if msgspec.json.decode(line, type=_Head).format != FORMAT:
                     raise msgspec.ValidationError("it is of another format")
             else:
-                found.append(_entry(msgspec.json.decode(line, type=_Plain)))
+                entry = _entry(msgspec.json.decode(line, type=_Plain))
+                _check_order(entry, found)
+                found.append(entry)
         except (msgspec.DecodeError, ValueError) as error:
             raise DataError(
                 "line.session", f"{path} is no session of the line view: line {number}: {error}."
@@ -116,6 +118,14 @@ def _entries(path: Path, lines: list[bytes]) -> list[Entry]:
     if not lines:
         raise DataError("line.session", f"{path} is empty.")
     return found
+
+
+def _check_order(entry: Entry, before: list[Entry]) -> None:
+    """ValueError where numbers do not rise from 1, or a reply stands before what it answers."""
+    if entry.number <= (before[-1].number if before else 0):
+        raise ValueError(f"the number {entry.number} does not follow the one before")
+    if entry.answers is not None and not 0 < entry.answers < entry.number:
+        raise ValueError(f"{entry.number} cannot answer {entry.answers}")
 
 
 class _Plain(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -150,6 +160,6 @@ def _entry(plain: _Plain) -> Entry:
         raw=bytes.fromhex(plain.hex),
         sent=None if plain.sent is None else tuple(bytes.fromhex(one) for one in plain.sent),
         answers=plain.answers,
-        note=plain.note,
+        note="".join(letter for letter in plain.note if letter.isprintable()),  # no orders to a terminal
         marked=plain.marked,
     )

@@ -18,10 +18,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Input, Label, OptionList, Static
+from textual.widgets.data_table import CellDoesNotExist
 from textual.widgets.option_list import Option
 
 from meterseal.errors import MetersealError
-from meterseal.kit.line.entries import Entry, save
+from meterseal.kit.line.entries import MOST_KEPT, Entry, save
 from meterseal.kit.line.faults import FAULTS, Fault
 from meterseal.kit.line.overhear import Overhearer
 from meterseal.kit.line.tap import Tap
@@ -124,6 +125,7 @@ class LineView(App[None]):
         self._entries: dict[int, Entry] = {}
         self._heard: dict[int, str] = {}
         self._rows: dict[int, int] = {}
+        self._answered: dict[int, int] = {}
         self._fresh: dict[int, Entry] = {}
         self._begun = 0
         self._following = True
@@ -182,11 +184,17 @@ class LineView(App[None]):
             self._heard[entry.number] = self._overhearer.hear(frame)
         self._entries[entry.number] = entry
         self._fresh[entry.number] = entry
+        if entry.answers is not None:
+            self._answered[entry.answers] = entry.number
+        while len(self._entries) > MOST_KEPT:
+            oldest = next(iter(self._entries))
+            for kept in (self._entries, self._heard, self._rows, self._answered):
+                kept.pop(oldest, None)
 
     def _draw(self) -> None:
         """Put what is new into the timeline; a flood is drawn ten times a second, not entry by entry."""
         if not self.query("#state"):
-            return  # the screen is going
+            return  # a question stands before the timeline, or the screen is going
         fresh, self._fresh = self._fresh, {}
         table = self._table
         for entry in fresh.values():
@@ -207,7 +215,7 @@ class LineView(App[None]):
             table.add_row(begun, Text(meter_of(entry)), Text(), Text(), key=str(row))
             self._rows[row] = entry.number
         self._rows[entry.number] = row
-        with contextlib.suppress(KeyError):  # a row that has scrolled out of memory
+        with contextlib.suppress(CellDoesNotExist):  # a row that has scrolled out of memory
             table.update_cell(str(row), "request" if entry.way == "down" else "reply", self._cell(entry))
 
     def _cell(self, entry: Entry) -> Text:
@@ -238,6 +246,8 @@ class LineView(App[None]):
     # --- one of them ---------------------------------------------------------------------------------------
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+        if not self.query("#lines"):
+            return  # a question stands before the timeline, or the screen is going
         table = self._table
         self._following = event.cursor_row >= table.row_count - 1
         self._show()
@@ -249,9 +259,8 @@ class LineView(App[None]):
             return []
         key = table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value
         row = int(key or 0)
-        first = self._entries.get(row)
-        answers = [one for one in self._entries.values() if one.answers == row]
-        return [*([first] if first is not None else []), *answers[-1:]]
+        found = (self._entries.get(row), self._entries.get(self._answered.get(row, 0)))
+        return [entry for entry in found if entry is not None]
 
     def _show(self) -> None:
         said = Text()
