@@ -80,6 +80,10 @@ def test_a_file_that_says_something_else_is_refused(tmp_path: Path, text: str, s
     assert "pw-of-a-broker" not in error.value.message
 
 
+def test_an_empty_file_takes_every_transport_away(tmp_path: Path) -> None:
+    assert read(folder(tmp_path, "")) == Transports()
+
+
 def test_no_file_and_no_text_are_said(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match="No such file"):
         read(tmp_path / "nowhere.toml")

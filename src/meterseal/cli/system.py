@@ -66,7 +66,8 @@ def up(
     sm_tls
         Let a new system's concentrators speak TLS 1.3 with the SM suite of RFC 8998, and nothing else.
     transports
-        A file that says what else the head-end serves: UDP, brokers of MQTT. It is kept, sealed, until another is given.
+        A file (TOML) that says what else the head-end serves: [udp], [coap], [[mqtt]] brokers, [push] from carriers. It is
+        kept, sealed, until another is given; an empty file ends all of them.
     """
     return asyncio.run(
         _up(
