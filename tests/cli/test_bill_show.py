@@ -13,7 +13,8 @@ from meterseal.app import operator
 from meterseal.cli import billing
 from meterseal.cli.operate import at
 from meterseal.control import open_control
-from meterseal.utility.views import Bill, RowResolution
+from meterseal.utility.bills import Bill
+from meterseal.utility.views import RowResolution
 from tests.utility.conftest import Town
 from tests.utility.test_billing import JUNE, MONTH, only_bill
 

@@ -13,7 +13,8 @@ from meterseal.mesh.rpc import Empty
 from meterseal.people import messages as ask
 from meterseal.people.messages import SignedIn
 from meterseal.people.scope import Grant, clip
-from meterseal.utility.views import Bill, LineReadings, UsageSeries
+from meterseal.utility.bills import Bill, LineReadings
+from meterseal.utility.views import UsageSeries
 from tests.people.town import DAY, MOVED, Town
 from tests.utility.twins import at, day
 

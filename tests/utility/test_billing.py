@@ -15,10 +15,11 @@ from meterseal.control import read, write
 from meterseal.control.tables import bills
 from meterseal.errors import DataError, LocalError, TrustError
 from meterseal.model import Medium, Quality
+from meterseal.utility.bills import Bill, RunReport
 from meterseal.utility.calendar import HOUR
 from meterseal.utility.readings import ROLL_OVER
 from meterseal.utility.tariff import parse_tariff, tariff_document
-from meterseal.utility.views import MEANING, Assurance, Bill, RunReport
+from meterseal.utility.views import MEANING, Assurance
 from tests.utility.conftest import Town
 from tests.utility.test_tariff import POWER, SAMPLES, WATER, changed
 from tests.utility.twins import Channel, at, day

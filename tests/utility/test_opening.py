@@ -8,9 +8,9 @@ import pytest
 
 from meterseal.errors import LocalError
 from meterseal.model import Quality
+from meterseal.utility.bills import LineReadings, UsedRow
 from meterseal.utility.calendar import HOUR, Period, local
 from meterseal.utility.readings import ROLL_OVER
-from meterseal.utility.views import LineReadings, UsedRow
 from tests.utility.conftest import Town
 from tests.utility.test_billing import JULY, JUNE, MAY, MONTH, only_bill
 from tests.utility.twins import at

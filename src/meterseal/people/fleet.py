@@ -45,7 +45,7 @@ from meterseal.people.messages import (
 from meterseal.people.ports import FleetReadings, StoredCounts
 from meterseal.people.scope import not_found
 from meterseal.people.trail import TrailState
-from meterseal.utility.views import FleetBills
+from meterseal.utility.bills import FleetBills
 
 HOUR = 3_600_000
 DAY = 24 * HOUR

@@ -14,7 +14,8 @@ from msgspec import Struct
 
 from meterseal.model import Medium, Quality
 from meterseal.people.trail import TrailState
-from meterseal.utility.views import BillSummary, FleetBills, Resolution, RowResolution, UsagePointCard
+from meterseal.utility.bills import FleetBills
+from meterseal.utility.views import BillSummary, Resolution, RowResolution, UsagePointCard
 
 Role = Literal["resident", "operator"]
 

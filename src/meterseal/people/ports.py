@@ -10,19 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from meterseal.model import Status
+from meterseal.utility.bills import Bill, FleetBills, LineReadings
 from meterseal.utility.calendar import Period
 from meterseal.utility.customers import Person
 from meterseal.utility.ports import EvidenceFacts, RegisterColumns
-from meterseal.utility.views import (
-    Bill,
-    BillSummary,
-    FleetBills,
-    LineReadings,
-    Resolution,
-    RowResolution,
-    UsagePointCard,
-    UsageSeries,
-)
+from meterseal.utility.views import BillSummary, Resolution, RowResolution, UsagePointCard, UsageSeries
 
 
 class People(Protocol):

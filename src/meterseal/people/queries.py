@@ -29,8 +29,9 @@ from meterseal.people.password import Stretch
 from meterseal.people.ports import FleetReadings, UseAndBills
 from meterseal.people.scope import Grant
 from meterseal.people.trail import Trail
+from meterseal.utility.bills import Bill, LineReadings
 from meterseal.utility.calendar import Period
-from meterseal.utility.views import Bill, LineReadings, UsageSeries
+from meterseal.utility.views import UsageSeries
 
 CALLERS = frozenset({"web"})
 LONGEST_METER_PAGE = 40 * DAY

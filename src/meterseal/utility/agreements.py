@@ -18,10 +18,10 @@ from meterseal.control.sealed import AGREEMENTS
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import agreements, tariffs, usage_points
 from meterseal.errors import DataError, LocalError
+from meterseal.utility.bills import AgreementView
 from meterseal.utility.calendar import billing_start, midnight
 from meterseal.utility.compose import Opening, Terms
 from meterseal.utility.tariff import AnyTariff, TariffBook, parse_tariff, tariff_document
-from meterseal.utility.views import AgreementView
 
 
 def publish_tariffs(engine: sa.Engine, published: Iterable[AnyTariff]) -> None:

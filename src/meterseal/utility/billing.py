@@ -21,21 +21,14 @@ from meterseal.control.tables import bill_runs, bills, held_bills
 from meterseal.errors import DataError, LocalError
 from meterseal.model import MAIN
 from meterseal.utility.agreements import all_terms
+from meterseal.utility.bills import Bill, FleetBills, HeldBill, LineReadings, RunReport
 from meterseal.utility.calendar import Period, billing_periods
 from meterseal.utility.compose import CURRENCY, Terms, compose, fen_of, metered_fen, next_version, weakest
 from meterseal.utility.opening import adds_up, determinant_of, rows
 from meterseal.utility.ports import EvidenceFacts, Measurements
 from meterseal.utility.proof import EvidenceAt
 from meterseal.utility.readings import Readings, usable
-from meterseal.utility.views import (
-    Bill,
-    BillSummary,
-    FleetBills,
-    HeldBill,
-    LineReadings,
-    RowResolution,
-    RunReport,
-)
+from meterseal.utility.views import BillSummary, RowResolution
 
 LOOK_BACK = 400 * 86_400_000
 """Periods that ended longer ago are not looked at again unless a run names an earlier beginning."""

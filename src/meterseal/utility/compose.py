@@ -16,22 +16,14 @@ import numpy as np
 
 from meterseal.errors import DataError
 from meterseal.model import Medium
+from meterseal.utility.bills import AssuredPart, Bill, BillLine, Change, Determinant
 from meterseal.utility.calendar import Period, is_billing_start, local_day, year_start
 from meterseal.utility.determinants import Measured, by_register, segment_uses
 from meterseal.utility.proof import EvidenceAt, boundary, open_use, worst
 from meterseal.utility.rating import Rated, RatingInput, rate
 from meterseal.utility.readings import Readings
 from meterseal.utility.tariff import Segment, TariffBook, Tiered
-from meterseal.utility.views import (
-    Assurance,
-    AssuredPart,
-    BandName,
-    Bill,
-    BillLine,
-    Change,
-    ChargeLine,
-    Determinant,
-)
+from meterseal.utility.views import Assurance, BandName, ChargeLine
 
 CURRENCY = "CNY"
 

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from meterseal.errors import LocalError
 from meterseal.model import Quality
+from meterseal.utility.bills import Bill, Determinant, UsedRow
 from meterseal.utility.calendar import HOUR, clock_hours, days
 from meterseal.utility.readings import Readings, hour_boundaries, steps
 from meterseal.utility.tariff import TariffBook, TimeOfUse
-from meterseal.utility.views import Bill, Determinant, RowResolution, UsedRow
+from meterseal.utility.views import RowResolution
 
 WORSE = (Quality.MEASURED, Quality.ESTIMATED, Quality.EDITED)
 

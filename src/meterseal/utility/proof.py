@@ -12,11 +12,12 @@ from typing import get_args
 
 from meterseal.errors import DataError
 from meterseal.model import Quality
+from meterseal.utility.bills import Boundary, Determinant, EvidenceView, ReadingsUsed
 from meterseal.utility.calendar import days, local
 from meterseal.utility.determinants import Measured
 from meterseal.utility.ports import EvidenceFacts
 from meterseal.utility.readings import Readings
-from meterseal.utility.views import Assurance, Boundary, Determinant, EvidenceView, ReadingsUsed
+from meterseal.utility.views import Assurance
 
 ORDER: tuple[Assurance, ...] = get_args(Assurance)
 """Best first."""

@@ -18,6 +18,7 @@ from meterseal.control.sealing import KeyRing
 from meterseal.errors import DataError, LocalError
 from meterseal.utility import agreements
 from meterseal.utility.billing import Billing
+from meterseal.utility.bills import AgreementView, Bill, FleetBills, HeldBill, LineReadings, RunReport
 from meterseal.utility.calendar import (
     HOUR,
     Period,
@@ -39,16 +40,10 @@ from meterseal.utility.readings import Readings
 from meterseal.utility.tariff import AnyTariff, Tiered
 from meterseal.utility.usage import period_to_date, progress, usage_series
 from meterseal.utility.views import (
-    AgreementView,
-    Bill,
     BillSummary,
-    FleetBills,
-    HeldBill,
-    LineReadings,
     PeriodToDate,
     Resolution,
     RowResolution,
-    RunReport,
     TierPosition,
     UsagePointCard,
     UsageSeries,

@@ -25,8 +25,9 @@ from meterseal.people.messages import (
     ResidentUsage,
 )
 from meterseal.people.portal.context import Visit, Web
+from meterseal.utility.bills import Bill, LineReadings
 from meterseal.utility.calendar import local_day, midnight, next_midnight
-from meterseal.utility.views import Bill, LineReadings, Resolution, UsagePointCard, UsageSeries
+from meterseal.utility.views import Resolution, UsagePointCard, UsageSeries
 
 HOUR = 3_600_000
 DAY = 24 * HOUR

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import get_args
 
 from meterseal.model import Quality
-from meterseal.utility.views import Assurance, Bill
+from meterseal.utility.bills import Bill
+from meterseal.utility.views import Assurance
 
 
 def _(text: str) -> str:
