@@ -25,6 +25,7 @@ class Wire:
 
     def __init__(self, devices: list[bytes]) -> None:
         self.nodes = {device: Node(meter(device)) for device in devices}
+        self.named = {node.meter.wire_address: {device: node} for device, node in self.nodes.items()}
         self.off: set[bytes] = set()
         self.asked: list[Frame] = []
 
@@ -32,7 +33,7 @@ class Wire:
         self.asked.append(request)
         answers = [
             answer
-            for device, node in self.nodes.items()
+            for device, node in (self.named.get(request.address) or self.nodes).items()
             if device not in self.off and (answer := node.answer(request, now))
         ]
         if len(answers) < 2:

@@ -63,11 +63,3 @@ def test_a_schedule_that_reads_nobody_is_refused() -> None:
 def test_what_is_no_time_of_day_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(wrong, Schedule)
-
-
-def test_midnights_between_two_moments_are_counted_from_the_newest() -> None:
-    since, until = MIDNIGHT + HOUR, MIDNIGHT + 3 * DAY + HOUR
-    days = Schedule().midnights(since, until, 10)
-    assert days == [MIDNIGHT + 3 * DAY, MIDNIGHT + 2 * DAY, MIDNIGHT + DAY]
-    assert Schedule().midnights(since, until, 2) == days[:2]
-    assert Schedule().midnights(since, since, 9) == []

@@ -269,13 +269,13 @@ def test_the_package_has_no_power_factor_of_one(server: MeterServerService) -> N
 
 def test_our_bus_master_polls_its_server_as_a_plain_meter(server: MeterServerService, master: Master) -> None:
     assert server.set_00(0x00010000, 1234.56)
-    heard: list[tuple[bytes, Frame]] = []
+    heard: list[tuple[bytes, Frame, int]] = []
     riser = Riser([Line(DEVICE, plain=True)], Pace(), lambda *_: None, lambda *got: heard.append(got))
     request = riser.request(NOW)
     assert request is not None
     master.line.sendall(request)
     assert riser.answer(master.hear().encode(), NOW)
-    ((device, frame),) = heard
+    ((device, frame, _),) = heard
     assert device == DEVICE
     assert interpret(frame).readings["forward_active_energy"].register == 123_456
     assert riser.errors == 0

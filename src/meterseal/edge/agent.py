@@ -305,6 +305,10 @@ class LinkAgent:
                 return
         self._again = deque(other for other in self._again if other.key != item.key)
 
+    def ask_time(self) -> None:
+        """Ask the platform with the next message; its answer is its time."""
+        self._ping = True
+
     def queue(self, item: Item) -> None:
         """Deliver this as well, before what the outbox has next: an answer to a request."""
         self._again.append(item)

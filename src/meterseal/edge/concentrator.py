@@ -12,21 +12,17 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from meterseal.crypto.symmetric import sm3
-from meterseal.edge.agent import Item, LinkAgent, Timing
-from meterseal.edge.chip import Chip, Sealed
+from meterseal.edge.agent import LinkAgent, Timing
+from meterseal.edge.chip import Chip
+from meterseal.edge.held import BACKLOG, HeldAnswers
 from meterseal.edge.hunting import Hunt
 from meterseal.edge.line import Line
 from meterseal.edge.nv import SealedNv
 from meterseal.edge.poll import Pace, Riser
 from meterseal.edge.schedule import Schedule
+from meterseal.edge.timekeeping import Timekeeping
 from meterseal.errors import LocalError
 from meterseal.wire.frame import Frame
-
-HELD = "held/"
-SEEN = "seen/"
-MOST_HELD = 100_000
-"""Vouched answers kept while nothing acknowledges them; beyond that new ones are not taken."""
 
 
 class MeterAt(Struct, frozen=True, kw_only=True):
@@ -46,53 +42,6 @@ class Up(NamedTuple):
     message: bytes
 
 
-class VouchOutbox:
-    """Answers of plain meters, kept sealed and durable until their record is acknowledged."""
-
-    def __init__(self, store: SealedNv) -> None:
-        self._store = store
-        names = store.names()
-        self._waiting = [name for name in names if name.startswith(HELD)]
-        self._held = set(self._waiting)
-        self._waiting.reverse()
-        self._number = int(max(self._held)[len(HELD) :], 16) + 1 if self._held else 1
-        self._seen = {name[len(SEEN) :]: store.read(name) for name in names if name.startswith(SEEN)}
-
-    def __len__(self) -> int:
-        return len(self._held)
-
-    def take(self, device_id: bytes, frame: bytes) -> None:
-        """Keep an answer; one with the same bytes as the last of this meter says nothing new and is
-        dropped.
-        """
-        digest = sm3(frame)
-        if self._seen.get(device_id.hex()) == digest or len(self._held) >= MOST_HELD:
-            return
-        name = f"{HELD}{self._number:012x}"
-        self._number += 1
-        self._store.write({name: frame, SEEN + device_id.hex(): digest})
-        self._seen[device_id.hex()] = digest
-        self._held.add(name)
-        self._waiting.insert(0, name)
-
-    def next(self, now: int) -> Item | None:
-        """The oldest answer that was not handed out."""
-        return Item(name := self._waiting.pop(), name) if self._waiting else None
-
-    def seal(self, item: Item, chip: Chip, now: int) -> Sealed:
-        """A vouched record of one answer."""
-        frame = self._store.read(str(item.what))
-        assert frame is not None
-        return chip.seal(frame, now, vouched=True)
-
-    def done(self, items: list[Item]) -> None:
-        """Forget answers that are committed, or lie in quarantine."""
-        names = [str(item.what) for item in items if item.what in self._held]
-        if names:
-            self._store.write(dict.fromkeys(names))
-            self._held.difference_update(names)
-
-
 class Concentrator:
     """The whole concentrator without its sockets."""
 
@@ -110,7 +59,7 @@ class Concentrator:
         schedule: Schedule | None = None,
     ) -> None:
         self.device_id = device_id
-        self.outbox = VouchOutbox(store)
+        self.outbox = HeldAnswers(store)
         self.agent = LinkAgent(chip, self.outbox, timing, jitter, direct=True)
         self._send = send
         self.carried_up = self.carried_down = self.strangers = 0
@@ -124,6 +73,8 @@ class Concentrator:
             )
             for meters in risers
         ]
+        self._scheduled = schedule is not None
+        self.clock = Timekeeping(self.risers, schedule)
         self.hunt = Hunt(self.risers, schedule)
         self._place = {device: riser for riser in self.risers for device in riser.lines}
 
@@ -131,8 +82,8 @@ class Concentrator:
         self.carried_up += 1
         self._send(Up(device_id, message))
 
-    def _plain(self, device_id: bytes, frame: Frame) -> None:
-        self.outbox.take(device_id, frame.encode())
+    def _plain(self, device_id: bytes, frame: Frame, now: int) -> None:
+        self.outbox.take(device_id, frame, now, timed=self._scheduled and self.clock.good(now, BACKLOG))
 
     def find(self, device_id: str) -> tuple[Line, Riser]:
         """A plain meter by its device id in hex. LocalError `concentrator.unknown`, or `concentrator.sealed` for a meter
@@ -158,6 +109,9 @@ class Concentrator:
     def tick(self, now: int) -> None:
         """Look after what has a time of its own; ten times a second or so."""
         self.hunt.tick(now)
+        self.clock.tick(now)
+        if self._scheduled and self.agent.phase == "open" and self.clock.wants(now):
+            self.agent.ask_time()
 
     def reach(self, reachable: bool) -> None:
         """The head-end can, or cannot, take messages now."""
@@ -183,6 +137,8 @@ class Concentrator:
         elif device_id == self.device_id:
             # Its own readings travel vouched only; nobody reads or commands a concentrator yet.
             self.agent.receive(message, now)
+            if at := self.agent.clock_to_set():
+                self.clock.told(at, now)
         else:
             self.strangers += 1
         return riser

@@ -173,6 +173,8 @@ class Gateway:
             "up": concentrator.carried_up,
             "down": concentrator.carried_down,
             "held": len(concentrator.outbox),
+            "dropped": concentrator.outbox.dropped,
+            "clock_good": concentrator.clock.good(self._clock()),
             "unknown": sum(
                 len(concentrator.hunt.state(number).unknown) for number in range(len(concentrator.risers))
             ),

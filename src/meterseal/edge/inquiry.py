@@ -74,7 +74,7 @@ class Inquiry:
             if not answer.done():
                 answer.set_result(frame)
 
-        riser.want(line.device_id, line.read_register(), answered, hurried=True)
+        riser.want(line.device_id, lambda _: line.read_register(), answered, hurried=True)
         self._gateway.wake(riser)
         try:
             frame = await asyncio.wait_for(answer, 20)

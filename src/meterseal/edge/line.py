@@ -23,11 +23,15 @@ PREAMBLE = b"\xfe"
 Answered = Callable[[Frame | None, int], None]
 """Hears the answer and when it came; None when the meter refused or kept silent."""
 
+Make = Callable[[int], Frame | None]
+
 
 class Wanted(NamedTuple):
-    """One request to a plain meter besides its scheduled reading."""
+    """One request to a plain meter besides its scheduled reading; `make` gives it for the moment at which it is sent, or
+    None when it is to be no more.
+    """
 
-    request: Frame
+    make: Make
     answered: Answered
 
 

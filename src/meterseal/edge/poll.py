@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from meterseal.edge.line import PREAMBLE, Answered, Line, Wanted
+from meterseal.edge.line import PREAMBLE, Answered, Line, Make, Wanted
 from meterseal.edge.schedule import Schedule
 from meterseal.errors import PeerError
 from meterseal.wire import encode
@@ -53,7 +53,8 @@ def frame_size(received: bytes, protocol: str) -> int:
 
 
 class Riser:
-    """The meters of one bus. `up` gets (device_id, message); `plain` gets (device_id, answer frame).
+    """The meters of one bus. `up` gets (device_id, message); `plain` gets (device_id, answer frame,
+    now).
 
     A meter that got a message is asked right behind it.
     """
@@ -63,7 +64,7 @@ class Riser:
         lines: list[Line],
         pace: Pace,
         up: Callable[[bytes, bytes], None],
-        plain: Callable[[bytes, Frame], None],
+        plain: Callable[[bytes, Frame, int], None],
         schedule: Schedule | None = None,
     ) -> None:
         self.lines = {line.device_id: line for line in lines}
@@ -80,7 +81,7 @@ class Riser:
         self._plain = plain
         self._schedule = schedule
         self._hurried: deque[Line] = deque()
-        self._everybody: deque[Frame] = deque()
+        self._everybody: deque[Make] = deque()
         self.search: BusSearch | None = None
         """A search for meters that is under way; it is asked on whenever nothing else is due."""
         self._request: Frame | None = None
@@ -104,18 +105,18 @@ class Riser:
             self._pending.append(line)
         line.down.append(message)
 
-    def want(self, device_id: bytes, request: Frame, answered: Answered, *, hurried: bool = False) -> None:
+    def want(self, device_id: bytes, make: Make, answered: Answered, *, hurried: bool = False) -> None:
         """Ask a plain meter this as well; `hurried`: somebody waits for it."""
         line = self.lines[device_id]
         if hurried:
-            line.wanted.appendleft(Wanted(request, answered))
+            line.wanted.appendleft(Wanted(make, answered))
             self._hurried.append(line)
         else:
-            line.wanted.append(Wanted(request, answered))
+            line.wanted.append(Wanted(make, answered))
 
-    def say(self, request: Frame) -> None:
-        """Send a frame that everybody takes and nobody answers."""
-        self._everybody.append(request)
+    def say(self, make: Make) -> None:
+        """Send a frame that everybody takes and nobody answers, made for the moment at which it is sent."""
+        self._everybody.append(make)
 
     # --- asking -----------------------------------------------------------------------------------------
 
@@ -123,7 +124,7 @@ class Riser:
         """The bytes to send next, or None while nothing is due before `rest_until`."""
         line = self._line or self._choose(now)
         if line is None:
-            return self._to_nobody()
+            return self._to_nobody(now)
         self.exchanges += 1
         line.asked_at = now
         if self._doing == "read":
@@ -134,11 +135,13 @@ class Riser:
         chunk = message[self._offset : self._offset + line.chunk]
         return encode.segment_write_request(line.device_id, len(message), self._offset, chunk).encode()
 
-    def _to_nobody(self) -> bytes | None:
+    def _to_nobody(self, now: int) -> bytes | None:
         """What goes to no meter in particular, while nothing else is due."""
-        if self._everybody:
-            self._doing = "say"
-            return self._everybody.popleft().encode()
+        while self._everybody:
+            said = self._everybody.popleft()(now)
+            if said is not None:
+                self._doing = "say"
+                return said.encode()
         step = self.search.step() if self.search is not None else None
         self._doing = "" if step is None else "search"
         return None if step is None else step.frame.encode()
@@ -151,8 +154,7 @@ class Riser:
             self._pending.append(line)
         while self._hurried:
             line = self._hurried.popleft()
-            if line.wanted:
-                self._request = line.wanted[0].request
+            if self._wants(line, now):
                 return self._begin(line, "wanted", in_turn=False)
         for _ in range(len(self._order)):
             line = self._order[self._turn]
@@ -160,8 +162,7 @@ class Riser:
                 if line.plain and self._is_due(line, now):
                     self._request = line.read_register()
                     return self._begin(line, "plain", in_turn=True)
-                if line.wanted and not line.failures:
-                    self._request = line.wanted[0].request
+                if not line.failures and self._wants(line, now):
                     return self._begin(line, "wanted", in_turn=True)
                 if not line.plain and self.open and now >= self.rest_until:
                     return self._begin(line, "read", in_turn=True)
@@ -169,6 +170,15 @@ class Riser:
         if self.rest_until <= now:
             self.rest_until = now + self._pace.rest
         return None
+
+    def _wants(self, line: Line, now: int) -> bool:
+        """Whether something else is wanted of a meter; then `_request` is it."""
+        while line.wanted:
+            self._request = line.wanted[0].make(now)
+            if self._request is not None:
+                return True
+            line.wanted.popleft()
+        return False
 
     def _is_due(self, line: Line, now: int) -> bool:
         if now < line.due:
@@ -262,7 +272,7 @@ class Riser:
             self._segment(line, frame, now)
         elif self._doing == "plain":
             line.due = self._next(now)
-            self._plain(line.device_id, frame)
+            self._plain(line.device_id, frame, now)
             self._leave(now)
         else:
             self._written(line, now)

@@ -26,7 +26,7 @@ class Schedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Every `every_minutes` from local midnight on (0: not at all) and at each time of `at`, both within `windows` only
     (`22:00-06:00` spans midnight; none: the whole day). A meter that does not answer is tried `attempts` times, at
     least `retry_seconds` apart; one that keeps silent is tried every `silent_minutes` at most. `search_at` is when a
-    bus is searched for unknown meters.
+    bus is searched for unknown meters, `clock_at` when plain meters' clocks are set.
     """
 
     every_minutes: Annotated[int, Meta(ge=0, le=MINUTES)] = 15
@@ -36,6 +36,7 @@ class Schedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retry_seconds: Annotated[int, Meta(ge=1, le=86_400)] = 30
     silent_minutes: Annotated[int, Meta(ge=1, le=MINUTES)] = 60
     search_at: tuple[OfDay, ...] = ()
+    clock_at: tuple[OfDay, ...] = ()
     utc_offset_minutes: Annotated[int, Meta(ge=-720, le=840)] = 480
 
     def check(self) -> None:
@@ -57,14 +58,15 @@ class Schedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def search_after(self, now: int) -> int | None:
         """The first moment later than `now` at which buses are searched, None for never."""
-        moments = tuple(sorted(_minute(text) for text in self.search_at))
-        return self._next(moments, now) if moments else None
+        return self._first(self.search_at, now)
 
-    def midnights(self, since: int, until: int, most: int) -> list[int]:
-        """Local midnights later than `since` and not later than `until`, the newest first, at most so many."""
-        offset = self.utc_offset_minutes * MINUTE
-        newest = (until + offset) // DAY * DAY - offset
-        return [at for k in range(most) if (at := newest - k * DAY) > since]
+    def clock_after(self, now: int) -> int | None:
+        """The first moment later than `now` at which plain meters' clocks are set, None for never."""
+        return self._first(self.clock_at, now)
+
+    def _first(self, texts: tuple[str, ...], now: int) -> int | None:
+        moments = tuple(sorted(_minute(text) for text in texts))
+        return self._next(moments, now) if moments else None
 
     def _next(self, moments: tuple[int, ...], now: int) -> int:
         local = now + self.utc_offset_minutes * MINUTE

@@ -79,5 +79,5 @@ class Rehearsal:
             await asyncio.sleep(0.2)
 
 
-def _nothing(device_id: bytes, frame: Frame) -> None:
+def _nothing(device_id: bytes, frame: Frame, now: int) -> None:
     """What was read was seen on the line."""
