@@ -281,3 +281,18 @@ async def test_an_order_that_the_service_refuses_leaves_nothing_behind(system: S
         with pytest.raises(MetersealError) as none:
             await system.desk.call(name, BulkQuery(bulk_id=9), Progresses)
         assert none.value.code == "bulk.none"
+
+
+async def test_orders_are_forgotten_when_their_words_are(system: System) -> None:
+    plan = await planned(system, "settlement-day", Filter(device_ids=(WATER,)), day="9")
+    first = await started(system, signed(system, "settlement-day", plan.parts))
+    system.clock.now += 2 * HOUR
+    await system.centre.parts.bulks.step()
+    assert (await shown(system, first.id)).outcomes == {"skipped": 1}
+    system.clock.now += 399 * DAY
+    second = await started(system, signed(system, "settlement-day", plan.parts))
+    assert (await shown(system, first.id)).id == first.id
+    system.clock.now += 2 * DAY
+    third = await started(system, signed(system, "settlement-day", plan.parts))
+    listed = (await system.desk.call("bulk_orders", BulkQuery(), Progresses)).orders
+    assert [one.id for one in listed] == [third.id, second.id]

@@ -45,8 +45,8 @@ from meterseal.wire.frame import Frame, address_of, parse_frame
 
 PURPOSE = "command"
 BULK = "command-bulk"
-AT_ONCE = 100
-"""Devices of a bulk order that one call authorises."""
+AT_ONCE = 25
+"""Devices of a bulk order that one call authorises: each is a commit, and handshakes wait meanwhile."""
 _LONGEST = 200
 _MOST_DEVICES = 5000
 

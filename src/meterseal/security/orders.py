@@ -189,7 +189,7 @@ class CommandPolicyChange(Request, frozen=True, kw_only=True, array_like=True):
 
 class SignedBulk(Struct, frozen=True, kw_only=True):
     """The bytes of a `BulkOrder`, the officers' signatures over them, and for which of its devices authorisations are
-    wanted now, up to 100; none only asks whether the order stands.
+    wanted now, up to 25; none only asks whether the order stands.
     """
 
     order: bytes

@@ -37,7 +37,7 @@ class CommandsClient(Client):
     async def authorise_bulk(
         self, order: bytes, signatures: Sequence[OfficerSignature], device_ids: Sequence[bytes] = ()
     ) -> BulkGranted:
-        """Authorise what officers signed (`orders.BulkOrder`) for up to 100 of its devices; each has a grant of its own.
+        """Authorise what officers signed (`orders.BulkOrder`) for up to 25 of its devices; each has a grant of its own.
 
         What refuses the whole order is raised, as `authorise_command` and LocalError `security.bulk`.
         """

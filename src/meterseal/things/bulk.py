@@ -33,7 +33,7 @@ from meterseal.security.orders import (
     SignedBulk,
     decoded,
 )
-from meterseal.things.words import DownWords, Word
+from meterseal.things.words import KEPT_FOR, DownWords, Word
 
 log = structlog.get_logger()
 
@@ -106,6 +106,7 @@ class Bulks:
             ).scalar()
             if known is not None:
                 return int(known)
+            self._forget(connection)
             row = {
                 "request_id": order.request_id,
                 "state": "running",
@@ -298,6 +299,12 @@ class Bulks:
                 .where(table.c.id == bulk_id, table.c.state == "running", ~sa.exists(left))
                 .values(state="ended")
             )
+
+    def _forget(self, connection: sa.Connection) -> None:
+        """Delete orders as old as words may be."""
+        old = sa.select(table.c.id).where(table.c.not_after < self._clock() - KEPT_FOR)
+        connection.execute(items.delete().where(items.c.bulk_id.in_(old)))
+        connection.execute(table.delete().where(table.c.not_after < self._clock() - KEPT_FOR))
 
     def _row(self, bulk_id: int) -> sa.Row[tuple[object, ...]]:
         with read(self._engine) as connection:

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import msgspec
 import sqlalchemy as sa
-from msgspec import Struct
 from msgspec.structs import replace
 
 from meterseal.control import read, write
@@ -22,14 +20,13 @@ from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import down_words as table
 from meterseal.control.tables import sessions
 from meterseal.errors import DataError, PeerError, TrustError
-from meterseal.headend.ports import Answer, Down, Taken, Waiting, WordKind
+from meterseal.headend.ports import Answer, Taken, Waiting, WordKind
 from meterseal.things.answers import answers
+from meterseal.things.word import Outcome, State, Word
 from meterseal.wire.frame import Protocol as Wire
 from meterseal.wire.frame import address_of
 
-State = Literal["waiting", "sent", "done", "refused", "expired", "unknown", "withdrawn"]
-"""`refused`: the meter answered with an error. `unknown`: sent, and not answered while it might still have taken effect; an
-answer that comes later settles it. `withdrawn`: it cannot be sent any more, such as after the module was replaced."""
+__all__ = ["DownWords", "Outcome", "State", "Word"]
 
 OPEN: tuple[State, ...] = ("waiting", "sent")
 MAY_HAVE_ACTED: tuple[State, ...] = ("waiting", "sent", "unknown", "done")
@@ -46,53 +43,6 @@ LISTEN = 20.0
 PAGE = 5_000
 KEPT_FOR = 400 * 86_400_000
 """Milliseconds after which an ended word is deleted."""
-
-
-class Word(Struct, frozen=True, kw_only=True):
-    """A word as whoever queues it gives it.
-
-    `order` and `signatures` are what officers signed for a guarded command, kept to have it authorised anew when the
-    module's key moves meanwhile; `key_version` is that of the authorisation, `module_id` whose it is. A command of a
-    bulk order (`bulk_id`) leaves both to it. `act` is what it does (`link.acts`), `officers` and `reason` who ordered it
-    and why.
-    """
-
-    request_id: bytes
-    device_id: bytes
-    not_after: int
-    down: Down
-    order: bytes = b""
-    signatures: tuple[tuple[str, bytes], ...] = ()
-    key_version: int = 0
-    module_id: bytes = b""
-    act: str = ""
-    officers: tuple[str, ...] = ()
-    reason: str = ""
-    bulk_id: int = 0
-
-
-class Outcome(Struct, frozen=True, kw_only=True):
-    """What became of a word: what it does, who ordered it and why, the frame that was `said`, when it was sent last.
-
-    `answer` is the meter's frame in clear, empty while there is none; both frames only of one word asked for by its id.
-    """
-
-    id: int
-    device_id: bytes
-    kind: WordKind
-    state: State
-    number: int | None
-    created_at: int
-    not_after: int
-    attempts: int
-    ended_at: int | None
-    act: str = ""
-    officers: tuple[str, ...] = ()
-    reason: str = ""
-    bulk_id: int = 0
-    sent_at: int | None = None
-    said: bytes = b""
-    answer: bytes = b""
 
 
 class DownWords:
