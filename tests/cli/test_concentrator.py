@@ -102,6 +102,10 @@ def test_made_enrolled_set_up_and_run_it_reads_its_meter_and_reaches_the_head_en
         _, complaints = process.communicate(timeout=20)
         served.close()
     assert process.returncode == 0
+    said_unit = inside("concentrator", "unit", "--dir", made.dir, "--user", "gateway")
+    assert f"concentrator run --dir {made.dir}\n" in said_unit.out
+    assert "DevicePolicy=closed" in said_unit.out
+    assert "--user" in inside("concentrator", "unit", "--dir", made.dir).sentence()
     assert b"Traceback" not in complaints
     assert inside("concentrator", "status", "--dir", made.dir, "--json").error() == "concentrator.down"
     again = made.setup(inside, port=port, bus=1, identity=False)

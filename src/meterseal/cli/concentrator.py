@@ -292,7 +292,8 @@ def unit(*, dir: Path, user: str = "") -> int:
         memories.close()
     devices = [place.device for riser in risers if (place := riser.place).device]
     program = Path(sys.argv[0]).absolute()
-    sys.stdout.write(text([str(program), "concentrator", "run", "--dir", str(folder)], folder, devices, user))
+    started = [str(program)] if program.name == "meterseal" else [sys.executable, "-m", "meterseal"]
+    sys.stdout.write(text([*started, "concentrator", "run", "--dir", str(folder)], folder, devices, user))
     return 0
 
 
