@@ -40,7 +40,7 @@ from meterseal.edge.refusal import NOW, Refused, decode, need
 from meterseal.edge.sealing import Sealing
 from meterseal.edge.signing import Signing
 from meterseal.edge.storing import Storing
-from meterseal.errors import EngineError, LocalError, MetersealError
+from meterseal.errors import EngineError, MetersealError
 from meterseal.link import profiles
 from meterseal.link.cardkeys import Purpose
 
@@ -62,9 +62,9 @@ class Module:
             store.hold()
             self._memory = memory = Memory(store)
             self._card = card = CardMemory(store)
-        except LocalError:
-            raise
         except MetersealError as error:
+            if error.code == "module.in-use":
+                raise
             self.fault = error.message
             return
         except msgspec.MsgspecError:
