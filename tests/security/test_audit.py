@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from meterseal.errors import TrustError
+from meterseal.security import audit as audit_module
 from meterseal.security.audit import Audit
 from meterseal.security.messages import AuditEntry
 from meterseal.security.vault import Vault
 
-from .conftest import NOW, PASSPHRASE
+from .conftest import NOW, PASSPHRASE, Bench
 
 
 def entry(number: int, *, refused: bool = False, at: int = NOW) -> AuditEntry:
@@ -114,3 +115,19 @@ async def test_the_log_goes_on_after_a_restart(log: Audit, vault: Vault, tmp_pat
     assert again.verify().ok
     assert again.verify().entries == 21
     assert again_vault.facts("AUDIT", 1).used == 21
+
+
+async def test_a_long_log_is_walked_while_others_are_answered(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_module, "SLICE", 3)
+    for number in range(20):
+        with pytest.raises(TrustError):
+            await bench.platform.device_facts(number.to_bytes(8))
+    walking = asyncio.ensure_future(bench.platform.verify_audit())
+    answered = 0
+    while not walking.done():
+        await bench.platform.audit(limit=1)
+        answered += 1
+    assert walking.result().ok
+    assert answered > 3
