@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from meterseal.app.unit import Notify, unit
+from meterseal.edge.inquiry import Inquiry
+from meterseal.edge.maintenance import MaintenancePort
+from meterseal.errors import EngineError
 from meterseal.wire.codec import Reader
 from tests.cli.conftest import Run, Up, meterseal
 from tests.edge.buses import Wire
@@ -170,3 +173,41 @@ def test_a_service_manager_that_reads_nothing_holds_nobody_up(tmp_path: Path) ->
         Notify(str(tmp_path / "notify")).say("WATCHDOG=1")
     assert listener.recv(64) == b"WATCHDOG=1"
     listener.close()
+
+
+def test_what_a_person_may_get_wrong_is_named_before_anything_is_done(
+    running: Up, inside: Run, tmp_path: Path
+) -> None:
+    folder, device = tmp_path / "concentrator", "f0" + "00" * 6 + "ee"
+    assert "F0" in inside("concentrator", "new", WATER, "--dir", folder).sentence()
+    made = inside("concentrator", "new", device, "--dir", folder, "--json").document
+    (tmp_path / "passphrase").write_text("of the TLS key\n")
+    (tmp_path / "passphrase").chmod(0o600)
+    enrol = ("concentrator", "enrol", device, "--data", running.data, "--module-id", made["module_id"])
+    to = ("--to", tmp_path, "--key-passphrase-file", tmp_path / "passphrase")
+    assert inside(*enrol, "--module-point", "04", *to, "--json").error() == "use.module"
+    assert inside(*enrol, "--module-point", "zz", *to, "--json").error() == "use.module"
+    (tmp_path / f"{device}.crt").write_bytes(b"another's")
+    assert inside(*enrol, "--module-point", made["module_point"], *to, "--json").error() == "use.file"
+    file = tmp_path / "setup.toml"
+    file.write_text(SETUP.format(device=device, module=made["module_id"], port=7, bus=8, water=WATER))
+    setup = ("concentrator", "setup", file, "--dir", folder, "--json")
+    assert inside(*setup).error() == "use.identity"
+    for end in (".key", ".root.crt", ".personalisation"):
+        (tmp_path / f"{device}{end}").write_bytes(b"\xc1")
+    identity = ("--identity", tmp_path, *to[2:])
+    assert inside(*setup, *identity).error() == "use.identity"
+    (tmp_path / f"{device}.personalisation").unlink()
+    assert inside(*setup, *identity).error() == "concentrator.module"
+    file.write_text(file.read_text().replace(":7", ":70000"))
+    assert inside(*setup).error() == "concentrator.config"
+    many = ", ".join(f'"1078330000{number:06d}"' for number in range(2_001))
+    file.write_text(file.read_text().replace(":70000", ":7").replace(f'"{WATER}"', many))
+    assert inside(*setup).error() == "concentrator.config"
+
+
+async def test_a_port_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    port = MaintenancePort(tmp_path / "none", Inquiry.ask)  # type: ignore[arg-type]
+    with pytest.raises(EngineError) as error:
+        await port.start()
+    assert error.value.code == "concentrator.port"

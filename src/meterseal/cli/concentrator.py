@@ -150,12 +150,12 @@ def setup(
     tls = {part: str(path) for part, path in kept.items()} | {"password": password}
     memories = Memories(dir)
     try:
-        Parameters(dir, memories).take(setup_file.orders(found, dir.absolute(), tls))
         if memories.chip(bytes.fromhex(found.module_id)).state().device_id.hex() != found.device_id:
             raise LocalError(
                 "concentrator.module",
                 f"Module {found.module_id} in {dir} is not that of {found.device_id}, or was never personalised.",
             )
+        Parameters(dir, memories).take(setup_file.orders(found, dir.absolute(), tls))
     finally:
         memories.close()
     meters = sum(len(bus.sealed) + len(bus.plain) for bus in found.bus)
