@@ -190,7 +190,7 @@ def test_a_disk_that_takes_a_part_first_leaves_no_half_file(
 def test_ports_are_free_distinct_and_kept() -> None:
     made = Settings()
     config.choose_ports(made, {})
-    assert len(set(made.ports.values())) == len(made.ports) == 5
+    assert len(set(made.ports.values())) == len(made.ports) == len(config.PUBLIC) + len(config.INTERNAL)
     before = dict(made.ports)
     config.choose_ports(made, {})
     assert made.ports == before

@@ -29,7 +29,7 @@ from tests.attacks.whole import DAY, HOUR, SINCE, WATER, Device, Line, Whole
 
 OWN_NOTES = {"refusals"}
 """Tables in which a refusal is written down; everything else must stay as it is."""
-ANSWERING = {"down_reserved", "owner_epoch"}
+ANSWERING = {"down_reserved", "owner_epoch", "reserved", "leased", "skipped"}
 """Columns that an answer moves: a replay under a good tag gets its answer again, under a down counter of its own."""
 
 

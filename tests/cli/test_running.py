@@ -80,7 +80,7 @@ def _status_until(status: int, running: Up, inside: Run) -> dict[str, object]:
         if answer.status == status and answer.document["audit_ok"] is not None:
             return dict(answer.document)
         time.sleep(0.5)
-    raise AssertionError(f"status never ended with {status}")
+    raise AssertionError(f"status never ended with {status}: {answer.document.get('audit_broken')}")
 
 
 def test_new_data_keys_are_begun_and_what_remains_reaches_zero(running: Up, inside: Run) -> None:

@@ -167,7 +167,7 @@ def test_a_transducer_turns_in_the_middle_of_its_hour_and_ends_where_the_truth_i
 
 @pytest.fixture(scope="module")
 def plan() -> StreetPlan:
-    return make_plan(until=1_795_234_400_000, days=36, dwellings=12)
+    return make_plan(until=1_795_234_400_000, days=36, dwellings=14)
 
 
 def test_a_lived_street_has_stored_what_was_true_and_lost_what_was_planned(plan: StreetPlan) -> None:

@@ -194,6 +194,20 @@ async def test_t25_rows_after_the_last_anchor_are_not_missed_when_they_are_cut(
     assert await anchoring.verified() == (ROWS, ROWS)
 
 
+async def test_t25_a_row_put_behind_the_last_anchor_is_not_anchored(engine: sa.Engine, bench: Bench) -> None:
+    """Who writes into the platform's store cannot have an entry of his own believed by waiting for the next look."""
+    anchoring = TrailAnchoring(AuditLog(engine), bench.platform)
+    assert await anchoring.look() == ROWS
+    with write(engine) as connection:
+        last = dict(connection.execute(sa.select(refusals).where(refusals.c.id == ROWS)).mappings().one())
+        forged = last | {"id": ROWS + 1, "sentence": "Never happened.", "previous": last["hash"]}
+        connection.execute(refusals.insert(), forged)
+    assert await code_of(anchoring.look()) == "audit.broken"
+    assert (await bench.platform.trail_anchor()).rows == ROWS
+    cut(engine, ROWS)
+    assert await anchoring.look() == ROWS
+
+
 async def test_the_anchor_only_rises(bench: Bench) -> None:
     head, other = b"h" * 32, b"o" * 32
     assert (await bench.platform.trail_anchor()).rows == 0

@@ -14,13 +14,13 @@ import structlog
 
 from meterseal.errors import DataError, EngineError, MetersealError
 from meterseal.security.anchororders import TrailAnchor
-from meterseal.things.monitor import AuditLog
+from meterseal.things.monitor import GENESIS, AuditLog
 
 log = structlog.get_logger()
 
 PAUSE = 3.0
 """Seconds between looks."""
-PATIENCE = 5.0
+PATIENCE = 2.0
 """Seconds that the end of the process waits for a last anchor."""
 
 
@@ -45,13 +45,16 @@ class TrailAnchoring:
     async def look(self) -> int:
         """Anchor what is new; how many rows are anchored.
 
-        DataError `audit.cut` when the trail is not the one that was anchored; what the service refuses or that it is
-        away as it says so.
+        DataError `audit.cut` when the trail is not the one that was anchored, `audit.broken` when what came after does not
+        follow from it; what the service refuses, or that it is away, as it says so.
         """
         if self._known is None:
             self._known = await self._security.trail_anchor()
-        rows, head = await asyncio.to_thread(self._compared, self._known)
-        if rows > self._known.rows:
+        known = self._known
+        rows, _ = await asyncio.to_thread(self._compared, known)
+        if rows > known.rows:
+            # What somebody put behind the last anchor must not be anchored with what we wrote.
+            rows, head = await asyncio.to_thread(self._audit.verify_from, known.rows, known.head or GENESIS)
             self._known = await self._security.anchor_trail(rows, head)
         return self._known.rows
 

@@ -36,7 +36,7 @@ log = structlog.get_logger()
 KEYS = "keys"
 WATCH = 60.0
 """Seconds between looks."""
-PATIENCE = 5.0
+PATIENCE = 2.0
 """Seconds that the end of the process waits for a last look."""
 CODE = "security.put-back"
 _HELD = "the platform found that the keys directory was put back to an older state or replaced"
