@@ -119,6 +119,21 @@ async def test_what_goes_down_comes_on_the_devices_own_topic(ground: Ground) -> 
     assert ground.taken.all[1][0] is ground.taken.all[0][0]
 
 
+async def test_two_head_ends_at_one_broker_do_not_throw_each_other_out(ground: Ground) -> None:
+    other = MqttListener(Taken(), ground.listener._broker)
+    with capture_logs() as logs:
+        await other.start()
+        try:
+            async with asyncio.timeout(15):
+                await other.connected.wait()
+            await asyncio.sleep(0.5)
+            assert ground.listener.connected.is_set()
+            assert other.connected.is_set()
+        finally:
+            await other.stop()
+    assert not logs
+
+
 async def test_a_pause_takes_nothing(ground: Ground) -> None:
     async with ground.client() as client:
         ground.listener.pause(True)

@@ -100,7 +100,11 @@ def read(path: Path) -> Transports:
         push.checked(carrier)
     _once(path, "carriers have the name", [carrier.name for carrier in carriers])
     # A broker ends a client's connection when another comes with the same id, and both would come again for ever.
-    _once(path, "brokers are", [f"{one.address} with the client id {one.client}" for one in transports.mqtt])
+    _once(
+        path,
+        "brokers are",
+        [f"{one.address} with the client id {one.client or 'of a new start'}" for one in transports.mqtt],
+    )
     return transports
 
 

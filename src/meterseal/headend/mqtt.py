@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import secrets
 import ssl
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Literal
@@ -61,7 +62,8 @@ class Broker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     password: str = ""
     root: str = ""
     """Certificates (PEM) that the broker's must stand under; empty for those of the operating system."""
-    client: str = "meterseal-headend"
+    client: str = ""
+    """Client id; empty for a new one at each start, so that several head-ends may sit at one broker."""
 
     def __repr__(self) -> str:
         return f"<broker {self.address}>"
@@ -125,6 +127,7 @@ class MqttListener:
     def __init__(self, receive: Receive, broker: Broker) -> None:
         self._receive = receive
         self._broker = checked(broker)
+        self._client = broker.client or f"meterseal-{secrets.token_hex(4)}"
         self._base = f"{broker.prefix}/v1/{broker.tenant}"
         self._down: deque[tuple[str, bytes]] = deque(maxlen=WAITING_DOWN)
         self._news = asyncio.Event()
@@ -182,7 +185,7 @@ class MqttListener:
             port,
             username=broker.username or None,
             password=broker.password or None,
-            identifier=broker.client,
+            identifier=self._client,
             protocol=ProtocolVersion.V5 if modern else ProtocolVersion.V311,
             clean_session=None if modern else True,
             timeout=10,
