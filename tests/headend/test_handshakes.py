@@ -168,6 +168,25 @@ async def test_the_device_that_receives_there_sends_its_cookie_and_comes_through
     assert run.session(session, NOW).session_id in ground.platform.stored
 
 
+async def test_a_flood_of_forged_device_messages_is_dropped_before_the_service_is_asked(
+    ground: Ground, bench: Bench
+) -> None:
+    module = await bench.module(1, 2)
+    run = module.run()
+    _, (retry,) = await ground.send(run.hello(NOW), proven=False)
+    _, (platform,) = await ground.send(run.retry(retry), proven=False)
+    device = run.platform(platform, NOW)
+    asked = 0
+    for number in range(1_200):
+        forged = device[:6] + number.to_bytes(8) + device[14:]
+        codes, answers = await ground.send(forged, source=f"forged {number}", proven=False)
+        assert not answers
+        asked += bool(codes)
+    assert asked == 1_000
+    _, (session,) = await ground.send(device, at=NOW + 1_000, proven=False)
+    assert run.session(session, NOW).session_id
+
+
 @pytest.mark.parametrize("theft", ["another source", "another device", "an altered cookie", "of long ago"])
 async def test_a_stolen_cookie_is_of_no_use(ground: Ground, bench: Bench, theft: str) -> None:
     run, other = (await bench.module(1)).run(), (await bench.module(2)).run()

@@ -48,6 +48,8 @@ class Handshakes:
         self._by_source = Buckets(rate=100, burst=2_000)
         self._by_device = Buckets(rate=0.5, burst=12)
         self._hellos = Buckets(rate=200, burst=1_000, keys=1)
+        self._unproven = Buckets(rate=200, burst=1_000, keys=1)
+        """DEVICE of senders that show no address, all of them together: a session id is no cookie."""
         self.completed = self.retried = 0
 
     async def take(self, link: Link, arrival: Arrival) -> list[Refusal]:
@@ -57,6 +59,12 @@ class Handshakes:
             kind = messages.kind_of(arrival.message)
             claimed = claimed or messages.device_id_of(arrival.message)
             if kind == messages.HELLO and self._must_come_again(link, arrival):
+                return []
+            if (
+                not arrival.proven
+                and kind == messages.DEVICE
+                and not self._unproven.take("", arrival.received_at)
+            ):
                 return []
             if not self._allowed(arrival, claimed):
                 return [
