@@ -33,6 +33,8 @@ class Spec(Struct, kw_only=True):
     module: str
     arguments: list[str] = field(default_factory=list)
     orders: dict[str, Any] = field(default_factory=dict)
+    last: bool = False
+    """Others ask it until their end, so it ends after them."""
 
 
 class Child:
@@ -241,26 +243,31 @@ class Supervisor:
         return True
 
     async def stop(self) -> None:
-        """End every child: SIGTERM, then after five seconds SIGKILL."""
+        """End every child, those that others lean on after them: SIGTERM, then after five seconds SIGKILL."""
         self._stopping = True
         self.measure()
-        living = [child.process for child in self.children.values() if child.pid is not None]
-        for process in living:
-            assert process is not None
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-        ends = [asyncio.create_task(process.wait()) for process in living if process is not None]
-        if ends:
-            _, late = await asyncio.wait(ends, timeout=5)
-            if late:
-                for process in living:
-                    with contextlib.suppress(ProcessLookupError):
-                        if process is not None and process.returncode is None:
-                            process.kill()
-                await asyncio.wait(late, timeout=1)
+        for last in (False, True):
+            await _end([child for child in self.children.values() if child.spec.last is last])
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _end(children: list[Child]) -> None:
+    living = [child.process for child in children if child.pid is not None and child.process is not None]
+    for process in living:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+    ends = [asyncio.create_task(process.wait()) for process in living]
+    if not ends:
+        return
+    _, late = await asyncio.wait(ends, timeout=5)
+    if late:
+        for process in living:
+            with contextlib.suppress(ProcessLookupError):
+                if process.returncode is None:
+                    process.kill()
+        await asyncio.wait(late, timeout=1)
 
 
 def _failure(said: dict[str, Any]) -> MetersealError:

@@ -228,7 +228,8 @@ def _spec(
     if name == "keys":
         orders["passphrase"] = passphrase.decode("latin-1")
         orders["keystore"] = settings.keystore
-    return Spec(name=name, module="meterseal.app.process", arguments=[name], orders=orders)
+    module = "meterseal.app.process"
+    return Spec(name=name, module=module, arguments=[name], orders=orders, last=name == "keys")
 
 
 def operator_connection(layout: Layout, timeout: float = 60.0) -> Connection:
