@@ -9,6 +9,7 @@ import difflib
 import importlib.util
 import re
 import shutil
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -198,7 +199,14 @@ def test_the_code_uses_the_labels_of_the_model_and_no_others(monkeypatch: pytest
         used.add(label)
         return honest(label, context, size)
 
+    expand_each = schedule.hkdf_expand_each
+
+    def noted_each(secret: bytes, wanted: Sequence[tuple[bytes, int]]) -> list[bytes]:
+        used.update(told[3 : 3 + told[2]].removeprefix(b"ms1 ") for told, _ in wanted)
+        return expand_each(secret, wanted)
+
     monkeypatch.setattr(schedule, "labelled", noted)
+    monkeypatch.setattr(schedule, "hkdf_expand_each", noted_each)
     schedule.handshake_keys(bytes(32), bytes(32))
     schedule.traffic_keys(bytes(32), bytes(32), bytes(32))
     schedule.finished(bytes(32), b"p", bytes(32), bytes(32), b"")

@@ -240,15 +240,16 @@ def test_from_credentials_to_bill(system: System, medium: str, suite: int, assur
 
 
 class Desk:
-    """Two founding officers of a system, one of whom commands its meters."""
+    """Two founding officers of a system, who command its meters together."""
 
     def __init__(self, system: System, folder: Path) -> None:
         self.system = system
-        phrase, self.key = folder / "phrase", folder / "an.key"
+        phrase = folder / "phrase"
+        self.keys = [word for name in ("an", "bo") for word in ("--officer", str(folder / f"{name}.key"))]
         phrase.write_text("what an and bo remember")
         phrase.chmod(0o600)
         self.phrase = ("--passphrase-file", str(phrase))
-        for name, roles in (("an", ("enrol", "command")), ("bo", ("enrol",))):
+        for name, roles in (("an", ("enrol", "command")), ("bo", ("enrol", "command"))):
             said = [word for role in roles for word in ("--role", role)]
             command = ["keys", "officer", "new", name, *said, "--to", str(folder), *self.phrase]
             subprocess.run([sys.executable, "-m", "meterseal", *command], check=True, timeout=60)
@@ -256,7 +257,7 @@ class Desk:
 
     def command(self, device: Device, *act: str) -> dict[str, Any]:
         found: dict[str, Any] = self.system.run(
-            "device", "command", device.device_id.hex(), *act, "--officer", str(self.key), *self.phrase
+            "device", "command", device.device_id.hex(), *act, *self.keys, *self.phrase
         )
         assert found["state"] == "waiting"
         return found

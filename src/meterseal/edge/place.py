@@ -55,16 +55,16 @@ class Place:
             await loop.create_connection(make, *self._tcp)
         elif self._serial is not None:
             try:
-                from serial import SerialException
-                from serial_asyncio_fast import create_serial_connection
+                from serial import PosixPollSerial, SerialException
+                from serial_asyncio_fast import connection_for_serial
             except ImportError:
                 raise LocalError(
                     "line.serial", "Serial ports need a package more: pip install 'meterseal[serial]'."
                 ) from None
             device, baud, parity = self._serial
             try:
-                await create_serial_connection(
-                    loop, make, device, baudrate=baud, bytesize=8, parity=parity, stopbits=1, exclusive=True
-                )
+                # The one that polls: the other cannot read where a process has more than 1,024 files open.
+                port = PosixPollSerial(device, baud, 8, parity, 1, exclusive=True)
+                await connection_for_serial(loop, make, port)
             except (SerialException, termios.error) as error:
                 raise OSError(str(error)) from None
