@@ -1,7 +1,7 @@
 """Notes which refusals a run of tests met: of every error of our tree, where it was made, and by which test.
 
 It is a plug-in of pytest. After a run of everything it lists the places in link, crypto and security that refuse and that
-no test of their own met, and fails the run for one of link or crypto; `--refusals` asks that of a run of chosen tests.
+no test of their own met, and fails the run for one; `--refusals` asks that of a run of chosen tests.
 Places that no test can meet stand in refusals.toml, each with its reason. It does not know whether a test asserts what it
 meets: `test_refusals_are_shown` holds codes against assertions, and `make mutate` takes each refusal of link and crypto
 away and looks who notices.
@@ -26,8 +26,6 @@ from meterseal.errors import MetersealError
 
 SOURCE = Path(meterseal.__file__).parent
 PACKAGES = ("link", "crypto", "security")
-BINDING = ("link", "crypto")
-"""Of these a run of everything fails for a place that was not met; of the others it lists them."""
 EXCUSED = Path(__file__).with_name("refusals.toml")
 DEPTH = 6
 """Frames that are looked at from where an error is made: helpers stand between it and the branch."""
@@ -174,12 +172,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
     if hasattr(config, "workeroutput"):
         config.workeroutput["refusals"] = [[*at, sorted(tests)] for at, tests in RECORDER.met.items()]
-    elif exitstatus == 0 and _asked(config) and any(_binds(site) for site in missing(RECORDER.met)):
+    elif exitstatus == 0 and _asked(config) and missing(RECORDER.met):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def _binds(site: Site) -> bool:
-    return site.file.split("/")[0] in BINDING
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -11,7 +11,7 @@ import pytest
 from msgspec import structs
 
 from meterseal.crypto.expose import expose
-from meterseal.errors import LocalError, TrustError
+from meterseal.errors import EngineError, LocalError, TrustError
 from meterseal.security import orders as o
 from meterseal.security.backup import MANIFEST
 from meterseal.security.restoring import NUMBERS_AHEAD, drill, restore
@@ -214,3 +214,16 @@ async def test_random_bytes_are_no_backup(tmp_path: Path) -> None:
         file.write_bytes(os.urandom(size))
         with pytest.raises(TrustError):
             restore(file, tmp_path / "never", SECRET, PASSPHRASE, NOW)
+
+
+async def test_a_folder_that_cannot_be_copied_is_named_with_what_is_wrong(
+    bench: Bench, tmp_path: Path
+) -> None:
+    (bench.directory / "offline" / "share.note").symlink_to(tmp_path / "carried away")
+    with pytest.raises(EngineError) as caught:
+        await operator(bench).backup(str(tmp_path / "keys.backup"), SECRET)
+    assert caught.value.code == "security.disk"
+    assert "No such file" in caught.value.message
+    assert "None" not in caught.value.message
+    assert not (tmp_path / "keys.backup").exists()
+    assert not list(bench.directory.glob(".backup-*"))

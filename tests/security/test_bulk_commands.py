@@ -253,3 +253,18 @@ async def test_impossible_limits_are_refused(bench: Bench) -> None:
             await limits(bench, people, **wrong)
     with pytest.raises(TrustError):
         await limits(bench, people[:1])
+
+
+async def test_a_question_for_the_zones_of_more_devices_than_are_looked_up_at_once(bench: Bench) -> None:
+    assert len((await bench.platform.command_room([bytes(8)] * 5000)).zones_of) == 5000
+    assert await code_of(bench.platform.command_room([bytes(8)] * 5001)) == "security.zone"
+
+
+@pytest.mark.parametrize(("control", "data"), [(0x100, DAY), (-1, DAY), (4, bytes(256))])
+async def test_a_bulk_order_that_would_say_what_is_no_frame(bench: Bench, control: int, data: bytes) -> None:
+    module = await bench.module(1)
+    people = await founded(bench)
+    part = o.BulkPart(zone=DEFAULT_ZONE, control=control, data=data, device_ids=(module.device_id,))
+    asked = bulk([module], parts=(part,))
+    granted = await bench.platform.authorise_bulk(*by(asked, *people), (module.device_id,))
+    assert [(one.code, one.authorised) for one in granted.grants] == [("security.command", None)]

@@ -10,7 +10,7 @@ from meterseal.crypto import certificates
 from meterseal.crypto.names import PLATFORM_LIFETIME, uri
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.errors import EngineError, TrustError
-from meterseal.security import issuer
+from meterseal.security import chains
 from meterseal.security.pki import CA_LIFE, HOUR, Pki, establish
 from meterseal.security.registry import Issued, Registry
 from meterseal.security.vault import Vault
@@ -119,12 +119,12 @@ def test_a_proven_leaf_does_not_vouch_for_another_ca_beside_it(pki: Pki) -> None
 def test_the_memory_of_proven_chains_is_bounded_and_keeps_those_asked_for_last(
     pki: Pki, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(issuer, "_REMEMBERED", 2)
-    chains = [list(pki.device_chain(device_leaf(pki))) for _ in range(3)]
+    monkeypatch.setattr(chains, "_REMEMBERED", 2)
+    shown = [list(pki.device_chain(device_leaf(pki))) for _ in range(3)]
     for number in (0, 1, 0, 2):
-        pki.check_device(chains[number], DEVICE, MODULE, NOW)
-    assert [leaf.serial for leaf in pki._proven.values()] == [
-        certificates.parse(chains[number][0]).serial for number in (0, 2)
+        pki.check_device(shown[number], DEVICE, MODULE, NOW)
+    assert [leaf.serial for leaf in pki._chains._leaves.values()] == [
+        certificates.parse(shown[number][0]).serial for number in (0, 2)
     ]
 
 

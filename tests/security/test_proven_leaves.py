@@ -46,7 +46,7 @@ class Ground:
         self.ca, self.key = self.pki.chain("device"), vault.signing("DEVICE-CA", 1)
         self.leaf = self.pki.issue_device(DEVICE, MODULE, POINT, NOW)
         self.judged([self.leaf, self.ca])
-        self.authority = self.pki._proven_cas[self.ca]
+        self.authority = self.pki._chains._authorities[self.ca]
 
     def long_way(self, chain: list[bytes], at: int = NOW) -> str:
         """The code with which the long way refuses, empty where it lets pass."""

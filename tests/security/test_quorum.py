@@ -627,3 +627,33 @@ async def test_no_secret_of_a_quorum_lies_on_the_disk(bench: Bench) -> None:
         assert hidden not in on_disk
         assert hidden.hex().encode() not in on_disk
     assert bench.clock.now == NOW
+
+
+async def test_shares_of_people_who_all_left_open_nothing(bench: Bench) -> None:
+    """The desk asks each holder's signature before; the quorum itself looks again who is an officer."""
+    shares = await shared(bench)
+    room = bench.service.room
+    for gone in ({}, {"dee": shares["an"]}):
+        with pytest.raises(TrustError) as caught:
+            room.quorum.open(gone)
+        assert caught.value.code == "security.quorum"
+        assert "nobody is here" in caught.value.message
+    assert room.quorum.open(shares).key is not None
+
+
+async def test_a_quorum_whose_file_was_carried_away_before_the_last_holder_kept_their_share(
+    bench: Bench,
+) -> None:
+    await founded(bench, *PEOPLE)
+    shares = await begun(bench, 2, PEOPLE, None)
+    dealt = bench.directory / "offline" / offline.DEALT
+    for who in PEOPLE[:-1]:
+        assert not await kept(bench, who, shares[who.officer])
+    content = dealt.read_bytes()
+    dealt.unlink()
+    with pytest.raises(LocalError) as caught:
+        await kept(bench, PEOPLE[-1], shares[PEOPLE[-1].officer])
+    assert caught.value.code == "security.offline"
+    assert "is not in" in caught.value.message
+    dealt.write_bytes(content)
+    assert await kept(bench, PEOPLE[-1], shares[PEOPLE[-1].officer])

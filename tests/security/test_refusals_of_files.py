@@ -12,7 +12,7 @@ import pytest
 
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import EngineError, LocalError, MetersealError, TrustError
-from meterseal.security import backup, officerfile, offline
+from meterseal.security import backup, officerfile, offline, pki, platformfile
 from meterseal.security.backup import Manifest, Proof
 from meterseal.security.passphrase import Stretching, fresh_stretching, key_encryption_key
 from meterseal.security.service import provision
@@ -247,3 +247,58 @@ def test_an_offline_root_without_its_certificate_does_not_open(tmp_path: Path) -
 
 def test_an_offline_root_that_cannot_be_written_is_named_and_stays(tmp_path: Path) -> None:
     refused(EngineError, "security.disk", lambda: offline.replace(tmp_path / "none", b"a root"))
+
+
+# --- the offline root and a platform's own files ------------------------------------------------------------
+
+
+def test_the_lab_defaults_root_file_opens_under_no_quorum(tmp_path: Path) -> None:
+    provision(tmp_path / "keys", PASSPHRASE, PROJECT, NOW)
+    key = SymmetricKey.generate("a quorum's key")
+    refused(
+        TrustError, "security.root-file", lambda: offline.unseal(tmp_path / "keys" / "offline", key), "quorum"
+    )
+
+
+def test_a_quorums_file_that_is_not_there_is_not_put_in_force(tmp_path: Path) -> None:
+    (tmp_path / offline.FILE).write_bytes(b"the one in force")
+    refused(
+        EngineError,
+        "security.disk",
+        lambda: offline.put_in_force(tmp_path, offline.DEALT),
+        "Nothing was changed",
+    )
+    assert (tmp_path / offline.FILE).read_bytes() == b"the one in force"
+
+
+def test_a_root_that_cannot_be_written_stops_the_first_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pki, "OFFLINE", "no/such/folder")
+    refused(
+        EngineError,
+        "security.disk",
+        lambda: provision(tmp_path / "keys", PASSPHRASE, PROJECT, NOW),
+        "Free space",
+    )
+    assert not (tmp_path / "keys").exists()
+
+
+def test_a_platforms_key_is_never_written_over_another(tmp_path: Path) -> None:
+    path = tmp_path / "billing.tls.key"
+    platformfile.put(path, b"the first")
+    refused(LocalError, "security.file", lambda: platformfile.put(path, b"another"), "choose another name")
+    assert path.read_bytes() == b"the first"
+    platformfile.put(path, b"a newer certificate", replace=True)
+    assert path.read_bytes() == b"a newer certificate"
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_platforms_file_in_a_folder_that_is_not_there(tmp_path: Path, replace: bool) -> None:
+    missing = tmp_path / "none" / "billing.crt"
+    refused(
+        LocalError,
+        "security.file",
+        lambda: platformfile.put(missing, b"a certificate", replace=replace),
+        "cannot be written",
+    )

@@ -201,7 +201,7 @@ quorum.command(
 keys.command(quorum)
 platform = App(name="platform", help="Other people's platforms: application, two signatures, certificate.")
 platform.command("meterseal.cli.keys_platform:request", name="request", help="Make a platform's application.")
-platform.command("meterseal.cli.keys_platform:sign", name="sign", help="Sign an application as officer.")
+platform.command("meterseal.cli.keys_orders:sign", name="sign", help="Sign an application as officer.")
 platform.command("meterseal.cli.keys_platform:enrol", name="enrol", help="Hand a signed application in.")
 platform.command("meterseal.cli.keys_platform:certificate", name="certificate", help="Write its certificate.")
 platform.command("meterseal.cli.keys_platform:list_platforms", name="list", help="List them and their calls.")

@@ -97,27 +97,6 @@ def request(
     return say({"request": str(path), "says": says}, as_json_text=json, lines=lines)
 
 
-def sign(
-    file: Path,
-    *,
-    key: Path,
-    passphrase_file: Path | None = None,
-    json: Annotated[bool, Flag] = False,
-) -> int:
-    """Show what an application says and add an officer's signature (as `keys sign`).
-
-    Parameters
-    ----------
-    file
-        The application; it is written anew with the signature.
-    key
-        The officer's key file.
-    passphrase_file
-        Passphrase of that key, mode 0600; typed when absent.
-    """
-    return keys_orders.sign(file, key=key, passphrase_file=passphrase_file, json=json)
-
-
 def enrol(file: Path, *, data: Path, json: Annotated[bool, Flag] = False) -> int:
     """Hand a signed application to the running service, which enrols the platform.
 

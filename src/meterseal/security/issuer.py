@@ -13,7 +13,6 @@ stands under them. A revocation counts here from the moment it is stored; the li
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -21,10 +20,10 @@ import msgspec
 
 from meterseal.crypto import certificates
 from meterseal.crypto.names import PLATFORM_LIFETIME, Purpose, uri
-from meterseal.crypto.proven import Authority, Leaf
+from meterseal.crypto.proven import Leaf
 from meterseal.crypto.sm2 import Sm2PrivateKey
-from meterseal.crypto.symmetric import sm3
 from meterseal.errors import LocalError, MetersealError, TrustError
+from meterseal.security.chains import DeviceChains
 from meterseal.security.registry import Issued, Module, Registry
 from meterseal.security.vault import Vault
 
@@ -42,9 +41,6 @@ PLATFORM_KEY = "PLATFORM"
 CA_KEY: dict[Purpose, str] = {"platform": "PLATFORM-CA", "device": "DEVICE-CA"}
 CLOSED = "closed-authorities"
 _PLATFORM_LIMIT = 10**8
-
-_REMEMBERED = 65_536
-"""Leaves, those asked for last, at about 700 bytes each."""
 
 
 def setting_of(purpose: Purpose, version: int) -> str:
@@ -93,8 +89,7 @@ class Pki:
         self._numbers: dict[tuple[Purpose, int], int] = {}
         self._stale: set[tuple[Purpose, int]] = set()
         self._identity: Identity | None = None
-        self._proven_cas: dict[bytes, Authority] = {}
-        self._proven: OrderedDict[bytes, Leaf] = OrderedDict()
+        self._chains = DeviceChains()
         self.reload()
 
     def reload(self) -> None:
@@ -114,8 +109,7 @@ class Pki:
             for versions in self._authority.values()
             for der in versions.values()
         }
-        self._proven_cas.clear()
-        self._proven.clear()
+        self._chains.forget()
 
     # --- the platform's own certificate
 
@@ -247,16 +241,15 @@ class Pki:
         """The leaf of a device chain that holds now and names these ids; TrustError `crypto.*` or
         `link.identity`.
 
-        A CA is proven by OpenSSL, with a chain under it, once per root's list and own list; a leaf of the
-        shape that we issue costs one signature then, and none when it was proven before; any other chain is
-        OpenSSL's again. Validity of root, CA, lists and leaf, and what the registry knows of revocations, are
+        What stays proven from one call to the next is said in `chains`; what the registry knows of revocations is
         looked at every time.
         """
         version = self._version_of("device", chain[1]) if len(chain) == 2 else 0
         if version and certificates.parse(chain[1]).serial in self.closed:
             raise TrustError("crypto.revoked", "The CA of this certificate was closed; it is refused.")
         listed = self._list("device", version or self.version("device"), now, SETTLING)
-        leaf = self._leaf(chain, (self.root_list, listed), now)
+        lists = (self.root_list, listed)
+        leaf = self._chains.leaf(chain, root=self.root, lists=lists, now=now, ours=version > 0)
         if self._registry.is_revoked("device", leaf.serial):
             raise TrustError("crypto.revoked", "A certificate of the chain is revoked; it is refused.")
         if (leaf.device_id, leaf.module_id) != (device_id, module_id):
@@ -264,33 +257,6 @@ class Pki:
                 "link.identity", "The certificate names another device or module than the HELLO did."
             )
         return leaf
-
-    def _leaf(self, chain: list[bytes], lists: tuple[bytes, bytes], now: int) -> Leaf:
-        known = len(chain) == 2 and self._version_of("device", chain[1]) > 0
-        authority = self._proven_cas.get(chain[1]) if known else None
-        if authority is not None and not authority.holds(lists, now):
-            authority = None
-        place = sm3(len(chain[0]).to_bytes(4), *chain) if known else b""
-        leaf = None
-        if authority is not None:
-            leaf = self._proven.get(place) or authority.leaf(chain[0])
-            if leaf is not None and not leaf.since + 1000 <= now <= leaf.until - 1000:
-                leaf = None  # OpenSSL says of which end it is too far
-        if leaf is None and known and authority is None:
-            self._proven_cas[chain[1]], leaf = Authority.proved_by(chain, root=self.root, at=now, crls=lists)
-        elif leaf is None:
-            leaf = Leaf.of(
-                certificates.verify_chain(chain, root=self.root, purpose="device", at=now, crls=lists)
-            )
-        if known:
-            self._remember(place, leaf)
-        return leaf
-
-    def _remember(self, place: bytes, leaf: Leaf) -> None:
-        self._proven[place] = leaf
-        self._proven.move_to_end(place)
-        while len(self._proven) > _REMEMBERED:
-            self._proven.popitem(last=False)
 
     # --- revocation lists and CAs
 

@@ -62,7 +62,7 @@ class UpkeepDesk(Desk):
             await asyncio.to_thread(pack, copy, target, manifest, request.passphrase)
         except OSError as error:
             raise EngineError(
-                "security.disk", f"Cannot copy to {copy}: {error.strerror}. No backup was made."
+                "security.disk", f"Cannot copy to {copy}: {_why(error)}. No backup was made."
             ) from None
         finally:
             shutil.rmtree(copy, ignore_errors=True)
@@ -140,3 +140,10 @@ class UpkeepDesk(Desk):
             f"The keys directory stands at revision {revisions.total()}, digest {revisions.digest().hex()}."
         )
         room.note("operator", Empty(), "security.standing", said)
+
+
+def _why(error: OSError) -> str:
+    """What is wrong with the disk; the first of several things where a whole folder was copied."""
+    if isinstance(error, shutil.Error):
+        return str(error.args[0][0][2])
+    return error.strerror or type(error).__name__
