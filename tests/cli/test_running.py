@@ -178,6 +178,23 @@ def test_every_command_speaks_to_people_and_to_scripts(running: Up, command: lis
     assert isinstance(with_json.document, dict | list)
 
 
+@pytest.mark.parametrize("format", ["csv", "arrow", "parquet", "cim"])
+def test_an_export_is_one_file_for_its_owner_that_stands_there_whole_or_not_at_all(
+    running: Up, inside: Run, tmp_path: Path, format: str
+) -> None:
+    out = tmp_path / "readings"
+    wish = ("export", out, "--data", running.data, "--format", format)
+    assert inside(*wish, "--json").document == {"file": str(out), "format": format, "readings": 0}
+    assert out.stat().st_mode & 0o777 == 0o600
+    first = out.read_bytes()
+    assert first or format == "csv"
+    assert inside(*wish, "--json").error() == "use.file-exists"
+    assert inside(*wish, "--meter", "1078330000000001", "--force").status == 1
+    assert out.read_bytes() == first
+    assert [path.name for path in tmp_path.iterdir()] == ["readings"]
+    assert inside(*wish, "--force").status == 0
+
+
 def test_doctor_says_what_this_machine_can_do(inside: Run) -> None:
     answer = inside("doctor", "--json")
     rows = {row["check"]: row for row in answer.document["checks"]}

@@ -22,6 +22,7 @@ from meterseal.app.config import Layout
 from meterseal.app.desk import Desk
 from meterseal.app.door import socket_path
 from meterseal.app.enrolling import EnrolmentDesk
+from meterseal.app.exporting import ExportDesk
 from meterseal.app.measurements import open_measurements
 from meterseal.app.reach import Reach
 from meterseal.app.resealing import Resealing, newest_wrapping_of
@@ -156,6 +157,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         | enrolling.methods()
         | commanding.methods()
         | BulkDesk(engine, security, bulks, rings[FLEET], clock).methods()
+        | ExportDesk(mdms, fleet).methods()
         | heads.methods(witness)
         | doctoring.methods(engine, sessions),
         methods,

@@ -122,6 +122,10 @@ vee = App(name="vee", help="Validate and estimate what was read.")
 vee.command("meterseal.cli.operate:vee_run", name="run", help="Validate and estimate now.")
 app.command(vee)
 
+app.command(
+    "meterseal.cli.export:export", name="export", help="Write readings as CSV, Arrow, Parquet or CIM XML."
+)
+
 account = App(name="account", help="Sign-in links for operators and residents.")
 account.command("meterseal.cli.operate:account_link", name="link", help="Print a one-time sign-in link.")
 app.command(account)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from meterseal.mdms.evidence import EvidenceBook, EvidenceFacts
+from meterseal.mdms.export import series
 from meterseal.mdms.ingest import State
 from meterseal.mdms.store.rows import Readings
 from meterseal.mdms.store.store import Store
@@ -124,3 +125,16 @@ class Reading:
         with self._store.lock:
             keys = list(self._store.coverage)
         return sorted((self._store.words.texts[key.point], key.channel) for key in keys)
+
+    def page(
+        self,
+        since: int,
+        until: int,
+        as_of: int | None = None,
+        after: tuple[str, int] | None = None,
+        usage_point: str | None = None,
+    ) -> series.Page:
+        """Visible readings with since <= end_at < until of the next channels behind `after`, of one usage point or of
+        all."""
+        channels = [key for key in self.channels() if usage_point in (None, key[0])]
+        return series.page(self._store, channels, since, until, as_of, after)

@@ -1,0 +1,51 @@
+"""The operator's desk for data out: visible readings by the page, as those who export them ask for it.
+
+It writes no file and no format (`cli.export`, `mdms.export` do). Whoever may speak over the Unix socket may export.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from msgspec import Struct
+
+from meterseal.errors import LocalError
+from meterseal.mdms.export.series import Page
+from meterseal.mdms.reading import Reading
+from meterseal.mesh.rpc import OPERATOR, Method, Methods
+from meterseal.things.fleet import Fleet
+
+
+class ExportPage(Struct, frozen=True, kw_only=True):
+    """Readings with since <= end_at < until of all channels, or of one meter's usage point, from the channel behind
+    `after` on; with `as_of` (Unix ms) as they were visible then.
+    """
+
+    since: int
+    until: int
+    device_id: bytes = b""
+    as_of: int | None = None
+    after: tuple[str, int] | None = None
+
+
+class ExportDesk:
+    """Answers pages off the event loop: opening segments takes a while."""
+
+    def __init__(self, measurements: Reading, fleet: Fleet) -> None:
+        self._measurements = measurements
+        self._fleet = fleet
+
+    def methods(self) -> Methods:
+        """The table that the Unix socket serves."""
+        return {"export": Method(self.page, ExportPage, frozenset({OPERATOR}))}
+
+    async def page(self, _: str, asked: ExportPage) -> Page:
+        """The next channels. LocalError `use.period` when the period ends before it begins."""
+        if asked.until <= asked.since:
+            raise LocalError(
+                "use.period", "The period to export ends before it begins; give --since before --until."
+            )
+        usage_point = self._fleet.device(asked.device_id).usage_point if asked.device_id else None
+        return await asyncio.to_thread(
+            self._measurements.page, asked.since, asked.until, asked.as_of, asked.after, usage_point
+        )

@@ -1,0 +1,131 @@
+"""`meterseal export`: readings into a file for a spreadsheet, a data frame, a warehouse or another MDMS.
+
+It asks a running system over its Unix socket, a page at a time, and holds one page in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json as json_module
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, BinaryIO, Literal
+
+import msgspec
+
+from meterseal.app.exporting import ExportPage
+from meterseal.cli.operate import LOCAL, LONG_RUN, Flag, ask, day, device_id_of
+from meterseal.errors import LocalError
+from meterseal.mdms.export.cim import write_cim
+from meterseal.mdms.export.series import Exported, Page
+from meterseal.mdms.export.text import write_csv
+
+Format = Literal["csv", "arrow", "parquet", "cim"]
+TOMORROW = 86_400_000
+
+
+def export(
+    out: Path | None = None,
+    *,
+    data: Path,
+    format: Format = "csv",
+    since: str = "",
+    until: str = "",
+    as_of: str = "",
+    meter: str = "",
+    force: Annotated[bool, Flag] = False,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Write the readings of all usage points, or of one meter's, as they are visible.
+
+    Usage points are pseudonyms: no name and no address is in the file. It is readable by you alone all the same, for it
+    says when somebody is at home.
+
+    Parameters
+    ----------
+    out
+        The file to write; nothing stands there before it is whole. Without it, standard output.
+    data
+        Data directory of the running system.
+    format
+        csv, arrow (IPC stream), parquet, or cim (IEC 61968-9 MeterReadings).
+    since
+        First day, as 2026-11-01; everything when left out.
+    until
+        The day after the last one; everything when left out.
+    as_of
+        As readings were visible at the beginning of that day, before later corrections.
+    meter
+        Only the usage point of this device.
+    force
+        Write over a file that is there.
+    json
+        Print one object with what was written; `out` must be a file.
+    """
+    if json and out is None:
+        raise LocalError("use.export", "With --json the readings need a file: meterseal export FILE --json …")
+    request = ExportPage(
+        since=day(since) if since else 0,
+        until=day(until) if until else time.time_ns() // 1_000_000 + TOMORROW,
+        device_id=device_id_of(meter) if meter else b"",
+        as_of=day(as_of) if as_of else None,
+    )
+    series = _series(data, request)
+    if out is None:
+        _write(series, format, sys.stdout.buffer)
+        return 0
+    with _whole(out, force=force) as file:
+        readings = _write(series, format, file)
+    if json:
+        print(
+            json_module.dumps({"file": str(out), "format": format, "readings": readings}, ensure_ascii=False)
+        )
+    else:
+        print(f"{readings} readings written to {out}")
+    return 0
+
+
+def _series(data: Path, request: ExportPage) -> Iterator[Exported]:
+    while True:
+        page = ask(data, "export", request, Page, timeout=LONG_RUN)
+        yield from page.series
+        if page.after is None:
+            return
+        request = msgspec.structs.replace(request, after=page.after)
+
+
+def _write(series: Iterator[Exported], format: Format, out: BinaryIO) -> int:
+    if format == "csv":
+        return write_csv(series, out, LOCAL)
+    if format == "cim":
+        return write_cim(series, out, LOCAL)
+    from meterseal.mdms.export.columns import write_arrow, write_parquet_file
+
+    return (write_arrow if format == "arrow" else write_parquet_file)(series, out)
+
+
+@contextlib.contextmanager
+def _whole(path: Path, *, force: bool) -> Iterator[BinaryIO]:
+    """A file of mode 0600 that stands at `path` once all of it is on the disk, and leaves nothing when it fails."""
+    if path.exists() and not force:
+        raise LocalError(
+            "use.file-exists", f"{path} is there already; give another name, or --force to write over it."
+        )
+    new = path.with_name(path.name + ".new")
+    try:
+        descriptor = os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise LocalError("use.file", f"{path} cannot be written: {error.strerror}.") from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError as error:
+        raise LocalError("use.file", f"{path} cannot be written: {error.strerror}.") from error
+    finally:
+        new.unlink(missing_ok=True)

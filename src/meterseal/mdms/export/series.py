@@ -1,0 +1,132 @@
+"""Station MDMS, what leaves it: the visible readings of one channel as packed columns, page by page.
+
+It encodes no format (`text`, `columns`, `cim`) and asks nobody who may see them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from meterseal.mdms.store.rows import Key, Rows, Words, visible
+from meterseal.model import Medium
+
+LARGEST_PAGE = 200_000
+"""Readings after which a page ends; a channel is never cut in two, so one page may hold more."""
+
+
+class Exported(Struct, frozen=True, kw_only=True):
+    """Visible readings of one channel in one unit, sorted by end_at: little-endian columns of one length.
+
+    `end_at` int64 Unix milliseconds, `register` int64 (value = register * 10**exponent in `unit`; says nothing where
+    quality is MISSING), `quality` int8 `model.Quality`, `origin` int8 (0 sealed by the meter's module, 1 vouched for),
+    `version` int16, `method` int16 into `methods` ("" as the meter delivered it).
+    """
+
+    usage_point: str
+    medium: Medium
+    channel: int
+    unit: str
+    exponent: int
+    end_at: bytes
+    register: bytes
+    quality: bytes
+    origin: bytes
+    version: bytes
+    method: bytes
+    methods: tuple[str, ...]
+
+    def columns(self) -> Columns:
+        """The columns as arrays, which may not be written to."""
+        return Columns(
+            np.frombuffer(self.end_at, "<i8"),
+            np.frombuffer(self.register, "<i8"),
+            np.frombuffer(self.quality, "<i1"),
+            np.frombuffer(self.origin, "<i1"),
+            np.frombuffer(self.version, "<i2"),
+            np.frombuffer(self.method, "<i2"),
+        )
+
+
+class Columns(NamedTuple):
+    """The columns of `Exported`, in its order."""
+
+    end_at: NDArray[np.int64]
+    register: NDArray[np.int64]
+    quality: NDArray[np.int8]
+    origin: NDArray[np.int8]
+    version: NDArray[np.int16]
+    method: NDArray[np.int16]
+
+
+class History(Protocol):
+    """Where stored rows come from."""
+
+    words: Words
+
+    def rows(self, key: Key, since: int, until: int) -> Rows:
+        """Every version with since <= end_at <= until."""
+
+
+class Page(Struct, frozen=True, kw_only=True):
+    """Some channels in order of (usage point, channel), and the last one looked at, where the next page goes on; None
+    when there is no more.
+    """
+
+    series: tuple[Exported, ...]
+    after: tuple[str, int] | None
+
+
+def page(
+    store: History,
+    channels: list[tuple[str, int]],
+    since: int,
+    until: int,
+    as_of: int | None,
+    after: tuple[str, int] | None,
+) -> Page:
+    """The next channels of the sorted list, with readings of since <= end_at < until, as they were visible at `as_of`."""
+    found: list[Exported] = []
+    size = 0
+    for usage_point, channel in channels:
+        if after is not None and (usage_point, channel) <= after:
+            continue
+        point = store.words.known(usage_point)
+        if point is None:
+            continue
+        rows = visible(store.rows(Key(point, channel), since, until - 1), as_of)
+        size += len(rows)
+        found += _exported(usage_point, channel, rows, store.words)
+        if size >= LARGEST_PAGE:
+            return Page(series=tuple(found), after=(usage_point, channel))
+    return Page(series=tuple(found), after=None)
+
+
+def _exported(usage_point: str, channel: int, rows: Rows, words: Words) -> Iterator[Exported]:
+    """One series for each run of rows in one unit and exponent: a meter that was exchanged may count otherwise."""
+    if not len(rows):
+        return
+    change = (rows["unit"][1:] != rows["unit"][:-1]) | (rows["exponent"][1:] != rows["exponent"][:-1])
+    edges = [0, *(np.flatnonzero(change) + 1).tolist(), len(rows)]
+    for start, stop in pairwise(edges):
+        part = rows[start:stop]
+        codes, methods = np.unique(part["method"], return_inverse=True)
+        yield Exported(
+            usage_point=usage_point,
+            medium=words.medium[int(part["point"][0])],
+            channel=channel,
+            unit=words.texts[int(part["unit"][0])],
+            exponent=int(part["exponent"][0]),
+            end_at=part["end_at"].astype("<i8").tobytes(),
+            register=part["register"].astype("<i8").tobytes(),
+            quality=part["quality"].astype("<i1").tobytes(),
+            origin=part["origin"].astype("<i1").tobytes(),
+            version=part["version"].astype("<i2").tobytes(),
+            method=methods.astype("<i2").tobytes(),
+            methods=tuple(words.texts[code] for code in codes.tolist()),
+        )

@@ -1,0 +1,68 @@
+"""Station MDMS, CSV (RFC 4180): one line a reading, readable by any spreadsheet and by a person.
+
+It reads nothing back. Values are exact decimals; no cell can be taken for a formula.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from decimal import Decimal
+from io import StringIO
+from typing import BinaryIO
+from zoneinfo import ZoneInfo
+
+from meterseal.mdms.export import instants
+from meterseal.mdms.export.cim import quality_code
+from meterseal.mdms.export.series import Exported
+from meterseal.mdms.store.rows import ORIGINS
+from meterseal.model import Quality
+
+HEADER = (
+    "usage_point",
+    "medium",
+    "channel",
+    "end_at",
+    "value",
+    "unit",
+    "quality",
+    "reading_quality",
+    "origin",
+    "version",
+    "method",
+)
+
+
+def write_csv(series: Iterable[Exported], out: BinaryIO, zone: ZoneInfo) -> int:
+    """Write a header and a line for each reading; returns how many readings. A missing register has an empty value."""
+    lines = StringIO(newline="")
+    writer = csv.writer(lines)
+    writer.writerow(HEADER)
+    written = 0
+    for one in series:
+        columns = one.columns()
+        for end_at, register, quality, origin, version, method in zip(
+            *(column.tolist() for column in columns), strict=True
+        ):
+            missing = quality == Quality.MISSING
+            writer.writerow(
+                (
+                    one.usage_point,
+                    one.medium,
+                    one.channel,
+                    instants.local(end_at, zone),
+                    "" if missing else f"{Decimal(register).scaleb(one.exponent):f}",
+                    one.unit,
+                    Quality(quality).name.lower(),
+                    quality_code(Quality(quality)),
+                    ORIGINS[origin],
+                    version,
+                    one.methods[method],
+                )
+            )
+        written += len(columns.end_at)
+        out.write(lines.getvalue().encode())
+        lines.seek(0)
+        lines.truncate()
+    out.write(lines.getvalue().encode())
+    return written

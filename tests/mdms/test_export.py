@@ -1,0 +1,278 @@
+"""What leaves the store says the same in every format, says it exactly, and says it once."""
+
+from __future__ import annotations
+
+import csv
+import io
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+from arro3.io import read_ipc_stream, read_parquet
+
+from meterseal.errors import DataError
+from meterseal.mdms.export import series as exporting
+from meterseal.mdms.export.cim import NAMESPACE, reading_type, write_cim
+from meterseal.mdms.export.columns import write_arrow, write_parquet_file
+from meterseal.mdms.export.series import Exported, Page, page
+from meterseal.mdms.export.text import write_csv
+from meterseal.mdms.service import Mdms
+from meterseal.mdms.store.rows import ROW, Key, Rows, Words
+from meterseal.model import MAIN, Medium, Quality
+from tests.mdms.fleet import DAY, FIRST, HOUR, batches, day_record, open_store, point
+
+ZONE = ZoneInfo("Asia/Shanghai")
+EVER = FIRST + 400 * DAY
+
+
+def one(
+    registers: list[int | None], *, medium: Medium = "water", unit: str = "m3", exponent: int = -2
+) -> Exported:
+    quality = [Quality.MISSING if register is None else Quality.MEASURED for register in registers]
+    size = len(registers)
+    return Exported(
+        usage_point="up-1",
+        medium=medium,
+        channel=MAIN,
+        unit=unit,
+        exponent=exponent,
+        end_at=np.arange(FIRST, FIRST + size * HOUR, HOUR, dtype="<i8").tobytes(),
+        register=np.array([register or 0 for register in registers], "<i8").tobytes(),
+        quality=np.array(quality, "<i1").tobytes(),
+        origin=np.zeros(size, "<i1").tobytes(),
+        version=np.ones(size, "<i2").tobytes(),
+        method=np.zeros(size, "<i2").tobytes(),
+        methods=("",),
+    )
+
+
+def with_quality(quality: Quality) -> Exported:
+    series = one([5])
+    methods = ("linear/1:gap/1",) if quality == Quality.ESTIMATED else ("",)
+    return Exported(
+        **{
+            name: getattr(series, name)
+            for name in series.__struct_fields__
+            if name not in ("quality", "methods")
+        },
+        quality=np.array([quality], "<i1").tobytes(),
+        methods=methods,
+    )
+
+
+def lines_of(series: list[Exported]) -> list[dict[str, str]]:
+    out = io.BytesIO()
+    written = write_csv(series, out, ZONE)
+    lines = list(csv.DictReader(io.StringIO(out.getvalue().decode(), newline="")))
+    assert len(lines) == written
+    return lines
+
+
+def tree_of(series: list[Exported]) -> ElementTree.Element:
+    out = io.BytesIO()
+    write_cim(series, out, ZONE)
+    return ElementTree.fromstring(out.getvalue())
+
+
+def named(name: str) -> str:
+    return f".//{{{NAMESPACE}}}{name}"
+
+
+@pytest.fixture
+async def stored(tmp_path: Path) -> Mdms:
+    """Three days of four meters, the last of them still in memory."""
+    mdms, _ = open_store(tmp_path, 4)
+    for day in range(3):
+        for batch in batches([day_record(number, day, 1 + day) for number in range(4)], 3):
+            await mdms.publish(batch)
+        if day == 1:
+            await mdms.compact()
+    return mdms
+
+
+def all_pages(mdms: Mdms, since: int, until: int) -> Iterator[Page]:
+    after = None
+    while True:
+        answer = mdms.page(since, until, None, after)
+        yield answer
+        if answer.after is None:
+            return
+        after = answer.after
+
+
+async def test_every_format_says_what_the_store_shows(stored: Mdms) -> None:
+    series = [one for found in all_pages(stored, 0, EVER) for one in found.series]
+    shown = {
+        (usage_point, channel, int(at)): int(register)
+        for usage_point, channel in stored.channels()
+        for readings in [stored.readings(usage_point, channel, 0, EVER)]
+        for at, register in zip(readings.end_at, readings.register, strict=True)
+    }
+    assert len(shown) == 4 * 3 * 24
+    exact = {key: Decimal(value).scaleb(-2) for key, value in shown.items()}
+
+    lines = lines_of(series)
+    assert {
+        (line["usage_point"], int(line["channel"]), _milliseconds(line["end_at"])): Decimal(line["value"])
+        for line in lines
+    } == exact
+    assert len(lines) == len(exact)
+
+    for write, read in ((write_arrow, read_ipc_stream), (write_parquet_file, read_parquet)):
+        out = io.BytesIO()
+        assert write(series, out) == len(exact)
+        table = read(io.BytesIO(out.getvalue())).read_all()
+        columns = [
+            table.column(name).to_pylist() for name in ("usage_point", "channel", "end_at", "register")
+        ]
+        assert {
+            (usage_point, channel, round(at.timestamp() * 1000)): register
+            for usage_point, channel, at, register in zip(*columns, strict=True)
+        } == shown
+
+    values = [Decimal(element.text or "") for element in tree_of(series).findall(named("value"))]
+    assert sorted(values) == sorted(exact.values())
+
+
+def _milliseconds(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+async def test_pages_of_any_size_join_to_the_whole_without_a_repeat(
+    stored: Mdms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = stored.page(0, EVER).series
+    monkeypatch.setattr(exporting, "LARGEST_PAGE", 1)
+    pages = list(all_pages(stored, 0, EVER))
+    assert len(pages) > 4
+    assert [one for found in pages for one in found.series] == list(whole)
+
+
+async def test_a_period_is_half_open_and_one_usage_point_is_only_itself(stored: Mdms) -> None:
+    found = stored.page(FIRST + HOUR, FIRST + 3 * HOUR, usage_point=point(2)).series
+    assert {one.usage_point for one in found} == {point(2)}
+    for series in found:
+        times = series.columns().end_at.tolist()
+        assert times == [at for at in times if FIRST + HOUR <= at < FIRST + 3 * HOUR]
+    assert [FIRST + HOUR, FIRST + 2 * HOUR] in [one.columns().end_at.tolist() for one in found]
+
+
+class ChangedUnit:
+    """A meter that counted in kWh was exchanged for one that counts in MWh."""
+
+    def __init__(self) -> None:
+        self.words = Words()
+        self.words.medium[self.words.code("up-1")] = "heat"
+
+    def rows(self, key: Key, since: int, until: int) -> Rows:
+        rows = np.zeros(4, ROW)
+        rows["point"], rows["channel"] = key
+        rows["end_at"] = [FIRST, FIRST + HOUR, FIRST + 2 * HOUR, FIRST + 3 * HOUR]
+        rows["register"] = [100, 110, 7, 8]
+        rows["unit"] = [self.words.code("kWh")] * 2 + [self.words.code("MWh")] * 2
+        rows["exponent"] = [-2, -2, -3, -3]
+        return rows
+
+
+def test_a_change_of_unit_ends_a_series_and_begins_another() -> None:
+    found = page(ChangedUnit(), [("up-1", MAIN)], 0, EVER, None, None).series
+    assert [(one.unit, one.exponent, one.columns().register.tolist()) for one in found] == [
+        ("kWh", -2, [100, 110]),
+        ("MWh", -3, [7, 8]),
+    ]
+    assert [line["value"] for line in lines_of(list(found))] == ["1.00", "1.10", "0.007", "0.008"]
+
+
+def test_a_missing_register_has_no_value_in_any_format() -> None:
+    series = [one([100, None, 102])]
+    assert [line["value"] for line in lines_of(series)] == ["1.00", "", "1.02"]
+    out = io.BytesIO()
+    write_parquet_file(series, out)
+    assert read_parquet(io.BytesIO(out.getvalue())).read_all().column("register").to_pylist() == [
+        100,
+        None,
+        102,
+    ]
+    readings = tree_of(series).findall(named("Readings"))
+    assert [reading.find(f"{{{NAMESPACE}}}value") is not None for reading in readings] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("quality", "code"),
+    [
+        (Quality.MEASURED, "3.0.0"),
+        (Quality.ESTIMATED, "3.8.0"),
+        (Quality.EDITED, "3.7.0"),
+        (Quality.MISSING, "3.5.259"),
+        (Quality.SUSPECT, "3.5.258"),
+    ],
+)
+def test_reading_quality_codes(quality: Quality, code: str) -> None:
+    series = [with_quality(quality)]
+    (said,) = tree_of(series).findall(named("ReadingQualityType"))
+    assert said.attrib == {"ref": code}
+    assert lines_of(series)[0]["reading_quality"] == code
+    comments = [element.text for element in tree_of(series).findall(named("comment"))]
+    assert comments == (["linear/1:gap/1"] if quality == Quality.ESTIMATED else [])
+
+
+@pytest.mark.parametrize(
+    ("medium", "unit", "code"),
+    [
+        ("electricity", "kWh", "0.0.0.1.1.1.12.0.0.0.0.0.0.0.0.3.72.0"),
+        ("water", "m3", "0.0.0.1.1.9.58.0.0.0.0.0.0.0.0.0.42.0"),
+        ("gas", "m³", "0.0.0.1.1.7.58.0.0.0.0.0.0.0.0.0.42.0"),
+        ("heat", "GJ", "0.0.0.1.1.12.12.0.0.0.0.0.0.0.0.9.31.0"),
+    ],
+)
+def test_reading_types(medium: Medium, unit: str, code: str) -> None:
+    assert reading_type(medium, MAIN, unit) == code
+    kinds = tree_of([one([1], medium=medium, unit=unit)]).findall(named("ReadingType"))
+    assert [kind.attrib["ref"] for kind in kinds] == [code]
+
+
+def test_a_unit_that_cim_has_no_code_for_here_is_refused_and_named() -> None:
+    with pytest.raises(DataError, match="kvarh") as refused:
+        tree_of([one([1], medium="electricity", unit="kvarh")])
+    assert refused.value.code == "export.unit"
+
+
+def test_elements_stand_in_the_order_of_the_profile() -> None:
+    (reading,) = tree_of([with_quality(Quality.ESTIMATED)])
+    assert [child.tag.partition("}")[2] for child in reading] == ["Readings", "UsagePoint"]
+    assert [child.tag.partition("}")[2] for child in reading[0]] == [
+        "timeStamp",
+        "value",
+        "ReadingQualities",
+        "ReadingType",
+    ]
+    assert [child.tag.partition("}")[2] for child in reading[0][2]] == ["comment", "ReadingQualityType"]
+
+
+def test_what_a_word_says_stays_text_in_xml() -> None:
+    hostile = Exported(
+        **{
+            name: getattr(one([1]), name)
+            for name in one([1]).__struct_fields__
+            if name not in ("usage_point", "methods")
+        },
+        usage_point="up-<&>\"'",
+        methods=("</comment><evil/>",),
+    )
+    tree = tree_of([hostile])
+    assert [element.text for element in tree.findall(named("mRID"))] == ["up-<&>\"'"]
+    assert [element.text for element in tree.findall(named("comment"))] == ["</comment><evil/>"]
+    assert not tree.findall(named("evil"))
+
+
+def test_nothing_to_export_is_a_whole_empty_document() -> None:
+    assert lines_of([]) == []
+    assert list(tree_of([])) == []
+    out = io.BytesIO()
+    assert write_parquet_file([], out) == 0
+    assert read_parquet(io.BytesIO(out.getvalue())).read_all().num_rows == 0
