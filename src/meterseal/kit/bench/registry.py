@@ -37,6 +37,9 @@ BENCHMARKS: dict[str, Benchmark] = {
         "codec", "Frames of both protocols read and built, one by one and by the column, beside dlt645."
     ),
     "issue": Benchmark("issue", "Device certificates and enrolments, beside the bare SM2 signature."),
+    "forecast": Benchmark(
+        "forecast", "Series forecast with quantiles, beside the bare products and sorts they need."
+    ),
     "primitives": Benchmark(
         "primitives", "SM2, SM3 and SM4 as they are called here, beside the bare library."
     ),
