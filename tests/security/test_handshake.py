@@ -14,7 +14,7 @@ from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.errors import EngineError, MetersealError, PeerError, TrustError
 from meterseal.link import messages as wire
-from meterseal.security.handshake import HALF_OPEN
+from meterseal.security.runs import HALF_OPEN
 
 from .conftest import DAY, NOW, Bench, Module
 
@@ -110,12 +110,13 @@ async def test_the_table_of_runs_is_bounded(bench: Bench, monkeypatch: pytest.Mo
     modules = [await bench.module(number, 2) for number in range(1, 13)]
     for module in modules:
         await bench.headend.hello(module.run().hello(NOW))
-    table = bench.service.room.handshakes
-    assert len(table) == 8
+    assert len(bench.service.room.handshakes) == 8
+    table = bench.service.room.handshakes._tables["headend"]
     assert len(table._by_hello) == 8
     assert sum(len(runs) for runs in table._half_open.values()) == 8
     bench.clock.now += 16 * MINUTE
     await bench.shake(modules[0])
+    table = bench.service.room.handshakes._tables["headend"]
     assert len(table) == len(table._by_hello) == 1
     assert table._half_open == {}
 

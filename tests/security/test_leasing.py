@@ -6,7 +6,7 @@ import pytest
 
 from meterseal.errors import LocalError
 from meterseal.security.leaseorders import Lease
-from meterseal.security.leasing import AHEAD, LARGEST
+from meterseal.security.leasing import AHEAD, JUMP, LARGEST
 from meterseal.security.officers import RESTORED, Restored
 
 from .conftest import NOW, Bench
@@ -34,6 +34,24 @@ async def test_a_platform_that_forgot_gets_only_what_nobody_had_and_it_is_writte
 
 async def test_a_platform_that_knows_of_more_is_believed_upwards(bench: Bench) -> None:
     assert await bench.platform.lease_counters(500, 10) == Lease(before=500, until=510)
+    (said,) = [
+        one.entry
+        for one in await bench.platform.audit(limit=1000)
+        if one.entry.code == "security.counters-unknown"
+    ]
+    assert "500" in said.sentence
+
+
+@pytest.mark.parametrize("known", [JUMP + 111, (1 << 60) - 1, (1 << 62) - 1])
+async def test_a_platform_cannot_use_the_numbers_up_by_naming_a_huge_one(bench: Bench, known: int) -> None:
+    """Whatever is believed is leased from then on, so one call near the largest number would be the last."""
+    before = await bench.platform.lease_counters(100, 10)
+    with pytest.raises(LocalError) as caught:
+        await bench.platform.lease_counters(known, 10)
+    assert caught.value.code == "security.lease-jump"
+    assert (await bench.refusals())[-1].code == "security.lease-jump"
+    assert await bench.platform.lease_counters(before.until, 1) == Lease(before=before.until, until=111)
+    assert await bench.platform.lease_counters(111 + JUMP, 1) == Lease(before=111 + JUMP, until=112 + JUMP)
 
 
 async def test_after_a_restore_of_the_service_every_session_of_before_is_used_up(bench: Bench) -> None:
@@ -49,7 +67,7 @@ async def test_after_a_restore_of_the_service_every_session_of_before_is_used_up
     )
 
 
-@pytest.mark.parametrize(("known", "wanted"), [(-1, 1), (1 << 60, 1), (0, 0), (0, -1), (0, LARGEST + 1)])
+@pytest.mark.parametrize(("known", "wanted"), [(-1, 1), (1 << 62, 1), (0, 0), (0, -1), (0, LARGEST + 1)])
 async def test_a_lease_of_impossible_numbers(bench: Bench, known: int, wanted: int) -> None:
     with pytest.raises(LocalError) as caught:
         await bench.platform.lease_counters(known, wanted)

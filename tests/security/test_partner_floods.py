@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import ssl
 from pathlib import Path
 
@@ -13,15 +14,29 @@ from meterseal.app.keys import PlatformTls
 from meterseal.errors import LocalError, MetersealError
 from meterseal.mesh.authority import TlsDirectory
 from meterseal.mesh.requests import make_request
+from meterseal.mesh.rpc import InProcess
 from meterseal.mesh.tls import Files, client_context
 from meterseal.security import messages as m
+from meterseal.security.calllog import BURST, CODE, PER_MINUTE, CallLog
 from meterseal.security.hierarchy import DIAK_LIMIT
+from meterseal.security.messages import AuditEntry
+from meterseal.security.sdk_platforms import PartnerSdk
+from meterseal.security.service import SecurityService
 
+from .conftest import PASSPHRASE
+from .people import operator
 from .test_partners import PASSWORD, Town, authority, machine_now, tls, town
 
 __all__ = ["authority", "tls", "town"]
 
 SECONDS = 20
+
+
+def counts(sentence: str) -> int:
+    """How many calls an entry of counts names."""
+    return sum(int(number) for number in re.findall(r"(\d+) times", sentence))
+
+
 DAY = 86_400
 
 
@@ -58,13 +73,17 @@ async def test_forged_evidence_does_not_use_the_fleets_key_up(town: Town) -> Non
 
 
 async def test_refused_calls_leave_room_in_the_audit_log_for_others(town: Town) -> None:
-    """All refusals share 50 entries a second; one platform's are a tenth of that for as long as it goes on."""
+    """All refusals share 50 entries a second; one platform's are written singly while its own store lasts, then counted."""
     await town.enrolled("billing", ("modules",))
     async with town.way("billing") as sdk:
         _, refused = await _asked_for(town, lambda: sdk.device_facts(bytes(8)))
-    written = [one for one in await town.said_of("platform:billing") if one.refused]
-    assert len(written) == refused.count("security.platform-project")
-    assert len(written) < 50 + 10 * SECONDS
+    town.bench.service.room.tell_calls(ending=True)
+    await town.bench.service.room.durable()
+    said = await town.said_of("platform:billing")
+    written = [one for one in said if one.refused]
+    counted = sum(counts(one.sentence) for one in said if one.code == CODE)
+    assert len(written) + counted == refused.count("security.platform-project")
+    assert len(written) <= BURST + PER_MINUTE
 
 
 async def test_a_platform_that_fetches_certificates_all_day_costs_no_more_than_one_that_calls(
@@ -151,3 +170,63 @@ async def test_whoever_connects_and_says_nothing_keeps_no_platform_out(town: Tow
     assert 0 < len(ended) <= 140 - 120
     for _, writer in silent:
         writer.close()
+
+
+async def test_a_platform_that_calls_without_end_makes_the_log_grow_by_a_bounded_number_of_entries(
+    town: Town,
+) -> None:
+    """Five minutes of calls as fast as anybody may: every one is in the log, hardly any by itself."""
+    await town.enrolled("billing")
+    way = PartnerSdk(InProcess(town.bench.service.methods(), "platform:billing"))
+    before = len(await town.said_of("platform:billing"))
+    answered, minutes = 0, 5
+    for _ in range(minutes * 600):
+        town.bench.clock.now += 100
+        await way.anchors()
+        answered += 1
+    town.bench.service.room.tell_calls(ending=True)
+    await town.bench.service.room.durable()
+    entries, since = [], 0
+    while page := await operator(town.bench).audit(since, limit=1000):
+        entries += [one.entry for one in page if one.entry.caller == "platform:billing"]
+        since = page[-1].sequence
+    assert len(entries) - before <= BURST + PER_MINUTE * minutes + minutes + 1
+    singly = sum(one.code == "security.platform-call" for one in entries)
+    assert singly + sum(counts(one.sentence) for one in entries if one.code == CODE) == answered
+    assert "anchors was answered (trail)" in entries[-1].sentence
+
+
+def test_what_officers_signed_is_written_singly_however_much_a_platform_calls() -> None:
+    log = CallLog()
+    calls = [AuditEntry(at=0, code="security.session", sentence="A session.", caller="platform:a")] * 1000
+    assert sum(log.singly(one) for one in calls) == BURST
+    order = AuditEntry(
+        at=0, code="security.command-authorised", sentence="x", caller="platform:a", officers=("an",)
+    )
+    assert all(log.singly(order) for _ in range(1000))
+    (told,) = log.due(60_000)
+    assert counts(told.sentence) == 1000 - BURST
+    assert log.due(120_000) == []
+
+
+def test_refusals_of_endless_kinds_are_one_kind_beyond_forty() -> None:
+    log = CallLog()
+    for number in range(BURST + 1000):
+        log.singly(AuditEntry(at=0, code=f"link.{number}", sentence="", caller="platform:a"))
+    (told,) = log.due(0, ending=True)
+    assert counts(told.sentence) == 1000
+    assert told.sentence.count(" times ") == 41
+
+
+async def test_a_stop_writes_down_what_was_only_counted(town: Town) -> None:
+    await town.enrolled("billing")
+    way = PartnerSdk(InProcess(town.bench.service.methods(), "platform:billing"))
+    for _ in range(BURST + 5):
+        town.bench.clock.now += 20
+        await way.anchors()
+    await town.close()
+    town.bench.service.close()
+    town.bench.service = SecurityService.open(town.bench.directory, PASSPHRASE, clock=town.bench.clock)
+    await town.listen()
+    newest = await operator(town.bench).audit(newest=True, limit=10)
+    assert [counts(one.entry.sentence) for one in newest if one.entry.code == CODE] == [5]

@@ -28,8 +28,8 @@ from meterseal.security.sdk import SecuritySdk
 from meterseal.security.sdk_platforms import PartnerConnection, PartnerSdk
 from meterseal.security.service import SecurityService
 
-from .conftest import PASSPHRASE, PROJECT, Bench, Clock, Module
-from .people import Person, fields, founded, operator, ordered
+from .conftest import NOW, PASSPHRASE, PROJECT, Bench, Clock, Module
+from .people import HOUR, Person, fields, founded, operator, ordered
 from .test_commanding import order, signed
 
 PASSWORD = b"the partner's own password"
@@ -64,6 +64,25 @@ def authority(tls: TlsDirectory) -> Authority:
     return Authority(tls)
 
 
+def enrolment(
+    name: str, not_after: int = NOW + HOUR, purposes: tuple[str, ...] = EVERYTHING
+) -> tuple[EnrolPlatform, bytes]:
+    """A platform's application and its sealed TLS key."""
+    key = Sm2PrivateKey.generate()
+    request, sealed = make_request(name, PASSWORD)
+    asked = EnrolPlatform(
+        **fields(not_after),  # type: ignore[arg-type]
+        caller=name,
+        domain=PROJECT[8:10],
+        business=PROJECT[10:12],
+        contact="Night desk, telephone 021 5555 0102",
+        purposes=purposes,
+        point=key.public_point,
+        tls_request=request,
+    )
+    return structs.replace(asked, attestation=key.sign(attested_bytes(asked))), sealed
+
+
 class Town:
     """A security service on its sockets, its officers, and platforms that apply to it."""
 
@@ -88,20 +107,9 @@ class Town:
 
     def applied(self, name: str, purposes: tuple[str, ...] = EVERYTHING) -> EnrolPlatform:
         """An application; the key of its TLS request is in the platform's folder."""
-        key = Sm2PrivateKey.generate()
-        request, sealed = make_request(name, PASSWORD)
+        asked, sealed = enrolment(name, purposes=purposes)
         (self.folder / f"{name}.tls.key").write_bytes(sealed)
-        asked = EnrolPlatform(
-            **fields(),  # type: ignore[arg-type]
-            caller=name,
-            domain=PROJECT[8:10],
-            business=PROJECT[10:12],
-            contact="Night desk, telephone 021 5555 0102",
-            purposes=purposes,
-            point=key.public_point,
-            tls_request=request,
-        )
-        return structs.replace(asked, attestation=key.sign(attested_bytes(asked)))
+        return asked
 
     async def enrolled(self, name: str, purposes: tuple[str, ...] = EVERYTHING) -> None:
         """Apply, be ordered by two officers, fetch the certificate."""
@@ -311,10 +319,13 @@ async def test_a_handshake_that_another_began_gives_no_keys_to_who_overheard_it(
     begun = await town.bench.headend.hello(hello, "line")
     device = run.platform(begun.message, now)
     async with town.way("billing") as sdk:
-        for attempt in (sdk.hello(hello), sdk.device(begun.session_id, device)):
-            with pytest.raises(TrustError) as caught:
-                await attempt
-            assert caught.value.code == "link.no-run"
+        own = await sdk.hello(hello)
+        assert own.session_id != begun.session_id
+        with pytest.raises(TrustError) as caught:
+            await sdk.device(begun.session_id, device)
+        assert caught.value.code == "link.no-run"
+        with pytest.raises(MetersealError):  # sealed for the run that the device answered, not for theirs
+            await sdk.device(own.session_id, device[:6] + own.session_id + device[14:])
         reply = await town.bench.headend.device(begun.session_id, device)
         with pytest.raises(TrustError):
             await sdk.device(begun.session_id, device)

@@ -210,6 +210,9 @@ platform.command("meterseal.cli.keys_platform:enrol", name="enrol", help="Hand a
 platform.command("meterseal.cli.keys_platform:certificate", name="certificate", help="Write its certificate.")
 platform.command("meterseal.cli.keys_platform:list_platforms", name="list", help="List them and their calls.")
 platform.command(
+    "meterseal.cli.keys_platform:sessions", name="sessions", help="List the meters that seal for it now."
+)
+platform.command(
     "meterseal.cli.keys_platform:withdraw", name="withdraw", help="Request that one is withdrawn."
 )
 keys.command(platform)

@@ -149,6 +149,29 @@ def list_platforms(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
     return say(said, as_json_text=json, lines=lines)
 
 
+def sessions(name: str, *, data: Path, json: Annotated[bool, Flag] = False) -> int:
+    """List the meters whose module has its newest session with a platform, and until when it seals in it at most.
+
+    A withdrawn platform opens no session any more and keeps the keys of these. A meter that shakes hands with our
+    head-end leaves its session before that end.
+
+    Parameters
+    ----------
+    name
+        The platform.
+    data
+        Data directory of the running system.
+    """
+    found = ask(data, lambda sdk: sdk.lent_sessions(name))
+    lines = [
+        f"{one.device_id.hex()}  module {one.module_id.hex()}  until {at(one.until)}"
+        for one in found.sessions
+    ]
+    if found.count > len(found.sessions):
+        lines.append(f"and {found.count - len(found.sessions)} more, the last until {at(found.until)}")
+    return say(found, as_json_text=json, lines=lines or [f"No module has its newest session with {name}."])
+
+
 def withdraw(
     name: str, *, reason: str, data: Path, to: Path, hours: Hours = 24, json: Annotated[bool, Flag] = False
 ) -> int:

@@ -17,11 +17,14 @@ from msgspec import Struct
 
 from meterseal.errors import EngineError
 from meterseal.mesh.rpc import Tally
+from meterseal.mesh.tls import PLATFORMS
 from meterseal.security.audit import Audit
 from meterseal.security.book import Book
+from meterseal.security.calllog import CallLog
 from meterseal.security.handshake import Handshakes
 from meterseal.security.hierarchy import KeyTree
 from meterseal.security.keylife import KeyLife
+from meterseal.security.lending import Lending
 from meterseal.security.messages import AuditEntry
 from meterseal.security.officers import Officers
 from meterseal.security.orders import Done, Request, Role
@@ -106,6 +109,7 @@ class Room:
     ) -> None:
         self.tls = tls
         self.tally = Tally(clock)
+        self.calls = CallLog()
         self.keys = keys
         self.authorities = authorities
         self.registry = registry
@@ -124,6 +128,7 @@ class Room:
         self.uses = UseLog(registry.store, (keys, authorities))
         self.refused = RefusedHellos()
         self.keylife = KeyLife(keys, self.tree, registry, book)
+        self.lending = Lending(registry)
         self.handshakes = Handshakes(keys, self.tree, self.pki, registry, self.keylife)
 
     def note(
@@ -137,22 +142,29 @@ class Room:
         officers: tuple[str, ...] = (),
         refused: bool = False,
     ) -> None:
-        """Put an entry into the audit log; ids are taken from the fields of `about` that carry them."""
-        self.audit.write(
-            AuditEntry(
-                at=self.clock(),
-                code=code,
-                sentence=sentence,
-                caller=caller,
-                source=getattr(about, "source", "")[:100],
-                device_id=getattr(about, "device_id", b"")[:8],
-                module_id=getattr(about, "module_id", b"")[:8],
-                session_id=getattr(about, "session_id", b"")[:8],
-                key=key,
-                officers=officers,
-                refused=refused,
-            )
+        """Put an entry into the audit log; ids are taken from the fields of `about` that carry them. One about a platform
+        of somebody else's may only be counted (`calllog`).
+        """
+        entry = AuditEntry(
+            at=self.clock(),
+            code=code,
+            sentence=sentence,
+            caller=caller,
+            source=getattr(about, "source", "")[:100],
+            device_id=getattr(about, "device_id", b"")[:8],
+            module_id=getattr(about, "module_id", b"")[:8],
+            session_id=getattr(about, "session_id", b"")[:8],
+            key=key,
+            officers=officers,
+            refused=refused,
         )
+        if not caller.startswith(PLATFORMS) or self.calls.singly(entry):
+            self.audit.write(entry)
+
+    def tell_calls(self, *, ending: bool = False) -> None:
+        """Put what was counted of other people's calls into the log, once its minute is over."""
+        for entry in self.calls.due(self.clock(), ending=ending):
+            self.audit.write(entry)
 
     async def durable(self) -> None:
         """Return once every use of a key and every entry so far is on disk."""
@@ -172,6 +184,7 @@ class Room:
         if self._tying is not None:
             self._tying.cancel()
         self.platforms.settle()
+        self.tell_calls(ending=True)
         try:
             self.audit.flush()
             self.authorities.flush()

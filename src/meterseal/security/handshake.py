@@ -3,16 +3,16 @@
 It decides no step of the protocol (`link.handshake` does); it lends that its keys, its random numbers and
 its trust, keeps the runs, and says to the audit log what a HELLO that names no enrolled module has wrong.
 
-Runs live in memory for 15 minutes: the same HELLO gets the same PLATFORM, the same DEVICE the same SESSION.
-Up to three half-open runs of a device stand side by side, a fourth takes the place of the oldest, and the
-whole table is bounded; a run begins only after a good mac, so nobody but a module fills it. Everything that
-a run must not take from outside (N_p, session_id, E_p, ES, seed, the signature) is made here.
+Runs live in memory for 15 minutes, each with the caller who began it (`runs`): the same HELLO gets the same PLATFORM,
+the same DEVICE the same SESSION. A run begins only after a good mac, so nobody but a module fills the tables.
+Everything that a run must not take from outside (N_p, session_id, E_p, ES, seed, the signature) is made here. A platform
+of somebody else's is granted sessions that end within a day: no word reaches a module whose newest session is another's,
+so the end that was granted is what bounds a platform that is withdrawn.
 """
 
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import msgspec
@@ -23,21 +23,24 @@ from meterseal.errors import TrustError
 from meterseal.link import messages as wire
 from meterseal.link.handshake import Enrolment, Granted, PlatformRun
 from meterseal.link.messages import Hello
-from meterseal.link.proving import GATHERED_PATIENCE, patience
+from meterseal.link.proving import patience
+from meterseal.mesh.tls import PLATFORMS
 from meterseal.security.datakeys import wrap_session
 from meterseal.security.hierarchy import KeyTree
 from meterseal.security.keylife import KeyLife
 from meterseal.security.messages import PlatformReply, SessionReply
 from meterseal.security.pki import Identity, Pki
 from meterseal.security.registry import CIPHER_ONLY, Registry
+from meterseal.security.runs import Run, Runs
 from meterseal.security.vault import Vault
 
 RECORDS_ALLOWED = 1 << 20
 SECONDS_ALLOWED = 30 * 86_400
-
-HALF_OPEN = 3
-"""Half-open runs of one device."""
+PARTNER_RECORDS = 4096
+PARTNER_SECONDS = 86_400
+"""What a session of somebody else's platform may carry, and how long the module seals in it."""
 MOST_RUNS = 16_384
+PARTNER_RUNS = 1024
 
 
 class _Ports:
@@ -101,51 +104,47 @@ class _Ports:
         return point
 
 
-class _Kept:
-    """One run in the table, with what its repeats need."""
-
-    __slots__ = ("caller", "ports", "reply", "run", "same")
-
-    def __init__(self, run: PlatformRun, ports: _Ports, same: bytes, caller: str) -> None:
-        self.run, self.ports, self.same, self.caller = run, ports, same, caller
-        self.reply: SessionReply | None = None
-
-
 class Handshakes:
     """The table of runs."""
 
     def __init__(self, keys: Vault, tree: KeyTree, pki: Pki, registry: Registry, keylife: KeyLife) -> None:
         self._keys, self._tree, self._pki, self._registry = keys, tree, pki, registry
         self._keylife = keylife
-        self._by_session: OrderedDict[bytes, _Kept] = OrderedDict()
-        self._by_hello: dict[bytes, _Kept] = {}
-        self._half_open: dict[bytes, list[_Kept]] = {}
+        self._tables: dict[str, Runs] = {}
 
     def __len__(self) -> int:
         """How many runs are kept."""
-        return len(self._by_session)
+        return sum(len(table) for table in self._tables.values())
+
+    def _table(self, caller: str, now: int) -> Runs:
+        for name, table in list(self._tables.items()):
+            table.expire(now)
+            if not table:
+                del self._tables[name]
+        most = PARTNER_RUNS if caller.startswith(PLATFORMS) else MOST_RUNS
+        return self._tables.setdefault(caller, Runs(most))
 
     def hello(self, message: bytes, now: int, caller: str = "") -> PlatformReply:
-        """PLATFORM for a HELLO; the run is its caller's, and whoever else shows the same HELLO gets `link.no-run`.
+        """PLATFORM for a HELLO; the run is its caller's, and whoever else shows the same HELLO gets another.
 
         PeerError `link.*` for its shape; TrustError `link.hello-mac`, `link.unknown-module`,
         `link.module-copied`, `link.withdrawn`, `link.key-version`, `link.suite`, `link.point`,
         `security.platform-ended`, `security.limit`.
         """
-        self._expire(now)
+        table = self._table(caller, now)
         hello = wire.parse_hello(message)
         same = sm3(hello.canonical())
-        kept = self._by_hello.get(same)
+        kept = table.of_hello(same)
         if kept is not None:
-            _check_own(kept, caller)
             platform = kept.run.greeted(hello, now)
         else:
             ports = _Ports(self._tree, self._pki, self._registry, self._keylife, now)
             module = self._registry.module(hello.module_id)
+            partner = caller.startswith(PLATFORMS)
             run = PlatformRun(
                 ports,
-                records_allowed=RECORDS_ALLOWED,
-                seconds_allowed=SECONDS_ALLOWED,
+                records_allowed=PARTNER_RECORDS if partner else RECORDS_ALLOWED,
+                seconds_allowed=PARTNER_SECONDS if partner else SECONDS_ALLOWED,
                 policy=CIPHER_ONLY if module is None else module.policy,
             )
             try:
@@ -154,8 +153,8 @@ class Handshakes:
                 if ports.wrong is not None:
                     raise ports.wrong from None
                 raise
-            kept = _Kept(run, ports, same, caller)
-            self._keep(kept, hello.device_id)
+            kept = Run(run, ports, same, hello.device_id)
+            table.keep(kept)
         return PlatformReply(
             message=platform,
             session_id=kept.run.session_id,
@@ -173,13 +172,12 @@ class Handshakes:
         PeerError `link.*` for its shape; TrustError `link.no-run`, those of `PlatformRun.finish`,
         `security.limit`.
         """
-        self._expire(now)
-        kept = self._by_session.get(session_id)
+        table = self._table(caller, now)
+        kept = table.of_session(session_id)
         if kept is None:
             raise TrustError(
-                "link.no-run", "DEVICE belongs to no handshake that is under way; begin a new one."
+                "link.no-run", "DEVICE belongs to no handshake that this caller began; begin a new one."
             )
-        _check_own(kept, caller)
         hello = kept.run.hello
         assert hello is not None
         kept.ports.now = now
@@ -193,7 +191,7 @@ class Handshakes:
         self._registry.shown(hello.module_id, kept.ports.leaf)
         self._keys.use("DIAK", hello.key_version)
         kept.reply = self._reply(granted)
-        self._forget_half_open(kept, hello.device_id)
+        table.opened(kept)
         return kept.reply, True
 
     def _still_accepted(self, hello: Hello) -> None:
@@ -208,9 +206,12 @@ class Handshakes:
 
     def forget(self, device_id: bytes) -> None:
         """Drop every run of a device that may not go on."""
-        for kept in list(self._by_session.values()):
-            if kept.run.hello is not None and kept.run.hello.device_id == device_id:
-                self._drop(kept)
+        for table in self._tables.values():
+            table.forget(device_id)
+
+    def dismiss(self, caller: str) -> None:
+        """Drop every run of a caller that was withdrawn."""
+        self._tables.pop(caller, None)
 
     def _reply(self, granted: Granted) -> SessionReply:
         module = self._registry.module(granted.module_id)
@@ -230,42 +231,4 @@ class Handshakes:
             policy=granted.policy,
             created_at=granted.granted_at,
             profile=module.profile,
-        )
-
-    def _keep(self, kept: _Kept, device_id: bytes) -> None:
-        others = self._half_open.setdefault(device_id, [])
-        if len(others) >= HALF_OPEN:
-            self._drop(others[0])
-        while len(self._by_session) >= MOST_RUNS:
-            self._drop(next(iter(self._by_session.values())))
-        self._half_open.setdefault(device_id, []).append(kept)
-        self._by_session[kept.run.session_id] = kept
-        self._by_hello[kept.same] = kept
-
-    def _expire(self, now: int) -> None:
-        while self._by_session:
-            oldest = next(iter(self._by_session.values()))
-            if now - oldest.run.began_at <= GATHERED_PATIENCE:
-                return
-            self._drop(oldest)
-
-    def _drop(self, kept: _Kept) -> None:
-        self._by_session.pop(kept.run.session_id, None)
-        self._by_hello.pop(kept.same, None)
-        if kept.run.hello is not None:
-            self._forget_half_open(kept, kept.run.hello.device_id)
-
-    def _forget_half_open(self, kept: _Kept, device_id: bytes) -> None:
-        others = self._half_open.get(device_id, [])
-        if kept in others:
-            others.remove(kept)
-        if not others:
-            self._half_open.pop(device_id, None)
-
-
-def _check_own(kept: _Kept, caller: str) -> None:
-    """Whoever overheard HELLO and DEVICE gets no keys by showing them again."""
-    if kept.caller != caller:
-        raise TrustError(
-            "link.no-run", "Another platform began this handshake; let the device begin a new one."
         )

@@ -21,7 +21,11 @@ _DOCUMENT = "down-lease"
 LARGEST = 1 << 20
 AHEAD = 1 << 20
 """No session may send more records than this (`handshake.RECORDS_ALLOWED`)."""
-_MOST = 1 << 60
+JUMP = 1 << 32
+"""How many counters a platform may know beyond what was leased here. It knows more than this service only when this one
+was put back to an older copy; at a million words an hour this is half a year.
+"""
+_MOST = 1 << 62
 
 
 class _Leased(Struct, frozen=True, kw_only=True):
@@ -37,8 +41,13 @@ class Leasing:
         self._leased = book.read(_DOCUMENT, _Leased, _Leased())
         self._restored_at = book.read(RESTORED, Restored, Restored()).at
 
+    @property
+    def until(self) -> int:
+        """Up to where counters were leased so far."""
+        return self._leased.until
+
     def lease(self, asked: LeaseRequest) -> Lease:
-        """The next counters, durably; LocalError `security.request` for impossible numbers."""
+        """The next counters, durably; LocalError `security.request` for impossible numbers, `security.lease-jump`."""
         if not 0 <= asked.known < _MOST or not 0 < asked.wanted <= LARGEST:
             raise LocalError(
                 "security.request", f"A lease is of 1 to {LARGEST} counters; nothing was leased."
@@ -46,6 +55,13 @@ class Leasing:
         before = self._leased.until
         if self._restored_at != self._leased.restored_at:
             before += AHEAD  # what was leased after the backup is not known
+        if asked.known > before + JUMP:
+            raise LocalError(
+                "security.lease-jump",
+                f"The platform names {asked.known} counters as used and {before} were leased: no copy of these files is as "
+                "old as that, so the platform's store is damaged or not this system's. Nothing was leased; restore the "
+                "platform's store from its backup.",
+            )
         before = max(before, asked.known)
         leased = _Leased(until=before + asked.wanted, restored_at=self._restored_at)
         with self._book.transaction() as connection:

@@ -70,6 +70,28 @@ class PlatformList(Struct, frozen=True, kw_only=True):
     platforms: tuple[PlatformFacts, ...]
 
 
+class LentRequest(Struct, frozen=True, kw_only=True):
+    """Which modules have their newest session with this platform."""
+
+    name: str
+
+
+class LentSession(Struct, frozen=True, kw_only=True):
+    """A module whose newest session a platform opened, and until when the module seals in it at most (Unix ms)."""
+
+    device_id: bytes
+    module_id: bytes
+    until: int
+
+
+class LentList(Struct, frozen=True, kw_only=True):
+    """How many there are, when the last of them ends, and the first thousand, soonest end first."""
+
+    count: int
+    until: int
+    sessions: tuple[LentSession, ...]
+
+
 def attested_bytes(request: EnrolPlatform) -> bytes:
     """What a platform's own key signs."""
     return b"ms1 platform enrolment\x00" + encoded(structs.replace(request, attestation=b""))

@@ -251,7 +251,7 @@ class Platforms:
 
         LocalError `security.platform` when it is not enrolled, or without a reason.
         """
-        caller = request.caller if request.caller in self._entries else PLATFORMS + request.caller
+        caller = self.named(request.caller)
         entry = self._entries.get(caller)
         if entry is None or entry.facts.withdrawn_at is not None:
             raise LocalError("security.platform", f"Platform {request.caller[:64]} is not enrolled.")
@@ -260,6 +260,10 @@ class Platforms:
         gone = structs.replace(entry, facts=structs.replace(entry.facts, withdrawn_at=self._clock()))
         self._write({**self._entries, caller: gone})
         return caller
+
+    def named(self, name: str) -> str:
+        """What the mesh calls the process or platform that people call so."""
+        return name if name in self._entries else PLATFORMS + name
 
     def tls_request(self, name: str) -> bytes:
         """The request of an enrolled platform's TLS key; LocalError `security.platform` when there is none."""

@@ -17,7 +17,7 @@ from meterseal.security.store import Store
 Step = Callable[[sqlite3.Connection], None]
 Reform = Callable[[sqlite3.Connection, Step], None]
 
-FORMAT = 3
+FORMAT = 4
 
 SCHEMA = """ CREATE TABLE setting(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID; CREATE TABLE
          module(device_id BLOB NOT NULL, module_id BLOB NOT NULL UNIQUE, suite INTEGER NOT NULL,
@@ -39,9 +39,12 @@ SCHEMA = """ CREATE TABLE setting(name TEXT PRIMARY KEY, value BLOB NOT NULL) WI
          TABLE use_total(vault TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, seen INTEGER NOT
          NULL, PRIMARY KEY(vault, id, version)) WITHOUT ROWID; CREATE TABLE use_count(vault TEXT NOT NULL, id
          TEXT NOT NULL, version INTEGER NOT NULL, since INTEGER NOT NULL, until INTEGER NOT NULL, uses INTEGER
-         NOT NULL, PRIMARY KEY(vault, id, version, since, until)) WITHOUT ROWID;
+         NOT NULL, PRIMARY KEY(vault, id, version, since, until)) WITHOUT ROWID; CREATE TABLE lent(module_id
+         BLOB PRIMARY KEY, device_id BLOB NOT NULL, caller TEXT NOT NULL, until INTEGER NOT NULL) WITHOUT ROWID;
          """
-"""`gone` numbers the withdrawals in their order. `use_count` holds uses of a key in a span, `use_total` their sum."""
+"""`gone` numbers the withdrawals in their order. `use_count` holds uses of a key in a span, `use_total` their sum. `lent`
+are modules whose newest session another's platform opened.
+"""
 
 
 def upgrade(store: Store, reform: Reform | None = None) -> None:
@@ -75,7 +78,7 @@ def _to_2(connection: sqlite3.Connection) -> None:
         "module_id BLOB NOT NULL DEFAULT x''",
     ):
         connection.execute(f"ALTER TABLE certificate ADD COLUMN {column}")
-    known = {"setting", "module", "module_in_service", "certificate"}
+    known = {"setting", "module", "module_in_service", "certificate", "lent"}
     for statement in SCHEMA.split(";"):
         words = statement.split()
         if words and _made(words) not in known:
@@ -109,10 +112,15 @@ def _to_3(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE module ADD COLUMN zone TEXT NOT NULL DEFAULT 'default'")
 
 
+def _to_4(connection: sqlite3.Connection) -> None:
+    """Sessions that other people's platforms opened; what they opened before is not known."""
+    connection.execute(next(one for one in SCHEMA.split(";") if "CREATE TABLE lent(" in one))
+
+
 def _made(words: list[str]) -> str:
     """The name of the table or index that a CREATE statement makes."""
     name = words[words.index("INDEX" if "INDEX" in words[:3] else "TABLE") + 1]
     return name.split("(")[0]
 
 
-_STEPS = {1: _to_2, 2: _to_3}
+_STEPS = {1: _to_2, 2: _to_3, 3: _to_4}

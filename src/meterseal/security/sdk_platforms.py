@@ -18,6 +18,8 @@ from meterseal.security.client import Client
 from meterseal.security.orders import Authorised, OfficerSignature, SignedCommand
 from meterseal.security.platformorders import (
     CertificateRequest,
+    LentList,
+    LentRequest,
     PlatformCertificate,
     PlatformFacts,
     PlatformList,
@@ -33,6 +35,10 @@ class PlatformsClient(Client):
     async def platforms(self) -> tuple[PlatformFacts, ...]:
         """Every platform that is or was enrolled, and how often it called for each purpose."""
         return (await self._rpc.call("platforms", Empty(), PlatformList)).platforms
+
+    async def lent_sessions(self, name: str) -> LentList:
+        """Modules whose newest session this platform opened, withdrawn or not."""
+        return await self._rpc.call("lent_sessions", LentRequest(name=name), LentList)
 
     async def platform_certificate(self, name: str = "") -> PlatformCertificate:
         """A new certificate for an enrolled platform's key; LocalError `security.platform` when it is not enrolled."""

@@ -30,6 +30,7 @@ from meterseal.mesh.tls import PLATFORMS
 from meterseal.security import hierarchy, pki
 from meterseal.security.audit import Audit
 from meterseal.security.book import Book
+from meterseal.security.calllog import ANSWERED
 from meterseal.security.desk import Act, Desk, Room, TlsAuthority
 from meterseal.security.desks.anchors import AnchorDesk
 from meterseal.security.desks.cards import CardDesk
@@ -196,12 +197,13 @@ class SecurityService:
         return table
 
     def _audited(self, name: str, act: Act, purpose: str) -> Callable[[str, Any], Awaitable[Struct]]:
-        """The act, for callers who are enrolled for its purpose; a refusal is in the audit log before it is answered,
-        and so is every call of somebody else's platform.
+        """The act, for callers who are enrolled for its purpose; a refusal is in the audit log before it is answered. A
+        call of somebody else's platform is there too, or counted for the next minute's entry (`calllog`).
         """
         room = self.room
 
         async def run(caller: str, request: Any) -> Struct:
+            room.tell_calls()
             try:
                 room.platforms.admit(caller, purpose, request)
                 await room.uses.tick(room.clock())
@@ -215,7 +217,7 @@ class SecurityService:
                     await room.durable()
                 raise
             if caller.startswith(PLATFORMS):
-                room.note(caller, request, "security.platform-call", f"{name} was answered ({purpose}).")
+                room.note(caller, request, ANSWERED, f"{name} was answered ({purpose}).")
                 await room.durable()
             return answer
 

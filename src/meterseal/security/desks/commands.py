@@ -62,9 +62,10 @@ class CommandDesk(Desk):
             request.order, request.signatures, room.clock()
         )
         said = f"Command {authorised.number} for zone {order.zone}: {order.reason}"
-        if not fresh:
-            said = f"Asked for again: {said}"
-        room.note(caller, authorised, "security.command-authorised", said, officers=people)
+        if fresh:
+            room.note(caller, authorised, "security.command-authorised", said, officers=people)
+        else:  # said as by nobody's signature: a platform may ask as often as it likes
+            room.note(caller, authorised, "security.command-repeated", f"Asked for again: {said}")
         await room.durable()
         return authorised
 
@@ -95,7 +96,13 @@ class CommandDesk(Desk):
         return update
 
     async def _lease(self, caller: str, request: LeaseRequest) -> Lease:
+        leased = self._leasing.until
         lease = self._leasing.lease(request)
+        if request.known > leased:
+            said = (
+                f"The platform knew of {request.known} down counters and {leased} were leased here: believed."
+            )
+            self._room.note(caller, lease, "security.counters-unknown", said)
         if lease.before > request.known:
             said = f"Down counters up to {lease.before} were leased, and the platform knew of {request.known}: skipped."
             self._room.note(caller, lease, "security.counters-skipped", said)

@@ -47,6 +47,7 @@ class LinkDesk(Desk):
             request.session_id, request.message, room.clock(), caller, gathered=request.gathered
         )
         if fresh:
+            room.lending.opened(reply, caller, room.clock())
             key = f"DIAK version {reply.key_version}"
             room.note(caller, reply, "security.session", "A session was opened.", key=key)
         await room.durable()

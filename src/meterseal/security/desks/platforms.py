@@ -5,6 +5,8 @@ It admits no call itself; `service` asks `security.platforms` before every act.
 
 from __future__ import annotations
 
+import msgspec
+
 from meterseal.errors import LocalError
 from meterseal.mesh.rpc import OPERATOR, Empty
 from meterseal.mesh.tls import PLATFORMS
@@ -15,18 +17,23 @@ from meterseal.security.orders import Done
 from meterseal.security.platformorders import (
     CertificateRequest,
     EnrolPlatform,
+    LentList,
+    LentRequest,
+    LentSession,
     PlatformCertificate,
     PlatformList,
     WithdrawPlatform,
 )
 from meterseal.security.platforms import ENROLLED
 
+HOUR = 3_600_000
+MOST_LENT = 1000
 _CERTIFICATE_COSTS = 100
 """Calls: the second root is opened by Argon2id for each certificate, and a platform needs one in two months."""
 
 
 class PlatformDesk(Desk):
-    """platforms, platform_certificate; and the orders `enrol-platform` and `withdraw-platform`."""
+    """platforms, lent_sessions, platform_certificate; and the orders `enrol-platform` and `withdraw-platform`."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
@@ -35,6 +42,7 @@ class PlatformDesk(Desk):
         """What this desk answers."""
         return {
             "platforms": Act(self._list, Empty, WATCH),
+            "lent_sessions": Act(self._lent, LentRequest, WATCH),
             "platform_certificate": Act(
                 self._certificate, CertificateRequest, OPERATORS | PARTNER, purpose=ENROLLED
             ),
@@ -73,5 +81,31 @@ class PlatformDesk(Desk):
         return Done(sentence=said, officers=people)
 
     async def _withdraw(self, caller: str, request: WithdrawPlatform, people: tuple[str, ...]) -> Done:
-        gone = self._room.platforms.withdraw(request)
-        return Done(sentence=f"Platform {gone} was withdrawn: {request.reason}", officers=people)
+        room = self._room
+        gone = room.platforms.withdraw(request)
+        room.handshakes.dismiss(gone)
+        said = f"Platform {gone} was withdrawn: {request.reason}."
+        held = room.lending.of(gone, room.clock())
+        if held:
+            left = -(-(held[-1].until - room.clock()) // HOUR)
+            said += (
+                f" {len(held)} modules have their newest session with it and seal in it for {left} hours at most, or until "
+                "their next handshake with ours: meterseal keys platform sessions names them."
+            )
+        return Done(
+            sentence=said,
+            officers=people,
+            facts=msgspec.json.encode({"modules": len(held)}).decode(),
+        )
+
+    async def _lent(self, caller: str, request: LentRequest) -> LentList:
+        room = self._room
+        held = room.lending.of(room.platforms.named(request.name), room.clock())
+        return LentList(
+            count=len(held),
+            until=held[-1].until if held else 0,
+            sessions=tuple(
+                LentSession(device_id=one.device_id, module_id=one.module_id, until=one.until)
+                for one in held[:MOST_LENT]
+            ),
+        )
