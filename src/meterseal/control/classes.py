@@ -251,6 +251,13 @@ CLASSES: dict[str, dict[str, Class]] = {
         ),
         "run": WORD,
     },
+    "ledger_seeds": {"usage_point": ID, "key_version": VERSION, "sealed_nodes": SEALED},
+    "ledger_checkpoints": {
+        "number": COUNT,
+        "size": COUNT,
+        "at": TIME,
+        "note": Public("a checkpoint is published; its root is a hash over leaves under secret salts"),
+    },
     "evidence": {
         "device_id": ID,
         "channel": WORD,

@@ -22,6 +22,7 @@ EVIDENCE = SealedTable(
 )
 METER_STATUS = SealedTable(tables.meter_status, row=("device_id",), columns=("sealed_state",))
 STORES = SealedTable(tables.stores, row=("id",), columns=("sealed_mark",))
+LEDGER_SEEDS = SealedTable(tables.ledger_seeds, row=("usage_point",), columns=("sealed_nodes",))
 BILL = SealedTable(tables.bills, row=("id",), columns=("sealed_document",))
 AGREEMENTS = SealedTable(tables.agreements, row=("id",), columns=("sealed_opening",))
 CONCENTRATORS = SealedTable(tables.concentrators, row=("device_id",), columns=("sealed_name",))
@@ -32,7 +33,7 @@ CUSTOMERS = SealedTable(tables.customers, row=("id",), columns=("name", "address
 """Under each customer's own key, not under a ring; see `utility.customers`."""
 
 UNDER: dict[str, tuple[SealedTable, ...]] = {
-    MEASUREMENTS: (QUARANTINE, FINDINGS, EVIDENCE, METER_STATUS, STORES),
+    MEASUREMENTS: (QUARANTINE, FINDINGS, EVIDENCE, METER_STATUS, STORES, LEDGER_SEEDS),
     BILLS: (BILL, AGREEMENTS),
     FLEET: (CONCENTRATORS, METERS),
     WORDS: (DOWN_WORDS, BULK_ORDERS),

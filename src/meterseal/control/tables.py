@@ -439,3 +439,22 @@ evidence = Table(
         "checked in ('signed', 'mac', 'bad', 'chain-broken', 'chain-open', 'unchecked')", name="checked"
     ),
 )
+
+ledger_seeds = Table(
+    "ledger_seeds",
+    metadata,
+    Column(
+        "usage_point", String(32), primary_key=True
+    ),  # or "device:" and a device that is installed nowhere
+    Column("key_version", Integer, nullable=False),
+    Column("sealed_nodes", LargeBinary, nullable=False),  # keys that the salts of leaves are made of
+)
+
+ledger_checkpoints = Table(
+    "ledger_checkpoints",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("size", BigInteger, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("note", Text, nullable=False),  # the signed text, as published
+)

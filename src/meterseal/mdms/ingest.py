@@ -127,30 +127,33 @@ class Ingest:
         self._consumed = consumed
         self.state = state
 
-    def apply(self, sequence: int, entry: Entry) -> None:
-        """Take in one entry. Raises what the store raises when an old segment that it must look at is
-        damaged."""
+    def apply(self, sequence: int, entry: Entry) -> list[Opened]:
+        """Take in one entry; gives the records of it that were no repeats. Raises what the store raises when an
+        old segment that it must look at is damaged."""
         places: dict[bytes, list[Place]] = {}
         for place in entry.places:
             places.setdefault(place.device_id, []).append(place)
             self._words.medium[self._words.code(place.usage_point)] = place.medium
+        taken = []
         for opened in entry.batch.opened:
             self.state.latest_receipt = max(self.state.latest_receipt, opened.received_at)
-            self._opened(sequence, opened, places)
+            if self._opened(sequence, opened, places):
+                taken.append(opened)
         for held in entry.batch.quarantined:
             if self._consumed.add(held.session_id, held.counter):
                 self._hold(held)
         for version in entry.versions:
             self._version(sequence, version)
         self.state.sequence = sequence
+        return taken
 
     # --- records ----------------------------------------------------------------------------------
 
-    def _opened(self, sequence: int, opened: Opened, places: Mapping[bytes, Sequence[Place]]) -> None:
+    def _opened(self, sequence: int, opened: Opened, places: Mapping[bytes, Sequence[Place]]) -> bool:
         counts = self.state.counts
         if opened.counter in self._consumed.of(opened.session_id):
             counts["repeated_records"] += 1
-            return
+            return False
         strange: Strange = {}
         # The load profile first: it wins over a single reading of the same instant.
         for series in sorted(opened.series, key=_single):
@@ -176,6 +179,7 @@ class Ingest:
             self._hold(_quarantined(part, device_id, code))
         self._consumed.add(opened.session_id, opened.counter)
         counts["records"] += 1
+        return True
 
     def _placed(self, sequence: int, opened: Opened, series: Series, place: Place) -> list[Series]:
         """Take in the readings inside the place's period; returns the others."""

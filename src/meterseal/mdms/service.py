@@ -16,6 +16,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 import structlog
+from msgspec.structs import replace
 
 from meterseal.bus.outage import Outage
 from meterseal.control.sealing import KeyRing
@@ -27,6 +28,7 @@ from meterseal.mdms.evidence import AT_ONCE, EvidenceBook
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.findings import Findings
 from meterseal.mdms.ingest import Ingest, State
+from meterseal.mdms.ledger.ledger import Ledger, without_leaves
 from meterseal.mdms.places import Places
 from meterseal.mdms.quarantine import Quarantine
 from meterseal.mdms.reading import Counts, Limits, Reading, VeeRun
@@ -66,7 +68,7 @@ class Mdms(Reading):
         with disk(directory):
             segment_directory.mkdir(mode=0o700, exist_ok=True)
         self._store = Store(segment_directory, keys, Words())
-        self._state = State(counts)
+        self._state = State(without_leaves(counts))
         self._state.sequence = position
         self._consumed = Consumed(self._manifest.consumed)
         self._ingest = Ingest(self._store, self._consumed, self._state)
@@ -75,6 +77,7 @@ class Mdms(Reading):
         self._findings = Findings(engine, keys, self._manifest.mark)
         self._quarantine = Quarantine(engine, keys)
         self._journal = Journal(directory / "journal", store_id, keys)
+        self.ledger = Ledger(directory / "ledger", store_id, engine, keys, counts, position)
         self._committer = Committer(self._commit)
         self._checking = asyncio.Lock()
         self._compacting = asyncio.Lock()
@@ -84,7 +87,7 @@ class Mdms(Reading):
         self._store.load(segments)
         self._state.take_up(self._store)
         for sequence, content in self._journal.replay(position):
-            self._ingest.apply(sequence, entries.unpack(content))
+            self._apply(sequence, entries.unpack(content))
         self._replayed = self._state.sequence > position
         # What was checked before the journal came to be replayed waits no more, and is no second statement.
         for key in self._book.settled(self._state.pending.values()):
@@ -128,6 +131,7 @@ class Mdms(Reading):
                 await self._task
         async with self._checking, self._compacting:
             self._journal.close()
+            self.ledger.close()
             if self._lock_file is not None:
                 os.close(self._lock_file)
                 self._lock_file = None
@@ -150,7 +154,10 @@ class Mdms(Reading):
         placed = Entry(entry.batch, self._places.of(devices), entry.versions)
         sequence = self._journal.append(entries.pack(placed))
         with self._store.lock:
-            self._ingest.apply(sequence, placed)
+            self._apply(sequence, placed)
+
+    def _apply(self, sequence: int, entry: Entry) -> None:
+        self.ledger.note(sequence, self._ingest.apply(sequence, entry), entry)
 
     def meters_changed(self) -> None:
         """Installations of known meters changed (removed, moved): ask for them again. New meters need no
@@ -165,6 +172,7 @@ class Mdms(Reading):
         Raises EngineError when the verifier or a store is away; what was not done waits for the next time.
         """
         async with self._checking:
+            await asyncio.to_thread(self.ledger.take_up)
             await asyncio.to_thread(self._write_notes)
             sequence = self._state.sequence
             while await self._check_evidence(sequence):
@@ -220,7 +228,7 @@ class Mdms(Reading):
             return await asyncio.to_thread(self._older)
 
     def _older(self) -> int:
-        return len(self._older_segments()) + self._journal.older()
+        return len(self._older_segments()) + self._journal.older() + self.ledger.older()
 
     def _older_segments(self) -> list[Segment]:
         with self._store.lock:
@@ -242,7 +250,7 @@ class Mdms(Reading):
     def _reseal_segment(self) -> int:
         older = self._older_segments()
         if not older:
-            return 0
+            return self.ledger.seal_again()
         new = seal_again(self._store.directory, older[0], self._keys)
         self._manifest.swap(older[0].id, new)
         self._store.swap(older[0].id, new)
@@ -260,7 +268,9 @@ class Mdms(Reading):
         with self._store.lock:
             waiting = {k: p for k, p in self._state.pending.items() if p.batch <= checkpoint.sequence}
         self._findings.append(self._book.keep(list(waiting.values())))
-        done = compact(self._store, self._manifest, checkpoint)
+        leaves = self.ledger.keep(checkpoint.sequence)
+        done = compact(self._store, self._manifest, replace(checkpoint, counts=checkpoint.counts | leaves))
+        self.ledger.kept(leaves, checkpoint.sequence)
         with self._store.lock:
             self._consumed.stored(checkpoint.consumed)
             for key in waiting:

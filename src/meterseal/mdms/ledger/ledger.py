@@ -1,0 +1,279 @@
+"""Station MDMS, the ledger: takes up what the journal committed, keeps it as leaves of the tree, and proves them.
+
+It signs nothing (`checkpoints` asks the security service) and compares nothing with readings (`audit` does).
+
+Leaves follow from the journal, in its order: the commit needs no write of its own, and what a crash leaves of the tree
+is made again from the journal. `note` only remembers; the hashing is done by `take_up`, off the way of an answer, and
+always before a checkpoint, a proof or a compaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import RLock
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from meterseal.control.sealing import KeyRing
+from meterseal.crypto import merkle
+from meterseal.errors import LocalError
+from meterseal.mdms.entries import Entry, Place
+from meterseal.mdms.ledger import files
+from meterseal.mdms.ledger.files import File, Made
+from meterseal.mdms.ledger.leaves import NO_RECORD, Leaf, added_of, commitment, parts_of, plaintext, read
+from meterseal.mdms.ledger.salts import Salts
+from meterseal.mdms.ledger.tree import Tree
+from meterseal.mdms.store.files import disk
+from meterseal.model import Opened
+
+LEAVES, BEGINS = "leaves", "leaves_from"
+"""Under what the manifest's counts hold how many leaves are kept, and the journal entry after which they begin."""
+
+
+class Waiting(NamedTuple):
+    """One journal entry that is not in the tree yet: the records of it that were new, and what stands beside them."""
+
+    sequence: int
+    taken: Sequence[Opened]
+    entry: Entry
+
+
+class Proven(NamedTuple):
+    """One leaf with everything that shows it in the tree of `size` leaves."""
+
+    number: int
+    digest: bytes
+    salt: bytes
+    plaintext: bytes
+    path: list[bytes]
+
+
+class Ledger:
+    """The ledger of one store. Every method may be called from any thread.
+
+    `counts` are the manifest's; a store from before there was a ledger begins one after what it holds.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        store_id: str,
+        engine: sa.Engine,
+        keys: KeyRing,
+        counts: dict[str, int],
+        sequence: int,
+    ) -> None:
+        with disk(directory):
+            directory.mkdir(mode=0o700, exist_ok=True)
+        self.directory = directory
+        self.store_id = store_id
+        self.begins = counts.get(BEGINS, sequence)
+        self._keys = keys
+        self.salts = Salts(engine, keys)
+        size = counts.get(LEAVES, 0)
+        self._files = files.found(directory, size)
+        self._tree = Tree(directory / "tree", size)
+        self._made: list[Made] = []
+        """What the leaves after the kept ones are made of."""
+        self._ends: list[tuple[int, int]] = []
+        """(journal entry, leaves up to its end) of those."""
+        self._waiting: list[Waiting] = []
+        self._coming: list[File] = []
+        self.lock = RLock()
+
+    # --- in ---------------------------------------------------------------------------------------
+
+    def note(self, sequence: int, taken: Sequence[Opened], entry: Entry) -> None:
+        """Remember what an entry brought. Cheap; the caller holds the store's lock, so the order is the journal's."""
+        self._waiting.append(Waiting(sequence, taken, entry))
+
+    def take_up(self) -> int:
+        """Put what was noted into the tree; gives its size. EngineError `control.*` when no seed can be stored."""
+        with self.lock:
+            while self._waiting:
+                self._take(self._waiting[0])
+                del self._waiting[0]
+            return self._tree.size
+
+    def _take(self, waiting: Waiting) -> None:
+        places: dict[bytes, list[Place]] = {}
+        for place in waiting.entry.places:
+            places.setdefault(place.device_id, []).append(place)
+        leaves: list[tuple[bytes, Leaf]] = [
+            (opened.digest, part) for opened in waiting.taken for part in parts_of(opened, places)
+        ]
+        leaves += [(NO_RECORD, added_of(version)) for version in waiting.entry.versions]
+        number = self._tree.size
+        self.salts.prepare({(leaf.owner, leaf.day) for _, leaf in leaves}, number)
+        hashes = []
+        for digest, leaf in leaves:
+            salt = self.salts.salt(leaf.owner, leaf.day, number)
+            assert salt is not None, "a prepared day has a salt"
+            content = plaintext(leaf)
+            hashes.append(commitment(digest, salt, content))
+            self._made.append(Made(digest, leaf.day, content))
+            number += 1
+        self._tree.append(hashes)
+        self._ends.append((waiting.sequence, number))
+
+    # --- keeping ----------------------------------------------------------------------------------
+
+    def keep(self, sequence: int) -> dict[str, int]:
+        """Make the leaves up to a journal entry durable, before the manifest says so; gives what it is to say.
+
+        Raises EngineError `mdms.*`, `control.*`; what was written then counts for nothing.
+        """
+        self.take_up()
+        with self.lock:
+            kept = self._tree.kept
+            size = max((end for entry, end in self._ends if entry <= sequence), default=kept)
+            self._tree.keep(size)
+            made = self._made[: size - kept]
+            first = kept
+            if made and self._files and self._files[-1].size < files.FULL:
+                first = self._files[-1].first
+                made = read_leaves(self, self._files[-1]) + made
+            self._coming = [
+                files.write_leaves(
+                    self.directory,
+                    self.store_id,
+                    self._keys,
+                    first + start,
+                    made[start : start + files.FULL],
+                )
+                for start in range(0, len(made), files.FULL)
+            ]
+            return {LEAVES: size, BEGINS: self.begins}
+
+    def kept(self, counts: dict[str, int], sequence: int) -> None:
+        """The manifest has said what `keep` gave."""
+        with self.lock:
+            size, before = counts[LEAVES], self._tree.kept
+            if self._coming:
+                first = self._coming[0].first
+                gone = [one for one in self._files if one.first >= first]
+                self._files = [one for one in self._files if one.first < first] + self._coming
+                files.forget(one.path for one in gone if one.path not in {new.path for new in self._coming})
+            self._tree.kept_up_to(size)
+            del self._made[: size - before]
+            self._ends = [one for one in self._ends if one[0] > sequence]
+
+    def older(self) -> int:
+        """Files that are sealed under another key version than the newest."""
+        with self.lock:
+            return sum(one.key_version != self._keys.version for one in self._files)
+
+    def seal_again(self) -> int:
+        """Seal one older file under the newest key version; how many it moved. Errors as `keep`."""
+        with self.lock:
+            for position, one in enumerate(self._files):
+                if one.key_version != self._keys.version:
+                    self._files[position] = files.write_leaves(
+                        self.directory, self.store_id, self._keys, one.first, read_leaves(self, one)
+                    )
+                    return 1
+        return 0
+
+    def close(self) -> None:
+        """Let go of the files; what was answered is in the journal."""
+        self._tree.close()
+
+    # --- out --------------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """Leaves in the tree; what was noted and not yet taken up is not among them."""
+        return self._tree.size
+
+    def root(self, size: int) -> bytes:
+        """Root over the first `size` leaves. LocalError `crypto.tree` when there are not so many."""
+        with self.lock:
+            self._within(size)
+            return self._tree.root(size)
+
+    def inclusion(self, number: int, size: int) -> tuple[bytes, list[bytes]]:
+        """A leaf's hash and its audit path. LocalError `crypto.tree`."""
+        with self.lock:
+            self._within(size)
+            path = merkle.inclusion(number, size, self._tree.node_at)
+            return self._tree.node_at(0, number), path
+
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """The proof that the tree only grew. LocalError `crypto.tree`."""
+        with self.lock:
+            self._within(new)
+            return merkle.consistency(old, new, self._tree.node_at)
+
+    def leaf_hash(self, number: int) -> bytes:
+        """What the tree holds for a leaf, from the disk where it is kept."""
+        with self.lock:
+            return self._tree.node_at(0, number)
+
+    def node_at(self, level: int, index: int) -> bytes:
+        """What the tree holds for a complete subtree."""
+        with self.lock:
+            return self._tree.node_at(level, index)
+
+    def every(self, size: int) -> Iterator[tuple[int, Made]]:
+        """What the first `size` leaves are made of, file by file; nothing is written meanwhile that they would miss.
+
+        DataError `mdms.ledger-damaged` names the file that is not what was stored.
+        """
+        with self.lock:
+            listed, kept, made = list(self._files), self._tree.kept, list(self._made)
+        for file in listed:
+            yield from enumerate(read_leaves(self, file), file.first)
+        yield from enumerate(made[: size - kept], kept)
+
+    def of(
+        self, usage_point: str, first_day: int, last_day: int, size: int
+    ) -> Iterator[tuple[int, Made, Leaf]]:
+        """The leaves of a usage point in some days, among the first `size`."""
+        with self.lock:
+            listed, kept, made = list(self._files), self._tree.kept, list(self._made)
+        wanted = usage_point.encode()
+        batches = (
+            (file.first, read_leaves(self, file))
+            for file in listed
+            if file.first_day <= last_day and file.last_day >= first_day
+        )
+        for first, batch in [*batches, (kept, made)]:
+            for number, one in enumerate(batch, first):
+                if number < size and first_day <= one.day <= last_day and wanted in one.plaintext:
+                    leaf = read(one.plaintext)
+                    if leaf.owner == usage_point:
+                        yield number, one, leaf
+
+    def proven(self, number: int, made: Made, owner: str, size: int) -> Proven | None:
+        """A leaf with its salt and audit path; None when its salt was destroyed."""
+        with self.lock:
+            salt = self.salts.salt(owner, made.day, number)
+            if salt is None:
+                return None
+            return Proven(number, made.digest, salt, made.plaintext, self.inclusion(number, size)[1])
+
+    def destroy(self, usage_point: str, first_day: int, last_day: int) -> bytes:
+        """Destroy the salts of some days of a usage point; gives the sealed bytes that are gone."""
+        with self.lock:
+            self.take_up()
+            return self.salts.destroy(usage_point, first_day, last_day)
+
+    def _within(self, size: int) -> None:
+        if self._tree.size < size:
+            self.take_up()
+        if not 0 <= size <= self._tree.size:
+            raise LocalError(
+                "crypto.tree", f"The ledger has {self._tree.size} leaves, not {size}; ask for fewer."
+            )
+
+
+def without_leaves(counts: dict[str, int]) -> dict[str, int]:
+    """The manifest's counts without what is the ledger's."""
+    return {name: number for name, number in counts.items() if name not in (LEAVES, BEGINS)}
+
+
+def read_leaves(ledger: Ledger, file: File) -> list[Made]:
+    """What a file of the ledger holds, from the disk."""
+    return files.read_leaves(file, ledger.store_id, ledger._keys)
