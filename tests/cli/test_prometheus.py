@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 
+from msgspec import structs
 from prometheus_client.parser import text_string_to_metric_families
 
 from meterseal.app.commanding import Alarms
-from meterseal.app.operator import Counts
+from meterseal.app.operator import Counts, as_json
+from meterseal.cli.operate import _status_lines
 from meterseal.cli.prometheus import exposition
 from meterseal.security.messages import KeyFacts
+from meterseal.security.nearing import nearing
 from meterseal.things.alarms import KINDS, Count, alarm_of
 
 COUNTS = Counts(
@@ -77,3 +81,27 @@ def test_a_security_service_that_is_away_is_said_and_not_counted_as_nothing() ->
     found = families(None)
     assert [one.value for one in found["meterseal_keys_up"].samples] == [0]  # type: ignore[attr-defined]
     assert "meterseal_key_uses" not in {one for one, what in found.items() if what.samples}  # type: ignore[attr-defined]
+
+
+def test_a_key_near_its_limit_shows_as_a_ratio_and_as_an_alarm() -> None:
+    def at(used: int, version: int, state: str = "active", limit: int = 1000) -> KeyFacts:
+        return structs.replace(KEYS[0], version=version, used=used, limit=limit, state=state)
+
+    keys = [at(499, 1), at(500, 2), at(799, 3), at(800, 4), at(1000, 5), at(990, 6, "withdrawn")]
+    found = families(keys)
+    ratios = {one.labels["version"]: one.value for one in found["meterseal_key_use_ratio"].samples}  # type: ignore[attr-defined]
+    assert ratios == {"1": 0.499, "2": 0.5, "3": 0.799, "4": 0.8, "5": 1.0, "6": 0.99}
+    near = {one.labels["alarm"]: one.value for one in found["meterseal_keys_near_limit"].samples}  # type: ignore[attr-defined]
+    assert near == {"reminder": 2, "alarm": 1, "reached": 1}
+    assert "meterseal_keys_near_limit" not in families(None)
+    assert {one.value for one in families()["meterseal_keys_near_limit"].samples} == {0}  # type: ignore[attr-defined]
+
+
+def test_status_begins_with_the_keys_that_come_near_their_limit_and_says_what_to_do() -> None:
+    near = nearing([structs.replace(KEYS[0], used=81, limit=100)])
+    found = json.loads(as_json(COUNTS)) | json.loads(as_json(ALARMS)) | {"keys": json.loads(as_json(near))}
+    first = _status_lines(found)[0]
+    assert first.startswith("KEY LIMIT ALARM: DIAK version 1 has had 81 of 100 uses (81 %)")
+    assert "meterseal keys rotate diak" in first
+    for nothing in ([], None):
+        assert not any("LIMIT" in line for line in _status_lines(found | {"keys": nothing}))

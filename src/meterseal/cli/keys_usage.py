@@ -21,6 +21,7 @@ from meterseal.cli.operate import at, between, day
 from meterseal.errors import LocalError
 from meterseal.mesh.authority import TlsDirectory
 from meterseal.security.keystore import open_place, parse_place
+from meterseal.security.nearing import nearing
 from meterseal.security.papers import Expiring
 
 Flag = Parameter(negative=())
@@ -35,7 +36,7 @@ def usage(
     by_day: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
 ) -> int:
-    """Show how often each key was used, hour by hour or day by day (HM 8.5.3.b).
+    """Show how often each key was used, hour by hour or day by day, and which keys come near their limit (HM 8.5.3.b).
 
     Parameters
     ----------
@@ -46,13 +47,16 @@ def usage(
     """
     start = _since(since)
     uses = ask(data, lambda sdk: sdk.usage_over_time(start, by_day=by_day))
+    near = nearing(ask(data, lambda sdk: sdk.usage()).keys)
     if json:
-        print(as_json({"since": start, "uses": list(uses)}))
+        print(as_json({"since": start, "uses": list(uses), "nearing": near}))
         return 0
     if not uses:
         print(f"No key was used since {at(start)}.")
     for one in uses:
         print(f"{at(one.since)}  {one.vault:<5} {one.id:<14} version {one.version:<3} {one.uses:>10}")
+    for key in near:
+        print(f"{key.level}: {key.sentence}")
     return 0
 
 

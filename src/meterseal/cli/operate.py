@@ -27,6 +27,7 @@ from meterseal.cli import billing
 from meterseal.errors import EngineError, LocalError
 from meterseal.mesh.rpc import Connection, Empty
 from meterseal.security.messages import KeyFacts
+from meterseal.security.nearing import Nearing, nearing
 from meterseal.security.orders import CommandRoom
 from meterseal.security.sdk import SecuritySdk
 
@@ -289,8 +290,8 @@ def audit(
 def status(
     *, data: Path, prometheus: Annotated[bool, Flag] = False, json: Annotated[bool, Flag] = False
 ) -> int:
-    """Count what the running system holds, what it refused by code, and what waits for meters; status 1 when its audit
-    trail was changed.
+    """Count what the running system holds, what it refused by code, what waits for meters, and which keys come near their
+    limit of uses; status 1 when its audit trail was changed.
 
     Parameters
     ----------
@@ -304,8 +305,10 @@ def status(
 
         print(exposition(counts, alarms, _key_uses(data)), end="")
     else:
+        keys = _key_uses(data)
+        near = {"keys": None if keys is None else json_module.loads(operator.as_json(nearing(keys)))}
         text = json_module.dumps(
-            json_module.loads(operator.as_json(counts)) | json_module.loads(operator.as_json(alarms)),
+            json_module.loads(operator.as_json(counts)) | json_module.loads(operator.as_json(alarms)) | near,
             ensure_ascii=False,
         )
         show(text, as_json=json, lines=_status_lines)
@@ -327,11 +330,15 @@ def _key_uses(data: Path) -> Sequence[KeyFacts] | None:
     return found.keys
 
 
+def _near(one: dict[str, Any]) -> str:
+    return msgspec.convert(one, Nearing).sentence
+
+
 def _status_lines(found: dict[str, Any]) -> list[str]:
     from meterseal.cli.words import limits
 
-    lists = ("alarms", "words", "room")
-    lines = []
+    lists = ("alarms", "words", "room", "keys")
+    lines = [f"KEY LIMIT {one['level'].upper()}: {_near(one)}" for one in found["keys"] or ()]
     if found["audit_ok"] is False:
         lines.append(f"THE AUDIT TRAIL DOES NOT HOLD: {found['audit_broken']}")
     lines += [f"{key:<14} {value}" for key, value in found.items() if key not in lists]

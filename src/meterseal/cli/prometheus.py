@@ -5,6 +5,7 @@ It counts nothing itself and names no meter: labels are codes, alarms and key id
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -13,6 +14,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from meterseal.app.commanding import Alarms
 from meterseal.app.operator import Counts
 from meterseal.security.messages import KeyFacts
+from meterseal.security.nearing import LEVELS, nearing
+from meterseal.security.vault import UNBOUNDED
 
 
 class _Found:
@@ -97,10 +100,25 @@ def _keys(keys: Sequence[KeyFacts] | None) -> Iterable[Metric]:
     limits = GaugeMetricFamily(
         "meterseal_key_use_limit", "Uses after which a key is refused.", labels=("vault", "key", "version")
     )
+    ratios = GaugeMetricFamily(
+        "meterseal_key_use_ratio",
+        "Uses of a key in parts of its limit: remind at 0.5, alarm at 0.8, refused at 1.",
+        labels=("vault", "key", "version"),
+    )
+    near = Counter(one.level for one in nearing(keys or ()))
+    levels = GaugeMetricFamily(
+        "meterseal_keys_near_limit", "Keys in use by how near their limit is.", labels=("alarm",)
+    )
+    for level in LEVELS[1:]:
+        levels.add_metric((level,), near[level])
     for one in keys or ():
         place = (one.vault, one.id, str(one.version))
         uses.add_metric(place, one.used)
-        if one.limit < 1 << 62:
+        if one.limit < UNBOUNDED:
             limits.add_metric(place, one.limit)
+            ratios.add_metric(place, one.used / max(1, one.limit))
     yield uses
     yield limits
+    yield ratios
+    if keys is not None:
+        yield levels

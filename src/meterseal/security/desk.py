@@ -26,6 +26,7 @@ from meterseal.security.hierarchy import KeyTree
 from meterseal.security.keylife import KeyLife
 from meterseal.security.lending import Lending
 from meterseal.security.messages import AuditEntry
+from meterseal.security.nearing import Nearing
 from meterseal.security.officers import Officers
 from meterseal.security.orders import Done, Request, Role
 from meterseal.security.pki import Pki
@@ -125,7 +126,7 @@ class Room:
         self.platforms = Platforms(book, registry, self.project_id, clock)
         self.tree = KeyTree(keys, self.project_id)
         self.pki = Pki(authorities, registry, self.project_id)
-        self.uses = UseLog(registry.store, (keys, authorities))
+        self.uses = UseLog(registry.store, (keys, authorities), self._nearer)
         self.refused = RefusedHellos()
         self.keylife = KeyLife(keys, self.tree, registry, book)
         self.lending = Lending(registry)
@@ -165,6 +166,10 @@ class Room:
         """Put what was counted of other people's calls into the log, once its minute is over."""
         for entry in self.calls.due(self.clock(), ending=ending):
             self.audit.write(entry)
+
+    def _nearer(self, one: Nearing) -> None:
+        key = f"{one.id} version {one.version}"
+        self.note("operator", one, f"security.limit-{one.level}", one.sentence, key=key)
 
     async def durable(self) -> None:
         """Return once every use of a key and every entry so far is on disk."""

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from meterseal.security.nearing import Nearing, level_of, nearing
 from meterseal.security.papers import Uses
 from meterseal.security.store import Store
 from meterseal.security.vault import Vault
@@ -31,9 +32,13 @@ Key = tuple[str, str, int]
 class UseLog:
     """The log of one service, in its registry's file."""
 
-    def __init__(self, store: Store, vaults: Sequence[Vault]) -> None:
+    def __init__(
+        self, store: Store, vaults: Sequence[Vault], nearer: Callable[[Nearing], None] = lambda _: None
+    ) -> None:
+        """`nearer` is told of a key that came nearer to its limit by a level (`nearing`), once for each level."""
         self._store = store
         self._vaults = vaults
+        self._nearer = nearer
         self._seen: dict[Key, int] = {
             (vault, key_id, version): seen
             for vault, key_id, version, seen in store.rows("SELECT vault, id, version, seen FROM use_total")
@@ -90,13 +95,19 @@ class UseLog:
         ]
 
     def _look(self, hour: int) -> None:
-        for vault in self._vaults:
-            for facts in vault.all_facts():
-                key = (facts.vault, facts.id, facts.version)
-                more = facts.used - self._seen.get(key, 0)
-                self._seen[key] = facts.used  # below what was seen only after an older copy was put back
-                if more > 0:
-                    self._waiting[key, hour] += more
+        risen: set[Key] = set()
+        every = [facts for vault in self._vaults for facts in vault.all_facts()]
+        for facts in every:
+            key = (facts.vault, facts.id, facts.version)
+            before = self._seen.get(key, 0)
+            self._seen[key] = facts.used  # below what was seen only after an older copy was put back
+            if facts.used > before:
+                self._waiting[key, hour] += facts.used - before
+                if level_of(facts.used, facts.limit) != level_of(before, facts.limit):
+                    risen.add(key)
+        for one in nearing(every) if risen else ():
+            if (one.vault, one.id, one.version) in risen:
+                self._nearer(one)
 
     def _put(self, connection: sqlite3.Connection, waiting: Counter[tuple[Key, int]]) -> None:
         connection.executemany(
