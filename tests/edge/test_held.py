@@ -2,107 +2,26 @@
 
 from __future__ import annotations
 
-from collections import deque
 from itertools import pairwise
 
 import pytest
 
-from meterseal.edge.concentrator import Concentrator, MeterAt, Up
-from meterseal.edge.held import HELD, SEEN, HeldAnswers, blocks
+from meterseal.edge.held import HELD, HeldAnswers
+from meterseal.edge.marks import SEEN
 from meterseal.edge.nv import MemoryNv, SealedNv
-from meterseal.edge.poll import Pace
+from meterseal.edge.restating import blocks
 from meterseal.edge.schedule import DAY, MINUTE, Schedule
-from meterseal.link import control, records
 from meterseal.wire import encode
 from meterseal.wire.frame import Frame, parse_frame
 from meterseal.wire.meaning import interpret
 from tests.crypto.pki import NOW
-from tests.edge.buses import Wire, exchange
-from tests.edge.field import CONCENTRATOR, TIMING
-from tests.edge.platform import STORAGE, Platform
+from tests.edge.platform import STORAGE
+from tests.edge.site import HOUR, Site
 
 WATER, GAS, POWER = (
     bytes.fromhex(one) for one in ("1078330000000001", "3078330000000002", "d700003100000004")
 )
 SEALED_POWER = bytes.fromhex("d700003100000009")
-HOUR = 60 * MINUTE
-PACE = Pace(answer=200, rest=20, longest_rest=100, silent=1_000)
-
-
-class Timely(Platform):
-    """It answers PING with its time, as the head-end does."""
-
-    def record(self, message: bytes) -> list[bytes]:
-        header = records.parse_header(message, up=True)
-        session = self.sessions[header.session_id]
-        if (
-            header.control
-            and control.open_control(session.granted.keys, header, message).kind == control.PING
-        ):
-            return [self.word(session, control.time(self.now, header.counter))]
-        return super().record(message)
-
-
-class Site:
-    """A concentrator with a schedule on one bus, and a platform that is there or not; time is a number."""
-
-    def __init__(self, devices: list[bytes], schedule: Schedule, sealed: list[bytes] | None = None) -> None:
-        self.wire = Wire(devices)
-        self.platform = Timely()
-        self.memory, self.store = MemoryNv(), MemoryNv()
-        self.up: deque[Up] = deque()
-        self.now = NOW - NOW % DAY
-        self.chip, _ = self.platform.module(CONCENTRATOR, b"concentr", store=self.memory)
-        self.concentrator = Concentrator(
-            device_id=CONCENTRATOR,
-            chip=self.chip,
-            store=SealedNv(self.store, STORAGE, b"held"),
-            risers=[[MeterAt(device_id=one, plain=one not in (sealed or ())) for one in devices]],
-            pace=PACE,
-            timing=TIMING,
-            jitter=lambda: 0.5,
-            send=self.up.append,
-            schedule=schedule,
-        )
-        (self.riser,) = self.concentrator.risers
-        self.online = True
-
-    def turn(self, step: int) -> None:
-        """Some ms pass; then the bus is asked until it rests, and what waits goes up and is answered."""
-        self.now += step
-        self.platform.now = self.now
-        self.concentrator.tick(self.now)
-        while exchange(self.riser, self.wire, self.now) is not None:
-            pass
-        if not self.online:
-            return
-        self.concentrator.speak(self.now, 32)
-        while self.up:
-            up = self.up.popleft()
-            for message in self.platform.receive(up.message):
-                self.concentrator.receive(up.device_id, message, self.now)
-
-    def run(self, until: int, step: int = MINUTE) -> None:
-        while self.now < until:
-            self.turn(step)
-
-    def begin(self) -> None:
-        """Reach the platform and learn its time."""
-        while not self.concentrator.clock.good(self.now) or len(self.concentrator.outbox):
-            self.turn(100)
-        assert self.concentrator.clock.good(self.now)
-        assert len(self.concentrator.outbox) == 0
-
-    def came(self, device: bytes) -> list[int]:
-        """Times at which readings of a device stand, as they came."""
-        found = []
-        for _, frame in self.platform.frames:
-            if frame.device_id == device:
-                meaning = interpret(frame)
-                at = meaning.interval.start_at if meaning.interval else meaning.clock_at
-                assert at is not None
-                found.append(at)
-        return found
 
 
 def test_after_a_week_without_a_head_end_every_reading_arrives_once_at_its_own_time() -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from meterseal.edge.agent import LinkAgent, Timing
+from meterseal.edge.backfill import Backfill
 from meterseal.edge.chip import Chip
 from meterseal.edge.held import BACKLOG, HeldAnswers
 from meterseal.edge.hunting import Hunt
@@ -76,6 +77,9 @@ class Concentrator:
         self._scheduled = schedule is not None
         self.clock = Timekeeping(self.risers, schedule)
         self.hunt = Hunt(self.risers, schedule)
+        self.backfill = Backfill(
+            self.risers, schedule, self.outbox, lambda now: self.clock.good(now, BACKLOG)
+        )
         self._place = {device: riser for riser in self.risers for device in riser.lines}
 
     def _up(self, device_id: bytes, message: bytes) -> None:
@@ -83,7 +87,8 @@ class Concentrator:
         self._send(Up(device_id, message))
 
     def _plain(self, device_id: bytes, frame: Frame, now: int) -> None:
-        self.outbox.take(device_id, frame, now, timed=self._scheduled and self.clock.good(now, BACKLOG))
+        timed = self._scheduled and self.clock.good(now, BACKLOG)
+        self.outbox.take(device_id, frame, now, timed=timed, expected=self.backfill.expected)
 
     def find(self, device_id: str) -> tuple[Line, Riser]:
         """A plain meter by its device id in hex. LocalError `concentrator.unknown`, or `concentrator.sealed` for a meter

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 VOLTAGE = 2_300
 """Tenths of a volt."""
 TARIFFS = 4
+HOURLY = 254
+"""Hourly freezes that can be asked for, 01 to FE."""
 
 
 def stated(meter: Meter, now: int) -> dict[str, Stated]:
@@ -72,7 +74,7 @@ def _freezes(meter: Meter) -> dict[str, Stated]:
         found |= _named(freeze.registers, f"_instant_freeze_{back}")
         found[f"instant_freeze_{back}_time"] = freeze.at
     if book.days:
-        for back in range(1, 25):
+        for back in range(1, HOURLY + 1):
             at = book.through - (back - 1) * HOUR
             found[f"hourly_freeze_{back}_time"] = at
             found[f"forward_active_energy_hourly_freeze_{back}"] = meter.readings.stored(MAIN, at)

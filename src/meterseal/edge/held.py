@@ -11,32 +11,29 @@ from __future__ import annotations
 
 from collections import deque
 
+from msgspec.structs import replace
+
 from meterseal.crypto.symmetric import sm3
 from meterseal.edge.agent import Item
 from meterseal.edge.chip import Chip, Sealed
+from meterseal.edge.marks import SEEN, Mark, Marks
 from meterseal.edge.nv import SealedNv
-from meterseal.errors import LocalError
-from meterseal.model import HEAT_VOLUME, MAIN, medium_of
-from meterseal.units import unit_code
-from meterseal.wire import encode
+from meterseal.edge.restating import blocks
 from meterseal.wire.frame import Frame, parse_frame
 from meterseal.wire.meaning import interpret
 
-HELD, SEEN = "held/", "seen/"
+HELD = "held/"
 MOST_HELD = 750_000
 """Answers: 1,000 meters read every hour for 30 days."""
 KEPT = 30 * 86_400_000
 BACKLOG, AHEAD = 35 * 86_400_000, 15 * 60_000
 """Within these a reading stands at the meter's own clock (ADR 0010)."""
-STEP = 60
-"""Minutes that a block of one register names; its register is at the block's start whatever they are."""
-CHANNELS = {
-    "electricity": {"forward_active_energy": MAIN},
-    "heat": {"cumulative_energy": MAIN, "cumulative_volume": HEAT_VOLUME},
-}
-"""Readings that the platform keeps, by medium; of all others the volume."""
 HEAD = 9
-"""Bytes before the frame: when it came, and whether it is to be stated at that time."""
+"""Bytes before the frame: when it came, and what is done with it."""
+AS_CAME, STATED, READY = 0, 1, 2
+"""It is sealed as it came; restated at the time at which it came; ready: frames that say their times themselves."""
+FRAMES_A_RECORD = 8
+"""Blocks in one record of what was read back; a record takes 4096 bytes."""
 
 
 class HeldAnswers:
@@ -53,50 +50,65 @@ class HeldAnswers:
         self._oldest: tuple[int, int] = 0, 0
         self.dropped = 0
         """Answers that were too old or too many, since the start."""
-        self._seen: dict[bytes, tuple[str, bytes]] = {}
-        self._load_seen([name for name in names if name.startswith(SEEN)])
-
-    def _load_seen(self, names: list[str]) -> None:
-        """The last answer of each meter. Pages of earlier versions bore the meter's number as their name, in clear."""
-        older: dict[str, bytes | None] = {}
-        for name in names:
-            page = self._store.read(name) or b""
-            if len(page) == 40:
-                self._seen[page[:8]] = name, page[8:]
-            else:
-                older[name] = page
-        for name, digest in list(older.items()):
-            device_id, own = bytes.fromhex(name[len(SEEN) :]), f"{SEEN}n{len(self._seen)}"
-            self._seen[device_id] = own, digest or b""
-            older |= {own: device_id + (digest or b""), name: None}
-        if older:
-            self._store.write(older)
+        self.marks = Marks(store, [name for name in names if name.startswith(SEEN)])
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def take(self, device_id: bytes, frame: Frame, now: int, *, timed: bool = False) -> None:
+    def take(
+        self, device_id: bytes, frame: Frame, now: int, *, timed: bool = False, expected: int = 0
+    ) -> None:
         """Keep an answer. `timed`: the concentrator's clock is known good. One with the same bytes as the last of this
         meter says nothing new, unless it can be stated at a time of its own.
+
+        Where the last one came longer than `expected` ms ago (0: nobody says how long), what the meter froze since then
+        was missed, and the mark says so from the moment at which this answer is held.
         """
         raw = frame.encode()
         stated = timed and not has_time(frame, now) and bool(blocks(frame, now))
-        name, last = self._seen.get(device_id, (f"{SEEN}n{len(self._seen)}", b""))
-        digest = sm3(raw)
-        if last == digest and not stated:
+        before = self.marks[device_id]
+        mark = replace(before, digest=sm3(raw), read_at=now if timed else before.read_at)
+        if timed and expected and before.read_at and now - before.read_at > expected:
+            # To the second, as this answer may be stated: the freeze of that instant says the same.
+            mark = replace(mark, since=before.since or before.read_at, until=now - now % 1_000)
+        if mark.digest == before.digest and not stated:
+            if mark != before:
+                self.note(device_id, mark)
             return
+        page = now.to_bytes(8, "big") + bytes((STATED if stated else AS_CAME,)) + raw
+        self._hold(device_id, mark, [page], now)
+
+    def take_back(self, device_id: bytes, frames: list[Frame], now: int) -> None:
+        """Keep what a meter gave of what was missed, and note in the same write that nothing is missed any more."""
+        lead = now.to_bytes(8, "big") + bytes((READY,))
+        pages = [
+            lead + b"".join(frame.encode() for frame in frames[at : at + FRAMES_A_RECORD])
+            for at in range(0, len(frames), FRAMES_A_RECORD)
+        ]
+        self._hold(device_id, replace(self.marks[device_id], since=0, until=0), pages, now)
+
+    def note(self, device_id: bytes, mark: Mark) -> None:
+        """Change a meter's mark and nothing else."""
+        name, page = self.marks.page(device_id, mark)
+        self._store.write({name: page})
+        self.marks.put(device_id, mark)
+
+    def _hold(self, device_id: bytes, mark: Mark, pages: list[bytes], now: int) -> None:
+        """Write pages and a mark, all or nothing; make room for them before."""
         self.expire(now)
-        while len(self._held) >= self._most and self._waiting:
+        while len(self._held) + len(pages) > self._most and self._waiting:
             self._drop()
-        if len(self._held) >= self._most:
-            self.dropped += 1
+        if len(self._held) + len(pages) > self._most:
+            self.dropped += len(pages)
             return
-        page = now.to_bytes(8, "big") + bytes((stated,)) + raw
-        self._store.write({f"{HELD}{self._number:012x}": page, name: device_id + digest})
-        self._seen[device_id] = name, digest
-        self._held.add(self._number)
-        self._waiting.append(self._number)
-        self._number += 1
+        numbers = range(self._number, self._number + len(pages))
+        name, marked = self.marks.page(device_id, mark)
+        written = {f"{HELD}{number:012x}": page for number, page in zip(numbers, pages, strict=True)}
+        self._store.write({**written, name: marked})
+        self.marks.put(device_id, mark)
+        self._held.update(numbers)
+        self._waiting.extend(numbers)
+        self._number += len(pages)
 
     def expire(self, now: int) -> None:
         """Drop what has waited too long."""
@@ -124,13 +136,13 @@ class HeldAnswers:
         return Item(f"{HELD}{number:012x}", number)
 
     def seal(self, item: Item, chip: Chip, now: int) -> Sealed:
-        """A vouched record of one answer."""
+        """A vouched record of one answer, or of some of what was read back."""
         page = self._store.read(str(item.key))
         assert page is not None
         if page[:1] == b"\x68":  # of an earlier version, which knew no times
             return chip.seal(page, now, vouched=True)
         raw = page[HEAD:]
-        if page[8]:
+        if page[8] == STATED:
             raw = blocks(parse_frame(raw)[0], int.from_bytes(page[:8], "big"))
         return chip.seal(raw, now, vouched=True)
 
@@ -147,35 +159,3 @@ def has_time(frame: Frame, now: int) -> bool:
     meaning = interpret(frame)
     at = meaning.frozen_at or meaning.clock_at
     return at is not None and now - BACKLOG <= at <= now + AHEAD
-
-
-def blocks(frame: Frame, at: int) -> bytes:
-    """The kept registers of an answer as interval blocks of one reading each, at that time to the second; b"" where
-    they cannot be stated so.
-    """
-    readings = interpret(frame).readings
-    found = b""
-    for name, channel in CHANNELS.get(medium_of(frame.device_id) or "", {"cumulative_volume": MAIN}).items():
-        value = readings.get(name)
-        if value is None or value.register is None:
-            continue
-        try:
-            block = encode.interval_block(
-                frame.device_id,
-                start_at=at - at % 1_000,
-                step_minutes=STEP,
-                channel=channel,
-                unit=unit_code(value.unit or ""),
-                registers=[value.register],
-            )
-        except (KeyError, LocalError):
-            return b""
-        said = interpret(block).interval
-        if said is None or (said.unit, said.exponent, said.registers) != (
-            value.unit,
-            value.exponent,
-            (value.register,),
-        ):
-            return b""
-        found += block.encode()
-    return found

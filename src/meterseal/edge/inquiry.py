@@ -48,7 +48,7 @@ class Inquiry:
                         "device_id": line.device_id.hex(),
                         "bus": number,
                         "plain": line.plain,
-                        "model": line.profile.name if line.profile is not None else "",
+                        "model": line.profile.name,
                         "heard_at": line.heard_at,
                         "silent": line.failures,
                         "waiting": len(line.down),

@@ -14,7 +14,7 @@ from meterseal.wire import encode, roles
 from meterseal.wire import identifiers as ids
 from meterseal.wire.asked import Ask
 from meterseal.wire.frame import Frame, address_of
-from meterseal.wire.profile import Profile, Timing, models
+from meterseal.wire.profile import models
 
 FORWARD, FORWARD_1997 = 0x00010000, 0x9010
 """Forward active energy in the two editions of DL/T 645."""
@@ -38,15 +38,15 @@ class Wanted(NamedTuple):
 class Line:
     """What the bus master knows of one meter. `model` names its meter model; by default its number tells.
 
-    DataError `wire.profile` when no model has that name.
+    DataError `wire.profile` when no model has that name, or none is of such meters.
     """
 
     def __init__(self, device_id: bytes, *, plain: bool, model: str = "") -> None:
         self.device_id = device_id
         self.plain = plain
         self.protocol, self.meter_type, self.address = address_of(device_id)
-        self.profile: Profile | None = models().by_name[model] if model else models().find(device_id)
-        self.timing = self.profile.timing if self.profile is not None else Timing()
+        self.profile = models().by_name[model] if model else models().of(device_id)
+        self.timing = self.profile.timing
         self.preamble = PREAMBLE * self.timing.preamble_down
         self.down: deque[bytes] = deque()
         self.wanted: deque[Wanted] = deque()
@@ -70,17 +70,19 @@ class Line:
 
     def read_register(self) -> Frame:
         """The request for current data the model's way: 901F, or forward active energy."""
-        profile = self.profile
         if self.protocol == "cjt188":
-            di = ids.METERING
-        else:
-            di = FORWARD_1997 if profile is not None and profile.dlt645.edition == "1997" else FORWARD
-        if profile is None:
-            return encode.read_request(self.device_id, di)
-        return roles.request(self.device_id, Ask(kind="read", di=di), profile)
+            return self.ask(Ask(kind="read", di=ids.METERING))
+        return self.ask(Ask(kind="read", di=FORWARD_1997 if self.is_1997 else FORWARD))
+
+    @property
+    def is_1997(self) -> bool:
+        """Whether it speaks the older edition of DL/T 645."""
+        return self.protocol == "dlt645" and self.profile.dlt645.edition == "1997"
+
+    def ask(self, ask: Ask, *, utc_offset_minutes: int = 480) -> Frame:
+        """A request the model's way. LocalError `wire.field`."""
+        return roles.request(self.device_id, ask, self.profile, utc_offset_minutes=utc_offset_minutes)
 
     def answers(self, request: Frame, got: Frame) -> bool:
         """Whether a frame answers exactly this request."""
-        if self.profile is None:
-            return got.control & 0x3F == request.control & 0x3F and got.data[:2] == request.data[:2]
         return roles.matches(request, got, self.profile).answers

@@ -5,7 +5,8 @@ One request at a time, half duplex. It opens nothing of a sealed meter, moves no
 are asked, and reads and writes of our own E002, which carries link messages in segments (LINK section 5).
 
 What goes first: messages for a meter, what somebody waits for, then each meter in its turn (link messages of a sealed
-one; of a plain one its scheduled reading, then whatever else is wanted of it), then frames for everybody, then a search.
+one; of a plain one its scheduled reading, then whatever else is wanted of it), then frames for everybody, then what may
+wait until nothing is due (`spare`), then a search.
 """
 
 from __future__ import annotations
@@ -82,9 +83,14 @@ class Riser:
         self._schedule = schedule
         self._hurried: deque[Line] = deque()
         self._everybody: deque[Make] = deque()
+        self.spare: Callable[[int], tuple[Line, Wanted] | None] | None = None
+        """Names the next question that waits until nothing else is due; asked anew, it names the same one until that was
+        answered.
+        """
         self.search: BusSearch | None = None
         """A search for meters that is under way; it is asked on whenever nothing else is due."""
         self._request: Frame | None = None
+        self._waits: Wanted | None = None
         self._pending: deque[Line] = deque()
         self._turn = 0
         self._found = self._asked = False
@@ -122,7 +128,7 @@ class Riser:
 
     def request(self, now: int) -> bytes | None:
         """The bytes to send next, or None while nothing is due before `rest_until`."""
-        line = self._line or self._choose(now)
+        line = self._line or self._choose(now) or self._spared(now)
         if line is None:
             return self._to_nobody(now)
         self.exchanges += 1
@@ -134,6 +140,16 @@ class Riser:
         message = line.down[0]
         chunk = message[self._offset : self._offset + line.chunk]
         return encode.segment_write_request(line.device_id, len(message), self._offset, chunk).encode()
+
+    def _spared(self, now: int) -> Line | None:
+        """A meter that something is wanted of which may wait, while nothing else is due."""
+        if self._everybody or self.spare is None or (found := self.spare(now)) is None:
+            return None
+        line, waits = found
+        if (request := waits.make(now)) is None:
+            return None
+        self._request, self._waits = request, waits
+        return self._begin(line, "spare", in_turn=False)
 
     def _to_nobody(self, now: int) -> bytes | None:
         """What goes to no meter in particular, while nothing else is due."""
@@ -172,12 +188,12 @@ class Riser:
         return None
 
     def _wants(self, line: Line, now: int) -> bool:
-        """Whether something else is wanted of a meter; then `_request` is it."""
+        """Whether something else is wanted of a meter; then `_request` is it, and `_waits` who waits for the answer."""
         while line.wanted:
-            self._request = line.wanted[0].make(now)
+            self._waits = line.wanted.popleft()
+            self._request = self._waits.make(now)
             if self._request is not None:
                 return True
-            line.wanted.popleft()
         return False
 
     def _is_due(self, line: Line, now: int) -> bool:
@@ -264,8 +280,8 @@ class Riser:
             return False
         line.failures = line.attempts = self._tries = 0
         line.heard_at = now
-        if self._doing == "wanted":
-            self._wanted(line, None if frame.control & 0x40 else frame, now)
+        if self._doing in ("wanted", "spare"):
+            self._wanted(None if frame.control & 0x40 else frame, now)
         elif frame.control & 0x40:
             self._refused(line, now)
         elif self._doing == "read":
@@ -282,7 +298,7 @@ class Riser:
         """Whether a frame is an answer of this meter to what it was asked."""
         if not frame.control & 0x80:
             return False
-        if self._doing == "wanted":
+        if self._doing in ("wanted", "spare"):
             assert self._request is not None
             return line.answers(self._request, frame)
         if frame.address == line.address and frame.meter_type == line.meter_type:
@@ -292,10 +308,11 @@ class Riser:
     def _next(self, now: int) -> int:
         return now + self._pace.plain if self._schedule is None else self._schedule.after(now)
 
-    def _wanted(self, line: Line, frame: Frame | None, now: int) -> None:
-        wanted = line.wanted.popleft()
+    def _wanted(self, frame: Frame | None, now: int) -> None:
+        waits, self._waits = self._waits, None
+        assert waits is not None
         self._leave(now)
-        wanted.answered(frame, now)
+        waits.answered(frame, now)
 
     def timeout(self, now: int, heard: bytes = b"") -> None:
         """Nothing of use came, only what was `heard`: the request is repeated as often as the model wants, then the meter
@@ -315,8 +332,8 @@ class Riser:
             return
         if self._doing == "plain":
             line.due = self._again(line, now)
-        if self._doing == "wanted":
-            self._wanted(line, None, now)
+        if self._doing in ("wanted", "spare"):
+            self._wanted(None, now)
             return
         if self._doing == "write":
             self._pending.append(line)
@@ -339,7 +356,9 @@ class Riser:
             line.receiver.reset()
             if self._doing == "write":
                 self._pending.append(line)
-        self._doing = ""
+            elif self._doing == "wanted" and self._waits is not None:
+                line.wanted.appendleft(self._waits)
+        self._doing, self._waits = "", None
         for other in self._order:
             other.failures = 0
 

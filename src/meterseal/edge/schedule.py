@@ -7,6 +7,7 @@ returned are Unix ms.
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -26,7 +27,8 @@ class Schedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Every `every_minutes` from local midnight on (0: not at all) and at each time of `at`, both within `windows` only
     (`22:00-06:00` spans midnight; none: the whole day). A meter that does not answer is tried `attempts` times, at
     least `retry_seconds` apart; one that keeps silent is tried every `silent_minutes` at most. `search_at` is when a
-    bus is searched for unknown meters, `clock_at` when plain meters' clocks are set.
+    bus is searched for unknown meters, `clock_at` when plain meters' clocks are set. `backfill_days` is how far back
+    freezes are read after an outage (0: not at all); a meter keeps what it keeps.
     """
 
     every_minutes: Annotated[int, Meta(ge=0, le=MINUTES)] = 15
@@ -37,6 +39,7 @@ class Schedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     silent_minutes: Annotated[int, Meta(ge=1, le=MINUTES)] = 60
     search_at: tuple[OfDay, ...] = ()
     clock_at: tuple[OfDay, ...] = ()
+    backfill_days: Annotated[int, Meta(ge=0, le=400)] = 62
     utc_offset_minutes: Annotated[int, Meta(ge=-720, le=840)] = 480
 
     def check(self) -> None:
@@ -50,6 +53,12 @@ class Schedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def open(self, now: int) -> bool:
         """Whether meters may be read now."""
         return _within(self, (now + self.utc_offset_minutes * MINUTE) % DAY // MINUTE)
+
+    def longest(self) -> int:
+        """The longest time between two moments at which meters are read, in ms. LocalError `concentrator.schedule`."""
+        self.check()
+        moments = _moments(self)
+        return max(later - one for one, later in pairwise((*moments, moments[0] + MINUTES))) * MINUTE
 
     def after(self, now: int) -> int:
         """The first moment later than `now` at which meters are read. LocalError `concentrator.schedule`."""

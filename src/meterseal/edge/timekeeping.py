@@ -9,7 +9,6 @@ from __future__ import annotations
 from meterseal.edge.line import Line
 from meterseal.edge.poll import Riser
 from meterseal.edge.schedule import Schedule
-from meterseal.wire import roles
 from meterseal.wire.asked import Ask
 from meterseal.wire.frame import Frame
 
@@ -73,30 +72,20 @@ class Timekeeping:
             first = electric[0]
             riser.say(lambda now: self._broadcast(first, now, offset))
         for line in riser.lines.values():
-            if (
-                line.plain
-                and line.protocol == "cjt188"
-                and line.profile
-                and line.device_id not in self._refused
-            ):
+            if line.plain and line.protocol == "cjt188" and line.device_id not in self._refused:
                 self._one(riser, line, offset)
 
     def _broadcast(self, line: Line, now: int, offset: int) -> Frame | None:
-        if line.profile is None or not self.good(now):
+        if not self.good(now):
             return None
         self.set += 1
-        ask = Ask(kind="time", at=now, broadcast=True)
-        return roles.request(line.device_id, ask, line.profile, utc_offset_minutes=offset)
+        return line.ask(Ask(kind="time", at=now, broadcast=True), utc_offset_minutes=offset)
 
     def _one(self, riser: Riser, line: Line, offset: int) -> None:
-        profile = line.profile
-        assert profile is not None
-
         def make(now: int) -> Frame | None:
             if not self.good(now):
                 return None
-            ask = Ask(kind="time", di=STANDARD_TIME, at=now)
-            return roles.request(line.device_id, ask, profile, utc_offset_minutes=offset)
+            return line.ask(Ask(kind="time", di=STANDARD_TIME, at=now), utc_offset_minutes=offset)
 
         def answered(frame: Frame | None, now: int) -> None:
             if frame is not None:
