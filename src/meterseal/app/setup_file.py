@@ -27,7 +27,7 @@ from meterseal.edge.agent import Timing
 from meterseal.edge.place import Place
 from meterseal.edge.schedule import Schedule
 from meterseal.errors import LocalError
-from meterseal.wire.profile import profiles
+from meterseal.wire.profile import models, profiles
 
 DeviceId = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")]
 MOST_METERS, MOST_BUSES = 2_000, 64
@@ -67,6 +67,8 @@ def read(path: Path) -> SetupFile:
             if one in seen:
                 raise _wrong(path, f"meter {one} stands in it twice")
             seen.add(one)
+            if models().find(bytes.fromhex(one)) is None and one not in bus.models:
+                raise _wrong(path, f"no meter model is of meters like {one}; name one in `models`")
         for one, model in bus.models.items():
             if one not in bus.plain or model not in profiles():
                 raise _wrong(path, f"`models` names {one}, {model}: no plain meter of that bus, or no model")

@@ -105,6 +105,9 @@ concentrator.command(
     "meterseal.cli.concentrator:search", name="search", help="Search one of its buses for unknown meters."
 )
 concentrator.command("meterseal.cli.concentrator:read", name="read", help="Read one of its plain meters now.")
+concentrator.command(
+    "meterseal.cli.concentrator:backfill", name="backfill", help="Read back what a plain meter froze."
+)
 concentrator.command("meterseal.cli.concentrator:unit", name="unit", help="Print a hardened unit of systemd.")
 app.command(concentrator)
 

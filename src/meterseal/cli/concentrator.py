@@ -265,6 +265,25 @@ def read(meter: str, *, dir: Path, json: Annotated[bool, Flag] = False) -> int:
     return _asked(dir, {"ask": "read", "device_id": device_id_of(meter).hex()}, as_json=json)
 
 
+def backfill(meter: str, *, dir: Path, days: int = 35, json: Annotated[bool, Flag] = False) -> int:
+    """Have a running concentrator read back what one of its plain meters froze, whenever nothing else is due on its bus.
+
+    After an outage it does so by itself. One that took another's place knows of no outage, and is told with this.
+
+    Parameters
+    ----------
+    meter
+        Device id of the meter, 16 hex digits.
+    dir
+        The concentrator's own directory.
+    days
+        How far back; its schedule's backfill_days are the most.
+    """
+    return _asked(
+        dir, {"ask": "backfill", "device_id": device_id_of(meter).hex(), "days": days}, as_json=json
+    )
+
+
 def unit(*, dir: Path, user: str = "") -> int:
     """Print a hardened unit of systemd for the concentrator of a directory.
 

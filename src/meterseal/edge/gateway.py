@@ -162,6 +162,10 @@ class Gateway:
         if link is not None:
             link.wake()
 
+    def read_back(self, device_id: bytes, days: int) -> None:
+        """Have a plain meter's last days read back, whenever nothing else is due on its bus."""
+        self.concentrator.backfill.again(device_id, days, self._clock())
+
     def status(self) -> dict[str, object]:
         """Public counts for whoever watches."""
         concentrator = self.concentrator
@@ -174,6 +178,9 @@ class Gateway:
             "down": concentrator.carried_down,
             "held": len(concentrator.outbox),
             "dropped": concentrator.outbox.dropped,
+            "read_back": concentrator.backfill.filled,
+            "missing": concentrator.backfill.missing,
+            "to_read_back": concentrator.backfill.waiting(),
             "clock_good": concentrator.clock.good(self._clock()),
             "unknown": sum(
                 len(concentrator.hunt.state(number).unknown) for number in range(len(concentrator.risers))

@@ -14,6 +14,8 @@ from meterseal.errors import LocalError
 from meterseal.wire.frame import Frame
 from meterseal.wire.meaning import interpret
 
+MOST_DAYS = 400
+
 
 class Inquiry:
     """Answers questions about one gateway."""
@@ -23,7 +25,7 @@ class Inquiry:
 
     async def ask(self, question: dict[str, Any]) -> object:
         """The answer. LocalError `concentrator.ask` for a question that nobody answers here, `concentrator.unknown` for a
-        meter or bus that is not there, `concentrator.sealed`, `concentrator.silent`.
+        meter or bus that is not there, `concentrator.sealed`, `concentrator.silent`, `concentrator.backfill`.
         """
         match question:
             case {"ask": "status", **rest} if not rest:
@@ -34,8 +36,11 @@ class Inquiry:
                 return self._search(number)
             case {"ask": "read", "device_id": str(text), **rest} if not rest:
                 return await self._read(text)
+            case {"ask": "backfill", "device_id": str(text), "days": int(days), **rest} if not rest:
+                return self._backfill(text, days)
         raise LocalError(
-            "concentrator.ask", "Ask for status, meters, search (with bus) or read (with device_id)."
+            "concentrator.ask",
+            "Ask for status, meters, search (with bus), read (with device_id) or backfill (with device_id and days).",
         )
 
     def _meters(self) -> list[dict[str, object]]:
@@ -65,6 +70,16 @@ class Inquiry:
             raise LocalError("concentrator.unknown", f"There is no bus {number}; they count from 0.")
         self._gateway.concentrator.hunt.begin(number)
         return {"searching": number}
+
+    def _backfill(self, text: str, days: int) -> dict[str, object]:
+        line, _ = self._gateway.concentrator.find(text)
+        if not 1 <= days <= MOST_DAYS or not self._gateway.concentrator.backfill.expected:
+            raise LocalError(
+                "concentrator.backfill",
+                f"From 1 to {MOST_DAYS} days are read back, and none where the schedule has backfill_days = 0.",
+            )
+        self._gateway.read_back(line.device_id, days)
+        return {"device_id": text, "days": days}
 
     async def _read(self, text: str) -> dict[str, object]:
         line, riser = self._gateway.concentrator.find(text)
