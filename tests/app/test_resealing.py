@@ -276,14 +276,14 @@ async def test_a_crash_around_the_switch_of_a_segment_loses_nothing(
     folder = tmp_path / "measurements" / "segments"
     count = len(list(folder.iterdir()))
     await own.resealing(keys).begin()
-    swap = own.mdms._manifest.swap
+    exchange = own.mdms._manifest.exchange
 
     def cut_off(*arguments: object) -> None:
         if when == "after":
-            swap(*arguments)  # type: ignore[arg-type]
+            exchange(*arguments)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(own.mdms._manifest, "swap", cut_off)
+    monkeypatch.setattr(own.mdms._manifest, "exchange", cut_off)
     with pytest.raises(KeyboardInterrupt):
         own.mdms._reseal_segment()
     assert len(list(folder.iterdir())) == count + 1

@@ -17,6 +17,7 @@ from meterseal.errors import DataError, EngineError, LocalError, TrustError
 from meterseal.link.counters import CounterSet
 from meterseal.mdms.reading import Freshness, Limits
 from meterseal.mdms.service import Mdms
+from meterseal.mdms.store.files import NewFile
 from meterseal.mdms.store.journal import Journal
 from meterseal.mdms.store.rows import ORIGINS
 from meterseal.mdms.verifier import each
@@ -378,19 +379,17 @@ async def test_a_disk_that_fills_during_compaction_changes_nothing(
     mdms, engine = open_store(tmp_path, 4)
     await mdms.publish(Batch(tuple(day_record(number, 0, 1) for number in range(4))))
 
-    from meterseal.mdms.store import segments as module
+    placed = []
+    place = NewFile.place
 
-    written = []
-    place_file = module.place_file
-
-    def fills(path: Path, content: bytes) -> None:
-        if len(written) == 2:
+    def fills(file: NewFile) -> None:
+        if len(placed) == 2:
             raise EngineError("mdms.full", "The disk is full. Free some space.")
-        written.append(path)
-        place_file(path, content)
+        placed.append(file)
+        place(file)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "place_file", fills)
+        patch.setattr(NewFile, "place", fills)
         with pytest.raises(EngineError):
             await mdms.compact()
     assert list((tmp_path / "measurements" / "segments").iterdir()) == []
@@ -402,28 +401,54 @@ async def test_a_disk_that_fills_during_compaction_changes_nothing(
         assert connection.execute(sa.select(sa.func.sum(segments.c.rows))).scalar_one() == 96
 
 
-@pytest.mark.parametrize("change", ["flip", "swap", "missing"])
-async def test_a_changed_segment_is_found_and_named(tmp_path: Path, change: str) -> None:
-    mdms, _ = open_store(tmp_path, 4)
+@pytest.mark.parametrize("change", ["flip", "swap", "missing", "longer"])
+async def test_a_changed_segment_is_found_and_named_and_the_rest_goes_on(tmp_path: Path, change: str) -> None:
+    mdms, engine = open_store(tmp_path, 4)
     await mdms.publish(Batch(tuple(day_record(number, 0, 1) for number in range(4))))
     await mdms.compact()
     await mdms.close()
-    one, other, *_ = sorted((tmp_path / "measurements" / "segments").iterdir())
-    content = one.read_bytes()
-    if change == "missing":
-        one.unlink()
-    elif change == "swap":
-        one.write_bytes(other.read_bytes())
-        other.write_bytes(content)
-    else:
-        for at in range(0, len(content), 97):
-            one.write_bytes(content[:at] + bytes([content[at] ^ 0x10]) + content[at + 1 :])
-            with pytest.raises(DataError):
-                open_store(tmp_path)
-    with pytest.raises(DataError) as caught:
-        open_store(tmp_path)
-    assert caught.value.code == "mdms.segment-damaged"
-    assert str(one) in str(caught.value) or str(other) in str(caught.value)
+    engine.dispose()
+    folder = tmp_path / "measurements" / "segments"
+    (one,), (other,) = folder.glob("electricity-202610-*"), folder.glob("gas-202610-*")
+    content, swapped = one.read_bytes(), other.read_bytes()
+    changes = [content + b"\0"] if change == "longer" else [swapped]
+    if change == "flip":
+        changes = [
+            content[:at] + bytes([content[at] ^ 0x10]) + content[at + 1 :]
+            for at in range(0, len(content), 23)
+        ]
+    for changed in changes:
+        one.write_bytes(changed)
+        if change == "missing":
+            one.unlink()
+        elif change == "swap":
+            other.write_bytes(content)
+        mdms, engine = open_store(tmp_path)
+        for number in (3, 1) if change == "swap" else (3,):
+            with pytest.raises(DataError) as caught:
+                mdms.registers(point(number), MAIN, 0, FIRST + DAY)
+            assert caught.value.code == "mdms.segment-damaged"
+            assert str(one if number == 3 else other) in str(caught.value)
+        assert len(mdms.registers(point(2), MAIN, 0, FIRST + DAY).end_at) == 24
+        await mdms.close()
+        engine.dispose()
+    mdms, engine = open_store(tmp_path)
+    later = [msgspec.structs.replace(day_record(number, 1, 2), statuses=()) for number in range(4)]
+    repeated = day_record(3, 0, 3)
+    await mdms.publish(Batch((*later, repeated)))
+    assert len(mdms.registers(point(3), MAIN, FIRST + DAY + HOUR, FIRST + 2 * DAY).end_at) == 24
+    assert (
+        await mdms.compact()
+    ).rows == 4 * 24 + 20  # the block that reaches into the damaged one is kept anew
+    await mdms.close()
+    engine.dispose()
+    one.write_bytes(content)
+    other.write_bytes(swapped)
+    mdms, _ = open_store(tmp_path)
+    for number in range(4):
+        shown = mdms.registers(point(number), MAIN, 0, FIRST + 2 * DAY)
+        assert shown.register.tolist() == [register(number, FIRST + hour * HOUR) for hour in range(1, 49)]
+    await mdms.close()
 
 
 async def test_a_segment_under_a_forged_digest_still_does_not_open_elsewhere(tmp_path: Path) -> None:
@@ -441,9 +466,11 @@ async def test_a_segment_under_a_forged_digest_still_does_not_open_elsewhere(tmp
             .values(path=rows[1].path, digest=rows[1].digest, size=rows[1].size)
         )
     engine.dispose()
+    mdms, _ = open_store(tmp_path)
     with pytest.raises(DataError) as caught:
-        open_store(tmp_path)
+        mdms.registers(point(0), MAIN, 0, FIRST + 30 * DAY)
     assert caught.value.code == "mdms.segment-damaged"
+    await mdms.close()
 
 
 async def test_the_background_work_compacts_and_checks_by_itself(tmp_path: Path) -> None:

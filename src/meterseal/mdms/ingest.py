@@ -14,15 +14,16 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
+import structlog
 from msgspec import Struct
 
-from meterseal.errors import PeerError
+from meterseal.errors import DataError, PeerError
 from meterseal.link.evidence import EvidenceStatement, unpack
 from meterseal.mdms.cutting import LATEST, pieces, split, storable
 from meterseal.mdms.entries import Entry, Place, Version
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.store.consumed import Consumed
-from meterseal.mdms.store.rows import ORIGINS, Block, Key
+from meterseal.mdms.store.rows import ORIGINS, Block, Key, Rows
 from meterseal.mdms.store.store import Store
 from meterseal.model import MAIN, Evidence, Opened, Quality, Quarantined, Series, Status
 
@@ -32,6 +33,8 @@ UNKNOWN_METER = 3
 """LINK section 4, class of REJECT."""
 DOES_NOT_DECODE = 1
 _EVER = 1 << 62
+
+log = structlog.get_logger()
 
 
 class Pending(Struct, frozen=True, gc=False):
@@ -92,20 +95,15 @@ class State:
         """Keys with new readings, and the oldest of these; the VEE takes them away."""
         self.grown: dict[Key, int] = {}
         """The same for the check of evidence chains."""
+        self._begun_newest = False
 
-    def take_up(self, store: Store) -> None:
-        """After a start: newest readings from the segments, and every channel is new to the rules."""
-        for segment in store.segments.values():
-            opened = store.open(segment)
-            for key, (start, end) in opened.spans.items():
-                rows = opened.rows[start:end]
-                self.mark_dirty({key: int(rows["end_at"][0])})
-                measured = rows[rows["quality"] == Quality.MEASURED]
-                if key.channel == MAIN and len(measured):
-                    last = measured[-1]
-                    newest = (int(last["end_at"]), int(last["recorded_at"]))
-                    self.newest[key.point] = max(newest, self.newest.get(key.point, newest))
-        self.mark_grown(self.dirty)
+    def all_newest(self, store: Store) -> dict[int, tuple[int, int]]:
+        """`newest`, of what is in segments too."""
+        if not self._begun_newest:
+            for point, times in store.newest().items():
+                self.newest[point] = max(times, self.newest.get(point, times))
+            self._begun_newest = True
+        return dict(self.newest)
 
     def mark_dirty(self, oldest: Mapping[Key, int]) -> None:
         """These channels have readings, from these instants on, that the rules have not seen."""
@@ -128,8 +126,7 @@ class Ingest:
         self.state = state
 
     def apply(self, sequence: int, entry: Entry) -> list[Opened]:
-        """Take in one entry; gives the records of it that were no repeats. Raises what the store raises when an
-        old segment that it must look at is damaged."""
+        """Take in one entry; gives the records of it that were no repeats."""
         places: dict[bytes, list[Place]] = {}
         for place in entry.places:
             places.setdefault(place.device_id, []).append(place)
@@ -206,10 +203,11 @@ class Ingest:
             batch=sequence,
         )
         for piece in pieces(block, series.registers, opened.received_at + FUTURE):
-            if self._store.covered(piece.key).touches(piece.start_at, piece.last_at):
-                self._against_known(piece, opened)
-            else:
+            known = self._known(piece)
+            if known is None:
                 self._add(piece)
+            else:
+                self._against_known(piece, known, opened)
         new = {block.key: block.start_at}
         self.state.mark_dirty(new)
         self.state.mark_grown(new)
@@ -231,9 +229,23 @@ class Ingest:
             if block.last_at > newest[0]:
                 self.state.newest[block.key.point] = (block.last_at, block.recorded_at)
 
-    def _against_known(self, block: Block, opened: Opened) -> None:
+    def _known(self, block: Block) -> Rows | None:
+        """Every stored version near a block; None when there can be none.
+
+        Where a segment is damaged nobody knows: what comes is kept as if it were new, and the version that was
+        committed first is the visible one again once the segment is restored.
+        """
+        try:
+            if self._store.touches(block.key, block.start_at, block.last_at):
+                return self._store.rows(block.key, block.start_at, block.last_at)
+        except DataError as error:
+            if error.code != "mdms.segment-damaged":
+                raise
+            log.warning("mdms.ingest", code=error.code, message=str(error))
+        return None
+
+    def _against_known(self, block: Block, rows: Rows, opened: Opened) -> None:
         """Readings near instants that are stored: one by one against every stored version."""
-        rows = self._store.rows(block.key, block.start_at, block.last_at)
         known: dict[int, list[_Known]] = {}
         for at, *version in rows[["end_at", *_Known._fields]].tolist():
             known.setdefault(at, []).append(_Known(*version))

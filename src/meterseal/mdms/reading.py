@@ -112,7 +112,7 @@ class Reading:
     def freshness(self) -> dict[str, Freshness]:
         """Newest reading of every usage point that has any."""
         with self._store.lock:
-            newest = dict(self._state.newest)
+            newest = self._state.all_newest(self._store)
         texts = self._store.words.texts
         return {texts[point]: Freshness(*times) for point, times in newest.items()}
 
@@ -122,9 +122,7 @@ class Reading:
 
     def channels(self) -> list[tuple[str, int]]:
         """Every (usage point, channel) that has readings, sorted."""
-        with self._store.lock:
-            keys = list(self._store.coverage)
-        return sorted((self._store.words.texts[key.point], key.channel) for key in keys)
+        return sorted((self._store.words.texts[key.point], key.channel) for key in self._store.keys_stored())
 
     def page(
         self,

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from meterseal.bus.outage import Outage
 from meterseal.control.sealing import KeyRing
-from meterseal.errors import EngineError, LocalError, MetersealError
+from meterseal.errors import DataError, EngineError, LocalError, MetersealError
 from meterseal.mdms import entries
 from meterseal.mdms.commit import Committer
 from meterseal.mdms.entries import Entry
@@ -32,13 +32,13 @@ from meterseal.mdms.ledger.ledger import Ledger, without_leaves
 from meterseal.mdms.places import Places
 from meterseal.mdms.quarantine import Quarantine
 from meterseal.mdms.reading import Counts, Limits, Reading, VeeRun
-from meterseal.mdms.store.compact import Compacted, compact, sweep
+from meterseal.mdms.store.compact import Compacted, compact, convert, merge, sweep
 from meterseal.mdms.store.consumed import Consumed
 from meterseal.mdms.store.files import disk
 from meterseal.mdms.store.journal import Journal
 from meterseal.mdms.store.manifest import Checkpoint, Manifest
 from meterseal.mdms.store.rows import Words
-from meterseal.mdms.store.segments import Segment, seal_again
+from meterseal.mdms.store.segments import Segment
 from meterseal.mdms.store.store import Store
 from meterseal.mdms.vee import engine as vee
 from meterseal.mdms.verifier import EvidenceVerifier, signed_statement
@@ -54,6 +54,7 @@ class Mdms(Reading):
     """
 
     _lock_file: int | None = None
+    _begun = False
 
     def __init__(
         self, directory: Path, engine: sa.Engine, keys: KeyRing, verifier: EvidenceVerifier, limits: Limits
@@ -84,8 +85,7 @@ class Mdms(Reading):
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         sweep(self._store, segments)
-        self._store.load(segments)
-        self._state.take_up(self._store)
+        self._store.load(convert(self._store, self._manifest, segments))
         for sequence, content in self._journal.replay(position):
             self._apply(sequence, entries.unpack(content))
         self._replayed = self._state.sequence > position
@@ -174,9 +174,19 @@ class Mdms(Reading):
         async with self._checking:
             await asyncio.to_thread(self.ledger.take_up)
             await asyncio.to_thread(self._write_notes)
+            if not self._begun:
+                await asyncio.to_thread(self._begin)
             sequence = self._state.sequence
             while await self._check_evidence(sequence):
                 pass
+
+    def _begin(self) -> None:
+        """After a start every channel is new to the rules and to the check of chains; segments say which there are."""
+        oldest = self._store.oldest()
+        with self._store.lock:
+            self._state.mark_dirty(oldest)
+            self._state.mark_grown(oldest)
+        self._begun = True
 
     async def run_vee(self, now: int) -> VeeRun:
         """Let every rule look at what came since the last run, append findings, estimate short gaps.
@@ -202,7 +212,8 @@ class Mdms(Reading):
     async def compact(self) -> Compacted:
         """Move what the journal holds into sealed segments and cut the journal. Nothing to do is no error.
 
-        Raises EngineError or DataError with nothing changed.
+        Small segments are merged afterwards. Raises EngineError or DataError; then what the journal held, it holds
+        still, or it is in segments.
         """
         async with self._compacting:
             await self._clear_evidence()
@@ -232,7 +243,11 @@ class Mdms(Reading):
 
     def _older_segments(self) -> list[Segment]:
         with self._store.lock:
-            return [one for one in self._store.segments.values() if one.key_version != self._keys.version]
+            return [
+                one
+                for one in self._store.catalogue.segments.values()
+                if one.key_version != self._keys.version
+            ]
 
     async def reseal(self) -> int:
         """Move a piece to the newest key version: the journal by compacting it, else one segment.
@@ -251,16 +266,17 @@ class Mdms(Reading):
         older = self._older_segments()
         if not older:
             return self.ledger.seal_again()
-        new = seal_again(self._store.directory, older[0], self._keys)
-        self._manifest.swap(older[0].id, new)
-        self._store.swap(older[0].id, new)
+        with self._store.shelf.file(older[0]) as file:
+            new = file.seal_again(self._store.words)
+        self._manifest.exchange([older[0].id], [new])
+        self._store.replace([older[0].id], [new], -1)
         (self._store.directory / older[0].path).unlink(missing_ok=True)
         return 1
 
     async def _clear_evidence(self) -> None:
         try:
             await self.settle()
-        except EngineError as error:
+        except (EngineError, DataError) as error:
             log.warning("mdms.unchecked", code=error.code)  # it goes into the book unchecked
 
     def _compact(self, checkpoint: Checkpoint) -> Compacted:
@@ -276,6 +292,7 @@ class Mdms(Reading):
             for key in waiting:
                 self._state.pending.pop(key, None)
         self._journal.forget(checkpoint.sequence)
+        merge(self._store, self._manifest)
         return done
 
     def _write_notes(self) -> None:
@@ -332,7 +349,7 @@ class Mdms(Reading):
         return (
             self._replayed
             or lain >= limits.age_seconds
-            or self._store.recent_rows >= limits.recent_rows
+            or self._store.recent.rows >= limits.recent_rows
             or len(self._state.pending) >= limits.pending
             or self._journal.size >= limits.journal_bytes
         )

@@ -1,29 +1,44 @@
-"""Station MDMS, the compactor: journal entries become sealed segments, and the manifest moves on by one
-transaction.
+"""Station MDMS, the compactor: journal entries become sealed segments, small segments become large ones, and the
+manifest moves on by one transaction each time.
 
 It decides nothing about readings; every version that came is kept.
 
 Steps: freeze (what lies up to entry S), write new segment files durably, one SQL transaction, show the new
-segments, delete what they replace. A crash before the transaction leaves files that no manifest names, which
-the next start removes; a crash after it leaves old files, which it removes likewise.
+segments, delete what they replace. A crash before the transaction leaves files that no manifest names,
+which the next start removes; a crash after it leaves old files, which it removes likewise.
+
+What comes is written as one small segment a medium and month. When FAN of them are of one size they are merged, key
+range after key range, so a row is written a handful of times however large its month grows, and merging needs memory
+for one block of rows. A large month is split into buckets of usage points.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+import structlog
 
+from meterseal.errors import DataError
+from meterseal.mdms.store.chunks import CHUNK
 from meterseal.mdms.store.files import disk
+from meterseal.mdms.store.legacy import read_first_format
 from meterseal.mdms.store.manifest import Checkpoint, Manifest
-from meterseal.mdms.store.rows import Rows, rows_of
-from meterseal.mdms.store.segments import SUFFIX, Segment, months, sort_rows, write_segment
+from meterseal.mdms.store.recent import joined
+from meterseal.mdms.store.rows import Rows, sort_rows
+from meterseal.mdms.store.segments import SUFFIX, Bucket, Segment, SegmentWriter, months
+from meterseal.mdms.store.sources import Source, blocks, rows_of_keys
 from meterseal.mdms.store.store import Store
 from meterseal.model import Medium
 
 FULL_ROWS = 2_000_000
-"""A segment of so many rows is not rewritten any more; later rows of its month go into another one."""
+"""A segment of so many rows is not merged any more, and one of twice as many is not made."""
+FAN = 4
+"""So many segments of about one size become one."""
+_BLOCK = 250_000
+
+log = structlog.get_logger()
 
 
 class Compacted(NamedTuple):
@@ -38,40 +53,66 @@ def compact(store: Store, manifest: Manifest, checkpoint: Checkpoint) -> Compact
     """Move everything up to `checkpoint.sequence` into segments. Runs in a worker thread beside queries
     and ingest.
 
-    Raises EngineError (`mdms.full`, `mdms.disk`, `control.*`) with nothing changed, DataError
-    `mdms.segment-damaged` when a segment that it must rewrite is not what was stored.
+    Raises EngineError (`mdms.full`, `mdms.disk`, `control.*`) with nothing changed.
     """
     with store.lock:
-        blocks = [b for blocks in store.recent.values() for b in blocks if b.batch <= checkpoint.sequence]
-    new = rows_of(blocks)
-    removed: list[Segment] = []
-    added: list[tuple[Segment, Rows]] = []
+        found = store.recent.up_to(checkpoint.sequence)
+    new = joined(*found)
+    added: list[Segment] = []
     try:
         for medium, month, rows in _partitions(store, new):
-            open_ended = _open_ended(store, medium, month)
-            if open_ended is not None:
-                removed.append(open_ended)
-                rows = np.concatenate([store.open(open_ended).rows, rows])
-            rows = sort_rows(rows, store.words)
-            segment = write_segment(
-                store.directory,
-                rows,
-                store.words,
-                store.keys,
-                store_id=manifest.store_id,
-                medium=medium,
-                month=month,
-                serial=f"{checkpoint.sequence:012d}",
+            added += _write(
+                store, manifest, medium, month, Bucket(), checkpoint.sequence, [sort_rows(rows, store.words)]
             )
-            added.append((segment, rows))
     except BaseException:
-        _delete(store, (segment for segment, _ in added))
+        _delete(store, added)
         raise
     # If this fails, the new files stay until the next start: a commit that failed may yet have happened.
-    manifest.advance(checkpoint, [one.id for one in removed], [segment for segment, _ in added])
-    store.replace([one.id for one in removed], added, checkpoint.sequence)
-    _delete(store, removed)
-    return Compacted(len(new), len(added), sum(segment.size for segment, _ in added))
+    manifest.advance(checkpoint, [], added)
+    store.replace([], added, checkpoint.sequence)
+    return Compacted(len(new), len(added), sum(segment.size for segment in added))
+
+
+def merge(store: Store, manifest: Manifest) -> int:
+    """Merge small segments where enough of them have come together; returns how many were replaced.
+
+    Raises EngineError with nothing changed. What is damaged is left alone and said; the rest goes on.
+    """
+    replaced = 0
+    with store.lock:
+        partitions = store.catalogue.partitions()
+    for medium, month in partitions:
+        while due := _due(store, medium, month):
+            try:
+                _merge(store, manifest, medium, month, due)
+            except DataError as error:
+                log.warning("mdms.merge", code=error.code, message=str(error))
+                break
+            replaced += len(due)
+    return replaced
+
+
+def convert(store: Store, manifest: Manifest, segments: Iterable[Segment]) -> list[Segment]:
+    """Write segments of the first format anew, one after the other; returns all of them as they are now.
+
+    Raises EngineError. One that is not what was stored is left alone and said; reading it says so again.
+    """
+    now = []
+    for old in segments:
+        if old.bucket is not None:
+            now.append(old)
+            continue
+        try:
+            rows = sort_rows(read_first_format(store.directory, old, store.words, store.keys), store.words)
+        except DataError as error:
+            log.warning("mdms.convert", code=error.code, message=str(error))
+            now.append(old)
+            continue
+        added = _write(store, manifest, old.medium, old.month, Bucket(), old.journal_last, [rows])
+        manifest.exchange([old.id], added)
+        _delete(store, [old])
+        now += added
+    return now
 
 
 def sweep(store: Store, segments: Iterable[Segment]) -> None:
@@ -83,24 +124,117 @@ def sweep(store: Store, segments: Iterable[Segment]) -> None:
                 path.unlink()
 
 
-def _partitions(store: Store, rows: Rows) -> Iterable[tuple[Medium, int, Rows]]:
+def _partitions(store: Store, rows: Rows) -> Iterator[tuple[Medium, int, Rows]]:
     """Rows by medium and month of end_at."""
+    if not len(rows):
+        return
     media: list[Medium] = sorted(set(store.words.medium.values()))
     of_point = np.full(len(store.words.texts), -1)
     for point, medium in list(store.words.medium.items()):
         of_point[point] = media.index(medium)
-    month = months(rows["end_at"])
     which = of_point[rows["point"]]
     for code, medium in enumerate(media):
-        for one in np.unique(month[which == code]).tolist():
-            yield medium, one, rows[(which == code) & (month == one)]
+        here = rows if (which == code).all() else rows[which == code]
+        if not len(here):
+            continue
+        first, last = months((int(here["end_at"].min()), int(here["end_at"].max()))).tolist()
+        if first == last:
+            yield medium, first, here
+            continue
+        month = months(here["end_at"])
+        for one in np.unique(month).tolist():
+            yield medium, one, here[month == one]
 
 
-def _open_ended(store: Store, medium: Medium, month: int) -> Segment | None:
-    """The segment of a partition that still takes rows."""
+def _due(store: Store, medium: Medium, month: int) -> list[Segment]:
+    """Segments that should become one: FAN of about one size, and all that are smaller."""
     with store.lock:
-        found = [s for s in store.segments.values() if s.medium == medium and s.month == month]
-    return next((segment for segment in found if segment.rows < FULL_ROWS), None)
+        small = [one.segment for one in store.catalogue.partition(medium, month)]
+    small = sorted((one for one in small if one.rows < FULL_ROWS), key=lambda one: one.rows)
+    sizes = [one.rows.bit_length() // 2 for one in small]
+    best = [size for size in set(sizes) if sizes.count(size) >= FAN]
+    return [one for one, size in zip(small, sizes, strict=True) if size <= max(best)] if best else []
+
+
+def _merge(store: Store, manifest: Manifest, medium: Medium, month: int, old: list[Segment]) -> None:
+    total = sum(one.rows for one in old)
+    of = 1
+    while total > 2 * FULL_ROWS * of:
+        of *= 2
+    sources: list[Source] = []
+    added: list[Segment] = []
+    try:
+        for one in old:
+            file = store.shelf.file(one)
+            sources.append(Source(file, store.shelf.index(one), one.bucket or Bucket()))
+        serial = max(one.journal_last for one in old)
+        for number in range(of):
+            bucket = Bucket(number, of)
+            rows = (
+                sort_rows(rows_of_keys(sources, numbers), store.words)
+                for numbers in blocks(sources, store.words, bucket, _BLOCK)
+            )
+            added += _write(store, manifest, medium, month, bucket, serial, rows)
+    except BaseException:
+        _delete(store, added)
+        raise
+    finally:
+        for source in sources:
+            source.close()
+    manifest.exchange([one.id for one in old], added)
+    store.replace([one.id for one in old], added, -1)
+    _delete(store, old)
+
+
+def _write(
+    store: Store,
+    manifest: Manifest,
+    medium: Medium,
+    month: int,
+    bucket: Bucket,
+    serial: int,
+    sorted_: Iterable[Rows],
+) -> list[Segment]:
+    """Write sorted rows, which follow each other, into a segment; into more only where its dictionaries are full."""
+    made: list[Segment] = []
+    writer: SegmentWriter | None = None
+    try:
+        for part in _chunks(sorted_):
+            if writer is not None and writer.full:
+                made.append(writer.finish())
+                writer = None
+            if writer is None:
+                writer = SegmentWriter(
+                    store.directory,
+                    store.keys,
+                    store.words,
+                    store_id=manifest.store_id,
+                    medium=medium,
+                    month=month,
+                    bucket=bucket,
+                    serial=serial,
+                )
+            writer.add(part)
+        if writer is not None:
+            made.append(writer.finish())
+    except BaseException:
+        if writer is not None:
+            writer.drop()
+        _delete(store, made)
+        raise
+    return made
+
+
+def _chunks(sorted_: Iterable[Rows]) -> Iterator[Rows]:
+    left: Rows | None = None
+    for rows in sorted_:
+        joined_ = rows if left is None else np.concatenate([left, rows])
+        whole = len(joined_) // CHUNK * CHUNK
+        for start in range(0, whole, CHUNK):
+            yield joined_[start : start + CHUNK]
+        left = joined_[whole:]
+    if left is not None and len(left):
+        yield left
 
 
 def _delete(store: Store, segments: Iterable[Segment]) -> None:

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-import numpy as np
-from numpy.typing import NDArray
-
 LARGEST = 256
 
 
@@ -64,32 +61,6 @@ class Coverage:
         for column in (self._first, self._last, self._step):
             del column[position]
 
-    @property
-    def last_at(self) -> int | None:
-        """end_at of the newest reading."""
-        return self._last[-1] if self._last else None
-
     def runs(self) -> list[tuple[int, int, int]]:
         """(first, last, step) of every run."""
         return list(zip(self._first, self._last, self._step, strict=True))
-
-    @classmethod
-    def of(cls, times: NDArray[np.int64]) -> Coverage:
-        """The coverage of sorted, distinct instants."""
-        coverage = cls()
-        if not len(times):
-            return coverage
-        steps = np.diff(times)
-        start = 0
-        while start < len(times):
-            if start + 1 < len(times):
-                step = int(steps[start])
-                same = np.flatnonzero(steps[start:] != step)
-                end = start + (int(same[0]) if len(same) else len(steps) - start)
-            else:
-                step, end = 0, start
-            coverage._first.append(int(times[start]))
-            coverage._last.append(int(times[end]))
-            coverage._step.append(step)
-            start = end + 1
-        return coverage

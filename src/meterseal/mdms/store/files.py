@@ -5,6 +5,7 @@ It knows nothing of what the bytes mean. Every fault of the disk becomes an Engi
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterator
@@ -50,18 +51,57 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def place_file(path: Path, content: bytes) -> None:
-    """Write a new file durably or not at all: write beside it, fsync, rename, fsync the directory."""
-    beside = path.with_name(path.name + ".new")
-    with disk(path):
-        descriptor = os.open(beside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-        try:
-            write_all(descriptor, content)
-            os.fsync(descriptor)
-        except OSError:
-            beside.unlink(missing_ok=True)
-            raise
-        finally:
+class NewFile:
+    """A file that is durably there under its name or not at all: written beside it, synced, renamed, synced.
+
+    Everything raises EngineError `mdms.full` or `mdms.disk`; after any error call `drop`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self.placed = False
+        self._beside = path.with_name(path.name + ".new")
+        with disk(path):
+            flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY
+            self._descriptor: int | None = os.open(self._beside, flags, 0o600)
+
+    def write(self, content: bytes) -> None:
+        """Add bytes."""
+        assert self._descriptor is not None
+        with disk(self.path):
+            write_all(self._descriptor, content)
+        self.size += len(content)
+
+    def place(self) -> None:
+        """Make it durable under its name."""
+        assert self._descriptor is not None
+        with disk(self.path):
+            os.fsync(self._descriptor)
+            self._close()
+            self._beside.rename(self.path)
+            self.placed = True
+            sync_directory(self.path.parent)
+
+    def drop(self) -> None:
+        """Take back what was written, under its name or not yet."""
+        self._close()
+        with contextlib.suppress(OSError):  # what stays is swept at the next start
+            (self.path if self.placed else self._beside).unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            descriptor, self._descriptor = self._descriptor, None
             os.close(descriptor)
-        beside.rename(path)
-        sync_directory(path.parent)
+
+
+def place_file(path: Path, content: bytes) -> None:
+    """Write a whole new file durably or not at all."""
+    file = NewFile(path)
+    try:
+        file.write(content)
+        file.place()
+    except BaseException:
+        if not file.placed:  # it may stand in the place of an older one, which is gone
+            file.drop()
+        raise

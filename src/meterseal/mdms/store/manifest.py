@@ -136,11 +136,11 @@ class Manifest:
         valve, battery_low, raw = msgspec.msgpack.decode(METER_STATUS.open(self._keys, row) or b"")
         return Status(row.device_id, row.at, valve, battery_low, raw)
 
-    def swap(self, old: str, new: Segment) -> None:
-        """One segment takes the place of another in one transaction; the journal position stays."""
+    def exchange(self, removed: Sequence[str], added: Sequence[Segment]) -> None:
+        """Segments take the place of others in one transaction; the journal position stays."""
         with write(self._engine) as connection:
-            connection.execute(segments.delete().where(segments.c.id == old))
-            connection.execute(segments.insert().values(**msgspec.structs.asdict(new)))
+            connection.execute(segments.delete().where(segments.c.id.in_(removed)))
+            connection.execute(segments.insert(), [msgspec.structs.asdict(segment) for segment in added])
 
     def consumed(self, session_id: bytes) -> bytes:
         """Consumed counters of a session as stored, empty if there are none."""

@@ -1,206 +1,299 @@
-"""Station MDMS, all stored rows together: recent blocks in memory, and segments opened when they are
-asked for.
+"""Station MDMS, all stored rows together: recent ones in memory, and segments of which only what is asked for is opened.
 
 It reads and remembers; it commits nothing (journal), moves nothing (compactor) and judges nothing (VEE).
 
-Memory is bounded: recent blocks by compaction, opened segments by a cache of `CACHE_BYTES`. What grows with
-the fleet is one coverage per channel.
+A start opens no segment. Memory is bounded: recent rows by compaction, opened indices and chunks by the shelf. What
+grows with the fleet is the words (about 300 bytes a usage point) and one index entry (about 110 bytes) for every
+channel in the segments that are being asked.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from threading import RLock
+from typing import TypeVar
 
 import numpy as np
+import structlog
 
 from meterseal.control.sealing import KeyRing
-from meterseal.mdms.store.coverage import Coverage
-from meterseal.mdms.store.rows import ROW, Block, Key, Readings, Rows, Words, readings_of, rows_of, visible
-from meterseal.mdms.store.segments import Segment, read_segment
+from meterseal.errors import DataError, TrustError
+from meterseal.mdms.columns import Columns
+from meterseal.mdms.store.catalogue import Catalogue
+from meterseal.mdms.store.index import CHANNELS, Index, key_of
+from meterseal.mdms.store.packing import Ints
+from meterseal.mdms.store.recent import Recent, joined
+from meterseal.mdms.store.rows import (
+    Block,
+    Key,
+    Readings,
+    Rows,
+    Words,
+    hash_of,
+    readings_of,
+    rows_of,
+    sort_rows,
+    visible,
+)
+from meterseal.mdms.store.segments import Bucket, Segment
+from meterseal.mdms.store.shelf import NO_ROWS, Shelf
+from meterseal.mdms.store.sources import Memory, Source, blocks, delivered
+from meterseal.model import MAIN, Medium, Quality
 
-CACHE_BYTES = 192 * 1024 * 1024
-NO_ROWS = np.empty(0, ROW)
+BLOCK_ROWS = 1_000_000
+"""Rows in a block of a scan, about; one channel may have more."""
+_EVER = 1 << 62
 
-
-class Opened:
-    """A segment in memory: its rows, and where each channel of each usage point stands in them."""
-
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
-        self.spans: dict[Key, tuple[int, int]] = {}
-        if len(rows):
-            point, channel = rows["point"], rows["channel"]
-            edges = np.flatnonzero((np.diff(point) != 0) | (np.diff(channel) != 0)) + 1
-            starts = [0, *edges.tolist()]
-            ends = [*edges.tolist(), len(rows)]
-            for start, end in zip(starts, ends, strict=True):
-                self.spans[Key(int(point[start]), int(channel[start]))] = (start, end)
+Answer = TypeVar("Answer")
+log = structlog.get_logger()
 
 
 class Store:
-    """Rows of every version by key and time. Every method may be called from any thread; `lock` guards
-    all."""
+    """Rows of every version by key and time. Every method may be called from any thread; `lock` guards what changes.
+
+    Reading raises DataError `mdms.segment-damaged` when a segment that it needs is not what was stored, EngineError
+    `mdms.disk` when it cannot be read.
+    """
 
     def __init__(self, directory: Path, keys: KeyRing, words: Words) -> None:
         self.lock = RLock()
         self.words = words
         self.directory = directory
         self.keys = keys
-        self.segments: dict[str, Segment] = {}
-        self.recent: dict[Key, list[Block]] = {}
-        self.recent_rows = 0
-        self.coverage: dict[Key, Coverage] = {}
-        self._last_compacted: dict[Key, int] = {}
-        self._opened: OrderedDict[str, Opened] = OrderedDict()
-        self._opened_bytes = 0
+        self.catalogue = Catalogue()
+        self.recent = Recent()
+        self.shelf = Shelf(directory, keys, words)
 
     # --- what is there ----------------------------------------------------------------------------
 
     def rows(self, key: Key, since: int, until: int) -> Rows:
-        """Every version with since <= end_at <= until, in no particular order.
+        """Every version with since <= end_at <= until, in no particular order."""
+        return self._steadily(lambda: self._rows(key, since, until))
 
-        Raises DataError `mdms.segment-damaged`, EngineError `mdms.disk`.
-        """
+    def _rows(self, key: Key, since: int, until: int) -> Rows:
         with self.lock:
-            parts = [rows_of(self._recent_touching(key, since, until))]
-            if since <= self._last_compacted.get(key, -1):
-                parts += self._segment_parts(key, since, until)
-            rows = np.concatenate(parts)
+            parts = [rows_of(self.recent.blocks(key, since, until)), *self.recent.parts(key, since, until)]
+            segments = self._holding(key, since, until)
+        parts += [self.shelf.rows(segment, key, since, until) for segment in segments]
+        rows = np.concatenate(parts)
         within = rows[(rows["end_at"] >= since) & (rows["end_at"] <= until)]
         assert isinstance(within, np.ndarray)
         return within
 
-    def _recent_touching(self, key: Key, since: int, until: int) -> list[Block]:
-        return [b for b in self.recent.get(key, ()) if b.start_at <= until and b.last_at >= since]
+    def _holding(self, key: Key, since: int, until: int) -> list[Segment]:
+        medium = self.words.medium.get(key.point)
+        if medium is None:
+            return []
+        return self.catalogue.holding(medium, self.words.hash(key.point), since, until)
 
-    def _segment_parts(self, key: Key, since: int, until: int) -> Iterable[Rows]:
-        medium, text = self.words.medium.get(key.point), self.words.texts[key.point]
-        for segment in list(self.segments.values()):
-            if (
-                segment.medium == medium
-                and segment.first_end_at <= until
-                and segment.last_end_at >= since
-                and segment.first_usage_point <= text <= segment.last_usage_point
-            ):
-                opened = self.open(segment)
-                if span := opened.spans.get(key):
-                    yield opened.rows[span[0] : span[1]]
+    def _steadily(self, read: Callable[[], Answer]) -> Answer:
+        """Read again when a compaction took a segment away in the middle."""
+        while True:
+            with self.lock:
+                before = set(self.catalogue.segments)
+            try:
+                return read()
+            except DataError:
+                with self.lock:
+                    if before <= set(self.catalogue.segments):
+                        raise
 
     def readings(self, usage_point: str, channel: int, since: int, until: int, as_of: int | None) -> Readings:
         """Visible readings with since <= end_at <= until, by the versions recorded up to `as_of`."""
-        point = self.words.known(usage_point)
+        point = self._point(usage_point, since, until)
         rows = NO_ROWS if point is None else self.rows(Key(point, channel), since, until)
         return readings_of(visible(rows, as_of), self.words)
+
+    def _point(self, usage_point: str, since: int, until: int) -> int | None:
+        """The word of a usage point; after a start only indices know it, of which those in question are opened."""
+
+        def ask() -> int | None:
+            with self.lock:
+                wanted = [
+                    segment
+                    for medium in self.catalogue.media()
+                    for segment in self.catalogue.holding(medium, hash_of(usage_point), since, until)
+                    if segment.first_usage_point <= usage_point <= segment.last_usage_point
+                ]
+            for segment in wanted:
+                self.shelf.index(segment)
+                if (found := self.words.known(usage_point)) is not None and found in self.words.medium:
+                    return found
+            return None
+
+        point = self.words.known(usage_point)
+        return point if point is not None and point in self.words.medium else self._steadily(ask)
 
     def profile(self, key: Key, after: int, until: int) -> tuple[list[int], list[int]]:
         """Times and registers of the load profile as the meter delivered it, after < end_at <= until, in
         order."""
         with self.lock:
-            if after + 1 > self._last_compacted.get(key, -1):
-                blocks = [
-                    b for b in self._recent_touching(key, after + 1, until) if b.profile and not b.method
-                ]
-                if all(b.quality != 3 for b in blocks):
-                    return _delivered(blocks, after, until)
-            rows = self.rows(key, after + 1, until)
-        rows = rows[rows["profile"] & (rows["method"] == 0) & (rows["quality"] != 3)]
+            segments = [] if after >= until else self._holding(key, after + 1, until)
+            if not segments and not self.recent.parts(key, after + 1, until):
+                found = [b for b in self.recent.blocks(key, after + 1, until) if b.profile and not b.method]
+                if all(b.quality != Quality.MISSING for b in found):
+                    return _delivered(found, after, until)
+        rows = self.rows(key, after + 1, until)
+        rows = rows[rows["profile"] & (rows["method"] == 0) & (rows["quality"] != Quality.MISSING)]
         rows = visible(rows)
         return rows["end_at"].tolist(), rows["register"].tolist()
 
+    def scan(self, medium: Medium, since: int, until: int) -> Iterator[tuple[list[Key], Columns]]:
+        """The load profile of every channel as meters delivered it, since <= end_at <= until, whole in one block.
+
+        Of each instant the highest version with a value that came from a meter: estimates, edits, doubts and holes do
+        not show, nor do single readings. Blocks have about BLOCK_ROWS rows. What is stored meanwhile may be missing.
+        """
+        with ExitStack() as stack:
+            sources, buckets = self._steadily(lambda: self._sources(medium, since, until))
+            for one in sources:
+                stack.callback(one.close)
+            for number in range(buckets):
+                bucket = Bucket(number, buckets)
+                here = [one for one in sources if isinstance(one, Memory) or one.bucket.holds(number)]
+                for numbers in blocks(here, self.words, bucket, BLOCK_ROWS):
+                    found = delivered(here, numbers, since, until)
+                    if found[0]:
+                        yield found
+
+    def _sources(self, medium: Medium, since: int, until: int) -> tuple[list[Source | Memory], int]:
+        with self.lock:
+            listed = self.catalogue.of(medium, since, until)
+            recent = joined(*self.recent.up_to(_EVER))
+        sources: list[Source | Memory] = []
+        try:
+            for one in listed:
+                file = self.shelf.file(one.segment)
+                try:
+                    sources.append(Source(file, self.shelf.index(one.segment), one.bucket))
+                except BaseException:
+                    file.close()
+                    raise
+        except BaseException:
+            for source in sources:
+                source.close()
+            raise
+        here = [point for point, of in list(self.words.medium.items()) if of == medium]
+        recent = recent[np.isin(recent["point"], here)]
+        recent = recent[(recent["end_at"] >= since) & (recent["end_at"] <= until)]
+        if len(recent):
+            sources.append(Memory(sort_rows(recent, self.words), self.words))
+        return sources, max((one.bucket.of for one in listed), default=1)
+
+    def oldest(self) -> dict[Key, int]:
+        """Every key that has readings, and its first instant; opens the index of every segment.
+
+        A damaged segment is left out here and below, and said in the log.
+        """
+
+        def ask() -> tuple[Ints, Ints]:
+            parts = [(index.numbers, index.first) for index in self._indices()]
+            with self.lock:
+                rows = joined(*self.recent.up_to(_EVER))
+            parts.append(((rows["point"].astype(np.int64) << CHANNELS) | rows["channel"], rows["end_at"]))
+            numbers, firsts = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+            order = np.lexsort((firsts, numbers))
+            found, where = np.unique(numbers[order], return_index=True)
+            return found, firsts[order][where]
+
+        numbers, firsts = self._steadily(ask)
+        return {key_of(number): at for number, at in zip(numbers.tolist(), firsts.tolist(), strict=True)}
+
+    def keys_stored(self) -> list[Key]:
+        """Every key that has readings."""
+
+        def ask() -> Ints:
+            found = np.unique(np.concatenate([np.empty(0, np.int64), *(i.numbers for i in self._indices())]))
+            with self.lock:
+                return np.union1d(found, self.recent.numbers())
+
+        return [key_of(number) for number in self._steadily(ask).tolist()]
+
+    def newest(self) -> dict[int, tuple[int, int]]:
+        """end_at and receipt of the newest measured reading of the main channel that is in a segment, by word."""
+
+        def ask() -> dict[int, tuple[int, int]]:
+            found: dict[int, tuple[int, int]] = {}
+            for index in self._indices():
+                wanted = np.flatnonzero(
+                    ((index.numbers & (1 << CHANNELS) - 1) == MAIN) & (index.newest_at >= 0)
+                )
+                columns = (
+                    index.numbers[wanted] >> CHANNELS,
+                    index.newest_at[wanted],
+                    index.newest_receipt[wanted],
+                )
+                for point, at, receipt in zip(*(column.tolist() for column in columns), strict=True):
+                    found[point] = max((at, receipt), found.get(point, (-1, 0)))
+            return found
+
+        return self._steadily(ask)
+
+    def _indices(self) -> Iterator[Index]:
+        """The index of every segment; of one that is damaged nothing, which is said."""
+        with self.lock:
+            segments = list(self.catalogue.segments.values())
+        for segment in segments:
+            try:
+                yield self.shelf.index(segment)
+            except DataError as error:
+                with self.lock:
+                    if segment.id not in self.catalogue.segments:
+                        raise  # a compaction took it away: `_steadily` asks again
+                log.warning("mdms.index", code=error.code, message=str(error))
+
     # --- what comes -------------------------------------------------------------------------------
 
-    def add(self, block: Block) -> None:
-        """Take a block into memory and its instants into the coverage."""
+    def touches(self, key: Key, first: int, last: int) -> bool:
+        """Can there be readings of a channel in [first, last]? Never wrong when it says no."""
         with self.lock:
-            self.recent.setdefault(block.key, []).append(block)
-            self.recent_rows += len(block.registers)
-            coverage = self.covered(block.key)
-            if not coverage.touches(block.start_at, block.last_at):
-                coverage.add(block.start_at, block.last_at, block.step if len(block.registers) > 1 else 0)
-            elif len(block.registers) > 1:
-                for at in range(block.start_at, block.last_at + 1, block.step):
-                    if not coverage.touches(at, at):
-                        coverage.add(at, at, 0)
+            if self.recent.touches(key, first, last):
+                return True
+            segments = self._holding(key, first, last)
+        for segment in segments:
+            index = self.shelf.index(segment)
+            entry = index.find(key)
+            if entry is not None and index.touches(entry, first, last):
+                return True
+        return False
 
-    def covered(self, key: Key) -> Coverage:
-        """The coverage of a key, empty if nothing of it was ever stored."""
-        coverage = self.coverage.get(key)
-        if coverage is None:
-            coverage = self.coverage[key] = Coverage()
-        return coverage
+    def add(self, block: Block) -> None:
+        """Take a block into memory."""
+        with self.lock:
+            self.recent.add(block)
 
     # --- segments ---------------------------------------------------------------------------------
 
-    def open(self, segment: Segment) -> Opened:
-        """The rows of a segment, opened and kept while the cache has room."""
-        with self.lock:
-            opened = self._opened.get(segment.id)
-            if opened is None:
-                opened = Opened(read_segment(self.directory, segment, self.words, self.keys))
-                self._opened[segment.id] = opened
-                self._opened_bytes += opened.rows.nbytes
-                while self._opened_bytes > CACHE_BYTES and len(self._opened) > 1:
-                    _, oldest = self._opened.popitem(last=False)
-                    self._opened_bytes -= oldest.rows.nbytes
-            else:
-                self._opened.move_to_end(segment.id)
-            return opened
-
     def load(self, segments: Iterable[Segment]) -> None:
-        """Take up the segments of the manifest at start: every one is opened once, which also proves it."""
-        times: dict[Key, list[np.ndarray]] = {}
-        for segment in segments:
-            self.segments[segment.id] = segment
-            opened = self.open(segment)
-            for key, (start, end) in opened.spans.items():
-                column = opened.rows["end_at"][start:end].astype(np.int64)
-                times.setdefault(key, []).append(column)
-                self._compacted(key, int(column[-1]))
-        for key, columns in times.items():
-            self.coverage[key] = Coverage.of(np.unique(np.concatenate(columns)))
-
-    def swap(self, old: str, new: Segment) -> None:
-        """The same rows stand in another file now."""
+        """Take up the segments of the manifest at start; none is opened. TrustError `sealing.key` when none of the
+        keys could open one of them."""
+        listed = list(segments)
+        for version in sorted({segment.key_version for segment in listed} - set(self.keys.versions)):
+            raise TrustError(
+                "sealing.key",
+                f"Segments in {self.directory} are sealed under data key version {version}, which was ended or not "
+                "handed over. Restore the vault and the control store that belong together.",
+                version=version,
+            )
         with self.lock:
-            del self.segments[old]
-            self.segments[new.id] = new
-            if (opened := self._opened.pop(old, None)) is not None:
-                self._opened[new.id] = opened
+            self.catalogue.change([], listed)
 
-    def replace(self, removed: Iterable[str], added: Iterable[tuple[Segment, Rows]], sequence: int) -> None:
-        """Show new segments instead of old ones and of all blocks up to `sequence`."""
+    def replace(self, removed: Iterable[str], added: Iterable[Segment], sequence: int) -> None:
+        """Show new segments instead of old ones and of all recent rows up to `sequence`."""
         with self.lock:
-            for segment_id in removed:
-                del self.segments[segment_id]
-                if gone := self._opened.pop(segment_id, None):
-                    self._opened_bytes -= gone.rows.nbytes
-            for segment, rows in added:
-                self.segments[segment.id] = segment
-                opened = self._opened[segment.id] = Opened(rows)
-                self._opened_bytes += rows.nbytes
-                for key, (_, end) in opened.spans.items():
-                    self._compacted(key, int(rows["end_at"][end - 1]))
-            for key in list(self.recent):
-                kept = [block for block in self.recent[key] if block.batch > sequence]
-                if kept:
-                    self.recent[key] = kept
-                else:
-                    del self.recent[key]
-            self.recent_rows = sum(len(b.registers) for blocks in self.recent.values() for b in blocks)
-
-    def _compacted(self, key: Key, last_at: int) -> None:
-        self._last_compacted[key] = max(last_at, self._last_compacted.get(key, -1))
+            self.catalogue.change(removed, added)
+            if sequence >= 0:
+                self.recent.forget(sequence)
 
 
-def _delivered(blocks: list[Block], after: int, until: int) -> tuple[list[int], list[int]]:
-    found: dict[int, int] = {}
-    for block in sorted(blocks, key=lambda b: b.version):
+def _delivered(found: list[Block], after: int, until: int) -> tuple[list[int], list[int]]:
+    registers: dict[int, int] = {}
+    for block in sorted(found, key=lambda b: b.version):
         times = range(
             block.start_at, block.start_at + (block.step or 1) * len(block.registers), block.step or 1
         )
-        found.update(zip(times, block.registers, strict=True))
-    times_in = sorted(at for at in found if after < at <= until)
-    return times_in, [found[at] for at in times_in]
+        registers.update(zip(times, block.registers, strict=True))
+    times_in = sorted(at for at in registers if after < at <= until)
+    return times_in, [registers[at] for at in times_in]
