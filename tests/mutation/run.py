@@ -21,84 +21,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+from tests.mutation.fitting import FIRST, FITTING
 from tests.mutation.mutants import Mutant, mutants
 from tests.mutation.warm import LONGEST, Warm, forked, silent
 
 ROOT = Path(__file__).parents[2]
 SURVIVORS = Path(__file__).with_name("survivors.toml")
 KEPT = ROOT / ".mutation"
-
-CRYPTO = [
-    "tests/crypto/test_symmetric.py", "tests/crypto/test_vectors.py", "tests/crypto/test_sm2.py",
-    "tests/crypto/test_certificates.py", "tests/crypto/test_lists.py", "tests/crypto/test_verifying.py",
-    "tests/crypto/test_second_opinion.py", "tests/crypto/test_refusals.py", "tests/crypto/test_selftest.py",
-    "tests/security/test_proven_leaves.py", "tests/link/test_handshake.py",
-    "tests/contracts/test_refusals_of_misuse.py", "tests/mutation/test_kills.py", "tests/mutation/test_kills_of_crypto.py",
-]  # fmt: skip
-LINK = [
-    "tests/link/test_records.py", "tests/link/test_link_runs.py", "tests/link/test_profiles.py",
-    "tests/link/test_control.py", "tests/link/test_handshake.py", "tests/link/test_any_bytes.py",
-    "tests/link/test_branches.py", "tests/link/test_counters.py", "tests/link/test_evidence.py",
-    "tests/link/test_segments.py", "tests/link/test_transport.py", "tests/link/test_refusals.py",
-    "tests/contracts/test_refusals_of_misuse.py", "tests/mutation/test_kills.py", "tests/mutation/test_kills_of_link.py",
-]  # fmt: skip
-CARD = [
-    "tests/edge/test_module_vectors.py", "tests/edge/test_module_t15_authentication.py",
-    "tests/edge/test_module_t14_root.py", "tests/edge/test_module_t12_clone.py",
-]  # fmt: skip
-FITTING: dict[str, list[str]] = {
-    "link.records": LINK,
-    "link.control": LINK,
-    "link.commands": LINK,
-    "link.counters": LINK,
-    "link.evidence": LINK,
-    "link.platform_run": LINK,
-    "link.device_run": LINK,
-    "link.schedule": [*LINK, "tests/link/test_schedules.py"],
-    "link.proving": LINK,
-    "link.messages": LINK,
-    "link.identities": LINK,
-    "link.legality": [*LINK, "tests/link/test_diagram.py"],
-    "link.profiles": LINK,
-    "link.segments": LINK,
-    "link.transport": LINK,
-    "link.handshake": LINK,
-    "link.cardkeys": [*LINK, *CARD],
-    "crypto.symmetric": CRYPTO,
-    "crypto.sm2": CRYPTO,
-    "crypto.certificates": CRYPTO,
-    "crypto.proven": CRYPTO,
-    "crypto.verifying": CRYPTO,
-    "crypto.issuing": CRYPTO,
-    "crypto.names": CRYPTO,
-    "crypto.handles": CRYPTO,
-    "crypto.selftest": CRYPTO,
-    "crypto.expose": CRYPTO,
-    "crypto._libcrypto": CRYPTO,
-}
-"""Every module of link and crypto, and the quick tests that ought to notice a fault in each."""
-
-FIRST: dict[str, list[str]] = {
-    "link.messages": ["tests/link/test_branches.py", "tests/link/test_handshake.py"],
-    "link.identities": ["tests/link/test_handshake.py", "tests/link/test_control.py"],
-    "link.transport": ["tests/link/test_transport.py"],
-    "link.segments": ["tests/link/test_segments.py"],
-    "link.profiles": ["tests/link/test_profiles.py"],
-    "link.cardkeys": ["tests/edge/test_module_vectors.py", "tests/edge/test_module_t14_root.py"],
-    "link.legality": ["tests/link/test_diagram.py", "tests/link/test_branches.py"],
-    "link.counters": ["tests/link/test_counters.py", "tests/contracts/test_refusals_of_misuse.py"],
-    "link.control": ["tests/link/test_control.py", "tests/mutation/test_kills.py"],
-    "link.evidence": ["tests/link/test_evidence.py"],
-    "crypto.sm2": ["tests/crypto/test_vectors.py", "tests/crypto/test_sm2.py"],
-    "crypto.verifying": ["tests/crypto/test_verifying.py"],
-    "crypto.proven": ["tests/security/test_proven_leaves.py"],
-    "crypto.certificates": ["tests/crypto/test_certificates.py", "tests/crypto/test_lists.py"],
-    "crypto.issuing": ["tests/crypto/test_certificates.py", "tests/crypto/test_lists.py"],
-    "crypto.names": ["tests/crypto/test_certificates.py"],
-    "crypto.selftest": ["tests/crypto/test_selftest.py"],
-    "crypto._libcrypto": ["tests/crypto/test_sm2.py"],
-}
-"""Those that are tried first where everything must be imported anew."""
 
 QUIET = [
     "-x",
@@ -112,7 +41,7 @@ QUIET = [
     "-p",
     "no:xdist",
 ]
-QUIET += ["--assert=plain", "-m", "not soak", "--hypothesis-seed=1"]
+QUIET += ["--timeout=0", "--assert=plain", "-m", "not soak", "--hypothesis-seed=1"]
 
 
 class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -156,6 +85,7 @@ def _pytest(tests: Sequence[str], *plugins: object) -> int:
         "mutation",
         database=None,
         derandomize=True,
+        deadline=None,
         phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
         suppress_health_check=list(hypothesis.HealthCheck),
     )
@@ -164,7 +94,7 @@ def _pytest(tests: Sequence[str], *plugins: object) -> int:
         return int(pytest.main([*QUIET, *tests], plugins=list(plugins)))
 
 
-def noticed(module: str, source: str, *stages: Sequence[str]) -> bool:
+def noticed(module: str, source: str, *stages: Sequence[str], longest: float = LONGEST) -> bool:
     """Whether the fitting tests fail with this source in place of the module, all imported anew, stage by stage."""
 
     def run(chosen: Sequence[str]) -> bool:
@@ -172,24 +102,24 @@ def noticed(module: str, source: str, *stages: Sequence[str]) -> bool:
         return _pytest(chosen) != 0
 
     stages = stages or (tests_of(module),)
-    return any(forked(lambda one=one: run(one), LONGEST + 30) is not False for one in stages if one)  # type: ignore[misc]
+    return any(forked(lambda one=one: run(one), longest) is not False for one in stages if one)  # type: ignore[misc]
 
 
 def warm(
     module: str, chosen: Sequence[Mutant], first: dict[tuple[str, str], str]
-) -> tuple[list[str | None], list[str]]:
-    """For each mutant the test that noticed it, of those that can be tried without an import; and the slow tests.
-    Exits where the tests fail by themselves."""
+) -> tuple[list[str | None], list[str], float]:
+    """For each mutant the test that noticed it, of those that can be tried without an import; the slow tests; and the
+    CPU seconds of all. Exits where the tests fail by themselves."""
 
-    def run() -> tuple[str, list[str | None], list[str]]:
+    def run() -> tuple[str, list[str | None], list[str], float]:
         plugin = Warm(module, path_of(module), chosen, first)
         _pytest(tests_of(module), plugin)
-        return plugin.fails, plugin.found, plugin.slow
+        return plugin.fails, plugin.found, plugin.slow, plugin.cost
 
-    fails, found, slow = forked(run, 86_400)  # type: ignore[misc]
+    fails, found, slow, cost = forked(run, sys.maxsize, sys.maxsize)  # type: ignore[misc]
     if len(found) != len(chosen):
         raise SystemExit(f"{module}: its tests fail without any fault ({fails}); mend them first.")
-    return found, slow
+    return found, slow, cost
 
 
 def reasons() -> dict[tuple[str, str, str], str]:
@@ -199,17 +129,32 @@ def reasons() -> dict[tuple[str, str, str], str]:
 
 
 def _digest(module: str) -> str:
-    """Of all sources of the packages below it and of the tests that try it."""
+    """Of a source, of all that it takes from these packages, and of the tests that try it."""
     from hashlib import sha256
 
-    sources = [
-        path for part in ("crypto", "link", "wire") for path in (ROOT / "src/meterseal" / part).glob("*.py")
-    ]
     tried = [ROOT / one for one in tests_of(module)] + list((ROOT / "tests").glob("*/p*.py"))
     whole = sha256()
-    for path in sorted([*sources, *tried, *Path(__file__).parent.glob("[mrsw]*.py")]):
+    for path in sorted({*_taken(module), *tried, *Path(__file__).parent.glob("[mrsw]*.py")}):
         whole.update(path.read_bytes())
     return whole.hexdigest()
+
+
+def _taken(module: str) -> set[Path]:
+    """The source of a module and those that it imports, and these import, from the whole project."""
+    import ast
+
+    seen: set[Path] = set()
+    queue = [module]
+    while queue:
+        path = path_of(queue.pop())
+        if path in seen or not path.exists():
+            continue
+        seen.add(path)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("meterseal"):
+                name = (node.module or "").removeprefix("meterseal").strip(".")
+                queue += [name, *(f"{name}.{one.name}".strip(".") for one in node.names)]
+    return seen
 
 
 def survivors(module: str, anew: bool = False, quick: bool = False) -> tuple[int, list[Mutant], bool]:
@@ -223,13 +168,13 @@ def survivors(module: str, anew: bool = False, quick: bool = False) -> tuple[int
     if not chosen:
         return 0, [], False
     known = reasons()
-    found, slow = warm(module, chosen, first)
+    found, slow, cost = warm(module, chosen, first)
     whole = [*tests_of(module), *(f"--deselect={one}" for one in slow)]
     stages = [FIRST.get(module, whole[:4])] if quick else [FIRST.get(module, whole[:4]), whole, slow]
     for at, mutant in enumerate(chosen):
         if found[at] or (module, mutant.where, mutant.change) in known or (quick and found[at] == ""):
             continue
-        if noticed(module, mutant.source, *stages):
+        if noticed(module, mutant.source, *stages, longest=LONGEST + 3 * cost):
             found[at] = "with everything imported anew"
     if not quick:
         KEPT.mkdir(exist_ok=True)

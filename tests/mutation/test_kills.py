@@ -25,7 +25,7 @@ from meterseal.link.schedule import TrafficKeys, bound_keys
 from meterseal.wire import encode
 from meterseal.wire.frame import Frame
 from tests.link.parties import DEVICE, NOW, SINCE, Module, Service, refuses
-from tests.mutation.run import FITTING
+from tests.mutation.fitting import FITTING
 
 
 @pytest.mark.parametrize("module", FITTING)

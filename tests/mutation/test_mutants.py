@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.mutation.fitting import FITTING
 from tests.mutation.mutants import mutants
-from tests.mutation.run import FITTING, path_of, reasons
+from tests.mutation.run import path_of, reasons
 
 SOURCE = '''
 """A docstring of 3."""
@@ -46,8 +47,15 @@ def test_every_listed_survivor_is_still_a_mutant_and_has_a_reason() -> None:
     assert all(len(reason) > 20 for reason in reasons().values())
 
 
+def test_no_module_of_link_and_crypto_is_left_out() -> None:
+    source = path_of("link.records").parents[1]
+    there = {f"{part}.{one.stem}" for part in ("link", "crypto") for one in (source / part).glob("*.py")}
+    assert there - {"link.__init__", "crypto.__init__"} == set(FITTING)
+
+
 PLANTED = """
 from tests.mutation import run
+from tests.mutation.fitting import FITTING
 from tests.mutation.mutants import Mutant
 
 run.FITTING["link.transport"] = ["tests/link/test_transport.py"]
@@ -61,7 +69,7 @@ sources = [
 assert len({sound, *sources}) == 4
 places = [("MessageReader.feed", line + 1), ("MessageReader.feed", line), ("", 1)]
 chosen = [Mutant(where, str(at), at, at, lambda s=s: s) for (where, at), s in zip(places, sources)]
-found, _ = run.warm("link.transport", chosen, {})
+found, *_ = run.warm("link.transport", chosen, {})
 print([one and one.split("::")[1].split("[")[0] for one in found])
 print([run.noticed("link.transport", source) for source in sources])
 """
