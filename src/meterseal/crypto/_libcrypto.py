@@ -28,7 +28,7 @@ unsigned long OpenSSL_version_num(void); const char *OpenSSL_version(int);
 unsigned long ERR_get_error(void); void ERR_error_string_n(unsigned long, char *, size_t);
 int OBJ_sn2nid(const char *);
 
-BIGNUM *BN_bin2bn(const unsigned char *, int, BIGNUM *); void BN_clear_free(BIGNUM *);
+BIGNUM *BN_new(void); BIGNUM *BN_bin2bn(const unsigned char *, int, BIGNUM *); void BN_clear_free(BIGNUM *);
 int BN_bn2binpad(const BIGNUM *, unsigned char *, int);
 ASN1_INTEGER *BN_to_ASN1_INTEGER(const BIGNUM *, ASN1_INTEGER *); void ASN1_INTEGER_free(ASN1_INTEGER *);
 
@@ -40,6 +40,8 @@ int EC_POINT_oct2point(const EC_GROUP *, EC_POINT *, const unsigned char *, size
 size_t EC_POINT_point2oct(const EC_GROUP *, const EC_POINT *, int, unsigned char *, size_t, void *);
 int EC_POINT_add(const EC_GROUP *, EC_POINT *, const EC_POINT *, const EC_POINT *, void *);
 int EC_POINT_set_to_infinity(const EC_GROUP *, EC_POINT *); int EC_POINT_is_at_infinity(const EC_GROUP *, const EC_POINT *);
+int EC_POINT_get_Jprojective_coordinates_GFp(
+    const EC_GROUP *, const EC_POINT *, BIGNUM *, BIGNUM *, BIGNUM *, void *);
 int EC_POINTs_make_affine(const EC_GROUP *, size_t, EC_POINT **, void *);
 const EC_POINT *EC_GROUP_get0_generator(const EC_GROUP *); void *BN_CTX_new(void); void BN_CTX_free(void *);
 EC_KEY *EC_KEY_new_by_curve_name(int); void EC_KEY_free(EC_KEY *);
@@ -52,6 +54,8 @@ int ECDH_compute_key(void *, size_t, const EC_POINT *, const EC_KEY *, void *);
 
 EVP_PKEY *EVP_PKEY_new(void); void EVP_PKEY_free(EVP_PKEY *);
 int EVP_PKEY_set1_EC_KEY(EVP_PKEY *, EC_KEY *);
+int EVP_PKEY_sign_init(EVP_PKEY_CTX *);
+int EVP_PKEY_sign(EVP_PKEY_CTX *, unsigned char *, size_t *, const unsigned char *, size_t);
 int EVP_PKEY_get_bn_param(const EVP_PKEY *, const char *, BIGNUM **);
 int EVP_PKEY_is_a(const EVP_PKEY *, const char *);
 PKCS8_PRIV_KEY_INFO *EVP_PKEY2PKCS8(const EVP_PKEY *); void PKCS8_PRIV_KEY_INFO_free(PKCS8_PRIV_KEY_INFO *);
@@ -70,9 +74,6 @@ void EVP_MD_CTX_set_pkey_ctx(EVP_MD_CTX *, EVP_PKEY_CTX *);
 EVP_PKEY_CTX *EVP_PKEY_CTX_new(EVP_PKEY *, void *); void EVP_PKEY_CTX_free(EVP_PKEY_CTX *);
 int EVP_PKEY_CTX_set1_id(EVP_PKEY_CTX *, const void *, int);
 int EVP_DigestSignInit(EVP_MD_CTX *, EVP_PKEY_CTX **, const EVP_MD *, void *, EVP_PKEY *);
-int EVP_DigestSign(EVP_MD_CTX *, unsigned char *, size_t *, const unsigned char *, size_t);
-int EVP_DigestVerifyInit(EVP_MD_CTX *, EVP_PKEY_CTX **, const EVP_MD *, void *, EVP_PKEY *);
-int EVP_DigestVerify(EVP_MD_CTX *, const unsigned char *, size_t, const unsigned char *, size_t);
 int EVP_PKEY_encrypt_init(EVP_PKEY_CTX *); int EVP_PKEY_decrypt_init(EVP_PKEY_CTX *);
 int EVP_PKEY_encrypt(EVP_PKEY_CTX *, unsigned char *, size_t *, const unsigned char *, size_t);
 int EVP_PKEY_decrypt(EVP_PKEY_CTX *, unsigned char *, size_t *, const unsigned char *, size_t);

@@ -8,7 +8,8 @@ is then in the group); the library draws every nonce; each object is freed with 
 error queue is emptied, so no failure is blamed on a later call. Signatures travel as r ‖ s, 64 bytes;
 ciphertexts as C1 ‖ C3 ‖ C2 with C1 uncompressed. Private keys are handles: they do not print, pickle or
 compare. Verifying needs no secret and no constant time: it is the equation of GB/T 32918.2 section 7, its points
-computed by libcrypto, whose own call would first take up the key, for a seventh more.
+computed by libcrypto, whose own call would first take up the key, for a seventh more. Signing touches the secret in
+libcrypto alone; what is hashed before, Z ‖ message, is public.
 """
 
 from __future__ import annotations
@@ -131,10 +132,13 @@ class Sm2PrivateKey(Opaque):
 
     def sign(self, message: bytes, signer_id: bytes = SIGNER_ID) -> bytes:
         """SM2 signature with SM3 over the message: r ‖ s, 64 bytes."""
-        digest, _keep = signing(self._pkey, signer_id)
+        # The library would work out Z of this same key again for each message, for a seventh more.
+        digest = sm3(identity_digest(self.public_point, signer_id), message)
+        context = owned(lib.EVP_PKEY_CTX_new(self._pkey, NULL), lib.EVP_PKEY_CTX_free, "sign")
+        need(lib.EVP_PKEY_sign_init(context), "sign")
         buffer = ffi.new("unsigned char[80]")
         size = ffi.new("size_t *", 80)
-        need(lib.EVP_DigestSign(digest, buffer, size, message, len(message)), "sign")
+        need(lib.EVP_PKEY_sign(context, buffer, size, digest, len(digest)), "sign")
         return _signature_from_der(bytes(ffi.buffer(buffer, size[0])))
 
     def agree(self, peer_point: bytes) -> bytes:
@@ -191,10 +195,16 @@ def signed_numbers(signature: bytes) -> tuple[int, int, int] | None:
 
 
 def holds(total: Any, r: int, digest: bytes) -> bool:
-    """Is r = e + x mod n, with e the digest of Z ‖ message and x of the point `total`, s·G + t·P (B6 and B7)?"""
+    """Is r = e + x mod n, with e the digest of Z ‖ message and x of the point `total`, s·G + t·P (B6 and B7)?
+
+    The library keeps a point as X and Z with x = X / Z² mod p; that x is the number asked for is seen without the
+    division. Such numbers are r - e mod n and, as x is below p and p above n, sometimes that one plus n.
+    """
     if lib.EC_POINT_is_at_infinity(GROUP, total) == 1:
         return False
-    return (int.from_bytes(digest) + int.from_bytes(_point_bytes(total)[1:33])) % ORDER == r
+    above, z = _projective(total)
+    x = (r - int.from_bytes(digest)) % ORDER
+    return any((one * z * z - above) % FIELD == 0 for one in (x, x + ORDER) if one < FIELD)
 
 
 def identity_digest(point: bytes, signer_id: bytes = SIGNER_ID) -> bytes:
@@ -284,6 +294,20 @@ def _point_bytes(point: Any) -> bytes:
     return bytes(ffi.buffer(buffer, POINT))
 
 
+def _projective(point: Any) -> tuple[int, int]:
+    """X and Z of a point that is not at infinity; Z is 1 where the library does not show its own."""
+    try:
+        read = lib.EC_POINT_get_Jprojective_coordinates_GFp
+    except AttributeError:  # deprecated since OpenSSL 3.0
+        return int.from_bytes(_point_bytes(point)[1:33]), 1
+    x, z = (owned(lib.BN_new(), lib.BN_clear_free, "make a number") for _ in "xz")
+    need(read(GROUP, point, x, NULL, z, NULL), "read a point")
+    buffer = ffi.new("unsigned char[64]")
+    need(lib.BN_bn2binpad(x, buffer, SCALAR), "read a point")
+    need(lib.BN_bn2binpad(z, buffer + SCALAR, SCALAR), "read a point")
+    return int.from_bytes(ffi.buffer(buffer, SCALAR)), int.from_bytes(ffi.buffer(buffer + SCALAR, SCALAR))
+
+
 def _foreign_point(point: bytes) -> Any:
     found = owned(lib.EC_POINT_new(GROUP), lib.EC_POINT_free, "make a point")
     if (
@@ -362,6 +386,8 @@ def _ciphertext_from_der(encoded: bytes) -> bytes:
 
 ORDER = 0xFFFFFFFEFFFFFFFFFFFFFFFFFFFFFFFF7203DF6B21C6052B53BBF40939D54123
 """Order n of the base point, GB/T 32918.5-2017."""
+FIELD = 0xFFFFFFFEFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF00000000FFFFFFFFFFFFFFFF
+"""The prime p of the field, likewise."""
 _CURVE = bytes.fromhex(
     "fffffffeffffffffffffffffffffffffffffffff00000000fffffffffffffffc"
     "28e9fa9e9d9f5e344d5a9e4bcf6509a7f39789f515ab8f92ddbcbd414d940e93"

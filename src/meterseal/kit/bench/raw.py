@@ -16,13 +16,10 @@ from cryptography.hazmat.primitives.hashes import SM3, Hash
 from cryptography.hazmat.primitives.hmac import HMAC
 
 from meterseal.crypto._libcrypto import GROUP, NULL, SM2, ffi, lib, need, owned
-from meterseal.crypto._libcrypto import SM3 as LIBCRYPTO_SM3
 from meterseal.errors import EngineError
 from meterseal.kit.bench.timing import Primitive
 
-_ID = b"1234567812345678"
 _SM3 = SM3()
-_MESSAGE = bytes(44)
 _SECRET = bytes(range(32))
 
 
@@ -34,12 +31,6 @@ class _Key:
         need(lib.EC_KEY_generate_key(self.ec), "make a key")
         self.pkey = owned(lib.EVP_PKEY_new(), lib.EVP_PKEY_free, "make a key")
         need(lib.EVP_PKEY_set1_EC_KEY(self.pkey, self.ec), "make a key")
-
-    def context(self) -> object:
-        """An operation's context with the standard signer id."""
-        context = owned(lib.EVP_PKEY_CTX_new(self.pkey, NULL), lib.EVP_PKEY_CTX_free, "make a context")
-        need(lib.EVP_PKEY_CTX_set1_id(context, _ID, len(_ID)), "set the signer id")
-        return context
 
 
 @cache
@@ -72,39 +63,33 @@ def ecdh() -> Primitive:
 
 @cache
 def sign() -> Primitive:
-    """SM2 signature with SM3 over a short message."""
+    """SM2 signature over a digest, by a context that is ready."""
     key = _Key()
-    buffer, size = ffi.new("unsigned char[80]"), ffi.new("size_t *")
+    context = owned(lib.EVP_PKEY_CTX_new(key.pkey, NULL), lib.EVP_PKEY_CTX_free, "sign")
+    need(lib.EVP_PKEY_sign_init(context), "sign")
+    buffer, size = ffi.new("unsigned char[80]"), ffi.new("size_t *", 80)
+    need(lib.EVP_PKEY_sign(context, buffer, size, _SECRET, 32), "sign")
 
     def run(times: int) -> None:
+        act = lib.EVP_PKEY_sign
         for _ in range(times):
-            _sign(key, buffer, size)
+            size[0] = 80
+            act(context, buffer, size, _SECRET, 32)
 
     return Primitive("SM2 sign", run)
 
 
-def _sign(key: _Key, buffer: object, size: object) -> None:
-    context, digest = key.context(), owned(lib.EVP_MD_CTX_new(), lib.EVP_MD_CTX_free, "sign")
-    lib.EVP_MD_CTX_set_pkey_ctx(digest, context)
-    lib.EVP_DigestSignInit(digest, NULL, LIBCRYPTO_SM3, NULL, key.pkey)
-    size[0] = 80  # type: ignore[index]  # a C pointer
-    need(lib.EVP_DigestSign(digest, buffer, size, _MESSAGE, len(_MESSAGE)), "sign")
-
-
 @cache
 def verify() -> Primitive:
-    """SM2 verification of a good signature by a key that is already read."""
-    key = _Key()
-    buffer, size = ffi.new("unsigned char[80]"), ffi.new("size_t *")
-    _sign(key, buffer, size)
-    length = size[0]
+    """The one double multiplication, s·G + t·P, that a verification by a key seen once cannot do without."""
+    key, made = _Key(), owned(lib.EC_POINT_new(GROUP), lib.EC_POINT_free, "make a point")
+    s, t = (owned(lib.BN_bin2bn(os.urandom(31), 31, NULL), lib.BN_clear_free, "make a number") for _ in "st")
+    context = owned(lib.BN_CTX_new(), lib.BN_CTX_free, "make a context")
 
     def run(times: int) -> None:
+        act, point = lib.EC_POINT_mul, lib.EC_KEY_get0_public_key(key.ec)
         for _ in range(times):
-            context, digest = key.context(), owned(lib.EVP_MD_CTX_new(), lib.EVP_MD_CTX_free, "verify")
-            lib.EVP_MD_CTX_set_pkey_ctx(digest, context)
-            lib.EVP_DigestVerifyInit(digest, NULL, LIBCRYPTO_SM3, NULL, key.pkey)
-            need(lib.EVP_DigestVerify(digest, buffer, length, _MESSAGE, len(_MESSAGE)), "verify")
+            act(GROUP, made, s, point, t, context)
 
     return Primitive("SM2 verify", run)
 
