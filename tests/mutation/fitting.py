@@ -48,6 +48,7 @@ FITTING: dict[str, list[str]] = {
     "crypto.verifying": CRYPTO,
     "crypto.issuing": CRYPTO,
     "crypto.names": CRYPTO,
+    "crypto.merkle": ["tests/crypto/test_merkle.py"],
     "crypto.handles": CRYPTO,
     "crypto.selftest": CRYPTO,
     "crypto.expose": CRYPTO,
