@@ -203,7 +203,15 @@ CLASSES: dict[str, dict[str, Class]] = {
     },
     "data_keys": {"id": WORD, "version": VERSION, "purpose": WORD, "wrapped": WRAPPED, "created_at": TIME},
     "wrapping_floors": {"kind": WORD, "version": VERSION},
-    "service_heads": {"service": WORD, "sequence": COUNT, "hash": CHAIN, "seen_at": TIME, "lost_at": TIME},
+    "service_heads": {
+        "service": WORD,
+        "sequence": COUNT,
+        "hash": CHAIN,
+        "seen_at": TIME,
+        "lost_at": TIME,
+        "learned": COUNT,
+    },
+    "service_modules": {"module_id": ID, "device_id": ID, "withdrawn_at": TIME},
     "stores": {"id": ID, "sequence": COUNT, "counts": COUNT, "sealed_mark": SEALED, "key_version": VERSION},
     "segments": {
         "id": ID,

@@ -349,6 +349,15 @@ service_heads = Table(
     Column("hash", LargeBinary(32), nullable=False),
     Column("seen_at", Instant, nullable=False),
     Column("lost_at", Instant),
+    Column("learned", BigInteger, nullable=False, server_default="0"),  # entries that were read for modules
+)
+
+service_modules = Table(  # whom the security service enrolled and withdrew, as its log says
+    "service_modules",
+    metadata,
+    Column("module_id", Id(), primary_key=True),
+    Column("device_id", Id(), nullable=False),
+    Column("withdrawn_at", Instant),
 )
 
 stores = Table(

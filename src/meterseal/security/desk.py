@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -27,12 +27,12 @@ from meterseal.security.keylife import KeyLife
 from meterseal.security.lending import Lending
 from meterseal.security.messages import AuditEntry
 from meterseal.security.nearing import Nearing
-from meterseal.security.officers import Officers
+from meterseal.security.officers import RESTORED, Officers, Restored
 from meterseal.security.orders import Done, Request, Role
 from meterseal.security.pki import Pki
 from meterseal.security.platforms import Platforms
 from meterseal.security.refused import RefusedHellos
-from meterseal.security.registry import Registry
+from meterseal.security.registry import Module, Registry
 from meterseal.security.reserved import Reserved
 from meterseal.security.rootquorum import RootQuorum
 from meterseal.security.usage import UseLog
@@ -122,6 +122,7 @@ class Room:
         self.lab = registry.setting("lab") == b"\x01"
         self.reserved = Reserved(book, registry)
         self.officers = Officers(book, self.project_id)
+        registry.first_gone = book.read(RESTORED, Restored, Restored()).first_number
         self.quorum = RootQuorum(book, keys, authorities, self.officers)
         self.platforms = Platforms(book, registry, self.project_id, clock)
         self.tree = KeyTree(keys, self.project_id)
@@ -161,6 +162,18 @@ class Room:
         )
         if not caller.startswith(PLATFORMS) or self.calls.singly(entry):
             self.audit.write(entry)
+
+    def take_out(self, modules: Sequence[Module]) -> list[Module]:
+        """Take those of these modules that are in service out of it, all or none, and end their handshakes; which they
+        were. A use of their certificates is refused from when this returns.
+        """
+        gone = list({one.module_id: one for one in modules if one.state == "active"}.values())
+        if gone:
+            self.registry.withdraw(gone, self.clock())
+            self.pki.revoked("device")
+            for one in gone:
+                self.handshakes.forget(one.device_id)
+        return gone
 
     def tell_calls(self, *, ending: bool = False) -> None:
         """Put what was counted of other people's calls into the log, once its minute is over."""

@@ -84,7 +84,8 @@ class Factory:
 
         LocalError `security.no-production`; TrustError `security.manifest` for rows that were not signed.
         """
-        *_, digests = self._opened(request.request_id)
+        _, _, officers, _, digests = self._opened(request.request_id)
+        two = len(officers.split(",")) > 1
         start = request.chunk * _DIGEST
         signed = digests[start : start + _DIGEST] if request.chunk >= 0 else b""
         if not request.rows or len(request.rows) > CHUNK or not equal(digest(request.rows), signed):
@@ -93,7 +94,7 @@ class Factory:
                 f"Chunk {request.chunk} is not the one that the maker's officer signed; nothing was enrolled.",
             )
         asked = [_asked(row) for row in request.rows]
-        refused = self._refused(asked, request.chunk)
+        refused = self._refused(asked, request.chunk, signed=two)
         if refused:
             return ProduceReply(refused=refused)
 
@@ -103,9 +104,11 @@ class Factory:
                 (request.request_id, request.chunk, now),
             )
 
-        return ProduceReply(answers=tuple(await self._personaliser.personalise(asked, now, done)))
+        return ProduceReply(answers=tuple(await self._personaliser.personalise(asked, now, done, signed=two)))
 
-    def _refused(self, asked: list[PersonaliseRequest], chunk: int) -> tuple[RowRefusal, ...]:
+    def _refused(
+        self, asked: list[PersonaliseRequest], chunk: int, *, signed: bool
+    ) -> tuple[RowRefusal, ...]:
         refused = []
         modules: set[bytes] = set()
         devices: set[bytes] = set()
@@ -116,7 +119,7 @@ class Factory:
                         "security.request",
                         f"Module {one.module_id.hex()} or its device stands twice in the chunk.",
                     )
-                self._personaliser.known(one)
+                self._personaliser.known(one, signed=signed)
             except MetersealError as error:
                 refused.append(RowRefusal(row=number, code=error.code, sentence=error.message))
             modules.add(one.module_id)

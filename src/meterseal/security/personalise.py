@@ -76,15 +76,19 @@ class Personaliser:
         requests: Sequence[PersonaliseRequest],
         now: int,
         also: Callable[[sqlite3.Connection], None] | None = None,
+        *,
+        signed: bool = False,
     ) -> list[Personalisation]:
-        """Enrol all of `requests` or none; `also` writes into the same transaction.
+        """Enrol all of `requests` or none; `also` writes into the same transaction, `signed` says that two officers signed
+        for these very modules and points.
 
         Certificates and envelopes are made one module at a time, and other calls are answered between two of
         them. What these have changed is looked at again before the enrolment, and from there to its end nobody
         else runs; an answer that was made for nothing is dropped unseen.
 
         LocalError `security.request` for malformed ids, suites, points, policies or doubles; TrustError
-        `security.module-bound`, `security.device-bound`, `security.enrolment-held`, `security.reserved`.
+        `security.module-bound`, `security.device-bound`, `security.enrolment-held`, `security.reserved`,
+        `security.withdrawn-before`.
         """
         if not 0 < len(requests) <= LARGEST_BATCH:
             raise LocalError(
@@ -97,35 +101,37 @@ class Personaliser:
                 "security.request", "A module or device stands twice in the batch; nothing was enrolled."
             )
         for request in requests:
-            self.known(request)  # a batch that is refused costs no signature
+            self.known(request, signed=signed)  # a batch that is refused costs no signature
         made: list[_Made] = []
         for request in requests:
-            made.append(self._made(request, now))
+            made.append(self._made(request, now, signed=signed))
             if len(requests) > 1:
                 await asyncio.sleep(0)
         still = [
-            one if self._stands(request, one) else self._made(request, now)
+            one if self._stands(request, one, signed=signed) else self._made(request, now, signed=signed)
             for request, one in zip(requests, made, strict=True)
         ]
         self._enrol([one.module for one in still if one.known is None], also)
         return [one.answer for one in still]
 
-    def _made(self, request: PersonaliseRequest, now: int) -> _Made:
+    def _made(self, request: PersonaliseRequest, now: int, *, signed: bool) -> _Made:
         """Module and answer for one request; nothing is stored."""
-        known = self.known(request)
+        known = self.known(request, signed=signed)
         ground = self._ground()
         module = known or self._new(request, now, lab=False)
         return _Made(known, module, self._written(module, now), ground)
 
-    def _stands(self, request: PersonaliseRequest, made: _Made) -> bool:
+    def _stands(self, request: PersonaliseRequest, made: _Made, *, signed: bool) -> bool:
         """Whether what was made a while ago would be made so now; errors as `personalise`."""
-        return self.known(request) is made.known and (made.known is not None or made.ground == self._ground())
+        return self.known(request, signed=signed) is made.known and (
+            made.known is not None or made.ground == self._ground()
+        )
 
     def _ground(self) -> tuple[int, int]:
         """The versions of CA and DIAK that a new module gets."""
         return self._pki.version("device"), self._tree.key_version
 
-    def known(self, request: PersonaliseRequest) -> Module | None:
+    def known(self, request: PersonaliseRequest, *, signed: bool = False) -> Module | None:
         """The module that this request repeats, None when it may be enrolled anew; errors as `personalise`."""
         _check_ids(request.device_id, request.module_id, request.suite)
         if request.policy not in POLICIES or request.profile not in PROFILES:
@@ -141,7 +147,7 @@ class Personaliser:
         module = self._again(request)
         if module is None:
             self._registry.check_free(request.device_id, request.module_id)
-            self._reserved.check(request.device_id, request.module_id, request.module_point)
+            self._reserved.check(request.device_id, request.module_id, request.module_point, signed=signed)
         return module
 
     def lab_issue(self, request: LabRequest, now: int) -> LabCredentials:
@@ -177,16 +183,15 @@ class Personaliser:
             device_key=scalar if module.suite == 1 else b"",
         )
 
-    def withdraw(self, device_id: bytes, module_id: bytes, now: int) -> None:
-        """Take a module out of service and revoke its certificate; TrustError `security.not-enrolled`."""
+    def in_service(self, device_id: bytes, module_id: bytes) -> Module:
+        """The module in service of a device, if it is this one; TrustError `security.not-enrolled`."""
         module = self._registry.of_device(device_id)
         if module is None or module.module_id != module_id:
             raise TrustError(
                 "security.not-enrolled",
                 f"Device {device_id.hex()} has no module {module_id.hex()} in service.",
             )
-        self._registry.withdraw(module, now)
-        self._pki.revoked("device")
+        return module
 
     def facts(self, device_id: bytes, module_id: bytes = b"") -> DeviceFacts:
         """What is known of a device's module in service, or of the one named; TrustError

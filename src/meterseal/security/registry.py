@@ -63,6 +63,8 @@ class Registry:
         self._modules: dict[bytes, Module] = {}
         self._in_service: dict[bytes, Module] = {}
         self._by_address: dict[bytes, bytes] = {}
+        self.first_gone = 0
+        """What the numbers of withdrawals begin above: after a restore, whoever follows them has seen higher ones."""
         for row in store.rows(f"SELECT {COLUMNS} FROM module"):  # noqa: S608  # a constant, no input
             self._keep(module_of(row))
         self._revoked = {
@@ -266,29 +268,30 @@ class Registry:
         self._replaced(moved)
         return True
 
-    def withdraw(self, module: Module, at: int) -> Module:
-        """Take a module out of service and mark every certificate that it got revoked."""
+    def withdraw(self, modules: Sequence[Module], at: int) -> None:
+        """Take modules out of service and mark every certificate that they got revoked, all or none."""
         with self.store.transaction() as connection:
-            connection.execute(
-                "UPDATE module SET state = 'withdrawn', withdrawn_at = ?, "
-                "gone = (SELECT coalesce(max(gone), 0) + 1 FROM module) WHERE module_id = ?",
-                (at, module.module_id),
+            for module in modules:
+                connection.execute(
+                    "UPDATE module SET state = 'withdrawn', withdrawn_at = ?, "
+                    "gone = (SELECT max(?, coalesce(max(gone), 0)) + 1 FROM module) WHERE module_id = ?",
+                    (at, self.first_gone, module.module_id),
+                )
+                connection.execute(
+                    "UPDATE certificate SET revoked_at = ? WHERE issuer = 'device' AND module_id = ? "
+                    "AND revoked_at IS NULL",
+                    (at, module.module_id),
+                )
+        for module in modules:
+            self._revoked.update(
+                ("device", int(serial))
+                for (serial,) in self.store.rows(
+                    "SELECT serial FROM certificate WHERE issuer = 'device' AND module_id = ?",
+                    module.module_id,
+                )
             )
-            connection.execute(
-                "UPDATE certificate SET revoked_at = ? WHERE issuer = 'device' AND module_id = ? "
-                "AND revoked_at IS NULL",
-                (at, module.module_id),
-            )
-        self._revoked.update(
-            ("device", int(serial))
-            for (serial,) in self.store.rows(
-                "SELECT serial FROM certificate WHERE issuer = 'device' AND module_id = ?", module.module_id
-            )
-        )
-        gone = structs.replace(module, state="withdrawn")
-        self._modules[module.module_id] = gone
-        self._in_service.pop(module.device_id, None)
-        return gone
+            self._modules[module.module_id] = structs.replace(module, state="withdrawn")
+            self._in_service.pop(module.device_id, None)
 
     def revoke(self, issuer: str, serial: int, at: int) -> None:
         """Mark one certificate revoked, durably; LocalError `security.serial` for one that was not issued."""

@@ -8,6 +8,10 @@ was put back, until the operator accepts what is there now. With that the platfo
 knows; those that the registry does not are reserved, for good. Such a device or module is enrolled only as two
 officers ordered it, with the very point that they signed for.
 
+A module that the platform says had been withdrawn never comes back: where the registry knows it, it is withdrawn again,
+and where it does not, no release lets it in. A production that two officers signed is a release of each of its rows:
+what they signed names device, module and point.
+
 All of it lies in the book of acts, under its proof. That the platform's list is complete is believed.
 """
 
@@ -23,6 +27,7 @@ from meterseal.security.registry import Registry
 from meterseal.security.reserveorders import Pair, ReleaseModule, Reservations
 
 HELD = "enrolment-held"
+_GONE = "withdrawn-before"
 _ID = 8
 _POINT = 65
 _LONGEST = 200
@@ -36,12 +41,17 @@ class Held(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class _Gone(Struct, frozen=True):
+    modules: frozenset[bytes] = frozenset()
+
+
 class Reserved:
     """The reservations of one service."""
 
     def __init__(self, book: Book, registry: Registry) -> None:
         self._book, self._registry = book, registry
         self._held = book.read(HELD, Held, Held())
+        self._gone = book.read(_GONE, _Gone, _Gone()).modules
         rows = book.store.rows("SELECT CAST(device_id AS BLOB), CAST(module_id AS BLOB) FROM reserved")
         self._devices: set[bytes] = {device_id for device_id, _ in rows}
         self._modules: set[bytes] = {module_id for _, module_id in rows if module_id}
@@ -52,9 +62,9 @@ class Reserved:
         held = self._held
         return Reservations(held=held.since > 0, since=held.since, reason=held.reason, reserved=self._count)
 
-    def check(self, device_id: bytes, module_id: bytes, point: bytes) -> None:
-        """TrustError `security.enrolment-held`, `security.reserved` unless this may be enrolled; `point` is empty where
-        the service makes it itself.
+    def check(self, device_id: bytes, module_id: bytes, point: bytes, *, signed: bool = False) -> None:
+        """TrustError `security.enrolment-held`, `security.withdrawn-before`, `security.reserved` unless this may be
+        enrolled; `point` is empty where the service makes it itself, `signed` says that two officers signed for all three.
         """
         if self._held.since:
             raise TrustError(
@@ -62,7 +72,13 @@ class Reserved:
                 f"Nobody is enrolled now: {self._held.reason}. Once the operator has accepted what is there "
                 "(meterseal keys head --accept), enrolment goes on.",
             )
-        if device_id not in self._devices and module_id not in self._modules:
+        if module_id in self._gone:
+            raise TrustError(
+                "security.withdrawn-before",
+                f"Module {module_id.hex()} was withdrawn before this service was brought back; it never comes into service "
+                "again. Use a new module.",
+            )
+        if signed or (device_id not in self._devices and module_id not in self._modules):
             return
         released = self._book.store.rows(
             "SELECT 1 FROM released WHERE device_id = ? AND module_id = ? AND point = ?",
@@ -74,8 +90,8 @@ class Reserved:
             raise TrustError(
                 "security.reserved",
                 f"Device {device_id.hex()} or module {module_id.hex()} was enrolled before a restore and is not known any "
-                "more. Two officers with the role enrol order release-module for it; a system without officers founds "
-                "them first.",
+                "more. Two officers with the role enrol order release-module for it, or sign its production; a system "
+                "without officers founds them first.",
             )
 
     def hold(self, reason: str, now: int) -> bool:
@@ -89,13 +105,7 @@ class Reserved:
 
     def reserve(self, pairs: Iterable[Pair]) -> int:
         """Reserve what the registry does not know, durably; how many are new. LocalError `security.request`."""
-        asked = list(pairs)
-        if len(asked) > _MOST or any(
-            len(one.device_id) != _ID or len(one.module_id) not in (0, _ID) for one in asked
-        ):
-            raise LocalError(
-                "security.request", f"At most {_MOST} pairs of ids of {_ID} bytes are reserved at once."
-            )
+        asked = _pairs(pairs)
         new = [one for one in asked if self._is_unknown(one)]
         if new:
             with self._book.transaction() as connection:
@@ -107,6 +117,18 @@ class Reserved:
             self._devices.update(one.device_id for one in new)
             self._modules.update(one.module_id for one in new if one.module_id)
         return len(new)
+
+    def end(self, pairs: Iterable[Pair]) -> None:
+        """Let no module in that had been withdrawn and that the registry does not know, durably; LocalError
+        `security.request`.
+        """
+        unknown = [one for one in _pairs(pairs) if one.module_id and self._is_unknown(one)]
+        gone = self._gone | {one.module_id for one in unknown}
+        if gone != self._gone:
+            self.reserve(unknown)
+            with self._book.transaction() as connection:
+                self._book.write(connection, _GONE, _Gone(gone))
+            self._gone = gone
 
     def _is_unknown(self, one: Pair) -> bool:
         if one.module_id:
@@ -140,3 +162,12 @@ class Reserved:
         with self._book.transaction() as connection:
             self._book.write(connection, HELD, held)
         self._held = held
+
+
+def _pairs(pairs: Iterable[Pair]) -> list[Pair]:
+    asked = list(pairs)
+    if len(asked) > _MOST or any(
+        len(one.device_id) != _ID or len(one.module_id) not in (0, _ID) for one in asked
+    ):
+        raise LocalError("security.request", f"At most {_MOST} pairs of ids of {_ID} bytes are told at once.")
+    return asked

@@ -20,6 +20,18 @@ class Reserve(Struct, frozen=True, kw_only=True):
     pairs: tuple[Pair, ...]
 
 
+class EndModules(Struct, frozen=True, kw_only=True):
+    """Modules that the service withdrew as far as the platform knows, at most a thousand."""
+
+    pairs: tuple[Pair, ...]
+
+
+class Ended(Struct, frozen=True, kw_only=True):
+    """How many of them were in service and are withdrawn again."""
+
+    again: int
+
+
 class Reservations(Struct, frozen=True, kw_only=True):
     """Whether enrolment is held, since when (Unix ms) and why, and how many pairs are reserved."""
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from meterseal.mesh.rpc import Empty
 from meterseal.security.client import Client
-from meterseal.security.reserveorders import Hold, Pair, Reservations, Reserve
+from meterseal.security.reserveorders import Ended, EndModules, Hold, Pair, Reservations, Reserve
 
 
 class ReservingClient(Client):
@@ -22,6 +22,12 @@ class ReservingClient(Client):
     async def reserve_modules(self, pairs: Sequence[Pair]) -> Reservations:
         """Say which modules were enrolled, at most a thousand at once; LocalError `security.request`."""
         return await self._rpc.call("reserve_modules", Reserve(pairs=tuple(pairs)), Reservations)
+
+    async def end_modules(self, pairs: Sequence[Pair]) -> Ended:
+        """Say which modules were withdrawn, at most a thousand at once; how many of them were in service again.
+        LocalError `security.request`.
+        """
+        return await self._rpc.call("end_modules", EndModules(pairs=tuple(pairs)), Ended)
 
     async def accept_head(self) -> Reservations:
         """Take the service as it stands for the right one; enrolment goes on."""

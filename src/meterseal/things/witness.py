@@ -7,8 +7,9 @@ requests, command numbers, withdrawals. The platform's files are not among them.
 for the hash of the entry that was its head at the last look. A log that no longer holds that entry is an older one,
 or another one: that is alarmed, in the audit trail, in the log and in `status`, and stays so until the right
 log is back or the operator accepts what the service has now (after a restore). Until then the service enrols nobody;
-with the acceptance it is told every device and module that the platform knows, so that none of them is enrolled anew
-by somebody else (`security.reserved`).
+it is told at once which modules had been withdrawn, and with the acceptance every device and module that the platform
+knows, so that none of them is in service again or enrolled anew by somebody else (`security.reserved`). What the platform
+knows it reads from the log itself, as long as that is whole, minute by minute (`things.enrolled`).
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from meterseal.crypto.symmetric import equal
 from meterseal.errors import MetersealError
 from meterseal.model import Refusal
 from meterseal.security.backuporders import Head
-from meterseal.security.reserveorders import Pair, Reservations
-from meterseal.things.enrolled import known_modules
+from meterseal.security.messages import Chained
+from meterseal.security.reserveorders import Ended, Pair, Reservations
+from meterseal.things.enrolled import known_modules, learn, withdrawn_modules
 from meterseal.things.monitor import AuditLog
 
 log = structlog.get_logger()
@@ -36,6 +38,8 @@ log = structlog.get_logger()
 KEYS = "keys"
 WATCH = 60.0
 """Seconds between looks."""
+_AT_ONCE, _PAGES = 1000, 200
+"""Entries of the log in one question, and questions in one look: a log of years is read over several looks."""
 PATIENCE = 2.0
 """Seconds that the end of the process waits for a last look."""
 CODE = "security.put-back"
@@ -47,9 +51,13 @@ class Service(Protocol):
 
     async def audit_head(self, known: int = 0) -> Head: ...
 
+    async def audit(self, since: int = 0, limit: int = 100) -> tuple[Chained, ...]: ...
+
     async def hold_enrolment(self, reason: str) -> Reservations: ...
 
     async def reserve_modules(self, pairs: Sequence[Pair]) -> Reservations: ...
+
+    async def end_modules(self, pairs: Sequence[Pair]) -> Ended: ...
 
     async def accept_head(self) -> Reservations: ...
 
@@ -68,6 +76,8 @@ class Seen(Struct, frozen=True, kw_only=True):
     held: bool = False
     revision: int = 0
     digest: bytes = b""
+    learned: int = 0
+    """Up to which entry the modules in the log are remembered."""
 
 
 class Witness:
@@ -79,6 +89,7 @@ class Witness:
         self._engine, self._service, self._audit, self._clock = engine, service, audit, clock
         self._looking = asyncio.Lock()
         self._said = Head(sequence=0, hash=b"", known=b"")
+        self._ended = False
 
     def seen(self) -> Seen:
         """What is remembered."""
@@ -98,8 +109,12 @@ class Witness:
                 if not head.held:
                     await self._service.hold_enrolment(_HELD)
                     self._said = structs.replace(head, held=True)
+                if not self._ended:
+                    await self._end()
                 return False
             self._remember(head)
+            await self._learn(before.learned, head.sequence)
+            self._ended = False
             return True
 
     async def accept(self) -> Seen:
@@ -109,19 +124,44 @@ class Witness:
         """
         async with self._looking:
             before = self.seen()
+            ended = await self._end()
             for pairs in known_modules(self._engine):
                 await self._service.reserve_modules(pairs)
             reserved = (await self._service.accept_head()).reserved
             head = self._said = await self._service.audit_head(before.sequence)
             sentence = (
                 f"The operator accepted the security service's log with {head.sequence} entries; entry "
-                f"{before.sequence} was remembered before; {reserved} modules that it does not know are reserved."
+                f"{before.sequence} was remembered before; {reserved} modules that it does not know are reserved, and "
+                f"{ended} that had been withdrawn were in service and are withdrawn again."
             )
             await self._audit.refused(
                 [Refusal(at=self._clock(), code="security.head-accepted", sentence=sentence, source=KEYS)]
             )
-            self._remember(head)
+            self._remember(head, learned=0)  # what this log says is read again, from its beginning
             return self.seen()
+
+    async def _end(self) -> int:
+        """Have every module withdrawn that the service's log said it had withdrawn; how many were in service."""
+        count = 0
+        for pairs in withdrawn_modules(self._engine):
+            count += (await self._service.end_modules(pairs)).again
+        self._ended = True
+        return count
+
+    async def _learn(self, learned: int, until: int) -> None:
+        """Remember the modules in the entries up to `until`, some at a time; the rest waits for the next look."""
+        for _ in range(_PAGES):
+            if learned >= until:
+                return
+            entries = await self._service.audit(learned, min(_AT_ONCE, until - learned))
+            if not entries:
+                return
+            learned = entries[-1].sequence
+            with write(self._engine) as connection:
+                learn(connection, entries)
+                connection.execute(
+                    service_heads.update().where(service_heads.c.service == KEYS).values(learned=learned)
+                )
 
     async def _alarm(self, before: Seen, head: Head) -> None:
         if before.lost_at is not None:
@@ -139,8 +179,14 @@ class Witness:
                 service_heads.update().where(service_heads.c.service == KEYS).values(lost_at=now)
             )
 
-    def _remember(self, head: Head) -> None:
-        row = {"service": KEYS, "sequence": head.sequence, "hash": head.hash, "seen_at": self._clock()}
+    def _remember(self, head: Head, learned: int | None = None) -> None:
+        row = {
+            "service": KEYS,
+            "sequence": head.sequence,
+            "hash": head.hash,
+            "seen_at": self._clock(),
+            "learned": seen(self._engine).learned if learned is None else learned,
+        }
         with write(self._engine) as connection:
             connection.execute(service_heads.delete().where(service_heads.c.service == KEYS))
             connection.execute(service_heads.insert().values(**row))
@@ -175,4 +221,6 @@ def seen(engine: sa.Engine) -> Seen:
         row = connection.execute(sa.select(service_heads).where(service_heads.c.service == KEYS)).first()
     if row is None:
         return Seen()
-    return Seen(sequence=row.sequence, hash=row.hash, seen_at=row.seen_at, lost_at=row.lost_at)
+    return Seen(
+        sequence=row.sequence, hash=row.hash, seen_at=row.seen_at, lost_at=row.lost_at, learned=row.learned
+    )

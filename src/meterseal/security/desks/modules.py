@@ -63,8 +63,7 @@ class ModuleDesk(Desk):
 
     async def _withdraw(self, caller: str, request: m.WithdrawRequest) -> Empty:
         room = self._room
-        self._personaliser.withdraw(request.device_id, request.module_id, room.clock())
-        room.handshakes.forget(request.device_id)
+        room.take_out([self._personaliser.in_service(request.device_id, request.module_id)])
         room.note(caller, request, "security.withdrawn", "A module was taken out of service.")
         await room.durable()
         return Empty()

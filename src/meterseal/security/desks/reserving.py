@@ -9,11 +9,18 @@ from meterseal.mesh.rpc import Empty
 from meterseal.security.authorise import PLATFORM, WATCH
 from meterseal.security.desk import Act, Acts, Desk, Order, Orders, Room
 from meterseal.security.orders import Done
-from meterseal.security.reserveorders import Hold, ReleaseModule, Reservations, Reserve
+from meterseal.security.reserveorders import (
+    Ended,
+    EndModules,
+    Hold,
+    ReleaseModule,
+    Reservations,
+    Reserve,
+)
 
 
 class ReservingDesk(Desk):
-    """hold_enrolment, reserve_modules, accept_head, reservations; and the order `release-module`."""
+    """hold_enrolment, reserve_modules, end_modules, accept_head, reservations; and the order `release-module`."""
 
     purpose = "modules"
 
@@ -25,6 +32,7 @@ class ReservingDesk(Desk):
         return {
             "hold_enrolment": Act(self._hold, Hold, PLATFORM),
             "reserve_modules": Act(self._reserve, Reserve, PLATFORM),
+            "end_modules": Act(self._end, EndModules, PLATFORM),
             "accept_head": Act(self._accept, Empty, PLATFORM),
             "reservations": Act(self._facts, Empty, WATCH),
         }
@@ -47,6 +55,19 @@ class ReservingDesk(Desk):
             room.note(caller, request, "security.modules-reserved", said)
         await room.durable()
         return room.reserved.facts()
+
+    async def _end(self, caller: str, request: EndModules) -> Ended:
+        room = self._room
+        room.reserved.end(request.pairs)
+        found = [room.registry.module(one.module_id) for one in request.pairs]
+        asked = {(one.device_id, one.module_id) for one in request.pairs}
+        again = [one for one in found if one is not None and (one.device_id, one.module_id) in asked]
+        gone = room.take_out(again)
+        for module in gone:
+            said = "A module that was withdrawn before this service was brought back was taken out of service again."
+            room.note(caller, module, "security.withdrawn", said)
+        await room.durable()
+        return Ended(again=len(gone))
 
     async def _accept(self, caller: str, request: Empty) -> Reservations:
         room = self._room
