@@ -220,4 +220,4 @@ def test_messages_for_the_platform_wait_in_the_meters_while_it_is_out_of_reach()
 def test_a_message_for_a_stranger_is_dropped() -> None:
     field = Field([[WATER]])
     assert field.concentrator.receive(b"\x10" * 8, b"MR\x01", field.now) is None
-    assert field.concentrator.strangers == 1
+    assert field.concentrator.misdirected == 1

@@ -16,10 +16,11 @@ from meterseal.headend.delivery import Delivery
 from meterseal.headend.downlink import Downlink
 from meterseal.headend.ports import Enrolment
 from meterseal.headend.sessions import SessionCache
-from meterseal.headend.uplink import BATCH, WAITING, Uplink
+from meterseal.headend.uplink import BATCH, FOUND_A_DAY, WAITING, Uplink
 from meterseal.link import control
 from meterseal.model import Batch, Refusal
-from tests.headend.ground import MASTER, NOW, OTHER, WATER, Device, Line, Platform, water
+from meterseal.wire import encode
+from tests.headend.ground import ELECTRIC, MASTER, NOW, OTHER, WATER, Device, Line, Platform, water
 
 
 class Handshakes:
@@ -217,6 +218,44 @@ async def test_vouching_is_judged_by_the_topology(start: Start) -> None:
     await ground.send(line, master.seal(water(), vouched=True), master.seal(water(OTHER), vouched=True))
     assert line.acked(master) == {1}
     assert [one.code for one in ground.platform.batches[0].quarantined] == ["link.vouching"]
+
+
+async def test_meters_that_a_concentrator_found_stand_in_the_trail_and_are_no_readings(start: Start) -> None:
+    master, line = Device(MASTER), Line(concentrator_id=MASTER)
+    ground = start(master)
+    found = [encode.found_report(one, 3, NOW - 5_000).encode() for one in (WATER, ELECTRIC)]
+    await ground.send(line, master.seal(*found, vouched=True))
+    assert line.acked(master) == {1}
+    entries = {entry.device_id: entry for entry in ground.platform.audit}
+    assert {entry.code for entry in entries.values()} == {"meter.unknown"}
+    assert set(entries) == {WATER, ELECTRIC}
+    for device_id, entry in entries.items():
+        assert all(word in entry.sentence for word in (MASTER.hex(), device_id.hex(), "bus 3"))
+    (batch,) = ground.platform.batches
+    assert (batch.quarantined, batch.opened[0].series, batch.opened[0].statuses) == ((), (), ())
+
+
+async def test_a_finding_carries_no_reading_of_a_stranger_past_the_topology(start: Start) -> None:
+    master, line = Device(MASTER), Line(concentrator_id=MASTER)
+    ground = start(master)
+    found = encode.found_report(WATER, 0, NOW).encode()
+    await ground.send(line, master.seal(found, water(), vouched=True))
+    assert [one.code for one in ground.platform.batches[0].quarantined] == ["link.vouching"]
+    assert ground.platform.audit == []
+
+
+async def test_a_concentrator_in_wrong_hands_fills_no_trail_with_meters_that_it_makes_up(
+    start: Start,
+) -> None:
+    master, line = Device(MASTER), Line(concentrator_id=MASTER)
+    ground = start(master)
+    for block in range(40):
+        frames = [
+            encode.found_report(bytes.fromhex(f"10{block:04d}{number:010d}"), 0, NOW).encode()
+            for number in range(10)
+        ]
+        await ground.send(line, master.seal(*frames, vouched=True))
+    assert len(ground.platform.audit) == FOUND_A_DAY
 
 
 async def test_a_concentrator_that_vouches_on_after_a_module_was_enrolled_is_rejected_at_once(

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 from meterseal.control import open_control, write
+from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import quarantine
+from meterseal.crypto.handles import SymmetricKey
 from meterseal.model import Refusal
-from meterseal.things.alarms import alarm_of, counts
+from meterseal.things.alarms import UNKNOWN, alarm_of, counts
+from meterseal.things.fleet import Installation, install, new_premises
 from meterseal.things.monitor import AuditLog
-from tests.headend.ground import NOW, WATER
+from tests.headend.ground import NOW, OTHER, WATER
 
 
 async def test_refused_and_held_are_counted_by_code_since_a_time(tmp_path: Path) -> None:
@@ -36,6 +39,28 @@ async def test_refused_and_held_are_counted_by_code_since_a_time(tmp_path: Path)
     }
     assert [one.code for one in counts(engine, NOW + 3)] == ["link.replay", "wire.checksum"]
     assert all(WATER.hex() not in repr(one) for one in counts(engine))
+
+
+async def test_a_found_meter_is_an_alarm_until_it_is_enrolled_however_often_it_was_told(
+    tmp_path: Path,
+) -> None:
+    engine = open_control(tmp_path / "control.db")
+    log = AuditLog(engine)
+    await log.refused(
+        [Refusal(NOW + at, UNKNOWN, "Found.", one) for at, one in enumerate((WATER, OTHER, WATER))]
+    )
+    (alarm,) = counts(engine)
+    assert (alarm.code, alarm.alarm, alarm.count, alarm.last_at) == (UNKNOWN, "meter", 2, NOW + 2)
+    assert log.count() == 0  # it is nothing that was refused
+    with write(engine) as connection:
+        home = new_premises(connection)
+        what = Installation(
+            device_id=WATER, medium="water", protocol="cjt188", profile="water-generic", since=NOW
+        )
+        install(connection, home, what, KeyRing({1: SymmetricKey.generate("key")}, 1))
+    (alarm,) = counts(engine)
+    assert (alarm.count, alarm.last_at) == (1, NOW + 1)
+    assert len(log.latest()) == 3
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from meterseal.edge.line import Line
 from meterseal.edge.nv import SealedNv
 from meterseal.edge.poll import Pace, Riser
 from meterseal.edge.schedule import Schedule
+from meterseal.edge.strangers import Strangers
 from meterseal.edge.timekeeping import Timekeeping
 from meterseal.errors import LocalError
 from meterseal.wire.frame import Frame
@@ -63,7 +64,7 @@ class Concentrator:
         self.outbox = HeldAnswers(store)
         self.agent = LinkAgent(chip, self.outbox, timing, jitter, direct=True)
         self._send = send
-        self.carried_up = self.carried_down = self.strangers = 0
+        self.carried_up = self.carried_down = self.misdirected = 0
         self.risers = [
             Riser(
                 [Line(meter.device_id, plain=meter.plain, model=meter.model) for meter in meters],
@@ -81,6 +82,9 @@ class Concentrator:
             self.risers, schedule, self.outbox, lambda now: self.clock.good(now, BACKLOG)
         )
         self._place = {device: riser for riser in self.risers for device in riser.lines}
+        self.strangers = Strangers(store, self.outbox, self._place.keys())
+        self._told_at = [0] * len(self.risers)
+        self._offset = 480 if schedule is None else schedule.utc_offset_minutes
 
     def _up(self, device_id: bytes, message: bytes) -> None:
         self.carried_up += 1
@@ -115,8 +119,18 @@ class Concentrator:
         """Look after what has a time of its own; ten times a second or so."""
         self.hunt.tick(now)
         self.clock.tick(now)
+        self._tell(now)
         if self._scheduled and self.agent.phase == "open" and self.clock.wants(now):
             self.agent.ask_time()
+
+    def _tell(self, now: int) -> None:
+        """Tell the platform of meters that a search found, once the time is known by which they were."""
+        if not self.clock.good(now, BACKLOG):
+            return
+        for bus, sought in enumerate(self.hunt.last):
+            if sought.ended_at > self._told_at[bus]:
+                self._told_at[bus] = sought.ended_at
+                self.strangers.tell(bus, sought.unknown, now, utc_offset_minutes=self._offset)
 
     def reach(self, reachable: bool) -> None:
         """The head-end can, or cannot, take messages now."""
@@ -145,5 +159,5 @@ class Concentrator:
             if at := self.agent.clock_to_set():
                 self.clock.told(at, now)
         else:
-            self.strangers += 1
+            self.misdirected += 1
         return riser

@@ -181,6 +181,8 @@ class Gateway:
             "read_back": concentrator.backfill.filled,
             "missing": concentrator.backfill.missing,
             "to_read_back": concentrator.backfill.waiting(),
+            "told": len(concentrator.strangers.told),
+            "untold": concentrator.strangers.untold,
             "clock_good": concentrator.clock.good(self._clock()),
             "unknown": sum(
                 len(concentrator.hunt.state(number).unknown) for number in range(len(concentrator.risers))

@@ -75,17 +75,26 @@ class HeldAnswers:
             if mark != before:
                 self.note(device_id, mark)
             return
+        name, marked = self.marks.page(device_id, mark)
         page = now.to_bytes(8, "big") + bytes((STATED if stated else AS_CAME,)) + raw
-        self._hold(device_id, mark, [page], now)
+        if self._hold([page], now, {name: marked}):
+            self.marks.put(device_id, mark)
 
     def take_back(self, device_id: bytes, frames: list[Frame], now: int) -> None:
         """Keep what a meter gave of what was missed, and note in the same write that nothing is missed any more."""
+        mark = replace(self.marks[device_id], since=0, until=0)
+        name, page = self.marks.page(device_id, mark)
+        if self.hold(frames, now, beside={name: page}):
+            self.marks.put(device_id, mark)
+
+    def hold(self, frames: list[Frame], now: int, *, beside: dict[str, bytes]) -> bool:
+        """Keep frames that say their times themselves, and write pages `beside` them: all of it, or nothing and False."""
         lead = now.to_bytes(8, "big") + bytes((READY,))
         pages = [
             lead + b"".join(frame.encode() for frame in frames[at : at + FRAMES_A_RECORD])
             for at in range(0, len(frames), FRAMES_A_RECORD)
         ]
-        self._hold(device_id, replace(self.marks[device_id], since=0, until=0), pages, now)
+        return self._hold(pages, now, beside)
 
     def note(self, device_id: bytes, mark: Mark) -> None:
         """Change a meter's mark and nothing else."""
@@ -93,22 +102,21 @@ class HeldAnswers:
         self._store.write({name: page})
         self.marks.put(device_id, mark)
 
-    def _hold(self, device_id: bytes, mark: Mark, pages: list[bytes], now: int) -> None:
-        """Write pages and a mark, all or nothing; make room for them before."""
+    def _hold(self, pages: list[bytes], now: int, beside: dict[str, bytes]) -> bool:
+        """Make room for pages, then write them and what belongs to them, all or nothing."""
         self.expire(now)
         while len(self._held) + len(pages) > self._most and self._waiting:
             self._drop()
         if len(self._held) + len(pages) > self._most:
             self.dropped += len(pages)
-            return
+            return False
         numbers = range(self._number, self._number + len(pages))
-        name, marked = self.marks.page(device_id, mark)
         written = {f"{HELD}{number:012x}": page for number, page in zip(numbers, pages, strict=True)}
-        self._store.write({**written, name: marked})
-        self.marks.put(device_id, mark)
+        self._store.write({**written, **beside})
         self._held.update(numbers)
         self._waiting.extend(numbers)
         self._number += len(pages)
+        return True
 
     def expire(self, now: int) -> None:
         """Drop what has waited too long."""

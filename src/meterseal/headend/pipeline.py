@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from meterseal.crypto.symmetric import sm3
 from meterseal.errors import MetersealError
+from meterseal.headend import findings
 from meterseal.headend.ports import Enrolment, StoredSession
 from meterseal.headend.saying import UP, Said, say
 from meterseal.link import control, profiles, records
@@ -74,6 +75,8 @@ class Accepted(Struct, frozen=True):
 
     opened: Opened
     answer: bytes = b""
+    found: tuple[Refusal, ...] = ()
+    """Entries about meters that a concentrator found and nobody enrolled."""
 
 
 class Held(Struct, frozen=True):
@@ -178,22 +181,35 @@ def open_and_say(
     header = proved.header
     if header.control:
         return _control(arrival, header, session, keys)
-    if header.vouched:
-        for device_id in named_devices(proved):
-            meter = enrolments.get(device_id)
-            if meter is None or not meter.plain or meter.concentrator_id != session.device_id:
-                return _held(arrival, header, session, UNKNOWN_METER, "link.vouching")
+    strange = _strange(proved, session, enrolments) if header.vouched else set()
     if session.policy == (CIPHER_ONLY if header.plain else PLAIN_ONLY):
         return _held(arrival, header, session, POLICY, "link.policy")
     answer = b""
     try:
         frames = records.open_frames(keys, header, proved.frames, profiles.load(session.profile))
+        if any(frame.device_id in strange and not findings.is_one(frame) for frame in frames):
+            return _held(arrival, header, session, UNKNOWN_METER, "link.vouching")
         answer = _answer(frames, header)
         said = say(frames, arrival.received_at, vouched=header.vouched)
     except MetersealError as error:
         held = _held(arrival, header, session, DOES_NOT_DECODE, error.code)
         return Held(held.quarantined, answer)
-    return Accepted(_accepted(arrival, header, session, said).opened, answer)
+    found = tuple(
+        _refusal(arrival, findings.CODE, findings.sentence(frame, session.device_id), header, session, frame)
+        for frame in frames
+        if header.vouched and findings.is_one(frame)
+    )
+    return Accepted(_accepted(arrival, header, session, said).opened, answer, found)
+
+
+def _strange(proved: Proved, session: StoredSession, enrolments: Mapping[bytes, Enrolment]) -> set[bytes]:
+    """Meters that are not enrolled as plain behind this very concentrator: it may say that it found them, no more."""
+    strange = set()
+    for device_id in named_devices(proved):
+        meter = enrolments.get(device_id)
+        if meter is None or not meter.plain or meter.concentrator_id != session.device_id:
+            strange.add(device_id)
+    return strange
 
 
 def as_answer(arrival: Arrival, session: StoredSession, verdict: Accepted | Held) -> Accepted:
@@ -276,13 +292,19 @@ def _refused(
 
 
 def _refusal(
-    arrival: Arrival, code: str, sentence: str, header: Header | None, session: StoredSession | None
+    arrival: Arrival,
+    code: str,
+    sentence: str,
+    header: Header | None,
+    session: StoredSession | None,
+    about: Frame | None = None,
 ) -> Refusal:
+    sender = session.device_id if session else arrival.claimed
     return Refusal(
         at=arrival.received_at,
         code=code,
         sentence=sentence,
-        device_id=session.device_id if session else arrival.claimed,
+        device_id=sender if about is None else about.device_id,
         session_id=header.session_id if header else b"",
         counter=header.counter if header else 0,
         source=arrival.source,

@@ -34,6 +34,9 @@ WAITING = 4096
 IN_FLIGHT = 3
 """Batches that may wait for their commit at once."""
 
+FOUND_A_DAY = 256
+"""Unknown meters that one concentrator may tell of in a day; a good one tells of no more in its life (`edge.strangers`)."""
+
 FAULT = "mesh.internal"
 """What the platform answers when it met a fault of its own over a batch."""
 
@@ -79,6 +82,7 @@ class Uplink:
         self._rate = Buckets(rate=2_000, burst=8_000)
         self._unproven = Buckets(rate=10_000, burst=20_000, keys=1)
         self._complaints = Buckets(rate=10, burst=100)
+        self._finders = Buckets(rate=FOUND_A_DAY / 86_400, burst=FOUND_A_DAY)
         self._outage = Outage("uplink.not-committed")
         self.counts = dict.fromkeys(
             ("records", "accepted", "again", "refused", "held", "dropped", "handshakes"), 0
@@ -283,13 +287,23 @@ class Uplink:
             alarm
             for _, arrival, _, verdict in judged
             if isinstance(verdict, Accepted)
-            for alarm in meteralarms.told(verdict.opened, arrival.source)
+            for alarm in (*meteralarms.told(verdict.opened, arrival.source), *self._new(verdict))
         ]
         if alarms:
             try:
                 await self._audit.refused(alarms)
             except MetersealError as error:
                 log.warning("audit.unwritten", code=error.code, entries=len(alarms))
+
+    def _new(self, verdict: Accepted) -> list[Refusal]:
+        """What a concentrator found, as far as it may say so: one in wrong hands may not fill the trail."""
+        sender = verdict.opened.device_id
+        told = [entry for entry in verdict.found if self._finders.take(sender, entry.at)]
+        if len(told) < len(verdict.found):
+            log.warning(
+                "uplink.too-many-found", concentrator=sender.hex(), dropped=len(verdict.found) - len(told)
+            )
+        return told
 
     async def _refuse(self, refusals: list[tuple[Arrival, Refusal]]) -> None:
         """Write the audit entries; a flood from one source is counted, not written in full.

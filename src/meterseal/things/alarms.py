@@ -12,11 +12,14 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from meterseal.control import read
-from meterseal.control.tables import quarantine, refusals
+from meterseal.control.tables import meters, quarantine, refusals
 
 Alarm = Literal[
     "integrity", "counter", "decryption", "identity", "policy", "content", "load", "tamper", "meter", "other"
 ]
+
+UNKNOWN = "meter.unknown"
+"""A meter that a concentrator found: an alarm of as many as are not enrolled now."""
 
 KINDS: dict[str, Alarm] = {
     "security.put-back": "integrity",
@@ -53,6 +56,7 @@ KINDS: dict[str, Alarm] = {
     "meter.fault": "meter",
     "meter.reverse": "meter",
     "meter.valve": "meter",
+    UNKNOWN: "meter",
 }
 """Which alarm a code belongs to; codes of frames (`wire.*`) and of shapes are `content`."""
 
@@ -85,11 +89,19 @@ def counts(engine: sa.Engine, since: int = 0) -> list[Count]:
         ):
             query = (
                 sa.select(table.c.code, sa.func.count(), sa.func.max(at))
-                .where(at >= since)
+                .where(at >= since, table.c.code != UNKNOWN)
                 .group_by(table.c.code)
             )
             found += [
                 Count(code=code, alarm=alarm_of(code), held=held, count=number, last_at=last)
                 for code, number, last in connection.execute(query)
             ]
+        enrolled = sa.select(meters.c.device_id).where(meters.c.until.is_(None))
+        number, last = connection.execute(
+            sa.select(sa.func.count(refusals.c.device_id.distinct()), sa.func.max(refusals.c.at)).where(
+                refusals.c.at >= since, refusals.c.code == UNKNOWN, refusals.c.device_id.not_in(enrolled)
+            )
+        ).one()
+        if number:
+            found.append(Count(code=UNKNOWN, alarm=alarm_of(UNKNOWN), held=False, count=number, last_at=last))
     return sorted(found, key=lambda one: (-one.count, one.code))

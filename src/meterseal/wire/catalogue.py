@@ -64,6 +64,8 @@ FIELDS: Final[dict[str, Field]] = {
         Field("clock", "实时时间", "clock", 7),
         Field("standard time", "标准时间", "clock", 7),
         Field("freeze_time", "冻结时间", "moment", 7),
+        Field("bus", "总线号", "count", 1, 0, ""),
+        Field("first_seen", "首次发现时间", "moment", 7),
         Field("status", "状态", "status", 2),
         _money("price_1", "价格1", 3),
         Field("volume_1", "用量1", "number", 3, 0, "m3"),
@@ -112,6 +114,7 @@ Kind = Literal[
     "alarm-amount",
     "segment",
     "intervals",
+    "found",
     "follow-up",
     "baud-rate",
     "password",
@@ -335,8 +338,18 @@ ROWS: Final[tuple[Identifier, ...]] = (
     Identifier(0xA107, "change key", "修改密钥", "key", WRITE, "2018", "C", BYTES, opaque=32),
     Identifier(0xE001, "interval block", "区间数据块", "intervals", READ, "own", "own"),
     Identifier(0xE002, "link message segment", "链路报文分段", "segment", WRITE, "own", "own"),
+    Identifier(
+        0xE003,
+        "meter found on a bus",
+        "总线上发现的仪表",
+        "found",
+        READ,
+        "own",
+        "own",
+        up=("bus", "first_seen"),
+    ),
 )
-"""Every identifier of both editions, and our two (LINK sections 4 and 5)."""
+"""Every identifier of both editions, and our three (LINK sections 4 and 5, ADR 0034)."""
 
 _SINGLE: Final = {row.di: row for row in ROWS if row.last is None}
 _RANGES: Final = {row.di >> 8: row for row in ROWS if row.last is not None}

@@ -206,6 +206,17 @@ def interval_block(
     return _frame(device_id, READ | ANSWER, READ_645 | ANSWER, lead + head + values)
 
 
+def found_report(
+    device_id: bytes, bus: int, first_seen: int, ser: int = 0, *, utc_offset_minutes: int = 480
+) -> Frame:
+    """What a concentrator says of a meter that it found and does not know: on which of its buses (0 to 255), since when."""
+    if not 0 <= bus <= 255:
+        raise _refuse(f"A bus has a number from 0 to 255, not {bus}.")
+    lead = _lead(device_id, ids.FOUND, ids.FOUND_645, ser)
+    body = bytes((bus,)) + to_clock(first_seen, utc_offset_minutes)
+    return _frame(device_id, READ | ANSWER, READ_645 | ANSWER, lead + body)
+
+
 def _place(total: int, offset: int) -> bytes:
     if not (0 <= offset <= total <= 0xFFFF):
         raise _refuse(

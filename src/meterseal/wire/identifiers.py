@@ -14,8 +14,11 @@ INTERVALS = 0xE001
 """Interval block, our own (LINK section 4); DL/T 645: E0010000. Always low byte first on the wire."""
 SEGMENTS = 0xE002
 """Link messages on a bus, our own (LINK section 5); DL/T 645: E0020000. Always low byte first."""
+FOUND = 0xE003
+"""A meter that a concentrator found on a bus and does not know, our own (ADR 0034); DL/T 645: E0030000."""
 INTERVALS_645 = 0xE0010000
 SEGMENTS_645 = 0xE0020000
+FOUND_645 = 0xE0030000
 
 METERING = 0x901F
 METERING_2 = 0x911F
@@ -64,7 +67,7 @@ def read_di(raw: bytes, *, high_first: bool | None = None) -> tuple[int, bool]:
 
 
 def write_di(di: int, *, high_first: bool) -> bytes:
-    """Two DI bytes in the order asked for; our own E001 and E002 always go low byte first (LINK 4)."""
-    if di in (INTERVALS, SEGMENTS):
+    """Two DI bytes in the order asked for; our own E001 to E003 always go low byte first (LINK 4)."""
+    if di in (INTERVALS, SEGMENTS, FOUND):
         high_first = False
     return di.to_bytes(2, "big" if high_first else "little")

@@ -109,6 +109,7 @@ def _with_identifier(sheet: Sheet, head: _Head) -> int | None:
     own = {
         ids.INTERVALS_645: "interval block 区间数据块",
         ids.SEGMENTS_645: "link message segment 链路报文分段",
+        ids.FOUND_645: "meter found on a bus 总线上发现的仪表",
     }
     said = own.get(di) or (f"{quantity.chinese}{'数据块' if quantity.block else ''}" if quantity else "")
     sheet.say(f"{di:0{2 * head.width}X} {said or 'not known'}")
@@ -122,6 +123,9 @@ def _with_identifier(sheet: Sheet, head: _Head) -> int | None:
             sheet.read_segment(asks=not head.up and not write)
     elif di == ids.INTERVALS_645 and head.edition == "2007" and head.up:
         sheet.read_interval()
+    elif di == ids.FOUND_645 and head.edition == "2007" and head.up:
+        sheet.whole_number("bus", "总线号")
+        sheet.moment("first_seen", "首次发现时间")
     elif head.up or write:
         _values(sheet, head, di, quantity)
     elif head.function in (0x12, 0x02) and sheet.left == 1:
@@ -331,6 +335,7 @@ def _meaning(
         readings=sheet.readings,
         clock=sheet.clock,
         clock_at=sheet.clock_at,
+        frozen_at=sheet.frozen_at,
         anomalies=tuple(sheet.anomalies),
         interval=sheet.interval,
         segment=sheet.segment,
