@@ -86,6 +86,24 @@ def test_what_is_signed_is_what_is_shown(system: Up, tmp_path: Path) -> None:
     assert last.error() == "security.last-key"
 
 
+def test_many_modules_are_withdrawn_by_one_request_that_names_a_file(system: Up, tmp_path: Path) -> None:
+    folder, request, listed = system.data.parent, tmp_path / "stolen.request", tmp_path / "stolen.txt"
+    listed.write_text("# off the van\n0102030405060708\n\n  1112131415161718\n")
+    making = ("keys", "request", "withdraw-modules", "reason=a van was stolen", "--data", system.data)
+    made = meterseal(*making, f"module_ids=@{listed}", "--to", request, "--json")
+    assert made.document["says"]["modules"] == 2
+    assert made.document["says"]["module_ids"] == ["0102030405060708", "1112131415161718"]
+    for name in ("an", "bo"):
+        assert sign(folder, request, name).status == 0  # type: ignore[attr-defined]
+    done = meterseal("keys", "submit", request, "--data", system.data)
+    assert done.status == 0
+    assert "0 modules were taken out of service" in done.out
+    assert "2 are none of this system's" in done.out
+    for wrong, code in ((tmp_path / "none", "use.file"), (folder / "an.card", "use.fields")):
+        answer = meterseal(*making, f"module_ids=@{wrong}", "--to", tmp_path / "x", "--json")
+        assert (answer.status, answer.error()) == (2, code)
+
+
 def test_rotation_and_what_still_moves(system: Up) -> None:
     before = meterseal("keys", "list", "--data", system.data, "--json").document
     rotated = meterseal("keys", "rotate", "data-keys", "--data", system.data, "--json").document

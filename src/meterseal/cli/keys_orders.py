@@ -51,6 +51,7 @@ PURPOSES: dict[str, type[orders.Request | orders.CommandOrder]] = {
     "ca-close": rootorders.CloseAuthority,
     "root-quorum": rootorders.NewQuorum,
     "lower-policy": papers.LowerPolicy,
+    "withdraw-modules": papers.WithdrawModules,
     "root-share": rootorders.ShareIn,
     "root-kept": rootorders.ShareKept,
     "revoke-platform": papers.RevokePlatform,
@@ -166,10 +167,10 @@ def request(
     ----------
     purpose
         command-policy, key-state, import-key, ca-rotate, ca-close, root-quorum, lower-policy, revoke-platform,
-        withdraw-platform, trail-reset, release-module; for `keys module`: card-check, card-rights, card-lock,
-        card-unlock, card-destroy.
+        withdraw-platform, trail-reset, release-module, withdraw-modules; for `keys module`: card-check, card-rights,
+        card-lock, card-unlock, card-destroy.
     fields
-        NAME=VALUE for each field of that request; bytes as hex.
+        NAME=VALUE for each field of that request; bytes as hex, several between commas or NAME=@FILE with one a line.
     to
         Where the request goes.
     hours
@@ -200,10 +201,22 @@ def _value(text: str, kind: Any) -> Any:
     if kind is bool:
         return {"true": True, "false": False}[text] if text in ("true", "false") else int("x")
     if kind == tuple[str, ...]:
-        return tuple(text.split(","))
+        return _listed(text)
     if kind == tuple[bytes, ...]:
-        return tuple(bytes.fromhex(one) for one in text.split(","))
+        return tuple(bytes.fromhex(one) for one in _listed(text))
     return int(text) if kind is int else text
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    """Values between commas, or those of a file, one a line; lines that are empty or begin with # say nothing."""
+    if not text.startswith("@"):
+        return tuple(text.split(","))
+    try:
+        lines = Path(text[1:]).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise LocalError("use.file", f"{text[1:]} cannot be read: {why}.") from None
+    return tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
 
 
 def ordered(
@@ -237,6 +250,8 @@ def says(made: msgspec.Struct) -> dict[str, Any]:
     if isinstance(made, orders.CommandOrder):
         frame, _ = parse_frame(made.frame, 0, address_of(made.device_id)[0])
         fields["does"] = _does(frame, made.device_id)
+    if isinstance(made, papers.WithdrawModules):
+        fields["modules"] = len(made.module_ids)
     if isinstance(made, orders.BulkOrder):
         fields["devices"] = sum(len(part.device_ids) for part in made.parts)
         fields["does"] = [

@@ -38,6 +38,8 @@ from meterseal.security.rootquorum import RootQuorum
 from meterseal.security.usage import UseLog
 from meterseal.security.vault import Vault
 
+NOTED_AT_ONCE = 1000
+"""Entries that wait for one commit: a store takes a few thousand and drops what is beyond."""
 TIED_AFTER = 1.0
 """Seconds after which another file has written down how far the one of the newest commit is (`revisions`)."""
 
@@ -163,6 +165,21 @@ class Room:
         if not caller.startswith(PLATFORMS) or self.calls.singly(entry):
             self.audit.write(entry)
 
+    async def note_each(
+        self,
+        caller: str,
+        modules: Sequence[Module],
+        code: str,
+        sentence: str,
+        *,
+        officers: tuple[str, ...] = (),
+    ) -> None:
+        """An entry for each of many modules, on disk before there are more than one commit takes."""
+        for number, module in enumerate(modules, 1):
+            self.note(caller, module, code, sentence, officers=officers)
+            if not number % NOTED_AT_ONCE:
+                await self.durable()
+
     def take_out(self, modules: Sequence[Module]) -> list[Module]:
         """Take those of these modules that are in service out of it, all or none, and end their handshakes; which they
         were. A use of their certificates is refused from when this returns.
@@ -171,8 +188,7 @@ class Room:
         if gone:
             self.registry.withdraw(gone, self.clock())
             self.pki.revoked("device")
-            for one in gone:
-                self.handshakes.forget(one.device_id)
+            self.handshakes.forget({one.device_id for one in gone})
         return gone
 
     def tell_calls(self, *, ending: bool = False) -> None:

@@ -13,7 +13,7 @@ so the end that was granted is what bounds a platform that is withdrawn.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import msgspec
 
@@ -204,10 +204,10 @@ class Handshakes:
                 f"{hello.key_version} has ended for it.",
             )
 
-    def forget(self, device_id: bytes) -> None:
-        """Drop every run of a device that may not go on."""
+    def forget(self, device_ids: Set[bytes]) -> None:
+        """Drop every run of devices that may not go on."""
         for table in self._tables.values():
-            table.forget(device_id)
+            table.forget(device_ids)
 
     def dismiss(self, caller: str) -> None:
         """Drop every run of a caller that was withdrawn."""

@@ -34,6 +34,15 @@ class LowerPolicy(Request, frozen=True, kw_only=True, array_like=True):
     policy: int
 
 
+class WithdrawModules(Request, frozen=True, kw_only=True, array_like=True):
+    """Purpose `withdraw-modules` (role enrol, two officers): these modules are out of service from now on, up to 5000; one
+    that is already stays so, and one that nobody enrolled is named in what came of the order.
+    """
+
+    module_ids: tuple[bytes, ...]
+    reason: str
+
+
 class RenewRequest(Struct, frozen=True, kw_only=True):
     """Ask for a newer certificate for the module in service of a device."""
 

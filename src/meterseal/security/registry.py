@@ -271,17 +271,17 @@ class Registry:
     def withdraw(self, modules: Sequence[Module], at: int) -> None:
         """Take modules out of service and mark every certificate that they got revoked, all or none."""
         with self.store.transaction() as connection:
-            for module in modules:
-                connection.execute(
-                    "UPDATE module SET state = 'withdrawn', withdrawn_at = ?, "
-                    "gone = (SELECT max(?, coalesce(max(gone), 0)) + 1 FROM module) WHERE module_id = ?",
-                    (at, self.first_gone, module.module_id),
-                )
-                connection.execute(
-                    "UPDATE certificate SET revoked_at = ? WHERE issuer = 'device' AND module_id = ? "
-                    "AND revoked_at IS NULL",
-                    (at, module.module_id),
-                )
+            (last,) = connection.execute("SELECT max(gone) FROM module WHERE gone IS NOT NULL").fetchone()
+            last = max(self.first_gone, last or 0)
+            connection.executemany(
+                "UPDATE module SET state = 'withdrawn', withdrawn_at = ?, gone = ? WHERE module_id = ?",
+                [(at, number, module.module_id) for number, module in enumerate(modules, last + 1)],
+            )
+            connection.executemany(
+                "UPDATE certificate SET revoked_at = ? WHERE issuer = 'device' AND module_id = ? "
+                "AND revoked_at IS NULL",
+                [(at, module.module_id) for module in modules],
+            )
         for module in modules:
             self._revoked.update(
                 ("device", int(serial))

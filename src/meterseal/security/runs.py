@@ -11,6 +11,7 @@ in a table, a fourth takes the place of the oldest.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Set
 from typing import Any
 
 from meterseal.link.handshake import PlatformRun
@@ -71,9 +72,9 @@ class Runs:
         if not others:
             self._half_open.pop(run.device_id, None)
 
-    def forget(self, device_id: bytes) -> None:
-        """Drop every run of a device that may not go on."""
-        for run in [one for one in self._by_session.values() if one.device_id == device_id]:
+    def forget(self, device_ids: Set[bytes]) -> None:
+        """Drop every run of devices that may not go on."""
+        for run in [one for one in self._by_session.values() if one.device_id in device_ids]:
             self._drop(run)
 
     def expire(self, now: int) -> None:

@@ -120,10 +120,12 @@ class CommandDesk(Desk):
 
     async def _zone(self, caller: str, change: ZoneChange, people: tuple[str, ...]) -> Done:
         self._commanding.set_zone(change)
-        for device_id in change.device_ids:
-            module = self._room.registry.of_device(device_id)
-            said = f"The module is in zone {change.zone} from now on: {change.reason}"
-            self._room.note(caller, module, "security.zone-set", said, officers=people)
+        registry = self._room.registry
+        modules = [
+            one for device_id in change.device_ids if (one := registry.of_device(device_id)) is not None
+        ]
+        said = f"The module is in zone {change.zone} from now on: {change.reason}"
+        await self._room.note_each(caller, modules, "security.zone-set", said, officers=people)
         return Done(
             sentence=f"{len(change.device_ids)} modules are in zone {change.zone} from now on: {change.reason}",
             officers=people,

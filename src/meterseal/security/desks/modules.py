@@ -5,19 +5,27 @@ It issues nothing itself; `security.personalise` does.
 
 from __future__ import annotations
 
+import msgspec
+
 from meterseal.crypto.symmetric import equal
 from meterseal.errors import LocalError, TrustError
 from meterseal.mesh.rpc import Empty
 from meterseal.security import messages as m
 from meterseal.security.authorise import FACTS, ISSUE, OPERATOR, PARTNER, PLATFORM
-from meterseal.security.desk import Act, Acts, Desk, Room
+from meterseal.security.desk import Act, Acts, Desk, Order, Orders, Room
+from meterseal.security.orders import Done
+from meterseal.security.papers import WithdrawModules
 from meterseal.security.personalise import Personaliser
 
 _MOST_STATEMENTS = 1000
+_MOST_WITHDRAWN = 5000
+_LONGEST = 200
 
 
 class ModuleDesk(Desk):
-    """personalise, personalise_batch, lab_issue, withdraw, device_facts, check_evidence."""
+    """personalise, personalise_batch, lab_issue, withdraw, device_facts, check_evidence; and the order
+    `withdraw-modules`.
+    """
 
     purpose = "modules"
 
@@ -37,6 +45,10 @@ class ModuleDesk(Desk):
             "device_facts": Act(self._device_facts, m.FactsRequest, FACTS | OPERATOR | PARTNER),
             "check_evidence": Act(self._check_evidence, m.EvidenceBatch, PLATFORM | PARTNER),
         }
+
+    def orders(self) -> Orders:
+        """What officers may order here."""
+        return {"withdraw-modules": Order(self._withdraw_many, WithdrawModules, "enrol")}
 
     async def _personalise(self, caller: str, request: m.PersonaliseRequest) -> m.Personalisation:
         batch = await self._personalise_batch(caller, m.PersonaliseBatch(requests=(request,)))
@@ -67,6 +79,31 @@ class ModuleDesk(Desk):
         room.note(caller, request, "security.withdrawn", "A module was taken out of service.")
         await room.durable()
         return Empty()
+
+    async def _withdraw_many(self, caller: str, order: WithdrawModules, people: tuple[str, ...]) -> Done:
+        room = self._room
+        once = set(order.module_ids)
+        if (
+            not 0 < len(once) == len(order.module_ids) <= _MOST_WITHDRAWN
+            or any(len(one) != 8 for one in once)
+            or not 0 < len(order.reason) <= _LONGEST
+        ):
+            raise LocalError(
+                "security.request",
+                f"An order withdraws 1 to {_MOST_WITHDRAWN} modules, each named once by 8 bytes, for a reason of at most "
+                f"{_LONGEST} characters; nothing was withdrawn.",
+            )
+        found = [room.registry.module(one) for one in order.module_ids]
+        unknown = [one.hex() for one, known in zip(order.module_ids, found, strict=True) if known is None]
+        gone = room.take_out([one for one in found if one is not None])
+        said = f"A module was taken out of service: {order.reason}"
+        await room.note_each(caller, gone, "security.withdrawn", said, officers=people)
+        before = len(found) - len(gone) - len(unknown)
+        sentence = f"{len(gone)} modules were taken out of service, {before} were already: {order.reason}"
+        if unknown:
+            sentence += f". {len(unknown)} are none of this system's, the first {unknown[0]}"
+        facts = {"withdrawn": len(gone), "before": before, "unknown": unknown}
+        return Done(sentence=sentence, officers=people, facts=msgspec.json.encode(facts).decode())
 
     async def _device_facts(self, caller: str, request: m.FactsRequest) -> m.DeviceFacts:
         return self._personaliser.facts(request.device_id, request.module_id)
