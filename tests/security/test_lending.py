@@ -152,6 +152,35 @@ async def enrolled_again_and_shaken(bench: Bench, people: Iterable[Person], modu
     await shaken(bench, partner(bench, "billing-2"), module)
 
 
+async def test_a_platform_withdrawn_after_the_backup_is_answered_nothing_before_the_restore_is_accepted(
+    bench: Bench,
+) -> None:
+    """The backup has it enrolled: officers withdraw it again, and only then the operator lets calls go on."""
+    people = await enrolled(bench, "billing", "meters")
+    await bench.platform.hold_enrolment("this system was brought back from a backup")
+    for _ in range(2):
+        for name in ("billing", "meters"):
+            with pytest.raises(ConsentError) as caught:
+                await partner(bench, name).anchors()
+            assert caught.value.code == "security.platform-held"
+        bench = bench.restarted()
+    await bench.shake(await held_module(bench))
+    await withdrawn(bench, people)
+    await bench.platform.accept_head()
+    await partner(bench, "meters").anchors()
+    with pytest.raises(ConsentError) as caught:
+        await partner(bench).anchors()
+    assert caught.value.code == "security.platform-withdrawn"
+
+
+async def held_module(bench: Bench) -> Module:
+    """A module that was enrolled before; our own head-ends go on meanwhile."""
+    await bench.platform.accept_head()
+    module = await bench.module(1)
+    await bench.platform.hold_enrolment("this system was brought back from a backup")
+    return module
+
+
 async def test_what_is_lent_cannot_be_taken_out_of_the_file(bench: Bench) -> None:
     """Somebody with the stopped service's disk who would hide which modules a platform still holds."""
     import sqlite3

@@ -33,7 +33,9 @@ def head(*, data: Path, accept: Annotated[bool, Flag] = False, json: Annotated[b
         print(f"Its directory stands at revision {seen.revision}, digest {seen.digest.hex()}.")
         if seen.held:
             print(
-                "It was brought back and enrols nobody yet. To accept what it holds now: meterseal keys head --accept"
+                "It was brought back: it enrols nobody yet and answers no platform of others.\nOfficers, platforms, keys' "
+                "states and zones stand as in the backup; look at them first (keys officer list, keys platform list, keys "
+                "list).\nTo accept what it holds now: meterseal keys head --accept"
             )
     else:
         print(

@@ -4,9 +4,9 @@ It enrols nobody; `personalise` asks before it does.
 
 Whoever may enrol could otherwise show a point of their own for a module that the restored registry has never seen,
 and be given its keys. So enrolment is held from a restore on, or from when the platform finds that the directory
-was put back, until the operator accepts what is there now. With that the platform says which devices and modules it
-knows; those that the registry does not are reserved, for good. Such a device or module is enrolled only as two
-officers ordered it, with the very point that they signed for.
+was put back, until the operator accepts what is there now; so long other people's platforms are answered nothing. With
+the acceptance the platform says which devices and modules it knows; those that the registry does not are reserved, for
+good. Such a device or module is enrolled only as two officers ordered it, with the very point that they signed for.
 
 A module that the platform says had been withdrawn never comes back: where the registry knows it, it is withdrawn again,
 and where it does not, no release lets it in. A production that two officers signed is a release of each of its rows:
@@ -21,7 +21,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from meterseal.errors import LocalError, TrustError
+from meterseal.errors import ConsentError, LocalError, TrustError
 from meterseal.security.book import Book
 from meterseal.security.registry import Registry
 from meterseal.security.reserveorders import Pair, ReleaseModule, Reservations
@@ -92,6 +92,17 @@ class Reserved:
                 f"Device {device_id.hex()} or module {module_id.hex()} was enrolled before a restore and is not known any "
                 "more. Two officers with the role enrol order release-module for it, or sign its production; a system "
                 "without officers founds them first.",
+            )
+
+    def check_platforms(self) -> None:
+        """ConsentError `security.platform-held` while other people's platforms are answered nothing: one that was withdrawn
+        after the backup is enrolled in it, and officers must have the time to withdraw it again.
+        """
+        if self._held.since:
+            raise ConsentError(
+                "security.platform-held",
+                f"Nothing is answered to platforms now: {self._held.reason}. Once the operator accepts what is there, "
+                "calls go on.",
             )
 
     def hold(self, reason: str, now: int) -> bool:

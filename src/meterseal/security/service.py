@@ -206,6 +206,8 @@ class SecurityService:
             room.tell_calls()
             try:
                 room.platforms.admit(caller, purpose, request)
+                if caller.startswith(PLATFORMS):
+                    room.reserved.check_platforms()
                 await room.uses.tick(room.clock())
                 answer = await act.run(caller, request)
             except MetersealError as error:
