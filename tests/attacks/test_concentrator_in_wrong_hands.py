@@ -38,6 +38,7 @@ from tests.attacks.whole import (
     Whole,
     serial,
 )
+from tests.wire import built
 
 MINUTE = 60_000
 
@@ -69,7 +70,7 @@ class Taken:
 
 
 def reading(device_id: bytes, volume: int, at: int) -> bytes:
-    return encode.current_data_answer(device_id, encode.volume_payload(volume, 0, at)).encode()
+    return built.current_data_answer(device_id, built.volume_payload(volume, 0, at)).encode()
 
 
 @asynccontextmanager

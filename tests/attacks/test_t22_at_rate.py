@@ -16,9 +16,9 @@ from meterseal.app import operator
 from meterseal.edge.apdu import Sw
 from meterseal.errors import TrustError
 from meterseal.things.monitor import AuditLog
-from meterseal.wire import encode
 from tests.scenarios.small_system import DAY, DAYS, GAS, SINCE, WATER, Line, System
 from tests.scenarios.test_t22_rotation import ROTATED, cheap_stretching, moving, rotate, system
+from tests.wire import built
 
 __all__ = ["cheap_stretching", "system"]
 
@@ -59,8 +59,8 @@ class Load:
         frames = []
         for at in range(self.sent * FRAMES, (self.sent + 1) * FRAMES):
             instant = SINCE + DAYS * DAY + (1 + at % 30_000) * 1_000
-            payload = encode.volume_payload(self._readings.register(1, instant), 0, instant)
-            frames.append(encode.current_data_answer(self._device_id, payload).encode())
+            payload = built.volume_payload(self._readings.register(1, instant), 0, instant)
+            frames.append(built.current_data_answer(self._device_id, payload).encode())
         return b"".join(frames)
 
     def take(self) -> None:

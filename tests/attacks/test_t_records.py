@@ -23,9 +23,9 @@ from meterseal.headend import pipeline
 from meterseal.headend.pipeline import Arrival
 from meterseal.link import control, messages, records
 from meterseal.link.counters import CounterSet
-from meterseal.wire import encode
 from tests.attacks.test_head_end_in_wrong_hands import Stolen, next_freeze
 from tests.attacks.whole import DAY, HOUR, SINCE, WATER, Device, Line, Whole
+from tests.wire import built
 
 OWN_NOTES = {"refusals"}
 """Tables in which a refusal is written down; everything else must stay as it is."""
@@ -49,7 +49,7 @@ async def digest(whole: Whole, *, answered: bool = False) -> bytes:
 
 
 def report(device: Device, at: int, volume: int) -> bytes:
-    return encode.current_data_answer(device.device_id, encode.volume_payload(volume, 0, at)).encode()
+    return built.current_data_answer(device.device_id, built.volume_payload(volume, 0, at)).encode()
 
 
 async def accepted(whole: Whole, device: Device, count: int) -> list[bytes]:

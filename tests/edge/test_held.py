@@ -17,6 +17,7 @@ from meterseal.wire.meaning import interpret
 from tests.crypto.pki import NOW
 from tests.edge.platform import STORAGE
 from tests.edge.site import HOUR, Site
+from tests.wire import built
 
 WATER, GAS, POWER = (
     bytes.fromhex(one) for one in ("1078330000000001", "3078330000000002", "d700003100000004")
@@ -105,7 +106,7 @@ def test_no_clock_is_set_on_a_bus_with_a_sealed_electricity_meter_nor_while_the_
 
 
 def energy(number: int) -> Frame:
-    return encode.energy_answer(POWER, number)
+    return built.energy_answer(POWER, number)
 
 
 def test_too_many_and_too_old_answers_are_dropped_oldest_first_and_counted() -> None:

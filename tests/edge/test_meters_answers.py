@@ -14,6 +14,7 @@ from meterseal.edge.electricity import ElectricityMeter
 from meterseal.edge.gas import GasMeter
 from meterseal.edge.heat import HeatMeter
 from meterseal.edge.meter import Meter
+from meterseal.edge.metering import clock
 from meterseal.edge.metering.behaviour import behave
 from meterseal.edge.metering.counting import born
 from meterseal.edge.metering.design import DESIGNS
@@ -31,6 +32,7 @@ from meterseal.wire.frame import Frame, parse_frame
 from meterseal.wire.profile import Profile, profiles
 from meterseal.wire.sheet import Value
 from meterseal.wire.values import Stated
+from tests.wire import built
 
 HOUR, DAY = 3_600_000, 86_400_000
 SINCE = 1_791_734_400_000  # 2026-10-12 00:00 +08
@@ -67,6 +69,11 @@ def lived() -> dict[Medium, MeterState]:
                 state = behave(design, state, FrozenNow(), SINCE + hour * HOUR).state
         found[medium] = state
     return found
+
+
+def meter_month(at: int) -> int:
+    """Local midnight of the first of the month of `at`, the settlement day."""
+    return clock.settlement(at, 1, 480)
 
 
 def device_of(profile: Profile) -> bytes:
@@ -139,6 +146,29 @@ def test_every_model_says_its_registers_in_its_own_units_layout_and_order(
         assert number(found["power"]) == worth(total(hours) - total(hours - 1), found["power"])
         assert number(found["supply_temperature"]) == 45
         assert number(found["working_time"]) == hours
+
+
+@pytest.mark.parametrize(
+    "profile", [one for one in profiles().values() if one.protocol == "cjt188"], ids=lambda one: one.name
+)
+def test_what_closes_a_day_is_the_editions_901f_byte_for_byte_whatever_the_model(
+    profile: Profile, lived: dict[Medium, MeterState]
+) -> None:
+    meter = made(profile, lived)
+    at = SINCE + DAYS * DAY
+    (report,) = meter.reports(at)
+    frozen, status = total(DAYS * 24), meter.status_word(at)
+    settled = total((meter_month(at) - SINCE) // HOUR)
+    if profile.medium == "heat":
+        assert (
+            report.data[3:18]
+            == built.heat_payload(frozen, settled, at, status, power=frozen - total(DAYS * 24 - 1))[:15]
+        )
+        assert report.data[-9:] == built.heat_payload(0, 0, at, status)[-9:]
+        assert len(report.data) == 46
+    else:
+        payload = built.volume_payload(frozen, settled, at, status)
+        assert report == built.current_data_answer(meter.device_id, payload)
 
 
 def captured(profile: Profile) -> list[Frame]:

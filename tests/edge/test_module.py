@@ -13,6 +13,7 @@ from meterseal.link import control, evidence
 from meterseal.wire import encode
 from tests.crypto.pki import NOW, PROJECT
 from tests.edge.platform import STORAGE, Platform, shake_hands
+from tests.wire import built
 
 WATER = bytes.fromhex("1078330000000001")
 GAS = bytes.fromhex("3078330000000002")
@@ -42,7 +43,7 @@ def powered(store: NvStore, serial: bytes = MODULE) -> Chip:
 
 
 def report(register: int = 123_456, device: bytes = WATER) -> bytes:
-    return encode.current_data_answer(device, encode.volume_payload(register, 0, NOW)).encode()
+    return built.current_data_answer(device, built.volume_payload(register, 0, NOW)).encode()
 
 
 def freeze(number: int, register: int = 5) -> Freeze:

@@ -18,7 +18,7 @@ from meterseal.link.control import Word
 from meterseal.link.counters import CounterSet
 from meterseal.link.schedule import TrafficKeys
 from meterseal.model import Batch, Quarantined, Refusal
-from meterseal.wire import encode
+from tests.wire import built
 
 NOW = 1_795_000_000_000
 WATER = bytes.fromhex("1078330011223344")
@@ -29,7 +29,7 @@ MODULE = bytes.fromhex("0102030405060708")
 
 
 def water(device_id: bytes = WATER, volume: int = 12_345, at: int = NOW) -> bytes:
-    return encode.current_data_answer(device_id, encode.volume_payload(volume, 0, at)).encode()
+    return built.current_data_answer(device_id, built.volume_payload(volume, 0, at)).encode()
 
 
 class Device:

@@ -19,6 +19,7 @@ from meterseal.model import MAIN
 from meterseal.wire import encode
 from meterseal.wire.frame import Frame, address_of
 from tests.headend.ground import ELECTRIC, MASTER, NOW, OTHER, WATER, Device, arrival, water
+from tests.wire import built
 
 
 def judge(
@@ -263,7 +264,7 @@ def test_cipher_that_is_no_cipher_is_held() -> None:
 
 def test_a_plain_electricity_frame_in_a_water_meters_session_is_held() -> None:
     device = Device()
-    frame = encode.energy_answer(ELECTRIC, 26).encode()
+    frame = built.energy_answer(ELECTRIC, 26).encode()
     assert isinstance(judge(device, device.seal(frame)), Held)
 
 

@@ -13,6 +13,7 @@ from meterseal.wire.fields import to_clock
 from meterseal.wire.frame import Frame, parse_frame
 from meterseal.wire.profile import profile_of
 from tests.headend.ground import ELECTRIC, NOW, WATER, water
+from tests.wire import built
 
 GAS = bytes.fromhex("3078330011223344")
 HEAT = bytes.fromhex("2078330011223344")
@@ -36,18 +37,18 @@ def test_a_clock_far_off_gives_way_to_the_time_of_arrival(clock: int) -> None:
 
 
 def test_a_heat_meter_has_two_channels() -> None:
-    frame = encode.current_data_answer(HEAT, encode.heat_payload(700, 0, SECOND, volume=900))
+    frame = built.current_data_answer(HEAT, built.heat_payload(700, 0, SECOND, volume=900))
     said = say([frame], SECOND, vouched=False)
     assert {one.channel: one.registers for one in said.series} == {MAIN: (700,), HEAT_VOLUME: (900,)}
 
 
 def test_an_electricity_meter_is_read_as_energy() -> None:
-    (series,) = say([encode.energy_answer(ELECTRIC, 26)], SECOND, vouched=False).series
+    (series,) = say([built.energy_answer(ELECTRIC, 26)], SECOND, vouched=False).series
     assert (series.channel, series.unit, series.registers) == (MAIN, "kWh", (26,))
 
 
 def test_an_energy_answer_has_no_clock_and_means_now() -> None:
-    (series,) = say([encode.energy_answer(ELECTRIC, 26)], SECOND, vouched=False).series
+    (series,) = say([built.energy_answer(ELECTRIC, 26)], SECOND, vouched=False).series
     assert (series.start_at, series.step) == (SECOND, 0)
 
 

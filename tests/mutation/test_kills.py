@@ -22,10 +22,10 @@ from meterseal.link import commands, control, messages, proving, records
 from meterseal.link.counters import CounterSet
 from meterseal.link.handshake import DeviceRun, PlatformRun
 from meterseal.link.schedule import TrafficKeys, bound_keys
-from meterseal.wire import encode
 from meterseal.wire.frame import Frame
 from tests.link.parties import DEVICE, NOW, SINCE, Module, Service, refuses
 from tests.mutation.fitting import FITTING
+from tests.wire import built
 
 
 @pytest.mark.parametrize("module", FITTING)
@@ -117,7 +117,7 @@ def test_the_keys_of_level_7_come_from_their_own_factors() -> None:
 
 
 KEYS = TrafficKeys(*(bytes((at,)) * size for at, size in enumerate((16, 32, 16, 16, 32, 16))))
-FRAME = encode.current_data_answer(DEVICE, encode.volume_payload(1, 0, NOW)).encode()
+FRAME = built.current_data_answer(DEVICE, built.volume_payload(1, 0, NOW)).encode()
 
 
 @pytest.mark.parametrize("magic", [b"MS\x01", b"MR\x02", b"mr\x01", bytes(3)])

@@ -21,6 +21,7 @@ from meterseal.wire import encode
 from meterseal.wire import identifiers as ids
 from tests.scenarios.small_system import ELECTRIC, GAS, HOUR, KINDS, WATER, System
 from tests.security.conftest import cheap_stretching
+from tests.wire import built
 
 __all__ = ["cheap_stretching"]
 
@@ -184,7 +185,7 @@ async def test_t8_an_open_session_of_a_withdrawn_module_is_cut_and_no_new_one_is
     agent, accepted = system.agent(WATER), uplink.counts["accepted"]
     secured = system.nodes[WATER].secured
     assert secured is not None
-    frame = encode.current_data_answer(WATER, encode.volume_payload(9_999, 0, system.clock.now))
+    frame = built.current_data_answer(WATER, built.volume_payload(9_999, 0, system.clock.now))
     record = secured.chip.seal(frame.encode(), system.clock.now).record
     uplink.receive(system.line, WATER, record)  # type: ignore[arg-type]
     await asyncio.sleep(0.1)

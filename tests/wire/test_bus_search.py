@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meterseal.errors import LocalError
-from meterseal.wire import encode, roles
+from meterseal.wire import roles
 from meterseal.wire.bus_search import BusSearch
 from meterseal.wire.frame import Frame, Protocol
 from meterseal.wire.profile import profile_of
+from tests.wire import built
 
 from .households import CALM
 
@@ -167,7 +168,7 @@ def test_only_answers_to_the_question_count() -> None:
     step = search.step()
     assert step is not None
     assert (step.frame.meter_type, step.frame.data.hex()) == (0x10, "810a00")
-    stray = encode.current_data_answer(WATER[0], bytes(19)).encode()
+    stray = built.current_data_answer(WATER[0], bytes(19)).encode()
     heat = address_answer(b"\x25" + WATER[0][1:], step.frame)
     for received in (step.frame.encode(), stray, heat):
         search = BusSearch("cjt188", narrowing=False, meter_type=0x10, repeats=0)

@@ -44,6 +44,7 @@ from meterseal.wire.columns import (
 from meterseal.wire.columns.energy import UNITS as ENERGY_UNITS
 from meterseal.wire.columns.registers import Layout
 from meterseal.wire.dlt645 import table
+from tests.wire import built
 
 from .frames import VECTORS, electricity, household
 
@@ -417,13 +418,13 @@ def test_columns_become_the_frames_that_rows_become_and_come_back() -> None:
 def test_the_builders_of_the_station_make_the_same_frames() -> None:
     volume = random_volume(random.Random(12))
     volume = replace(volume, clock=AT, high_first=True, unit=dict.fromkeys(volume.unit, 0x2C))
-    body = encode.volume_payload(*volume.value.values(), AT, volume.status)
+    body = built.volume_payload(*volume.value.values(), AT, volume.status)
     assert (
         one_register_frame(volume, VOLUME)
-        == encode.current_data_answer(volume.device_id, body, volume.ser).encode()
+        == built.current_data_answer(volume.device_id, body, volume.ser).encode()
     )
     assert one_energy_frame(EnergyAnswer(b"\xd7\x00" + bytes(6), 0x00010000, 26, "kWh")) == (
-        encode.energy_answer(b"\xd7\x00" + bytes(6), 26).encode()
+        built.energy_answer(b"\xd7\x00" + bytes(6), 26).encode()
     )
 
 

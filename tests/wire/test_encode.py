@@ -14,6 +14,7 @@ from meterseal.wire import encode
 from meterseal.wire.fields import bcd, clock_at, to_bcd
 from meterseal.wire.frame import Frame, address_of, parse_frame, parse_frames
 from meterseal.wire.meaning import interpret
+from tests.wire import built
 
 from .frames import VALID
 
@@ -40,7 +41,7 @@ def test_frames_of_the_link_runs_are_made_byte_for_byte() -> None:
         assert made.encode() == block
         at = clock_at(parse_frame(report)[0].data[13:20])
         assert at is not None
-        assert encode.current_data_answer(WATER, encode.volume_payload(123456, 0, at), 1).encode() == report
+        assert built.current_data_answer(WATER, built.volume_payload(123456, 0, at), 1).encode() == report
         valve = encode.valve_request(WATER, opened=False, ser=7, high_first=False).encode()
         assert valve.hex() == "681044332211003378040417a007992c16"
 
@@ -53,7 +54,7 @@ def test_requests_of_the_captures_are_made_byte_for_byte() -> None:
     assert encode.read_address_request().encode().hex() == "68aaaaaaaaaaaaaaaa0303810a004916"
     assert encode.read_address_request(encode.ANY_DLT645).encode().hex() == "68aaaaaaaaaaaa681300df16"
     assert encode.read_request(POWER, 0x00010000).encode().hex() == "68610100000000681104333334331416"
-    assert encode.energy_answer(POWER, 26).encode().hex() == "6861010000000068910833333433593333338a16"
+    assert built.energy_answer(POWER, 26).encode().hex() == "6861010000000068910833333433593333338a16"
 
 
 @given(
@@ -101,10 +102,10 @@ def test_interval_blocks_fit_the_largest_cipher_data() -> None:
 def test_heat_reports_come_back(
     energy: int, volume: int, flow: int, hours: int, status: bytes, high_first: bool
 ) -> None:
-    payload = encode.heat_payload(
+    payload = built.heat_payload(
         energy, 7, NOON, status, power=150, flow=flow, volume=volume, supply=2679, back=2664, hours=hours
     )
-    meaning = interpret(encode.current_data_answer(HEAT, payload, 9, high_first=high_first))
+    meaning = interpret(built.current_data_answer(HEAT, payload, 9, high_first=high_first))
     read = {name: value.register for name, value in meaning.readings.items()}
     assert read == {
         "settlement_energy": 7,
@@ -125,8 +126,8 @@ def test_heat_reports_come_back(
     volume=st.integers(0, 99_999_999), settlement=st.integers(0, 99_999_999), at=st.integers(0, 2_000_000_000)
 )
 def test_volume_reports_come_back(volume: int, settlement: int, at: int) -> None:
-    payload = encode.volume_payload(volume, settlement, at * 1000)
-    meaning = interpret(encode.current_data_answer(WATER, payload))
+    payload = built.volume_payload(volume, settlement, at * 1000)
+    meaning = interpret(built.current_data_answer(WATER, payload))
     assert [value.register for value in meaning.readings.values()] == [volume, settlement]
     assert [value.unit for value in meaning.readings.values()] == ["m3", "m3"]
     assert meaning.clock_at == at * 1000
@@ -161,10 +162,6 @@ def test_segments_and_fields_that_do_not_fit_are_refused() -> None:
         lambda: encode.segment_write_request(POWER, 100, 0, bytes(33)),
         lambda: encode.segment_read_answer(WATER, ask, 100, 0, bytes(81)),
         lambda: encode.segment_write_request(WATER, 10, 11, b""),
-        lambda: encode.energy_answer(POWER, 100_000_000),
-        lambda: encode.energy_answer(WATER, 1),
-        lambda: encode.current_data_answer(POWER, b""),
-        lambda: encode.volume_payload(-1, 0, NOON),
         lambda: encode.read_request(bytes.fromhex("f000000000000001"), 0x901F),
         lambda: Frame("cjt188", 16, bytes(6), 1, b"").encode(),
         lambda: Frame("dlt645", 0, bytes(6), 1, bytes(256)).encode(),
@@ -176,7 +173,7 @@ def test_segments_and_fields_that_do_not_fit_are_refused() -> None:
 
 def test_answers_echo_the_request() -> None:
     request = encode.read_request(WATER, 0x901F, ser=200, high_first=False)
-    got = encode.answer(WATER, request, encode.volume_payload(1, 0, NOON))
+    got = encode.answer(WATER, request, built.volume_payload(1, 0, NOON))
     assert got.data[:3] == bytes.fromhex("1f90c8")
     assert got.control == 0x81
     with pytest.raises(LocalError):

@@ -22,17 +22,19 @@ from meterseal.edge.metering.inputs import (
 from meterseal.edge.metering.state import Freeze
 from meterseal.edge.scales import meant, shown
 from meterseal.model import MAIN
-from meterseal.wire import encode, roles
 from meterseal.wire import identifiers as ids
+from meterseal.wire import roles
 from meterseal.wire.asked import Ask, Reason
 from meterseal.wire.catalogue import FIELDS
-from meterseal.wire.cjt188.answering import fields_of
+from meterseal.wire.cjt188.answering import fields_of, report
+from meterseal.wire.cjt188.habits import Habits
 from meterseal.wire.frame import Frame, parse_frame
 from meterseal.wire.sheet import Value
 from meterseal.wire.values import Stated, Values
 
 MONTHS, DAYS, HOURS, INSTANTS = 0xD1, 0xD2, 0xD3, 0xD4
 """Groups of stored readings; what is in the last three is one source's, which entry is how old is ours."""
+AS_PRINTED = Habits()
 FIRST_MONTH, LAST_MONTH = 0xD120, 0xD12B
 
 
@@ -46,12 +48,19 @@ class GatheredMeter(Meter):
     def quantities(self, at: int) -> dict[str, int]:
         """What is measured, at an instant, by the names of fields and in their units."""
 
-    @abstractmethod
-    def payload(self, at: int, clock: int) -> bytes:
-        """Data of 901F as reported, for the registers at `at`, with the clock as the meter shows it."""
-
     def reports(self, at: int) -> list[Frame]:
-        return [encode.current_data_answer(self.device_id, self.payload(at, at))]
+        """901F as the editions print it, whatever the model does: what is sealed stands in one unit with the profile."""
+        values: dict[str, Stated] = {**self.quantities(at), "clock": at, "status": self.status_word(at)}
+        return [
+            report(
+                self.device_id,
+                ids.METERING,
+                values,
+                AS_PRINTED,
+                high_first=True,
+                utc_offset_minutes=self.utc_offset,
+            )
+        ]
 
     # --- read -------------------------------------------------------------------------------------------
 

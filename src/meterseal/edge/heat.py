@@ -12,7 +12,6 @@ from meterseal.edge.gathered import GatheredMeter
 from meterseal.edge.meter import HOUR
 from meterseal.model import HEAT_VOLUME, MAIN, Medium
 from meterseal.units import unit_code
-from meterseal.wire import encode
 
 WATER_CARRIES = 1_163
 """Wh that one m3 of water gives up over one degree."""
@@ -39,20 +38,3 @@ class HeatMeter(GatheredMeter):
             "return_temperature": back,
             "working_time": (at - self.readings.since) // HOUR,
         }
-
-    def payload(self, at: int, clock: int) -> bytes:
-        """The 43 bytes of 901F."""
-        found = self.quantities(at)
-        return encode.heat_payload(
-            found["cumulative_energy"],
-            found["settlement_energy"],
-            clock,
-            self.status_word(at),
-            power=found["power"],
-            flow=found["flow_rate"],
-            volume=found["cumulative_volume"],
-            supply=found["supply_temperature"],
-            back=found["return_temperature"],
-            hours=found["working_time"],
-            utc_offset_minutes=self.utc_offset,
-        )

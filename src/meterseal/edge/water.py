@@ -10,7 +10,6 @@ from typing import ClassVar
 from meterseal.edge.gathered import GatheredMeter
 from meterseal.model import MAIN, Medium
 from meterseal.units import unit_code
-from meterseal.wire import encode
 
 
 class VolumeMeter(GatheredMeter):
@@ -25,18 +24,6 @@ class VolumeMeter(GatheredMeter):
             "cumulative_volume": self.readings.register(MAIN, at),
             "settlement_volume": self.settled(at) or 0,
         }
-
-    def payload(self, at: int, clock: int) -> bytes:
-        """The 19 bytes of 901F for the registers at `at`, with the clock as the meter shows it."""
-        found = self.quantities(at)
-        return encode.volume_payload(
-            found["cumulative_volume"],
-            found["settlement_volume"],
-            clock,
-            self.status_word(at),
-            unit=self.unit,
-            utc_offset_minutes=self.utc_offset,
-        )
 
 
 class WaterMeter(VolumeMeter):

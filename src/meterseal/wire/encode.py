@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from meterseal.errors import LocalError
-from meterseal.units import unit_code
 from meterseal.wire import identifiers as ids
 from meterseal.wire.fields import to_bcd, to_clock
 from meterseal.wire.frame import Frame, address_of
@@ -113,67 +112,6 @@ def relay_request(device_id: bytes, action: int, until: int, *, utc_offset_minut
         raise _refuse("Relay control belongs to DL/T 645; give a device id that starts with D7 00.")
     order = bytes((action, 0)) + to_clock(until, utc_offset_minutes)[:6]
     return _frame(device_id, RELAY_645, RELAY_645, NO_CREDENTIALS + order)
-
-
-def volume_payload(
-    volume: int,
-    settlement: int,
-    at: int,
-    status: bytes = b"\x00\x00",
-    *,
-    unit: int = 0x2C,
-    utc_offset_minutes: int = 480,
-) -> bytes:
-    """The 19 bytes behind DI and SER of a water or gas 901F: two volumes in hundredths, the clock, ST."""
-    one = bytes((unit,))
-    clock = to_clock(at, utc_offset_minutes)
-    return _digits(volume, 4) + one + _digits(settlement, 4) + one + clock + status
-
-
-def heat_payload(
-    energy: int,
-    settlement: int,
-    at: int,
-    status: bytes = b"\x00\x00",
-    *,
-    power: int = 0,
-    flow: int = 0,
-    volume: int = 0,
-    supply: int = 0,
-    back: int = 0,
-    hours: int = 0,
-    unit: int = 0x05,
-    utc_offset_minutes: int = 480,
-) -> bytes:
-    """The 43 bytes behind DI and SER of a heat 901F.
-
-    Hundredths of `unit`, of kW (`power`), of m3 and of degC (`supply`, `back`); ten-thousandths of m3/h
-    (`flow`); whole `hours`.
-    """
-    energies = _digits(settlement, 4) + bytes((unit,)) + _digits(energy, 4) + bytes((unit,))
-    rates = _digits(power, 4) + bytes((unit_code("kW"),)) + _digits(flow, 4) + bytes((unit_code("m3/h"),))
-    total = _digits(volume, 4) + bytes((unit_code("m3"),))
-    rest = _digits(supply, 3) + _digits(back, 3) + _digits(hours, 3)
-    return energies + rates + total + rest + to_clock(at, utc_offset_minutes) + status
-
-
-def current_data_answer(device_id: bytes, payload: bytes, ser: int = 0, *, high_first: bool = True) -> Frame:
-    """A 901F report of a CJ/T 188 meter: an answer that nobody asked for (LINK section 4)."""
-    protocol, meter_type, address = address_of(device_id)
-    if protocol != "cjt188":
-        raise _refuse("901F belongs to CJ/T 188; give the device id of a water, gas or heat meter.")
-    lead = ids.write_di(ids.METERING, high_first=high_first) + bytes((ser & 0xFF,))
-    return Frame(protocol, meter_type, address, READ | ANSWER, lead + payload)
-
-
-def energy_answer(device_id: bytes, register: int, di: int = 0x00010000) -> Frame:
-    """A DL/T 645 energy answer: `register` in hundredths of kWh; by default forward active energy."""
-    protocol, meter_type, address = address_of(device_id)
-    if protocol != "dlt645":
-        raise _refuse("Energy identifiers belong to DL/T 645; give a device id that starts with D7 00.")
-    return Frame(
-        protocol, meter_type, address, READ_645 | ANSWER, di.to_bytes(4, "little") + _digits(register, 4)
-    )
 
 
 def interval_block(

@@ -26,6 +26,7 @@ from meterseal.link.handshake import Granted
 from meterseal.wire import encode
 from tests.crypto.pki import NOW
 from tests.edge.platform import STORAGE, Platform, shake_hands
+from tests.wire import built
 
 METER = bytes.fromhex("1078330011223344")
 MASTER, ATTACKERS = bytes.fromhex("f000000000000001"), bytes.fromhex("f000000000000002")
@@ -38,7 +39,7 @@ FORGED = 999
 
 def water(device_id: bytes, volume: int) -> bytes:
     """An answer with this register."""
-    return encode.current_data_answer(device_id, encode.volume_payload(volume, 0, NOW)).encode()
+    return built.current_data_answer(device_id, built.volume_payload(volume, 0, NOW)).encode()
 
 
 SAID = {(METER, READINGS[0]), (METER, READINGS[1]), (PLAIN, VOUCHED)}
@@ -53,7 +54,7 @@ def disturbed(frame: bytes) -> Iterator[tuple[str, bytes]]:
     """The frame as a noisy bus may give it: whole, and with single bits of its register changed."""
     yield "as it was said", frame
     for bit in (0, 4):
-        at = frame.index(encode.volume_payload(VOUCHED, 0, NOW)[:4])
+        at = frame.index(built.volume_payload(VOUCHED, 0, NOW)[:4])
         yield f"with bit {bit} changed", frame[:at] + bytes((frame[at] ^ 1 << bit,)) + frame[at + 1 :]
 
 
