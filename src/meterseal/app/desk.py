@@ -15,8 +15,11 @@ from msgspec import Struct
 from meterseal.app import operator as ask
 from meterseal.app.resealing import Resealing
 from meterseal.control import read
+from meterseal.control.engine import scrub
 from meterseal.control.tables import agreements
 from meterseal.errors import DataError, LocalError
+from meterseal.mdms.ledger.checkpoints import Checkpoints
+from meterseal.mdms.ledger.leaves import days_between
 from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import OPERATOR, Method, Methods
 from meterseal.model import MAIN
@@ -49,6 +52,7 @@ class Desk:
         fleet: Fleet,
         clock: Callable[[], int],
         resealing: Resealing,
+        checkpoints: Checkpoints,
     ) -> None:
         self._engine = engine
         self._mdms = mdms
@@ -61,6 +65,7 @@ class Desk:
         self._fleet = fleet
         self._clock = clock
         self._resealing = resealing
+        self._checkpoints = checkpoints
 
     def methods(self) -> Methods:
         """The table that the Unix socket serves."""
@@ -116,7 +121,19 @@ class Desk:
         if asked.device_id:
             customer_id = self._customer_at(self._usage_point(asked.device_id))
         erased = await asyncio.to_thread(erase, self._engine, customer_id, OPERATOR, self._clock())
+        await asyncio.to_thread(self._destroy_salts, customer_id)
         return ask.Text(json=ask.as_json(erased))
+
+    def _destroy_salts(self, customer_id: str) -> None:
+        """No leaf of the days that were the person's can be opened any more, nor guessed."""
+        query = sa.select(agreements.c.usage_point_id, agreements.c.since, agreements.c.until)
+        with read(self._engine) as connection:
+            terms = connection.execute(query.where(agreements.c.customer_id == customer_id)).all()
+        gone = [
+            self._mdms.ledger.destroy(usage_point, *days_between(since, until or self._clock()))
+            for usage_point, since, until in terms
+        ]
+        scrub(self._engine, [one for one in gone if one])
 
     def _customer_at(self, usage_point: str) -> str:
         query = (
@@ -169,9 +186,11 @@ class Desk:
         return ask.Text(json=ask.as_json(await self._mdms.run_vee(self._clock())))
 
     async def bills_run(self, _: str, asked: ask.BillRun) -> ask.Text:
-        """Validate, then bill."""
+        """Validate, bill, and have the ledger signed as it stands."""
         await self._mdms.run_vee(self._clock())
-        return ask.Text(json=ask.as_json(await self._utility.run_bills(self._clock())))
+        report = await self._utility.run_bills(self._clock())
+        await self._checkpoints.look()
+        return ask.Text(json=ask.as_json(report))
 
     async def bills(self, _: str, asked: ask.BillQuery) -> ask.Text:
         """Newest version of each bill, of one device or of all."""

@@ -23,6 +23,7 @@ from meterseal.app.desk import Desk
 from meterseal.app.door import socket_path
 from meterseal.app.enrolling import EnrolmentDesk
 from meterseal.app.exporting import ExportDesk
+from meterseal.app.ledgering import LedgerDesk
 from meterseal.app.measurements import open_measurements
 from meterseal.app.reach import Reach
 from meterseal.app.resealing import Resealing, newest_wrapping_of
@@ -32,6 +33,7 @@ from meterseal.bus.local import methods as bus_methods
 from meterseal.control import open_control
 from meterseal.control.rings import BILLS, FLEET, MEASUREMENTS, WORDS, open_ring
 from meterseal.errors import MetersealError
+from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import Methods, Refused, Rpc, Tally, serve, serve_unix
 from meterseal.model import Refusal
@@ -77,6 +79,7 @@ class Parts(NamedTuple):
     witness: Witness
     anchoring: TrailAnchoring
     bulks: Bulks
+    checkpoints: Checkpoints
 
 
 async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Callable[[], int]) -> Parts:
@@ -111,6 +114,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     )
     anchoring = TrailAnchoring(audit, security)
     trail = Trail(audit, anchoring, clock)
+    checkpoints = Checkpoints(engine, mdms.ledger, security)
     desk = Desk(
         engine=engine,
         mdms=mdms,
@@ -123,6 +127,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         fleet=fleet,
         clock=clock,
         resealing=resealing,
+        checkpoints=checkpoints,
     )
     enrolling = EnrolmentDesk(
         engine=engine,
@@ -158,6 +163,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         | commanding.methods()
         | BulkDesk(engine, security, bulks, rings[FLEET], clock).methods()
         | ExportDesk(mdms, fleet).methods()
+        | LedgerDesk(engine, mdms, checkpoints, anchoring, security).methods()
         | heads.methods(witness)
         | doctoring.methods(engine, sessions),
         methods,
@@ -167,6 +173,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         witness,
         anchoring,
         bulks,
+        checkpoints,
     )
 
 
@@ -191,6 +198,7 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
         asyncio.create_task(parts.witness.run()),
         asyncio.create_task(parts.anchoring.run()),
         asyncio.create_task(parts.bulks.run()),
+        asyncio.create_task(parts.checkpoints.run()),
     ]
     ready()
     await stop.wait()
@@ -223,6 +231,7 @@ async def _upkeep(parts: Parts) -> None:
         try:
             await parts.mdms.run_vee(now_ms())
             await parts.utility.run_bills(now_ms())
+            await parts.checkpoints.look()
             await parts.rollout.run()
         except MetersealError as error:
             log.warning("upkeep.failed", code=error.code, message=error.message)

@@ -121,6 +121,17 @@ bill.command(
 )
 app.command(bill)
 
+ledger = App(name="ledger", help="Checkpoints and proofs of what was accepted; find any later change.")
+ledger.command("meterseal.cli.ledger:checkpoint", name="checkpoint", help="Print the newest checkpoint.")
+ledger.command("meterseal.cli.ledger:prove", name="prove", help="Prove that a leaf is in the ledger.")
+ledger.command(
+    "meterseal.cli.ledger:consistency", name="consistency", help="Prove that it only grew since a checkpoint."
+)
+ledger.command(
+    "meterseal.cli.ledger:verify", name="verify", help="Compare everything stored with its checkpoints."
+)
+app.command(ledger)
+
 vee = App(name="vee", help="Validate and estimate what was read.")
 vee.command("meterseal.cli.operate:vee_run", name="run", help="Validate and estimate now.")
 app.command(vee)

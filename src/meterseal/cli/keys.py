@@ -82,7 +82,7 @@ def rotate(
     Parameters
     ----------
     kind
-        diak, session-wraps, data-keys, audit, acts, platform or vault-kek (a new salt for the same passphrase).
+        diak, session-wraps, data-keys, audit, acts, platform, ledger or vault-kek (a new salt for the same passphrase).
     passphrase_file
         For vault-kek, where the passphrase of the vaults lies, when not beside the data directory.
     """

@@ -24,6 +24,7 @@ from meterseal.security import (
     anchororders,
     cardorders,
     keyorders,
+    ledgerorders,
     manifest,
     officerfile,
     orders,
@@ -59,6 +60,7 @@ PURPOSES: dict[str, type[orders.Request | orders.CommandOrder]] = {
     "enrol-platform": platformorders.EnrolPlatform,
     "production": manifest.ProductionOrder,
     "trail-reset": anchororders.TrailReset,
+    "ledger-reset": ledgerorders.LedgerReset,
     "release-module": reserveorders.ReleaseModule,
     **dict.fromkeys(cardorders.NEEDED, cardorders.CardOrder),
 }
@@ -167,8 +169,8 @@ def request(
     ----------
     purpose
         command-policy, key-state, import-key, ca-rotate, ca-close, root-quorum, lower-policy, revoke-platform,
-        withdraw-platform, trail-reset, release-module, withdraw-modules; for `keys module`: card-check, card-rights,
-        card-lock, card-unlock, card-destroy.
+        withdraw-platform, trail-reset, ledger-reset, release-module, withdraw-modules; for `keys module`: card-check,
+        card-rights, card-lock, card-unlock, card-destroy.
     fields
         NAME=VALUE for each field of that request; bytes as hex, several between commas or NAME=@FILE with one a line.
     to

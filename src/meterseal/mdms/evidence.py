@@ -149,6 +149,25 @@ class EvidenceBook:
                 held += connection.execute(counting).scalar_one()
         return states, len(wanted) - held
 
+    def of_points(self, usage_points: Sequence[str]) -> list[EvidenceFacts]:
+        """All evidence of some usage points."""
+        found: list[EvidenceFacts] = []
+        for start in range(0, len(usage_points), AT_ONCE):
+            found += self._query(table.c.usage_point.in_(usage_points[start : start + AT_ONCE]))
+        return found
+
+    def waiting(self) -> set[EvidenceKey]:
+        """The keys of what is stored unchecked."""
+        query = sa.select(table.c.device_id, table.c.channel, table.c.sequence)
+        with read(self._engine) as connection:
+            rows = connection.execute(query.where(table.c.checked == UNCHECKED)).all()
+        return {(bytes(row.device_id), row.channel, row.sequence) for row in rows}
+
+    def judged(self, facts: EvidenceFacts, *, holds: bool) -> str:
+        """How a stored statement comes out now, by the readings of this book's store; nothing is written."""
+        statement = unpack(facts.statement)
+        return self._judge(facts.usage_point, statement, facts.suite, holds, self._anchor(statement))[0]
+
     def settled(self, items: Iterable[Pending]) -> set[tuple[bytes, int, int, bytes]]:
         """Those of the pending (by key and signed bytes) whose very statement was checked before."""
         wanted = sorted({item.key for item in items})

@@ -28,7 +28,10 @@ from meterseal.mdms.evidence import AT_ONCE, EvidenceBook
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.findings import Findings
 from meterseal.mdms.ingest import Ingest, State
+from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.ledger import Ledger, without_leaves
+from meterseal.mdms.ledger.verdict import Verdict
+from meterseal.mdms.ledger.walk import Walk
 from meterseal.mdms.places import Places
 from meterseal.mdms.quarantine import Quarantine
 from meterseal.mdms.reading import Counts, Limits, Reading, VeeRun
@@ -62,6 +65,8 @@ class Mdms(Reading):
         self._limits = limits
         self._keys = keys
         self._verifier = verifier
+        self._directory = directory
+        self._engine = engine
         self._manifest = Manifest(engine, keys)
         position, counts, segments = self._manifest.open()
         store_id = self._manifest.store_id
@@ -230,6 +235,30 @@ class Mdms(Reading):
                     )
                 self._journal.rotate()
             return await asyncio.to_thread(self._compact, checkpoint)
+
+    async def audit(self, checkpoints: Checkpoints, since: str = "") -> Verdict:
+        """Compare all that is stored with the ledger and its checkpoints; nothing is compacted meanwhile.
+
+        `since` is a checkpoint that was kept elsewhere. Errors as `Walk.run`.
+        """
+        await self.settle()
+        async with self._compacting:
+            async with self._committer.quiet:
+                walk = await asyncio.to_thread(self._walk, checkpoints)
+                await asyncio.to_thread(walk.journal)
+            return await walk.run(since)
+
+    def _walk(self, checkpoints: Checkpoints) -> Walk:
+        return Walk(
+            directory=self._directory,
+            engine=self._engine,
+            keys=self._keys,
+            store=self._store,
+            ledger=self.ledger,
+            verifier=self._verifier,
+            checkpoints=checkpoints,
+            sequence=self._state.sequence,
+        )
 
     # --- moving to a newer data key -----------------------------------------------------------------
 

@@ -21,20 +21,22 @@ from meterseal.security import keyorders as k
 from meterseal.security.audit import Audit
 from meterseal.security.book import Book
 from meterseal.security.keylife import KeyLife
+from meterseal.security.ledgering import new_key as new_ledger_key
 from meterseal.security.pki import Pki
 from meterseal.security.registry import Registry
 from meterseal.security.vault import GCM_LIMIT, STATES, UNBOUNDED, State, Vault
 
-DIAK, SESSIONS, DATA, AUDIT, ACTS, PLATFORM, KEK = (
+DIAK, SESSIONS, DATA, AUDIT, ACTS, PLATFORM, LEDGER, KEK = (
     "diak",
     "session-wraps",
     "data-keys",
     "audit",
     "acts",
     "platform",
+    "ledger",
     "vault-kek",
 )
-KINDS = (DIAK, SESSIONS, DATA, AUDIT, ACTS, PLATFORM, KEK)
+KINDS = (DIAK, SESSIONS, DATA, AUDIT, ACTS, PLATFORM, LEDGER, KEK)
 _KEY = {DIAK: "DIAK", SESSIONS: "WRAP-SESSION", DATA: "WRAP-DATA", AUDIT: "AUDIT", ACTS: "ACTS"}
 _LIMIT = {SESSIONS: GCM_LIMIT, DATA: GCM_LIMIT, DIAK: hierarchy.DIAK_LIMIT}
 _IMPORTED = frozenset({"DIAK", "WRAP-DATA", "WRAP-SESSION"})
@@ -77,6 +79,7 @@ class Rotation:
             AUDIT: lambda: self._fresh(AUDIT),
             ACTS: self._acts,
             PLATFORM: lambda: self._pki.renew_platform(now).version,
+            LEDGER: lambda: new_ledger_key(self._authorities),
         }
         if request.kind == KEK:
             await self._change_door(request.present, request.coming)

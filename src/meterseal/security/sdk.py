@@ -18,6 +18,7 @@ from meterseal.security.sdk_commands import CommandsClient
 from meterseal.security.sdk_diagnosis import DiagnosisClient
 from meterseal.security.sdk_factory import FactoryClient
 from meterseal.security.sdk_keylife import KeyLifeClient
+from meterseal.security.sdk_ledger import LedgerClient
 from meterseal.security.sdk_papers import PapersClient
 from meterseal.security.sdk_persons import PersonsClient
 from meterseal.security.sdk_platforms import PlatformsClient
@@ -30,6 +31,7 @@ class SecuritySdk(
     PersonsClient,
     PlatformsClient,
     AnchorsClient,
+    LedgerClient,
     CommandsClient,
     CardsClient,
     KeyLifeClient,

@@ -38,6 +38,7 @@ from meterseal.security.desks.commands import CommandDesk
 from meterseal.security.desks.diagnosis import DiagnosisDesk
 from meterseal.security.desks.factory import FactoryDesk
 from meterseal.security.desks.keylife import KeyLifeDesk
+from meterseal.security.desks.ledger import LedgerDesk
 from meterseal.security.desks.links import LinkDesk
 from meterseal.security.desks.modules import ModuleDesk
 from meterseal.security.desks.papers import PapersDesk
@@ -130,6 +131,7 @@ class SecurityService:
             StoredDesk(room),
             TrailDesk(room),
             AnchorDesk(room),
+            LedgerDesk(room),
             ReservingDesk(room),
             CommandDesk(room),
             CardDesk(room),

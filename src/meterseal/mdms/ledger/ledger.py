@@ -9,7 +9,8 @@ always before a checkpoint, a proof or a compaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from threading import RLock
 from typing import NamedTuple
@@ -226,6 +227,21 @@ class Ledger:
         for file in listed:
             yield from enumerate(read_leaves(self, file), file.first)
         yield from enumerate(made[: size - kept], kept)
+
+    def batches(self, size: int) -> Iterator[tuple[int, int, Callable[[], Sequence[Made]]]]:
+        """(first, end, how to get them) of the leaves below `size`, a file at a time."""
+        with self.lock:
+            listed, kept, made = list(self._files), self._tree.kept, list(self._made)
+        for file in listed:
+            yield file.first, file.end, partial(read_leaves, self, file)
+        if size > kept:
+            yield kept, size, partial(list, made[: size - kept])
+
+    def recent(self) -> list[tuple[int, Made]]:
+        """The leaves that no file holds yet."""
+        with self.lock:
+            self.take_up()
+            return list(enumerate(self._made, self._tree.kept))
 
     def of(
         self, usage_point: str, first_day: int, last_day: int, size: int

@@ -1,0 +1,148 @@
+"""The operator's desk of the ledger: checkpoints, proofs, and the walk over the whole store with the audit trails.
+
+It proves nothing itself (`mdms.ledger`) and signs nothing (the security service).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import sqlalchemy as sa
+from msgspec import Struct
+from msgspec.structs import replace
+
+from meterseal.app.operator import Text, as_json
+from meterseal.control import acts
+from meterseal.errors import DataError
+from meterseal.mdms.ledger.checkpoints import Checkpoints
+from meterseal.mdms.ledger.ledger import Ledger
+from meterseal.mdms.ledger.verdict import Fault
+from meterseal.mdms.service import Mdms
+from meterseal.mesh.rpc import OPERATOR, Empty, Method, Methods
+from meterseal.security.checkpoints import read
+from meterseal.security.sdk import SecuritySdk
+from meterseal.things.anchoring import TrailAnchoring
+
+
+class Inclusion(Struct, frozen=True, kw_only=True):
+    """Prove leaf `leaf` in the tree of `size` leaves; 0 is the size of the newest checkpoint."""
+
+    leaf: int
+    size: int = 0
+
+
+class Consistency(Struct, frozen=True, kw_only=True):
+    """Prove that the tree of `old` leaves is the beginning of that of `new`; 0 as above."""
+
+    old: int
+    new: int = 0
+
+
+class Since(Struct, frozen=True, kw_only=True):
+    """Verify everything, and against a checkpoint that was kept elsewhere, as it was published."""
+
+    note: str = ""
+
+
+class LedgerDesk:
+    """What the Unix socket serves about the ledger."""
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        mdms: Mdms,
+        checkpoints: Checkpoints,
+        anchoring: TrailAnchoring,
+        security: SecuritySdk,
+    ) -> None:
+        self._engine = engine
+        self._mdms = mdms
+        self._checkpoints = checkpoints
+        self._anchoring = anchoring
+        self._security = security
+
+    def methods(self) -> Methods:
+        """The table, to be joined with the desk's."""
+        table: dict[str, tuple[Callable[[str, Any], Awaitable[Struct]], type[Struct]]] = {
+            "ledger_checkpoint": (self.checkpoint, Empty),
+            "ledger_inclusion": (self.inclusion, Inclusion),
+            "ledger_consistency": (self.consistency, Consistency),
+            "ledger_verify": (self.verify, Since),
+        }
+        return {
+            name: Method(handler, request, frozenset({OPERATOR}))
+            for name, (handler, request) in table.items()
+        }
+
+    async def checkpoint(self, _: str, asked: Empty) -> Text:
+        """The newest checkpoint, after a new one was signed when the tree has grown; and who may have signed it."""
+        note = await self._checkpoints.make()
+        head = await self._security.ledger_head()
+        return Text(json=as_json({"note": note, "keys": head.keys, "root": head.root}))
+
+    async def inclusion(self, _: str, asked: Inclusion) -> Text:
+        """A leaf's hash and its audit path."""
+        return Text(json=as_json(await asyncio.to_thread(inclusion, self._mdms.ledger, asked, self._size())))
+
+    async def consistency(self, _: str, asked: Consistency) -> Text:
+        """The proof that the tree only grew."""
+        return Text(
+            json=as_json(await asyncio.to_thread(consistency, self._mdms.ledger, asked, self._size()))
+        )
+
+    async def verify(self, _: str, asked: Since) -> Text:
+        """Compare everything that is stored with the ledger, its checkpoints and the anchors of the audit trails."""
+        verdict = await self._mdms.audit(self._checkpoints, asked.note)
+        trails = [
+            fault
+            for who, look in (
+                ("the platform's audit trail", self._anchoring.verified()),
+                ("the acts of the platform", asyncio.to_thread(acts.verified, self._engine)),
+                ("the security service's audit log", self._service_log()),
+            )
+            if (fault := await _trail(who, look)) is not None
+        ]
+        return Text(json=as_json(replace(verdict, faults=(*verdict.faults, *trails))))
+
+    async def _service_log(self) -> None:
+        state = await self._security.verify_audit()
+        if not state.ok:
+            raise DataError(
+                "audit.broken",
+                f"Entry {state.broken_at} does not follow, {state.missing} are missing at its end: keys audit",
+            )
+
+    def _size(self) -> int:
+        note = self._checkpoints.newest()
+        return read(note).size if note else 0
+
+
+def inclusion(ledger: Ledger, asked: Inclusion, newest: int) -> dict[str, object]:
+    """LocalError `crypto.tree` when there is no such leaf or tree."""
+    size = asked.size or newest
+    leaf, path = ledger.inclusion(asked.leaf, size)
+    return {"leaf": asked.leaf, "hash": leaf, "size": size, "root": ledger.root(size), "path": path}
+
+
+def consistency(ledger: Ledger, asked: Consistency, newest: int) -> dict[str, object]:
+    """LocalError `crypto.tree` when there are no such trees."""
+    new = asked.new or newest
+    path = ledger.consistency(asked.old, new)
+    return {
+        "old": asked.old,
+        "old_root": ledger.root(asked.old),
+        "new": new,
+        "new_root": ledger.root(new),
+        "path": path,
+    }
+
+
+async def _trail(who: str, look: Awaitable[object]) -> Fault | None:
+    """EngineError when nobody can look."""
+    try:
+        await look
+    except DataError as error:
+        return Fault(code="audit", where=who, sentence=error.message)
+    return None

@@ -1,0 +1,263 @@
+"""Station MDMS, audit: walks checkpoints, tree, leaves and journal, and says what is not as it was signed.
+
+It changes nothing and looks at no reading (`replay` does). Whatever lies on the disk is read from the disk again, so that
+what somebody changed under a running system shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from meterseal.control.sealing import KeyRing
+from meterseal.crypto import merkle
+from meterseal.errors import DataError, MetersealError, TrustError
+from meterseal.link.counters import CounterSet
+from meterseal.mdms import entries
+from meterseal.mdms.entries import Place
+from meterseal.mdms.ledger.files import Made
+from meterseal.mdms.ledger.leaves import (
+    NO_RECORD,
+    Leaf,
+    added_of,
+    commitment,
+    parts_of,
+    plaintext,
+    read,
+)
+from meterseal.mdms.ledger.ledger import Ledger
+from meterseal.mdms.ledger.verdict import Faults
+from meterseal.mdms.store.journal import Journal
+from meterseal.mdms.store.manifest import Manifest
+from meterseal.security.checkpoints import Checkpoint, check_key, verified
+from meterseal.security.checkpoints import read as read_note
+from meterseal.security.ledgerorders import LedgerHead
+
+
+def check_chain(notes: Sequence[tuple[int, str]], head: LedgerHead, faults: Faults) -> list[Checkpoint]:
+    """Signatures, numbers and links of every checkpoint that is kept, and that the service's last one is among them.
+
+    Gives those whose trees must all be beginnings of the one there is: since the last time two officers let it begin
+    again from an older state.
+    """
+    for key in head.keys:
+        try:
+            check_key(key, head.root)
+        except TrustError as error:
+            faults.add("checkpoint", f"ledger key {key.version}", error.message)
+    found: list[Checkpoint] = []
+    for number, note in notes:
+        where = f"checkpoint {number}"
+        try:
+            checkpoint = verified(note, head.keys)
+        except TrustError as error:
+            faults.add("checkpoint", where, error.message)
+            continue
+        if checkpoint.number != number:
+            faults.add("checkpoint", where, f"Checkpoint {checkpoint.number} stands in its place.")
+            continue
+        before = found[-1] if found else None
+        if checkpoint.reset:
+            found = [checkpoint]
+            continue
+        if number != (before.number + 1 if before else 1):
+            faults.add("checkpoint", where, "The checkpoint before it is missing: it was dropped.")
+        elif before is not None and (
+            checkpoint.previous != before.digest()
+            or checkpoint.size < before.size
+            or checkpoint.begins != before.begins
+            or checkpoint.store_id != before.store_id
+        ):
+            faults.add(
+                "checkpoint", where, "It does not follow from the one before: one of the two was replaced."
+            )
+        found.append(checkpoint)
+    if head.note:
+        last = read_note(head.note)
+        if not any(note == head.note for _, note in notes) and (not found or found[-1].number <= last.number):
+            faults.add(
+                "checkpoint",
+                f"checkpoint {last.number}",
+                "The security service signed it last, and it is not kept here: it was dropped or replaced, or an older "
+                "copy was put back.",
+            )
+    return found
+
+
+def check_since(note: str, head: LedgerHead, ledger: Ledger, size: int, faults: Faults) -> Checkpoint:
+    """A checkpoint that was kept elsewhere. TrustError `ledger.note`, `ledger.signature` when it is none of ours."""
+    checkpoint = verified(note, head.keys)
+    where = f"checkpoint {checkpoint.number}, kept elsewhere"
+    if checkpoint.store_id != ledger.store_id:
+        faults.add("checkpoint", where, f"It is of {checkpoint.store_id}, and this is {ledger.store_id}.")
+    elif checkpoint.size > size:
+        faults.add(
+            "checkpoint",
+            where,
+            f"It was signed over {checkpoint.size} leaves, and there are {size}: the whole of it was put back to an older "
+            "copy, or its end was cut off.",
+        )
+    elif ledger.root(checkpoint.size) != checkpoint.root:
+        faults.add(
+            "checkpoint", where, f"The first {checkpoint.size} leaves are not those that it was signed over."
+        )
+    return checkpoint
+
+
+def readable(ledger: Ledger, size: int) -> Iterator[tuple[int, Made]]:
+    """The leaves below `size`, without those in files that do not open (`TreeWalk` names these)."""
+    for first, _, made in ledger.batches(size):
+        try:
+            yield from enumerate(made(), first)
+        except DataError:
+            continue
+
+
+class TreeWalk:
+    """Compares what leaves are made of with the tree, the tree with itself, and its roots with checkpoints."""
+
+    def __init__(self, ledger: Ledger, size: int, checkpoints: Sequence[Checkpoint], faults: Faults) -> None:
+        self._ledger, self._size, self._faults = ledger, size, faults
+        self._due = sorted(
+            (one for one in checkpoints if one.size <= size), key=lambda one: one.size, reverse=True
+        )
+        for one in checkpoints:
+            if one.size > size:
+                faults.add(
+                    "checkpoint",
+                    f"checkpoint {one.number}",
+                    f"It was signed over {one.size} leaves, and there are {size}: the end of the ledger was cut off.",
+                )
+        self.erased = 0
+
+    def run(self) -> None:
+        """Look at every leaf once."""
+        peaks: list[tuple[int, bytes]] = []
+        self._roots(0, peaks)
+        for number, made in enumerate(self._leaves()):
+            stored = self._ledger.leaf_hash(number)
+            if made is not None:
+                self._leaf(number, made, stored)
+            value, level, index = stored, 0, number
+            while peaks and peaks[-1][0] == level:
+                value, level, index = merkle.node_hash(peaks.pop()[1], value), level + 1, index >> 1
+                if self._ledger.node_at(level, index) != value:
+                    self._faults.add(
+                        "tree",
+                        f"leaves {index << level} to {((index + 1) << level) - 1}",
+                        "The hash over them is not that of what it stands over: the tree was changed.",
+                    )
+            peaks.append((level, value))
+            self._roots(number + 1, peaks)
+
+    def _roots(self, size: int, peaks: list[tuple[int, bytes]]) -> None:
+        while self._due and self._due[-1].size == size:
+            checkpoint = self._due.pop()
+            value = peaks[-1][1] if peaks else merkle.EMPTY
+            for _, left in peaks[-2::-1]:
+                value = merkle.node_hash(left, value)
+            if value != checkpoint.root:
+                self._faults.add(
+                    "checkpoint",
+                    f"checkpoint {checkpoint.number}",
+                    f"The first {size} leaves are not those that it was signed over: one was changed, added or removed.",
+                )
+
+    def _leaves(self) -> Iterator[Made | None]:
+        """Every leaf in order; None for one in a file that does not open."""
+        number = 0
+        for first, end, made in self._ledger.batches(self._size):
+            try:
+                yield from made()
+            except DataError as error:
+                self._faults.add("leaf", f"leaves {first} to {end - 1}", error.message)
+                yield from [None] * (end - first)
+            number = end
+        if number != self._size:
+            self._faults.add(
+                "leaf", f"leaves {number} to {self._size - 1}", "Nothing says what they are made of."
+            )
+
+    def _leaf(self, number: int, made: Made, stored: bytes) -> None:
+        try:
+            leaf = read(made.plaintext)
+        except ValueError:
+            self._faults.add("leaf", f"leaf {number}", "It is no leaf of ours.")
+            return
+        with self._ledger.lock:
+            salt = self._ledger.salts.salt(leaf.owner, leaf.day, number)
+        if salt is None:
+            self.erased += 1
+        elif leaf.day != made.day or commitment(made.digest, salt, made.plaintext) != stored:
+            self._faults.add(
+                "leaf",
+                f"leaf {number}, {leaf.owner}",
+                "What it is made of is not what stands in the tree: the record was changed.",
+            )
+
+
+class _Strict(Journal):
+    """A journal that is only read: what looks torn is said, not cut off."""
+
+    def _cut(self, path: Path, offset: int) -> None:
+        raise DataError("mdms.journal-damaged", f"{path} ends in the middle of an entry, at byte {offset}.")
+
+
+def check_journal(
+    directory: Path, keys: KeyRing, manifest: Manifest, ledger: Ledger, sequence: int, faults: Faults
+) -> int:
+    """Compare the journal on the disk with the leaves that no file holds yet; how many entries it has.
+
+    Nobody may write the journal meanwhile.
+    """
+    journal = _Strict(directory, manifest.store_id, keys)
+    expected = iter(ledger.recent())
+    wanted = next(expected, None)
+    seen: dict[bytes, CounterSet] = {}
+    entries_ = 0
+    try:
+        for number, content in journal.replay(manifest.sequence):
+            entries_ += 1
+            entry = entries.unpack(content)
+            places: dict[bytes, list[Place]] = {}
+            for place in entry.places:
+                places.setdefault(place.device_id, []).append(place)
+            leaves: list[tuple[bytes, Leaf]] = []
+            for opened in entry.batch.opened:
+                if opened.session_id not in seen:
+                    seen[opened.session_id] = CounterSet.from_bytes(manifest.consumed(opened.session_id))
+                if opened.counter not in seen[opened.session_id]:
+                    leaves += [(opened.digest, part) for part in parts_of(opened, places)]
+                    _consume(seen[opened.session_id], opened.counter)
+            for held in entry.batch.quarantined:
+                if held.session_id not in seen:
+                    seen[held.session_id] = CounterSet.from_bytes(manifest.consumed(held.session_id))
+                _consume(seen[held.session_id], held.counter)
+            leaves += [(NO_RECORD, added_of(version)) for version in entry.versions]
+            for digest, leaf in leaves:
+                content = plaintext(leaf)
+                if wanted is None or (wanted[1].digest, wanted[1].plaintext) != (digest, content):
+                    faults.add(
+                        "journal",
+                        f"entry {number}, {leaf.owner}",
+                        "It says something that is not the next leaf of the ledger: it was changed or added.",
+                    )
+                    return entries_
+                wanted = next(expected, None)
+    except MetersealError as error:
+        faults.add("journal", "the journal", error.message)
+        return entries_
+    if wanted is not None or journal.sequence != sequence:
+        faults.add(
+            "journal",
+            f"after entry {journal.sequence}",
+            f"It ends here, and {sequence} entries were written: its end was cut off.",
+        )
+    return entries_
+
+
+def _consume(seen: CounterSet, counter: int) -> None:
+    try:
+        seen.add(counter)
+    except TrustError:
+        return  # a session that skips counters on purpose, as in `store.consumed`

@@ -1,0 +1,208 @@
+"""Station MDMS, replay: what the readings should be by the leaves of the ledger, beside what is stored.
+
+It judges no leaf (`audit` does) and no signature (the verifier does); it changes nothing.
+
+Readings follow from what was accepted by the rules of `ingest`, so the same rules are run again over the leaves, for one
+share of the usage points at a time, and every version of every reading must come out as it is stored. A value that
+somebody changed, a version slipped in or taken away, and a segment that is an older one all show as a difference, with
+usage point, channel and time.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from meterseal.errors import MetersealError
+from meterseal.link.counters import CounterSet
+from meterseal.mdms.entries import Entry, Place
+from meterseal.mdms.ingest import Ingest, State
+from meterseal.mdms.ledger.files import Made
+from meterseal.mdms.ledger.leaves import Added, read
+from meterseal.mdms.ledger.ledger import Ledger
+from meterseal.mdms.ledger.verdict import Faults
+from meterseal.mdms.store.consumed import Consumed
+from meterseal.mdms.store.recent import joined
+from meterseal.mdms.store.rows import ROW, Block, Key, Rows, Words
+from meterseal.mdms.store.segments import Segment
+from meterseal.mdms.store.store import Store
+from meterseal.model import Batch, Evidence
+
+SHARE_ROWS = 1_000_000
+"""Rows that are compared at once, about; it bounds memory."""
+_EVER = 1 << 62
+_COMPARED = tuple(name for name in ROW.names or () if name != "batch")
+_KEY = ("point", "channel", "end_at", "version")
+
+Said = dict[tuple[bytes, int, int], list[Evidence]]
+"""Evidence in the ledger by device, channel and sequence."""
+
+
+class _Fresh(Consumed):
+    """No leaf is a repeat: repeats were left out when leaves were made."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: b"")
+
+    def of(self, session_id: bytes) -> CounterSet:
+        return CounterSet()
+
+    def add(self, session_id: bytes, counter: int) -> bool:
+        return True
+
+
+class Stored:
+    """Everything that is stored now: segments as they lie on the disk, and recent rows."""
+
+    def __init__(self, live: Store, segments: Iterable[Segment], sequence: int, faults: Faults) -> None:
+        self.words = live.words
+        self._faults = faults
+        self._disk = Store(live.directory, live.keys, live.words)
+        with live.lock:
+            self._recent = joined(*live.recent.up_to(sequence))
+        readable = []
+        for segment in segments:
+            try:
+                self._disk.shelf.index(segment)
+                readable.append(segment)
+            except MetersealError as error:
+                faults.add("segment", segment.path, error.message)
+        self._disk.load(readable)
+        self.keys = sorted(
+            {*self._disk.keys_stored()}
+            | {
+                Key(*key)
+                for key in zip(self._recent["point"].tolist(), self._recent["channel"].tolist(), strict=True)
+            }
+        )
+        self.rows = sum(segment.rows for segment in readable) + len(self._recent)
+
+    def of(self, share: int, shares: int) -> Rows:
+        """Rows of the usage points of one share."""
+        parts = [self._recent[np.isin(self._recent["point"], self._points(share, shares))]]
+        for key in self.keys:
+            if mine(self.words.texts[key.point], share, shares):
+                try:
+                    parts.append(self._disk.rows(key, -_EVER, _EVER))
+                except MetersealError as error:
+                    self._faults.add(
+                        "segment", f"{self.words.texts[key.point]}, channel {key.channel}", error.message
+                    )
+        # A channel's rows come with those of memory, of which the fresh store has none.
+        return np.concatenate(parts)
+
+    def _points(self, share: int, shares: int) -> list[int]:
+        points = {int(point) for point in np.unique(self._recent["point"])}
+        return [point for point in points if mine(self.words.texts[point], share, shares)]
+
+
+def mine(usage_point: str, share: int, shares: int) -> bool:
+    """Is a usage point in this share?"""
+    return zlib.crc32(usage_point.encode()) % shares == share
+
+
+def replayed(
+    leaves: Iterable[tuple[int, Made]], live: Store, before: Rows, share: int, shares: int
+) -> tuple[Store, Said]:
+    """The readings of one share as the rules make them of the leaves, and the evidence in these.
+
+    `before` are rows from before there was a ledger.
+    """
+    made = Store(live.directory, live.keys, live.words)
+    for row in before:
+        made.add(_block(row))
+    state = State({})
+    ingest = Ingest(made, _Fresh(), state)
+    said: Said = {}
+    for number, one in leaves:
+        try:
+            leaf = read(one.plaintext)
+        except ValueError:
+            continue  # the walk over the tree names it
+        if not mine(leaf.owner, share, shares):
+            continue
+        if isinstance(leaf, Added):
+            ingest.apply(number, Entry(versions=(leaf.version,)))
+        elif leaf.usage_point:
+            place = Place(leaf.device_id, leaf.usage_point, leaf.medium, -_EVER, 0)  # type: ignore[arg-type]
+            ingest.apply(number, Entry(Batch((leaf.opened(one.digest),)), (place,)))
+            for pending in state.pending.values():
+                said.setdefault(pending.key, []).append(
+                    Evidence(leaf.device_id, pending.raw, pending.signature)
+                )
+            state.pending.clear()
+            state.findings.clear()
+            state.quarantined.clear()
+    return made, said
+
+
+def compare(stored: Rows, made: Store, words: Words, faults: Faults) -> None:
+    """Name every version of a reading that is not the same in both."""
+    is_, should = _sorted(stored), _sorted(joined(*made.recent.up_to(_EVER)))
+    if len(is_) == len(should) and all(np.array_equal(is_[name], should[name]) for name in _COMPARED):
+        return
+    for key, found, expected in _paired(is_, should):
+        point, channel, end_at, version = key
+        where = f"{words.texts[point]}, channel {channel}, end_at {end_at}, version {version}"
+        if expected is None:
+            faults.add("reading", where, "It is stored, and nothing that was accepted says so: it was added.")
+        elif found is None:
+            faults.add("reading", where, "It was accepted and is not stored any more: it was removed.")
+        else:
+            names = [name for name in _COMPARED if found[name] != expected[name]]
+            faults.add(
+                "reading", where, f"Its {' and '.join(names)} is not what was accepted: it was changed."
+            )
+
+
+def _sorted(rows: Rows) -> Rows:
+    order = np.lexsort((rows["recorded_at"], *(rows[name] for name in reversed(_KEY))))
+    found = rows[order]
+    assert isinstance(found, np.ndarray)
+    return found
+
+
+def _paired(
+    is_: Rows, should: Rows
+) -> Iterator[tuple[tuple[int, int, int, int], np.void | None, np.void | None]]:
+    """What differs, by key: the stored row and the expected one."""
+    mine_, theirs = _by_key(is_), _by_key(should)
+    for key in sorted({*mine_} | {*theirs}):
+        found, expected = mine_.get(key, []), theirs.get(key, [])
+        for place in range(max(len(found), len(expected))):
+            one = found[place] if place < len(found) else None
+            other = expected[place] if place < len(expected) else None
+            if one is None or other is None or any(one[name] != other[name] for name in _COMPARED):
+                yield key, one, other
+
+
+def _by_key(rows: Rows) -> dict[tuple[int, int, int, int], list[np.void]]:
+    found: dict[tuple[int, int, int, int], list[np.void]] = {}
+    for key, row in zip(zip(*(rows[name].tolist() for name in _KEY), strict=True), rows, strict=True):
+        found.setdefault(key, []).append(row)
+    return found
+
+
+def _block(row: np.void) -> Block:
+    return Block(
+        key=Key(int(row["point"]), int(row["channel"])),
+        start_at=int(row["end_at"]),
+        step=0,
+        registers=(int(row["register"]),),
+        exponent=int(row["exponent"]),
+        unit=int(row["unit"]),
+        quality=int(row["quality"]),
+        origin=int(row["origin"]),
+        profile=bool(row["profile"]),
+        version=int(row["version"]),
+        method=int(row["method"]),
+        recorded_at=int(row["recorded_at"]),
+        batch=int(row["batch"]),
+    )
+
+
+def shares_of(rows: int, leaves: Ledger) -> int:
+    """Into how many shares usage points are cut."""
+    return max(1, -(-max(rows, leaves.size) // SHARE_ROWS))

@@ -1,0 +1,62 @@
+"""Station MDMS, verdict: what the walk over the whole store found, and where. No behaviour but putting it together."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+MOST = 100
+"""Faults that are named; more are counted."""
+
+
+class Fault(Struct, frozen=True, kw_only=True):
+    """One thing that is not as it was accepted. `where` names it; neither holds a register.
+
+    `code`: "checkpoint" (chain, signature or root), "tree" (an inner hash), "leaf" (what a leaf is made of), "journal",
+    "segment" (a file), "reading" (a version of a reading), "evidence", "audit" (a row of the audit trail).
+    """
+
+    code: str
+    where: str
+    sentence: str
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """What was looked at, and every fault. `checkpoints` that were signed, `covered` leaves under the newest of them.
+
+    `erased` leaves have no salt any more: their place in the tree holds, what they said is nobody's.
+    """
+
+    store_id: str
+    leaves: int
+    covered: int
+    checkpoints: int
+    erased: int
+    rows: int
+    channels: int
+    evidence: int
+    journal: int
+    since: int | None
+    faults: tuple[Fault, ...]
+    more: int
+    root: str
+    """SM3 of the root certificate under which checkpoints were verified, hex."""
+
+    @property
+    def good(self) -> bool:
+        """Is everything as it was accepted?"""
+        return not self.faults
+
+
+class Faults:
+    """Faults as they are found; the first of them are named."""
+
+    def __init__(self) -> None:
+        self.named: list[Fault] = []
+        self.more = 0
+
+    def add(self, code: str, where: str, sentence: str) -> None:
+        """Take one down."""
+        if len(self.named) < MOST:
+            self.named.append(Fault(code=code, where=where, sentence=sentence))
+        else:
+            self.more += 1

@@ -1,0 +1,159 @@
+"""Station MDMS, the walk: the whole store against its checkpoints, in one go and off the event loop.
+
+It changes nothing. It holds off compaction while it runs, and commits for as long as it takes to read the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from meterseal.control.sealing import KeyRing
+from meterseal.crypto.symmetric import sm3
+from meterseal.mdms.evidence import EvidenceBook, EvidenceFacts
+from meterseal.mdms.ledger import audit, replay
+from meterseal.mdms.ledger.checkpoints import Checkpoints
+from meterseal.mdms.ledger.ledger import Ledger
+from meterseal.mdms.ledger.verdict import Faults, Verdict
+from meterseal.mdms.rivals import UNCHECKED
+from meterseal.mdms.store.manifest import Manifest
+from meterseal.mdms.store.rows import Rows
+from meterseal.mdms.store.store import Store
+from meterseal.mdms.verifier import EvidenceVerifier, SignedStatement
+
+
+class Walk:
+    """One walk over a store that is open. `sequence` is the last journal entry that it covers."""
+
+    def __init__(
+        self,
+        *,
+        directory: Path,
+        engine: sa.Engine,
+        keys: KeyRing,
+        store: Store,
+        ledger: Ledger,
+        verifier: EvidenceVerifier,
+        checkpoints: Checkpoints,
+        sequence: int,
+    ) -> None:
+        self._directory = directory
+        self._engine = engine
+        self._keys = keys
+        self._store = store
+        self._ledger = ledger
+        self._verifier = verifier
+        self._checkpoints = checkpoints
+        self._sequence = sequence
+        self._size = ledger.take_up()
+        self._faults = Faults()
+        self._manifest = Manifest(engine, keys)
+        _, _, self._segments = self._manifest.open()
+        self._journal = 0
+        self._evidence = 0
+
+    def journal(self) -> None:
+        """Read the journal on the disk; nobody may write it meanwhile."""
+        self._journal = audit.check_journal(
+            self._directory / "journal",
+            self._keys,
+            self._manifest,
+            self._ledger,
+            self._sequence,
+            self._faults,
+        )
+
+    async def run(self, since: str = "") -> Verdict:
+        """Everything else. `since` is a checkpoint that was kept elsewhere, as it was published.
+
+        Raises TrustError `ledger.note`, `ledger.signature` when that is none of this ledger; EngineError when the
+        security service or a store is away.
+        """
+        faults = self._faults
+        head = await self._checkpoints.signer.ledger_head()
+        outside = None
+        if since:
+            outside = audit.check_since(since, head, self._ledger, self._size, faults)
+        notes = await asyncio.to_thread(self._checkpoints.every)
+        chain = await asyncio.to_thread(audit.check_chain, notes, head, faults)
+        tree = audit.TreeWalk(self._ledger, self._size, chain, faults)
+        await asyncio.to_thread(tree.run)
+        stored = await asyncio.to_thread(replay.Stored, self._store, self._segments, self._sequence, faults)
+        shares = replay.shares_of(stored.rows, self._ledger)
+        for share in range(shares):
+            await self._share(stored, share, shares)
+        return Verdict(
+            store_id=self._ledger.store_id,
+            leaves=self._size,
+            covered=max((one.size for one in chain if one.size <= self._size), default=0),
+            checkpoints=len(notes),
+            erased=tree.erased,
+            rows=stored.rows,
+            channels=len(stored.keys),
+            evidence=self._evidence,
+            journal=self._journal,
+            since=None if outside is None else outside.number,
+            faults=tuple(faults.named),
+            more=faults.more,
+            root=sm3(head.root).hex(),
+        )
+
+    async def _share(self, stored: replay.Stored, share: int, shares: int) -> None:
+        made, said, points = await asyncio.to_thread(self._readings, stored, share, shares)
+        book = EvidenceBook(self._engine, made, self._keys)
+        found = await asyncio.to_thread(book.of_points, points)
+        found = [one for one in found if one.checked != UNCHECKED]
+        self._evidence += len(found)
+        good = await self._verifier.verify(
+            [
+                SignedStatement(one.device_id, one.module_id, one.suite, one.statement, one.signature)
+                for one in found
+            ]
+        )
+        await asyncio.to_thread(self._judge, book, found, list(good), said)
+
+    def _readings(
+        self, stored: replay.Stored, share: int, shares: int
+    ) -> tuple[Store, replay.Said, list[str]]:
+        rows = stored.of(share, shares)
+        leaves = audit.readable(self._ledger, self._size)
+        made, said = replay.replayed(leaves, self._store, self._before(rows), share, shares)
+        replay.compare(rows, made, stored.words, self._faults)
+        points = {stored.words.texts[key.point] for key in stored.keys}
+        points |= {stored.words.texts[key.point] for key in made.keys_stored()}
+        return made, said, [point for point in sorted(points) if replay.mine(point, share, shares)]
+
+    def _before(self, rows: Rows) -> Rows:
+        """Rows from before there was a ledger: nothing says what they should be."""
+        found = rows[rows["batch"] <= self._ledger.begins]
+        return found if self._ledger.begins else found[:0]
+
+    def _judge(
+        self, book: EvidenceBook, found: list[EvidenceFacts], good: list[bool], said: replay.Said
+    ) -> None:
+        faults = self._faults
+        held = {one.key: one for one in found}
+        for facts, holds in zip(found, good, strict=True):
+            where = f"{facts.usage_point}, channel {facts.channel}, end_at {facts.end_at}, sequence {facts.sequence}"
+            accepted = said.get(facts.key, [])
+            if not self._ledger.begins and not any(
+                (one.statement, one.signature) == (facts.statement, facts.signature) for one in accepted
+            ):
+                faults.add(
+                    "evidence", where, "No accepted record carried this statement: it was changed or added."
+                )
+                continue
+            checked = book.judged(facts, holds=holds)
+            if checked != facts.checked:
+                faults.add(
+                    "evidence", where, f"It is kept as {facts.checked}, and by the readings it is {checked}."
+                )
+        waiting = {key for key in said if key not in held} - set(book.waiting())
+        for device_id, channel, sequence in sorted(waiting):
+            faults.add(
+                "evidence",
+                f"device {device_id.hex()}, channel {channel}, sequence {sequence}",
+                "It was accepted and is not kept any more: it was removed.",
+            )

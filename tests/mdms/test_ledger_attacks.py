@@ -1,0 +1,479 @@
+"""Every change that somebody with the disk and the data keys makes by hand is found by `ledger verify`, with its place."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from meterseal.control import open_control
+from meterseal.control.sealed import EVIDENCE
+from meterseal.control.tables import evidence, ledger_checkpoints
+from meterseal.crypto.sm2 import Sm2PrivateKey
+from meterseal.errors import DataError, MetersealError, TrustError
+from meterseal.mdms.ledger.checkpoints import Checkpoints
+from meterseal.mdms.ledger.leaves import Part, plaintext, read
+from meterseal.mdms.ledger.verdict import Verdict
+from meterseal.mdms.store.rows import Rows, Words
+from meterseal.model import MAIN
+from meterseal.security.checkpoints import read as read_note
+from meterseal.security.checkpoints import signed
+from tests.mdms.fleet import DAY, FIRST, HOUR, batches, device, keys, open_store, point
+from tests.mdms.insider import Insider
+from tests.mdms.test_ledger import records
+from tests.security.conftest import Bench, bench, cheap_stretching, clock, template
+
+__all__ = ["bench", "cheap_stretching", "clock", "template"]
+
+METERS, DAYS = 3, 4
+
+
+class World:
+    """A store with its ledger, and the security service that signs for it."""
+
+    def __init__(self, root: Path, bench: Bench, meters: int = 0) -> None:
+        self.root, self.bench = root, bench
+        self.mdms, self.engine = open_store(root, meters)
+        self.checkpoints = Checkpoints(self.engine, self.mdms.ledger, bench.platform)
+
+    async def fill(self) -> None:
+        """Two days compacted, a day in the journal under the second checkpoint, and one after it."""
+        published = records(METERS, DAYS)
+        for start, end in ((0, 2), (2, 3), (3, 4)):
+            for batch in batches(published[start * 2 * METERS : end * 2 * METERS], 4):
+                await self.mdms.publish(batch)
+            if end == 2:
+                await self.mdms.compact()
+            if end < 4:
+                await self.checkpoints.make()
+
+    async def verdict(self, since: str = "") -> Verdict:
+        return await self.mdms.audit(self.checkpoints, since)
+
+    async def close(self) -> None:
+        await self.mdms.close()
+        self.engine.dispose()
+
+
+@pytest.fixture
+async def world(tmp_path: Path, bench: Bench) -> World:
+    made = World(tmp_path, bench, METERS)
+    await made.fill()
+    return made
+
+
+async def attacked(world: World, attack: Callable[[Insider], object], since: str = "") -> Verdict:
+    """Stop, change something by hand, start again and verify."""
+    await world.close()
+    engine = open_control(world.root / "control.db")
+    attack(Insider(world.root, engine))
+    engine.dispose()
+    again = World(world.root, world.bench)
+    try:
+        return await again.verdict(since)
+    finally:
+        await again.close()
+
+
+def codes(verdict: Verdict) -> set[str]:
+    assert not verdict.good
+    return {fault.code for fault in verdict.faults}
+
+
+def says(verdict: Verdict, code: str, *words: str) -> bool:
+    return any(
+        fault.code == code and all(word in f"{fault.where} {fault.sentence}" for word in words)
+        for fault in verdict.faults
+    )
+
+
+async def test_a_store_that_nobody_changed_is_good_before_and_after_every_restart(world: World) -> None:
+    verdict = await world.verdict()
+    assert verdict.faults == ()
+    assert (verdict.leaves, verdict.covered) == (2 * METERS * DAYS, 2 * METERS * 3)
+    assert (verdict.rows, verdict.channels, verdict.evidence) == (24 * METERS * DAYS, METERS, METERS * DAYS)
+    assert (verdict.checkpoints, verdict.erased, verdict.since) == (2, 0, None)
+    assert verdict.journal > 0
+    assert (await attacked(world, lambda _: None)).good
+    again = World(world.root, world.bench)
+    await again.mdms.run_vee(FIRST + 30 * DAY)
+    await again.mdms.compact()
+    await again.checkpoints.make()
+    verdict = await again.verdict()
+    assert (verdict.faults, verdict.journal, verdict.covered) == ((), 0, verdict.leaves)
+    await again.close()
+
+
+# --- readings ----------------------------------------------------------------------------------------
+
+
+async def test_a_register_changed_and_sealed_again_is_found(world: World) -> None:
+    def cheaper(rows: Rows, words: Words) -> Rows:
+        mine = rows["point"] == (words.known(point(1)) or -1)
+        rows["register"][mine & (rows["end_at"] == FIRST + 30 * HOUR)] -= 7
+        return rows
+
+    verdict = await attacked(world, lambda insider: insider.change_rows(cheaper))
+    assert codes(verdict) == {"reading"}
+    assert says(verdict, "reading", point(1), f"end_at {FIRST + 30 * HOUR}", "register", "changed")
+    assert len(verdict.faults) == 1
+
+
+async def test_a_version_slipped_in_over_a_measured_reading_is_found(world: World) -> None:
+    def edited(rows: Rows, words: Words) -> Rows:
+        one = rows[(rows["point"] == (words.known(point(0)) or -1)) & (rows["end_at"] == FIRST + 5 * HOUR)]
+        if not len(one):
+            return rows
+        one["version"], one["register"] = 2, 1
+        one["method"] = words.code("linear/1:gap/1")
+        return np.concatenate([rows, one])
+
+    verdict = await attacked(world, lambda insider: insider.change_rows(edited))
+    assert says(verdict, "reading", point(0), f"end_at {FIRST + 5 * HOUR}, version 2", "added")
+    assert codes(verdict) == {"reading"}
+
+
+async def test_a_segment_replaced_by_an_older_one_is_found(world: World) -> None:
+    await world.mdms.compact()
+
+    def older(insider: Insider) -> None:
+        insider.change_rows(lambda rows, _: rows[rows["end_at"] <= FIRST + 2 * DAY])
+
+    verdict = await attacked(world, older)
+    assert codes(verdict) == {"reading"}
+    assert says(verdict, "reading", point(2), f"end_at {FIRST + 2 * DAY + HOUR}", "removed")
+    assert len(verdict.faults) + verdict.more == 2 * 24 * METERS
+
+
+async def test_a_segment_that_does_not_open_is_named(world: World) -> None:
+    def spoilt(insider: Insider) -> None:
+        path = insider.measurements / "segments" / insider.segments[0].path
+        path.write_bytes(path.read_bytes()[:-1] + b"\x00")
+
+    verdict = await attacked(world, spoilt)
+    assert "segment" in codes(verdict)
+    assert any(fault.where.endswith(".segment") for fault in verdict.faults)
+
+
+# --- records -----------------------------------------------------------------------------------------
+
+
+async def test_a_record_and_its_readings_changed_together_are_found(world: World) -> None:
+    """Leaf, tree, reading: everything fits, and the checkpoint that was signed before does not."""
+
+    def rewritten(insider: Insider) -> None:
+        made = insider.leaves()
+        leaf = read(made[0].plaintext)
+        assert isinstance(leaf, Part)
+        series = leaf.series[0]
+        lower = msgspec.structs.replace(series, registers=(series.registers[0], *series.registers[1:]))
+        first = lower.registers[0]
+        assert first is not None
+        lower = msgspec.structs.replace(lower, registers=(first - 1, *lower.registers[1:]))
+        leaf = msgspec.structs.replace(leaf, series=(lower, *leaf.series[1:]))
+        made[0] = msgspec.structs.replace(made[0], plaintext=plaintext(leaf))
+        insider.rebuild(made)
+
+        def same(rows: Rows, words: Words) -> Rows:
+            mine = rows["point"] == (words.known(leaf.usage_point) or -1)
+            rows["register"][mine & (rows["end_at"] == series.start_at)] -= 1
+            return rows
+
+        insider.change_rows(same)
+
+    verdict = await attacked(world, rewritten)
+    assert says(verdict, "checkpoint", "checkpoint 1", "changed, added or removed")
+    assert says(verdict, "checkpoint", "checkpoint 2")
+    assert says(verdict, "evidence", point(0), "chain-broken")
+    assert not says(verdict, "reading")
+
+
+async def test_what_a_leaf_is_made_of_changed_without_the_tree_is_found(world: World) -> None:
+    def changed(insider: Insider) -> None:
+        made = insider.leaves()
+        made[5] = msgspec.structs.replace(made[5], digest=bytes(32))
+        (path,) = (insider.measurements / "ledger").glob("*.leaves")
+        from meterseal.mdms.ledger import files
+
+        path.unlink()
+        files.write_leaves(path.parent, insider.manifest.store_id, keys(), 0, made)
+
+    verdict = await attacked(world, changed)
+    assert codes(verdict) == {"leaf"}
+    assert says(verdict, "leaf", "leaf 5, up-")
+
+
+@pytest.mark.parametrize("kind", ["removed", "added"])
+async def test_a_record_removed_or_added_with_a_tree_that_fits_is_found(world: World, kind: str) -> None:
+    def other(insider: Insider) -> None:
+        made = insider.leaves()
+        insider.rebuild(made[:-1] if kind == "removed" else [*made[:3], made[2], *made[3:]])
+
+    verdict = await attacked(world, other)
+    assert says(verdict, "checkpoint", "checkpoint 1", "changed, added or removed" if kind == "added" else "")
+    assert "checkpoint" in codes(verdict)
+
+
+async def test_the_tree_cut_short_and_built_anew_is_found(world: World) -> None:
+    verdict = await attacked(world, lambda insider: insider.rebuild(insider.leaves()[:4]))
+    assert says(verdict, "checkpoint", "checkpoint 1")
+
+
+async def test_hashes_changed_in_the_tree_are_found(world: World) -> None:
+    verdict = await attacked(world, lambda insider: insider.swap_leaf_hash(3))
+    assert says(verdict, "leaf", "leaf 3, up-")
+    assert says(verdict, "checkpoint", "checkpoint 1")
+
+
+async def test_an_inner_hash_changed_in_the_tree_is_found(world: World) -> None:
+    def flipped(insider: Insider) -> None:
+        path = insider.measurements / "ledger" / "tree"
+        content = bytearray(path.read_bytes())
+        content[2 * 32] ^= 1  # the node over leaves 0 and 1
+        path.write_bytes(content)
+
+    assert says(await attacked(world, flipped), "tree", "leaves 0 to 1")
+
+
+# --- journal -----------------------------------------------------------------------------------------
+
+
+async def test_a_journal_cut_at_the_edge_of_an_entry_is_found(world: World) -> None:
+    """The start takes it for a crash before the entry was answered; the checkpoint knows better."""
+
+    def cut(insider: Insider) -> None:
+        path, at = insider.journal_frames()[0]
+        path.write_bytes(path.read_bytes()[:at])
+
+    verdict = await attacked(world, cut)
+    assert says(verdict, "checkpoint", "checkpoint 2", "cut off")
+
+
+async def test_a_journal_cut_or_changed_under_the_running_system_is_found(world: World) -> None:
+    path, at = Insider(world.root, world.engine).journal_frames()[-1]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:at])
+    assert says(await world.verdict(), "journal", "cut off")
+    path.write_bytes(whole[: at + 40])
+    assert says(await world.verdict(), "journal", "middle of an entry")
+    path.write_bytes(whole)
+    assert (await world.verdict()).good
+    await world.close()
+
+
+# --- evidence ----------------------------------------------------------------------------------------
+
+
+async def test_evidence_taken_away_changed_or_called_good_is_found(world: World) -> None:
+    await world.mdms.settle()
+
+    def three(insider: Insider) -> None:
+        with insider.engine.begin() as connection:
+            rows = connection.execute(sa.select(evidence).order_by(evidence.c.device_id)).mappings().all()
+            gone, altered, recoloured = dict(rows[0]), dict(rows[DAYS]), dict(rows[2 * DAYS])
+            same = [evidence.c.device_id, evidence.c.channel, evidence.c.sequence]
+
+            def of(row: dict[str, object]) -> sa.ColumnElement[bool]:
+                return sa.and_(*(column == row[column.name] for column in same))
+
+            connection.execute(evidence.delete().where(of(gone)))
+            opened = bytearray(EVIDENCE.open(keys(), altered) or b"")
+            opened[20] ^= 1
+            altered["sealed_statement"] = bytes(opened)
+            connection.execute(evidence.update().where(of(altered)).values(**EVIDENCE.seal(keys(), altered)))
+            connection.execute(evidence.update().where(of(recoloured)).values(checked="bad"))
+
+    verdict = await attacked(world, three)
+    assert codes(verdict) == {"evidence"}
+    assert says(verdict, "evidence", device(0).hex(), "removed")
+    assert says(verdict, "evidence", point(1), "changed or added")
+    assert says(verdict, "evidence", point(2), "kept as bad", "it is signed")
+
+
+# --- checkpoints -------------------------------------------------------------------------------------
+
+
+def set_note(engine: sa.Engine, number: int, note: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            ledger_checkpoints.update().where(ledger_checkpoints.c.number == number).values(note=note)
+        )
+
+
+async def test_a_checkpoint_replaced_is_found(world: World) -> None:
+    notes = dict(world.checkpoints.every())
+    other = msgspec.structs.replace(read_note(notes[1]), root=bytes(32))
+    stranger = Sm2PrivateKey.generate("not the ledger's")
+    forged = signed(other, stranger.public_point, stranger.sign(other.text().encode()))
+    verdict = await attacked(world, lambda insider: set_note(insider.engine, 1, forged))
+    assert says(verdict, "checkpoint", "checkpoint 1", "not signed by the ledger's key")
+    swapped = await attacked(
+        World(world.root, world.bench), lambda insider: set_note(insider.engine, 1, notes[2])
+    )
+    assert says(swapped, "checkpoint", "checkpoint 1", "Checkpoint 2 stands in its place")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+async def test_a_checkpoint_dropped_is_found(world: World, number: int) -> None:
+    def drop(insider: Insider) -> None:
+        with insider.engine.begin() as connection:
+            connection.execute(ledger_checkpoints.delete().where(ledger_checkpoints.c.number == number))
+
+    assert says(await attacked(world, drop), "checkpoint", "checkpoint 2", "dropped")
+
+
+async def test_two_trees_are_never_signed(world: World) -> None:
+    """The platform itself may turn: the service signs only what follows from what it signed."""
+    await world.close()
+    engine = open_control(world.root / "control.db")
+    insider = Insider(world.root, engine)
+    insider.rebuild([*insider.leaves()[:2], *insider.leaves()[3:]])
+    engine.dispose()
+    again = World(world.root, world.bench)
+    with pytest.raises(DataError) as changed:
+        await again.checkpoints.make()
+    assert changed.value.code == "mdms.ledger-changed"
+    await again.close()
+
+
+async def test_yesterdays_copy_of_everything_is_found_with_a_checkpoint_kept_elsewhere(
+    tmp_path: Path, bench: Bench
+) -> None:
+    """Platform and keys are put back together, so that both agree; the checkpoint on a USB stick does not."""
+    world = World(
+        tmp_path / "platform" if (tmp_path / "platform").mkdir() is None else tmp_path, bench, METERS
+    )
+    published = records(METERS, DAYS)
+    await world.mdms.publish(batches(published, 12)[0])
+    await world.checkpoints.make()
+    await world.close()
+    bench.service.close()
+    shutil.copytree(tmp_path / "platform", tmp_path / "yesterday")
+    shutil.copytree(bench.directory, tmp_path / "keys-yesterday")
+    world = World(world.root, bench.restarted_from_closed())
+    await world.mdms.publish(batches(published, 12)[1])
+    elsewhere = await world.checkpoints.make()
+    assert (await world.verdict(elsewhere)).good
+    await world.close()
+    world.bench.service.close()
+    shutil.rmtree(tmp_path / "platform")
+    shutil.move(tmp_path / "yesterday", tmp_path / "platform")
+    shutil.rmtree(bench.directory)
+    shutil.move(tmp_path / "keys-yesterday", bench.directory)
+    again = World(tmp_path / "platform", bench.restarted_from_closed())
+    assert (await again.verdict()).good, "nothing inside can show it"
+    verdict = await again.verdict(elsewhere)
+    assert says(verdict, "checkpoint", "kept elsewhere", "put back to an older copy")
+    with pytest.raises(TrustError) as stranger:
+        await again.verdict(elsewhere.replace("time 1", "time 2"))
+    assert stranger.value.code == "ledger.signature"
+    await again.close()
+
+
+async def test_a_checkpoint_of_another_history_of_the_same_size_is_found(world: World) -> None:
+    elsewhere = await world.checkpoints.make()
+    checkpoint = read_note(elsewhere)
+    service = world.bench.service.room
+    other = msgspec.structs.replace(checkpoint, root=bytes(32))
+    key = service.authorities.signing("LEDGER")
+    forged = signed(other, key.public_point, key.sign(other.text().encode()))
+    verdict = await world.verdict(forged)
+    assert says(verdict, "checkpoint", "kept elsewhere", "not those")
+    await world.close()
+
+
+# --- what is no attack -------------------------------------------------------------------------------
+
+
+async def test_an_erased_person_leaves_everything_verifiable(world: World) -> None:
+    from meterseal.mdms.ledger.leaves import days_between
+
+    await world.mdms.compact()
+    await world.checkpoints.make()
+    world.mdms.ledger.destroy(point(0), *days_between(FIRST, FIRST + 2 * DAY))
+    verdict = await world.verdict()
+    assert (verdict.faults, verdict.erased) == ((), 4)
+    verdict = await attacked(world, lambda insider: insider.swap_leaf_hash(0))
+    assert says(verdict, "checkpoint")
+
+
+async def test_a_store_from_before_there_was_a_ledger_begins_one_and_says_so(
+    tmp_path: Path, bench: Bench
+) -> None:
+    from meterseal.control.tables import stores
+
+    world = World(tmp_path, bench, METERS)
+    published = batches(records(METERS, DAYS), 12)
+    await world.mdms.publish(published[0])
+    await world.mdms.compact()
+    sequence = world.mdms._manifest.sequence
+    await world.close()
+    shutil.rmtree(tmp_path / "measurements/ledger")
+    engine = open_control(tmp_path / "control.db")
+    with engine.begin() as connection:
+        counts = dict(connection.execute(sa.select(stores.c.counts)).scalar_one())
+        connection.execute(
+            stores.update().values(
+                counts={k: v for k, v in counts.items() if k not in ("leaves", "leaves_from")}
+            )
+        )
+    engine.dispose()
+    world = World(tmp_path, bench)
+    await world.mdms.publish(published[1])
+    await world.mdms.compact()
+    checkpoint = read_note(await world.checkpoints.make())
+    assert (checkpoint.size, checkpoint.begins) == (12, sequence)
+    verdict = await world.verdict()
+    assert verdict.faults == ()
+    assert verdict.rows == 24 * METERS * DAYS
+    assert MAIN == 1
+    await world.close()
+
+
+async def test_a_checkpoint_is_made_once_for_a_size_and_adopted_when_a_crash_kept_it_away(
+    world: World,
+) -> None:
+    note = await world.checkpoints.make()
+    assert await world.checkpoints.make() == note
+    with world.engine.begin() as connection:
+        connection.execute(ledger_checkpoints.delete().where(ledger_checkpoints.c.number == 3))
+    assert world.checkpoints.newest() != note
+    assert await world.checkpoints.make() == note == world.checkpoints.newest()
+    assert world.checkpoints.covering(read_note(note).size) == note
+    assert world.checkpoints.covering(10**6) == ""
+    await world.close()
+
+
+async def refused(call: object) -> str:
+    try:
+        await call  # type: ignore[misc]
+    except MetersealError as error:
+        return error.code
+    return ""
+
+
+async def test_a_ledger_put_back_begins_again_only_by_two_officers(world: World) -> None:
+    await world.close()
+    engine = open_control(world.root / "control.db")
+    insider = Insider(world.root, engine)
+    path, at = insider.journal_frames()[0]
+    path.write_bytes(path.read_bytes()[:at])
+    engine.dispose()
+    again = World(world.root, world.bench)
+    assert await refused(again.checkpoints.make()) == "mdms.ledger-cut"
+    ledgering = next(
+        desk._ledgering for desk in world.bench.service._desks if type(desk).__name__ == "LedgerDesk"
+    )
+    from meterseal.security.ledgerorders import LedgerReset
+
+    ledgering.reset(LedgerReset(request_id=b"", not_after=0, project_id=b"", reason="disk of 3 May"))
+    note = read_note(await again.checkpoints.make())
+    assert (note.number, note.reset, note.size) == (3, 2, 2 * METERS * 2)
+    assert (await again.verdict()).good
+    assert await refused(again.checkpoints.make()) == ""
+    await again.close()
