@@ -9,7 +9,7 @@ from msgspec import structs
 
 from meterseal.control import open_control, write
 from meterseal.control.sealing import KeyRing
-from meterseal.control.tables import sessions
+from meterseal.control.tables import meters, sessions
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import PeerError, TrustError
 from meterseal.model import Batch, Evidence, Opened, Origin, Quarantined, Series, Status
@@ -41,6 +41,9 @@ def opened(meter: bytes, by: bytes = MASTER, origin: Origin = "vouched") -> Open
 KEYS = KeyRing({1: SymmetricKey.generate("fleet key")}, 1)
 
 
+Guarded = tuple[Fleet, Store, Admission]
+
+
 @pytest.fixture
 def ground(tmp_path: Path) -> tuple[Fleet, Store, Admission]:
     engine, store = open_control(tmp_path / "control.db"), Store()
@@ -66,7 +69,7 @@ def ground(tmp_path: Path) -> tuple[Fleet, Store, Admission]:
                     created_at=NOW + number,
                 )
             )
-    return Fleet(engine), store, Admission(engine, store, lambda: NOW)
+    return Fleet(engine, lambda: NOW), store, Admission(engine, store, lambda: NOW)
 
 
 async def test_a_plain_meter_is_vouched_for_by_its_own_concentrator(
@@ -99,6 +102,26 @@ async def test_a_foreign_concentrator_or_meter_is_not_vouched_for(
     assert store.batches == []
 
 
+@pytest.mark.parametrize(("days", "taken"), [(30, True), (41, False)])
+async def test_what_a_concentrator_read_of_a_meter_that_left_comes_for_a_while(
+    ground: Guarded, days: int, taken: bool
+) -> None:
+    """Readings of later than the removal are nobody's (`mdms.places`); earlier ones must not be lost with the meter."""
+    fleet, store, guarded = ground
+    with write(fleet._engine) as connection:
+        left = NOW - days * 86_400_000
+        connection.execute(meters.update().where(meters.c.device_id == WATER).values(until=left))
+    found = {one.device_id for one in await fleet.enrolments([WATER])}
+    assert found == ({WATER} if taken else set())
+    batch = Batch((opened(WATER),))
+    if taken:
+        await guarded.publish(batch)
+    else:
+        with pytest.raises(TrustError):
+            await guarded.publish(batch)
+    assert len(store.batches) == taken
+
+
 async def test_what_a_meter_sealed_itself_needs_nobody_to_vouch(
     ground: tuple[Fleet, Store, Admission],
 ) -> None:
@@ -107,7 +130,6 @@ async def test_what_a_meter_sealed_itself_needs_nobody_to_vouch(
     assert len(store.batches) == 1
 
 
-Guarded = tuple[Fleet, Store, Admission]
 HONEST = opened(OTHER, OTHER, "sealed")
 
 

@@ -44,13 +44,13 @@ async def test_a_plain_meter_is_known_with_its_concentrator(engine: sa.Engine) -
     with write(engine) as connection:
         add_concentrator(connection, MASTER, "Riser 1", KEYS)
     put(engine, meter(concentrator_id=MASTER))
-    (found,) = await Fleet(engine).enrolments([WATER])
+    (found,) = await Fleet(engine, lambda: NOW).enrolments([WATER])
     assert (found.plain, found.medium, found.concentrator_id) == (True, "water", MASTER)
 
 
 async def test_a_sealed_meter_is_not_plain(engine: sa.Engine) -> None:
     put(engine, meter(suite=1, module_id=MODULE))
-    (found,) = await Fleet(engine).enrolments([WATER])
+    (found,) = await Fleet(engine, lambda: NOW).enrolments([WATER])
     assert not found.plain
 
 
@@ -58,19 +58,19 @@ async def test_a_concentrator_is_known_and_is_no_meter(engine: sa.Engine) -> Non
     with write(engine) as connection:
         add_concentrator(connection, MASTER, "Riser 1", KEYS)
         add_concentrator(connection, MASTER, "again", KEYS)
-    (found,) = await Fleet(engine).enrolments([MASTER])
+    (found,) = await Fleet(engine, lambda: NOW).enrolments([MASTER])
     assert (found.plain, found.medium) == (False, None)
-    assert Fleet(engine).devices() == []
+    assert Fleet(engine, lambda: NOW).devices() == []
 
 
 async def test_nobody_knows_a_device_that_was_not_enrolled(engine: sa.Engine) -> None:
-    assert await Fleet(engine).enrolments([WATER]) == []
+    assert await Fleet(engine, lambda: NOW).enrolments([WATER]) == []
 
 
 async def test_many_devices_are_asked_for_at_once(engine: sa.Engine) -> None:
     put(engine, meter(), meter(OTHER, suite=1, module_id=MODULE))
     strangers = [number.to_bytes(8) for number in range(1200)]
-    found = await Fleet(engine).enrolments([*strangers, WATER, OTHER])
+    found = await Fleet(engine, lambda: NOW).enrolments([*strangers, WATER, OTHER])
     assert {one.device_id: one.plain for one in found} == {WATER: True, OTHER: False}
 
 
@@ -79,12 +79,12 @@ def test_a_device_enrolled_twice_is_refused_and_leaves_nothing_of_the_second(eng
     with pytest.raises(DataError) as refused:
         put(engine, meter(OTHER), meter(WATER))
     assert refused.value.code == "fleet.enrolled"
-    assert [one.device_id for one in Fleet(engine).devices()] == [WATER]
+    assert [one.device_id for one in Fleet(engine, lambda: NOW).devices()] == [WATER]
 
 
 async def test_enrolling_a_module_ends_the_plain_enrolment(engine: sa.Engine) -> None:
     put(engine, meter())
-    fleet = Fleet(engine)
+    fleet = Fleet(engine, lambda: NOW)
     fleet.make_sealed(WATER, MODULE, 1, bytes(16))
     (found,) = await fleet.enrolments([WATER])
     assert not found.plain

@@ -22,6 +22,7 @@ from meterseal.app.config import Layout
 from meterseal.app.desk import Desk
 from meterseal.app.door import socket_path
 from meterseal.app.enrolling import EnrolmentDesk
+from meterseal.app.exchanging import ExchangeDesk
 from meterseal.app.exporting import ExportDesk
 from meterseal.app.ledgering import LedgerDesk
 from meterseal.app.measurements import open_measurements
@@ -103,7 +104,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     )
     tariffs = sample_tariffs()
     utility.publish_tariffs(tariffs)
-    accounts, audit, fleet = Accounts(engine), AuditLog(engine), Fleet(engine)
+    accounts, audit, fleet = Accounts(engine), AuditLog(engine), Fleet(engine, clock)
     sessions = SessionStore(
         engine,
         mdms.consumed,
@@ -143,6 +144,14 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     witness = Witness(engine, security, audit, clock)
     words = DownWords(engine, rings[WORDS], clock)
     rollout = Rollout(words, security, clock)
+    exchanging = ExchangeDesk(
+        engine=engine,
+        security=security,
+        mdms=mdms,
+        words=words,
+        rings=rings | {BILLS: utility.keys},
+        clock=clock,
+    )
     bulks = Bulks(engine, rings[WORDS], words, security, clock)
     commanding = CommandingDesk(engine, security, words, rollout, clock)
     queries = Queries(engine, accounts, utility, mdms, clock, rings[FLEET], trail)
@@ -161,6 +170,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         desk.methods()
         | enrolling.methods()
         | commanding.methods()
+        | exchanging.methods()
         | BulkDesk(engine, security, bulks, rings[FLEET], clock).methods()
         | ExportDesk(mdms, fleet).methods()
         | LedgerDesk(engine, mdms, checkpoints, anchoring, security).methods()

@@ -59,6 +59,14 @@ device.command(
 )
 device.command("meterseal.cli.device:seal", name="seal", help="Give a plain meter a module of its own.")
 device.command(
+    "meterseal.cli.exchange:exchange",
+    name="exchange",
+    help="Exchange a meter for another at its usage point.",
+)
+device.command("meterseal.cli.exchange:remove", name="remove", help="Take a meter out of its usage point.")
+device.command("meterseal.cli.exchange:place", name="place", help="Put a meter in at a vacant usage point.")
+device.command("meterseal.cli.exchange:move", name="move", help="Move a meter to a vacant usage point.")
+device.command(
     "meterseal.cli.device:renew_tls", name="renew-tls", help="Give a concentrator a new TLS certificate."
 )
 device.command("meterseal.cli.device:devices", name="list", help="List every meter in place.")

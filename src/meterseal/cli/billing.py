@@ -72,6 +72,16 @@ def bill_lines(bill: dict[str, Any], at: At) -> list[str]:
         else:
             lines.append("  the registers of the period")
         lines += [f"    {_edge(name, edge, at)}" for name, edge in (("first", first), ("last", last))]
+    for one in bill["exchanges"]:
+        lines.append(f"  the meter was exchanged at {at(one['at'])}")
+        for name, meter, register, edge in (
+            ("went", one["removed"], one["last"], one["before"]),
+            ("came", one["installed"], one["first"], one["after"]),
+        ):
+            if meter:
+                lines.append(f"    {name}  {meter} with {register} {bill['unit']}, as the installer read it")
+                lines.append(f"    {_edge('said', edge, at)}")
+        lines.append(f"    {one['stated']} {bill['unit']} rest on what the installer read")
     for word in dict.fromkeys(line["assurance"] for line in bill["lines"]):
         lines.append(f"  {word}: {MEANING[word]}")
     for whole in bill.get("readings", ()):

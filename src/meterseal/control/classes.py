@@ -64,6 +64,16 @@ CLASSES: dict[str, dict[str, Class]] = {
         "module_id": ID,
         "project": ID,
     },
+    "former_installations": {"device_id": ID, "since": TIME, "until": TIME, "usage_point_id": ID},
+    "meter_changes": {
+        "usage_point_id": ID,
+        "at": TIME,
+        "removed": ID,
+        "installed": ID,
+        "recorded_at": TIME,
+        "sealed_stated": SEALED,
+        "key_version": VERSION,
+    },
     "meter_status": {
         "device_id": ID,
         "at": TIME,

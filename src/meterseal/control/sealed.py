@@ -27,6 +27,7 @@ BILL = SealedTable(tables.bills, row=("id",), columns=("sealed_document",))
 AGREEMENTS = SealedTable(tables.agreements, row=("id",), columns=("sealed_opening",))
 CONCENTRATORS = SealedTable(tables.concentrators, row=("device_id",), columns=("sealed_name",))
 METERS = SealedTable(tables.meters, row=("device_id",), columns=("sealed_parameters",))
+METER_CHANGES = SealedTable(tables.meter_changes, row=("usage_point_id", "at"), columns=("sealed_stated",))
 DOWN_WORDS = SealedTable(tables.down_words, row=("request_id",), columns=("sealed_content", "sealed_answer"))
 BULK_ORDERS = SealedTable(tables.bulk_orders, row=("request_id",), columns=("sealed_content",))
 CUSTOMERS = SealedTable(tables.customers, row=("id",), columns=("name", "address"))
@@ -34,7 +35,7 @@ CUSTOMERS = SealedTable(tables.customers, row=("id",), columns=("name", "address
 
 UNDER: dict[str, tuple[SealedTable, ...]] = {
     MEASUREMENTS: (QUARANTINE, FINDINGS, EVIDENCE, METER_STATUS, STORES, LEDGER_SEEDS),
-    BILLS: (BILL, AGREEMENTS),
+    BILLS: (BILL, AGREEMENTS, METER_CHANGES),
     FLEET: (CONCENTRATORS, METERS),
     WORDS: (DOWN_WORDS, BULK_ORDERS),
 }

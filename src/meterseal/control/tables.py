@@ -74,6 +74,31 @@ meters = Table(
     Column("project", Id(16)),
 )
 
+# Where a meter was before it was put in place again; its row in `meters` says where it is or was last.
+former_installations = Table(
+    "former_installations",
+    metadata,
+    Column("device_id", Id(), primary_key=True),
+    Column("since", Instant, primary_key=True),
+    Column("until", Instant, nullable=False),
+    Column("usage_point_id", ForeignKey("usage_points.id"), nullable=False, index=True),
+)
+
+# What an installer read off the meters as one was taken out, put in, or exchanged for another (ADR 0035).
+meter_changes = Table(
+    "meter_changes",
+    metadata,
+    Column("usage_point_id", ForeignKey("usage_points.id"), primary_key=True),
+    Column("at", Instant, primary_key=True),
+    Column("removed", Id()),
+    Column("installed", Id()),
+    Column("recorded_at", Instant, nullable=False),
+    Column(
+        "sealed_stated", LargeBinary, nullable=False
+    ),  # msgpack things.exchange.Stated: registers, reason, who
+    Column("key_version", Integer, nullable=False),
+)
+
 meter_status = Table(
     "meter_status",
     metadata,

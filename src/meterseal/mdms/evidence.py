@@ -20,7 +20,7 @@ every statement that came under it (`rivals`), and none of them gives way to ano
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -88,10 +88,14 @@ class EvidenceFacts(Struct, frozen=True, kw_only=True):
 class EvidenceBook:
     """Checked evidence in the control store, statements sealed."""
 
-    def __init__(self, engine: sa.Engine, store: Store, keys: KeyRing) -> None:
+    def __init__(
+        self, engine: sa.Engine, store: Store, keys: KeyRing, since: Callable[[bytes, str, int], int]
+    ) -> None:
         self._engine = engine
         self._store = store
         self._keys = keys
+        self._since = since
+        """When the device was put in place at its usage point before an instant (`Places.since`)."""
         self._newest: dict[tuple[bytes, int], EvidenceStatement | None] = {}
         """The latest good statement of each channel met so far; None where there is none yet."""
 
@@ -287,7 +291,9 @@ class EvidenceBook:
             return "bad", "The signature is not that of the meter's module over this statement."
         key = Key(self._store.words.code(usage_point), statement.channel)
         after, head = (anchor.end_at, anchor.head) if anchor else (-1, GENESIS)
-        times, registers = self._store.profile(key, after, statement.end_at)
+        # What another meter said at this usage point before is no part of this one's chain.
+        here = self._since(statement.device_id, usage_point, statement.end_at)
+        times, registers = self._store.profile(key, max(after, here - 1), statement.end_at)
         if chain(head, statement.channel, zip(times, registers, strict=True)) == statement.head:
             if times and times[-1] == statement.end_at and registers[-1] != statement.register:
                 return "chain-broken", "The signed register is not the last one of the signed load profile."

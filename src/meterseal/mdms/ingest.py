@@ -23,7 +23,7 @@ from meterseal.mdms.cutting import LATEST, pieces, split, storable
 from meterseal.mdms.entries import Entry, Place, Version
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.store.consumed import Consumed
-from meterseal.mdms.store.rows import ORIGINS, Block, Key, Rows
+from meterseal.mdms.store.rows import ORIGINS, RETRACTED, Block, Key, Rows
 from meterseal.mdms.store.store import Store
 from meterseal.model import MAIN, Evidence, Opened, Quality, Quarantined, Series, Status
 
@@ -254,7 +254,7 @@ class Ingest:
             at = block.start_at + index * block.step
             versions = sorted(known.get(at, ()))
             one = msgspec.structs.replace(block, start_at=at, registers=(register,))
-            delivered = _delivered(versions)
+            delivered = _delivered(versions, self._words.known(RETRACTED))
             late = msgspec.structs.replace(one, version=versions[-1].version + 1) if versions else one
             if not versions:
                 self._add(one)
@@ -354,7 +354,7 @@ class Ingest:
                 batch=sequence,
             )
         )
-        name = "estimated" if version.quality == Quality.ESTIMATED else "suspect"
+        name = {Quality.ESTIMATED: "estimated", Quality.MISSING: "missing"}.get(version.quality, "suspect")
         self.state.counts[name] += len(version.registers)
 
     def _hold(self, held: Quarantined) -> None:
@@ -379,9 +379,13 @@ def _single(series: Series) -> bool:
     return series.step == 0
 
 
-def _delivered(versions: Sequence[_Known]) -> _Known | None:
-    """What the meter delivered for one instant, by rising version: of its load profile, else the first."""
-    found = [v for v in versions if not v.method and v.quality != Quality.MISSING]
+def _delivered(versions: Sequence[_Known], retracted: int | None) -> _Known | None:
+    """What the meter delivered for one instant, by rising version: of its load profile, else the first.
+
+    Nothing below a version of method `retracted`: that was said by a meter that was not there any more.
+    """
+    floor = max((v.version for v in versions if v.method == retracted), default=0)
+    found = [v for v in versions if v.version > floor and not v.method and v.quality != Quality.MISSING]
     return next((v for v in found if v.profile), found[0] if found else None)
 
 

@@ -6,11 +6,12 @@ It changes no installation. A device that is not known is asked for again with e
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import sqlalchemy as sa
 
 from meterseal.control.engine import read
-from meterseal.control.tables import meters, usage_points
+from meterseal.control.tables import former_installations, meters, usage_points
 from meterseal.mdms.entries import Place
 
 KEPT = 1_000_000
@@ -22,7 +23,7 @@ class Places:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
-        self._known: dict[bytes, Place] = {}
+        self._known: dict[bytes, tuple[Place, ...]] = {}
 
     def of(self, device_ids: Iterable[bytes]) -> tuple[Place, ...]:
         """The places of these devices, unknown ones left out; sorted, so that equal batches are equal
@@ -31,29 +32,61 @@ class Places:
         unknown = [device_id for device_id in wanted if device_id not in self._known and len(device_id) == 8]
         for start in range(0, len(unknown), _ASKED_AT_ONCE):
             self._ask(unknown[start : start + _ASKED_AT_ONCE])
-        return tuple(self._known[device_id] for device_id in wanted if device_id in self._known)
+        return tuple(place for device_id in wanted for place in self._known.get(device_id, ()))
+
+    def since(self, device_id: bytes, usage_point: str, end_at: int) -> int:
+        """When the device was put in place at the usage point where it measured at an instant; 0 when it never was."""
+        found = [
+            place.since
+            for place in self.of([device_id])
+            if place.usage_point == usage_point and place.since <= end_at
+        ]
+        return max(found, default=0)
+
+    def replaced(self) -> dict[str, tuple[int, ...]]:
+        """Usage points at which more than one meter was put in place, with the instants, rising."""
+        periods = _periods().subquery()
+        several = sa.select(periods.c.usage_point_id).group_by(periods.c.usage_point_id)
+        query = (
+            sa.select(periods.c.usage_point_id, periods.c.since)
+            .where(periods.c.usage_point_id.in_(several.having(sa.func.count() > 1)))
+            .order_by(periods.c.usage_point_id, periods.c.since)
+        )
+        found: dict[str, tuple[int, ...]] = {}
+        with read(self._engine) as connection:
+            for row in connection.execute(query):
+                found[row.usage_point_id] = (*found.get(row.usage_point_id, ()), row.since)
+        return found
 
     def forget(self) -> None:
         """Meters were installed, moved or removed: ask again."""
         self._known.clear()
 
     def _ask(self, device_ids: list[bytes]) -> None:
+        periods = _periods(device_ids).subquery()
         query = (
-            sa.select(
-                meters.c.device_id,
-                meters.c.usage_point_id,
-                usage_points.c.medium,
-                meters.c.since,
-                meters.c.until,
-            )
-            .join(usage_points, usage_points.c.id == meters.c.usage_point_id)
-            .where(meters.c.device_id.in_(device_ids))
+            sa.select(periods, usage_points.c.medium)
+            .join(usage_points, usage_points.c.id == periods.c.usage_point_id)
+            .order_by(periods.c.device_id, periods.c.since)
         )
         with read(self._engine) as connection:
             rows = connection.execute(query).all()
         if len(self._known) + len(rows) > KEPT:
             self._known.clear()
+        found: dict[bytes, tuple[Place, ...]] = {}
         for row in rows:
-            self._known[row.device_id] = Place(
-                row.device_id, row.usage_point_id, row.medium, row.since, row.until or 0
+            place = Place(row.device_id, row.usage_point_id, row.medium, row.since, row.until or 0)
+            found[row.device_id] = (*found.get(row.device_id, ()), place)
+        self._known.update(found)
+
+
+def _periods(device_ids: list[bytes] | None = None) -> sa.CompoundSelect[Any]:
+    """Every installation period (of these devices): the newest of each device, and those before it."""
+    return sa.union_all(
+        *(
+            sa.select(table.c.device_id, table.c.usage_point_id, table.c.since, table.c.until).where(
+                sa.true() if device_ids is None else table.c.device_id.in_(device_ids)
             )
+            for table in (meters, former_installations)
+        )
+    )

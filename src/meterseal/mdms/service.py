@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -40,14 +41,15 @@ from meterseal.mdms.store.consumed import Consumed
 from meterseal.mdms.store.files import disk
 from meterseal.mdms.store.journal import Journal
 from meterseal.mdms.store.manifest import Checkpoint, Manifest
-from meterseal.mdms.store.rows import Words
+from meterseal.mdms.store.rows import ORIGINS, RETRACTED, Key, Words, visible
 from meterseal.mdms.store.segments import Segment
 from meterseal.mdms.store.store import Store
 from meterseal.mdms.vee import engine as vee
 from meterseal.mdms.verifier import EvidenceVerifier, signed_statement
-from meterseal.model import Batch, Quarantined, Status
+from meterseal.model import Batch, Quality, Quarantined, Status
 
 log = structlog.get_logger()
+_EVER = 1 << 62
 
 
 class Mdms(Reading):
@@ -79,7 +81,7 @@ class Mdms(Reading):
         self._consumed = Consumed(self._manifest.consumed)
         self._ingest = Ingest(self._store, self._consumed, self._state)
         self._places = Places(engine)
-        self._book = EvidenceBook(engine, self._store, keys)
+        self._book = EvidenceBook(engine, self._store, keys, self._places.since)
         self._findings = Findings(engine, keys, self._manifest.mark)
         self._quarantine = Quarantine(engine, keys)
         self._journal = Journal(directory / "journal", store_id, keys)
@@ -169,6 +171,46 @@ class Mdms(Reading):
         call."""
         self._places.forget()
 
+    async def meter_left(self, usage_point: str, at: int, recorded_at: int) -> int:
+        """A meter was taken out of a usage point at an instant: what it said of later times is taken back; how many.
+
+        Only what came before the change was recorded, so that asking again takes nothing from the meter after it. It
+        stays stored, under a newer version that says nothing. Raises what `publish` raises.
+        """
+        self.meters_changed()
+        await self._committer.submit(
+            Batch()
+        )  # what was placed by the period before is in the store after this
+        versions = await asyncio.to_thread(self._taken_back, usage_point, at, recorded_at)
+        if versions:
+            await self._committer.submit(Batch(), versions)
+        return len(versions)
+
+    def _taken_back(self, usage_point: str, at: int, recorded_at: int) -> list[entries.Version]:
+        words = self._store.words
+        keys = [key for key in self._store.keys_stored() if words.texts[key.point] == usage_point]
+        rows = [visible(self._store.rows(key, at, _EVER)) for key in keys]
+        return [
+            entries.Version(
+                usage_point=usage_point,
+                medium=words.medium[key.point],
+                channel=key.channel,
+                start_at=int(row["end_at"]),
+                step=0,
+                registers=(0,),
+                exponent=int(row["exponent"]),
+                unit=words.texts[int(row["unit"])],
+                quality=Quality.MISSING,
+                method=RETRACTED,
+                recorded_at=recorded_at,
+                origin=ORIGINS[int(row["origin"])],  # type: ignore[arg-type]
+                version=int(row["version"]) + 1,
+            )
+            for key, found in zip(keys, rows, strict=True)
+            for row in found
+            if int(row["recorded_at"]) <= recorded_at and words.texts[int(row["method"])] != RETRACTED
+        ]
+
     # --- what follows -----------------------------------------------------------------------------
 
     async def settle(self) -> None:
@@ -204,7 +246,7 @@ class Mdms(Reading):
         with self._store.lock:
             dirty, self._state.dirty = self._state.dirty, {}
         try:
-            outcome = await asyncio.to_thread(vee.run, self._store, dirty, now)
+            outcome = await asyncio.to_thread(self._judged, dirty, now)
             new = await asyncio.to_thread(self._findings.append, outcome.findings)
             if outcome.versions:
                 await self._committer.submit(Batch(), outcome.versions)
@@ -213,6 +255,9 @@ class Mdms(Reading):
                 self._state.mark_dirty(dirty)
             raise
         return VeeRun(outcome.readings, len(dirty), new, len(outcome.versions))
+
+    def _judged(self, dirty: Mapping[Key, int], now: int) -> vee.Outcome:
+        return vee.run(self._store, dirty, now, self._places.replaced())
 
     async def compact(self) -> Compacted:
         """Move what the journal holds into sealed segments and cut the journal. Nothing to do is no error.

@@ -54,7 +54,7 @@ class Admission:
             raise PeerError("platform.record", "A head-end handed over what no record can hold; look at it.")
         with read(self._engine) as connection:
             _check_sessions(connection, batch)
-            _check_vouching(connection, batch)
+            _check_vouching(connection, batch, latest)
         await self._store.publish(batch)
 
 
@@ -91,7 +91,7 @@ def _of_meters(opened: Opened) -> list[bytes]:
     return [one.device_id for one in opened.series] + [one.device_id for one in opened.statuses]
 
 
-def _check_vouching(connection: sa.Connection, batch: Batch) -> None:
+def _check_vouching(connection: sa.Connection, batch: Batch, now: int) -> None:
     vouched = {
         (device_id, opened.device_id)
         for opened in batch.opened
@@ -100,7 +100,7 @@ def _check_vouching(connection: sa.Connection, batch: Batch) -> None:
     }
     if not vouched:
         return
-    found = enrolments(connection, {device_id for device_id, _ in vouched})
+    found = enrolments(connection, {device_id for device_id, _ in vouched}, now)
     if not vouched <= {(one.device_id, one.concentrator_id) for one in found if one.plain}:
         raise TrustError(
             "link.vouching", "A vouched reading is of a meter that has a module now; seal it there."

@@ -6,7 +6,7 @@ No reading and no customer here; who lives behind a usage point is the utility's
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -21,6 +21,9 @@ from meterseal.errors import DataError
 from meterseal.headend.ports import Enrolment
 from meterseal.model import Medium
 
+HELD_BY_CONCENTRATORS = 40 * 86_400_000
+"""How long after a meter was taken out its concentrator may still bring what it had read before (ms): the thirty days
+that it keeps, and some to come back in. A reading of a later instant than the removal is never placed (`mdms.places`)."""
 AT_ONCE = 500
 """Devices asked for in one statement; engines bound its parameters."""
 
@@ -80,26 +83,26 @@ def install(connection: sa.Connection, premises_id: str, what: Installation, key
     connection.execute(
         usage_points.insert().values(id=usage_point, premises_id=premises_id, medium=what.medium)
     )
-    connection.execute(
-        meters.insert().values(
-            METERS.seal(
-                keys,
-                {
-                    "device_id": what.device_id,
-                    "usage_point_id": usage_point,
-                    "protocol": what.protocol,
-                    "sealed_parameters": msgspec.msgpack.encode([what.profile, what.riser]),
-                    "since": what.since,
-                    "plain": what.suite is None,
-                    "concentrator_id": what.concentrator_id or None,
-                    "suite": what.suite,
-                    "module_id": what.module_id or None,
-                    "project": what.project or None,
-                },
-            )
-        )
-    )
+    connection.execute(meters.insert().values(row_of(what, usage_point, keys)))
     return usage_point
+
+
+def row_of(what: Installation, usage_point: str, keys: KeyRing) -> dict[str, Any]:
+    """The row of a meter in place, its parameters sealed."""
+    values = {
+        "device_id": what.device_id,
+        "usage_point_id": usage_point,
+        "protocol": what.protocol,
+        "sealed_parameters": msgspec.msgpack.encode([what.profile, what.riser]),
+        "since": what.since,
+        "until": None,
+        "plain": what.suite is None,
+        "concentrator_id": what.concentrator_id or None,
+        "suite": what.suite,
+        "module_id": what.module_id or None,
+        "project": what.project or None,
+    }
+    return METERS.seal(keys, values)
 
 
 def add_concentrator(connection: sa.Connection, device_id: bytes, name: str, keys: KeyRing) -> None:
@@ -112,15 +115,19 @@ def add_concentrator(connection: sa.Connection, device_id: bytes, name: str, key
         connection.execute(concentrators.insert().values(CONCENTRATORS.seal(keys, row)))
 
 
-def enrolments(connection: sa.Connection, device_ids: Collection[bytes]) -> list[Enrolment]:
-    """Meters in place and concentrators among these devices, in one snapshot."""
+def enrolments(connection: sa.Connection, device_ids: Collection[bytes], now: int) -> list[Enrolment]:
+    """Meters in place and concentrators among these devices, in one snapshot.
+
+    Meters too that were taken out not long before `now`: a concentrator may still hold what it read of them there.
+    """
+    here = sa.or_(meters.c.until.is_(None), meters.c.until > now - HELD_BY_CONCENTRATORS)
     wanted, found = list(device_ids), []
     for start in range(0, len(wanted), AT_ONCE):
         some = wanted[start : start + AT_ONCE]
         rows = connection.execute(
             sa.select(meters.c.device_id, meters.c.plain, meters.c.concentrator_id, usage_points.c.medium)
             .join(usage_points, usage_points.c.id == meters.c.usage_point_id)
-            .where(meters.c.device_id.in_(some), meters.c.until.is_(None))
+            .where(meters.c.device_id.in_(some), here)
         )
         found += [
             Enrolment(
@@ -141,13 +148,14 @@ def enrolments(connection: sa.Connection, device_ids: Collection[bytes]) -> list
 class Fleet:
     """Questions about devices, answered from the control store."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, clock: Callable[[], int]) -> None:
         self._engine = engine
+        self._clock = clock
 
     async def enrolments(self, device_ids: Collection[bytes]) -> list[Enrolment]:
-        """What the head-end may know of devices; those that are not enrolled or no longer in place are left out."""
+        """What the head-end may know of devices; those that are not enrolled or left their place long ago are left out."""
         with read(self._engine) as connection:
-            return enrolments(connection, device_ids)
+            return enrolments(connection, device_ids, self._clock())
 
     def devices(self) -> list[Device]:
         """Every meter in place, by usage point."""

@@ -18,9 +18,11 @@ from meterseal.control.sealed import AGREEMENTS
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import agreements, tariffs, usage_points
 from meterseal.errors import DataError, LocalError
+from meterseal.things.exchange import MeterChange, changes
 from meterseal.utility.bills import AgreementView
 from meterseal.utility.calendar import billing_start, midnight
 from meterseal.utility.compose import Opening, Terms
+from meterseal.utility.readings import Swap
 from meterseal.utility.tariff import AnyTariff, TariffBook, parse_tariff, tariff_document
 
 
@@ -121,6 +123,7 @@ def all_terms(engine: sa.Engine, keys: KeyRing, usage_point: str | None = None) 
     with read(engine) as connection:
         rows = connection.execute(query).all()
         documents = connection.execute(sa.select(tariffs.c.document)).scalars().all()
+        changed = changes(connection, keys, usage_point)
     books = _Books(_parse(document) for document in documents)
     openings: dict[str, list[Opening]] = defaultdict(list)
     for row in rows:
@@ -139,6 +142,7 @@ def all_terms(engine: sa.Engine, keys: KeyRing, usage_point: str | None = None) 
             billing_day=row.billing_day,
             book=books.book(row.tariff_code, row.tariff_version),
             openings=tuple(openings[row.usage_point_id]),
+            swaps=tuple(_swap(change) for change in changed.get(row.usage_point_id, ())),
         )
         for row in rows
     )
@@ -162,6 +166,11 @@ def agreement_views(
         for terms in all_terms(engine, keys)
         if customer_id in (None, terms.customer_id)
     )
+
+
+def _swap(change: MeterChange) -> Swap:
+    said = change.stated
+    return Swap(change.at, change.removed, change.installed, said.last, said.first)
 
 
 class _Books:

@@ -94,7 +94,7 @@ class Billing:
         With `as_of`, as they were visible then.
         """
         columns = self._measurements.registers(terms.usage_point, MAIN, since, until, as_of)
-        return usable(columns, terms.medium)
+        return usable(columns, terms.medium, terms.swaps)
 
     def line_readings(
         self,

@@ -78,6 +78,8 @@ class Determinant(Struct, frozen=True):
     readings: ReadingsUsed
     band: BandName | None = None
     carried: Decimal | None = None
+    exchanged: tuple[tuple[Decimal, Decimal], ...] = ()
+    """(last, first) of every change of meters in between: last of the meter that went, first of the one that came."""
 
 
 class BillLine(Struct, frozen=True):
@@ -127,13 +129,31 @@ class LineReadings(Struct, frozen=True):
 class Change(Struct, frozen=True):
     """One thing that differs from the bill version before, named by a code.
 
-    `code`: "period", "tariff", "first-register", "last-register", "use", "accumulation", "quality", "proof"
-    or "total" (in fen). `before` and `after` are short values for people.
+    `code`: "period", "tariff", "first-register", "last-register", "use", "accumulation", "quality", "proof",
+    "meters" (exchanges) or "total" (in fen). `before` and `after` are short values for people.
     """
 
     code: str
     before: str
     after: str
+
+
+class MeterExchange(Struct, frozen=True):
+    """A change of meters inside the period, with what an installer read off them and what they said themselves.
+
+    `last` is the register of the meter that went (`removed`), `first` of the one that came (`installed`); None where
+    there is none. `before` and `after` are the nearest registers of either meter that it signed, or else that are
+    stored. Only `stated`, what was used between those and the installer's, rests on the installer's word.
+    """
+
+    at: int
+    removed: str | None
+    installed: str | None
+    last: Decimal | None
+    first: Decimal | None
+    before: Boundary | None
+    after: Boundary | None
+    stated: Decimal
 
 
 class AssuredPart(Struct, frozen=True):
@@ -148,7 +168,8 @@ class Bill(Struct, frozen=True):
 
     `used` is the use of the whole period by its boundary registers, `use_assurance` who stands behind that,
     `parts` splits the total by assurance. `changes` is empty on version 1. `trail` repeats the arithmetic in
-    words a program can check (one entry a line: quantity x price = exact amount -> fen).
+    words a program can check (one entry a line: quantity x price = exact amount -> fen). `exchanges` are the changes of
+    meters inside the period.
     """
 
     bill_id: str
@@ -175,13 +196,15 @@ class Bill(Struct, frozen=True):
     trail: tuple[str, ...]
     changes: tuple[Change, ...] = ()
     supersedes: str | None = None
+    exchanges: tuple[MeterExchange, ...] = ()
 
 
 class HeldBill(Struct, frozen=True):
     """A completed period that was not billed, and why; it is tried again at every run.
 
     `code` is stable (`bill.boundary-missing`, `bill.hours-missing`, `bill.hours-differ`, `bill.negative-use`,
-    `bill.evidence-differs`, `bill.evidence-bad`, `bill.meter-changed`, `bill.overlap`, `tariff.none`);
+    `bill.evidence-differs`, `bill.evidence-bad`, `bill.meter-changed`, `bill.registers-apart`, `bill.overlap`,
+    `tariff.none`);
     `sentence` says what happened and what to do.
     """
 

@@ -19,9 +19,10 @@ from meterseal.model import Medium
 from meterseal.utility.bills import AssuredPart, Bill, BillLine, Change, Determinant
 from meterseal.utility.calendar import Period, is_billing_start, local_day, year_start
 from meterseal.utility.determinants import Measured, by_register, segment_uses
+from meterseal.utility.exchange import exchanges
 from meterseal.utility.proof import EvidenceAt, boundary, open_use, worst
 from meterseal.utility.rating import Rated, RatingInput, rate
-from meterseal.utility.readings import Readings
+from meterseal.utility.readings import Readings, Swap, with_exponent, with_swaps
 from meterseal.utility.tariff import Segment, TariffBook, Tiered
 from meterseal.utility.views import Assurance, BandName, ChargeLine
 
@@ -41,7 +42,8 @@ class Opening(NamedTuple):
 class Terms(NamedTuple):
     """What an agreement says, and what its usage point carries through the year.
 
-    `openings` belong to all agreements of the usage point: tiers accumulate per usage point.
+    `openings` belong to all agreements of the usage point: tiers accumulate per usage point. `swaps` are all changes
+    of its meter.
     """
 
     agreement_id: str
@@ -53,6 +55,7 @@ class Terms(NamedTuple):
     billing_day: int
     book: TariffBook
     openings: tuple[Opening, ...]
+    swaps: tuple[Swap, ...] = ()
 
 
 class YearBefore(NamedTuple):
@@ -83,7 +86,7 @@ def year_use(
     Raises DataError `bill.boundary-missing` or `bill.negative-use`.
     """
     begin = year_before(terms, at).since
-    joined = _join(between(begin, begin), readings) if begin < at else readings
+    joined = _join(between(begin, begin), readings, terms.swaps) if begin < at else readings
     return by_register(joined, begin, at), joined
 
 
@@ -121,7 +124,9 @@ def compose(
         )
     )
     lines = _lines(rated, determinants)
-    first, last = (boundary(readings, at, evidence_at) for at in period)
+    resting = [boundary(readings, at, evidence_at).assurance for at in period]
+    if readings.swaps:
+        resting.append("stated")
     return Bill(
         bill_id=bill_id(terms.agreement_id, period.since, 1),
         agreement_id=terms.agreement_id,
@@ -139,12 +144,13 @@ def compose(
         currency=CURRENCY,
         total_fen=rated.total_fen,
         used=whole.use.amount,
-        use_assurance=worst(first.assurance, last.assurance),
+        use_assurance=worst(*resting),
         lines=lines,
         determinants=tuple(determinants),
         accumulated=rated.accumulated if any(isinstance(s.tariff, Tiered) for s in segments) else None,
         parts=_parts(lines),
         trail=rated.trail,
+        exchanges=exchanges(readings, evidence_at),
     )
 
 
@@ -190,21 +196,28 @@ def metered_fen(bill: Bill) -> int:
     return sum(part.amount_fen for part in bill.parts if part.assurance != "tariff")
 
 
-def _join(first: Readings, then: Readings) -> Readings:
-    if len(first.end_at) and first.exponent != then.exponent:
-        raise DataError(
-            "bill.meter-changed",
-            "The register of the beginning of the year has other decimal places than those of the "
-            "period: the meter was exchanged. End the agreement at the exchange and begin a new one.",
-        )
-    return Readings(
+def _join(first: Readings, then: Readings, swaps: tuple[Swap, ...]) -> Readings:
+    """Readings of two times as one, with all changes of the meter between them."""
+    finest = min(first.exponent, then.exponent) if len(first.end_at) else then.exponent
+    if len(first.end_at) and len(then.end_at):
+        apart = first.exponent != then.exponent
+        if apart and not any(first.end_at[-1] < swap.at <= then.end_at[-1] for swap in swaps):
+            raise DataError(
+                "bill.meter-changed",
+                "The register of the beginning of the year has other decimal places than those of the period, and no "
+                "exchange of the meter is written down. Write it down (meterseal device exchange), or look at the "
+                "meter's model.",
+            )
+    first, then = with_exponent(first, finest), with_exponent(then, finest)
+    joined = Readings(
         then.medium,
-        then.exponent,
+        finest,
         np.concatenate((first.end_at, then.end_at)),
         np.concatenate((first.register, then.register)),
         np.concatenate((first.quality, then.quality)),
         np.concatenate((first.vouched, then.vouched)),
     )
+    return with_swaps(joined, swaps)
 
 
 def _lines(rated: Rated, determinants: list[Determinant]) -> tuple[BillLine, ...]:
@@ -257,5 +270,8 @@ def _facts(bill: Bill) -> dict[str, str]:
         "accumulation": " ".join(str(one.amount) for one in bill.determinants if one.kind == "year"),
         "quality": f"{replaced}",
         "proof": f"{','.join(sorted({one.assurance for one in bill.determinants}))} {' '.join(proofs)}",
+        "meters": " ".join(
+            f"{one.removed}>{one.installed} {one.last} {one.first} {one.stated}" for one in bill.exchanges
+        ),
         "total": f"{bill.total_fen}",
     }

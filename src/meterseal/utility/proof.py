@@ -6,7 +6,7 @@ contradicts the evidence raises DataError with a `bill.*` code, and the bill is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import get_args
 
@@ -16,7 +16,7 @@ from meterseal.utility.bills import Boundary, Determinant, EvidenceView, Reading
 from meterseal.utility.calendar import days, local
 from meterseal.utility.determinants import Measured
 from meterseal.utility.ports import EvidenceFacts
-from meterseal.utility.readings import Readings
+from meterseal.utility.readings import Readings, Swap
 from meterseal.utility.views import Assurance
 
 ORDER: tuple[Assurance, ...] = get_args(Assurance)
@@ -38,15 +38,13 @@ def open_use(measured: Measured, readings: Readings, evidence_at: EvidenceAt) ->
     """
     first = boundary(readings, measured.first_at, evidence_at)
     last = boundary(readings, measured.last_at, evidence_at)
-    if first.evidence and last.evidence and first.evidence.device_id != last.evidence.device_id:
-        raise DataError(
-            "bill.meter-changed",
-            f"The meter was exchanged between {_when(first.end_at)} and {_when(last.end_at)}: their "
-            "registers do not belong together. End the agreement at the exchange and begin a new one.",
-        )
+    swaps = [swap for swap in readings.swaps if first.end_at < swap.at <= last.end_at]
+    _check_meters(first, last, swaps)
     assurance = worst(first.assurance, last.assurance)
     if measured.kind == "hours":
         assurance = _hourly(measured, assurance, evidence_at)
+    if swaps:
+        assurance = worst(assurance, "stated")
     return Determinant(
         kind=measured.kind,
         since=measured.use.since,
@@ -63,7 +61,26 @@ def open_use(measured: Measured, readings: Readings, evidence_at: EvidenceAt) ->
             last=last,
         ),
         band=measured.use.band,
+        exchanged=tuple((swap.last or Decimal(0), swap.first or Decimal(0)) for swap in swaps),
     )
+
+
+def _check_meters(first: Boundary, last: Boundary, swaps: Sequence[Swap]) -> None:
+    """The registers of a quantity are of one meter, or of those that a written change of meters names."""
+    begins, ends = first.evidence, last.evidence
+    if swaps:
+        removed, installed = swaps[0].removed, swaps[-1].installed
+        right = (begins is None or removed is None or begins.device_id == removed.hex()) and (
+            ends is None or installed is None or ends.device_id == installed.hex()
+        )
+    else:
+        right = begins is None or ends is None or begins.device_id == ends.device_id
+    if not right:
+        raise DataError(
+            "bill.meter-changed",
+            f"Another meter signed at {_when(last.end_at)} than at {_when(first.end_at)}, and no such exchange is written "
+            "down, so their registers do not belong together. Write it down: meterseal device exchange.",
+        )
 
 
 def boundary(readings: Readings, at: int, evidence_at: EvidenceAt) -> Boundary:

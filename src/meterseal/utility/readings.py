@@ -6,6 +6,7 @@ or suspect register is simply not usable, and nothing is filled in here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -28,11 +29,25 @@ roll-over only when the step it would mean stays below this."""
 _USABLE = (Quality.MEASURED, Quality.ESTIMATED, Quality.EDITED)
 
 
+class Swap(NamedTuple):
+    """A meter was taken out, put in, or exchanged for another, with what an installer read off them.
+
+    `last` is the register of the meter that went, `first` of the one that came, in the unit of the medium; None
+    where there is none. A reading that ends at `at` is of the one that came. `removed`, `installed`: device ids.
+    """
+
+    at: int
+    removed: bytes | None
+    installed: bytes | None
+    last: Decimal | None
+    first: Decimal | None
+
+
 class Readings(NamedTuple):
     """Usable readings of one channel, sorted by `end_at` (int64), as columns of one length.
 
     `replaced` marks estimates and edits, `vouched` readings of a meter without a module. value =
-    register * 10**exponent in the unit of the medium.
+    register * 10**exponent in the unit of the medium. `swaps` are the changes of meters between its rows.
     """
 
     medium: Medium
@@ -41,6 +56,25 @@ class Readings(NamedTuple):
     register: NDArray[np.int64]
     quality: NDArray[np.int8]
     vouched: NDArray[np.bool_]
+    swaps: tuple[Swap, ...] = ()
+
+    @property
+    def counted(self) -> NDArray[np.int64]:
+        """The registers as if one meter had counted all along: differences of it are use, whichever meter counted.
+
+        From the last register of each meter that went to the first of the one that came, nothing was used.
+        """
+        if not self.swaps:
+            return self.register
+        base = np.zeros(len(self.end_at), dtype=np.int64)
+        for swap in self.swaps:
+            counted = self.scaled(swap.last or Decimal(0)) - self.scaled(swap.first or Decimal(0))
+            base[self.end_at >= swap.at] += counted
+        return self.register + base
+
+    def scaled(self, value: Decimal) -> int:
+        """A quantity as a scaled integer of this channel; it must have no more decimals than that (`usable`)."""
+        return int(value.scaleb(-self.exponent).to_integral_exact())
 
     @property
     def replaced(self) -> NDArray[np.bool_]:
@@ -71,8 +105,8 @@ class Steps(NamedTuple):
     replaced: NDArray[np.int64]
 
 
-def usable(columns: RegisterColumns, medium: Medium) -> Readings:
-    """Keep the readings one may count with.
+def usable(columns: RegisterColumns, medium: Medium, swaps: Sequence[Swap] = ()) -> Readings:
+    """Keep the readings one may count with; of `swaps` those between the first of them and the last.
 
     Raises DataError `usage.exponent` when the exponent cannot be one of a register, `usage.unit` when the
     meter counts in another unit than its medium is billed in.
@@ -90,7 +124,7 @@ def usable(columns: RegisterColumns, medium: Medium) -> Readings:
             exponent=columns.exponent,
         )
     kept = np.isin(columns.quality, [int(quality) for quality in _USABLE])
-    return Readings(
+    readings = Readings(
         medium,
         columns.exponent,
         columns.end_at[kept],
@@ -98,6 +132,28 @@ def usable(columns: RegisterColumns, medium: Medium) -> Readings:
         columns.quality[kept],
         columns.origin[kept] != 0,
     )
+    return with_swaps(readings, swaps)
+
+
+def with_swaps(readings: Readings, swaps: Sequence[Swap]) -> Readings:
+    """The readings with the changes of meters between their first row and their last, decimals brought to the finest."""
+    if not len(readings.end_at):
+        return readings
+    first, last = int(readings.end_at[0]), int(readings.end_at[-1])
+    between = tuple(swap for swap in swaps if first < swap.at <= last)
+    stated = [value for swap in between for value in (swap.last, swap.first) if value is not None]
+    return with_exponent(readings, min([readings.exponent, *map(_exponent, stated)]))._replace(swaps=between)
+
+
+def with_exponent(readings: Readings, exponent: int) -> Readings:
+    """The same registers scaled by a finer exponent."""
+    scale = 10 ** (readings.exponent - exponent)
+    return readings._replace(exponent=exponent, register=readings.register * scale)
+
+
+def _exponent(value: Decimal) -> int:
+    found = value.normalize().as_tuple().exponent
+    return found if isinstance(found, int) else 0
 
 
 def steps(readings: Readings, boundaries: NDArray[np.int64]) -> Steps:
@@ -108,11 +164,12 @@ def steps(readings: Readings, boundaries: NDArray[np.int64]) -> Steps:
     if size:
         found = (rows < size) & (readings.end_at[inside] == boundaries)
         registers = np.where(found, readings.register[inside], 0)
+        counted = np.where(found, readings.counted[inside], 0)
     else:
         found = np.zeros(len(boundaries), dtype=bool)
-        registers = np.zeros(len(boundaries), dtype=np.int64)
+        registers = counted = np.zeros(len(boundaries), dtype=np.int64)
     both = found[:-1] & found[1:]
-    used = np.where(both, np.diff(registers), 0)
+    used = np.where(both, np.diff(counted), 0)
     rolled = used + ROLL_OVER
     plausible = (used < 0) & (registers[:-1] < ROLL_OVER) & (rolled <= _limits(readings, boundaries))
     used = np.where(plausible, rolled, used)

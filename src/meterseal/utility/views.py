@@ -29,6 +29,7 @@ Assurance = Literal[
     "platform-attested",
     "vouched",
     "unsigned",
+    "stated",
     "estimated",
     "taken-over",
     "tariff",
@@ -42,6 +43,8 @@ MEANING: Final[dict[Assurance, str]] = {
     "service shares, so the platform attests them; nobody else can check it.",
     "vouched": "This meter has no security module; the concentrator in the building vouches for its readings.",
     "unsigned": "The readings came sealed by the meter, but no signed statement for this moment is stored.",
+    "stated": "The meter was exchanged in this time; what it counted from its last signed reading to the exchange, and the "
+    "new one from the exchange to its first, rests on the installer's readings of both.",
     "estimated": "At least one reading was missing and was replaced by an estimate or an edit.",
     "taken-over": "Part of this was taken over from the system before; no meter's signature covers that part.",
     "tariff": "Not a metered quantity.",

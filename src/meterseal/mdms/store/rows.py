@@ -51,6 +51,10 @@ MEASURED = (Quality.MEASURED, Quality.SUSPECT)
 """Qualities whose register is what the meter delivered."""
 
 
+RETRACTED = "retracted/1:exchange"
+"""Method of a version that takes back what a meter said after it had been taken out of its place."""
+
+
 def hash_of(text: str) -> int:
     """What decides in which bucket a usage point is kept; it protects nothing."""
     return zlib.crc32(text.encode())
@@ -173,6 +177,21 @@ def visible(rows: Rows, as_of: int | None = None) -> Rows:
     shown = rows[np.append(~same, True)]
     assert isinstance(shown, np.ndarray)
     return shown
+
+
+def standing(rows: Rows, words: Words) -> Rows:
+    """Rows of one key without those that were taken back: of lower versions than a `RETRACTED` one of that instant."""
+    word = words.known(RETRACTED)
+    taken = rows[rows["method"] == word] if word is not None else rows[:0]
+    if not len(taken):
+        return rows
+    floor: dict[int, int] = {}
+    for end_at, version in taken[["end_at", "version"]].tolist():
+        floor[end_at] = max(version, floor.get(end_at, 0))
+    kept = [version > floor.get(end_at, 0) for end_at, version in rows[["end_at", "version"]].tolist()]
+    left = rows[np.array(kept, np.bool_)]
+    assert isinstance(left, np.ndarray)
+    return left
 
 
 class Readings(NamedTuple):

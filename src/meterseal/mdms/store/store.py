@@ -26,6 +26,7 @@ from meterseal.mdms.store.index import CHANNELS, Index, key_of
 from meterseal.mdms.store.packing import Ints
 from meterseal.mdms.store.recent import Recent, joined
 from meterseal.mdms.store.rows import (
+    RETRACTED,
     Block,
     Key,
     Readings,
@@ -35,6 +36,7 @@ from meterseal.mdms.store.rows import (
     readings_of,
     rows_of,
     sort_rows,
+    standing,
     visible,
 )
 from meterseal.mdms.store.segments import Bucket, Segment
@@ -132,10 +134,12 @@ class Store:
         with self.lock:
             segments = [] if after >= until else self._holding(key, after + 1, until)
             if not segments and not self.recent.parts(key, after + 1, until):
-                found = [b for b in self.recent.blocks(key, after + 1, until) if b.profile and not b.method]
-                if all(b.quality != Quality.MISSING for b in found):
+                near = self.recent.blocks(key, after + 1, until)
+                found = [b for b in near if b.profile and not b.method]
+                back = self.words.known(RETRACTED)
+                if all(b.quality != Quality.MISSING for b in found) and all(b.method != back for b in near):
                     return _delivered(found, after, until)
-        rows = self.rows(key, after + 1, until)
+        rows = standing(self.rows(key, after + 1, until), self.words)
         rows = rows[rows["profile"] & (rows["method"] == 0) & (rows["quality"] != Quality.MISSING)]
         rows = visible(rows)
         return rows["end_at"].tolist(), rows["register"].tolist()

@@ -9,17 +9,19 @@ does not matter; estimates look at what is visible.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import msgspec
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from meterseal.mdms.entries import Version
 from meterseal.mdms.finding import Finding
-from meterseal.mdms.store.rows import ORIGINS, Key, Rows, Words, visible
+from meterseal.mdms.store.rows import ORIGINS, Key, Rows, Words, standing, visible
 from meterseal.mdms.vee.columns import Columns, Mask
 from meterseal.mdms.vee.estimate import METHOD, Linear, linear
 from meterseal.mdms.vee.rules import RULES, suspects
@@ -56,17 +58,27 @@ class Judged(Struct, frozen=True):
     rows: Rows
     delivered: Rows
     since: int
+    meter: NDArray[np.int64]
+    """Which of the usage point's meters delivered each row, counted from 0: registers of two have nothing in common."""
 
 
-def run(store: History, dirty: Mapping[Key, int], now: int) -> Outcome:
-    """Judge channels from their oldest new reading on. `now` stamps the versions and names the run."""
+def run(
+    store: History,
+    dirty: Mapping[Key, int],
+    now: int,
+    replaced: Mapping[str, Sequence[int]] = MappingProxyType({}),
+) -> Outcome:
+    """Judge channels from their oldest new reading on. `now` stamps the versions and names the run.
+
+    `replaced`: usage points whose meter was exchanged, with the instants at which each was put in place, rising.
+    """
     outcome = Outcome([], [], 0)
     keys = sorted(dirty)
     for start in range(0, len(keys), AT_ONCE):
         by_medium: dict[Medium, list[Judged]] = {}
         for key in keys[start : start + AT_ONCE]:
             medium = store.words.medium[key.point]
-            by_medium.setdefault(medium, []).append(_take(store, key, dirty[key], _context(medium)))
+            by_medium.setdefault(medium, []).append(_take(store, key, dirty[key], _context(medium), replaced))
         for medium, channels in by_medium.items():
             part = _judge(store, medium, channels, now)
             outcome.findings.extend(part.findings)
@@ -80,24 +92,30 @@ def _context(medium: Medium) -> int:
     return 2 + max(rule.before(rule.defaults[medium]) for rule in RULES.values())
 
 
-def _take(store: History, key: Key, since: int, context: int) -> Judged:
+def _take(
+    store: History, key: Key, since: int, context: int, replaced: Mapping[str, Sequence[int]]
+) -> Judged:
     """The rows of a channel from `since` on, with the context that the rules want before it."""
     span = _SPAN
     while True:
         rows = store.rows(key, max(0, since - span), _EVER)
+        stands = standing(rows, store.words)
         delivered = visible(
-            rows[rows["profile"] & (rows["method"] == 0) & (rows["quality"] != Quality.MISSING)]
+            stands[stands["profile"] & (stands["method"] == 0) & (stands["quality"] != Quality.MISSING)]
         )
         if span >= since or int((delivered["end_at"] < since).sum()) >= context:
-            return Judged(key, rows, delivered, since)
+            begins = np.array(replaced.get(store.words.texts[key.point], ())[1:], np.int64)
+            meter = np.searchsorted(begins, delivered["end_at"].astype(np.int64), side="right")
+            return Judged(key, rows, delivered, since, meter)
         span *= 8
 
 
 def _judge(store: History, medium: Medium, channels: list[Judged], now: int) -> Outcome:
     sizes = [len(channel.delivered) for channel in channels]
     rows = np.concatenate([channel.delivered for channel in channels])
+    channel_of = np.repeat(np.arange(len(channels)), sizes)
     columns = Columns(
-        series=np.repeat(np.arange(len(channels)), sizes),
+        series=_numbered(channel_of, np.concatenate([channel.meter for channel in channels])),
         end_at=rows["end_at"].astype(np.int64),
         register=rows["register"].astype(np.int64),
         exponent=rows["exponent"].astype(np.int64),
@@ -107,7 +125,7 @@ def _judge(store: History, medium: Medium, channels: list[Judged], now: int) -> 
     findings = [
         finding
         for name, flagged in masks.items()
-        for finding in _findings(store, name, medium, channels, columns, flagged, now)
+        for finding in _findings(store, name, medium, channels, channel_of, columns, flagged, now)
     ]
     doubted = suspects(columns, masks)
     versions: list[Version] = []
@@ -119,11 +137,18 @@ def _judge(store: History, medium: Medium, channels: list[Judged], now: int) -> 
     return Outcome(findings, versions, len(rows))
 
 
+def _numbered(channel_of: NDArray[np.int64], meter: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A rising number of each series: one meter's rows of one channel."""
+    begins = (np.diff(channel_of, prepend=channel_of[:1]) != 0) | (np.diff(meter, prepend=meter[:1]) != 0)
+    return np.cumsum(begins)
+
+
 def _findings(
     store: History,
     name: str,
     medium: Medium,
     channels: list[Judged],
+    channel_of: NDArray[np.int64],
     columns: Columns,
     flagged: Mask,
     now: int,
@@ -136,7 +161,7 @@ def _findings(
         begins[1:] &= ~(flagged[:-1] & (columns.series[1:] == columns.series[:-1]))
     found = []
     for at in np.flatnonzero(begins).tolist():
-        channel = channels[int(columns.series[at])]
+        channel = channels[int(channel_of[at])]
         until = int(columns.end_at[at])
         if until < channel.since:
             continue
@@ -199,25 +224,22 @@ def _versions(store: History, medium: Medium, channel: Judged, doubted: Mask, no
                 version(row, at, int(row["register"]), Quality.SUSPECT, "doubt/1:negative-step/1")
             )
             quality[at] = Quality.SUSPECT
-    units = channel.delivered[["exponent", "unit"]]
-    if (units != units[0]).any():
-        return versions  # across a change of unit nothing is interpolated
-    good = [
-        k
-        for k, at in enumerate(channel.delivered["end_at"].tolist())
-        if quality[at] in (Quality.MEASURED, Quality.EDITED)
-    ]
-    times, registers = (
-        channel.delivered["end_at"][good].tolist(),
-        channel.delivered["register"][good].tolist(),
-    )
-    step = min((later - earlier for earlier, later in pairwise(times)), default=0)
-    if step:
-        like = channel.delivered[good[0]]
-        for estimate in linear(times, registers, step, Linear()):
+    for meter in np.unique(channel.meter).tolist():
+        mine = channel.delivered[channel.meter == meter]
+        units = mine[["exponent", "unit"]]
+        if (units != units[0]).any():
+            continue  # across a change of unit nothing is interpolated
+        good = [
+            k
+            for k, at in enumerate(mine["end_at"].tolist())
+            if quality[at] in (Quality.MEASURED, Quality.EDITED)
+        ]
+        times, registers = mine["end_at"][good].tolist(), mine["register"][good].tolist()
+        step = min((later - earlier for earlier, later in pairwise(times)), default=0)
+        for estimate in linear(times, registers, step, Linear()) if step else ():
             seen = quality.get(estimate.end_at)
             if seen == Quality.ESTIMATED and register[estimate.end_at] == estimate.register:
                 continue
             if seen in (None, Quality.MISSING, Quality.SUSPECT, Quality.ESTIMATED):
-                versions.append(version(like, *estimate, Quality.ESTIMATED, METHOD + ":gap/1"))
+                versions.append(version(mine[good[0]], *estimate, Quality.ESTIMATED, METHOD + ":gap/1"))
     return versions

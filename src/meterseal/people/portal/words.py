@@ -36,6 +36,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "platform-attested": _("Attested by the platform"),
         "vouched": _("Vouched for by the concentrator"),
         "unsigned": _("Sealed, without a signature"),
+        "stated": _("In part read by the installer"),
         "estimated": _("Estimated"),
         "taken-over": _("In part taken over, unsigned"),
         "tariff": _("Set by the tariff"),
@@ -55,6 +56,10 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         ),
         "unsigned": _(
             "The readings came sealed by the meter, but no signed statement for this moment is stored."
+        ),
+        "stated": _(
+            "The meter was exchanged in this time; what it counted from its last signed reading to the exchange, and "
+            "the new one from the exchange to its first, rests on the installer's readings of both."
         ),
         "estimated": _("At least one reading was missing and was replaced by an estimate or an edit."),
         "taken-over": _(
@@ -112,7 +117,10 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         ),
         "bill.evidence-bad": _("The meter's signature does not hold; nothing is billed from it."),
         "bill.meter-changed": _(
-            "The meter was changed within the period; such a period is not billed by itself."
+            "Another meter signed than the one before, and no exchange is written down; write it down."
+        ),
+        "bill.registers-apart": _(
+            "What was read at the exchange of the meter does not meet what the meter said; read it again."
         ),
         "bill.tariff-missing": _("No tariff is in force on a day of the period."),
     },
@@ -222,6 +230,7 @@ def part_class(assurance: str) -> int:
         "vouched": 2,
         "unsigned": 3,
         "estimated": 4,
+        "stated": 4,
     }.get(assurance, 5)
 
 

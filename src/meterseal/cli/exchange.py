@@ -1,0 +1,303 @@
+"""`meterseal device exchange|remove|place|move`: meters that change their place, as an installer wrote it down.
+
+It opens no file of the system and reads no meter. What the installer says is checked by the system, which says why when it
+cannot be true.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from meterseal.app import config, operator
+from meterseal.app.exchanging import Changed, ChangeMeter, NewMeter
+from meterseal.cli.operate import LOCAL, ask, device_id_of, show
+from meterseal.errors import LocalError
+from meterseal.link.profiles import OURS
+
+Flag = Parameter(negative=())
+
+
+def exchange(
+    old: str,
+    new: str,
+    *,
+    data: Path,
+    at: str,
+    last: str,
+    first: str,
+    reason: str,
+    installer: str,
+    model: str = "",
+    concentrator: str = "",
+    riser: int | None = None,
+    module_id: str = "",
+    module_point: str = "",
+    suite: Literal[1, 2] = 1,
+    security_profile: str = OURS.name,
+    to: Path | None = None,
+    withdraw: Annotated[bool, Flag] = False,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Exchange a meter for another at its usage point; agreement and bills go on, and a bill shows both meters.
+
+    Repeating it with the same words completes what was cut off.
+
+    Parameters
+    ----------
+    old, new
+        Device ids of the meter that went and the one that came, 16 hex digits each.
+    at
+        When it was done, local time, YYYY-MM-DD HH:MM.
+    last
+        What the old meter showed, in the unit it is billed in, such as 1234.56.
+    first
+        What the new meter showed.
+    reason
+        Why, such as "calibration is over".
+    installer
+        Who read both meters.
+    model
+        Model of the new meter (`meterseal models`); by default as it was in stock, else that of the old one.
+    concentrator
+        Concentrator behind which the new one is; by default that of the old one.
+    riser
+        Its bus there.
+    module_id, module_point
+        Id (16 hex digits) and public point (130) of the new meter's module; without them it is plain, or has the module
+        it had in stock.
+    suite
+        Of that module: 1 with certificates and SM2, 2 with SM4 alone.
+    security_profile
+        How that module seals; it keeps it for good.
+    to
+        The file with what that module is personalised with (msgpack); only that module opens it.
+    withdraw
+        Take the old meter's module out of service for good; without it the meter goes to stock.
+    """
+    point = _module(module_id, module_point, to)
+    asked = ChangeMeter(
+        removed=device_id_of(old),
+        installed=device_id_of(new),
+        at=moment(at),
+        last=last,
+        first=first,
+        reason=reason,
+        installer=installer,
+        new=NewMeter(
+            model=model,
+            concentrator_id=device_id_of(concentrator) if concentrator else b"",
+            riser=riser,
+            suite=suite,
+            module_id=device_id_of(module_id) if module_id else b"",
+            module_point=point,
+            security_profile=security_profile,
+        ),
+        withdraw=withdraw,
+    )
+    return _change(data, asked, to, as_json=json)
+
+
+def remove(
+    meter: str,
+    *,
+    data: Path,
+    at: str,
+    last: str,
+    reason: str,
+    installer: str,
+    withdraw: Annotated[bool, Flag] = False,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Take a meter out of its usage point and into stock; nothing is put in its place.
+
+    Parameters
+    ----------
+    meter
+        Its device id, 16 hex digits.
+    at
+        When it was done, local time, YYYY-MM-DD HH:MM.
+    last
+        What it showed, in the unit it is billed in.
+    reason
+        Why.
+    installer
+        Who read it.
+    withdraw
+        Take its module out of service for good.
+    """
+    asked = ChangeMeter(
+        removed=device_id_of(meter),
+        at=moment(at),
+        last=last,
+        reason=reason,
+        installer=installer,
+        withdraw=withdraw,
+    )
+    return _change(data, asked, None, as_json=json)
+
+
+def place(
+    meter: str,
+    *,
+    data: Path,
+    usage_point: str,
+    at: str,
+    first: str,
+    reason: str,
+    installer: str,
+    model: str = "",
+    concentrator: str = "",
+    riser: int | None = None,
+    module_id: str = "",
+    module_point: str = "",
+    suite: Literal[1, 2] = 1,
+    security_profile: str = OURS.name,
+    to: Path | None = None,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Put a meter in at a usage point whose meter was taken out: a new one, or one out of stock.
+
+    Parameters
+    ----------
+    meter
+        Its device id, 16 hex digits.
+    usage_point
+        Where: the pseudonym that `device remove` and `device list` show.
+    at
+        When it was done, local time, YYYY-MM-DD HH:MM.
+    first
+        What it showed, in the unit it is billed in.
+    reason
+        Why.
+    installer
+        Who read it.
+    model, concentrator, riser, module_id, module_point, suite, security_profile, to
+        As for `device exchange`.
+    """
+    point = _module(module_id, module_point, to)
+    asked = ChangeMeter(
+        installed=device_id_of(meter),
+        usage_point=usage_point,
+        at=moment(at),
+        first=first,
+        reason=reason,
+        installer=installer,
+        new=NewMeter(
+            model=model,
+            concentrator_id=device_id_of(concentrator) if concentrator else b"",
+            riser=riser,
+            suite=suite,
+            module_id=device_id_of(module_id) if module_id else b"",
+            module_point=point,
+            security_profile=security_profile,
+        ),
+    )
+    return _change(data, asked, to, as_json=json)
+
+
+def move(
+    meter: str,
+    *,
+    data: Path,
+    usage_point: str,
+    at: str,
+    last: str,
+    reason: str,
+    installer: str,
+    concentrator: str = "",
+    riser: int | None = None,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Move a meter, as it is, from its usage point to another whose meter was taken out.
+
+    Parameters
+    ----------
+    meter
+        Its device id, 16 hex digits.
+    usage_point
+        Where it is now: the pseudonym that `device remove` and `device list` show.
+    at
+        When it was done, local time, YYYY-MM-DD HH:MM.
+    last
+        What it showed, in the unit it is billed in; the one place is billed to it, the other from it.
+    reason
+        Why.
+    installer
+        Who read it.
+    concentrator, riser
+        Behind which concentrator it is now, and on which bus; by default as before.
+    """
+    asked = ChangeMeter(
+        removed=device_id_of(meter),
+        installed=device_id_of(meter),
+        usage_point=usage_point,
+        at=moment(at),
+        last=last,
+        reason=reason,
+        installer=installer,
+        new=NewMeter(concentrator_id=device_id_of(concentrator) if concentrator else b"", riser=riser),
+    )
+    return _change(data, asked, None, as_json=json)
+
+
+def moment(text: str) -> int:
+    """Local YYYY-MM-DD HH:MM in Unix milliseconds; LocalError `use.date`."""
+    try:
+        return int(datetime.strptime(text, "%Y-%m-%d %H:%M").replace(tzinfo=LOCAL).timestamp()) * 1000
+    except (ValueError, OverflowError):
+        raise LocalError("use.date", f"`{text}` is no time: write it as '2026-11-21 14:30'.") from None
+
+
+def _module(module_id: str, module_point: str, to: Path | None) -> bytes:
+    """The public point of a module that is named whole, or nothing."""
+    if len({bool(module_id), bool(module_point), to is not None}) != 1:
+        raise LocalError(
+            "use.module",
+            "A module needs --module-id, --module-point and --to, all of them. Nothing was changed.",
+        )
+    if to is not None and to.exists():
+        raise LocalError("use.file", f"{to} is there already; choose another name. Nothing was changed.")
+    try:
+        return bytes.fromhex(module_point)
+    except ValueError:
+        raise LocalError(
+            "use.module", "The module's public point is 130 hex digits, as the module shows it."
+        ) from None
+
+
+def _change(data: Path, asked: ChangeMeter, to: Path | None, *, as_json: bool) -> int:
+    answer = ask(data, "change_meter", asked, Changed)
+    if to is not None:
+        config.replace_file(to, answer.personalisation)
+    document = {
+        "left": answer.left,
+        "came": answer.came,
+        "taken_back": answer.taken_back,
+        "words_ended": answer.words_ended,
+        "file": str(to) if to is not None else "",
+    }
+    show(operator.as_json(document), as_json=as_json, lines=lambda said: _lines(asked, said))
+    return 0
+
+
+def _lines(asked: ChangeMeter, said: dict[str, object]) -> list[str]:
+    lines = []
+    if asked.removed:
+        lines.append(f"{asked.removed.hex()} left {said['left']} with register {asked.last}.")
+    if asked.installed:
+        lines.append(
+            f"{asked.installed.hex()} is at {said['came']} now, with register {asked.first or asked.last}."
+        )
+    if said["taken_back"]:
+        lines.append(
+            f"{said['taken_back']} readings of later times that the old meter had sent are taken back."
+        )
+    if said["words_ended"]:
+        lines.append(f"{said['words_ended']} words that waited for it are withdrawn.")
+    if said["file"]:
+        lines.append(f"Personalise the new module with {said['file']}.")
+    return lines

@@ -1,0 +1,168 @@
+"""Another meter at the same usage point: what belongs to which, and nothing of the one that left after it left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from meterseal.control import write
+from meterseal.control.tables import former_installations, meters
+from meterseal.link.evidence import GENESIS, EvidenceStatement, chain, signed_bytes
+from meterseal.mdms.service import Mdms
+from meterseal.model import MAIN, Batch, Evidence, Quality, Series
+from tests.mdms.fleet import (
+    DAY,
+    FIRST,
+    HOUR,
+    KEY,
+    Chains,
+    day_record,
+    device,
+    evidence_record,
+    open_store,
+    point,
+)
+
+OLD, NEW = 0, 9
+LEFT = FIRST + DAY + 10 * HOUR
+NOW = FIRST + 90 * DAY
+
+
+def exchanged(engine: sa.Engine, at: int = LEFT, installed: bytes = device(NEW)) -> None:
+    with write(engine) as connection:
+        connection.execute(meters.update().where(meters.c.device_id == device(OLD)).values(until=at))
+        connection.execute(
+            meters.insert().values(
+                device_id=installed, usage_point_id=point(OLD), protocol="cjt188", since=at, plain=False
+            )
+        )
+
+
+def hours(number: int, first: int, last: int, start: int = 0) -> Series:
+    """Hourly readings of a meter from hour `first` to `last` (both included), its register from `start` on by 7."""
+    registers = tuple(start + 7 * k for k in range(last - first + 1))
+    return Series(device(number), MAIN, "m3", -2, FIRST + first * HOUR, HOUR, registers)
+
+
+async def say(mdms: Mdms, number: int, counter: int, *series: Series, received_at: int) -> None:
+    record = day_record(number, 0, counter)
+    whole = type(record)(
+        **{name: getattr(record, name) for name in record.__struct_fields__}
+        | {"series": series, "statuses": (), "received_at": received_at}
+    )
+    await mdms.publish(Batch((whole,)))
+
+
+def shown(mdms: Mdms) -> dict[int, tuple[int, Quality]]:
+    columns = mdms.registers(point(OLD), MAIN, 0, NOW)
+    return {
+        (at - FIRST) // HOUR: (value, Quality(quality))
+        for at, value, quality in zip(
+            columns.end_at.tolist(), columns.register.tolist(), columns.quality.tolist(), strict=True
+        )
+    }
+
+
+async def test_readings_of_the_old_meter_after_the_exchange_are_nobodys(tmp_path: Path) -> None:
+    mdms, engine = open_store(tmp_path, 1)
+    await say(mdms, OLD, 1, hours(OLD, 1, 33, 1000), received_at=LEFT)
+    exchanged(engine)
+    mdms.meters_changed()
+    await say(mdms, OLD, 2, hours(OLD, 30, 40, 1000 + 7 * 29), received_at=LEFT + DAY)
+    await mdms.settle()
+    assert max(shown(mdms)) == 33
+    (held,) = mdms.quarantine()
+    assert held.code == "mdms.unknown-device"
+    await mdms.close()
+
+
+async def test_what_the_old_meter_said_meanwhile_gives_way_to_the_new_one(tmp_path: Path) -> None:
+    """The installer tells of the exchange in the evening; till then the old meter counted on in the van."""
+    mdms, engine = open_store(tmp_path, 1)
+    await say(mdms, OLD, 1, hours(OLD, 1, 40, 1000), received_at=LEFT + 6 * HOUR)
+    recorded = LEFT + 7 * HOUR
+    exchanged(engine)
+    assert await mdms.meter_left(point(OLD), LEFT, recorded) == 7
+    assert [shown(mdms)[hour][1] for hour in (33, 34, 40)] == [Quality.MEASURED] + [Quality.MISSING] * 2
+    await say(mdms, NEW, 1, hours(NEW, 34, 48), received_at=recorded + HOUR)
+    assert await mdms.meter_left(point(OLD), LEFT, recorded) == 0  # said again: nothing of the new meter goes
+    before = shown(mdms)
+    assert {hour: before[hour] for hour in (33, 34, 41)} == {
+        33: (1000 + 7 * 32, Quality.MEASURED),
+        34: (0, Quality.MEASURED),
+        41: (49, Quality.MEASURED),
+    }
+    assert mdms.counts().conflicts == 0
+    await mdms.run_vee(NOW)
+    assert mdms.findings() == []
+    await mdms.compact()
+    await mdms.close()
+    mdms, _ = open_store(tmp_path)
+    assert shown(mdms) == before
+    await mdms.run_vee(NOW)
+    assert shown(mdms) == before
+    assert mdms.findings() == []
+    await mdms.close()
+
+
+async def test_a_register_that_begins_anew_is_no_fall_and_is_not_estimated_across(tmp_path: Path) -> None:
+    mdms, engine = open_store(tmp_path, 1)
+    await say(mdms, OLD, 1, hours(OLD, 1, 33, 1000), received_at=LEFT)
+    exchanged(engine)
+    mdms.meters_changed()
+    await say(mdms, NEW, 1, hours(NEW, 35, 48, 5000), received_at=LEFT + DAY)
+    await mdms.run_vee(NOW)
+    assert mdms.findings() == []
+    assert 34 not in shown(mdms)  # between two meters there is nothing to draw a line through
+    assert all(quality == Quality.MEASURED for _, quality in shown(mdms).values())
+    await mdms.close()
+
+
+async def test_the_new_meters_chain_begins_with_itself(tmp_path: Path) -> None:
+    mdms, engine = open_store(tmp_path, 1)
+    chains = Chains()
+    await mdms.publish(Batch((day_record(OLD, 0, 1),)))
+    await mdms.publish(Batch((evidence_record(chains.evidence(OLD, 0), OLD, 2, FIRST + DAY + HOUR),)))
+    exchanged(engine)
+    mdms.meters_changed()
+    mine = hours(NEW, 34, 48)
+    await say(mdms, NEW, 1, mine, received_at=FIRST + 2 * DAY + HOUR)
+    times = [mine.start_at + k * HOUR for k in range(15)]
+    head = chain(GENESIS, MAIN, list(zip(times, mine.registers, strict=True)))  # type: ignore[arg-type]
+    end, last = times[-1], mine.registers[-1]
+    assert last is not None
+    statement = EvidenceStatement(device(NEW), MAIN, end, last, -2, 0x2C, 0, 1, head).pack()
+    own = Evidence(device(NEW), statement, KEY.sign(signed_bytes(statement)))
+    await mdms.publish(Batch((evidence_record(own, NEW, 2, end + HOUR),)))
+    await mdms.settle()
+    found = mdms.evidence_between(point(OLD), MAIN, 0, NOW)
+    assert {(one.device_id, one.checked) for one in found} == {
+        (device(OLD), "signed"),
+        (device(NEW), "signed"),
+    }
+    await mdms.close()
+
+
+async def test_a_meter_that_came_back_has_both_its_places(tmp_path: Path) -> None:
+    mdms, engine = open_store(tmp_path, 2)
+    back = FIRST + 3 * DAY
+    with write(engine) as connection:
+        connection.execute(
+            former_installations.insert().values(
+                device_id=device(0), since=FIRST, until=LEFT, usage_point_id=point(0)
+            )
+        )
+        connection.execute(meters.update().where(meters.c.device_id == device(1)).values(until=LEFT))
+        connection.execute(
+            meters.update()
+            .where(meters.c.device_id == device(0))
+            .values(usage_point_id=point(1), since=back, until=None)
+        )
+    await say(mdms, 0, 1, hours(0, 20, 80, 100), received_at=back + DAY)
+    assert max(shown(mdms)) == 33
+    columns = mdms.registers(point(1), MAIN, 0, NOW)
+    assert [(at - FIRST) // HOUR for at in columns.end_at.tolist()] == list(range(72, 81))
+    (held,) = mdms.quarantine()
+    assert held.code == "mdms.unknown-device"
+    await mdms.close()
