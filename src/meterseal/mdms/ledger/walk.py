@@ -17,6 +17,7 @@ from meterseal.mdms.ledger import audit, replay
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.ledger import Ledger
 from meterseal.mdms.ledger.verdict import Faults, Verdict
+from meterseal.mdms.places import Places
 from meterseal.mdms.rivals import UNCHECKED
 from meterseal.mdms.store.manifest import Manifest
 from meterseal.mdms.store.rows import Rows
@@ -102,7 +103,7 @@ class Walk:
 
     async def _share(self, stored: replay.Stored, share: int, shares: int) -> None:
         made, said, points = await asyncio.to_thread(self._readings, stored, share, shares)
-        book = EvidenceBook(self._engine, made, self._keys)
+        book = EvidenceBook(self._engine, made, self._keys, Places(self._engine).since)
         found = await asyncio.to_thread(book.of_points, points)
         found = [one for one in found if one.checked != UNCHECKED]
         self._evidence += len(found)
