@@ -9,6 +9,14 @@ import pytest
 
 from meterseal.mdms.findings import Finding
 from meterseal.mdms.service import Mdms
+from meterseal.mdms.store.rows import Key
+from meterseal.mdms.vee import engine
+from meterseal.mdms.vee.engine import AsOf
+from meterseal.mdms.vee.estimators import Override
+from meterseal.mdms.vee.rules import RULES, Found
+from meterseal.mdms.vee.rules.gaps import Gap
+from meterseal.mdms.vee.versions import Bridging
+from meterseal.mdms.vee.view import View
 from meterseal.model import MAIN, Batch, Opened, Quality, Series
 from tests.mdms.fleet import DAY, FIRST, HOUR, day_record, device, open_store, point, register
 
@@ -49,10 +57,11 @@ async def test_a_missing_hour_is_found_and_estimated_once(tmp_path: Path, explic
     run = await mdms.run_vee(NOW)
     assert (run.findings, run.versions) == (1, 1)
     assert shown(mdms) == [(1, 10, M), (2, 20, M), (3, 30, M), (4, 40, E), (5, 51, M), (6, 60, M)]
-    assert mdms.registers(point(0), MAIN, 0, NOW).method[3] == "linear/1:gap/1"
+    assert mdms.registers(point(0), MAIN, 0, NOW).method[3] == "linear/1:gap/2~11"
     (finding,) = mdms.findings()
     assert said([finding]) == {("gap", 3, 5)}
-    assert (finding.version, finding.detail) == (1, {"parameters": {"expected": HOUR}})
+    assert (finding.version, finding.detail) == (2, {"parameters": {"allowed": 0}})
+    assert finding.facts == {"hours": 2.0, "missing": 2}
     for again in range(3):
         run = await mdms.run_vee(NOW + again)
         assert (run.readings, run.findings, run.versions) == (0, 0, 0)
@@ -64,11 +73,45 @@ async def test_a_missing_hour_is_found_and_estimated_once(tmp_path: Path, explic
     await mdms.close()
 
 
-async def test_three_hours_stay_a_hole(tmp_path: Path) -> None:
+async def test_a_longer_hole_waits_three_days_and_then_meets_both_registers(tmp_path: Path) -> None:
     mdms, _ = open_store(tmp_path, 1)
-    await mdms.publish(Batch((record(1, {1: 10, 2: 20, 5: 50, 6: 60}),)))
+    hours: dict[int, int | None] = {
+        hour: 7 * hour + hour % 24 % 5 for hour in range(0, 480) if not 400 < hour < 430
+    }
+    early = {hour: value for hour, value in hours.items() if hour < 450}
+    await mdms.publish(Batch((record(1, early),)))
     assert (await mdms.run_vee(NOW)).versions == 0
-    assert [hour for hour, _, _ in shown(mdms)] == [1, 2, 5, 6]
+    late = {hour: 3000 + 7 * hour for hour in range(450, 430 + 72)}
+    await mdms.publish(Batch((record(2, late),)))
+    assert (await mdms.run_vee(NOW + 1)).versions == 0
+    await mdms.publish(Batch((record(3, {430 + 72: 9000}),)))
+    assert (await mdms.run_vee(NOW + 2)).versions == 29
+    filled = [(hour, value) for hour, value, quality in shown(mdms) if quality == E]
+    assert [hour for hour, _ in filled] == list(range(401, 430))
+    values = [hours[400], *(value for _, value in filled), hours[430]]
+    assert values == sorted(values)
+    method = mdms.registers(point(0), MAIN, FIRST + 410 * HOUR, FIRST + 410 * HOUR).method[0]
+    assert method.startswith("average-like-days/1:gap/2~")
+    assert (await mdms.run_vee(NOW + 3)).versions == 0
+    await mdms.close()
+
+
+async def test_an_operator_puts_another_order_of_methods_in_force_for_a_while(tmp_path: Path) -> None:
+    mdms, _ = open_store(tmp_path, 1)
+    hours: dict[int, int | None] = {hour: 7 * hour for hour in range(0, 600) if not 400 < hour < 430}
+    await mdms.publish(Batch((record(1, hours),)))
+    key = Key(mdms._store.words.code(point(0)), MAIN)
+    flat = Override(FIRST + 390 * HOUR, FIRST + 410 * HOUR, ("flat",), "everybody stays at home")
+    other = Override(FIRST, FIRST + 390 * HOUR, ("class-profile",), "another week")
+    methods = {
+        engine.run(mdms._store, {key: 0}, engine.Run(NOW, bridging=Bridging(overrides=given)))
+        .versions[0]
+        .method.split("/")[0]
+        for given in ((flat, other), (flat,))
+    }
+    assert methods == {"flat"}
+    (usual, *_) = engine.run(mdms._store, {key: 0}, engine.Run(NOW)).versions
+    assert usual.method.startswith("average-like-days/")
     await mdms.close()
 
 
@@ -93,7 +136,7 @@ async def test_a_high_reading_that_is_taken_back_is_doubted_and_bridged(tmp_path
     hours: dict[int, int | None] = {hour: 10 * hour for hour in range(1, 30)} | {20: 99_000}
     await mdms.publish(Batch((record(1, hours),)))
     await mdms.run_vee(NOW)
-    assert said(mdms.findings()) == {("spike", 19, 20), ("negative-step", 20, 21)}
+    assert said(mdms.findings()) == {("spike", 19, 20), ("overload", 19, 20), ("negative-step", 20, 21)}
     assert shown(mdms)[19] == (20, 200, E)
     assert [quality for _, _, quality in shown(mdms)].count(M) == 28
     before = mdms.readings(point(0), MAIN, 0, NOW, as_of=FIRST + 81 * DAY)
@@ -112,8 +155,9 @@ async def test_a_fall_is_doubted_and_not_bridged(tmp_path: Path) -> None:
     assert shown(mdms) == [(1, 100, M), (2, 110, M), (3, 5, S), (4, 15, M), (5, 25, M)]
     (finding,) = mdms.findings()
     assert (finding.rule, finding.severity) == ("negative-step", "error")
+    assert finding.facts == {"before": 1.1, "after": 0.05}
     assert finding.values is not None
-    assert msgspec.msgpack.decode(finding.values) == [[110, 5], -2]
+    assert msgspec.msgpack.decode(finding.values)["registers"] == [110, 5]
     await mdms.close()
 
 
@@ -122,7 +166,7 @@ async def test_a_burst_pipe_is_found_and_billed(tmp_path: Path) -> None:
     hours: dict[int, int | None] = {hour: 10 * hour + (900 if hour >= 20 else 0) for hour in range(1, 30)}
     await mdms.publish(Batch((record(1, hours),)))
     await mdms.run_vee(NOW)
-    assert said(mdms.findings()) == {("spike", 19, 20)}
+    assert said(mdms.findings()) == {(rule, 19, 20) for rule in ("spike", "lonely-spike", "overload")}
     assert {quality for _, _, quality in shown(mdms)} == {M}
     await mdms.close()
 
@@ -134,7 +178,7 @@ async def test_a_register_that_stands_still_is_one_finding_however_long(tmp_path
         hours: dict[int, int | None] = {24 * day + hour: min(24 * day + hour, 30) for hour in range(1, 25)}
         await mdms.publish(Batch((record(day + 1, hours, number),)))
         await mdms.run_vee(NOW + day)
-    assert said(mdms.findings()) == {("stuck-register", 30, 77)}
+    assert said(mdms.findings()) == {("stuck-register", 30, 78)}
     await mdms.close()
 
 
@@ -157,7 +201,9 @@ async def test_findings_and_values_do_not_depend_on_how_often_the_rules_run(
         if counter % 7 == 3:
             await mdms.compact()
     await mdms.run_vee(NOW + 99)
-    assert said(mdms.findings(1000)) == {
+    found = said(mdms.findings(1000))
+    steps = {one for one in found if one[0] in ("gap", "spike", "negative-step")}
+    assert steps == {
         *(("gap", hour - 1, hour + 1) for hour in range(7, 600, 50)),
         ("gap", 300, 306),
         *(("spike", hour - 1, hour) for hour in (200, 400)),
@@ -165,14 +211,76 @@ async def test_findings_and_values_do_not_depend_on_how_often_the_rules_run(
         ("negative-step", 499, 500),
         ("spike", 500, 501),
     }
+    once = _all_at_once(tmp_path / "once", given)
+    assert found == said((await once)[0])
     qualities = {hour: quality for hour, _, quality in shown(mdms)}
     assert {hour for hour, quality in qualities.items() if quality == E} == {
         *range(7, 600, 50),
+        *range(301, 306),
         200,
         400,
         500,
     }
     assert {hour for hour, quality in qualities.items() if quality == S} == set()
+    assert shown(mdms) == (await _all_at_once(tmp_path / "again", given))[1]
+    await mdms.close()
+
+
+async def _all_at_once(
+    folder: Path, given: list[tuple[int, int | None]]
+) -> tuple[list[Finding], list[tuple[int, int | None, Quality]]]:
+    folder.mkdir()
+    mdms, _ = open_store(folder, 2)
+    await mdms.publish(Batch((record(1, dict(given)),)))
+    await mdms.run_vee(NOW)
+    answer = mdms.findings(1000), shown(mdms)
+    await mdms.close()
+    return answer
+
+
+async def test_a_run_replays_bit_for_bit_and_any_past_state_is_still_there(tmp_path: Path) -> None:
+    mdms, _ = open_store(tmp_path, 2)
+    hours: dict[int, int | None] = {
+        hour: 10 * hour + (90_000 if hour == 200 else 0) for hour in range(1, 500) if hour % 90
+    }
+    await mdms.publish(Batch((record(1, hours),)))
+    key = Key(mdms._store.words.code(point(0)), MAIN)
+    first = engine.run(mdms._store, {key: 0}, engine.Run(NOW))
+    assert msgspec.msgpack.encode(first) == msgspec.msgpack.encode(
+        engine.run(mdms._store, {key: 0}, engine.Run(NOW))
+    )
+    await mdms.run_vee(NOW)
+    then = shown(mdms)
+    late = record(2, {90: 905, 180: 1801, 510: 5100})
+    await mdms.publish(Batch((msgspec.structs.replace(late, received_at=NOW + HOUR),)))
+    await mdms.run_vee(NOW + DAY)
+    assert shown(mdms) != then
+    past = engine.run(AsOf(mdms._store, NOW - 1), {key: 0}, engine.Run(NOW))
+    assert msgspec.msgpack.encode(past) == msgspec.msgpack.encode(first)
+    await mdms.close()
+
+
+async def test_a_rule_that_raises_is_a_finding_and_stops_no_other(tmp_path: Path) -> None:
+    mdms, _ = open_store(tmp_path, 8)
+    await mdms.publish(Batch(tuple(record(1, {1: 100, 2: 90, 3: 95}, number) for number in (0, 4))))
+    keys = {Key(mdms._store.words.code(point(number)), MAIN): 0 for number in (0, 4)}
+
+    def fragile(view: View, _: Gap) -> Found:
+        if view.use.sum() and len(view.sizes) > 1:
+            raise ValueError("too many")
+        if (view.register == 95).any() and view.context.medium == "water":
+            raise KeyError("95")
+        return Found()
+
+    rules = {"fragile": msgspec.structs.replace(RULES["gap"], name="fragile", look=fragile), **RULES}
+    outcome = engine.run(mdms._store, keys, engine.Run(NOW, rules=rules))
+    assert sorted((f.usage_point, f.rule) for f in outcome.findings) == sorted(
+        (point(number), rule)
+        for number in (0, 4)
+        for rule in ("negative-step", "rule-failed", "reverse-flow")
+    )
+    (failed,) = [f for f in outcome.findings if f.rule == "rule-failed" and f.usage_point == point(0)]
+    assert failed.detail == {"rule": "fragile", "fault": "KeyError"}
     await mdms.close()
 
 
@@ -181,7 +289,12 @@ async def test_meters_that_behave_are_left_alone(tmp_path: Path) -> None:
     for day in range(12):
         await mdms.publish(Batch(tuple(day_record(number, day, day + 1) for number in range(4))))
     run = await mdms.run_vee(NOW)
-    assert (run.readings, run.channels, run.findings, run.versions) == (4 * 12 * 24, 4, 0, 0)
+    assert (run.readings, run.channels, run.versions) == (4 * 12 * 24, 4, 0)
+    # Their use never stops, which water and gas at night should.
+    assert {(f.rule, f.usage_point) for f in mdms.findings()} == {
+        ("night-flow", point(0)),
+        ("night-flow", point(1)),
+    }
     assert mdms.registers(point(2), MAIN, FIRST + 5 * DAY, FIRST + 5 * DAY).register.tolist() == [
         register(2, FIRST + 5 * DAY)
     ]

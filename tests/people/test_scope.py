@@ -240,7 +240,9 @@ async def test_operator_pages_hold_together(town: Town) -> None:
     assert len(set(names)) == 8
     assert rest.next == ""
     exceptions = await put(town, ask.OperatorExceptions(session), ask.OperatorExceptionsPage)
-    assert {finding.rule for finding in exceptions.findings} == {"gap", "spike", "stuck-register"}
+    assert {finding.rule for finding in exceptions.findings} == {
+        *("gap", "spike", "stuck-register", "overload", "lonely-spike", "high-use", "negative-step"),
+    }
     assert [held.usage_point for held in exceptions.bills.held] == ["up-lu-heat"]
     assert [entry.code for entry in exceptions.quarantined] == ["wire.checksum"]
 

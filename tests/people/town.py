@@ -94,6 +94,10 @@ class Meter:
             if self.point == "up-lu-electricity" and FIRST + of * HOUR == at("2026-11-08T20:00"):
                 step = 15_000  # more than a dwelling's meter passes
             self.registers[FIRST + (of + 1) * HOUR] = self.registers[FIRST + of * HOUR] + step
+            if self.point == "up-lu-heat" and FIRST + of * HOUR == at("2026-11-01T06:00"):
+                self.registers[FIRST + (of + 1) * HOUR] = (
+                    1_200  # it fell in the hole, so nothing can be estimated
+                )
 
     def delivered(self, end: int) -> int | None:
         """The register the meter delivers for an instant, None where it marked it missing."""

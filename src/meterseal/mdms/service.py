@@ -236,7 +236,7 @@ class Mdms(Reading):
         self._begun = True
 
     async def run_vee(self, now: int) -> VeeRun:
-        """Let every rule look at what came since the last run, append findings, estimate short gaps.
+        """Let every rule look at what came since the last run, append findings, estimate gaps.
 
         Deterministic and idempotent: with no new readings a run adds nothing. After a start the first run
         looks at everything once. Raises EngineError when nothing could be written; the next run does it
@@ -257,7 +257,7 @@ class Mdms(Reading):
         return VeeRun(outcome.readings, len(dirty), new, len(outcome.versions))
 
     def _judged(self, dirty: Mapping[Key, int], now: int) -> vee.Outcome:
-        return vee.run(self._store, dirty, now, self._places.replaced())
+        return vee.run(self._store, dirty, vee.Run(now, replaced=self._places.replaced()))
 
     async def compact(self) -> Compacted:
         """Move what the journal holds into sealed segments and cut the journal. Nothing to do is no error.

@@ -4,33 +4,37 @@ It writes nothing; findings and versions go back to the caller, who appends them
 same, and what is there already is said only once.
 
 Rules look at what the meters delivered (never at estimates or doubts of earlier runs), so the order of runs
-does not matter; estimates look at what is visible.
+does not matter; estimates look at what is visible, and only at what lies before a gap and at its two ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import msgspec
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
+from meterseal.mdms.columns import Columns
 from meterseal.mdms.entries import Version
 from meterseal.mdms.finding import Finding
-from meterseal.mdms.store.rows import ORIGINS, Key, Rows, Words, standing, visible
-from meterseal.mdms.vee.columns import Columns, Mask
-from meterseal.mdms.vee.estimate import METHOD, Linear, linear
-from meterseal.mdms.vee.rules import RULES, suspects
+from meterseal.mdms.store.rows import Key, Rows, Words, standing, visible
+from meterseal.mdms.vee.context import DAY, HOUR, Context
+from meterseal.mdms.vee.judge import Choose, Failure, Judgement, Objection, defaults, judge
+from meterseal.mdms.vee.rules import RULES, Rule
+from meterseal.mdms.vee.versions import Bridging, Judged, versions
 from meterseal.model import Medium, Quality
 
 AT_ONCE = 400
 """Channels whose rows are in memory at once."""
+FAILED = "rule-failed"
+"""The finding about a rule that raised."""
+STEPS = tuple(minutes * 60_000 for minutes in (5, 10, 15, 30, 60, 120, 180, 240, 360, 720, 1440))
+"""Intervals of load profiles."""
 _EVER = 1 << 62
-_SPAN = 40 * 86_400_000
 
 
 class History(Protocol):
@@ -42,6 +46,41 @@ class History(Protocol):
         """Every version with since <= end_at <= until."""
 
 
+class AsOf:
+    """A store as it was: the versions that were recorded up to an instant."""
+
+    def __init__(self, store: History, at: int) -> None:
+        self.words = store.words
+        self._store, self._at = store, at
+
+    def rows(self, key: Key, since: int, until: int) -> Rows:
+        """Every version of then with since <= end_at <= until."""
+        rows = self._store.rows(key, since, until)
+        found = rows[rows["recorded_at"] <= self._at]
+        assert isinstance(found, np.ndarray)
+        return found
+
+
+class Surroundings(Protocol):
+    """Where what is known beside the registers comes from."""
+
+    def classes(self, keys: Sequence[Key]) -> list[str]:
+        """The class of customer of each channel."""
+
+    def context(self, context: Context, keys: Sequence[Key]) -> Context:
+        """The same context with what is known about these channels, in this order."""
+
+
+class Nothing:
+    """Surroundings in which nothing is known: every channel is a dwelling's."""
+
+    def classes(self, keys: Sequence[Key]) -> list[str]:
+        return ["dwelling"] * len(keys)
+
+    def context(self, context: Context, keys: Sequence[Key]) -> Context:
+        return context
+
+
 class Outcome(NamedTuple):
     """What a run says."""
 
@@ -50,196 +89,154 @@ class Outcome(NamedTuple):
     readings: int
 
 
-class Judged(Struct, frozen=True):
-    """One channel in a run: all its rows, what the meter delivered of them, and from where on they are
-    new."""
-
-    key: Key
-    rows: Rows
-    delivered: Rows
-    since: int
-    meter: NDArray[np.int64]
-    """Which of the usage point's meters delivered each row, counted from 0: registers of two have nothing in common."""
-
-
-def run(
-    store: History,
-    dirty: Mapping[Key, int],
-    now: int,
-    replaced: Mapping[str, Sequence[int]] = MappingProxyType({}),
-) -> Outcome:
-    """Judge channels from their oldest new reading on. `now` stamps the versions and names the run.
+class Run(Struct, frozen=True):
+    """Everything that a run depends on beside the rows: run again with an equal one, it says the same bit for bit.
 
     `replaced`: usage points whose meter was exchanged, with the instants at which each was put in place, rising.
     """
+
+    now: int
+    replaced: Mapping[str, Sequence[int]] = MappingProxyType({})
+    surroundings: Surroundings = Nothing()
+    choose: Choose = defaults
+    rules: Mapping[str, Rule] = RULES
+    bridging: Bridging = Bridging()
+
+
+def run(store: History, dirty: Mapping[Key, int], how: Run) -> Outcome:
+    """Judge channels from their oldest new reading on. `how.now` stamps the versions and names the run."""
     outcome = Outcome([], [], 0)
-    keys = sorted(dirty)
-    for start in range(0, len(keys), AT_ONCE):
-        by_medium: dict[Medium, list[Judged]] = {}
-        for key in keys[start : start + AT_ONCE]:
-            medium = store.words.medium[key.point]
-            by_medium.setdefault(medium, []).append(_take(store, key, dirty[key], _context(medium), replaced))
-        for medium, channels in by_medium.items():
-            part = _judge(store, medium, channels, now)
-            outcome.findings.extend(part.findings)
-            outcome.versions.extend(part.versions)
-            outcome = outcome._replace(readings=outcome.readings + part.readings)
+    for group, channels, context in groups(store, dirty, how):
+        columns = columns_of(channels)
+        said = judge(columns, context, how.choose, how.rules)
+        outcome.findings.extend(_findings(store, how, channels, columns, context, said))
+        outcome.versions.extend(versions(store, group, channels, columns, context, said, how))
+        outcome = outcome._replace(readings=outcome.readings + len(columns.end_at))
     return outcome
 
 
-def _context(medium: Medium) -> int:
-    """Valid rows that rules look back at most, and one more to see where a finding begins."""
-    return 2 + max(rule.before(rule.defaults[medium]) for rule in RULES.values())
+Group = tuple[str, Medium, int]
+"""Class of customer, medium and interval of channels that are judged together."""
 
 
-def _take(
-    store: History, key: Key, since: int, context: int, replaced: Mapping[str, Sequence[int]]
-) -> Judged:
-    """The rows of a channel from `since` on, with the context that the rules want before it."""
-    span = _SPAN
+def groups(
+    store: History, dirty: Mapping[Key, int], how: Run
+) -> Iterator[tuple[Group, list[Judged], Context]]:
+    """The channels with their rows, by class, medium and interval, some hundred at a time."""
+    keys = sorted(dirty)
+    for start in range(0, len(keys), AT_ONCE):
+        together: dict[Group, list[Judged]] = {}
+        part = keys[start : start + AT_ONCE]
+        for key, customer in zip(part, how.surroundings.classes(part), strict=True):
+            medium = store.words.medium[key.point]
+            begins = how.replaced.get(store.words.texts[key.point], ())[1:]
+            taken = _take(store, key, dirty[key], _reach(how, customer, medium), begins)
+            together.setdefault((customer, medium, interval_of(taken.delivered)), []).append(taken)
+        for group, channels in together.items():
+            context = Context(medium=group[1], customer=group[0], interval=group[2])
+            yield group, channels, how.surroundings.context(context, [c.key for c in channels])
+
+
+def interval_of(delivered: Rows) -> int:
+    """The interval of a load profile: the commonest distance that is one, an hour where there is none."""
+    apart = Counter(np.diff(delivered["end_at"]).tolist())
+    known = [(count, -step) for step, count in apart.items() if step in STEPS]
+    return -max(known)[1] if known else HOUR
+
+
+def _reach(how: Run, customer: str, medium: Medium) -> int:
+    """Milliseconds that rules look back at most."""
+    context = Context(medium=medium, customer=customer)
+    applied = [rule for rule in how.rules.values() if medium in rule.media]
+    return max((rule.reach(how.choose(rule, context)).before for rule in applied), default=0)
+
+
+def _take(store: History, key: Key, since: int, before: int, begins: Sequence[int]) -> Judged:
+    """The rows of a channel with the context that the rules want before its first new reading."""
+    span = before + 3 * DAY
     while True:
         rows = store.rows(key, max(0, since - span), _EVER)
         stands = standing(rows, store.words)
         delivered = visible(
             stands[stands["profile"] & (stands["method"] == 0) & (stands["quality"] != Quality.MISSING)]
         )
-        if span >= since or int((delivered["end_at"] < since).sum()) >= context:
-            begins = np.array(replaced.get(store.words.texts[key.point], ())[1:], np.int64)
-            meter = np.searchsorted(begins, delivered["end_at"].astype(np.int64), side="right")
-            return Judged(key, rows, delivered, since, meter)
-        span *= 8
+        # A rule that waits for the reading after may judge the one before the first new one now.
+        early = np.flatnonzero(delivered["end_at"] < since)
+        first = int(early[-1]) if len(early) else 0
+        enough = len(early) > 2 and delivered["end_at"][0] <= delivered["end_at"][max(first - 1, 0)] - before
+        if span >= since or enough:
+            from_at = int(delivered["end_at"][first]) if len(delivered) else since
+            return Judged(key, rows, delivered, min(since, from_at), tuple(begins))
+        span *= 4
 
 
-def _judge(store: History, medium: Medium, channels: list[Judged], now: int) -> Outcome:
-    sizes = [len(channel.delivered) for channel in channels]
+def columns_of(channels: Sequence[Judged]) -> Columns:
+    """What the meters delivered, in the shape that rules look at."""
     rows = np.concatenate([channel.delivered for channel in channels])
-    channel_of = np.repeat(np.arange(len(channels)), sizes)
-    columns = Columns(
-        series=_numbered(channel_of, np.concatenate([channel.meter for channel in channels])),
+    return Columns(
+        starts=np.cumsum([0, *(len(channel.delivered) for channel in channels)]),
         end_at=rows["end_at"].astype(np.int64),
         register=rows["register"].astype(np.int64),
-        exponent=rows["exponent"].astype(np.int64),
-        valid=np.ones(len(rows), np.bool_),
+        exponent=rows["exponent"].astype(np.int8),
+        quality=np.zeros(len(rows), np.int8),
+        unit=rows["unit"].astype(np.int32),
+        meter=np.concatenate([channel.meters for channel in channels]),
     )
-    masks = {rule.name: rule.mask(columns, rule.defaults[medium]) for rule in RULES.values()}
-    findings = [
-        finding
-        for name, flagged in masks.items()
-        for finding in _findings(store, name, medium, channels, channel_of, columns, flagged, now)
-    ]
-    doubted = suspects(columns, masks)
-    versions: list[Version] = []
-    start = 0
-    for channel, size in zip(channels, sizes, strict=True):
-        part = slice(start, start + size)
-        versions += _versions(store, medium, channel, doubted[part], now)
-        start += size
-    return Outcome(findings, versions, len(rows))
-
-
-def _numbered(channel_of: NDArray[np.int64], meter: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A rising number of each series: one meter's rows of one channel."""
-    begins = (np.diff(channel_of, prepend=channel_of[:1]) != 0) | (np.diff(meter, prepend=meter[:1]) != 0)
-    return np.cumsum(begins)
 
 
 def _findings(
-    store: History,
-    name: str,
-    medium: Medium,
-    channels: list[Judged],
-    channel_of: NDArray[np.int64],
-    columns: Columns,
-    flagged: Mask,
-    now: int,
+    store: History, how: Run, channels: Sequence[Judged], columns: Columns, context: Context, said: Judgement
 ) -> list[Finding]:
-    """A finding where a mask begins; while it goes on it is the same finding."""
-    rule = RULES[name]
-    parameters = rule.defaults[medium]
-    begins = flagged.copy()
-    if rule.lasting:
-        begins[1:] &= ~(flagged[:-1] & (columns.series[1:] == columns.series[:-1]))
-    found = []
-    for at in np.flatnonzero(begins).tolist():
-        channel = channels[int(channel_of[at])]
-        until = int(columns.end_at[at])
-        if until < channel.since:
-            continue
-        first = at - rule.before(parameters) + 1 if rule.lasting else at - 1
-        values = None
-        if name in ("negative-step", "spike"):
-            values = msgspec.msgpack.encode(
-                [columns.register[first : at + 1].tolist(), int(columns.exponent[at])]
-            )
-        found.append(
-            Finding(
-                usage_point=store.words.texts[channel.key.point],
-                channel=channel.key.channel,
-                since=int(columns.end_at[first]),
-                until=until,
-                rule=name,
-                version=rule.version,
-                severity=rule.severity,
-                detail={"parameters": msgspec.structs.asdict(parameters)},
-                values=values,
-                run=f"vee-{now}",
-            )
-        )
-    return found
+    found = [
+        finding_of(store, how, channels, columns, context, objection)
+        for objection in said.objections
+        if int(columns.end_at[objection.row]) >= channels[objection.channel].since
+    ]
+    found += [_failed(store, how, channels[failure.channel], failure) for failure in said.failures]
+    return sorted(found, key=lambda one: (one.usage_point, one.channel, one.until, one.rule))
 
 
-def _versions(store: History, medium: Medium, channel: Judged, doubted: Mask, now: int) -> list[Version]:
-    """Doubts about delivered readings, then estimates between those that are left."""
-    shown = visible(channel.rows)
-    if not len(shown) or not len(channel.delivered):
-        return []
-    quality = dict(zip(shown["end_at"].tolist(), shown["quality"].tolist(), strict=True))
-    register = dict(zip(shown["end_at"].tolist(), shown["register"].tolist(), strict=True))
-    highest = dict(zip(shown["end_at"].tolist(), shown["version"].tolist(), strict=True))
-    text = store.words.texts
-    versions = []
+def finding_of(
+    store: History,
+    how: Run,
+    channels: Sequence[Judged],
+    columns: Columns,
+    context: Context,
+    objection: Objection,
+) -> Finding:
+    """An objection as it is kept: what it is about, the parameters in clear, registers and facts to be sealed."""
+    rule, channel = how.rules[objection.rule], channels[objection.channel]
+    first, last = objection.since, objection.row
+    values = {
+        "registers": columns.register[[first, last]].tolist(),
+        "exponent": int(columns.exponent[last]),
+        "unit": store.words.texts[int(columns.unit[last])],
+        "facts": objection.facts,
+    }
+    return Finding(
+        usage_point=store.words.texts[channel.key.point],
+        channel=channel.key.channel,
+        since=int(columns.end_at[first]),
+        until=int(columns.end_at[last]),
+        rule=rule.name,
+        version=rule.version,
+        severity=rule.severity,
+        detail={"parameters": msgspec.to_builtins(how.choose(rule, context))},
+        values=msgspec.msgpack.encode(values),
+        run=f"vee-{how.now}",
+    )
 
-    def version(like: np.void, at: int, value: int, kind: Quality, method: str) -> Version:
-        highest[at] = highest.get(at, 0) + 1
-        return Version(
-            usage_point=text[channel.key.point],
-            medium=medium,
-            channel=channel.key.channel,
-            start_at=at,
-            step=0,
-            registers=(value,),
-            exponent=int(like["exponent"]),
-            unit=text[int(like["unit"])],
-            quality=kind,
-            method=method,
-            recorded_at=now,
-            origin=ORIGINS[int(like["origin"])],  # type: ignore[arg-type]
-            version=highest[at],
-        )
 
-    for row in channel.delivered[doubted]:
-        at = int(row["end_at"])
-        if quality[at] == Quality.MEASURED:
-            versions.append(
-                version(row, at, int(row["register"]), Quality.SUSPECT, "doubt/1:negative-step/1")
-            )
-            quality[at] = Quality.SUSPECT
-    for meter in np.unique(channel.meter).tolist():
-        mine = channel.delivered[channel.meter == meter]
-        units = mine[["exponent", "unit"]]
-        if (units != units[0]).any():
-            continue  # across a change of unit nothing is interpolated
-        good = [
-            k
-            for k, at in enumerate(mine["end_at"].tolist())
-            if quality[at] in (Quality.MEASURED, Quality.EDITED)
-        ]
-        times, registers = mine["end_at"][good].tolist(), mine["register"][good].tolist()
-        step = min((later - earlier for earlier, later in pairwise(times)), default=0)
-        for estimate in linear(times, registers, step, Linear()) if step else ():
-            seen = quality.get(estimate.end_at)
-            if seen == Quality.ESTIMATED and register[estimate.end_at] == estimate.register:
-                continue
-            if seen in (None, Quality.MISSING, Quality.SUSPECT, Quality.ESTIMATED):
-                versions.append(version(mine[good[0]], *estimate, Quality.ESTIMATED, METHOD + ":gap/1"))
-    return versions
+def _failed(store: History, how: Run, channel: Judged, failure: Failure) -> Finding:
+    last = int(channel.delivered["end_at"][-1]) if len(channel.delivered) else channel.since
+    return Finding(
+        usage_point=store.words.texts[channel.key.point],
+        channel=channel.key.channel,
+        since=min(channel.since, last),
+        until=last,
+        rule=FAILED,
+        version=how.rules[failure.rule].version,
+        severity="error",
+        detail={"rule": failure.rule, "fault": failure.fault},
+        run=f"vee-{how.now}",
+    )

@@ -1,0 +1,269 @@
+"""Beside the path: the oracles of rules about whole days."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import inf, isnan, log10, nan
+from typing import Any
+
+from meterseal.kit.oracle.channel import Channel, Day
+from meterseal.kit.oracle.single import Oracle
+from meterseal.mdms.vee.context import DAY, HOUR, Context
+
+
+def _kind(context: Context, number: int) -> int:
+    calendar = context.calendar
+    at = number - calendar.first
+    return calendar.kinds[at] if calendar.kinds and 0 <= at < len(calendar.kinds) else (number + 3) % 7
+
+
+def _before(channel: Channel, number: int, back: int) -> list[Day]:
+    days = (channel.known(number - k) for k in range(1, back + 1))
+    return [day for day in days if day is not None]
+
+
+def _closes(channel: Channel, numbers: list[int]) -> list[int]:
+    return [channel.readings[channel.days[number].closes].row for number in numbers]
+
+
+def _known(channel: Channel) -> list[tuple[int, int, Day]]:
+    return [(number, day.use, day) for number, day in sorted(channel.days.items()) if day.use is not None]
+
+
+def _in_a_row(numbers: list[int], count: int) -> list[int]:
+    """Those at which exactly so many days in a row have been named."""
+    named = set(numbers)
+    return [
+        number
+        for number in numbers
+        if all(number - k in named for k in range(count)) and number - count not in named
+    ]
+
+
+def zero(channel: Channel, _: list[Channel], context: Context, p: Any) -> list[int]:
+    found = []
+    for number in _in_a_row([number for number, use, _ in _known(channel) if use == 0], p.days):
+        before = _before(channel, number - p.days + 1, 28)
+        uses = [day.use or 0 for day in before]
+        if len(uses) < p.known or 0 in uses:
+            continue
+        if sum(uses) / max(len(uses), 1) > channel.digits(p.least):
+            found.append(number)
+    return _closes(channel, found)
+
+
+def _like(channel: Channel, context: Context, number: int, known: int) -> float | None:
+    free = _kind(context, number) >= 5
+    uses = [day.use or 0 for day in _before(channel, number, 28) if (_kind(context, day.number) >= 5) == free]
+    return sum(uses) / max(len(uses), 1) if len(uses) >= known else None
+
+
+def high_use(channel: Channel, _: list[Channel], context: Context, p: Any) -> list[int]:
+    found = []
+    for number, use, _day in _known(channel):
+        mean = _like(channel, context, number, p.known)
+        if mean is not None and use - mean > channel.digits(p.least) and use * 100 > mean * p.percent:
+            found.append(number)
+    return _closes(channel, found)
+
+
+def low_use(channel: Channel, _: list[Channel], context: Context, p: Any) -> list[int]:
+    low = []
+    for number, use, _day in _known(channel):
+        mean = _like(channel, context, number, p.known)
+        if mean is not None and mean > channel.digits(p.least) and use > 0 and use * 100 < mean * p.percent:
+            low.append(number)
+    return _closes(channel, _in_a_row(low, p.days))
+
+
+def _even(channel: Channel, context: Context, day: Day) -> bool:
+    inside = channel.inside(day)
+    return len(inside) == DAY // context.interval and all(r.elapsed == context.interval for r in inside)
+
+
+def copied_day(channel: Channel, _: list[Channel], context: Context, p: Any) -> list[int]:
+    found = []
+    for number, use, day in _known(channel):
+        before = channel.known(number - 1)
+        if (
+            before is None
+            or use < p.least
+            or not (_even(channel, context, day) and _even(channel, context, before))
+        ):
+            continue
+        now = [reading.use for reading in channel.inside(day)]
+        if now == [reading.use for reading in channel.inside(before)] and len(set(now)) >= p.intervals:
+            found.append(number)
+    return _closes(channel, found)
+
+
+def multiplier(channel: Channel, _: list[Channel], context: Context, p: Any) -> list[int]:
+    changed = []
+    for number, _use, _day in _known(channel):
+        recent = [channel.known(number - k) for k in range(p.days)]
+        if None in recent:
+            continue
+        before = _before(channel, number - p.days + 1, 28)
+        uses = [day.use or 0 for day in before]
+        mean = sum(uses) / max(len(uses), 1)
+        if len(uses) < p.known or not mean > channel.digits(p.least):
+            continue
+        lately = sum(day.use or 0 for day in recent if day) / p.days
+        peaks = [
+            max(reading.use or 0 for day in days if day for reading in channel.inside(day))
+            for days in (recent, before)
+        ]
+        power = _power(lately, mean, p.within)
+        if power and min(peaks) >= p.digits and power == _power(peaks[0], peaks[1], p.within):
+            changed.append(number)
+    return _closes(channel, _in_a_row(changed, 1))
+
+
+def _power(now: float, before: float, within: int) -> int:
+    if now <= 0 or before <= 0:
+        return 0
+    power = round(log10(now / before))
+    return power if abs(now / before / 10.0**power - 1) * 100 <= within and abs(power) <= 4 else 0
+
+
+def register_sum(channel: Channel, every: list[Channel], context: Context, p: Any) -> list[int]:
+    found = []
+    for number, day in channel.days.items():
+        inside = channel.inside(day)
+        multiplied = any(
+            m.channel == channel.number and m.since < reading.at <= m.until
+            for m in context.multipliers
+            for reading in inside
+        )
+        if multiplied or _altered(channel, day):
+            continue
+        begin, end = channel.readings[day.opens], channel.readings[day.closes]
+        register, slack = end.register - begin.register, 0
+        for reading in inside:
+            if reading.event == "roll-over":
+                register += 10 ** (context.digits + reading.exponent - channel.exponent)
+        for check in context.checks:
+            other = every[check.against]
+            if check.channel == channel.number and number in other.days:
+                there = other.days[number]
+                difference = other.readings[there.closes].register - other.readings[there.opens].register
+                for reading in other.inside(there):
+                    if reading.event == "roll-over":
+                        difference += 10 ** (context.digits + reading.exponent - other.exponent)
+                shift = other.exponent - channel.exponent
+                register = (
+                    difference * 10 ** min(shift, 9) if shift >= 0 else difference // 10 ** min(-shift, 9)
+                )
+                slack = 10 ** min(shift, 9) if shift >= 0 else 1
+        if abs(sum(reading.use or 0 for reading in inside) - register) > p.tolerance + slack:
+            found.append(number)
+    return _closes(channel, found)
+
+
+def _altered(channel: Channel, day: Day) -> bool:
+    """Was another meter or another unit or decimal point there within the day?"""
+    return any(
+        now.event in ("swap", "unit") or now.exponent != before.exponent
+        for before, now in pairwise(channel.readings[day.opens : day.closes + 1])
+    )
+
+
+def _amount(channel: Channel, number: int) -> float | None:
+    day = channel.known(number)
+    return None if day is None or day.use is None else float(day.use * 10.0**channel.exponent)
+
+
+def sub_meters(channel: Channel, every: list[Channel], context: Context, p: Any) -> list[int]:
+    found = []
+    for main in context.mains:
+        if main.channel != channel.number:
+            continue
+        for number in channel.days:
+            whole = _amount(channel, number)
+            parts = [_amount(every[sub], number) for sub in main.subs]
+            if whole is None or None in parts:
+                continue
+            missing = abs(whole - sum(part for part in parts if part is not None))
+            if missing > max(p.percent * abs(whole) / 100, p.least / 1000):
+                found.append(number)
+    return _closes(channel, found)
+
+
+def heat_balance(channel: Channel, every: list[Channel], context: Context, p: Any) -> list[int]:
+    found = []
+    for balance in context.balances:
+        if balance.energy != channel.number:
+            continue
+        for number in channel.days:
+            energy, volume = _amount(channel, number), _amount(every[balance.volume], number)
+            if energy is None or volume is None or energy * 1000 < p.energy:
+                continue
+            implied = energy / (1.163 * volume) if volume > 0 else inf
+            at = number - balance.first
+            measured = balance.spread[at] if 0 <= at < len(balance.spread) else nan
+            if not p.least <= implied <= p.most or (
+                not isnan(measured) and abs(implied - measured) * 100 > p.percent * measured
+            ):
+                found.append(number)
+    return _closes(channel, found)
+
+
+def night_flow(channel: Channel, _: list[Channel], context: Context, p: Any) -> list[int]:
+    flowing = []
+    for number, _use, day in _known(channel):
+        count = p.hours * HOUR // context.interval
+        night = channel.inside(day)[:count]
+        if (
+            len(night) == count
+            and all(reading.elapsed == context.interval for reading in night)
+            and all(
+                (reading.use or 0) * float(HOUR) / context.interval >= channel.digits(p.least)
+                for reading in night
+            )
+        ):
+            flowing.append(number)
+    return _closes(channel, _in_a_row(flowing, p.nights))
+
+
+def gas_heating(channel: Channel, _: list[Channel], context: Context, p: Any) -> list[int]:
+    found, heating, weather = [], context.heating, context.weather
+    for number, use, _day in _known(channel):
+        at = number - heating.first
+        if not 0 <= at < len(heating.on):
+            continue
+        first = number * 24 - context.offset // HOUR - weather.first
+        known = first >= 0 and first + 24 <= len(weather.degrees)
+        outside = sum(weather.degrees[first : first + 24]) / 24 if known else inf
+        if (heating.on[at] == 0 and use > channel.digits(p.most)) or (
+            heating.on[at] == 1 and use == 0 and channel.number in heating.channels and outside < p.cold
+        ):
+            found.append(number)
+    return _closes(channel, found)
+
+
+def vacant(channel: Channel, _: list[Channel], context: Context, p: Any) -> list[int]:
+    used = []
+    for number, use, _day in _known(channel):
+        begin = number * DAY - context.offset
+        empty = any(
+            v.channel == channel.number and v.since <= begin and begin + DAY <= v.until
+            for v in context.vacancies
+        )
+        if empty and use > channel.digits(p.least):
+            used.append(number)
+    return _closes(channel, _in_a_row(used, 1))
+
+
+ORACLES: dict[str, Oracle] = {
+    "zero": zero,
+    "high-use": high_use,
+    "low-use": low_use,
+    "copied-day": copied_day,
+    "multiplier": multiplier,
+    "register-sum": register_sum,
+    "sub-meters": sub_meters,
+    "heat-balance": heat_balance,
+    "night-flow": night_flow,
+    "gas-heating": gas_heating,
+    "vacant": vacant,
+}

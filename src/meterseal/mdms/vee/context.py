@@ -1,0 +1,206 @@
+"""Station VEE, what rules may know beside the registers: one frozen struct, gathered by those who have a store.
+
+It looks nothing up. Whatever is not known is absent, and the rules that want it then object to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from meterseal.model import Medium
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+OFFSET = 8 * HOUR
+"""Asia/Shanghai; local days begin at (t + OFFSET) % DAY == 0."""
+EVER = 1 << 62
+
+Ints = NDArray[np.int64]
+
+
+class Calendar(Struct, frozen=True):
+    """Kinds of local days (days since 1970) from `first` on: 0 Monday to 6 Sunday; a holiday is a Sunday."""
+
+    first: int = 0
+    kinds: tuple[int, ...] = ()
+
+    def of(self, days: Ints) -> Ints:
+        """The kind of each day; beyond the table the weekday alone."""
+        kinds = (days + 3) % 7  # 1970-01-01 was a Thursday
+        if self.kinds:
+            at = days - self.first
+            known = (at >= 0) & (at < len(self.kinds))
+            kinds = np.where(known, np.array(self.kinds)[np.clip(at, 0, len(self.kinds) - 1)], kinds)
+        return kinds
+
+
+class Weather(Struct, frozen=True):
+    """Mean outdoor temperature in degC of each hour from `first` (hours since 1970, UTC) on."""
+
+    first: int = 0
+    degrees: tuple[float, ...] = ()
+
+    def days(self, days: Ints, offset: int) -> NDArray[np.float64]:
+        """Mean of each local day, NaN where an hour of it is not known."""
+        hours = days[:, None] * 24 - offset // HOUR + np.arange(24) - self.first
+        if not self.degrees:
+            return np.full(len(days), np.nan)
+        known = (hours >= 0) & (hours < len(self.degrees))
+        found = np.where(known, np.array(self.degrees)[np.clip(hours, 0, len(self.degrees) - 1)], np.nan)
+        return np.asarray(found.mean(axis=1), np.float64)
+
+
+class Heating(Struct, frozen=True):
+    """Is it a day of heating? 1 yes, 0 no, of local days from `first` on; `channels` are those that heat with it."""
+
+    first: int = 0
+    on: tuple[int, ...] = ()
+    channels: tuple[int, ...] = ()
+
+
+class Period(Struct, frozen=True):
+    """Something of a channel that held in since <= t < until; `factor` where it is a multiplier."""
+
+    channel: int
+    since: int
+    until: int = EVER
+    factor: int = 1
+
+
+class Event(Struct, frozen=True):
+    """What a meter reported of itself: magnet, cover, removed, reverse, fault, clock, battery, power-failure."""
+
+    channel: int
+    at: int
+    kind: str
+
+
+class Swap(Struct, frozen=True):
+    """Another meter from `at` on: the last register of the old and the first of the new one, in last digits."""
+
+    channel: int
+    at: int
+    closing: int
+    opening: int
+
+
+class Main(Struct, frozen=True):
+    """A main meter and the sub-meters behind it."""
+
+    channel: int
+    subs: tuple[int, ...]
+
+
+class Check(Struct, frozen=True):
+    """A channel whose intervals another register must confirm."""
+
+    channel: int
+    against: int
+
+
+class Balance(Struct, frozen=True):
+    """A heat meter's energy and volume, and its mean spread in K by local day from `first` on, where known."""
+
+    energy: int
+    volume: int
+    first: int = 0
+    spread: tuple[float, ...] = ()
+
+
+class Context(Struct, frozen=True):
+    """Everything of one medium and one class of customer; channels are numbered as in the columns.
+
+    `interval` ms is the promise of the load profile, `digits` how many a register has before it begins anew,
+    `carries` and `sizes` thousandths of the unit an hour that pass the connection at most, by default and of single
+    channels; `now` bounds the future.
+    """
+
+    medium: Medium = "water"
+    customer: str = "dwelling"
+    interval: int = HOUR
+    offset: int = OFFSET
+    digits: int = 8
+    carries: int = 0
+    now: int = EVER
+    calendar: Calendar = Calendar()
+    weather: Weather = Weather()
+    heating: Heating = Heating()
+    sizes: tuple[tuple[int, int], ...] = ()
+    vacancies: tuple[Period, ...] = ()
+    multipliers: tuple[Period, ...] = ()
+    events: tuple[Event, ...] = ()
+    swaps: tuple[Swap, ...] = ()
+    mains: tuple[Main, ...] = ()
+    checks: tuple[Check, ...] = ()
+    balances: tuple[Balance, ...] = ()
+
+    @property
+    def carried(self) -> int:
+        """What a connection of this medium and class carries, unless it is known better."""
+        return self.carries or CARRIES[self.customer, self.medium]
+
+    def pick(self, channels: Sequence[int]) -> Context:
+        """The same about these channels, numbered anew in this order; a group that is not whole is left out."""
+        new = {old: k for k, old in enumerate(channels)}
+        return replace(
+            self,
+            heating=replace(self.heating, channels=_numbers(self.heating.channels, new)),
+            sizes=tuple((new[channel], size) for channel, size in self.sizes if channel in new),
+            vacancies=_renumbered(self.vacancies, new),
+            multipliers=_renumbered(self.multipliers, new),
+            events=tuple(replace(e, channel=new[e.channel]) for e in self.events if e.channel in new),
+            swaps=tuple(replace(s, channel=new[s.channel]) for s in self.swaps if s.channel in new),
+            mains=tuple(
+                Main(new[main.channel], _numbers(main.subs, new))
+                for main in self.mains
+                if main.channel in new and all(sub in new for sub in main.subs)
+            ),
+            checks=tuple(
+                Check(new[one.channel], new[one.against])
+                for one in self.checks
+                if one.channel in new and one.against in new
+            ),
+            balances=tuple(
+                replace(one, energy=new[one.energy], volume=new[one.volume])
+                for one in self.balances
+                if one.energy in new and one.volume in new
+            ),
+        )
+
+    @property
+    def together(self) -> tuple[tuple[int, ...], ...]:
+        """Channels that must be looked at together."""
+        return (
+            *((main.channel, *main.subs) for main in self.mains),
+            *((one.channel, one.against) for one in self.checks),
+            *((one.energy, one.volume) for one in self.balances),
+        )
+
+
+def _numbers(channels: tuple[int, ...], new: dict[int, int]) -> tuple[int, ...]:
+    return tuple(new[channel] for channel in channels if channel in new)
+
+
+def _renumbered(periods: tuple[Period, ...], new: dict[int, int]) -> tuple[Period, ...]:
+    return tuple(replace(one, channel=new[one.channel]) for one in periods if one.channel in new)
+
+
+CLASSES = ("dwelling", "business")
+CARRIES: dict[tuple[str, Medium], int] = {
+    # What a dwelling's meter passes at most: DN 20 water, G4 gas, a 40 kW heat exchanger, 60 A.
+    ("dwelling", "water"): 5_000,
+    ("dwelling", "gas"): 6_000,
+    ("dwelling", "heat"): 40_000,
+    ("dwelling", "electricity"): 14_000,
+    # DN 50, G25, a 400 kW exchanger, three phases of 100 A.
+    ("business", "water"): 30_000,
+    ("business", "gas"): 40_000,
+    ("business", "heat"): 400_000,
+    ("business", "electricity"): 66_000,
+}
+"""Thousandths of the unit an hour that pass a connection at most, by class and medium."""

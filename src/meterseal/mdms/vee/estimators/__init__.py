@@ -1,0 +1,19 @@
+"""Estimation (VEE 估算): how much is what the registers say; the methods only say when it was used."""
+
+from __future__ import annotations
+
+from meterseal.mdms.vee.estimators.bridge import ORDERS, Bridge, Override, bridge, order_for
+from meterseal.mdms.vee.estimators.estimator import Estimator, Gap, Known
+from meterseal.mdms.vee.estimators.methods import ESTIMATORS
+
+__all__ = [
+    "ESTIMATORS",
+    "ORDERS",
+    "Bridge",
+    "Estimator",
+    "Gap",
+    "Known",
+    "Override",
+    "bridge",
+    "order_for",
+]

@@ -1,0 +1,61 @@
+"""Station VEE, rules about time: instants off the grid or in the future, and two readings of one interval.
+
+Source: device time check and duplicate check of the California monthly set and of Oracle Utilities MDM.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from msgspec import Struct
+
+from meterseal.mdms.vee.rules.rule import Found, Reach, Rule, alike
+from meterseal.mdms.vee.view import View
+
+
+class Time(Struct, frozen=True):
+    """Milliseconds that an instant may lie `off` the grid of the load profile, and `ahead` of now."""
+
+    off: int = 0
+    ahead: int = 900_000
+
+
+def time(view: View, parameters: Time) -> Found:
+    """Rows whose instant is none of the load profile's, or has not come yet: the meter's clock is not to be trusted."""
+    end_at, interval = view.end_at, view.context.interval
+    if not len(end_at):
+        return Found()
+    local = view.context.offset % interval
+    latest = view.context.now + parameters.ahead
+    suspicious = bool(len(view.odd)) or bool(((end_at[view.heads] + local) % interval).any())
+    if not suspicious and int(end_at.max()) <= latest:
+        return Found()
+    past = (end_at + local) % interval
+    off = np.minimum(past, interval - past)
+    rows = np.flatnonzero((off > parameters.off) | (end_at > latest))
+    ahead = np.maximum(end_at[rows] - view.context.now, 0)
+    return Found(rows, {"off_seconds": off[rows] / 1000, "ahead_seconds": ahead / 1000}, rows)
+
+
+class Duplicate(Struct, frozen=True):
+    """Two readings closer than `percent` of the load profile's interval are two of one."""
+
+    percent: int = 50
+
+
+def duplicate(view: View, parameters: Duplicate) -> Found:
+    """Rows that follow the one before sooner than the load profile can: one interval was read twice."""
+    odd = view.odd
+    rows = odd[view.elapsed[odd] * 100 < view.context.interval * parameters.percent]
+    channels = view.of(rows)
+    facts = {
+        "seconds": view.elapsed[rows] / 1000,
+        "before": view.amount(view.register[rows - 1], channels),
+        "after": view.amount(view.register[rows], channels),
+    }
+    return Found(rows, facts)
+
+
+RULES = (
+    Rule("time", 1, "warning", time, alike(Time()), lambda _: Reach(0)),
+    Rule("duplicate", 1, "warning", duplicate, alike(Duplicate()), lambda _: Reach(0)),
+)

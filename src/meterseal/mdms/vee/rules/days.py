@@ -1,0 +1,232 @@
+"""Station VEE, rules about a whole local day against others: like days, a day that came twice, a unit that slipped.
+
+Sources: high/low usage and multiplier checks of Oracle Utilities MDM; thresholds are ours.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from msgspec import Struct
+
+from meterseal.mdms.vee.context import DAY
+from meterseal.mdms.vee.rules.rule import Found, Reach, Rule, alike, nth, table
+from meterseal.mdms.vee.view import Floats, Ints, Mask, View
+
+BACK = 28
+"""Days of history: four of each weekday."""
+
+
+class HighUse(Struct, frozen=True):
+    """A day above `percent` of the mean of like days (working or free) of the 28 before, and above it by more than
+    `least` thousandths of the unit; `known` like days are wanted.
+    """
+
+    least: int
+    percent: int = 500
+    known: int = 4
+
+
+def high_use(view: View, parameters: HighUse) -> Found:
+    """Closes of days with far more use than like days before."""
+    mean, enough = _like_days(view, parameters.known)
+    days = view.days
+    over = days.use - mean > view.limit(parameters.least, days.channel)
+    return _against_mean(view, enough & over & (days.use * 100.0 > mean * parameters.percent), mean)
+
+
+class LowUse(Struct, frozen=True):
+    """`days` in a row below `percent` of the mean of like days before each, where that was above `least` thousandths."""
+
+    least: int
+    percent: int = 10
+    days: int = 14
+    known: int = 4
+
+
+def low_use(view: View, parameters: LowUse) -> Found:
+    """Close of the day with which use has been far below that of like days for so long; not of days without any."""
+    mean, enough = _like_days(view, parameters.known)
+    days = view.days
+    wanted = mean > view.limit(parameters.least, days.channel)
+    low = np.flatnonzero(enough & wanted & (days.use > 0) & (days.use * 100.0 < mean * parameters.percent))
+    chosen = np.zeros(len(days.use), np.bool_)
+    chosen[low[nth(days.key[low], parameters.days)]] = True
+    return _against_mean(view, chosen, mean)
+
+
+def _like_days(view: View, known: int) -> tuple[Floats, Mask]:
+    """Mean use of the like days in the 28 before each day, and whether there are enough of them."""
+    free = view.free
+    count, total = (
+        np.where(free, of_free, of_working)
+        for of_free, of_working in zip(view.window(free, BACK), view.window(~free, BACK), strict=True)
+    )
+    return total / np.maximum(count, 1), count >= known
+
+
+def _against_mean(view: View, chosen: Mask, mean: Floats) -> Found:
+    days = view.days
+    at = np.flatnonzero(chosen)
+    channel = days.channel[at]
+    facts = {"use": view.amount(days.use[at], channel), "mean": view.amount(mean[at], channel)}
+    return Found(days.closes[at], facts, days.opens[at])
+
+
+class CopiedDay(Struct, frozen=True):
+    """A day counts as copied when its use is at least `least` digits, in `intervals` of different use at least."""
+
+    least: int = 50
+    intervals: int = 4
+
+
+def copied_day(view: View, parameters: CopiedDay) -> Found:
+    """Closes of days whose every interval is that of the day before: a block that was delivered twice."""
+    days = view.days
+    after = (
+        np.flatnonzero(
+            (np.diff(days.key) == 1)
+            & (days.use[1:] == days.use[:-1])
+            & (days.use[1:] >= parameters.least)
+            & days.even[1:]
+            & days.even[:-1]
+        )
+        + 1
+    )
+    if len(after):
+        within = np.arange(1, DAY // view.context.interval + 1)
+        now = view.use[days.opens[after][:, None] + within]
+        then = view.use[days.opens[after - 1][:, None] + within]
+        ordered = np.sort(now, axis=1)
+        different = 1 + (np.diff(ordered, axis=1) != 0).sum(axis=1)
+        after = after[(now == then).all(axis=1) & (different >= parameters.intervals)]
+    use = view.amount(days.use[after], days.channel[after])
+    return Found(days.closes[after], {"use": use}, days.opens[after])
+
+
+class Multiplier(Struct, frozen=True):
+    """`days` in a row against the `BACK` days before them: a factor is suspected when their mean and their peak both
+    changed to within `within` percent of one power of ten; `known` days are wanted, with a mean above `least` thousandths.
+    The lower peak has `digits` last digits at least: two numbers of one digit are soon tenfold.
+    """
+
+    least: int
+    days: int = 7
+    within: int = 12
+    digits: int = 10
+    known: int = 10
+
+
+def multiplier(view: View, parameters: Multiplier) -> Found:
+    """Close of the day with which use has changed by a power of ten for so many days: a multiplier or a unit slipped."""
+    days, count = view.days, parameters.days
+    if len(days.use) <= count:
+        return Found()
+    ones = np.ones(len(days.use), np.bool_)
+    known, total = view.window(ones, BACK)
+    recent, lately = view.window(ones, count - 1)
+    recent, lately = recent + 1, lately + days.use
+    first = np.arange(len(days.use)) - (count - 1)
+    whole = (recent == count) & (first >= 0)
+    known, total = known[first], total[first]
+    before = total / np.maximum(known, 1)
+    enough = whole & (known >= parameters.known) & (before > view.limit(parameters.least, days.channel))
+    power = _power(lately / count, before, parameters.within)
+    at = np.flatnonzero(enough & (power != 0))
+    kept: list[int] = []
+    for k in at.tolist():
+        low = int(np.searchsorted(days.key, days.key[first[k]] - BACK))
+        peaks = (_peak(view, int(first[k]), k), _peak(view, low, int(first[k]) - 1))
+        now, then = np.array([peaks], np.float64).T
+        if min(peaks) >= parameters.digits and int(_power(now, then, parameters.within)[0]) == int(power[k]):
+            kept.append(k)
+    at = np.array(kept, np.int64)
+    # While the window behind still shows the old level it is the same objection.
+    at = at[_begins(days.key[at])]
+    channel = days.channel[at]
+    facts = {
+        "factor": 10.0 ** power[at],
+        "before": view.amount(before[at], channel),
+        "after": view.amount((lately / count)[at], channel),
+    }
+    return Found(days.closes[at], facts, days.opens[first[at]])
+
+
+def _begins(keys: Ints) -> Mask:
+    return nth(keys, 1)
+
+
+def _power(now: Floats, before: Floats, within: int) -> Ints:
+    """The power of ten by which now differs from before, 0 where it is none."""
+    with np.errstate(all="ignore"):
+        ratio = np.where((now > 0) & (before > 0), now / np.maximum(before, 1e-300), 1.0)
+        power = np.rint(np.log10(ratio))
+        off = np.abs(ratio / 10.0**power - 1)
+    return np.where((off * 100 <= within) & (np.abs(power) <= 4), power, 0).astype(np.int64)
+
+
+def _peak(view: View, first: int, last: int) -> int:
+    """The highest use of an interval within these days."""
+    return max(
+        int(view.use[view.days.opens[k] + 1 : view.days.closes[k] + 1].max()) for k in range(first, last + 1)
+    )
+
+
+RULES = (
+    Rule(
+        "high-use",
+        1,
+        "warning",
+        high_use,
+        table(
+            {
+                ("dwelling", "water"): HighUse(1_500),
+                ("dwelling", "gas"): HighUse(6_000),
+                ("dwelling", "heat"): HighUse(80_000),
+                ("dwelling", "electricity"): HighUse(20_000),
+                ("business", "water"): HighUse(20_000),
+                ("business", "gas"): HighUse(60_000),
+                ("business", "heat"): HighUse(800_000),
+                ("business", "electricity"): HighUse(200_000),
+            }
+        ),
+        lambda _: Reach((BACK + 2) * DAY),
+    ),
+    Rule(
+        "low-use",
+        1,
+        "info",
+        low_use,
+        table(
+            {
+                ("dwelling", "water"): LowUse(100),
+                ("dwelling", "gas"): LowUse(100),
+                ("dwelling", "heat"): LowUse(10_000, days=21),
+                ("dwelling", "electricity"): LowUse(1_500),
+                ("business", "water"): LowUse(1_000),
+                ("business", "gas"): LowUse(1_000),
+                ("business", "heat"): LowUse(100_000, days=21),
+                ("business", "electricity"): LowUse(15_000),
+            }
+        ),
+        lambda p: Reach((BACK + p.days + 3) * DAY),
+    ),
+    Rule("copied-day", 1, "warning", copied_day, alike(CopiedDay()), lambda _: Reach(3 * DAY)),
+    Rule(
+        "multiplier",
+        1,
+        "error",
+        multiplier,
+        table(
+            {
+                ("dwelling", "water"): Multiplier(50),
+                ("dwelling", "gas"): Multiplier(50),
+                ("dwelling", "electricity"): Multiplier(500),
+                ("business", "water"): Multiplier(500),
+                ("business", "gas"): Multiplier(500),
+                ("business", "electricity"): Multiplier(5_000),
+            }
+        ),
+        lambda p: Reach((BACK + 2 * p.days + 3) * DAY),
+        ("water", "gas", "electricity"),  # what a heat meter counts changes tenfold with the weather
+    ),
+)

@@ -1,0 +1,189 @@
+"""Station VEE, rules that know what is measured: heat in water, water at night, gas and the heating, an empty flat.
+
+Sources: heat balance E = 1.163 kWh/(m3 K) x V x dT (EN 1434); continuous-flow leak check of water utilities; usage for
+inactive of the California set. Thresholds are ours.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from msgspec import Struct
+
+from meterseal.mdms.vee.context import DAY, HOUR
+from meterseal.mdms.vee.rules.rule import Found, Reach, Rule, alike, by_medium, nth, table
+from meterseal.mdms.vee.view import Floats, Mask, View
+
+CARRIES = 1.163
+"""kWh that one m3 of water gives up over one degree."""
+
+
+class HeatBalance(Struct, frozen=True):
+    """The spread that energy and volume of a day imply must be within `percent` of the measured one where that is known,
+    and between `least` and `most` K in any case; of days with `energy` thousandths of the unit at least.
+    """
+
+    percent: int = 20
+    least: float = 1.5
+    most: float = 80.0
+    energy: int = 3_000
+
+
+def heat_balance(view: View, parameters: HeatBalance) -> Found:
+    """Closes of days of a heat meter whose energy is not what its volume and temperatures make."""
+    days = view.days
+    rows, since, implied_, measured_ = [], [], [], []
+    for balance in view.context.balances:
+        volumes = _of_days(view, balance.volume)
+        for number, (energy, place) in _of_days(view, balance.energy).items():
+            if number not in volumes or energy * 1000 < parameters.energy:
+                continue
+            volume = volumes[number][0]
+            implied = energy / (CARRIES * volume) if volume > 0 else np.inf
+            at = number - balance.first
+            measured = balance.spread[at] if 0 <= at < len(balance.spread) else np.nan
+            off = not parameters.least <= implied <= parameters.most
+            if off or abs(implied - measured) * 100 > parameters.percent * measured:
+                rows.append(int(days.closes[place]))
+                since.append(int(days.opens[place]))
+                implied_.append(float(implied))
+                measured_.append(float(measured))
+    order = np.argsort(np.array(rows, np.int64), kind="stable")
+    facts = {"implied": np.array(implied_)[order], "measured": np.array(measured_)[order]}
+    return Found(np.array(rows, np.int64)[order], facts, np.array(since, np.int64)[order])
+
+
+def _of_days(view: View, channel: int) -> dict[int, tuple[float, int]]:
+    days = view.days
+    first, last = np.searchsorted(days.channel, [channel, channel + 1]).tolist()
+    amounts = view.amount(days.use[first:last], days.channel[first:last]).tolist()
+    return {
+        number: (amount, first + k)
+        for k, (number, amount) in enumerate(zip(days.day[first:last].tolist(), amounts, strict=True))
+    }
+
+
+class NightFlow(Struct, frozen=True):
+    """At least `least` thousandths of the unit an hour in every interval of the first `hours` of `nights` days in a row."""
+
+    least: int
+    hours: int = 5
+    nights: int = 3
+
+
+def night_flow(view: View, parameters: NightFlow) -> Found:
+    """Close of the day after whose night flow has not stopped for so many nights: a leak."""
+    days = view.days
+    interval = view.context.interval
+    each = parameters.hours * HOUR // interval
+    night = np.arange(1, each + 1)
+    long = days.closes - days.opens >= each
+    until = np.where(long, days.opens + each, days.opens)
+    limit = view.limit(parameters.least, days.channel)
+    whole = long & (view.end_at[until] - view.end_at[days.opens] == each * interval)
+    # What the whole night lets through bounds its least interval: only few nights are looked into.
+    through = view.register[until] - view.register[days.opens] + view.mending(days.opens, until)
+    at = np.flatnonzero(whole & (through * (HOUR / interval) >= limit * each * 0.999))
+    flow = view.rate[days.opens[at][:, None] + night]
+    even = (view.elapsed[days.opens[at][:, None] + night] == interval).all(axis=1)
+    least = flow.min(axis=1, initial=np.inf)
+    flowing = even & (least >= limit[at])
+    at, least = at[flowing], least[flowing]
+    last = nth(days.key[at], parameters.nights)
+    at, least = at[last], least[last]
+    facts = {
+        "least": view.amount(least, days.channel[at]),
+        "nights": np.full(len(at), parameters.nights),
+    }
+    return Found(days.closes[at], facts, days.opens[at])
+
+
+class GasHeating(Struct, frozen=True):
+    """More than `most` thousandths of the unit in a day without heating is heating; a day without any use of a meter
+    that heats, colder than `cold` degC, with heating on, is none.
+    """
+
+    most: int
+    cold: float = 5.0
+
+
+def gas_heating(view: View, parameters: GasHeating) -> Found:
+    """Closes of days on which the use of gas does not fit the heating: as much as in winter, or nothing in the cold."""
+    heating, days = view.context.heating, view.days
+    if not heating.on or not len(days.day):
+        return Found()
+    at = days.day - heating.first
+    known = (at >= 0) & (at < len(heating.on))
+    on = np.array(heating.on)[np.clip(at, 0, len(heating.on) - 1)]
+    heats = np.isin(days.channel, np.array(heating.channels, np.int64))
+    summer = known & (on == 0) & (days.use > view.limit(parameters.most, days.channel))
+    outside = view.context.weather.days(days.day, view.context.offset)
+    winter = (
+        known & (on == 1) & heats & (days.use == 0) & (np.nan_to_num(outside, nan=np.inf) < parameters.cold)
+    )
+    return _days(view, summer | winter, {"heating": on.astype(np.float64), "outside": outside})
+
+
+class Vacant(Struct, frozen=True):
+    """More than `least` thousandths of the unit on a day on which nobody has an agreement."""
+
+    least: int
+
+
+def vacant(view: View, parameters: Vacant) -> Found:
+    """Close of the first of days in a row with use where nobody has an agreement."""
+    days = view.days
+    empty = np.zeros(len(days.use), np.bool_)
+    for period in view.context.vacancies:
+        begin = days.day * DAY - view.context.offset
+        empty |= (days.channel == period.channel) & (begin >= period.since) & (begin + DAY <= period.until)
+    used = np.flatnonzero(empty & (days.use > view.limit(parameters.least, days.channel)))
+    chosen = np.zeros(len(days.use), np.bool_)
+    chosen[used[nth(days.key[used], 1)]] = True
+    return _days(view, chosen, {})
+
+
+def _days(view: View, chosen: Mask, facts: dict[str, Floats]) -> Found:
+    days = view.days
+    at = np.flatnonzero(chosen)
+    use = {"use": view.amount(days.use[at], days.channel[at])}
+    return Found(days.closes[at], use | {name: fact[at] for name, fact in facts.items()}, days.opens[at])
+
+
+RULES = (
+    Rule(
+        "heat-balance", 1, "warning", heat_balance, alike(HeatBalance()), lambda _: Reach(2 * DAY), ("heat",)
+    ),
+    Rule(
+        "night-flow",
+        1,
+        "warning",
+        night_flow,
+        table(
+            {
+                ("dwelling", "water"): NightFlow(10),
+                ("business", "water"): NightFlow(100),
+                ("dwelling", "gas"): NightFlow(50),
+                ("business", "gas"): NightFlow(500),
+            }
+        ),
+        lambda p: Reach((p.nights + 3) * DAY),
+        ("water", "gas"),
+    ),
+    Rule(
+        "gas-heating",
+        1,
+        "warning",
+        gas_heating,
+        table({("dwelling", "gas"): GasHeating(8_000), ("business", "gas"): GasHeating(80_000)}),
+        lambda _: Reach(2 * DAY),
+        ("gas",),
+    ),
+    Rule(
+        "vacant",
+        1,
+        "warning",
+        vacant,
+        by_medium(water=Vacant(50), gas=Vacant(100), heat=Vacant(20_000), electricity=Vacant(3_000)),
+        lambda _: Reach(3 * DAY),
+    ),
+)

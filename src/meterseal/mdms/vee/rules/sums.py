@@ -1,0 +1,115 @@
+"""Station VEE, rules about sums: intervals against a register, sub-meters against their main meter.
+
+Source: sum check of Oracle Utilities MDM and of the California VEE rules: abs(S - R) within a tolerance.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from msgspec import Struct
+
+from meterseal.mdms.vee.context import DAY
+from meterseal.mdms.vee.rules.rule import Found, Reach, Rule, alike
+from meterseal.mdms.vee.view import NONE, Ints, View
+
+
+class RegisterSum(Struct, frozen=True):
+    """`tolerance`: last digits that the sum of a day's intervals may differ from the difference of its registers."""
+
+    tolerance: int = 0
+
+
+def register_sum(view: View, parameters: RegisterSum) -> Found:
+    """Closes of days whose intervals do not add up to the register's difference, because one of them is not known or
+    because the register that must confirm them (`Context.checks`) says something else.
+
+    Days with another meter, unit or multiplier have no difference to be held against.
+    """
+    opens, closes, day = view.midnights
+    if not len(opens):
+        return Found()
+    sums = np.cumsum(view.use)
+    summed = sums[closes] - sums[opens]
+    register = view.register[closes] - view.register[opens]
+    if len(view.rolled):
+        register = register + view.summed(view.rolled, view.around(view.rolled), opens, closes)
+    comparable = np.ones(len(opens), np.bool_)
+    for rows in (view.exchanged, view.rescaled, _multiplied(view)):
+        if len(rows):
+            comparable &= view.within(rows, opens, closes) == 0
+    slack, own = np.zeros(len(opens), np.int64), register
+    register = register.copy() if view.context.checks else register
+    channels = view.of(closes)
+    for check in view.context.checks:
+        mine = np.flatnonzero(channels == check.channel)
+        theirs = np.flatnonzero(channels == check.against)
+        place = np.searchsorted(day[theirs], day[mine])
+        place = np.minimum(place, max(len(theirs) - 1, 0))
+        both = day[theirs][place] == day[mine] if len(theirs) else np.zeros(len(mine), np.bool_)
+        mine, of = mine[both], theirs[place[both]]
+        finer = int(view.exponent[check.against] - view.exponent[check.channel])
+        # Both are cut off after their last digit, at both ends.
+        factor = 10 ** min(abs(finer), 9)
+        register[mine] = own[of] * factor if finer >= 0 else own[of] // factor
+        slack[mine] = factor if finer >= 0 else 1
+    at = np.flatnonzero(comparable & (np.abs(summed - register) > parameters.tolerance + slack))
+    facts = {
+        "sum": view.amount(summed[at], channels[at]),
+        "register": view.amount(register[at], channels[at]),
+    }
+    return Found(closes[at], facts, opens[at])
+
+
+def _multiplied(view: View) -> Ints:
+    rows = [
+        np.arange(view.rows_until(p.channel, p.since), view.rows_until(p.channel, p.until))
+        for p in view.context.multipliers
+    ]
+    return np.unique(np.concatenate(rows)) if rows else NONE
+
+
+class SubMeters(Struct, frozen=True):
+    """The sub-meters of a day may sum to `percent` less or more than the main meter, and by `least` thousandths of the
+    unit in any case (what runs below the main meter's lowest flow).
+    """
+
+    percent: int = 10
+    least: int = 500
+
+
+def sub_meters(view: View, parameters: SubMeters) -> Found:
+    """Closes of days of a main meter that its sub-meters, all known that day, do not sum to: loss, leak or theft."""
+    days = view.days
+    rows, since, mains, subs = [], [], [], []
+    for main in view.context.mains:
+        amounts = [_daily(view, channel) for channel in (main.channel, *main.subs)]
+        for number, (whole, place) in amounts[0].items():
+            parts = [one[number][0] for one in amounts[1:] if number in one]
+            if len(parts) != len(main.subs):
+                continue
+            summed = sum(parts)
+            if abs(whole - summed) > max(parameters.percent * abs(whole) / 100, parameters.least / 1000):
+                rows.append(int(days.closes[place]))
+                since.append(int(days.opens[place]))
+                mains.append(whole)
+                subs.append(summed)
+    order = np.argsort(np.array(rows, np.int64), kind="stable")
+    facts = {"main": np.array(mains)[order], "subs": np.array(subs)[order]}
+    return Found(np.array(rows, np.int64)[order], facts, np.array(since, np.int64)[order])
+
+
+def _daily(view: View, channel: int) -> dict[int, tuple[float, int]]:
+    """Use of a channel in its unit and the place among `days`, by day."""
+    days = view.days
+    first, last = np.searchsorted(days.channel, [channel, channel + 1]).tolist()
+    amounts = view.amount(days.use[first:last], days.channel[first:last]).tolist()
+    numbers = days.day[first:last].tolist()
+    return {
+        number: (amount, first + k) for k, (number, amount) in enumerate(zip(numbers, amounts, strict=True))
+    }
+
+
+RULES = (
+    Rule("register-sum", 1, "error", register_sum, alike(RegisterSum()), lambda _: Reach(2 * DAY)),
+    Rule("sub-meters", 1, "warning", sub_meters, alike(SubMeters()), lambda _: Reach(2 * DAY)),
+)
