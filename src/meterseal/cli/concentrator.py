@@ -11,6 +11,7 @@ import os
 import secrets
 import signal
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -252,17 +253,20 @@ def search(bus: int, *, dir: Path, json: Annotated[bool, Flag] = False) -> int:
     return _asked(dir, {"ask": "search", "bus": bus}, as_json=json)
 
 
-def read(meter: str, *, dir: Path, json: Annotated[bool, Flag] = False) -> int:
-    """Have a running concentrator read one of its plain meters now.
+def read(meter: str, what: str = "register", *, dir: Path, json: Annotated[bool, Flag] = False) -> int:
+    """Have a running concentrator read one of its plain meters now. What it reads so is shown here and goes nowhere else.
 
     Parameters
     ----------
     meter
         Device id of the meter, 16 hex digits.
+    what
+        register; of a meter on DL/T 645 also demand, events or load; or an identifier in hex, as 901F or 00010000.
     dir
         The concentrator's own directory.
     """
-    return _asked(dir, {"ask": "read", "device_id": device_id_of(meter).hex()}, as_json=json)
+    question = {"ask": "read", "device_id": device_id_of(meter).hex()}
+    return _asked(dir, question if what == "register" else {**question, "what": what}, as_json=json)
 
 
 def backfill(meter: str, *, dir: Path, days: int = 35, json: Annotated[bool, Flag] = False) -> int:
@@ -335,6 +339,20 @@ def _asked(folder: Path, question: dict[str, Any], *, as_json: bool) -> int:
 
 
 def _facts(answer: Any) -> list[str]:
+    if isinstance(answer, dict) and isinstance(answer.get("answers"), list):
+        lines = [line for one in answer["answers"] for line in (one["di"], *_readings(one["readings"]))]
+        return [*lines, *(f"{di}  refused" for di in answer["refused"])]
     if isinstance(answer, list):
         return ["  ".join(f"{key} {value}" for key, value in row.items()) for row in answer]
     return [f"{key:<14} {value}" for key, value in answer.items()]
+
+
+def _readings(readings: dict[str, Any]) -> list[str]:
+    rows = []
+    for name, value in readings.items():
+        number = (
+            None if value["register"] is None else Decimal(value["register"]).scaleb(value["exponent"] or 0)
+        )
+        shown = value["text"] if number is None else f"{number:f} {value['unit'] or ''}".rstrip()
+        rows.append(f"  {name:<44} {shown if shown is not None else '-'}")
+    return rows

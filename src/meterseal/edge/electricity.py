@@ -24,6 +24,7 @@ from meterseal.edge.metering.inputs import (
 from meterseal.model import Medium
 from meterseal.units import unit_code
 from meterseal.wire.asked import Ask, Reason
+from meterseal.wire.dlt645 import load
 from meterseal.wire.fields import clock_at, is_bcd, to_clock
 from meterseal.wire.frame import Frame
 from meterseal.wire.sheet import Value
@@ -50,6 +51,8 @@ class ElectricityMeter(Meter):
     unit: ClassVar[int] = unit_code("kWh")
 
     def stated(self, ask: Ask, now: int) -> Values | None:
+        if ask.di is not None and ask.di >> 24 == load.GROUP:
+            return energies.loads(self, ask.di, ask.payload)
         return None if ask.di is None else energies.stated(self, now)
 
     def reports(self, at: int) -> list[Frame]:

@@ -5,11 +5,14 @@ It answers nothing and changes nothing; `electricity` does. Ints are digits as t
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from meterseal.edge.metering.design import DAY, HOUR
 from meterseal.edge.metering.state import MeterState
 from meterseal.model import FAULT, MAIN
+from meterseal.wire.dlt645.payloads import load_record
+from meterseal.wire.fields import clock_at
 from meterseal.wire.sheet import scaled
 from meterseal.wire.values import Stated
 
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 VOLTAGE = 2_300
 """Tenths of a volt."""
 TARIFFS = 4
+MOST_LOADS = 12
+"""Load records in one answer."""
 HOURLY = 254
 """Hourly freezes that can be asked for, 01 to FE."""
 
@@ -79,6 +84,34 @@ def _freezes(meter: Meter) -> dict[str, Stated]:
             found[f"hourly_freeze_{back}_time"] = at
             found[f"forward_active_energy_hourly_freeze_{back}"] = meter.readings.stored(MAIN, at)
     return found
+
+
+def loads(meter: Meter, di: int, wanted: bytes) -> dict[str, Stated] | None:
+    """Load records of the energies (class 4), one an hour: the first, those from a time on, or the last; None for others.
+
+    `wanted` is how many, in one byte, and from when, mm hh DD MM YY.
+    """
+    if di >> 16 & 0xFF != 4 or not meter.state.book.days:
+        return None
+    offset = meter.utc_offset
+    hours = range(meter.state.book.days[0].start_at + HOUR, meter.state.book.through + 1, HOUR)
+    since = clock_at(b"\0" + wanted[1:] + b"\x20", offset) if len(wanted) == 6 else None
+    if di & 0xFF == 1:
+        hours = (
+            hours[0:0] if since is None else range(max(hours.start, since - since % -HOUR), hours.stop, HOUR)
+        )
+    elif di & 0xFF == 2:
+        hours = hours[::-1]
+    stored = ((at, meter.readings.stored(MAIN, at)) for at in hours)
+    kept = ((at, register) for at, register in stored if register is not None)
+    most = min(wanted[0], MOST_LOADS) if wanted else 1
+    records = [
+        load_record(
+            at, {"forward_active_energy": register, "reverse_active_energy": 0}, meter.profile.dlt645, offset
+        )
+        for at, register in islice(kept, most)
+    ]
+    return {"payload": b"".join(records)} if records else None
 
 
 def _instant(meter: Meter, now: int) -> dict[str, Stated]:

@@ -20,6 +20,7 @@ from meterseal.edge.metering.clock import midnight, settlement
 from meterseal.model import medium_of
 from meterseal.wire import identifiers as ids
 from meterseal.wire.asked import Ask
+from meterseal.wire.fields import to_clock
 from meterseal.wire.frame import Frame
 from meterseal.wire.meaning import interpret
 from meterseal.wire.sheet import Meaning, Value
@@ -40,6 +41,9 @@ DATE_1997, TIME_1997, SETTLEMENT_DAY_1997 = 0xC010, 0xC011, 0xC117
 SETTLED = 0x00010000
 SETTLED_1997 = (0x9410, 0x9810)
 TIMED = 0xD300
+LOADS = 0x06040001
+RECORDS = 4
+"""Load records asked for at once; so many fit in one answer."""
 SETTLED_188 = 0xD120
 MONTHS = 12
 
@@ -102,6 +106,7 @@ class _Row:
             return {}
         if self._missed.hourly:
             yield from self._dated(0x05040000, "hourly_freeze")
+            yield from self._loads()
         if self._left:
             yield from self._dated(0x05060000, "daily_freeze")
         if self._left:
@@ -133,8 +138,8 @@ class _Row:
 
     # --- asking -----------------------------------------------------------------------------------------
 
-    def _ask(self, di: int) -> Generator[Ask | None, Heard, tuple[Meaning | None, int]]:
-        frame, now = yield Ask(kind="read", di=di)
+    def _ask(self, di: int, payload: bytes = b"") -> Generator[Ask | None, Heard, tuple[Meaning | None, int]]:
+        frame, now = yield Ask(kind="read", di=di, payload=payload)
         if frame is None:
             return None, now
         if frame.protocol == "cjt188":  # it answers what was asked; by its bytes alone D3D2 could be D2D3
@@ -197,6 +202,29 @@ class _Row:
                 return _Entry(place, at)
             yield from self._calm(now)
         return None
+
+    def _loads(self) -> Generator[Ask | None, Heard, None]:
+        """Load records of the energies (class 4) of DL/T 645-2007, forward in time, up to the first hour that is there."""
+        offset = self._missed.utc_offset_minutes
+        at = self._missed.since
+        first = min(self._found, default=self._missed.until)
+        for _ in range(MOST_ENTRIES):
+            if at >= first - HOUR:
+                return
+            since = to_clock(at + MINUTE, offset)[1:6]
+            said, _ = yield from self._ask(LOADS, bytes((RECORDS,)) + since)
+            readings = said.readings if said is not None else {}
+            before = at
+            for number in range(1, RECORDS + 1):
+                time = readings.get(f"load_{number}_time")
+                taken_at = _at(time.text if time is not None else None, offset)
+                if taken_at is None or not at < taken_at < first:
+                    break
+                at = taken_at
+                if (at + offset * MINUTE) % HOUR == 0:
+                    self._take(at, readings.get(f"load_{number}_{FORWARD}"))
+            if at == before:
+                return
 
     def _timed(self) -> Generator[Ask | None, Heard, None]:
         """Entries D300, D301 … of CJ/T 188-2018, back in time: time and register of each in one answer."""

@@ -10,11 +10,15 @@ from typing import Any
 
 from meterseal.edge.gateway import Gateway
 from meterseal.edge.line import Line
+from meterseal.edge.poll import Riser
+from meterseal.edge.reading import identifiers, read_whole
 from meterseal.errors import LocalError
 from meterseal.wire.frame import Frame
 from meterseal.wire.meaning import interpret
 
 MOST_DAYS = 400
+PATIENCE = 20
+"""Seconds that a read may take; longer than any meter model waits and repeats."""
 
 
 class Inquiry:
@@ -36,11 +40,14 @@ class Inquiry:
                 return self._search(number)
             case {"ask": "read", "device_id": str(text), **rest} if not rest:
                 return await self._read(text)
+            case {"ask": "read", "device_id": str(text), "what": str(what), **rest} if not rest:
+                return await self._read_more(text, what)
             case {"ask": "backfill", "device_id": str(text), "days": int(days), **rest} if not rest:
                 return self._backfill(text, days)
         raise LocalError(
             "concentrator.ask",
-            "Ask for status, meters, search (with bus), read (with device_id) or backfill (with device_id and days).",
+            "Ask for status, meters, search (with bus), read (with device_id, perhaps what) or backfill (with device_id "
+            "and days).",
         )
 
     def _meters(self) -> list[dict[str, object]]:
@@ -83,21 +90,42 @@ class Inquiry:
 
     async def _read(self, text: str) -> dict[str, object]:
         line, riser = self._gateway.concentrator.find(text)
-        answer: asyncio.Future[Frame | None] = asyncio.get_running_loop().create_future()
-
-        def answered(frame: Frame | None, now: int) -> None:
-            if not answer.done():
-                answer.set_result(frame)
-
-        riser.want(line.device_id, lambda _: line.read_register(), answered, hurried=True)
-        self._gateway.wake(riser)
-        try:
-            frame = await asyncio.wait_for(answer, 20)
-        except TimeoutError:
-            frame = None
+        frame = await self._whole(riser, line, line.register)
         if frame is None:
             raise LocalError("concentrator.silent", f"Meter {text} does not answer, or has no such reading.")
         return _said(line, frame)
+
+    async def _read_more(self, text: str, what: str) -> dict[str, object]:
+        """What was answered, and the identifiers that were not, in the order in which they were asked."""
+        line, riser = self._gateway.concentrator.find(text)
+        answers: list[dict[str, object]] = []
+        refused: list[str] = []
+        width = 8 if line.protocol == "dlt645" and not line.is_1997 else 4
+        for di in identifiers(line, what):
+            frame = await self._whole(riser, line, di)
+            if frame is None and line.failures:
+                break  # it keeps silent, and would of the rest
+            if frame is None:
+                refused.append(f"{di:0{width}X}")
+            else:
+                answers.append({"di": f"{di:0{width}X}", **_said(line, frame)})
+        if not answers:
+            raise LocalError("concentrator.silent", f"Meter {text} does not answer, or has nothing of that.")
+        return {"device_id": text, "answers": answers, "refused": refused}
+
+    async def _whole(self, riser: Riser, line: Line, di: int) -> Frame | None:
+        answer: asyncio.Future[Frame | None] = asyncio.get_running_loop().create_future()
+
+        def done(frame: Frame | None) -> None:
+            if not answer.done():
+                answer.set_result(frame)
+
+        read_whole(riser, line, di, done)
+        self._gateway.wake(riser)
+        try:
+            return await asyncio.wait_for(answer, PATIENCE)
+        except TimeoutError:
+            return None
 
 
 def _said(line: Line, frame: Frame) -> dict[str, object]:
@@ -106,7 +134,12 @@ def _said(line: Line, frame: Frame) -> dict[str, object]:
         "device_id": line.device_id.hex(),
         "frame": frame.encode().hex(),
         "readings": {
-            name: {"register": value.register, "exponent": value.exponent, "unit": value.unit}
+            name: {
+                "register": value.register,
+                "exponent": value.exponent,
+                "unit": value.unit,
+                "text": value.text,
+            }
             for name, value in meaning.readings.items()
         },
         "clock_at": meaning.clock_at,

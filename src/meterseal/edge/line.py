@@ -68,11 +68,16 @@ class Line:
             request = self._reads[offset] = encode.segment_read_request(self.device_id, offset).encode()
         return request
 
-    def read_register(self) -> Frame:
-        """The request for current data the model's way: 901F, or forward active energy."""
+    @property
+    def register(self) -> int:
+        """The identifier of current data: 901F, or forward active energy."""
         if self.protocol == "cjt188":
-            return self.ask(Ask(kind="read", di=ids.METERING))
-        return self.ask(Ask(kind="read", di=FORWARD_1997 if self.is_1997 else FORWARD))
+            return ids.METERING
+        return FORWARD_1997 if self.is_1997 else FORWARD
+
+    def read_register(self) -> Frame:
+        """The request for current data the model's way."""
+        return self.ask(Ask(kind="read", di=self.register))
 
     @property
     def is_1997(self) -> bool:
