@@ -13,7 +13,7 @@ from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.edge.chip import Chip, Personal
 from meterseal.edge.module import Module
 from meterseal.edge.nv import MemoryNv, NvStore, SealedNv
-from meterseal.link import commands, control, evidence, records
+from meterseal.link import commands, control, evidence, firmware, records
 from meterseal.link.control import Word
 from meterseal.link.handshake import Enrolment, Granted, PlatformRun
 from meterseal.link.identities import check_device_chain
@@ -68,6 +68,8 @@ class Platform:
         self.statements: list[tuple[bytes, bytes]] = []
         self.counters: list[tuple[bytes, int]] = []
         self.refused: list[str] = []
+        self.reports: list[firmware.Report] = []
+        self.counter = 0
         self.deaf = False
         self.platform_chain = self.tree.platform_chain
 
@@ -161,6 +163,10 @@ class Platform:
         if header.control:
             word = control.open_control(keys, header, message)
             if word.kind == control.PING:
+                return []
+            if word.kind == control.FIRMWARE:
+                self.reports.append(firmware.read_report(word.content))
+                self.counter, self.latest[granted.device_id] = header.counter, session
                 return []
             if header.counter not in session.consumed and word.kind == control.EVIDENCE:
                 proof = control.read_evidence(word.content, granted.suite)

@@ -24,6 +24,8 @@ from meterseal.edge.chip import Chip, PublicState
 from meterseal.edge.concentrator import Concentrator, MeterAt, Up
 from meterseal.edge.delivery import DailyOutbox
 from meterseal.edge.electricity import ElectricityMeter
+from meterseal.edge.firmware import Firmware
+from meterseal.edge.firmware import Pace as FirmwarePace
 from meterseal.edge.gas import GasMeter
 from meterseal.edge.making import personal
 from meterseal.edge.meter import Meter
@@ -64,6 +66,7 @@ PASSPHRASE = b"a passphrase of this test"
 PROJECT = bytes.fromhex("1101000000000001aa01bb0200000001")
 STORAGE = SymmetricKey.from_bytes(bytes(range(16)), "a test's storage key")
 TIMING = Timing(repeat=1_000, slowest=8_000, backoff=500, window=8)
+FIRMWARE = FirmwarePace(trial=120_000, repeat=2_000, slowest=20_000)
 PACE = Pace(answer=200, rest=20, longest_rest=100)
 
 WATER = bytes.fromhex("1078330011223344")
@@ -259,11 +262,13 @@ class System:
     def power_on(self) -> None:
         """Meters and concentrator start from what they stored."""
         self.nodes: dict[bytes, Node] = {}
-        for device_id, (kind, _, _) in KINDS.items():
+        for device_id, (kind, medium, _) in KINDS.items():
             meter, chip = kind(device_id, Counting(device_id)), self.chip(device_id)
             outbox = DailyOutbox(meter, chip, self.pages[device_id])
             agent = LinkAgent(chip, outbox, TIMING, self.random.random)
-            self.nodes[device_id] = Node(meter, Secured(chip, agent, outbox))
+            pages = self.pages[device_id]
+            firmware = Firmware(chip, pages, model=f"{medium}-generic", pace=FIRMWARE)
+            self.nodes[device_id] = Node(meter, Secured(chip, agent, outbox, firmware))
         self.bus = Bus(list(self.nodes.values()))
         self.concentrator = Concentrator(
             device_id=MASTER,

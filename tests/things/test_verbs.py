@@ -42,6 +42,7 @@ SAID: dict[Act, dict[str, str]] = {
     "day-table": {"periods": "6:1,22:4"},
     "purchase": {"serial": "1", "amount": "100.00"},
     "load-limit": {"limit": "8.8"},
+    "firmware": {"manifest": "5a" * 32},
 }
 """What is given to each row that takes something (an address has another length in each protocol)."""
 

@@ -22,7 +22,7 @@ from meterseal.link.acts import COMMANDS, Act, Command
 from meterseal.mesh.rpc import OPERATOR, Method, Methods
 from meterseal.model import Medium
 from meterseal.security.commanding import part_frame
-from meterseal.security.orders import BulkOrder, BulkPart, CommandPolicy, SignedBulk
+from meterseal.security.orders import BulkOrder, BulkPart, CommandPolicy, SignedBulk, decoded
 from meterseal.security.sdk import SecuritySdk
 from meterseal.things import commands
 from meterseal.things.bulk import Bulks, Progress, Skipped
@@ -159,7 +159,12 @@ class BulkDesk:
 
     async def start(self, _: str, asked: SignedBulk) -> Progress:
         """Take up a signed order; the same again is the same one."""
-        return self._bulks.progress(await self._bulks.start(asked, self._against))
+        if decoded(asked.order, BulkOrder).act == "firmware":
+            raise LocalError(
+                "command.bulk",
+                "Firmware goes out in waves and behind its image: meterseal firmware start FILE",
+            )
+        return self._bulks.progress(await self._bulks.start(asked, self.against))
 
     async def orders(self, _: str, asked: BulkQuery) -> Progresses:
         """One order with whom it skipped, or the newest."""
@@ -174,7 +179,7 @@ class BulkDesk:
 
     # --- whom it reaches ------------------------------------------------------------------------------------
 
-    def _against(self, order: BulkOrder) -> dict[bytes, str]:
+    def against(self, order: BulkOrder) -> dict[bytes, str]:
         """What speaks against each device here, whatever was signed: the same rules as for one command."""
         if order.act not in COMMANDS:
             raise LocalError("command.bulk", "This order says nothing that is known here; make it anew.")

@@ -139,6 +139,11 @@ class CommandingDesk:
         LocalError `command.*`; what `SecuritySdk.authorise_command` raises.
         """
         order = decoded(asked.order, CommandOrder)
+        if asked.act == "firmware":
+            raise LocalError(
+                "command.bulk",
+                "Firmware goes out behind its image, to one meter too: meterseal firmware plan",
+            )
         commands.check(order.device_id, self._medium(order.device_id), order.frame, asked.act)
         known = self._words.known(order.request_id)
         if known is None:

@@ -13,6 +13,7 @@ from meterseal.headend.ports import (
     Answer,
     AuditTrail,
     Enrolment,
+    FirmwareSaid,
     Reserved,
     Sessions,
     StoredSession,
@@ -70,6 +71,10 @@ class Found(Struct, frozen=True, array_like=True):
     found: list[bool]
 
 
+class SaidOfFirmware(Struct, frozen=True, array_like=True):
+    said: list[FirmwareSaid]
+
+
 class Refusals(Struct, frozen=True, array_like=True):
     entries: list[Refusal]
 
@@ -118,6 +123,9 @@ class RemoteWords:
     async def answered(self, answers: list[Answer]) -> list[bool]:
         return (await self._platform.call("words_answered", Answers(answers), Found)).found
 
+    async def firmware(self, said: list[FirmwareSaid]) -> None:
+        await self._platform.call("words_firmware", SaidOfFirmware(said), Empty)
+
 
 class RemoteAudit:
     """The audit trail, kept by the platform."""
@@ -164,6 +172,10 @@ def methods(
     async def answered(_: str, asked: Answers) -> Found:
         return Found(await words.answered(asked.answers))
 
+    async def firmware(_: str, asked: SaidOfFirmware) -> Empty:
+        await words.firmware(asked.said)
+        return Empty()
+
     async def refused(_: str, asked: Refusals) -> Empty:
         await audit.refused(asked.entries)
         return Empty()
@@ -177,5 +189,6 @@ def methods(
         "words_wait": Method(wait, Seen, HEADEND),
         "words_take": Method(take, Take, HEADEND),
         "words_answered": Method(answered, Answers, HEADEND),
+        "words_firmware": Method(firmware, SaidOfFirmware, HEADEND),
         "refused": Method(refused, Refusals, HEADEND),
     }

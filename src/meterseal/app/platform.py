@@ -24,6 +24,7 @@ from meterseal.app.door import socket_path
 from meterseal.app.enrolling import EnrolmentDesk
 from meterseal.app.exchanging import ExchangeDesk
 from meterseal.app.exporting import ExportDesk
+from meterseal.app.firmware import FirmwareDesk
 from meterseal.app.ledgering import LedgerDesk
 from meterseal.app.measurements import open_measurements
 from meterseal.app.reach import Reach
@@ -46,6 +47,11 @@ from meterseal.things.admission import Admission
 from meterseal.things.anchoring import TrailAnchoring
 from meterseal.things.bulk import Bulks
 from meterseal.things.confirming import Confirming
+from meterseal.things.firmware import Firmwares, online_key
+from meterseal.things.firmware_campaigns import Campaigns
+from meterseal.things.firmware_campaigns import ready as has_it_whole
+from meterseal.things.firmware_repository import Repository
+from meterseal.things.firmware_sending import FirmwareWords
 from meterseal.things.fleet import Fleet
 from meterseal.things.monitor import AuditLog
 from meterseal.things.revoking import Revoking
@@ -81,6 +87,7 @@ class Parts(NamedTuple):
     anchoring: TrailAnchoring
     bulks: Bulks
     checkpoints: Checkpoints
+    firmware: FirmwareWords
 
 
 async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Callable[[], int]) -> Parts:
@@ -152,11 +159,16 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         rings=rings | {BILLS: utility.keys},
         clock=clock,
     )
-    bulks = Bulks(engine, rings[WORDS], words, security, clock)
+    bulks = Bulks(engine, rings[WORDS], words, security, clock, partial(has_it_whole, engine))
+    repository = Repository(measurements.with_name("firmware"), online_key(engine, rings[WORDS]))
+    firmwares = Firmwares(engine, repository, security, clock)
+    campaigns = Campaigns(engine, bulks, clock)
+    sending = FirmwareWords(words, firmwares, campaigns, audit, clock)
+    bulking = BulkDesk(engine, security, bulks, rings[FLEET], clock)
     commanding = CommandingDesk(engine, security, words, rollout, clock)
     queries = Queries(engine, accounts, utility, mdms, clock, rings[FLEET], trail)
     methods = (
-        links.methods(sessions, fleet, audit, words, Confirming(words, security, bulks.again).made)
+        links.methods(sessions, fleet, audit, sending, Confirming(words, security, bulks.again).made)
         | bus_methods(Admission(engine, mdms, clock))
         | queries.methods()
     )
@@ -171,9 +183,10 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         | enrolling.methods()
         | commanding.methods()
         | exchanging.methods()
-        | BulkDesk(engine, security, bulks, rings[FLEET], clock).methods()
         | ExportDesk(mdms, fleet).methods()
         | LedgerDesk(engine, mdms, checkpoints, anchoring, security).methods()
+        | bulking.methods()
+        | FirmwareDesk(firmwares, campaigns, sending, bulking, security, clock).methods()
         | heads.methods(witness)
         | doctoring.methods(engine, sessions),
         methods,
@@ -184,6 +197,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         anchoring,
         bulks,
         checkpoints,
+        sending,
     )
 
 
@@ -209,6 +223,7 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
         asyncio.create_task(parts.anchoring.run()),
         asyncio.create_task(parts.bulks.run()),
         asyncio.create_task(parts.checkpoints.run()),
+        asyncio.create_task(parts.firmware.run()),
     ]
     ready()
     await stop.wait()

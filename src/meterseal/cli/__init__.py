@@ -97,6 +97,28 @@ bulk.command("meterseal.cli.bulk:cancel", name="cancel", help="Take back what wa
 device.command(bulk)
 app.command(device)
 
+firmware = App(name="firmware", help="New firmware for meters: images, releases, campaigns in waves.")
+firmware.command(
+    "meterseal.cli.firmware:officers", name="officers", help="Request that the officers release firmware."
+)
+firmware.command("meterseal.cli.firmware:add", name="import", help="Import an image.")
+firmware.command("meterseal.cli.firmware:release", name="release", help="Request that an image is released.")
+firmware.command("meterseal.cli.firmware:withdraw", name="withdraw", help="Request that it is no more.")
+firmware.command("meterseal.cli.firmware:adopt", name="adopt", help="Take up what two officers signed.")
+firmware.command("meterseal.cli.firmware:images", name="list", help="List every image.")
+firmware.command("meterseal.cli.firmware:meters", name="meters", help="What every meter runs.")
+firmware.command(
+    "meterseal.cli.firmware:plan", name="plan", help="Show whom a release would reach; order it."
+)
+firmware.command("meterseal.cli.firmware:start", name="start", help="Begin a campaign by a signed order.")
+firmware.command("meterseal.cli.firmware:show", name="show", help="How far campaigns are, and who failed.")
+firmware.command("meterseal.cli.firmware:cancel", name="cancel", help="Begin nothing more of a campaign.")
+firmware.command("meterseal.cli.firmware:resume", name="resume", help="Go on after a stop.")
+firmware.command(
+    "meterseal.cli.firmware:sample_image", name="sample", help="Write an image for simulated meters."
+)
+app.command(firmware)
+
 concentrator = App(name="concentrator", help="A gateway on real buses: set up once, run under systemd.")
 concentrator.command(
     "meterseal.cli.concentrator:new", name="new", help="Make its module and print what is enrolled."

@@ -82,7 +82,7 @@ def plan(
             zone=zone,
             concentrator_id=device_id_of(concentrator) if concentrator else b"",
             model=model,
-            device_ids=_listed(file) if file is not None else (),
+            device_ids=listed(file) if file is not None else (),
             everything=everything,
         ),
         ser=secrets.randbelow(255) + 1,
@@ -182,7 +182,8 @@ def _order(
     return officerfile.RequestFile(purpose="command-bulk", says=says(order), request=encoded(order))
 
 
-def _listed(file: Path) -> tuple[bytes, ...]:
+def listed(file: Path) -> tuple[bytes, ...]:
+    """The device ids of a list. LocalError `use.file`."""
     try:
         lines = file.read_text("utf-8").split()
     except (OSError, UnicodeDecodeError) as error:

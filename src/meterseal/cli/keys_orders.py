@@ -23,6 +23,7 @@ from meterseal.model import medium_of
 from meterseal.security import (
     anchororders,
     cardorders,
+    firmwareorders,
     keyorders,
     ledgerorders,
     manifest,
@@ -292,12 +293,7 @@ def sign(
         Passphrase of the key, mode 0600; typed when absent.
     """
     asked = officerfile.read(file, officerfile.RequestFile)
-    kind = PURPOSES.get(asked.purpose)
-    if kind is None:
-        raise LocalError(
-            "use.purpose", f"This version knows no purpose `{asked.purpose}`; nothing was signed."
-        )
-    shown = says(orders.decoded(asked.request, kind))
+    shown = _shown(asked)
     own = officerfile.read(key, officerfile.KeyFile)
     if not json:
         print(f"{asked.purpose}:")
@@ -311,6 +307,17 @@ def sign(
         as_json_text=json,
         lines=[f"signed by {', '.join(people)}"],
     )
+
+
+def _shown(asked: officerfile.RequestFile) -> dict[str, Any]:
+    if asked.purpose in firmwareorders.PURPOSES:
+        return firmwareorders.says(asked.purpose, asked.request)
+    kind = PURPOSES.get(asked.purpose)
+    if kind is None:
+        raise LocalError(
+            "use.purpose", f"This version knows no purpose `{asked.purpose}`; nothing was signed."
+        )
+    return says(orders.decoded(asked.request, kind))
 
 
 def submit(file: Path, *, data: Path, json: Annotated[bool, Flag] = False) -> int:

@@ -40,6 +40,7 @@ TIME = Public("an instant; queries and retention need it")
 WORD = Public("one of a few words that rules and lists select by")
 VERSION = Public("which key version, or which version of a rule, this row stands under")
 COUNT = Public("how many, or a number in sequence; no reading")
+IMAGE = Public("which firmware is released or runs, as its maker publishes it; nothing of a person")
 LINK = Public("what a session may do; a session without its wrapped keys is worth nothing")
 CHAIN = Hashed("a link of a chain, or the digest of something sealed")
 TOKEN = Hashed("SM3 of 32 random bytes")
@@ -126,6 +127,52 @@ CLASSES: dict[str, dict[str, Class]] = {
         "sealed_content": SEALED,
     },
     "bulk_items": {"bulk_id": COUNT, "device_id": ID, "state": WORD, "code": WORD, "word_id": COUNT},
+    "firmware_images": {
+        "id": COUNT,
+        "name": IMAGE,
+        "model": IMAGE,
+        "hardware": IMAGE,
+        "version": IMAGE,
+        "lowest": IMAGE,
+        "size": COUNT,
+        "root": IMAGE,
+        "created_at": TIME,
+        "released_at": TIME,
+        "manifest": IMAGE,
+    },
+    "firmware_campaigns": {
+        "id": COUNT,
+        "bulk_id": COUNT,
+        "image": IMAGE,
+        "digest": IMAGE,
+        "state": WORD,
+        "wave": COUNT,
+        "waves": COUNT,
+        "stop_percent": COUNT,
+        "forgiven": COUNT,
+        "created_at": TIME,
+    },
+    "firmware_items": {
+        "campaign_id": COUNT,
+        "device_id": ID,
+        "wave": COUNT,
+        "state": WORD,
+        "code": WORD,
+        "changed_at": TIME,
+    },
+    "firmware_devices": {
+        "device_id": ID,
+        "session_id": ID,
+        "counter": COUNT,
+        "reported_at": TIME,
+        "model": IMAGE,
+        "hardware": IMAGE,
+        "version": IMAGE,
+        "phase": WORD,
+        "reason": WORD,
+        "report": IMAGE,
+    },
+    "firmware_keys": {"id": WORD, "key_version": VERSION, "sealed_key": SEALED},
     "consumed_counters": {"session_id": ID, "ranges": COUNT, "changed_at": TIME},
     "customers": {
         "id": ID,

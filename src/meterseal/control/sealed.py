@@ -30,6 +30,7 @@ METERS = SealedTable(tables.meters, row=("device_id",), columns=("sealed_paramet
 METER_CHANGES = SealedTable(tables.meter_changes, row=("usage_point_id", "at"), columns=("sealed_stated",))
 DOWN_WORDS = SealedTable(tables.down_words, row=("request_id",), columns=("sealed_content", "sealed_answer"))
 BULK_ORDERS = SealedTable(tables.bulk_orders, row=("request_id",), columns=("sealed_content",))
+FIRMWARE_KEYS = SealedTable(tables.firmware_keys, row=("id",), columns=("sealed_key",))
 CUSTOMERS = SealedTable(tables.customers, row=("id",), columns=("name", "address"))
 """Under each customer's own key, not under a ring; see `utility.customers`."""
 
@@ -37,6 +38,6 @@ UNDER: dict[str, tuple[SealedTable, ...]] = {
     MEASUREMENTS: (QUARANTINE, FINDINGS, EVIDENCE, METER_STATUS, STORES, LEDGER_SEEDS),
     BILLS: (BILL, AGREEMENTS, METER_CHANGES),
     FLEET: (CONCENTRATORS, METERS),
-    WORDS: (DOWN_WORDS, BULK_ORDERS),
+    WORDS: (DOWN_WORDS, BULK_ORDERS, FIRMWARE_KEYS),
 }
 """The tables of each ring."""

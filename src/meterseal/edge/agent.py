@@ -25,7 +25,7 @@ from msgspec.structs import replace
 from meterseal.edge.apdu import Sw
 from meterseal.edge.chip import FRAMES, GUARDED, Chip, Opened, Sealed
 from meterseal.errors import PeerError, TrustError
-from meterseal.link.control import ACK, CLOSE, PING, REJECT, REKEY
+from meterseal.link.control import ACK, CLOSE, FIRMWARE, PING, REJECT, REKEY
 from meterseal.link.messages import PLATFORM, RETRY, SESSION, parse_hello, parse_retry
 from meterseal.link.proving import patience
 
@@ -69,6 +69,16 @@ class Outbox(Protocol):
 
     def done(self, items: list[Item]) -> None:
         """These items were acknowledged or rejected: forget them, durably."""
+
+
+class Station(Protocol):
+    """What the link's end asks of its device's firmware."""
+
+    def heard(self, content: bytes, reason: int, now: int) -> None:
+        """A word about firmware came, and what the module has against it (0: nothing)."""
+
+    def report(self, session_id: bytes, now: int) -> bytes | None:
+        """What to say of firmware in this session now; None for nothing."""
 
 
 class Order(NamedTuple):
@@ -122,6 +132,8 @@ class LinkAgent:
         self._ping = False
         self._heard_at: int | None = None
         self._asked_at = self._asked = 0
+        self.station: Station | None = None
+        """The device's firmware, where it can be renewed."""
 
     # --- towards the platform ---------------------------------------------------------------------------
 
@@ -187,6 +199,10 @@ class LinkAgent:
         item = self._again.popleft() if self._again else self._outbox.next(now)
         try:
             if item is None:
+                if not self._ping and self.station is not None:
+                    said = self.station.report(self.session_id, now)
+                    if said is not None:
+                        return self._chip.seal_control(FIRMWARE, now, said).record
                 if not self._ping and not self._too_silent(now):
                     return None
                 self._ping = False
@@ -268,6 +284,8 @@ class LinkAgent:
         self._clock_at = opened.clock_at or self._clock_at
         if opened.kind in (ACK, REJECT):
             self._forget(opened)
+        elif opened.kind == FIRMWARE and self.station is not None:
+            self.station.heard(opened.firmware, opened.reason, now)
         elif opened.kind == REKEY:
             self.restart(now)
         elif opened.kind == CLOSE:

@@ -43,7 +43,7 @@ class Ins(IntEnum):
     SEAL = 0x30
     """P1 = record flags (bits 1, 2), now, frames in clear -> packed `Sealed`."""
     SEAL_CONTROL = 0x32
-    """P1 = kind (PING, REKEY, CLOSE, EVIDENCE), now, content; EVIDENCE: channel 1, sequence 4 -> packed
+    """P1 = kind (PING, REKEY, CLOSE, EVIDENCE, FIRMWARE), now, content; EVIDENCE: channel 1, sequence 4 -> packed
     `Sealed`."""
     OPEN = 0x34
     """now, down record -> packed `Opened`."""
@@ -53,6 +53,14 @@ class Ins(IntEnum):
     """Packed `Freeze` -> sequence 4; the signed statement is kept until its record is acknowledged."""
     RELEASE = 0x3A
     """session_id 8, counter 6 -> nothing; another copy of that record was acknowledged."""
+    FIRMWARE_CHECK = 0x40
+    """P1 = 0 begin, 1 with the next block of the image, 2 end -> nothing; the image is the one of the manifest."""
+    FIRMWARE_SWITCH = 0x42
+    """now -> nothing; the checked and ordered image may run on trial."""
+    FIRMWARE_FALL_BACK = 0x44
+    """-> nothing; the image on trial was not seen by the platform in time."""
+    FIRMWARE_STATE = 0x46
+    """-> packed `FirmwareFacts`."""
 
 
 class CardIns(IntEnum):

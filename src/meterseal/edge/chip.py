@@ -6,6 +6,7 @@ structs.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeVar
 
 import msgspec
@@ -128,6 +129,20 @@ class Opened(Struct, frozen=True, array_like=True):
     number: int = 0
     answer: bytes = b""
     clock_at: int = 0
+    firmware: bytes = b""
+    """A word about firmware, which the module has judged: `reason` is 0 or what it has against it (`link.firmware`)."""
+
+
+class FirmwareFacts(Struct, frozen=True, array_like=True):
+    """What the module holds for installed: version and digest of its manifest (zeros: as made). `staged` and `trial` are
+    digests of manifests, empty for none; `checked` says that the staged image was whole.
+    """
+
+    version: int
+    running: bytes
+    staged: bytes
+    checked: bool
+    trial: bytes
 
 
 class Sealed(Struct, frozen=True, array_like=True):
@@ -222,3 +237,22 @@ class Chip:
     def release(self, session_id: bytes, counter: int) -> None:
         """The other copy of this record was acknowledged: its counter is no longer outstanding."""
         call(self._port, Ins.RELEASE, session_id + counter.to_bytes(6, "big"))
+
+    def check_firmware(self, blocks: Iterable[bytes]) -> None:
+        """Show the whole image; refused with 6982 when it is not the one of the manifest."""
+        call(self._port, Ins.FIRMWARE_CHECK, p1=0)
+        for block in blocks:
+            call(self._port, Ins.FIRMWARE_CHECK, block, p1=1)
+        call(self._port, Ins.FIRMWARE_CHECK, p1=2)
+
+    def switch_firmware(self, now: int) -> None:
+        """Let the checked image run on trial, as an order said."""
+        call(self._port, Ins.FIRMWARE_SWITCH, _at(now))
+
+    def fall_back(self) -> None:
+        """Say that the image before runs again."""
+        call(self._port, Ins.FIRMWARE_FALL_BACK)
+
+    def firmware(self) -> FirmwareFacts:
+        """What the module knows of firmware."""
+        return unpack(call(self._port, Ins.FIRMWARE_STATE), FirmwareFacts)

@@ -218,7 +218,7 @@ class Direct:
         if secured is None:
             return
         for _ in range(AT_ONCE):
-            message = secured.agent.offer(self._clock())
+            message = secured.offer(self._clock())
             if message is None:
                 return
             self._way.send(message)

@@ -33,6 +33,7 @@ from meterseal.edge.cardmemory import CardMemory, Cause
 from meterseal.edge.challenge import Challenge
 from meterseal.edge.chip import DESTROYED, FACTORY, LOCKED, PERSONALISED, Kept, Personal, PublicState
 from meterseal.edge.chipmemory import Memory, pack
+from meterseal.edge.firmware_module import FirmwareModule
 from meterseal.edge.handshaking import Handshaking
 from meterseal.edge.image import Trust
 from meterseal.edge.nv import SealedNv
@@ -62,6 +63,7 @@ class Module:
             store.hold()
             self._memory = memory = Memory(store)
             self._card = card = CardMemory(store)
+            firmware = FirmwareModule(memory)
         except MetersealError as error:
             if error.code == "module.in-use":
                 raise
@@ -74,7 +76,7 @@ class Module:
         self._access = access = Access(memory, card, challenge, random)
         self._storing = storing = Storing(memory, card, access)
         handshaking = Handshaking(memory, card, random)
-        self._sealing = sealing = Sealing(memory, card)
+        self._sealing = sealing = Sealing(memory, card, firmware)
         signing = Signing(memory)
         self._handlers: dict[int, Callable[[Command], bytes]] = {
             _own(Ins.MAKE_KEY): self._make_key,
@@ -89,6 +91,10 @@ class Module:
             _own(Ins.KEEP_ANSWER): sealing.keep_answer,
             _own(Ins.RELEASE): sealing.release,
             _own(Ins.SIGN): signing.sign,
+            _own(Ins.FIRMWARE_CHECK): firmware.check,
+            _own(Ins.FIRMWARE_SWITCH): firmware.switch,
+            _own(Ins.FIRMWARE_FALL_BACK): firmware.fall_back,
+            _own(Ins.FIRMWARE_STATE): firmware.state,
             CardIns.GET_CHALLENGE: access.give_challenge,
             CardIns.PRESENT: access.prove_device,
             CardIns.PAIR: access.pair,
@@ -238,7 +244,16 @@ def _own(ins: Ins) -> int:
 _CLASSES = frozenset((0x00, 0x04, CLA, 0x84))
 _REFRESH = frozenset((*CardIns, _own(Ins.READ_STATE)))
 _TIMED = frozenset(
-    _own(ins) for ins in (Ins.HELLO, Ins.PLATFORM, Ins.SESSION, Ins.SEAL, Ins.SEAL_CONTROL, Ins.OPEN)
+    _own(ins)
+    for ins in (
+        Ins.HELLO,
+        Ins.PLATFORM,
+        Ins.SESSION,
+        Ins.SEAL,
+        Ins.SEAL_CONTROL,
+        Ins.OPEN,
+        Ins.FIRMWARE_SWITCH,
+    )
 )
 _FACTORY = frozenset((CardIns.GET_CHALLENGE, _own(Ins.MAKE_KEY), _own(Ins.PERSONALISE)))
 _UNPROVED = frozenset((CardIns.GET_CHALLENGE, CardIns.PRESENT))

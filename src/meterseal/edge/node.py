@@ -11,8 +11,10 @@ from collections.abc import Callable
 from meterseal.edge.agent import Item, LinkAgent, Order
 from meterseal.edge.chip import Chip
 from meterseal.edge.delivery import DailyOutbox
+from meterseal.edge.firmware import Firmware
 from meterseal.edge.meter import Meter
 from meterseal.errors import PeerError
+from meterseal.link import firmware as firmware_link
 from meterseal.link.segments import SegmentReceiver
 from meterseal.wire import encode
 from meterseal.wire.frame import Frame, parse_frame
@@ -26,12 +28,33 @@ _SEGMENTS = {"cjt188": bytes.fromhex("02e0"), "dlt645": bytes.fromhex("000002e0"
 
 
 class Secured:
-    """The secure side of a meter: module, agent and outbox."""
+    """The secure side of a meter: module, agent and outbox, and the firmware where it can be renewed."""
 
-    def __init__(self, chip: Chip, agent: LinkAgent, outbox: DailyOutbox) -> None:
+    def __init__(
+        self, chip: Chip, agent: LinkAgent, outbox: DailyOutbox, firmware: Firmware | None = None
+    ) -> None:
         self.chip = chip
         self.agent = agent
         self.outbox = outbox
+        self.firmware = firmware
+        agent.station = firmware
+
+    def runs(self, now: int) -> bool:
+        """Does the meter's firmware run at all? A new image, or the one before again, begins with a handshake."""
+        firmware = self.firmware
+        if firmware is None:
+            return True
+        firmware.tick(now)
+        if firmware.restarts:
+            firmware.restarts = False
+            self.agent.restart(now)
+        return firmware.starts
+
+    def offer(self, now: int) -> bytes | None:
+        """The next message for the platform, or None when nothing waits."""
+        if not self.runs(now) or (self.firmware is not None and not self.firmware.speaks):
+            return None
+        return self.agent.offer(now)
 
 
 class Node:
@@ -57,20 +80,22 @@ class Node:
 
     def answer(self, frame: Frame, now: int) -> bytes:
         """The bytes 68 .. 16 that answer a request of the bus master; empty for silence."""
+        if self.secured is not None and not self.secured.runs(now):
+            return b""
         if self.secured is not None and frame.data.startswith(self._prefix) and self.meter.addressed(frame):
             if self.meter.is_read(frame):
-                return self._read_segment(frame, self.secured.agent, now)
+                return self._read_segment(frame, self.secured, now)
             if frame.control == self._write:
                 return self._write_segment(frame, now).encode()
         clear = self.secured is None or (self._clear_reads and self.secured.agent.policy != CIPHER_ONLY)
         answer = self.meter.handle(frame, now, clear=clear)
         return b"" if answer is None else answer.encode()
 
-    def _read_segment(self, frame: Frame, agent: LinkAgent, now: int) -> bytes:
+    def _read_segment(self, frame: Frame, secured: Secured, now: int) -> bytes:
         """The same bytes are offered until the last segment was read and offset 0 is asked again."""
         place = frame.data[self._lead :]
         if place == b"\x00\x00" and (self._offered is None or self._read_through):
-            offered = agent.offer(now)
+            offered = secured.offer(now)
             if offered is not None or self._offered is not None:
                 self._answers.clear()
             self._offered, self._read_through = offered, False
@@ -105,7 +130,7 @@ class Node:
     def take(self, message: bytes, now: int) -> None:
         """A link message for this meter, off the bus or off its own way to the head-end; a plain meter has none."""
         secured = self.secured
-        if secured is None:
+        if secured is None or not secured.runs(now):
             return
         for order in secured.agent.receive(message, now):
             self._carry_out(order, secured, now)
@@ -114,12 +139,20 @@ class Node:
     def _carry_out(self, order: Order, secured: Secured, now: int) -> None:
         """Do what the module found good, and queue the answer."""
         frame, _ = parse_frame(order.frame, 0, self.meter.protocol)
-        answer = self.meter.act(frame, now).encode()
+        answer = self._act(frame, secured, now).encode()
         self._answered += 1
         key = ("answer", order.number or -self._answered)
         if order.number:
             secured.chip.keep_answer(order.number, answer)
         secured.agent.queue(Item(key, answer))
+
+    def _act(self, frame: Frame, secured: Secured, now: int) -> Frame:
+        digest = firmware_link.switch_of(frame)
+        if digest is None:
+            return self.meter.act(frame, now)
+        if secured.firmware is None or not secured.firmware.switch(digest, now):
+            return self.meter.refuse(frame, "other")
+        return firmware_link.switched(frame)
 
     def _set_clock(self, secured: Secured, now: int) -> None:
         at = secured.agent.clock_to_set()

@@ -18,6 +18,7 @@ from meterseal.edge.apdu import Command, Sw
 from meterseal.edge.cardmemory import CIPHER_ONLY, CardMemory
 from meterseal.edge.chip import FRAMES, GUARDED, Opened, Sealed
 from meterseal.edge.chipmemory import Memory, OpenSession, evidence_page, pack
+from meterseal.edge.firmware_module import FirmwareModule
 from meterseal.edge.handshaking import RESERVE
 from meterseal.edge.image import SessionState, Trust
 from meterseal.edge.refusal import need, timed
@@ -39,9 +40,10 @@ PLAIN_ONLY = 0x00
 class Sealing:
     """SEAL, SEAL CONTROL, OPEN, KEEP ANSWER and RELEASE."""
 
-    def __init__(self, memory: Memory, card: CardMemory) -> None:
+    def __init__(self, memory: Memory, card: CardMemory, firmware: FirmwareModule) -> None:
         self._memory = memory
         self._card = card
+        self._firmware = firmware
         self._outstanding: dict[bytes, dict[int, tuple[int, int] | None]] = {}
         self._pings: dict[int, int] = {}
 
@@ -77,7 +79,7 @@ class Sealing:
         return self._sent(session, record, None)
 
     def seal_control(self, command: Command) -> bytes:
-        """PING, REKEY, CLOSE, or EVIDENCE that is kept."""
+        """PING, REKEY, CLOSE, FIRMWARE, or EVIDENCE that is kept."""
         now, content = timed(command.content)
         kind, place = command.p1, None
         if kind == control.EVIDENCE:
@@ -88,13 +90,15 @@ class Sealing:
             assert kept is not None
             word = control.evidence(kept.statement, kept.signature)
         else:
-            need(kind in (control.PING, control.REKEY, control.CLOSE), Sw.WRONG_DATA)
+            need(kind in (control.PING, control.REKEY, control.CLOSE, control.FIRMWARE), Sw.WRONG_DATA)
             word = Word(kind, content)
         session = self._sending(now, kept=place is not None)
         sid, counter = session.state.session_id, session.next_up
         record = control.seal_control(session.keys, sid, counter, word, up=True, profile=self._memory.profile)
         if kind == control.PING:
             self._pings = {counter: now}
+        if kind == control.FIRMWARE:
+            self._firmware.reported(sid, counter, word.content)
         return self._sent(session, record, place, kept=place is not None)
 
     def _sending(self, now: int, *, kept: bool) -> OpenSession:
@@ -152,6 +156,12 @@ class Sealing:
         sid = session.state.session_id
         if word.kind in (control.ACK, control.REJECT):
             return self._acknowledged(session, after, word)
+        if word.kind == control.FIRMWARE:
+            reason, kept = self._firmware.heard(sid, word.content, now)
+            pages = self._firmware.pages(kept)
+            self._memory.save_session(session, after, pages=pages, settled=bool(pages))
+            self._firmware.adopt(kept)
+            return Opened(word.kind, sid, reason=reason, firmware=word.content)
         clock_at = 0
         if word.kind == control.TIME:
             at, ping = control.read_time(word.content)
@@ -259,13 +269,16 @@ class Sealing:
         if verdict == "repeat":
             memory.save_session(session, after, settled=False)
             return Opened(GUARDED, after.session_id, number=command.number, answer=state.command_answer)
+        kept = self._firmware.ordered(command.frame)
         memory.save_session(
             session,
             after,
+            pages=self._firmware.pages(kept),
             command_number=command.number,
             command_authorisation=command.authorisation,
             command_answer=b"",
         )
+        self._firmware.adopt(kept)
         return Opened(GUARDED, after.session_id, frames=_encoded([command.frame]), number=command.number)
 
     def keep_answer(self, command: Command) -> bytes:

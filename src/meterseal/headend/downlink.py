@@ -16,7 +16,7 @@ import structlog
 
 from meterseal.errors import EngineError, MetersealError
 from meterseal.headend.link import Link
-from meterseal.headend.ports import Answer, Down, Sessions, Topology, Words
+from meterseal.headend.ports import Answer, Down, FirmwareSaid, Sessions, Topology, Words
 from meterseal.headend.sessions import LiveSession, SessionCache
 from meterseal.link import commands, control, profiles, records
 from meterseal.link.control import Word
@@ -32,7 +32,13 @@ AFTER_A_FAILURE = 5_000
 UNREACHABLE = 60_000
 """Milliseconds until a way is looked for again where there was none; a device that speaks shows one at once."""
 
-_CONTROL = {"key": control.KEY, "cert": control.CERT, "rekey": control.REKEY, "close": control.CLOSE}
+_CONTROL = {
+    "key": control.KEY,
+    "cert": control.CERT,
+    "rekey": control.REKEY,
+    "close": control.CLOSE,
+    "firmware": control.FIRMWARE,
+}
 
 log = structlog.get_logger()
 
@@ -123,6 +129,12 @@ class Downlink:
             if good and answer.device_id in self._routes:
                 self._serve(answer.device_id, anew=False)
         return found
+
+    async def firmware(self, said: list[FirmwareSaid]) -> None:
+        """As `Words.firmware`; what there is to say to those devices goes out as they are heard."""
+        await self._words.firmware(said)
+        for one in said:
+            self._open[one.device_id] = 0
 
     # --- work --------------------------------------------------------------------------------------------
 

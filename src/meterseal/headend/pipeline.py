@@ -90,10 +90,11 @@ class Held(Struct, frozen=True):
 
 
 class Spoken(Struct, frozen=True):
-    """A control word that is answered and not committed: PING, REKEY or CLOSE."""
+    """A control word that is answered and not committed: PING, REKEY, CLOSE, or FIRMWARE with its content."""
 
     kind: int
     counter: int
+    content: bytes = b""
 
 
 Verdict = Refused | Again | Accepted | Held | Spoken
@@ -235,8 +236,8 @@ def _answer(frames: Sequence[Frame], header: Header) -> bytes:
 def _control(arrival: Arrival, header: Header, session: StoredSession, keys: TrafficKeys) -> Verdict:
     try:
         word = control.open_control(keys, header, arrival.message, profiles.load(session.profile))
-        if word.kind in (control.PING, control.REKEY, control.CLOSE):
-            return Spoken(word.kind, header.counter)
+        if word.kind in (control.PING, control.REKEY, control.CLOSE, control.FIRMWARE):
+            return Spoken(word.kind, header.counter, word.content)
         if word.kind == control.EVIDENCE:
             evidence = control.read_evidence(word.content, session.suite)
             if evidence.device_id != session.device_id:

@@ -74,7 +74,7 @@ class Sessions(Protocol):
         """
 
 
-WordKind = Literal["request", "guarded", "key", "cert", "rekey", "close"]
+WordKind = Literal["request", "guarded", "key", "cert", "rekey", "close", "firmware"]
 """request: a frame that reads. guarded: an authorised frame. The others are words of control (LINK section 4)."""
 
 
@@ -114,6 +114,15 @@ class Answer(Struct, frozen=True):
     frame: bytes
 
 
+class FirmwareSaid(Struct, frozen=True):
+    """What a device said of its firmware, in which session and under which up counter."""
+
+    device_id: bytes
+    session_id: bytes
+    counter: int
+    content: bytes
+
+
 class Words(Protocol):
     """What waits to be said to devices; kept by the platform, so that no restart loses a word."""
 
@@ -129,6 +138,9 @@ class Words(Protocol):
 
     async def answered(self, answers: list[Answer]) -> list[bool]:
         """Complete the words that these frames answer, durably; False for a frame that answers none."""
+
+    async def firmware(self, said: list[FirmwareSaid]) -> None:
+        """Take note of what devices said of their firmware; what there is to say to them is due at once."""
 
 
 class Topology(Protocol):

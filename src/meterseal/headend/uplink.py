@@ -22,9 +22,9 @@ from meterseal.headend.handshakes import Handshakes
 from meterseal.headend.limits import Buckets
 from meterseal.headend.link import Link
 from meterseal.headend.pipeline import Accepted, Again, Arrival, Held, Proved, Refused, Spoken, Verdict
-from meterseal.headend.ports import Answer, AuditTrail, Enrolment, Topology
+from meterseal.headend.ports import Answer, AuditTrail, Enrolment, FirmwareSaid, Topology
 from meterseal.headend.sessions import LiveSession, SessionCache
-from meterseal.link.control import CLOSE, PING
+from meterseal.link.control import CLOSE, FIRMWARE, PING
 from meterseal.model import Batch, Refusal
 
 BATCH = 192
@@ -177,6 +177,7 @@ class Uplink:
                         continue
                 judged.append((link, arrival, session, verdict))
             await self._answers(judged)
+            await self._firmware(judged)
             await self._tell(judged)
             await self._commit(judged)
         finally:
@@ -204,6 +205,16 @@ class Uplink:
             link, arrival, session, verdict = judged[place]
             if good and session is not None and isinstance(verdict, Accepted | Held):
                 judged[place] = link, arrival, session, pipeline.as_answer(arrival, session.facts, verdict)
+
+    async def _firmware(self, judged: list[Judged]) -> None:
+        """Pass on what devices say of their firmware."""
+        said = [
+            FirmwareSaid(session.facts.device_id, session.facts.session_id, verdict.counter, verdict.content)
+            for *_, session, verdict in judged
+            if session is not None and isinstance(verdict, Spoken) and verdict.kind == FIRMWARE
+        ]
+        if said:
+            await self.downlink.firmware(said)
 
     async def _prove(
         self, batch: list[tuple[Link, Arrival]]

@@ -31,6 +31,7 @@ from meterseal.app.config import replace_file
 from meterseal.edge.agent import LinkAgent, Timing
 from meterseal.edge.delivery import DailyOutbox
 from meterseal.edge.electricity import ElectricityMeter
+from meterseal.edge.firmware import Firmware, Pace
 from meterseal.edge.gas import GasMeter
 from meterseal.edge.heat import HeatMeter
 from meterseal.edge.memories import Memories
@@ -81,6 +82,7 @@ class StreetConfig(Struct, kw_only=True):
     captured: str = ""
     skip_modules: list[str] = field(default_factory=list)
     timing: Timing = Timing()
+    firmware: Pace = Pace()
     verbose: bool = False
 
 
@@ -118,8 +120,11 @@ class Street:
         if planned.plain:
             return Node(meter)
         chip = self.memories.chip(planned.module_id, planned.device_id)
-        outbox = DailyOutbox(meter, chip, self.memories.controller(planned.device_id))
-        secured = Secured(chip, LinkAgent(chip, outbox, self.config.timing, jitter), outbox)
+        pages = self.memories.controller(planned.device_id)
+        outbox = DailyOutbox(meter, chip, pages)
+        firmware = Firmware(chip, pages, model=meter.profile.name, pace=self.config.firmware)
+        agent = LinkAgent(chip, outbox, self.config.timing, jitter)
+        secured = Secured(chip, agent, outbox, firmware)
         self.secured.append(secured)
         return Node(meter, secured)
 

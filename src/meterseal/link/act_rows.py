@@ -41,6 +41,7 @@ Act = Literal[
     "relay-keep",
     "relay-keep-off",
     "load-limit",
+    "firmware",
     "write",
 ]
 ACTS: tuple[Act, ...] = get_args(Act)

@@ -11,6 +11,7 @@ from typing import Final
 
 from meterseal.link.act_rows import ACTS, EVERY_DEVICE, Act, Command, Form, Given
 from meterseal.link.commands import is_read
+from meterseal.link.firmware import DIGEST, SWITCH, SWITCH_645
 from meterseal.model import Medium
 from meterseal.wire import identifiers as ids
 from meterseal.wire.frame import Frame
@@ -317,6 +318,17 @@ COMMANDS: Final[dict[Act, Command]] = {
             supply=True,
         ),
         Command(
+            act="firmware",
+            english="run new firmware that was received and verified",
+            chinese="切换固件",
+            officers=2,
+            forms={
+                "cjt188": Form("vendor", 0x04, SWITCH, DIGEST),
+                "dlt645": Form("write", 0x14, SWITCH_645, DIGEST),
+            },
+            given=(Given("manifest", "digest of the signed manifest", "清单摘要", DIGEST, DIGEST, "hex"),),
+        ),
+        Command(
             act="write",
             english="send a frame that the table does not name",
             chinese="其他写命令",
@@ -328,7 +340,8 @@ COMMANDS: Final[dict[Act, Command]] = {
     )
 }
 """Every row by what it does. Valves, relays and load control take two officers, because they cut or give a supply; so does
-an address, because it parts a meter from its module, and what no row names. The rest can be undone by the next command."""
+an address, because it parts a meter from its module, new firmware, because it is the meter from then on, and what no row
+names. The rest can be undone by the next command."""
 
 BY_NAME: Final[dict[str, Command]] = {str(act): row for act, row in COMMANDS.items()}
 """The same by whatever text a message carries."""

@@ -23,7 +23,7 @@ from meterseal.link.records import CONTROL, DOWN, HEADER, WANTED, Header
 from meterseal.link.schedule import MAC, TrafficKeys
 from meterseal.model import Evidence
 
-PING, ACK, TIME, REKEY, CLOSE, REJECT, KEY, EVIDENCE, CERT = range(9)
+PING, ACK, TIME, REKEY, CLOSE, REJECT, KEY, EVIDENCE, CERT, FIRMWARE = range(10)
 DOES_NOT_DECODE, POLICY, UNKNOWN_METER = 1, 2, 3
 """Classes of REJECT."""
 ACK_RANGES = 32
@@ -42,6 +42,8 @@ class Kind(NamedTuple):
 
 CERT_SIZES = range(36, 2048 + 1)
 """Bytes of the chain in CERT (ADR 0011)."""
+FIRMWARE_SIZES = range(33, 3072 + 1)
+"""Bytes of a word about firmware, either way (ADR 0030)."""
 _SIGNATURE_SIZES = {1: 64, 2: 32}
 """Bytes of an evidence signature, by suite."""
 
@@ -57,6 +59,7 @@ KINDS = {
         "EVIDENCE", True, False, True, frozenset(STATEMENT + s for s in _SIGNATURE_SIZES.values())
     ),
     CERT: Kind("CERT", False, True, False, CERT_SIZES),
+    FIRMWARE: Kind("FIRMWARE", True, True, False, FIRMWARE_SIZES),
 }
 """The words of version 1. Up, a kept word wants an acknowledgement and any other does not; down none does."""
 

@@ -17,6 +17,7 @@ from meterseal.security.sdk_cards import CardsClient
 from meterseal.security.sdk_commands import CommandsClient
 from meterseal.security.sdk_diagnosis import DiagnosisClient
 from meterseal.security.sdk_factory import FactoryClient
+from meterseal.security.sdk_firmware import FirmwareClient
 from meterseal.security.sdk_keylife import KeyLifeClient
 from meterseal.security.sdk_ledger import LedgerClient
 from meterseal.security.sdk_papers import PapersClient
@@ -41,6 +42,7 @@ class SecuritySdk(
     PapersClient,
     DiagnosisClient,
     FactoryClient,
+    FirmwareClient,
 ):
     """Every call of the service; a newer desk brings a client of its own, which this class then derives from."""
 

@@ -37,6 +37,7 @@ from meterseal.security.desks.cards import CardDesk
 from meterseal.security.desks.commands import CommandDesk
 from meterseal.security.desks.diagnosis import DiagnosisDesk
 from meterseal.security.desks.factory import FactoryDesk
+from meterseal.security.desks.firmware import FirmwareDesk
 from meterseal.security.desks.keylife import KeyLifeDesk
 from meterseal.security.desks.ledger import LedgerDesk
 from meterseal.security.desks.links import LinkDesk
@@ -142,6 +143,7 @@ class SecurityService:
             PapersDesk(room),
             DiagnosisDesk(room),
             FactoryDesk(room),
+            FirmwareDesk(room),
         ]
         orders = {purpose: order for desk in desks for purpose, order in desk.orders().items()}
         self._desks = (*desks, PersonsDesk(room, orders))

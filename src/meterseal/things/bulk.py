@@ -44,6 +44,10 @@ LIMITED = "security.command-limit"
 """What the service answers while a zone, or all, had their commands of the minute."""
 
 
+Ready = Callable[[int, str, Sequence[bytes]], list[bytes]]
+"""By order and act, which of its devices may get their word now; none for all. What waits is asked for again."""
+
+
 class Service(Protocol):
     """What is asked of the security service; the SDK is one."""
 
@@ -81,8 +85,15 @@ class Bulks:
     """The orders of one platform. Coroutines belong to one event loop."""
 
     def __init__(
-        self, engine: sa.Engine, keys: KeyRing, words: DownWords, service: Service, clock: Callable[[], int]
+        self,
+        engine: sa.Engine,
+        keys: KeyRing,
+        words: DownWords,
+        service: Service,
+        clock: Callable[[], int],
+        ready: Ready | None = None,
     ) -> None:
+        self._ready = ready
         self._engine = engine
         self._keys = keys
         self._words = words
@@ -207,6 +218,10 @@ class Bulks:
                 ).scalars()
             )
         pending = [device_id for device_id in zones if device_id in found]
+        if self._ready is not None and order.not_after > self._clock():
+            waits, pending = len(pending), self._ready(row.id, order.act, pending)
+            if waits and not pending:
+                return
         full = set[str]()
         while pending and self._runs(row.id):
             lot = [device_id for device_id in pending if zones[device_id] not in full][:AT_ONCE]

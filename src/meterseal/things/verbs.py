@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from meterseal.errors import LocalError
 from meterseal.link.acts import COMMANDS, Act, Command, Form, Given
+from meterseal.link.firmware import switch_frame
 from meterseal.wire import encode, roles
 from meterseal.wire import identifiers as ids
 from meterseal.wire.asked import Ask
@@ -72,6 +73,8 @@ def frame_of(
     values = _values(row, said)
     if act == "read":
         return encode.read_request(device_id, _identifier(values, protocol), ser)
+    if isinstance(digest := values.get("manifest"), bytes):
+        return switch_frame(device_id, digest, ser)
     return roles.request(device_id, _asked(form, values, ser, until, now), profile)
 
 
