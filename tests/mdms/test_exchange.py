@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from meterseal.control import write
 from meterseal.control.tables import former_installations, meters
 from meterseal.link.evidence import GENESIS, EvidenceStatement, chain, signed_bytes
+from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.service import Mdms
 from meterseal.model import MAIN, Batch, Evidence, Quality, Series
 from tests.mdms.fleet import (
@@ -23,6 +24,9 @@ from tests.mdms.fleet import (
     open_store,
     point,
 )
+from tests.security.conftest import Bench, bench, cheap_stretching, clock, template
+
+__all__ = ["bench", "cheap_stretching", "clock", "template"]
 
 OLD, NEW = 0, 9
 LEFT = FIRST + DAY + 10 * HOUR
@@ -165,4 +169,17 @@ async def test_a_meter_that_came_back_has_both_its_places(tmp_path: Path) -> Non
     assert [(at - FIRST) // HOUR for at in columns.end_at.tolist()] == list(range(72, 81))
     (held,) = mdms.quarantine()
     assert held.code == "mdms.unknown-device"
+    await mdms.close()
+
+
+async def test_the_ledger_holds_what_was_taken_back_as_well(tmp_path: Path, bench: Bench) -> None:
+    mdms, engine = open_store(tmp_path, 1)
+    await say(mdms, OLD, 1, hours(OLD, 1, 40, 1000), received_at=LEFT + 6 * HOUR)
+    exchanged(engine)
+    await mdms.meter_left(point(OLD), LEFT, LEFT + 7 * HOUR)
+    await say(mdms, OLD, 2, hours(OLD, 30, 44, 1000 + 7 * 29), received_at=LEFT + 8 * HOUR)
+    await say(mdms, NEW, 1, hours(NEW, 34, 48), received_at=LEFT + DAY)
+    await mdms.compact()
+    verdict = await mdms.audit(Checkpoints(engine, mdms.ledger, bench.platform))
+    assert verdict.faults == ()
     await mdms.close()
