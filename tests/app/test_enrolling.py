@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from msgspec import structs
 
 from meterseal.app import operator
 from meterseal.errors import DataError, LocalError
@@ -78,3 +79,37 @@ def test_a_device_id_says_its_medium_in_one_way() -> None:
     assert [medium_of(bytes((head,)) + bytes(7)) for head in (0x1F, 0x2A, 0x3D)] == ["water", "heat", "gas"]
     assert {medium_of(bytes((head,)) + bytes(7)) for head in (0x00, 0x40, 0xD6, 0xD8, 0xF0)} == {None}
     assert medium_of(b"") is None
+
+
+async def test_a_dry_run_finds_what_an_enrolment_would_and_changes_nothing(system: System) -> None:
+    supply = operator.Supply(
+        device_id=bytes.fromhex("1078330011220055"),
+        medium="water",
+        protocol="cjt188",
+        profile="water-generic",
+        since=system.clock.now,
+        concentrator_id=MASTER,
+    )
+
+    async def enrol(one: operator.Supply, *, dry_run: bool) -> operator.EnrolReply:
+        home = operator.NewPremises(name="", address="", supplies=(one,))
+        asked = operator.Enrol(premises=(home,), dry_run=dry_run)
+        return await system.desk.call("enrol", asked, operator.EnrolReply)
+
+    def known() -> set[bytes]:
+        return {one.device_id for one in system.centre.parts.desk._fleet.devices()}
+
+    before = known()
+    assert (await enrol(supply, dry_run=True)).meters == ()
+    assert known() == before
+    stranger = structs.replace(supply, concentrator_id=b"\xf0" + bytes(6) + b"\x09")
+    taken = structs.replace(supply, device_id=WATER)
+    for wrong, code in ((stranger, "fleet.no-concentrator"), (taken, "fleet.enrolled")):
+        for dry_run in (True, False):
+            with pytest.raises(DataError) as refused:
+                await enrol(wrong, dry_run=dry_run)
+            assert refused.value.code == code
+    assert known() == before
+    (made,) = (await enrol(supply, dry_run=False)).meters
+    assert (await enrol(supply, dry_run=False)).meters == (made,)
+    assert known() == before | {supply.device_id}

@@ -27,7 +27,8 @@ GOOD = Supply(
 
 
 @pytest.mark.parametrize(
-    "change", [{}, {"tariff": ""}, {"suite": None, "module_id": b""}, {"billing_day": 31}]
+    "change",
+    [{}, {"tariff": ""}, {"suite": None, "module_id": b"", "concentrator_id": MODULE}, {"billing_day": 31}],
 )
 def test_a_good_supply_passes(change: dict[str, object]) -> None:
     check(structs.replace(GOOD, **change), TARIFFS)
@@ -42,6 +43,7 @@ def test_a_good_supply_passes(change: dict[str, object]) -> None:
         ({"device_id": b"\xd7" + DEVICE[1:]}, "use.device"),
         ({"medium": "gas", "tariff": ""}, "use.device"),
         ({"module_id": b"short"}, "use.module"),
+        ({"suite": None, "module_id": b""}, "use.concentrator"),
         ({"billing_day": 0}, "use.billing-day"),
         ({"billing_day": 32}, "use.billing-day"),
         ({"tariff": "water-typo"}, "use.tariff"),

@@ -23,7 +23,7 @@ from meterseal.app import operator as ask
 from meterseal.app.keys import IssueConcentrator, TlsIdentity
 from meterseal.control import read, write
 from meterseal.control.sealing import KeyRing
-from meterseal.control.tables import agreements, customers, meters, usage_points
+from meterseal.control.tables import agreements, concentrators, customers, meters, usage_points
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import OPERATOR, Method, Methods, Rpc
@@ -94,12 +94,26 @@ class EnrolmentDesk:
             )
         for supply in supplies:
             enrolment.check(supply, self._published)
+        self._check_concentrators(supplies)
         homes = [self._home_of(premises) for premises in asked.premises]
+        if asked.dry_run:
+            return ask.EnrolReply(meters=())
         given = await self._personalise([supply for supply in supplies if supply.suite is not None])
         made: list[ask.Enrolled] = []
         for premises, home in zip(asked.premises, homes, strict=True):
             made += await self._premises(premises, home, given)
         return ask.EnrolReply(meters=tuple(made))
+
+    def _check_concentrators(self, supplies: list[ask.Supply]) -> None:
+        wanted = {supply.concentrator_id for supply in supplies if supply.concentrator_id}
+        with read(self._engine) as connection:
+            known = set(connection.execute(sa.select(concentrators.c.device_id)).scalars())
+        if missing := sorted(wanted - known):
+            raise DataError(
+                "fleet.no-concentrator",
+                f"No concentrator {missing[0].hex()} is enrolled; nothing was changed. Enrol it first: "
+                "meterseal concentrator enrol",
+            )
 
     def _home_of(self, premises: ask.NewPremises) -> str | None:
         """The premises that already hold exactly these meters, behind the same concentrator; None when they are new."""
@@ -149,7 +163,13 @@ class EnrolmentDesk:
                 home = new_premises(connection)
                 for supply in premises.supplies:
                     install(connection, home, _installation(supply, given), self._keys_of_fleet)
-        points = {device.device_id: device.usage_point for device in self._fleet.devices()}
+        with read(self._engine) as connection:
+            rows = connection.execute(
+                sa.select(meters.c.device_id, meters.c.usage_point_id).where(
+                    meters.c.device_id.in_([supply.device_id for supply in premises.supplies])
+                )
+            ).all()
+        points = {row.device_id: row.usage_point_id for row in rows}
         billed = [supply for supply in premises.supplies if supply.agreement_since is not None]
         account = await self._customer(premises, home) if billed else ""
         contracts = {

@@ -19,7 +19,9 @@ LAST_BILLING_DAY = 31
 
 
 def check(supply: Supply, tariffs: Mapping[str, AnyTariff]) -> None:
-    """LocalError `use.device`, `use.module`, `use.billing-day` or `use.tariff`, each saying that nothing was changed."""
+    """LocalError `use.device`, `use.concentrator`, `use.module`, `use.billing-day`, `use.tariff`: nothing
+    was changed.
+    """
     shown = supply.device_id.hex() or "(none)"
     if len(supply.device_id) != 8:
         raise LocalError(
@@ -31,6 +33,11 @@ def check(supply: Supply, tariffs: Mapping[str, AnyTariff]) -> None:
             "use.device",
             f"{shown} is the id of a meter for {own} (LINK section 1), not for {supply.medium}. Correct one of them; "
             "nothing was changed.",
+        )
+    if supply.suite is None and not supply.concentrator_id:
+        raise LocalError(
+            "use.concentrator",
+            f"{shown} has no module, so a concentrator must vouch for it: name one. Nothing was changed.",
         )
     if supply.suite is not None:
         _check_module_id(supply.device_id, supply.module_id)

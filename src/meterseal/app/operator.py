@@ -51,9 +51,10 @@ class NewPremises(Struct, frozen=True, kw_only=True):
 
 
 class Enrol(Struct, frozen=True, kw_only=True):
-    """Enrol dwellings at once; all of them or none."""
+    """Enrol dwellings at once; all of them or none. With `dry_run` everything is checked and nothing done."""
 
     premises: tuple[NewPremises, ...]
+    dry_run: bool = False
 
 
 class Enrolled(Struct, frozen=True, kw_only=True):

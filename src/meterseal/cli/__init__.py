@@ -58,6 +58,7 @@ device.command(
     help="Enrol one device of a lab project and print its credentials.",
 )
 device.command("meterseal.cli.device:seal", name="seal", help="Give a plain meter a module of its own.")
+device.command("meterseal.cli.adding:add", name="add", help="Enrol meters without a module, one or a file.")
 device.command(
     "meterseal.cli.exchange:exchange",
     name="exchange",
