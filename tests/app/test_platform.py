@@ -29,12 +29,15 @@ class Work:
     async def run_bills(self, now: int) -> None:
         pass
 
+    async def look(self) -> None:
+        pass
+
     async def run(self) -> None:
         pass
 
     @property
     def parts(self) -> SimpleNamespace:
-        return SimpleNamespace(mdms=self, utility=self, rollout=self)
+        return SimpleNamespace(mdms=self, utility=self, checkpoints=self, rollout=self)
 
 
 async def test_upkeep_goes_on_after_a_failure_and_after_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:

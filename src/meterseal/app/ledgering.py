@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from msgspec import Struct
 from msgspec.structs import replace
 
-from meterseal.app.operator import Text, as_json
+from meterseal.app.bundling import Bundles
+from meterseal.app.operator import BillQuery, Text, as_json
 from meterseal.control import acts
 from meterseal.errors import DataError
 from meterseal.mdms.ledger.checkpoints import Checkpoints
@@ -24,6 +25,7 @@ from meterseal.mesh.rpc import OPERATOR, Empty, Method, Methods
 from meterseal.security.checkpoints import read
 from meterseal.security.sdk import SecuritySdk
 from meterseal.things.anchoring import TrailAnchoring
+from meterseal.utility.bundle import packed
 
 
 class Inclusion(Struct, frozen=True, kw_only=True):
@@ -56,7 +58,9 @@ class LedgerDesk:
         checkpoints: Checkpoints,
         anchoring: TrailAnchoring,
         security: SecuritySdk,
+        bundles: Bundles,
     ) -> None:
+        self._bundles = bundles
         self._engine = engine
         self._mdms = mdms
         self._checkpoints = checkpoints
@@ -70,6 +74,7 @@ class LedgerDesk:
             "ledger_inclusion": (self.inclusion, Inclusion),
             "ledger_consistency": (self.consistency, Consistency),
             "ledger_verify": (self.verify, Since),
+            "bill_bundle": (self.bundle, BillQuery),
         }
         return {
             name: Method(handler, request, frozenset({OPERATOR}))
@@ -105,6 +110,10 @@ class LedgerDesk:
             if (fault := await _trail(who, look)) is not None
         ]
         return Text(json=as_json(replace(verdict, faults=(*verdict.faults, *trails))))
+
+    async def bundle(self, _: str, asked: BillQuery) -> Text:
+        """A bill with what proves it, for its customer."""
+        return Text(json=packed(await self._bundles.of(asked.bill_id)))
 
     async def _service_log(self) -> None:
         state = await self._security.verify_audit()

@@ -17,6 +17,7 @@ import structlog
 
 from meterseal.app import doctoring, heads, links, listening
 from meterseal.app.bulking import BulkDesk
+from meterseal.app.bundling import Bundles
 from meterseal.app.commanding import CommandingDesk
 from meterseal.app.config import Layout
 from meterseal.app.desk import Desk
@@ -172,6 +173,8 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         | bus_methods(Admission(engine, mdms, clock))
         | queries.methods()
     )
+    bundles = Bundles(engine, mdms, utility, checkpoints, security)
+    ledgers = LedgerDesk(engine, mdms, checkpoints, anchoring, security, bundles)
     return Parts(
         mdms,
         utility,
@@ -184,7 +187,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         | commanding.methods()
         | exchanging.methods()
         | ExportDesk(mdms, fleet).methods()
-        | LedgerDesk(engine, mdms, checkpoints, anchoring, security).methods()
+        | ledgers.methods()
         | bulking.methods()
         | FirmwareDesk(firmwares, campaigns, sending, bulking, security, clock).methods()
         | heads.methods(witness)

@@ -150,6 +150,10 @@ bill.command("meterseal.cli.operate:bill_list", name="list", help="List the newe
 bill.command(
     "meterseal.cli.operate:bill_show", name="show", help="Open one bill to its readings and evidence."
 )
+bill.command(
+    "meterseal.cli.proving:bundle", name="bundle", help="Write a bill with everything that proves it."
+)
+bill.command("meterseal.cli.proving:check", name="check", help="Check a bundle, without any system.")
 app.command(bill)
 
 ledger = App(name="ledger", help="Checkpoints and proofs of what was accepted; find any later change.")

@@ -1,0 +1,140 @@
+"""The ledger of a whole system: proofs at the operator's desk, a bill's bundle, an erased person, a changed audit row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from msgspec import Struct
+
+from meterseal.app import operator
+from meterseal.app.ledgering import Consistency, Inclusion, Since
+from meterseal.control.tables import acts, refusals
+from meterseal.crypto import merkle
+from meterseal.errors import LocalError, MetersealError
+from meterseal.mesh.rpc import Empty
+from meterseal.security.checkpoints import LedgerKey, check_key, read, verified
+from meterseal.utility.bundle import check, unpacked
+from meterseal.utility.customers import NewCustomer, Person
+from tests.scenarios.small_system import DAY, MORNING, SINCE, WATER, System
+from tests.security.conftest import cheap_stretching
+
+__all__ = ["cheap_stretching"]
+
+
+@pytest.fixture
+async def system(tmp_path: Path, cheap_stretching: None) -> AsyncIterator[System]:
+    made = System(tmp_path)
+    await made.start()
+    await made.settle()
+    yield made
+    await made.centre.stop()
+
+
+async def told(system: System, method: str, request: Struct) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((await system.desk.call(method, request, operator.Text)).json)
+    return found
+
+
+async def test_checkpoints_and_proofs_come_from_the_desk_and_hold_outside_of_it(system: System) -> None:
+    first = await told(system, "ledger_checkpoint", Empty())
+    note, root = first["note"], bytes.fromhex(first["root"])
+    keys = [
+        LedgerKey(
+            version=one["version"],
+            point=bytes.fromhex(one["point"]),
+            at=one["at"],
+            chain=(bytes.fromhex(one["chain"][0]), bytes.fromhex(one["chain"][1])),
+            signature=bytes.fromhex(one["signature"]),
+        )
+        for one in first["keys"]
+    ]
+    for key in keys:
+        check_key(key, root)
+    checkpoint = verified(note, keys)
+    assert checkpoint.size > 4
+    proof = await told(system, "ledger_inclusion", Inclusion(leaf=2))
+    path = [bytes.fromhex(one) for one in proof["path"]]
+    assert merkle.included(bytes.fromhex(proof["hash"]), 2, checkpoint.size, path, checkpoint.root)
+    grown = await told(system, "ledger_consistency", Consistency(old=3))
+    path = [bytes.fromhex(one) for one in grown["path"]]
+    old = bytes.fromhex(grown["old_root"])
+    assert merkle.consistent(3, old, checkpoint.size, checkpoint.root, path)
+    with pytest.raises(LocalError):
+        await told(system, "ledger_inclusion", Inclusion(leaf=10**9))
+    verdict = await told(system, "ledger_verify", Since(note=note))
+    assert (verdict["faults"], verdict["since"], verdict["covered"]) == ([], 1, checkpoint.size)
+
+
+async def billed(system: System) -> tuple[str, str]:
+    """A customer of the water meter, and the bill of the second day."""
+    utility, fleet = system.centre.parts.utility, system.centre.parts.desk._fleet
+    customer = await utility.customers.add(NewCustomer(Person("Li Wei", "Riser 1")), system.clock())
+    point = next(one.usage_point for one in fleet.devices() if one.device_id == WATER)
+    utility.add_agreement("ag-1", customer, point, "sample-cold-water-tiered", SINCE + DAY, 20)
+    system.clock.now = MORNING + DAY
+    await system.desk.call("bills_run", operator.BillRun(), operator.Text)
+    assert utility.held() == ()
+    (bill,) = utility.bills("ag-1")
+    return customer, bill.bill_id
+
+
+async def test_a_bill_is_handed_out_with_its_proof_until_its_customer_is_erased(system: System) -> None:
+    customer, bill_id = await billed(system)
+    before = await told(system, "ledger_verify", Since())
+    assert (before["faults"], before["covered"]) == ([], before["leaves"])  # signed when the bills were run
+    answer = await system.desk.call("bill_bundle", operator.BillQuery(bill_id=bill_id), operator.Text)
+    bundle = unpacked(answer.json.encode())
+    checked = check(bundle, system.centre.service.room.pki.root)
+    assert checked.faults == ()
+    assert [one.signed_by for one in checked.registers] == ["meter", "meter"]
+    assert all(one.leaves for one in checked.registers)
+    # The day before was somebody else's: of it only what the meter stated about its midnight goes out.
+    parts = [json.loads(one.plaintext) for one in bundle.records]
+    assert sorted((len(part[12]) > 0, len(part[14])) for part in parts) == [(False, 1), (False, 1), (True, 0)]
+    assert "Li Wei" not in answer.json
+    assert all(json.loads(one.plaintext)[1] == bundle.bill.usage_point for one in bundle.records)
+    for _ in range(2):
+        await system.desk.call("customer_erase", operator.EraseCustomer(customer_id=customer), operator.Text)
+    with pytest.raises(LocalError) as erased:
+        await told(system, "bill_bundle", operator.BillQuery(bill_id=bill_id))
+    assert erased.value.code == "bill.erased"
+    after = await told(system, "ledger_verify", Since(note=bundle.checkpoint))
+    assert after["faults"] == []
+    assert after["erased"] > 0
+    assert after["leaves"] == before["leaves"]
+    assert check(bundle).good, "what was handed out before stays the customer's"
+
+
+async def test_a_changed_row_of_an_audit_trail_is_named(system: System) -> None:
+    customer, _ = await billed(system)
+    await system.desk.call("customer_erase", operator.EraseCustomer(customer_id=customer), operator.Text)
+    with system.centre.engine.begin() as connection:
+        connection.execute(acts.update().where(acts.c.id == 1).values(actor="somebody"))
+    faults = (await told(system, "ledger_verify", Since()))["faults"]
+    assert [(one["code"], one["where"]) for one in faults] == [("audit", "the acts of the platform")]
+    row = {"id": 1, "at": 0, "code": "link.tag", "sentence": "Never.", "device_id": b"", "session_id": b""}
+    with system.centre.engine.begin() as connection:
+        taken = connection.execute(sa.select(sa.func.count()).select_from(refusals)).scalar_one()
+        connection.execute(
+            refusals.insert().values(
+                **{**row, "id": taken + 1}, counter=0, source="", previous=bytes(32), hash=bytes(32)
+            )
+        )
+    faults = (await told(system, "ledger_verify", Since()))["faults"]
+    assert ("audit", "the platform's audit trail") in [(one["code"], one["where"]) for one in faults]
+
+
+async def test_a_text_that_is_no_checkpoint_of_ours_is_refused(system: System) -> None:
+    note = (await told(system, "ledger_checkpoint", Empty()))["note"]
+    for bad, code in (
+        ("nothing", "ledger.note"),
+        (note.replace(f"\n{read(note).size}\n", "\n1\n", 1), "ledger.signature"),
+    ):
+        with pytest.raises(MetersealError) as refused:
+            await told(system, "ledger_verify", Since(note=bad))
+        assert refused.value.code == code
