@@ -15,6 +15,8 @@ from meterseal.model import Batch
 
 TOGETHER = 2_000
 """Records in one entry."""
+RECORD = 200
+"""Bytes of columns that weigh as much as a record."""
 WAITING = 20_000
 """Records that may wait; who comes then waits outside, so that memory stays bounded."""
 
@@ -22,11 +24,13 @@ WAITING = 20_000
 class _Waiting(NamedTuple):
     batch: Batch
     versions: tuple[Version, ...]
+    columns: tuple[bytes, ...]
     done: asyncio.Future[None]
 
     @property
     def size(self) -> int:
-        return len(self.batch.opened) + len(self.batch.quarantined) + len(self.versions)
+        records = len(self.batch.opened) + len(self.batch.quarantined) + len(self.versions)
+        return records + sum(len(columns) for columns in self.columns) // RECORD
 
 
 class Committer:
@@ -43,7 +47,9 @@ class Committer:
         self.quiet = asyncio.Lock()
         """Held while an entry is written; whoever takes it finds the journal between two entries."""
 
-    async def submit(self, batch: Batch, versions: Iterable[Version] = ()) -> None:
+    async def submit(
+        self, batch: Batch, versions: Iterable[Version] = (), columns: tuple[bytes, ...] = ()
+    ) -> None:
         """Return once all of it is durable and applied; raise what the commit raised, with nothing of it
         kept."""
         async with self._room:
@@ -52,7 +58,7 @@ class Committer:
             raise EngineError(
                 "mdms.closed", "The store of measurements is closing; send the batch again later."
             )
-        one = _Waiting(batch, tuple(versions), asyncio.get_running_loop().create_future())
+        one = _Waiting(batch, tuple(versions), columns, asyncio.get_running_loop().create_future())
         self._waiting.append(one)
         self._size += one.size
         if self._task is None:
@@ -85,12 +91,20 @@ class Committer:
                 tuple(held for one in group for held in one.batch.quarantined),
             ),
             versions=tuple(version for one in group for version in one.versions),
+            columns=tuple(columns for one in group for columns in one.columns),
         )
         failure: Exception | None = None
         try:
             await asyncio.to_thread(self._commit, entry)
         except Exception as error:  # noqa: BLE001  # it belongs to those who wait, whatever it is
             failure = error
+        except BaseException:
+            # Whoever ends this task does not know whether the entry became durable: nobody is told that it did.
+            failure = EngineError(
+                "mdms.closed",
+                "The store of measurements was ended in the middle; send the batch again later.",
+            )
+            raise
         finally:
             self._size -= sum(one.size for one in group)
             for one in group:

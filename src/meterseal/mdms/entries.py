@@ -41,11 +41,15 @@ class Version(Struct, frozen=True, array_like=True):
 
 
 class Entry(Struct, frozen=True, array_like=True):
-    """One journal entry: batches that came together, where their devices were, and versions."""
+    """One journal entry: batches that came together, where their devices were, versions, and columns (`bulk`).
+
+    An entry of an earlier version ends before the parts that it does not know.
+    """
 
     batch: Batch = Batch()
     places: tuple[Place, ...] = ()
     versions: tuple[Version, ...] = ()
+    columns: tuple[bytes, ...] = ()
 
 
 _encoder = msgspec.msgpack.Encoder()

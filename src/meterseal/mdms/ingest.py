@@ -14,16 +14,20 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 import structlog
 from msgspec import Struct
 
 from meterseal.errors import DataError, PeerError
 from meterseal.link.evidence import EvidenceStatement, unpack
+from meterseal.mdms.bulk import Bulk, unpack_bulk
 from meterseal.mdms.cutting import LATEST, pieces, split, storable
 from meterseal.mdms.entries import Entry, Place, Version
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.store.consumed import Consumed
-from meterseal.mdms.store.rows import ORIGINS, RETRACTED, Block, Key, Rows
+from meterseal.mdms.store.index import CHANNELS, key_of
+from meterseal.mdms.store.packing import Ints
+from meterseal.mdms.store.rows import ORIGINS, RETRACTED, ROW, Block, Key, Rows, blocks_of
 from meterseal.mdms.store.store import Store
 from meterseal.model import MAIN, Evidence, Opened, Quality, Quarantined, Series, Status
 
@@ -32,6 +36,8 @@ FUTURE = 15 * 60_000
 UNKNOWN_METER = 3
 """LINK section 4, class of REJECT."""
 DOES_NOT_DECODE = 1
+MARKS = 64
+"""Columns whose channels are kept apart until they are joined."""
 _EVER = 1 << 62
 
 log = structlog.get_logger()
@@ -96,6 +102,7 @@ class State:
         self.grown: dict[Key, int] = {}
         """The same for the check of evidence chains."""
         self._begun_newest = False
+        self._marked: list[tuple[Ints, Ints]] = []
 
     def all_newest(self, store: Store) -> dict[int, tuple[int, int]]:
         """`newest`, of what is in segments too."""
@@ -104,6 +111,23 @@ class State:
                 self.newest[point] = max(times, self.newest.get(point, times))
             self._begun_newest = True
         return dict(self.newest)
+
+    def mark(self, numbers: Ints, first: Ints) -> None:
+        """Many channels, as numbers of keys, have new readings from these instants on: `merge` brings them in."""
+        self._marked.append((numbers, first))
+        if len(self._marked) > MARKS:
+            joined, firsts = (np.concatenate(columns) for columns in zip(*self._marked, strict=True))
+            order = np.lexsort((firsts, joined))
+            found, where = np.unique(joined[order], return_index=True)
+            self._marked = [(found, firsts[order][where])]
+
+    def merge(self) -> None:
+        """What was marked is dirty and grown."""
+        for numbers, firsts in self._marked:
+            oldest = {key_of(n): at for n, at in zip(numbers.tolist(), firsts.tolist(), strict=True)}
+            self.mark_dirty(oldest)
+            self.mark_grown(oldest)
+        self._marked.clear()
 
     def mark_dirty(self, oldest: Mapping[Key, int]) -> None:
         """These channels have readings, from these instants on, that the rules have not seen."""
@@ -141,6 +165,8 @@ class Ingest:
                 self._hold(held)
         for version in entry.versions:
             self._version(sequence, version)
+        for columns in entry.columns:
+            self._bulk(sequence, unpack_bulk(columns))
         self.state.sequence = sequence
         return taken
 
@@ -203,14 +229,64 @@ class Ingest:
             batch=sequence,
         )
         for piece in pieces(block, series.registers, opened.received_at + FUTURE):
-            known = self._known(piece)
-            if known is None:
-                self._add(piece)
-            else:
-                self._against_known(piece, known, opened)
+            self._piece(piece, f"{opened.session_id.hex()}/{opened.counter}")
         new = {block.key: block.start_at}
         self.state.mark_dirty(new)
         self.state.mark_grown(new)
+
+    # --- columns ----------------------------------------------------------------------------------
+
+    def _bulk(self, sequence: int, bulk: Bulk) -> None:
+        """Take in columns: all at once where nothing is stored nearby, reading by reading where something is."""
+        codes = np.array([self._words.code(point) for point in bulk.points], np.int64)
+        self._words.medium.update(dict.fromkeys(codes.tolist(), bulk.medium))
+        rows = self._rows(sequence, bulk, codes)
+        numbers = (rows["point"].astype(np.int64) << CHANNELS) | rows["channel"]
+        end_at = rows["end_at"].astype(np.int64)
+        begins = np.append(0, np.flatnonzero(numbers[1:] != numbers[:-1]) + 1)
+        lengths = np.diff(begins, append=len(rows))
+        first, last = end_at[begins], end_at[begins + lengths - 1]
+        self.state.mark(numbers[begins], first)
+        known = self._store.touches_all(bulk.medium, numbers[begins], first, last)
+        twice = (numbers[1:] == numbers[:-1]) & (end_at[1:] == end_at[:-1])
+        known |= np.logical_or.reduceat(np.append(twice, False), begins)
+        near = np.repeat(known, lengths)
+        if not near.all():
+            self._add_rows(rows[~near])
+        for at in np.flatnonzero(known).tolist():
+            for block in blocks_of(rows[begins[at] : begins[at] + lengths[at]]):
+                self._piece(block, f"columns/{sequence}")
+
+    def _rows(self, sequence: int, bulk: Bulk, codes: Ints) -> Rows:
+        """The rows that a bulk is where nothing stands in their way, sorted by (usage point as a word, channel, time)."""
+        rows = np.empty(len(bulk.point), ROW)
+        rows["point"] = codes[bulk.point]
+        rows["channel"], rows["end_at"], rows["exponent"] = bulk.channel, bulk.end_at, bulk.exponent
+        rows["register"] = np.where(bulk.missing, 0, bulk.register)
+        rows["unit"] = np.array([self._words.code(unit) for unit in bulk.units], np.int64)[bulk.unit]
+        ahead = bulk.end_at > bulk.received_at + FUTURE
+        rows["quality"] = np.where(
+            bulk.missing, Quality.MISSING, np.where(ahead, Quality.SUSPECT, Quality.MEASURED)
+        )
+        rows["origin"], rows["profile"] = ORIGINS.index(bulk.origin), bulk.profile
+        rows["version"], rows["method"] = 1, 0
+        rows["recorded_at"], rows["batch"] = bulk.received_at, sequence
+        return rows[np.lexsort((rows["end_at"], rows["channel"], rows["point"]))]
+
+    def _add_rows(self, rows: Rows) -> None:
+        self._store.add_part(rows)
+        counts, quality = self.state.counts, rows["quality"]
+        missing = int(np.count_nonzero(quality == Quality.MISSING))
+        counts["missing"] += missing
+        counts["readings"] += len(rows) - missing
+        counts["suspect"] += int(np.count_nonzero(quality == Quality.SUSPECT))
+        measured = rows[(quality == Quality.MEASURED) & (rows["channel"] == MAIN)]
+        ends = np.append(measured["point"][1:] != measured["point"][:-1], True)[: len(measured)]
+        for point, at, receipt in measured[["point", "end_at", "recorded_at"]][ends].tolist():
+            if at > self.state.newest.get(point, (-1, 0))[0]:
+                self.state.newest[point] = (at, receipt)
+
+    # --- readings ---------------------------------------------------------------------------------
 
     def _add(self, block: Block) -> None:
         self._store.add(block)
@@ -229,6 +305,14 @@ class Ingest:
             if block.last_at > newest[0]:
                 self.state.newest[block.key.point] = (block.last_at, block.recorded_at)
 
+    def _piece(self, block: Block, run: str) -> None:
+        """Readings of one quality; `run` names in findings what brought them."""
+        known = self._known(block)
+        if known is None:
+            self._add(block)
+        else:
+            self._against_known(block, known, run)
+
     def _known(self, block: Block) -> Rows | None:
         """Every stored version near a block; None when there can be none.
 
@@ -244,7 +328,7 @@ class Ingest:
             log.warning("mdms.ingest", code=error.code, message=str(error))
         return None
 
-    def _against_known(self, block: Block, rows: Rows, opened: Opened) -> None:
+    def _against_known(self, block: Block, rows: Rows, run: str) -> None:
         """Readings near instants that are stored: one by one against every stored version."""
         known: dict[int, list[_Known]] = {}
         for at, *version in rows[["end_at", *_Known._fields]].tolist():
@@ -271,13 +355,13 @@ class Ingest:
                     counts["repeated_readings"] += 1
                 else:
                     counts["conflicts"] += 1
-                    self._conflict(one, at, delivered, opened, replaces=joins)
+                    self._conflict(one, at, delivered, run, replaces=joins)
                 if joins:
                     # The load profile is what evidence covers: it takes the place of a single reading.
                     self._store.add(late)
                     self._note_newest(late)
 
-    def _conflict(self, block: Block, at: int, known: _Known, opened: Opened, *, replaces: bool) -> None:
+    def _conflict(self, block: Block, at: int, known: _Known, run: str, *, replaces: bool) -> None:
         texts = self._words.texts
         stood = (known.register, known.exponent, texts[known.unit])
         came = (block.registers[0], block.exponent, texts[block.unit])
@@ -292,7 +376,7 @@ class Ingest:
             severity="error",
             detail={},
             values=msgspec.msgpack.encode({"kept": kept, "refused": refused}),
-            run=f"{opened.session_id.hex()}/{opened.counter}",
+            run=run,
         )
         self.state.findings.append(finding)
 

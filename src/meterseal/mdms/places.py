@@ -12,7 +12,9 @@ import sqlalchemy as sa
 
 from meterseal.control.engine import read
 from meterseal.control.tables import former_installations, meters, usage_points
+from meterseal.errors import DataError
 from meterseal.mdms.entries import Place
+from meterseal.model import Medium
 
 KEPT = 1_000_000
 _ASKED_AT_ONCE = 500
@@ -24,6 +26,7 @@ class Places:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
         self._known: dict[bytes, tuple[Place, ...]] = {}
+        self._media: dict[str, str] = {}
 
     def of(self, device_ids: Iterable[bytes]) -> tuple[Place, ...]:
         """The places of these devices, unknown ones left out; sorted, so that equal batches are equal
@@ -58,9 +61,30 @@ class Places:
                 found[row.usage_point_id] = (*found.get(row.usage_point_id, ()), row.since)
         return found
 
+    def require(self, points: Iterable[str], medium: Medium) -> None:
+        """DataError `mdms.unknown-usage-point` unless all of these are usage points of this medium."""
+        unknown = sorted({one for one in points if self._media.get(one) != medium})
+        for start in range(0, len(unknown), _ASKED_AT_ONCE):
+            query = sa.select(usage_points.c.id, usage_points.c.medium).where(
+                usage_points.c.id.in_(unknown[start : start + _ASKED_AT_ONCE])
+            )
+            with read(self._engine) as connection:
+                found = connection.execute(query).all()
+            if len(self._media) + len(found) > KEPT:
+                self._media.clear()
+            self._media.update({row.id: row.medium for row in found})
+        strange = [one for one in unknown if self._media.get(one) != medium]
+        if strange:
+            raise DataError(
+                "mdms.unknown-usage-point",
+                f"Nothing of these readings was kept: {len(strange)} of their usage points, {strange[0]} the first, are "
+                f"not known to measure {medium}. Enter them before, or correct the readings.",
+            )
+
     def forget(self) -> None:
         """Meters were installed, moved or removed: ask again."""
         self._known.clear()
+        self._media.clear()
 
     def _ask(self, device_ids: list[bytes]) -> None:
         periods = _periods(device_ids).subquery()

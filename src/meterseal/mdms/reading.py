@@ -5,13 +5,17 @@ It changes nothing. Who may ask is decided by those who ask (`utility`, `people`
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from msgspec import Struct
 
+from meterseal.mdms.columns import Columns
 from meterseal.mdms.evidence import EvidenceBook, EvidenceFacts
 from meterseal.mdms.export import series
 from meterseal.mdms.ingest import State
-from meterseal.mdms.store.rows import Readings
+from meterseal.mdms.store.rows import Key, Readings
 from meterseal.mdms.store.store import Store
+from meterseal.model import Medium
 
 
 class Limits(Struct, frozen=True):
@@ -123,6 +127,10 @@ class Reading:
     def channels(self) -> list[tuple[str, int]]:
         """Every (usage point, channel) that has readings, sorted."""
         return sorted((self._store.words.texts[key.point], key.channel) for key in self._store.keys_stored())
+
+    def scan(self, medium: Medium, since: int, until: int) -> Iterator[tuple[list[Key], Columns]]:
+        """Load profiles as meters delivered them, since <= end_at <= until, in blocks of whole channels (`columns`)."""
+        return self._store.scan(medium, since, until)
 
     def page(
         self,

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -23,8 +23,9 @@ from meterseal.bus.outage import Outage
 from meterseal.control.sealing import KeyRing
 from meterseal.errors import DataError, EngineError, LocalError, MetersealError
 from meterseal.mdms import entries
+from meterseal.mdms.bulk import Bulk, pack_bulk
 from meterseal.mdms.commit import Committer
-from meterseal.mdms.entries import Entry
+from meterseal.mdms.entries import Entry, Version
 from meterseal.mdms.evidence import AT_ONCE, EvidenceBook
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.findings import Findings
@@ -47,6 +48,9 @@ from meterseal.mdms.store.store import Store
 from meterseal.mdms.vee import engine as vee
 from meterseal.mdms.verifier import EvidenceVerifier, signed_statement
 from meterseal.model import Batch, Quality, Quarantined, Status
+
+BEHIND = 4
+"""Columns wait for a compaction when so many times the rows lie in memory at which one begins."""
 
 log = structlog.get_logger()
 _EVER = 1 << 62
@@ -89,6 +93,7 @@ class Mdms(Reading):
         self._committer = Committer(self._commit)
         self._checking = asyncio.Lock()
         self._compacting = asyncio.Lock()
+        self._relieving = asyncio.Lock()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         sweep(self._store, segments)
@@ -154,11 +159,30 @@ class Mdms(Reading):
         await self._committer.submit(batch)
         self._wake.set()
 
+    async def append(self, bulk: Bulk) -> None:
+        """Return once all these readings are durable: delivered again, late and contradicting ones as in a record.
+
+        Raises DataError `mdms.columns` or `mdms.unknown-usage-point`, EngineError as `publish`: then nothing was kept.
+        While compaction cannot follow, this waits for it.
+        """
+        columns = pack_bulk(bulk)
+        await asyncio.to_thread(self._places.require, bulk.points, bulk.medium)
+        if self._store.recent.weight > BEHIND * self._limits.recent_rows:
+            async with self._relieving:
+                if self._store.recent.weight > BEHIND * self._limits.recent_rows:
+                    await self.compact()
+        await self._committer.submit(Batch(), columns=(columns,))
+        self._wake.set()
+
+    async def revise(self, versions: Iterable[Version]) -> None:
+        """Return once these new versions of readings are durable; errors as `publish`."""
+        await self._committer.submit(Batch(), versions)
+
     def _commit(self, entry: Entry) -> None:
         """Worker thread, one call at a time: place, write, apply."""
         devices = {series.device_id for opened in entry.batch.opened for series in opened.series}
         devices |= {evidence.device_id for opened in entry.batch.opened for evidence in opened.evidence}
-        placed = Entry(entry.batch, self._places.of(devices), entry.versions)
+        placed = Entry(entry.batch, self._places.of(devices), entry.versions, entry.columns)
         sequence = self._journal.append(entries.pack(placed))
         with self._store.lock:
             self._apply(sequence, placed)
@@ -183,7 +207,7 @@ class Mdms(Reading):
         )  # what was placed by the period before is in the store after this
         versions = await asyncio.to_thread(self._taken_back, usage_point, at, recorded_at)
         if versions:
-            await self._committer.submit(Batch(), versions)
+            await self.revise(versions)
         return len(versions)
 
     def _taken_back(self, usage_point: str, at: int, recorded_at: int) -> list[entries.Version]:
@@ -244,12 +268,13 @@ class Mdms(Reading):
         """
         await self.settle()
         with self._store.lock:
+            self._state.merge()
             dirty, self._state.dirty = self._state.dirty, {}
         try:
             outcome = await asyncio.to_thread(self._judged, dirty, now)
             new = await asyncio.to_thread(self._findings.append, outcome.findings)
             if outcome.versions:
-                await self._committer.submit(Batch(), outcome.versions)
+                await self.revise(outcome.versions)
         except BaseException:
             with self._store.lock:
                 self._state.mark_dirty(dirty)
@@ -392,6 +417,7 @@ class Mdms(Reading):
             waiting = [key for key, item in self._state.pending.items() if item.batch <= sequence]
             keys = sorted(waiting)[:AT_ONCE]
             items = [self._state.pending[key] for key in keys]
+            self._state.merge()
             grown, self._state.grown = self._state.grown, {}
         try:
             if items:
@@ -423,7 +449,7 @@ class Mdms(Reading):
         return (
             self._replayed
             or lain >= limits.age_seconds
-            or self._store.recent.rows >= limits.recent_rows
+            or self._store.recent.weight >= limits.recent_rows
             or len(self._state.pending) >= limits.pending
             or self._journal.size >= limits.journal_bytes
         )

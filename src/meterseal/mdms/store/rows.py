@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from threading import Lock
 from typing import NamedTuple
@@ -152,6 +152,29 @@ def rows_of(blocks: Sequence[Block]) -> Rows:
     ):
         rows[name] = _column(getattr(b, name) for b in blocks)[of]
     return rows
+
+
+def blocks_of(rows: Rows) -> Iterator[Block]:
+    """Rows of one channel, sorted by time, as blocks of evenly spaced readings that are alike."""
+    alike = [name for name in ROW.names or () if name not in ("end_at", "register")]
+    same = rows[alike][1:] == rows[alike][:-1]
+    steps = np.diff(rows["end_at"])
+    start = 0
+    while start < len(rows):
+        stop, step = start + 1, 0
+        if stop < len(rows) and same[start] and steps[start] > 0:
+            step = int(steps[start])
+            ends = np.flatnonzero(~same[start:] | (steps[start:] != step))
+            stop = start + int(ends[0]) + 1 if len(ends) else len(rows)
+        first = {name: rows[name][start].item() for name in alike}
+        yield Block(
+            key=Key(first.pop("point"), first.pop("channel")),
+            start_at=int(rows["end_at"][start]),
+            step=step,
+            registers=tuple(rows["register"][start:stop].tolist()),
+            **first,
+        )
+        start = stop
 
 
 def _column(values: Iterable[int]) -> NDArray[np.int64]:

@@ -151,12 +151,15 @@ class _Delivered(NamedTuple):
     unit: Ints
 
 
-def delivered(sources: Sources, numbers: Ints, since: int, until: int) -> tuple[list[Key], Columns]:
+def delivered(
+    sources: Sources, numbers: Ints, since: int, until: int, back: int
+) -> tuple[list[Key], Columns]:
     """The load profile of these keys as meters delivered it, since <= end_at <= until.
 
-    Of each instant the highest version that a meter delivered with a value; keys without any are left out.
+    Of each instant the highest version that a meter delivered with a value, unless a later one of method `back` (a
+    word) takes it back; keys without any are left out.
     """
-    found = [_delivered(one, numbers, since, until) for one in sources]
+    found = [_delivered(one, numbers, since, until, back) for one in sources]
     found = [one for one in found if len(one.chunk.end_at)]
     counts = np.sum([one.counts for one in found], axis=0) if found else np.zeros(len(numbers), np.int64)
     starts = np.append(0, np.cumsum(counts))
@@ -192,6 +195,10 @@ def delivered(sources: Sources, numbers: Ints, since: int, until: int) -> tuple[
         end_at, of = end_at[shown], of[shown]
         register, kind, unit = (column[order][shown] for column in (register, kind, unit))
         counts = np.bincount(of, minlength=len(numbers))
+    gone = field(kind, "quality") == Quality.MISSING
+    if gone.any():
+        end_at, register, kind, unit, of = (column[~gone] for column in (end_at, register, kind, unit, of))
+        counts = np.bincount(of, minlength=len(numbers))
     there = counts > 0
     return [key_of(number) for number in numbers[there].tolist()], Columns(
         starts=np.append(0, np.cumsum(counts[there])),
@@ -204,7 +211,7 @@ def delivered(sources: Sources, numbers: Ints, since: int, until: int) -> tuple[
     )
 
 
-def _delivered(source: Source | Memory, numbers: Ints, since: int, until: int) -> _Delivered:
+def _delivered(source: Source | Memory, numbers: Ints, since: int, until: int, back: int) -> _Delivered:
     entries = source.find(numbers)
     there = np.flatnonzero(entries >= 0)
     counts = np.zeros(len(numbers), np.int64)
@@ -215,8 +222,9 @@ def _delivered(source: Source | Memory, numbers: Ints, since: int, until: int) -
     counts[there] = source.rows[entries[there]]
     kind = chunk.kind
     few = kind[:1] if (kind == kind[0]).all() else kind
-    good = (field(few, "profile") == 1) & (source.methods[field(few, "method")] == 0)
-    good &= field(few, "quality") != Quality.MISSING
+    method = source.methods[field(few, "method")]
+    good = (field(few, "profile") == 1) & (method == 0) & (field(few, "quality") != Quality.MISSING)
+    good |= method == back  # it goes again below, with what it takes back
     unit = np.broadcast_to(source.units[field(few, "unit")], kind.shape)
     within = (chunk.end_at >= since) & (chunk.end_at <= until) & good
     if not within.all():

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from meterseal.control.sealing import KeyRing
 from meterseal.errors import DataError, TrustError
@@ -24,7 +25,7 @@ from meterseal.mdms.columns import Columns
 from meterseal.mdms.store.catalogue import Catalogue
 from meterseal.mdms.store.index import CHANNELS, Index, key_of
 from meterseal.mdms.store.packing import Ints
-from meterseal.mdms.store.recent import Recent, joined
+from meterseal.mdms.store.recent import Part, Recent, joined
 from meterseal.mdms.store.rows import (
     RETRACTED,
     Block,
@@ -148,7 +149,8 @@ class Store:
         """The load profile of every channel as meters delivered it, since <= end_at <= until, whole in one block.
 
         Of each instant the highest version with a value that came from a meter: estimates, edits, doubts and holes do
-        not show, nor do single readings. Blocks have about BLOCK_ROWS rows. What is stored meanwhile may be missing.
+        not show, nor single readings, nor what was taken back. Blocks have about BLOCK_ROWS rows. What is stored
+        meanwhile may be missing.
         """
         with ExitStack() as stack:
             sources, buckets = self._steadily(lambda: self._sources(medium, since, until))
@@ -158,7 +160,7 @@ class Store:
                 bucket = Bucket(number, buckets)
                 here = [one for one in sources if isinstance(one, Memory) or one.bucket.holds(number)]
                 for numbers in blocks(here, self.words, bucket, BLOCK_ROWS):
-                    found = delivered(here, numbers, since, until)
+                    found = delivered(here, numbers, since, until, self.words.code(RETRACTED))
                     if found[0]:
                         yield found
 
@@ -263,10 +265,32 @@ class Store:
                 return True
         return False
 
+    def touches_all(self, medium: Medium, numbers: Ints, first: Ints, last: Ints) -> NDArray[np.bool_]:
+        """The same for many channels of one medium, as numbers of keys, rising. A damaged segment says no, and why."""
+        with self.lock:
+            touched = self.recent.touches_all(numbers, first, last)
+            listed = self.catalogue.of(medium, int(first.min()), int(last.max()))
+        for one in listed:
+            try:
+                index = self.shelf.index(one.segment)
+            except DataError as error:
+                log.warning("mdms.index", code=error.code, message=str(error))
+                continue
+            entries = index.find_all(numbers)
+            near = (entries >= 0) & (index.first[entries] <= last) & (index.last[entries] >= first) & ~touched
+            for at in np.flatnonzero(near).tolist():
+                touched[at] = index.touches(int(entries[at]), int(first[at]), int(last[at]))
+        return touched
+
     def add(self, block: Block) -> None:
         """Take a block into memory."""
         with self.lock:
             self.recent.add(block)
+
+    def add_part(self, rows: Rows) -> None:
+        """Take in rows sorted by (usage point as a word, channel, end_at)."""
+        with self.lock:
+            self.recent.add_part(Part(rows))
 
     # --- segments ---------------------------------------------------------------------------------
 
