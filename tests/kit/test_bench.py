@@ -24,6 +24,7 @@ from meterseal.kit.bench.timing import Case, Cost, Limit, Measured, Primitive, W
 ALWAYS = {"name", "rate", "unit", "cores", "cpu_s_per_million"}
 MAYBE = {"limit", "limit_name", "ratio", "peak_mb"}
 SHORT = 0.01
+OVER_READINGS = {"vee"}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def reports() -> Callable[[str], registry.Run]:
 
     def of(name: str) -> registry.Run:
         if name not in done:
-            done[name] = registry.run(name, SHORT)
+            done[name] = registry.run(name, SHORT, 40_000 if name in OVER_READINGS else None)
         return done[name]
 
     return of

@@ -24,6 +24,7 @@ def bench(
     seconds: Annotated[float, Parameter(validator=Number(gte=0.01, lte=3600))] = 2.0,
     json: Annotated[bool, Flag] = False,
     page: Path | None = None,
+    readings: Annotated[int | None, Parameter(validator=Number(gte=10_000, lte=1_000_000_000))] = None,
 ) -> int:
     """Measure one benchmark, or `all`; without a name, list them.
 
@@ -37,6 +38,8 @@ def bench(
         Print one JSON object (with `all` one a line).
     page
         Write the tables between the marks of this page too; other tables there stay.
+    readings
+        Over so many readings, where the benchmark is one over readings.
     """
     from meterseal.kit.bench import registry, report
 
@@ -45,7 +48,7 @@ def bench(
         return 0
     runs = []
     for one in registry.BENCHMARKS if name == "all" else (name,):
-        run = registry.run(one, seconds)
+        run = registry.run(one, seconds, readings)
         runs.append(run)
         if json:
             sys.stdout.write(msgspec.json.encode(run.report).decode() + "\n")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from importlib import import_module
 from time import perf_counter
 from typing import NamedTuple, cast
@@ -37,6 +38,9 @@ BENCHMARKS: dict[str, Benchmark] = {
         "codec", "Frames of both protocols read and built, one by one and by the column, beside dlt645."
     ),
     "issue": Benchmark("issue", "Device certificates and enrolments, beside the bare SM2 signature."),
+    "vee": Benchmark(
+        "vee", "All validation rules over sealed segments, beside a plain scan of the same ones."
+    ),
     "forecast": Benchmark(
         "forecast", "Series forecast with quantiles, beside the bare products and sorts they need."
     ),
@@ -53,8 +57,11 @@ class Run(NamedTuple):
     measured: list[Measured]
 
 
-def run(name: str, seconds: float) -> Run:
-    """Measure one benchmark, each row for about `seconds`; LocalError `use.benchmark` for an unknown name."""
+def run(name: str, seconds: float, readings: int | None = None) -> Run:
+    """Measure one benchmark, each row for about `seconds`; LocalError `use.benchmark` for an unknown name.
+
+    `readings`: over so many, where the benchmark is one over readings; LocalError `use.readings` where it is not.
+    """
     if name not in BENCHMARKS:
         raise LocalError(
             "use.benchmark", f"There is no benchmark `{name}`; there are: {', '.join(BENCHMARKS)}."
@@ -62,7 +69,11 @@ def run(name: str, seconds: float) -> Run:
     facts = machine()  # before the run, whose own load would show
     begun = perf_counter()
     module = import_module(f"meterseal.kit.bench.{BENCHMARKS[name].module}")
-    build = cast(Build, module.cases)
+    build = cast(Callable[..., list[Case]], module.cases)
+    if readings is not None:
+        if not hasattr(module, "READINGS"):
+            raise LocalError("use.readings", f"The benchmark `{name}` is not one over readings.")
+        build = partial(build, readings=readings)
     afterwards = cast(Callable[[float], list[Result]], getattr(module, "afterwards", lambda _: []))
     with ExitStack() as stack:
         measured = measure(build(stack, seconds), seconds)
