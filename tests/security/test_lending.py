@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from meterseal.errors import ConsentError, MetersealError, TrustError
+from meterseal.errors import ConsentError, EngineError, LocalError, MetersealError, TrustError
 from meterseal.mesh.rpc import InProcess
 from meterseal.security import handshake
 from meterseal.security.handshake import PARTNER_RECORDS, PARTNER_SECONDS, RECORDS_ALLOWED, SECONDS_ALLOWED
@@ -179,6 +179,41 @@ async def held_module(bench: Bench) -> Module:
     module = await bench.module(1)
     await bench.platform.hold_enrolment("this system was brought back from a backup")
     return module
+
+
+async def test_a_disk_that_takes_no_writes_gives_no_session_that_is_not_written_down(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same DEVICE shown again is answered only once its session is noted, and then it is in the log."""
+    module = await bench.module(1)
+    await enrolled(bench)
+    run = module.run()
+    begun = await partner(bench).hello(run.hello(NOW))
+    device = run.platform(begun.message, NOW)
+    store = bench.service.room.registry.store
+
+    def full() -> None:
+        raise EngineError("security.disk-full", "The disk is full; free space.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "transaction", full)
+        for _ in range(2):
+            with pytest.raises(EngineError):
+                await partner(bench).device(begun.session_id, device)
+    reply = await partner(bench).device(begun.session_id, device)
+    assert run.session(reply.message, NOW).keys == reply.keys
+    assert await lent(bench) == [module.device_id]
+    codes = [one.entry.code for one in await operator(bench).audit(limit=1000)]
+    assert codes.count("security.session") == 1
+
+
+async def test_whose_sessions_are_asked_for_that_never_was(bench: Bench) -> None:
+    await enrolled(bench)
+    for name in ("bliling", "", "platform:bliling"):
+        with pytest.raises(LocalError) as caught:
+            await operator(bench).lent_sessions(name)
+        assert caught.value.code == "security.platform"
+    assert (await operator(bench).lent_sessions("headend")).count == 0
 
 
 async def test_what_is_lent_cannot_be_taken_out_of_the_file(bench: Bench) -> None:

@@ -9,6 +9,7 @@ import ssl
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from meterseal.app.keys import PlatformTls
 from meterseal.errors import LocalError, MetersealError
@@ -16,8 +17,9 @@ from meterseal.mesh.authority import TlsDirectory
 from meterseal.mesh.requests import make_request
 from meterseal.mesh.rpc import InProcess
 from meterseal.mesh.tls import Files, client_context
+from meterseal.security import calllog
 from meterseal.security import messages as m
-from meterseal.security.calllog import BURST, CODE, PER_MINUTE, CallLog
+from meterseal.security.calllog import BURST, CODE, PER_MINUTE, SESSION, CallLog
 from meterseal.security.hierarchy import DIAK_LIMIT
 from meterseal.security.messages import AuditEntry
 from meterseal.security.sdk_platforms import PartnerSdk
@@ -198,7 +200,7 @@ async def test_a_platform_that_calls_without_end_makes_the_log_grow_by_a_bounded
 
 def test_what_officers_signed_is_written_singly_however_much_a_platform_calls() -> None:
     log = CallLog()
-    calls = [AuditEntry(at=0, code="security.session", sentence="A session.", caller="platform:a")] * 1000
+    calls = [AuditEntry(at=0, code="security.platform-call", sentence="x", caller="platform:a")] * 1000
     assert sum(log.singly(one) for one in calls) == BURST
     order = AuditEntry(
         at=0, code="security.command-authorised", sentence="x", caller="platform:a", officers=("an",)
@@ -207,6 +209,35 @@ def test_what_officers_signed_is_written_singly_however_much_a_platform_calls() 
     (told,) = log.due(60_000)
     assert counts(told.sentence) == 1000 - BURST
     assert log.due(120_000) == []
+
+
+def test_no_noise_hides_whom_a_platform_heard() -> None:
+    """A session with a module that it had none with for an hour stands in the log by itself, however much it calls."""
+    log, hour = CallLog(), 3_600_000
+    noise = AuditEntry(at=0, code="security.platform-call", sentence="anchors.", caller="platform:a")
+    while log.singly(noise):
+        pass
+
+    def session(module: int, at: int) -> bool:
+        return log.singly(
+            AuditEntry(at=at, code=SESSION, sentence="", caller="platform:a", module_id=module.to_bytes(8))
+        )
+
+    assert all(session(module, 0) for module in range(1000))
+    assert not any(session(module, hour - 1) for module in range(1000))
+    assert session(5, hour)
+    assert not session(5, hour)
+    other = AuditEntry(at=hour, code=SESSION, sentence="", caller="platform:b", module_id=bytes(8))
+    assert log.singly(other)
+
+
+def test_whom_a_platform_heard_is_kept_for_an_hour_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calllog, "_MOST_HEARD", 10)
+    log = CallLog()
+    for number in range(100):
+        entry = AuditEntry(at=number * 600_000, code=SESSION, sentence="", caller="platform:a")
+        log.singly(structs.replace(entry, module_id=number.to_bytes(8)))
+    assert len(log._callers["platform:a"].heard) <= 11
 
 
 def test_refusals_of_endless_kinds_are_one_kind_beyond_forty() -> None:

@@ -13,6 +13,11 @@ from meterseal.cli.operate import Flag, ask, at
 from meterseal.mesh.rpc import Empty
 from meterseal.things.witness import Seen
 
+_BEFORE = (
+    "After a restore, officers, platforms, keys' states and zones stand as in the backup; look at them first (keys officer "
+    "list, keys platform list, keys list).\nTo accept what it holds now: meterseal keys head --accept"
+)
+
 
 def head(*, data: Path, accept: Annotated[bool, Flag] = False, json: Annotated[bool, Flag] = False) -> int:
     """Look whether the keys directory was put back to an older state; exit status 1 when it was and is not accepted.
@@ -22,8 +27,9 @@ def head(*, data: Path, accept: Annotated[bool, Flag] = False, json: Annotated[b
     data
         Data directory of the running system.
     accept
-        Take what the security service has now as the right one, after a restore. It is written down, and modules that
-        the platform knows and the service does not are reserved: they are enrolled again by two officers' order only.
+        Take what the security service has now as the right one, after a restore. It is written down; modules that
+        the platform knows and the service does not are reserved, so that they are enrolled again by two officers' order
+        only, and modules that were withdrawn stay so.
     """
     seen = ask(data, "service_head_accept" if accept else "service_head", Empty(), Seen)
     if json:
@@ -32,14 +38,12 @@ def head(*, data: Path, accept: Annotated[bool, Flag] = False, json: Annotated[b
         print(f"The security service's log holds all that was seen in it: {seen.sequence} entries.")
         print(f"Its directory stands at revision {seen.revision}, digest {seen.digest.hex()}.")
         if seen.held:
-            print(
-                "It was brought back: it enrols nobody yet and answers no platform of others.\nOfficers, platforms, keys' "
-                "states and zones stand as in the backup; look at them first (keys officer list, keys platform list, keys "
-                "list).\nTo accept what it holds now: meterseal keys head --accept"
-            )
+            print("It was brought back: it enrols nobody yet and answers no platform of others.")
+            print(_BEFORE)
     else:
         print(
             f"Since {at(seen.lost_at)} the security service's log does not hold entry {seen.sequence} as it was: its keys "
-            "directory was put back to an older state or replaced.\nAfter a restore: meterseal keys head --accept"
+            "directory was put back to an older state or replaced."
         )
+        print(_BEFORE)
     return 0 if seen.lost_at is None and not seen.held else 1

@@ -133,7 +133,7 @@ class Room:
         self.refused = RefusedHellos()
         self.keylife = KeyLife(keys, self.tree, registry, book)
         self.lending = Lending(registry)
-        self.handshakes = Handshakes(keys, self.tree, self.pki, registry, self.keylife)
+        self.handshakes = Handshakes(keys, self.tree, self.pki, registry, self.keylife, self.lending)
 
     def note(
         self,

@@ -28,6 +28,7 @@ from meterseal.mesh.tls import PLATFORMS
 from meterseal.security.datakeys import wrap_session
 from meterseal.security.hierarchy import KeyTree
 from meterseal.security.keylife import KeyLife
+from meterseal.security.lending import Lending
 from meterseal.security.messages import PlatformReply, SessionReply
 from meterseal.security.pki import Identity, Pki
 from meterseal.security.registry import CIPHER_ONLY, Registry
@@ -107,9 +108,17 @@ class _Ports:
 class Handshakes:
     """The table of runs."""
 
-    def __init__(self, keys: Vault, tree: KeyTree, pki: Pki, registry: Registry, keylife: KeyLife) -> None:
+    def __init__(
+        self,
+        keys: Vault,
+        tree: KeyTree,
+        pki: Pki,
+        registry: Registry,
+        keylife: KeyLife,
+        lending: Lending,
+    ) -> None:
         self._keys, self._tree, self._pki, self._registry = keys, tree, pki, registry
-        self._keylife = keylife
+        self._keylife, self._lending = keylife, lending
         self._tables: dict[str, Runs] = {}
 
     def __len__(self) -> int:
@@ -190,7 +199,11 @@ class Handshakes:
         self._keylife.held(hello.module_id, hello.key_version)
         self._registry.shown(hello.module_id, kept.ports.leaf)
         self._keys.use("DIAK", hello.key_version)
-        kept.reply = self._reply(granted)
+        reply = self._reply(granted)
+        self._lending.opened(
+            reply, caller, now
+        )  # before any repeat is answered, should the disk take no writes now
+        kept.reply = reply
         table.opened(kept)
         return kept.reply, True
 

@@ -12,6 +12,7 @@ from meterseal.link.schedule import TrafficKeys
 from meterseal.security import datakeys
 from meterseal.security import messages as m
 from meterseal.security.authorise import HEADEND, PARTNER
+from meterseal.security.calllog import SESSION
 from meterseal.security.desk import Act, Acts, Desk, Room
 
 
@@ -47,9 +48,8 @@ class LinkDesk(Desk):
             request.session_id, request.message, room.clock(), caller, gathered=request.gathered
         )
         if fresh:
-            room.lending.opened(reply, caller, room.clock())
             key = f"DIAK version {reply.key_version}"
-            room.note(caller, reply, "security.session", "A session was opened.", key=key)
+            room.note(caller, reply, SESSION, "A session was opened.", key=key)
         await room.durable()
         return reply
 

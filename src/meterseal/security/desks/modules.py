@@ -99,9 +99,9 @@ class ModuleDesk(Desk):
         said = f"A module was taken out of service: {order.reason}"
         await room.note_each(caller, gone, "security.withdrawn", said, officers=people)
         before = len(found) - len(gone) - len(unknown)
-        sentence = f"{len(gone)} modules were taken out of service, {before} were already: {order.reason}"
+        sentence = f"{len(gone)} modules were taken out of service, {before} were already: {order.reason}."
         if unknown:
-            sentence += f". {len(unknown)} are none of this system's, the first {unknown[0]}"
+            sentence += f" {len(unknown)} are none of this system's, the first {unknown[0]}."
         facts = {"withdrawn": len(gone), "before": before, "unknown": unknown}
         return Done(sentence=sentence, officers=people, facts=msgspec.json.encode(facts).decode())
 

@@ -100,7 +100,10 @@ class PlatformDesk(Desk):
 
     async def _lent(self, caller: str, request: LentRequest) -> LentList:
         room = self._room
-        held = room.lending.of(room.platforms.named(request.name), room.clock())
+        caller = room.platforms.named(request.name)
+        if caller not in {one.caller for one in room.platforms.all()}:
+            raise LocalError("security.platform", f"There is and was no platform {request.name[:64]}.")
+        held = room.lending.of(caller, room.clock())
         return LentList(
             count=len(held),
             until=held[-1].until if held else 0,
