@@ -302,3 +302,26 @@ def test_a_platforms_file_in_a_folder_that_is_not_there(tmp_path: Path, replace:
         lambda: platformfile.put(missing, b"a certificate", replace=replace),
         "cannot be written",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "purposes"),
+    [
+        ("", ("trail",)),
+        ("Billing", ("trail",)),
+        ("a" * 33, ("trail",)),
+        ("billing", ()),
+        ("billing", ("storage",)),
+    ],
+    ids=["no name", "capitals", "too long", "no purpose", "a purpose of ours"],
+)
+def test_a_platform_that_could_not_be_enrolled_gets_no_keys(
+    tmp_path: Path, name: str, purposes: tuple[str, ...]
+) -> None:
+    def apply() -> object:
+        return platformfile.apply(
+            tmp_path, name, WORDS, project_id=PROJECT, purposes=purposes, contact="desk", request_id=bytes(16), not_after=NOW
+        )  # fmt: skip
+
+    refused(LocalError, "security.platform", apply, "nothing was written")
+    assert not list(tmp_path.iterdir())

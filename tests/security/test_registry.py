@@ -279,7 +279,7 @@ def test_a_withdrawal_revokes_every_certificate_that_the_module_ever_got(made: M
     waiting = made.pki.renew_device(shown, NOW + 15 * 365 * DAY)
     serials = {parse(der).serial for der in (module.leaf, module.renewed, waiting.renewed)}
     assert len(serials) == 3
-    made.registry.withdraw(waiting, NOW + 2 * DAY)
+    made.registry.withdraw([waiting], NOW + 2 * DAY)
     for registry in made.both():
         assert {serial for serial, _ in registry.revoked("device")} == serials
         assert all(registry.is_revoked("device", serial) for serial in serials)
@@ -289,7 +289,7 @@ def test_a_withdrawal_revokes_every_certificate_that_the_module_ever_got(made: M
 def test_withdrawals_are_numbered_in_their_order_even_within_one_millisecond(made: Made) -> None:
     modules = made.enrol(made.module(1), made.module(2, 2), made.module(3))
     for module in (modules[1], modules[0], modules[2]):
-        made.registry.withdraw(module, NOW)
+        made.registry.withdraw([module], NOW)
     for registry in made.both():
         gone = registry.gone_since(0, 2)
         assert [one.module_id for one in gone] == [modules[1].module_id, modules[0].module_id]
@@ -317,7 +317,7 @@ def test_certificates_that_end_soon_are_listed_soonest_first(made: Made) -> None
     assert made.registry.ending(soon.until + 1, 9) == (1, [soon])
     assert made.registry.ending(late.until + 1, 9) == (2, [soon, late])
     assert made.registry.ending(late.until + 1, 1) == (2, [soon])
-    made.registry.withdraw(soon, NOW)
+    made.registry.withdraw([soon], NOW)
     assert made.registry.ending(late.until + 1, 9) == (1, [late])
     assert other.until == 0
 
@@ -326,7 +326,7 @@ def test_a_device_is_found_by_its_address_whatever_its_type_byte(made: Made) -> 
     (module,) = made.enrol(made.module(1))
     assert made.registry.of_address(module.device_id[1:]) == module
     assert made.registry.of_address(bytes(7)) is None
-    made.registry.withdraw(module, NOW)
+    made.registry.withdraw([module], NOW)
     found = made.registry.of_address(module.device_id[1:])
     assert found is not None
     assert found.state == "withdrawn"
