@@ -319,9 +319,8 @@ def test_a_platform_that_could_not_be_enrolled_gets_no_keys(
     tmp_path: Path, name: str, purposes: tuple[str, ...]
 ) -> None:
     def apply() -> object:
-        return platformfile.apply(
-            tmp_path, name, WORDS, project_id=PROJECT, purposes=purposes, contact="desk", request_id=bytes(16), not_after=NOW
-        )  # fmt: skip
+        told = {"project_id": PROJECT, "contact": "desk", "request_id": bytes(16), "not_after": NOW}
+        return platformfile.apply(tmp_path, name, WORDS, purposes=purposes, **told)  # type: ignore[arg-type]
 
     refused(LocalError, "security.platform", apply, "nothing was written")
     assert not list(tmp_path.iterdir())
