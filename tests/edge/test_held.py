@@ -162,3 +162,14 @@ def test_a_thousand_meters_are_read_in_rounds_and_nothing_grows_with_the_rounds(
     assert len(site.platform.frames) - began == 1_000
     assert len(site.store.pages) == before == 1_000  # what was answered last, by meter
     assert all(line.heard_at > site.now - 2 * HOUR for line in site.riser.lines.values())
+
+
+def test_the_time_is_asked_for_though_readings_wait_at_every_moment() -> None:
+    site = Site([WATER, POWER], Schedule(every_minutes=60))
+    site.begin()
+    site.power_on()  # the session is kept: no handshake tells the time
+    for number in range(200):
+        site.concentrator.outbox.take(POWER, energy(number), site.now, timed=False)
+    for _ in range(20):
+        site.turn(100)
+    assert site.concentrator.clock.good(site.now)

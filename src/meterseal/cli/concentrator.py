@@ -281,7 +281,8 @@ def backfill(meter: str, *, dir: Path, days: int = 35, json: Annotated[bool, Fla
     dir
         The concentrator's own directory.
     days
-        How far back; its schedule's backfill_days are the most.
+        How far back; its schedule's backfill_days are the most. What is older than the meter's place at the platform is
+        held there as of an unknown device.
     """
     return _asked(
         dir, {"ask": "backfill", "device_id": device_id_of(meter).hex(), "days": days}, as_json=json

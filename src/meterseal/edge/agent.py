@@ -130,6 +130,7 @@ class LinkAgent:
         self._retired: dict[tuple[bytes, int], Item] = {}
         self._again: deque[Item] = deque()
         self._ping = False
+        self._ask_time = False
         self._heard_at: int | None = None
         self._asked_at = self._asked = 0
         self.station: Station | None = None
@@ -196,8 +197,11 @@ class LinkAgent:
     def _new_record(self, now: int) -> bytes | None:
         if self.phase != "open" or len(self._sent) >= self._timing.window:
             return None
-        item = self._again.popleft() if self._again else self._outbox.next(now)
+        item = None if self._ask_time else self._again.popleft() if self._again else self._outbox.next(now)
         try:
+            if self._ask_time:
+                self._ask_time = False
+                return self._chip.seal_control(PING, now).record
             if item is None:
                 if not self._ping and self.station is not None:
                     said = self.station.report(self.session_id, now)
@@ -324,8 +328,8 @@ class LinkAgent:
         self._again = deque(other for other in self._again if other.key != item.key)
 
     def ask_time(self) -> None:
-        """Ask the platform with the next message; its answer is its time."""
-        self._ping = True
+        """Ask the platform for its time, before whatever waits: nothing but PING is answered with it."""
+        self._ask_time = True
 
     def queue(self, item: Item) -> None:
         """Deliver this as well, before what the outbox has next: an answer to a request."""
