@@ -35,9 +35,12 @@ class Work:
     async def run(self) -> None:
         pass
 
+    async def daily(self) -> None:
+        pass
+
     @property
     def parts(self) -> SimpleNamespace:
-        return SimpleNamespace(mdms=self, utility=self, checkpoints=self, rollout=self)
+        return SimpleNamespace(mdms=self, utility=self, checkpoints=self, rollout=self, forecasting=self)
 
 
 async def test_upkeep_goes_on_after_a_failure_and_after_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,6 +195,47 @@ def test_an_export_is_one_file_for_its_owner_that_stands_there_whole_or_not_at_a
     assert inside(*wish, "--force").status == 0
 
 
+def test_weather_and_feasts_are_taken_from_csv_whole_or_not_at_all(
+    running: Up, inside: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "hours.csv"
+    data = ("--data", running.data)
+    file.write_text("at,temperature\n2026-11-21T13:00+08:00,-3.5\n2026-11-21T06:00Z,4\n")
+    assert inside("weather", "import", file, *data, "--json").document == {"hours": 2}
+    known = inside("weather", "show", *data, "--json").document
+    assert known == {"since": 1_795_237_200_000, "until": 1_795_244_400_000}
+    for wrong in (
+        "at,temperature\n2026-11-25T13:00+08:00,1\n2026-11-25T13:30+08:00,1\n",
+        "at,temperature\n2026-11-25T13:00,1\n",
+        "at,temperature\n2026-11-25T13:00+08:00,nan\n",
+        "at,temperature\n2026-11-25T13:00+08:00,61\n",
+        "at,temperature\n2026-11-25T13:00+08:00\n",
+        "at;temperature\n",
+        "",
+    ):
+        file.write_text(wrong)
+        assert inside("weather", "import", file, *data, "--json").error() == "use.csv", wrong
+    file.write_bytes(b"\xff\xfe")
+    assert inside("weather", "import", file, *data, "--json").error() == "use.csv"
+    assert inside("weather", "import", tmp_path / "none", *data, "--json").error() == "use.file"
+    assert inside("weather", "show", *data, "--json").document == known
+
+    file.write_text("day,kind\n2026-10-01,holiday\n2026-10-10,workday\n")
+    assert inside("calendar", "import", file, *data, "--json").document == {"days": 2}
+    file.write_text("day,kind\n2026-10-02,holiday\n2026-10-03,feast\n")
+    assert inside("calendar", "import", file, *data, "--json").error() == "use.csv"
+    kinds = [one["kind"] for one in inside("calendar", "show", *data, "--json").document]
+    assert kinds == ["holiday", "workday"]
+
+
+def test_a_forecast_that_nobody_can_make_yet_says_what_it_needs(running: Up, inside: Run) -> None:
+    assert "three weeks" in inside("forecast", "show", "--data", running.data, "--medium", "gas").sentence()
+    assert inside("forecast", "show", "--data", running.data, "--json").error() == "use.forecast"
+    made = inside("forecast", "run", "--data", running.data, "--json").document
+    assert set(made["series"].values()) == {0}
+    assert inside("forecast", "score", "--data", running.data, "--json").document == []
+
+
 def test_doctor_says_what_this_machine_can_do(inside: Run) -> None:
     answer = inside("doctor", "--json")
     rows = {row["check"]: row for row in answer.document["checks"]}

@@ -26,6 +26,7 @@ from meterseal.app.enrolling import EnrolmentDesk
 from meterseal.app.exchanging import ExchangeDesk
 from meterseal.app.exporting import ExportDesk
 from meterseal.app.firmware import FirmwareDesk
+from meterseal.app.forecasting import ForecastDesk
 from meterseal.app.ledgering import LedgerDesk
 from meterseal.app.measurements import open_measurements
 from meterseal.app.reach import Reach
@@ -67,7 +68,7 @@ log = structlog.get_logger()
 WATCH = 15.0
 """Seconds between looks for modules that were taken out of service."""
 UPKEEP = 3600.0
-"""Seconds between runs of validation and billing; both do nothing when nothing is due."""
+"""Seconds between runs of validation, billing and forecasts; they do nothing when nothing is due."""
 
 
 class Parts(NamedTuple):
@@ -89,6 +90,7 @@ class Parts(NamedTuple):
     bulks: Bulks
     checkpoints: Checkpoints
     firmware: FirmwareWords
+    forecasting: ForecastDesk
 
 
 async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Callable[[], int]) -> Parts:
@@ -166,6 +168,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     campaigns = Campaigns(engine, bulks, clock)
     sending = FirmwareWords(words, firmwares, campaigns, audit, clock)
     bulking = BulkDesk(engine, security, bulks, rings[FLEET], clock)
+    forecasting = ForecastDesk(mdms.forecasts, mdms.surroundings, fleet, clock)
     commanding = CommandingDesk(engine, security, words, rollout, clock)
     queries = Queries(engine, accounts, utility, mdms, clock, rings[FLEET], trail)
     methods = (
@@ -190,6 +193,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         | ledgers.methods()
         | bulking.methods()
         | FirmwareDesk(firmwares, campaigns, sending, bulking, security, clock).methods()
+        | forecasting.methods()
         | heads.methods(witness)
         | doctoring.methods(engine, sessions),
         methods,
@@ -201,6 +205,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         bulks,
         checkpoints,
         sending,
+        forecasting,
     )
 
 
@@ -261,6 +266,7 @@ async def _upkeep(parts: Parts) -> None:
             await parts.utility.run_bills(now_ms())
             await parts.checkpoints.look()
             await parts.rollout.run()
+            await parts.forecasting.daily()
         except MetersealError as error:
             log.warning("upkeep.failed", code=error.code, message=error.message)
         except Exception:  # a defect ends this turn, not the upkeep, and is said in full

@@ -175,6 +175,29 @@ app.command(
     "meterseal.cli.export:export", name="export", help="Write readings as CSV, Arrow, Parquet or CIM XML."
 )
 
+forecast = App(name="forecast", help="What will probably be used, and how good earlier forecasts were.")
+forecast.command("meterseal.cli.forecast:run", name="run", help="Make today's forecasts now.")
+forecast.command(
+    "meterseal.cli.forecast:forecast", name="show", help="What a meter or a medium will probably use."
+)
+forecast.command("meterseal.cli.forecast:score", name="score", help="How good the last days' forecasts were.")
+forecast.command(
+    "meterseal.cli.forecast:backtest", name="backtest", help="How good forecasts are over a simulated street."
+)
+app.command(forecast)
+
+weather = App(name="weather", help="Temperatures that forecasts and rules look at.")
+weather.command(
+    "meterseal.cli.surroundings:weather_import", name="import", help="Take temperatures from a CSV."
+)
+weather.command("meterseal.cli.surroundings:weather_show", name="show", help="From when to when it is known.")
+app.command(weather)
+
+calendar = App(name="calendar", help="Public holidays, and weekend days that are worked in exchange.")
+calendar.command("meterseal.cli.surroundings:calendar_import", name="import", help="Take days from a CSV.")
+calendar.command("meterseal.cli.surroundings:calendar_show", name="show", help="List them.")
+app.command(calendar)
+
 account = App(name="account", help="Sign-in links for operators and residents.")
 account.command("meterseal.cli.operate:account_link", name="link", help="Print a one-time sign-in link.")
 app.command(account)

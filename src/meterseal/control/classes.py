@@ -337,6 +337,8 @@ CLASSES: dict[str, dict[str, Class]] = {
         "key_version": VERSION,
         "sealed_statement": SEALED,
     },
+    "weather": {"hour": TIME, "centidegrees": Public("the weather outside, which everybody can read")},
+    "day_kinds": {"day": TIME, "kind": WORD},
 }
 
 

@@ -568,3 +568,19 @@ ledger_checkpoints = Table(
     Column("at", Instant, nullable=False),
     Column("note", Text, nullable=False),  # the signed text, as published
 )
+
+# What is around the meters, the same for all of them: nothing here is anybody's.
+weather = Table(
+    "weather",
+    metadata,
+    Column("hour", Integer, primary_key=True),  # hours since 1970 UTC
+    Column("centidegrees", SmallInteger, nullable=False),  # mean outdoor temperature of the hour
+)
+
+day_kinds = Table(
+    "day_kinds",
+    metadata,
+    Column("day", Integer, primary_key=True),  # local days since 1970
+    Column("kind", String(16), nullable=False),
+    CheckConstraint("kind in ('holiday', 'workday')", name="kind"),
+)

@@ -29,6 +29,7 @@ from meterseal.mdms.entries import Entry, Version
 from meterseal.mdms.evidence import AT_ONCE, EvidenceBook
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.findings import Findings
+from meterseal.mdms.forecasts import Forecasts
 from meterseal.mdms.ingest import Ingest, State
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.ledger import Ledger, without_leaves
@@ -45,6 +46,7 @@ from meterseal.mdms.store.manifest import Checkpoint, Manifest
 from meterseal.mdms.store.rows import ORIGINS, RETRACTED, Key, Words, visible
 from meterseal.mdms.store.segments import Segment
 from meterseal.mdms.store.store import Store
+from meterseal.mdms.surroundings import Surroundings
 from meterseal.mdms.vee import engine as vee
 from meterseal.mdms.verifier import EvidenceVerifier, signed_statement
 from meterseal.model import Batch, Quality, Quarantined, Status
@@ -90,6 +92,10 @@ class Mdms(Reading):
         self._quarantine = Quarantine(engine, keys)
         self._journal = Journal(directory / "journal", store_id, keys)
         self.ledger = Ledger(directory / "ledger", store_id, engine, keys, counts, position)
+        self.surroundings = Surroundings(engine)
+        self.forecasts = Forecasts(
+            directory / "forecasts", store_id, keys, self._store, self._store.words, self.surroundings
+        )
         self._committer = Committer(self._commit)
         self._checking = asyncio.Lock()
         self._compacting = asyncio.Lock()
@@ -333,12 +339,13 @@ class Mdms(Reading):
     # --- moving to a newer data key -----------------------------------------------------------------
 
     async def older(self) -> int:
-        """Segments and journal entries under an older key version, at an instant when none is being written."""
+        """Pieces of the store under an older key version, at an instant when no entry is being written."""
         async with self._compacting, self._committer.quiet:
             return await asyncio.to_thread(self._older)
 
     def _older(self) -> int:
-        return len(self._older_segments()) + self._journal.older() + self.ledger.older()
+        older = len(self._older_segments()) + self._journal.older()
+        return older + self.ledger.older() + self.forecasts.older()
 
     def _older_segments(self) -> list[Segment]:
         with self._store.lock:
@@ -349,9 +356,9 @@ class Mdms(Reading):
             ]
 
     async def reseal(self) -> int:
-        """Move a piece to the newest key version: the journal by compacting it, else one segment.
+        """Move a piece to the newest key version: the journal by compacting it, else one segment or forecast.
 
-        Returns how many entries or segments moved, 0 when none is left. Errors as `compact`.
+        Returns how many pieces moved, 0 when none is left. Errors as `compact`.
         """
         if moved := await asyncio.to_thread(self._journal.older):
             await self.compact()
@@ -364,7 +371,7 @@ class Mdms(Reading):
     def _reseal_segment(self) -> int:
         older = self._older_segments()
         if not older:
-            return self.ledger.seal_again()
+            return self.ledger.seal_again() or self.forecasts.reseal()
         with self._store.shelf.file(older[0]) as file:
             new = file.seal_again(self._store.words)
         self._manifest.exchange([older[0].id], [new])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from meterseal.control.rings import BILLS, DataKeys, open_ring
 from meterseal.control.sealing import KeyRing
 from meterseal.errors import DataError, LocalError
+from meterseal.mdms.surroundings import Surroundings
 from meterseal.utility import agreements
 from meterseal.utility.billing import Billing
 from meterseal.utility.bills import AgreementView, Bill, FleetBills, HeldBill, LineReadings, RunReport
@@ -34,6 +35,7 @@ from meterseal.utility.calendar import (
 from meterseal.utility.compose import Terms, needs_year, year_before, year_use
 from meterseal.utility.customers import Customers
 from meterseal.utility.determinants import by_register
+from meterseal.utility.outlook import HISTORY, Around, Outlook, outlook
 from meterseal.utility.ports import Measurements
 from meterseal.utility.rating import tier_position
 from meterseal.utility.readings import Readings
@@ -49,6 +51,8 @@ from meterseal.utility.views import (
     UsageSeries,
 )
 
+OUTLOOKS = 10_000
+"""Outlooks that are remembered: one is asked for with every page, and changes once an hour at most."""
 MOST_INTERVALS = 9_000
 """A series of a year of hours fits; longer ones are asked for in pieces."""
 _LONGEST: dict[Resolution, int] = {"hour": HOUR, "day": 24 * HOUR, "period": 31 * 24 * HOUR}
@@ -64,9 +68,12 @@ class Utility:
         billing: Billing,
         customers: Customers,
         keys: KeyRing,
+        around: Around,
     ) -> None:
         self._engine = engine
         self.keys = keys
+        self._around = around
+        self._outlooks: dict[tuple[str, int, int], Outlook | None] = {}
         self._measurements = measurements
         self._billing = billing
         self.customers = customers
@@ -79,7 +86,7 @@ class Utility:
         """
         ring = await open_ring(engine, BILLS, keys, now)
         billing = Billing(engine, measurements, ring)
-        return cls(engine, measurements, billing, Customers(engine, keys), ring)
+        return cls(engine, measurements, billing, Customers(engine, keys), ring, Surroundings(engine))
 
     # --- operations ------------------------------------------------------------------------------------
 
@@ -184,7 +191,13 @@ class Utility:
         readings = self._readings(terms, period.since, period.until)
         year = self._year_before(terms, period, readings)
         to_date = period_to_date(
-            readings, period, terms.book, year or Decimal(0), terms.billing_day, min(now, period.until)
+            readings,
+            period,
+            terms.book,
+            year or Decimal(0),
+            terms.billing_day,
+            min(now, period.until),
+            lambda as_of: self._outlook(terms, as_of, period.until),
         )
         if needs_year(terms.book.segments(*period)) and year is None:
             to_date = PeriodToDate(
@@ -215,6 +228,17 @@ class Utility:
             tier=self._tier(tariff, readings, to_date, year),
             last_bill=last,
         )
+
+    def _outlook(self, terms: Terms, as_of: int, until: int) -> Outlook | None:
+        """The hours that follow `as_of`, foreseen by those of the same agreement before it."""
+        key = (terms.agreement_id, as_of, until)
+        if key not in self._outlooks:
+            if len(self._outlooks) >= OUTLOOKS:
+                self._outlooks.clear()
+            since = max(terms.since + -terms.since % HOUR, as_of - HISTORY)
+            readings = self._readings(terms, since, as_of)
+            self._outlooks[key] = outlook(readings, since, as_of, until, self._around)
+        return self._outlooks[key]
 
     def _tier(
         self, tariff: AnyTariff, readings: Readings, to_date: PeriodToDate, year: Decimal | None

@@ -6,8 +6,8 @@ projection says that it is one. Who may see it is decided elsewhere (people).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
-from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from meterseal.errors import DataError
 from meterseal.model import Quality
-from meterseal.utility.calendar import HOUR, Period, clock_hours, days, is_billing_start
+from meterseal.utility.calendar import HOUR, Period, is_billing_start
 from meterseal.utility.determinants import segment_uses
+from meterseal.utility.outlook import Outlook
+from meterseal.utility.projection import project
 from meterseal.utility.rating import RatingInput, Use, rate
 from meterseal.utility.readings import Readings, hour_boundaries, steps
 from meterseal.utility.tariff import UNITS, Segment, TariffBook, TimeOfUse
-from meterseal.utility.views import PeriodToDate, Projection, Resolution, UsageSeries
+from meterseal.utility.views import PeriodToDate, Resolution, UsageSeries
 
 
 class Progress(NamedTuple):
@@ -78,12 +80,18 @@ def progress(readings: Readings, since: int, until: int) -> Progress:
 
 
 def period_to_date(
-    readings: Readings, period: Period, book: TariffBook, accumulated: Decimal, billing_day: int, now: int
+    readings: Readings,
+    period: Period,
+    book: TariffBook,
+    accumulated: Decimal,
+    billing_day: int,
+    now: int,
+    foresee: Callable[[int], Outlook | None] = lambda as_of: None,
 ) -> PeriodToDate:
     """Rate the running period up to its newest reading (time of use: up to the first hole).
 
-    `accumulated` is the year's use before the period. Raises DataError `tariff.none`; readings that do not
-    allow a cost leave `used` and `cost_fen` None.
+    `accumulated` is the year's use before the period, `foresee` the hours that follow the instant up to which is
+    rated. Raises DataError `tariff.none`; readings that do not allow a cost leave `used` and `cost_fen` None.
     """
     until = min(period.until, now - now % HOUR)
     reached = progress(readings, period.since, until)
@@ -113,58 +121,5 @@ def period_to_date(
         lines=rated.lines if rated else (),
         estimated=int((hours.known & (hours.replaced > 0)).sum()),
         missing=int((~hours.known).sum()),
-        projection=_project(readings, period, as_of, uses, book, accumulated, month_begins),
+        projection=project(readings, period, as_of, uses, book, accumulated, month_begins, foresee(as_of)),
     )
-
-
-def _project(
-    readings: Readings,
-    period: Period,
-    as_of: int,
-    uses: tuple[Use, ...],
-    book: TariffBook,
-    accumulated: Decimal,
-    month_begins: bool,
-) -> Projection | None:
-    """Carry the mean of the complete days on to the end, hour of the day by hour of the day."""
-    sums = [0] * 24
-    complete = 0
-    for day in days(period.since, as_of):
-        found = steps(readings, hour_boundaries(*day))
-        if day.until - day.since == 24 * HOUR and found.known.all():
-            complete += 1
-            for hour, used in zip(clock_hours(*day), found.used.tolist(), strict=True):
-                sums[hour] += used
-    if not complete:
-        return None
-    mean = [Fraction(total, complete) for total in sums]
-    ahead: list[Use] = []
-    segments = book.segments(*period)
-    for part in segments:
-        since, until = max(part.since, as_of), part.until
-        if since < until:
-            ahead += _expected(readings, part, Period(since, until), mean)
-    rated = rate(RatingInput(segments, (*uses, *ahead), accumulated, month_begins))
-    used = sum((use.amount for use in (*uses, *ahead)), Decimal(0))
-    return Projection(used=used, cost_fen=rated.total_fen, days=complete)
-
-
-def _expected(readings: Readings, segment: Segment, rest: Period, mean: list[Fraction]) -> list[Use]:
-    hours = clock_hours(*rest)
-    if not isinstance(segment.tariff, TimeOfUse):
-        total = sum((mean[hour] for hour in hours), Fraction(0))
-        return [Use(*rest, readings.value(_whole(total)))]
-    by_hour = segment.tariff.by_hour()
-    return [
-        Use(
-            *rest,
-            readings.value(_whole(sum((mean[h] for h in hours if by_hour[h] == band.band), Fraction(0)))),
-            band.band,
-        )
-        for band in segment.tariff.bands
-    ]
-
-
-def _whole(amount: Fraction) -> int:
-    """Round a projected scaled integer half up."""
-    return int((amount * 2 + 1) // 2)

@@ -128,14 +128,19 @@ class ChargeLine(Struct, frozen=True):
 
 
 class Projection(Struct, frozen=True):
-    """An estimate of the whole period, never a promise: mean use of the complete days, carried to the end.
+    """An estimate of the whole period, never a promise: a forecast of the hours to come, or the mean of complete days.
 
-    `days` is how many complete days the mean is of.
+    `low` and `high` enclose the use of the period, and `low_fen` and `high_fen` its cost, nine times of ten; None when
+    there is no forecast, and then `days` is how many complete days the mean is of.
     """
 
     used: Decimal
     cost_fen: int
     days: int
+    low: Decimal | None = None
+    high: Decimal | None = None
+    low_fen: int | None = None
+    high_fen: int | None = None
 
 
 class PeriodToDate(Struct, frozen=True):

@@ -8,7 +8,7 @@ import pytest
 from meterseal.errors import DataError
 from meterseal.mdms.forecast.bands import NAIVE, TRIED, errors, forecast
 from meterseal.mdms.forecast.models import MODELS, WEEKS
-from meterseal.mdms.forecast.scores import score
+from meterseal.mdms.forecast.scores import Score, naive_scales, score
 from meterseal.mdms.forecast.task import LEVELS, WEEK, Floats, Task
 from meterseal.mdms.forecast.total import ORIGINS, total
 from meterseal.model import Medium
@@ -27,6 +27,12 @@ def holes(use: Floats, share: float, seed: int = 3) -> Floats:
     holed = use.copy()
     holed[np.random.default_rng(seed).random(use.shape) < share] = np.nan
     return holed
+
+
+def judge(history: Floats, came: Floats, quantiles: Floats) -> Score:
+    found = score(*naive_scales(history), came, quantiles)
+    assert found is not None
+    return found
 
 
 # --- every model -----------------------------------------------------------------------------------------
@@ -76,10 +82,12 @@ def test_what_repeats_every_week_is_forecast_to_two_parts_of_a_hundred(name: str
     np.testing.assert_allclose(ahead, np.tile(shape, (7, 1)), rtol=0.02, atol=0.002)
 
 
-def test_like_hours_against_a_slow_count() -> None:
-    rng = np.random.default_rng(11)
-    use = rng.random((5 * WEEK + 30, 3)).astype(np.float32)
-    use[rng.random(use.shape) < 0.4] = np.nan
+@pytest.mark.parametrize("hours", [1, 94, WEEK, 2 * WEEK + 94, 5 * WEEK + 30])
+def test_like_hours_against_a_slow_count(hours: int) -> None:
+    rng = np.random.default_rng(hours)
+    use = rng.random((hours, 3)).astype(np.float32)
+    use[-1] = 0.5
+    use[:-1][rng.random(use[:-1].shape) < 0.4] = np.nan
     whole = made(use, 200)
     naive, mean = MODELS[NAIVE](whole), MODELS["average-week/1"](whole)
     for series in range(3):
@@ -152,7 +160,7 @@ def test_the_stated_quantiles_are_true_on_days_that_no_threshold_was_chosen_by(
         known = slice(24 * 14 + start * 24, 24 * 14 + start * 24 + 12 * WEEK)
         asked = task(use, first, known, horizon)
         came = use[known.stop : known.stop + horizon]
-        judged.append(score(asked.use, came, forecast(asked).quantiles))
+        judged.append(judge(asked.use, came, forecast(asked).quantiles))
     assert 0.84 < np.mean([one.coverage for one in judged]) < 0.96
     assert 0.40 < np.mean([one.half for one in judged]) < 0.62
     assert np.mean([one.mase for one in judged]) < 0.95
@@ -163,7 +171,7 @@ def test_scores_by_hand() -> None:
     history[WEEK:] = 2.0
     came = np.array([[4.0], [1.0], [np.nan]], np.float32)
     levels = np.array([0.0, 1.0, 2.0, 3.0, 5.0], np.float32)[:, None, None] * np.ones((1, 3, 1), np.float32)
-    found = score(history, came, levels)
+    found = judge(history, came, levels)
     assert (found.series, found.hours) == (1, 2)
     assert found.mase == pytest.approx((2 + 1) / 2 / 2)
     assert found.rmsse == pytest.approx(np.sqrt((4 + 1) / 2 / 4))

@@ -19,6 +19,8 @@ AT_ONCE = 2_000
 """Series whose hours are worked on at once, so that they stay in the cache of a core or near it."""
 WORTH = 0.99
 """A model takes the place of the naive one when its error is below this part of the naive one's."""
+GROWTH = (1.0, 2.5)
+"""Bounds of how much a band widens with the forecast; what was uncertain does not become certain by being little."""
 NAIVE = "seasonal-naive/1"
 
 
@@ -68,6 +70,7 @@ def _forecast(task: Task, weeks: int) -> Forecast:
             best[better] = code
             least = np.where(better, scores[name], least)
     best[scores[NAIVE] <= least] = names.index(NAIVE)
+    came = task.use[-weeks * WEEK :].reshape(weeks, WEEK, -1)
     quantiles = np.empty((len(LEVELS), task.horizon, task.use.shape[1]), np.float32)
     first_hour = (int(task.hour[len(task.use)]) - weeks * WEEK) % 24
     for code, name in enumerate(names):
@@ -75,8 +78,19 @@ def _forecast(task: Task, weeks: int) -> Forecast:
         if len(chosen):
             point = MODELS[name](task._replace(use=task.use[:, chosen]))
             off = _by_hour(wrong[name][:, :, chosen], first_hour)
+            off *= _growth(point, came[:, :, chosen] - wrong[name][:, :, chosen])
             quantiles[:, :, chosen] = np.maximum(point + off[:, task.hour[len(task.use) :]], 0)
     return Forecast(quantiles, tuple([names[code] for code in best.tolist()]), scores)
+
+
+def _growth(point: Floats, before: Floats) -> Floats:
+    """How much larger what is forecast now is than what was forecast in the tried weeks: errors grow with what they are
+    errors of, such as heat when winter comes.
+    """
+    good = ~np.isnan(before)
+    usual = np.where(good, before, 0).sum(axis=(0, 1)) / np.maximum(good.sum(axis=(0, 1)), 1)
+    growth: Floats = np.clip(point.mean(axis=0) / np.maximum(usual, 1e-6), *GROWTH).astype(np.float32)
+    return np.where(usual > 0, growth, np.float32(1))
 
 
 def _mean_absolute(error: Floats) -> Floats:

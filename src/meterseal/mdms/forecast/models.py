@@ -73,7 +73,7 @@ def _like_hours(task: Task) -> tuple[Floats, Floats]:
     count = np.zeros((WEEK, series), np.float32)
     for week in range(1, WEEKS + 1):
         start = rows - week * WEEK
-        values = task.use[max(start, 0) : start + WEEK]
+        values = task.use[max(start, 0) : max(start + WEEK, 0)]
         if not len(values):
             break
         there = slice(WEEK - len(values), WEEK)

@@ -5,6 +5,8 @@ Pure. No percentage of the value: that breaks where nothing was used.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from msgspec import Struct
 
@@ -26,16 +28,25 @@ class Score(Struct, frozen=True, kw_only=True):
     half: float
 
 
-def score(history: Floats, came: Floats, quantiles: Floats) -> Score:
-    """Judge (levels, hours, series) by what came (hours, series); the mean of the series that can be judged.
-
-    A series is judged when its history moves at all and something of it came.
+def naive_scales(history: Floats) -> tuple[Floats, Floats]:
+    """Mean absolute and mean square of "the same hour a week before" over (hours, series) of history; 0 where it never
+    moved or nobody knows.
     """
     step = history[WEEK:] - history[:-WEEK]
-    scale, scale_square = _mean(np.abs(step)), _mean(step**2)
+    return _mean(np.abs(step)), _mean(step**2)
+
+
+def score(error_scale: Floats, square_scale: Floats, came: Floats, quantiles: Floats) -> Score | None:
+    """Judge (levels, hours, series) by what came (hours, series); the mean of the series that can be judged.
+
+    The scales are those of `naive_scales`. A series is judged when its history moves at all and something of it came;
+    None when there is none such.
+    """
     error = came - quantiles[LEVELS.index(0.5)]
     known = ~np.isnan(error)
-    judged = (known.sum(axis=0) > 0) & (scale > 0)
+    judged = (known.sum(axis=0) > 0) & (error_scale > 0)
+    if not judged.any():
+        return None
     loss = np.stack(
         [
             np.maximum(level * (came - value), (level - 1) * (came - value))
@@ -48,11 +59,23 @@ def score(history: Floats, came: Floats, quantiles: Floats) -> Score:
     return Score(
         series=int(judged.sum()),
         hours=int(every.sum()),
-        mase=float((_mean(np.abs(error))[judged] / scale[judged]).mean()),
-        rmsse=float(np.sqrt(_mean(error**2)[judged] / scale_square[judged]).mean()),
+        mase=float((_mean(np.abs(error))[judged] / error_scale[judged]).mean()),
+        rmsse=float(np.sqrt(_mean(error**2)[judged] / square_scale[judged]).mean()),
         pinball=float(np.nanmean(loss[:, :, judged])),
         coverage=float(inside[:, judged][every].mean()),
         half=float(inner[:, judged][every].mean()),
+    )
+
+
+def mean(scores: Sequence[Score]) -> Score:
+    """The mean of scores (at least one): the hours are added up, `series` is the most of them."""
+    return Score(
+        series=max(one.series for one in scores),
+        hours=sum(one.hours for one in scores),
+        **{
+            name: float(np.mean([getattr(one, name) for one in scores]))
+            for name in ("mase", "rmsse", "pinball", "coverage", "half")
+        },
     )
 
 

@@ -1,0 +1,143 @@
+"""`meterseal forecast`: what will probably be used in the next hours and days, and how good earlier forecasts were.
+
+It asks a running system over its Unix socket and formats; nothing is computed here but sums of what it prints.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from meterseal.app.forecasting import Asked
+from meterseal.app.operator import Page, Text, as_json
+from meterseal.cli.operate import LONG_RUN, Flag, ask, at, between, device_id_of, show
+from meterseal.errors import LocalError
+from meterseal.model import Medium
+from meterseal.utility.tariff import UNITS
+
+HOUR = 3_600_000
+MIDDLE, HIGH = 0.5, 0.95
+SHOWN = {"seasonal-naive/1": "the same hour a week ago", "average-week/1": "the mean of like hours"}
+
+
+def run(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
+    """Make today's forecasts now: a week ahead for every usage point and for each medium as a whole."""
+    answer = ask(data, "forecast_run", Page(), Text, timeout=LONG_RUN)
+    show(answer.json, as_json=json, lines=_made)
+    return 0
+
+
+def _made(made: dict[str, Any]) -> list[str]:
+    lines = [f"forecasts of a week from {at(made['begin'])} on"]
+    for medium, count in made["series"].items():
+        left_out = made["left_out"][medium]
+        without = f", {left_out} without enough readings of the last weeks" if left_out else ""
+        lines.append(f"  {medium:<12} {count} usage points{without}")
+    return lines
+
+
+def forecast(
+    meter: str = "",
+    *,
+    data: Path,
+    medium: Medium | None = None,
+    hours: Annotated[bool, Flag] = False,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """What a meter's usage point, or a medium as a whole, will probably use: by day, and the hour of its peak.
+
+    Parameters
+    ----------
+    meter
+        Device id of a meter.
+    data
+        Data directory of the running system.
+    medium
+        Everything of water, gas, heat or electricity together, as a system operator plans by.
+    hours
+        Every hour of the week with its quantiles.
+    """
+    if bool(meter) == bool(medium):
+        raise LocalError("use.forecast", "Name a meter, or --medium water, gas, heat or electricity.")
+    asked = Asked(device_id=device_id_of(meter) if meter else b"", medium=medium)
+    answer = ask(data, "forecast", asked, Text)
+    show(answer.json, as_json=json, lines=_by_hour if hours else _by_day)
+    return 0
+
+
+def _head(found: dict[str, Any]) -> str:
+    of = found["usage_point"] or f"all {found['medium']}"
+    return f"{of}, from {at(found['begin'])} on, by {SHOWN.get(found['model'], 'the learned week')}"
+
+
+def _by_day(found: dict[str, Any]) -> list[str]:
+    unit = UNITS[found["medium"]]
+    middle, high = (found["quantiles"][found["levels"].index(level)] for level in (MIDDLE, HIGH))
+    lines = [_head(found)]
+    for day in range(len(middle) // 24):
+        here = range(day * 24, day * 24 + 24)
+        peak = max(here, key=lambda hour: middle[hour])
+        lines.append(
+            f"  {at(found['begin'] + day * 24 * HOUR)[:10]}  {sum(middle[hour] for hour in here):>12.2f} {unit}"
+            f"   peak {at(found['begin'] + peak * HOUR)[11:]}: {middle[peak]:.2f}, hardly above {high[peak]:.2f}"
+        )
+    return lines
+
+
+def _by_hour(found: dict[str, Any]) -> list[str]:
+    head = "  ".join(f"{level:>10.0%}" for level in found["levels"])
+    lines = [_head(found), f"  {'hour from':<16}  {head}  {UNITS[found['medium']]}"]
+    for hour in range(len(found["quantiles"][0])):
+        values = "  ".join(f"{level[hour]:>10.3f}" for level in found["quantiles"])
+        lines.append(f"  {at(found['begin'] + hour * HOUR)}  {values}")
+    return lines
+
+
+def score(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
+    """How good the forecasts of the last days were over the first day of each, against what came."""
+    answer = ask(data, "forecast_scores", Page(), Text, timeout=LONG_RUN)
+    show(answer.json, as_json=json, lines=_scores)
+    return 0
+
+
+def _scores(found: list[dict[str, Any]]) -> list[str]:
+    if not found:
+        return ["no forecast is a day old yet"]
+    lines = [f"{'':<12} days  points   MASE  RMSSE  within 90 %  within 50 %"]
+    for one in found:
+        of = one["score"]
+        lines.append(
+            f"{one['medium']:<12} {one['days']:>4} {of['series']:>7} {of['mase']:>6.2f} {of['rmsse']:>6.2f}"
+            f"  {of['coverage']:>11.1%} {of['half']:>12.1%}"
+        )
+    return [*lines, "MASE and RMSSE below 1 are better than the same hour a week before."]
+
+
+def backtest(
+    *,
+    seed: int = 188,
+    dwellings: Annotated[int, between(2, 500)] = 60,
+    page: Path | None = None,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """How good forecasts are over a simulated street: every medium, three seasons, a day and a week ahead.
+
+    It needs no running system, and gives the same numbers of the same seed.
+
+    Parameters
+    ----------
+    seed
+        The street and its weather.
+    dwellings
+        How many households.
+    page
+        Write the documentation's page here as well.
+    """
+    from meterseal.kit import foresight
+
+    found = list(foresight.rows(seed, dwellings))
+    text = foresight.page(found, seed, dwellings)
+    if page is not None:
+        page.write_text(text, encoding="utf-8")
+    show(as_json(found), as_json=json, lines=lambda _: text.splitlines()[10:])
+    return 0

@@ -1,0 +1,155 @@
+"""`meterseal weather` and `meterseal calendar`: what is around the meters, read from CSV files that others publish.
+
+It stores nothing itself; a file is taken whole or not at all.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import numpy as np
+
+from meterseal.app.forecasting import Days, WeatherHours
+from meterseal.app.operator import Page, Text
+from meterseal.cli.operate import Flag, ask, at, show
+from meterseal.errors import LocalError
+from meterseal.mdms.surroundings import COLDEST, HOUR, MOST, WARMEST, Kind
+
+LARGEST = 32 * 1024 * 1024
+_EPOCH = date(1970, 1, 1).toordinal()
+KINDS = ("holiday", "workday")
+
+
+def weather_import(file: Path, *, data: Path, json: Annotated[bool, Flag] = False) -> int:
+    """Take temperatures from a CSV with the columns `at` and `temperature`: outdoors, degC, whole hours.
+
+    Hours to come are the weather forecast, and are replaced when the file is imported again. `at` is ISO 8601 with its
+    offset, such as 2026-11-21T13:00+08:00.
+
+    Parameters
+    ----------
+    file
+        The CSV file.
+    data
+        Data directory of the running system.
+    """
+    hours: dict[int, float] = {}
+    for line, row in _rows(file, ("at", "temperature")):
+        hour, degrees = _hour(row["at"]), _degrees(row["temperature"])
+        if hour is None or degrees is None:
+            raise _wrong(
+                file, line, "a whole hour such as 2026-11-21T13:00+08:00 and degC between -60 and 60"
+            )
+        hours[hour] = degrees
+    asked = WeatherHours(
+        hours=np.fromiter(hours.keys(), "<i4", len(hours)).tobytes(),
+        degrees=np.fromiter(hours.values(), "<f4", len(hours)).tobytes(),
+    )
+    answer = ask(data, "weather_put", asked, Text)
+    show(answer.json, as_json=json, lines=lambda said: [f"{said['hours']} hours of weather taken"])
+    return 0
+
+
+def weather_show(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
+    """From when to when the weather is known."""
+    answer = ask(data, "weather_known", Page(), Text)
+    show(answer.json, as_json=json, lines=_known)
+    return 0
+
+
+def _known(said: dict[str, Any]) -> list[str]:
+    if said["since"] is None:
+        return ["no weather is known; take some with: meterseal weather import FILE.csv"]
+    return [f"weather from {at(said['since'])} to {at(said['until'])}"]
+
+
+def calendar_import(file: Path, *, data: Path, json: Annotated[bool, Flag] = False) -> int:
+    """Take days that are not what their weekday says from a CSV with the columns `day` and `kind`.
+
+    `kind` is holiday for a public holiday, workday for a Saturday or Sunday that is worked in exchange (调休).
+
+    Parameters
+    ----------
+    file
+        The CSV file.
+    data
+        Data directory of the running system.
+    """
+    kinds: dict[int, Kind] = {}
+    for line, row in _rows(file, ("day", "kind")):
+        try:
+            day = date.fromisoformat(row["day"].strip()).toordinal() - _EPOCH
+        except ValueError:
+            day = -1
+        kind = row["kind"].strip()
+        if day < 0 or kind not in KINDS:
+            raise _wrong(file, line, "a day such as 2026-10-01 and `holiday` or `workday`")
+        kinds[day] = cast(Kind, kind)
+    answer = ask(data, "days_put", Days(kinds=kinds), Text)
+    show(answer.json, as_json=json, lines=lambda said: [f"{said['days']} days taken"])
+    return 0
+
+
+def calendar_show(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
+    """The days that are not what their weekday says."""
+    answer = ask(data, "days", Page(), Text)
+    show(answer.json, as_json=json, lines=_days)
+    return 0
+
+
+def _days(said: list[dict[str, Any]]) -> list[str]:
+    if not said:
+        return ["no holidays are known; take some with: meterseal calendar import FILE.csv"]
+    return [f"{date.fromordinal(one['day'] + _EPOCH).isoformat()}  {one['kind']}" for one in said]
+
+
+def _rows(file: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line number, row) of a CSV that has these columns; LocalError `use.file`, `use.csv`."""
+    try:
+        if file.stat().st_size > LARGEST:
+            raise LocalError("use.csv", f"{file} has more than {LARGEST >> 20} MiB; cut it by years.")
+        text = file.read_text("utf-8-sig")
+    except OSError as error:
+        raise LocalError("use.file", f"{file} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError:
+        raise LocalError("use.csv", f"{file} is no text in UTF-8; save it as CSV UTF-8.") from None
+    reader = csv.DictReader(text.splitlines(), strict=True)
+    try:
+        if set(columns) - set(reader.fieldnames or ()):
+            raise LocalError(
+                "use.csv", f"{file} needs the columns {' and '.join(columns)} in its first line."
+            )
+        for row in reader:
+            if reader.line_num > MOST:
+                raise LocalError("use.csv", f"{file} has more than {MOST} lines; cut it by years.")
+            yield reader.line_num, {name: row[name] or "" for name in columns}
+    except csv.Error as error:
+        raise LocalError("use.csv", f"{file} is no CSV ({error}); save it as CSV with commas.") from None
+
+
+def _hour(text: str) -> int | None:
+    """Hours since 1970 UTC, None for what is no whole hour with an offset."""
+    try:
+        when = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+    if when.tzinfo is None or not 1970 < when.year < 2106:
+        return None
+    hour, odd = divmod(round(when.timestamp() * 1000), HOUR)
+    return None if odd else hour
+
+
+def _degrees(text: str) -> float | None:
+    try:
+        degrees = float(text)
+    except ValueError:
+        return None
+    return degrees if COLDEST <= degrees <= WARMEST else None
+
+
+def _wrong(file: Path, line: int, wanted: str) -> LocalError:
+    return LocalError("use.csv", f"{file}, line {line}: wanted is {wanted}. Nothing was taken.")

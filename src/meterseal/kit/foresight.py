@@ -1,0 +1,138 @@
+"""Beside the path: how good forecasts are over a simulated street and its weather, on days that chose nothing.
+
+It forecasts with the shipped models as the platform would have done at each midnight, and only then looks at what came.
+Anyone gets the same numbers of the same seed. The simulator's households are believable, not real: the figures say
+whether the models and their quantiles are sound, not what a city will see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from meterseal.kit.holidays import is_holiday
+from meterseal.kit.plan import make_plan
+from meterseal.kit.weather import LOCAL_HOURS, local_day, temperature
+from meterseal.mdms.forecast.bands import forecast
+from meterseal.mdms.forecast.history import HOUR, calendar
+from meterseal.mdms.forecast.models import MODELS
+from meterseal.mdms.forecast.scores import Score, mean, naive_scales, score
+from meterseal.mdms.forecast.task import LEVELS, WEEK, Floats, Task
+from meterseal.model import Medium
+
+DAY = 24 * HOUR
+HISTORY = 12 * WEEK
+MEDIA: tuple[Medium, ...] = ("water", "gas", "heat", "electricity")
+HORIZONS = {"day-ahead": 24, "week-ahead": WEEK}
+EVERY = 9
+"""Days between two forecasts: not a week, so that they begin on every weekday."""
+
+
+class Season(Struct, frozen=True):
+    """A part of the year that is judged: the last local day of its street, days since 1970."""
+
+    name: str
+    last_day: int
+
+
+SEASONS = (Season("summer", 20_669), Season("heating begins", 20_789), Season("winter", 20_850))
+"""Ends on 2026-08-04, 2026-12-02 and 2027-02-01."""
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """One line of the table: the chosen models' score, the error of the naive one, the share of each model chosen."""
+
+    medium: Medium
+    season: str
+    horizon: str
+    forecasts: int
+    score: Score
+    naive_mase: float
+    chosen: dict[str, float]
+
+
+def rows(seed: int, dwellings: int, seasons: Sequence[Season] = SEASONS, times: int = 5) -> Iterator[Row]:
+    """Every medium, season and horizon, each over `times` forecasts."""
+    for season in seasons:
+        plan = make_plan(
+            seed=seed,
+            until=season.last_day * DAY - LOCAL_HOURS * HOUR,
+            days=HISTORY // 24 + 7 + EVERY * times,
+            dwellings=dwellings,
+        )
+        for medium in MEDIA:
+            use = np.asarray(
+                [
+                    np.diff(np.asarray(plan.registers(meter).values)) / 100
+                    for meter in plan.meters
+                    if meter.profile.medium == medium
+                ],
+                np.float32,
+            ).T
+            for name, horizon in HORIZONS.items():
+                yield _row(medium, season, name, horizon, use, plan.since, seed, times)
+
+
+def _row(
+    medium: Medium, season: Season, name: str, horizon: int, use: Floats, since: int, seed: int, times: int
+) -> Row:
+    scores: list[Score] = []
+    naive: list[float] = []
+    chosen = dict.fromkeys(MODELS, 0)
+    for time in range(times):
+        start = time * EVERY * 24
+        asked = _task(use, since, start, horizon, seed)
+        came = use[start + HISTORY : start + HISTORY + horizon]
+        found = forecast(asked)
+        scales = naive_scales(asked.use)
+        judged = score(*scales, came, found.quantiles)
+        plain = MODELS["seasonal-naive/1"](asked)
+        alone = score(*scales, came, np.stack([plain] * len(LEVELS)))
+        if judged is not None and alone is not None:
+            scores.append(judged)
+            naive.append(alone.mase)
+        for model in found.model:
+            chosen[model] += 1
+    return Row(
+        medium=medium,
+        season=season.name,
+        horizon=name,
+        forecasts=times,
+        score=mean(scores),
+        naive_mase=float(np.mean(naive)),
+        chosen={model: count / sum(chosen.values()) for model, count in chosen.items()},
+    )
+
+
+def _task(use: Floats, since: int, start: int, horizon: int, seed: int) -> Task:
+    hours: NDArray[np.int64] = since // HOUR + start + np.arange(HISTORY + horizon)
+    days = np.unique(local_day(hours))
+    feasts = {int(day): "holiday" for day, feast in zip(days, is_holiday(days), strict=True) if feast}
+    hour, kind = calendar(since + start * HOUR, HISTORY + horizon, feasts)  # type: ignore[arg-type]
+    return Task(use[start : start + HISTORY], hour, kind, temperature(seed, hours).astype(np.float32))
+
+
+def page(found: Sequence[Row], seed: int, dwellings: int) -> str:
+    """The documentation's page of these rows, in Markdown."""
+    lines = [
+        "# How good forecasts are",
+        "",
+        f"Made by `meterseal forecast backtest --seed {seed} --dwellings {dwellings} --page docs/forecasts.md`. Simulated",
+        "households and weather, twelve weeks of history, the weather of the days to come known, forecasts nine days",
+        "apart. MASE and RMSSE are errors of the median over those of the same hour a week before in the history; the",
+        "naive column is that forecast's own MASE on the same days. Half of all hours should lie within the inner",
+        "quantiles, nine of ten within the outer ones. No model or bound was chosen by this seed's street.",
+        "",
+        "| medium | season | horizon | MASE | naive | RMSSE | pinball | within 50 % | within 90 % | learned |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in found:
+        of = row.score
+        lines.append(
+            f"| {row.medium} | {row.season} | {row.horizon} | {of.mase:.2f} | {row.naive_mase:.2f} | {of.rmsse:.2f} | "
+            f"{of.pinball:.4f} | {of.half:.0%} | {of.coverage:.0%} | {row.chosen['weather-week/1']:.0%} |"
+        )
+    return "\n".join(lines) + "\n"

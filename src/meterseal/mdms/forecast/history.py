@@ -1,0 +1,62 @@
+"""Station forecast, from readings to hours: what each channel used in each whole hour, and what kind of hour it was.
+
+Pure. It fills no hole: what is not known stays NaN, for models know better than to take it for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meterseal.mdms.columns import Columns
+from meterseal.mdms.forecast.task import REST, SATURDAY, WORKDAY, Codes, Floats
+from meterseal.model import Quality
+
+HOUR = 3_600_000
+LOCAL = 8
+"""Hours that Asia/Shanghai is ahead of UTC, the whole year."""
+_USABLE = (Quality.MEASURED, Quality.ESTIMATED, Quality.EDITED)
+
+
+def hourly(columns: Columns, since: int, hours: int) -> Floats:
+    """(hours, channels): use in the unit of the channel in each hour from `since` (Unix ms, a whole hour) on.
+
+    An hour is known when the registers at both its ends are usable, of one meter and one unit, and do not fall.
+    """
+    channel = np.repeat(np.arange(columns.channels), np.diff(columns.starts))
+    edge, odd = np.divmod(columns.end_at - since, HOUR)
+    kept = (odd == 0) & (edge >= 0) & (edge <= hours) & np.isin(columns.quality, _USABLE)
+    channel, edge = channel[kept], edge[kept]
+    register, exponent = columns.register[kept], columns.exponent[kept]
+    unit, meter = columns.unit[kept], columns.meter[kept]
+    joined = (
+        (channel[1:] == channel[:-1])
+        & (edge[1:] == edge[:-1] + 1)
+        & (unit[1:] == unit[:-1])
+        & (meter[1:] == meter[:-1])
+        & (exponent[1:] == exponent[:-1])
+        & (register[1:] >= register[:-1])
+    )
+    use = np.full((hours, columns.channels), np.nan, np.float32)
+    step = (register[1:] - register[:-1])[joined] * 10.0 ** exponent[1:][joined]
+    use[edge[:-1][joined], channel[1:][joined]] = step
+    return use
+
+
+def calendar(
+    since: int, hours: int, exceptions: Mapping[int, Literal["holiday", "workday"]]
+) -> tuple[Codes, Codes]:
+    """Local hour and kind of the local day, of so many hours from `since` on; `exceptions` are days since 1970 that are
+    not what their weekday says.
+    """
+    at = since // HOUR + np.arange(hours) + LOCAL
+    day: NDArray[np.int64] = at // 24
+    weekday = (day + 3) % 7  # 1970-01-01 was a Thursday
+    kind = np.where(weekday == 6, REST, np.where(weekday == 5, SATURDAY, WORKDAY))
+    for one in np.unique(day).tolist():
+        if one in exceptions:
+            kind[day == one] = REST if exceptions[one] == "holiday" else WORKDAY
+    return (at % 24).astype(np.int8), kind.astype(np.int8)

@@ -1,0 +1,95 @@
+"""Station MDMS, what is around the meters: the weather by the hour, and days that are not what their weekday says.
+
+It judges no reading and forecasts nothing; rules, estimators and forecasts ask it. What it holds is nobody's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from meterseal.control.engine import read, write
+from meterseal.control.tables import day_kinds, weather
+from meterseal.control.writes import upsert
+from meterseal.errors import LocalError
+
+HOUR = 3_600_000
+COLDEST, WARMEST = -60.0, 60.0
+"""Bounds of what a weather can be, in degC."""
+MOST = 200_000
+"""Hours or days in one call: more than 22 years of hours."""
+LAST_HOUR, LAST_DAY = 1_200_000, 50_000
+"""The year 2106: nothing beyond it is taken."""
+
+Kind = Literal["holiday", "workday"]
+"""A public holiday on what would be a workday, or a Saturday or Sunday that is worked in exchange (调休)."""
+
+
+class Surroundings:
+    """The tables `weather` and `day_kinds`."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def put_weather(self, degrees: Mapping[int, float]) -> int:
+        """Store mean outdoor temperatures (degC) by hour since 1970 UTC; an hour that is there is replaced.
+
+        Returns how many. LocalError `surroundings.weather` for hours or degrees that cannot be, with nothing stored.
+        """
+        if len(degrees) > MOST or any(not 0 <= hour <= LAST_HOUR for hour in degrees):
+            raise LocalError(
+                "surroundings.weather",
+                f"Weather is taken for at most {MOST} hours at once, from 1970 to 2106.",
+            )
+        if any(not COLDEST <= value <= WARMEST for value in degrees.values()):
+            raise LocalError(
+                "surroundings.weather",
+                f"A temperature is not between {COLDEST:.0f} and {WARMEST:.0f} degC; give degrees Celsius.",
+            )
+        rows = [{"hour": hour, "centidegrees": round(value * 100)} for hour, value in degrees.items()]
+        with write(self._engine) as connection:
+            upsert(connection, weather, rows)
+        return len(rows)
+
+    def weather(self, since: int, hours: int) -> NDArray[np.float32]:
+        """Temperatures of so many hours from `since` (Unix ms, a whole hour) on; NaN where none is known."""
+        first = since // HOUR
+        found = np.full(hours, np.nan, np.float32)
+        query = sa.select(weather.c.hour, weather.c.centidegrees).where(
+            weather.c.hour >= first, weather.c.hour < first + hours
+        )
+        with read(self._engine) as connection:
+            for hour, centidegrees in connection.execute(query):
+                found[hour - first] = centidegrees / 100
+        return found
+
+    def weather_known(self) -> tuple[int, int] | None:
+        """First and last known hour since 1970 UTC."""
+        with read(self._engine) as connection:
+            first, last = connection.execute(
+                sa.select(sa.func.min(weather.c.hour), sa.func.max(weather.c.hour))
+            ).one()
+        return None if first is None else (first, last)
+
+    def put_days(self, kinds: Mapping[int, Kind]) -> int:
+        """Store what local days (since 1970) are, against their weekday; a day that is there is replaced.
+
+        Returns how many. LocalError `surroundings.days` for days that cannot be, with nothing stored.
+        """
+        if len(kinds) > MOST or any(not 0 <= day <= LAST_DAY for day in kinds):
+            raise LocalError(
+                "surroundings.days", f"At most {MOST} days are taken at once, from 1970 to 2106."
+            )
+        with write(self._engine) as connection:
+            upsert(connection, day_kinds, [{"day": day, "kind": kind} for day, kind in kinds.items()])
+        return len(kinds)
+
+    def days(self) -> dict[int, Kind]:
+        """Every day that is not what its weekday says."""
+        with read(self._engine) as connection:
+            rows = connection.execute(sa.select(day_kinds.c.day, day_kinds.c.kind)).all()
+        return {row.day: row.kind for row in rows}

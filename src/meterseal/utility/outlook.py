@@ -1,0 +1,74 @@
+"""Station utility, the rest of a running period: from the hours before it to the hours to come, with a band.
+
+Pure. It prices nothing; how a forecast is made is `mdms.forecast`'s, who may see it is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meterseal.errors import DataError
+from meterseal.mdms.forecast.history import calendar
+from meterseal.mdms.forecast.task import WEEK, Task
+from meterseal.mdms.forecast.total import total
+from meterseal.mdms.surroundings import Kind
+from meterseal.utility.calendar import HOUR
+from meterseal.utility.readings import Readings, hour_boundaries, steps
+
+HISTORY = 12 * WEEK * HOUR
+"""How far back a forecast looks, ms; never before the agreement, for that was somebody else's use."""
+LEAST = 0.5
+"""Share of the hours that must be known."""
+
+
+class Around(Protocol):
+    """Days that are not what their weekday says, and the weather."""
+
+    def days(self) -> Mapping[int, Kind]:
+        """Kind of such days, by local days since 1970."""
+
+    def weather(self, since: int, hours: int) -> NDArray[np.float32]:
+        """degC of so many hours from `since` on, NaN where none is known."""
+
+
+class Outlook(NamedTuple):
+    """Use of each hour to come, scaled like the registers; the sum lies between `low` and `high` times it nine times of
+    ten.
+    """
+
+    hours: tuple[Fraction, ...]
+    low: Fraction
+    high: Fraction
+
+
+def outlook(readings: Readings, since: int, as_of: int, until: int, around: Around) -> Outlook | None:
+    """Forecast the hours from `as_of` to `until` by those from `since` on; None when too few of them are known.
+
+    All three are whole hours.
+    """
+    known, ahead = (as_of - since) // HOUR, (until - as_of) // HOUR
+    if known < WEEK or ahead < 1:
+        return None
+    found = steps(readings, hour_boundaries(since, as_of))
+    if found.known.mean() < LEAST:
+        return None
+    use = np.where(found.known, found.used, np.nan).astype(np.float32)[:, None]
+    hour, kind = calendar(since, known + ahead, around.days())
+    degrees = around.weather(since, known + ahead)
+    try:
+        course = total(Task(use, hour, kind, None if np.isnan(degrees).any() else degrees))
+    except DataError:
+        return None
+    middle = float(course.hours.sum())
+    if middle <= 0:
+        return None
+    return Outlook(
+        tuple([Fraction(value) for value in course.hours[:, 0].tolist()]),
+        Fraction(float(course.low[0]) / middle),
+        Fraction(float(course.high[0]) / middle),
+    )

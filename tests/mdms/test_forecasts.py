@@ -1,0 +1,247 @@
+"""The daily forecasts of a store: made from what is there, kept sealed, judged by what came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from meterseal.control import open_control
+from meterseal.control.sealing import KeyRing
+from meterseal.crypto.handles import SymmetricKey
+from meterseal.errors import DataError, LocalError
+from meterseal.mdms.columns import Columns
+from meterseal.mdms.forecast.task import LEVELS, WEEK
+from meterseal.mdms.forecasts import ARRIVED, DAY, HISTORY, HORIZON, KEPT, Forecasts, midnight
+from meterseal.mdms.store.rows import Key, Words
+from meterseal.mdms.surroundings import HOUR, MOST, Surroundings
+from meterseal.model import MAIN, Medium, Quality
+from tests.mdms.forecast.street import SUMMER, street
+
+POINTS = 6
+
+
+class Street:
+    """Registers of a simulated street's electricity meters by the hour, as a store would scan them."""
+
+    def __init__(self, until: int) -> None:
+        use, first = street("electricity")
+        self.use, self.since = use[:, :POINTS], first * HOUR
+        self.until = until
+        self.words = Words()
+        self.holes: set[int] = set()
+        for column in range(POINTS):
+            self.words.medium[self.words.code(f"up-{column}")] = "electricity"
+
+    def scan(self, medium: Medium, since: int, until: int) -> Iterator[tuple[list[Key], Columns]]:
+        if medium != "electricity":
+            return
+        edges = np.arange(len(self.use) + 1)
+        at = self.since + edges * HOUR
+        shown = (at >= since) & (at <= min(until, self.until))
+        for half in (range(POINTS // 2), range(POINTS // 2, POINTS)):
+            registers = [
+                np.concatenate(([0], np.cumsum(np.rint(self.use[:, column] * 100)))) for column in half
+            ]
+            size = int(shown.sum())
+            quality = np.concatenate(
+                [
+                    np.full(size, Quality.MISSING if column in self.holes else Quality.MEASURED, np.int8)
+                    for column in half
+                ]
+            )
+            yield (
+                [Key(self.words.code(f"up-{column}"), MAIN) for column in half],
+                Columns(
+                    np.arange(len(registers) + 1) * size,
+                    np.tile(at[shown], len(registers)),
+                    np.concatenate([register[shown] for register in registers]).astype(np.int64),
+                    np.full(size * len(registers), -2, np.int8),
+                    quality,
+                    np.ones(size * len(registers), np.int32),
+                    np.ones(size * len(registers), np.int32),
+                ),
+            )
+
+
+def ring(*versions: int) -> KeyRing:
+    made = {version: SymmetricKey.from_bytes(bytes([version]) * 16, "data key") for version in versions}
+    return KeyRing(made, max(versions))
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> sa.Engine:
+    return open_control(tmp_path / "control.db")
+
+
+NOW = SUMMER - 2 * DAY + 5 * HOUR
+
+
+def forecasts(tmp_path: Path, engine: sa.Engine, of: Street, keys: KeyRing | None = None) -> Forecasts:
+    return Forecasts(tmp_path / "forecasts", "st-1", keys or ring(1), of, of.words, Surroundings(engine))
+
+
+def test_a_week_is_forecast_for_every_usage_point_and_for_all_together(
+    tmp_path: Path, engine: sa.Engine
+) -> None:
+    made_of = Street(NOW)
+    book = forecasts(tmp_path, engine, made_of)
+    assert not book.due(midnight(NOW) + ARRIVED - 1)
+    assert book.due(midnight(NOW) + ARRIVED)
+    made = book.make(NOW)
+    assert (made.begin, made.series["electricity"], made.series["water"]) == (midnight(NOW), POINTS, 0)
+    assert not book.due(NOW)
+    one = book.of("up-4", "electricity")
+    assert (one.begin, len(one.quantiles), len(one.quantiles[0])) == (midnight(NOW), len(LEVELS), HORIZON)
+    whole = book.whole("electricity")
+    medians = [book.of(f"up-{point}", "electricity").quantiles[2] for point in range(POINTS)]
+    daily = np.array(medians).sum(axis=0).reshape(7, 24).sum(axis=1)
+    assert np.allclose(np.array(whole.quantiles[2]).reshape(7, 24).sum(axis=1), daily, rtol=0.25)
+    first = (midnight(NOW) - made_of.since) // HOUR
+    came = made_of.use[first : first + 24].sum(axis=1)
+    assert ((came >= whole.quantiles[0][:24]) & (came <= whole.quantiles[-1][:24])).mean() > 0.6
+
+
+def test_a_forecast_knows_nothing_that_was_measured_later(tmp_path: Path, engine: sa.Engine) -> None:
+    early, late = Street(midnight(NOW)), Street(SUMMER)
+    (tmp_path / "b").mkdir()
+    one, other = forecasts(tmp_path, engine, early), forecasts(tmp_path / "b", engine, late)
+    one.make(NOW)
+    other.make(NOW)
+    assert one.of("up-1", "electricity") == other.of("up-1", "electricity")
+
+
+def test_a_usage_point_without_readings_is_left_out_and_said(tmp_path: Path, engine: sa.Engine) -> None:
+    of = Street(NOW)
+    of.holes = {2}
+    book = forecasts(tmp_path, engine, of)
+    made = book.make(NOW)
+    assert (made.series["electricity"], made.left_out["electricity"]) == (POINTS - 1, 1)
+    with pytest.raises(LocalError) as refused:
+        book.of("up-2", "electricity")
+    assert refused.value.code == "forecast.none"
+    assert book.whole("electricity").quantiles
+
+
+def test_kept_forecasts_are_judged_by_what_came(tmp_path: Path, engine: sa.Engine) -> None:
+    of = Street(SUMMER)
+    book = forecasts(tmp_path, engine, of)
+    assert book.judged(SUMMER) == []
+    for ago in range(6, 0, -1):
+        book.make(SUMMER - ago * DAY)
+    (judged,) = book.judged(SUMMER)
+    assert (judged.medium, judged.days, judged.score.series) == ("electricity", 6, POINTS)
+    assert judged.score.hours == 6 * 24 * POINTS
+    assert 0.75 < judged.score.coverage <= 1
+    assert judged.score.mase < 1
+    assert book.judged(SUMMER - 1)[0].days == 5  # the last day is not over then
+
+
+def test_old_forecasts_go(tmp_path: Path, engine: sa.Engine) -> None:
+    of = Street(SUMMER)
+    book = forecasts(tmp_path, engine, of)
+    book.make(SUMMER - KEPT - 2 * DAY)
+    book.make(SUMMER)
+    begins = {path.name.split("-")[0] for path in (tmp_path / "forecasts").iterdir()}
+    assert begins == {f"{SUMMER:014d}"}
+
+
+def test_a_file_tells_no_usage_point_and_a_changed_one_is_named(tmp_path: Path, engine: sa.Engine) -> None:
+    book = forecasts(tmp_path, engine, Street(NOW))
+    book.make(NOW)
+    files = sorted((tmp_path / "forecasts").iterdir())
+    assert len(files) == 3
+    for path in files:
+        content = path.read_bytes()
+        assert b"up-" not in content
+        assert path.stat().st_mode & 0o777 == 0o600
+    for change in (lambda c: c[:-1], lambda c: c[:40] + bytes([c[40] ^ 1]) + c[41:], lambda c: b""):
+        whole = files[0].read_bytes()
+        files[0].write_bytes(change(whole))
+        with pytest.raises(DataError) as refused:
+            forecasts(tmp_path, engine, Street(NOW)).of("up-0", "electricity")
+        assert refused.value.code == "forecast.damaged"
+        assert files[0].name in str(refused.value)
+        files[0].write_bytes(whole)
+    # One file in the place of another is no forecast of that place.
+    files[0].write_bytes(files[1].read_bytes())
+    with pytest.raises(DataError):
+        forecasts(tmp_path, engine, Street(NOW)).of("up-0", "electricity")
+
+
+def test_forecasts_move_to_a_newer_key_and_say_the_same(tmp_path: Path, engine: sa.Engine) -> None:
+    of = Street(NOW)
+    forecasts(tmp_path, engine, of).make(NOW)
+    newer = forecasts(tmp_path, engine, of, ring(1, 2))
+    before = newer.of("up-3", "electricity")
+    assert newer.older() == 3
+    moved = 0
+    while newer.reseal():
+        moved += 1
+    assert (moved, newer.older()) == (3, 0)
+    assert forecasts(tmp_path, engine, of, ring(2)).of("up-3", "electricity") == before
+
+
+def test_weather_is_used_once_all_of_it_is_known(tmp_path: Path, engine: sa.Engine) -> None:
+    of = Street(NOW)
+    book = forecasts(tmp_path, engine, of)
+    book.make(NOW)
+    without = [book.of(f"up-{point}", "electricity") for point in range(POINTS)]
+    begin = midnight(NOW)
+    hours = range((begin - HISTORY * HOUR) // HOUR, begin // HOUR + HORIZON)
+    Surroundings(engine).put_weather({hour: 10 + 20 * (hour % 900) / 900 for hour in hours})
+    book.make(NOW)
+    assert [book.of(f"up-{point}", "electricity") for point in range(POINTS)] != without
+    assert len({one.begin for one in without}) == 1
+
+
+# --- surroundings ----------------------------------------------------------------------------------------
+
+
+def test_weather_is_kept_to_the_hundredth_and_holes_stay_holes(engine: sa.Engine) -> None:
+    around = Surroundings(engine)
+    assert around.weather_known() is None
+    assert around.put_weather({495_000: -3.25, 495_002: 41.5}) == 2
+    assert around.put_weather({495_002: 40.0}) == 1
+    found = around.weather(495_000 * HOUR, 4)
+    assert found.tolist()[0] == -3.25
+    assert np.isnan(found[[1, 3]]).all()
+    assert found[2] == 40.0
+    assert around.weather_known() == (495_000, 495_002)
+
+
+@pytest.mark.parametrize(
+    "degrees", [{495_000: 60.5}, {495_000: -61.0}, {495_000: float("nan")}, {-1: 3.0}, {1_300_000: 3.0}]
+)
+def test_weather_that_cannot_be_is_refused_and_nothing_of_it_kept(
+    engine: sa.Engine, degrees: dict[int, float]
+) -> None:
+    around = Surroundings(engine)
+    with pytest.raises(LocalError) as refused:
+        around.put_weather({495_001: 5.0} | degrees)
+    assert refused.value.code == "surroundings.weather"
+    assert around.weather_known() is None
+
+
+def test_more_hours_than_a_call_takes_are_refused(engine: sa.Engine) -> None:
+    with pytest.raises(LocalError):
+        Surroundings(engine).put_weather(dict.fromkeys(range(MOST + 1), 1.0))
+
+
+def test_days_are_kept_and_replaced(engine: sa.Engine) -> None:
+    around = Surroundings(engine)
+    assert around.put_days({20_730: "holiday", 20_734: "workday"}) == 2
+    around.put_days({20_734: "holiday"})
+    assert around.days() == {20_730: "holiday", 20_734: "holiday"}
+    with pytest.raises(LocalError) as refused:
+        around.put_days({-1: "holiday"})
+    assert refused.value.code == "surroundings.days"
+
+
+def test_a_day_of_the_week_before_is_known_by_its_hour() -> None:
+    assert WEEK == 7 * 24
+    assert midnight(SUMMER) == SUMMER
+    assert midnight(SUMMER - 1) == SUMMER - DAY
