@@ -25,7 +25,7 @@ class Taken:
         self.all: list[tuple[Link, bytes, bool]] = []
         self.echo = True
 
-    def __call__(self, link: Link, claimed: bytes, message: bytes, *, proven: bool) -> None:
+    def __call__(self, link: Link, claimed: bytes, message: bytes, *, proven: bool, way: str) -> None:
         assert claimed == b""
         self.all.append((link, message, proven))
         if self.echo:

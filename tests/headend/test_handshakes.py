@@ -39,10 +39,11 @@ class Ground:
         source: str = "a",
         at: int = NOW,
         proven: bool = True,
+        way: str = "",
     ) -> tuple[list[str], list[bytes]]:
         """The codes of the refusals, and what was sent back."""
         line = Line()
-        refusals = await self.handshakes.take(line, Arrival(message, source, b"", claimed, at, proven))
+        refusals = await self.handshakes.take(line, Arrival(message, source, b"", claimed, at, proven, way))
         return [one.code for one in refusals], [sent for _, sent in line.sent]
 
     async def shake(self, module: Module) -> tuple[bytes, bytes, Session]:
@@ -155,6 +156,28 @@ async def test_a_hello_over_a_way_that_proves_no_source_hears_retry_and_leaves_n
         assert messages.kind_of(answer) == messages.RETRY
         assert len(answer) < len(hello)
     assert (len(ground.handshakes._by_source), len(ground.handshakes._by_device)) == (0, 0)
+
+
+async def test_whoever_showed_nothing_draws_no_more_bytes_than_he_sent(ground: Ground, bench: Bench) -> None:
+    """A forged address would else be flooded by us, with what its forger need not send himself."""
+    for suite in (1, 2):
+        hello = (await bench.module(suite, suite)).run().hello(NOW)
+        _, answers = await ground.send(hello, source="forged", proven=False)
+        assert sum(map(len, answers)) == 23
+        assert len(hello) > 2 * 23
+        for broken in (hello[:-1], hello[:40], hello + b"x", hello[:6]):
+            _, answers = await ground.send(broken, source="forged", proven=False)
+            assert answers == []
+
+
+async def test_a_flood_over_one_way_takes_nothing_from_another(ground: Ground) -> None:
+    forged = messages.MAGIC + bytes((messages.DEVICE,)) + (40).to_bytes(2) + bytes(40)
+    for _ in range(1_500):
+        await ground.send(forged, proven=False, way="coap")
+    codes, _ = await ground.send(forged, proven=False, way="coap")
+    assert codes == []  # over the limit it is not even looked at
+    codes, _ = await ground.send(forged, proven=False, way="udp")
+    assert codes != []
 
 
 async def test_the_device_that_receives_there_sends_its_cookie_and_comes_through(

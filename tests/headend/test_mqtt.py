@@ -29,7 +29,7 @@ class Taken:
     def __init__(self) -> None:
         self.all: list[tuple[Link, bytes, bytes, bool]] = []
 
-    def __call__(self, link: Link, claimed: bytes, message: bytes, *, proven: bool) -> None:
+    def __call__(self, link: Link, claimed: bytes, message: bytes, *, proven: bool, way: str) -> None:
         self.all.append((link, claimed, message, proven))
 
     async def until(self, count: int) -> None:

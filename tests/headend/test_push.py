@@ -36,7 +36,7 @@ class Taken:
     def __init__(self) -> None:
         self.all: list[tuple[Link, bytes, bool]] = []
 
-    def __call__(self, link: Link, claimed: bytes, message: bytes, *, proven: bool) -> None:
+    def __call__(self, link: Link, claimed: bytes, message: bytes, *, proven: bool, way: str) -> None:
         assert claimed == b""
         self.all.append((link, message, proven))
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from meterseal.errors import EngineError
-from meterseal.headend import udp
 from meterseal.headend.link import Link
 from meterseal.headend.udp import UdpListener
 from meterseal.link.messages import LONGEST
@@ -19,7 +18,7 @@ class Taken:
     def __init__(self) -> None:
         self.all: list[tuple[Link, bytes, bytes, bool]] = []
 
-    def __call__(self, link: Link, claimed: bytes, message: bytes, *, proven: bool) -> None:
+    def __call__(self, link: Link, claimed: bytes, message: bytes, *, proven: bool, way: str) -> None:
         self.all.append((link, claimed, message, proven))
 
     async def until(self, count: int) -> None:
@@ -98,7 +97,7 @@ async def test_very_many_addresses_are_not_all_remembered(
     ground: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken, listener, _ = ground
-    monkeypatch.setattr(udp, "REMEMBERED", 100)
+    listener._links._most = 100
     for number in range(5_000):
         listener.datagram_received(b"m", ("198.51.100.7", number))
     assert len(listener._links) == 100

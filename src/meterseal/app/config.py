@@ -25,6 +25,7 @@ from msgspec import Struct, field
 
 from meterseal.app.transports import Transports
 from meterseal.errors import LocalError
+from meterseal.hostport import family
 
 FORMAT = 2
 """Version of the data directory's layout; a newer one is refused, an older one migrated. 1 had every setting in clear."""
@@ -279,7 +280,7 @@ def _option(name: str) -> str:
 def _claim(host: str, port: int, name: str) -> int:
     if not 0 <= port <= 65_535:
         raise LocalError("use.port", f"{port} is no port: give 1 to 65535 with {_option(name)}, or nothing.")
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    with socket.socket(family(host), socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

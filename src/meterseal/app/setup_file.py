@@ -27,6 +27,7 @@ from meterseal.edge.agent import Timing
 from meterseal.edge.place import Place
 from meterseal.edge.schedule import Schedule
 from meterseal.errors import LocalError
+from meterseal.hostport import parted
 from meterseal.wire.profile import models, profiles
 
 DeviceId = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")]
@@ -47,7 +48,8 @@ class SetupFile(Struct, kw_only=True, forbid_unknown_fields=True):
 
     device_id: Annotated[str, Meta(pattern=r"^f0[0-9a-f]{14}$")]
     module_id: DeviceId
-    headend: Annotated[str, Meta(pattern=r"^[^\s:]+:\d{1,5}$")]
+    headend: Annotated[str, Meta(max_length=300)]
+    """`HOST:PORT`; an IPv6 host in brackets."""
     schedule: Schedule = Schedule()
     timing: Timing = Timing()
     bus: Annotated[tuple[BusFile, ...], Meta(min_length=1, max_length=MOST_BUSES)]
@@ -74,20 +76,20 @@ def read(path: Path) -> SetupFile:
                 raise _wrong(path, f"`models` names {one}, {model}: no plain meter of that bus, or no model")
     if len(seen) > MOST_METERS:
         raise _wrong(path, f"it names {len(seen)} meters, and {MOST_METERS} are the most")
-    if int(found.headend.rpartition(":")[2]) > 65_535:
+    if parted(found.headend) is None:
         raise _wrong(path, f"{found.headend} is no address")
     return found
 
 
 def orders(found: SetupFile, directory: Path, tls: dict[str, str]) -> dict[str, Any]:
     """The same as the fields of `edge.parameters.ConcentratorConfig`; `tls` as its `TlsFiles`."""
-    host, _, port = found.headend.rpartition(":")
+    host, port = parted(found.headend) or ("", 0)
     return {
         "dir": str(directory),
         "device_id": found.device_id,
         "module_id": found.module_id,
         "headend_host": host,
-        "headend_port": int(port),
+        "headend_port": port,
         "risers": [
             {
                 "line": bus.line,

@@ -23,6 +23,7 @@ from meterseal.app.settings import open_settings, save
 from meterseal.app.sm_identity import HEADEND, SmIdentities
 from meterseal.app.supervise import Spec, Supervisor
 from meterseal.errors import LocalError, MetersealError
+from meterseal.hostport import written
 from meterseal.mesh.authority import Passwords, TlsDirectory
 from meterseal.mesh.rpc import Connection
 from meterseal.security.keystore import open_place, parse_place
@@ -57,20 +58,20 @@ class System:
 
     @property
     def web(self) -> str:
-        return f"http://{self.settings.host}:{self.settings.ports['web']}"
+        return f"http://{written(self.settings.host, self.settings.ports['web'])}"
 
     @property
     def headend(self) -> dict[str, str]:
         ports = self.settings.ports
         return {
-            "tcp": f"{self.settings.host}:{ports['headend_tcp']}",
-            "tls": f"{self.settings.host}:{ports['headend_tls']}",
+            "tcp": written(self.settings.host, ports["headend_tcp"]),
+            "tls": written(self.settings.host, ports["headend_tls"]),
             **self.ways,
         }
 
     @property
     def platforms(self) -> str:
-        return f"{self.settings.host}:{self.settings.ports['platforms']}"
+        return written(self.settings.host, self.settings.ports["platforms"])
 
     async def stop(self) -> None:
         """End every process cleanly."""

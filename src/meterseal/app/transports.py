@@ -36,6 +36,7 @@ from meterseal.errors import LocalError
 from meterseal.headend import mqtt, push
 from meterseal.headend.mqtt import Broker
 from meterseal.headend.push import Carrier
+from meterseal.hostport import family
 
 LONGEST_FILE = 64 * 1024
 MOST_BROKERS = 8
@@ -126,7 +127,7 @@ def settled(transports: Transports, host: str) -> Transports:
 
 
 def _free(host: str, kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
+    with socket.socket(family(host), kind) as probe:
         try:
             probe.bind((host, 0))
         except OSError as error:

@@ -21,6 +21,7 @@ from meterseal.cli import keys_orders, operate
 from meterseal.cli.keys import HOUR, Hours, ask, epoch, say, secret
 from meterseal.cli.operate import at
 from meterseal.errors import LocalError
+from meterseal.hostport import written
 from meterseal.mesh.rpc import Empty
 from meterseal.security import officerfile, orders, platformfile
 
@@ -126,7 +127,9 @@ def certificate(name: str, *, data: Path, to: Path = Path(), json: Annotated[boo
     platformfile.put(root, given.root, replace=True)
     platformfile.put(own, given.certificate, replace=True)
     said = {"certificate": str(own), "root": str(root), "host": heard.host, "port": heard.platforms}
-    lines = [f"{own} and {root}: beside {name}.tls.key, call {heard.host}:{heard.platforms} with them."]
+    lines = [
+        f"{own} and {root}: beside {name}.tls.key, call {written(heard.host, heard.platforms)} with them."
+    ]
     return say(said, as_json_text=json, lines=lines)
 
 

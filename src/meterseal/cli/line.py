@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from meterseal.errors import LocalError
+from meterseal.hostport import parted, written
 
 if TYPE_CHECKING:
     from meterseal.kit.line.entries import Entry
@@ -69,10 +70,12 @@ def line(
 
 
 def _address(listen: str) -> tuple[str, int]:
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65_535:
-        raise LocalError("use.listen", f"{listen!r} is no address to listen on: give HOST:PORT.")
-    return host, int(port)
+    found = parted(listen)
+    if found is None:
+        raise LocalError(
+            "use.listen", f"{listen!r} is no address to listen on: give HOST:PORT, an IPv6 host in brackets."
+        )
+    return found
 
 
 def _live(meters: str, host: str, port: int, overhearer: Overhearer, *, plain: bool) -> int:
@@ -84,13 +87,15 @@ def _live(meters: str, host: str, port: int, overhearer: Overhearer, *, plain: b
         lines = _Lines(overhearer)
         tap = Tap(place, _now, lines.take)
         try:
-            asyncio.run(_work(tap, host, port, lambda at: sys.stderr.write(f"Bus master: {host}:{at}\n")))
+            asyncio.run(
+                _work(tap, host, port, lambda at: sys.stderr.write(f"Bus master: {written(host, at)}\n"))
+            )
         except KeyboardInterrupt:
             return 0
     tap = Tap(place, _now)
     view = _view()(tap, overhearer, where=meters or "four simulated meters")
     tap.changed = view.take
-    view.work = lambda: _work(tap, host, port, lambda at: view.listening(f"{host}:{at}"))
+    view.work = lambda: _work(tap, host, port, lambda at: view.listening(written(host, at)))
     return _shown(view)
 
 

@@ -25,6 +25,7 @@ from meterseal.app.listening import Listening
 from meterseal.app.lock import in_use
 from meterseal.cli import billing
 from meterseal.errors import EngineError, LocalError
+from meterseal.hostport import written
 from meterseal.mesh.rpc import Connection, Empty
 from meterseal.security.messages import KeyFacts
 from meterseal.security.nearing import Nearing, nearing
@@ -220,7 +221,7 @@ def account_link(
         request = operator.Account(role="resident", device_id=device_id_of(resident))
     link = ask(data, "account_link", request, operator.Link)
     where = ask(data, "listening", Empty(), Listening)
-    url = f"http://{where.host}:{where.web}{link.path}"
+    url = f"http://{written(where.host, where.web)}{link.path}"
     print(json_module.dumps({"url": url, "expires_at": link.expires_at}) if json else url)
     return 0
 

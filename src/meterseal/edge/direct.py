@@ -16,8 +16,9 @@ from typing import Any, Protocol
 
 from meterseal.edge.node import Node
 from meterseal.errors import PeerError
+from meterseal.hostport import written
 from meterseal.link.messages import LONGEST
-from meterseal.link.transport import MessageReader
+from meterseal.link.transport import COAP_OCTETS, COAP_PATH, MessageReader
 
 TICK = 0.02
 """Seconds between looks for something to say."""
@@ -29,9 +30,6 @@ WAITING = 256
 """Messages that wait for a broker; what comes on top is dropped and sent again by the agent."""
 ANSWER_WITHIN = 20.0
 """Seconds for an answer of CoAP. The library waits for ever for one whose question was acknowledged."""
-
-OCTETS = 42
-"""CoAP's content format application/octet-stream."""
 
 Hear = Callable[[bytes], None]
 
@@ -81,7 +79,7 @@ class CoapWay:
     """POSTs to one head-end; `every` seconds an empty one asks what waits, for nobody can call a device that sleeps."""
 
     def __init__(self, host: str, port: int, *, every: float = 5.0) -> None:
-        self._uri = f"coap://{host}:{port}/ms"
+        self._uri = f"coap://{written(host, port)}/{COAP_PATH}"
         self._every = every
         self._up: asyncio.Queue[bytes] = asyncio.Queue(WAITING)
 
@@ -109,7 +107,7 @@ class CoapWay:
         from aiocoap import POST, Message
         from aiocoap.error import Error
 
-        request = Message(code=POST, uri=self._uri, payload=message, content_format=OCTETS)
+        request = Message(code=POST, uri=self._uri, payload=message, content_format=COAP_OCTETS)
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
                 answer = await context.request(request).response

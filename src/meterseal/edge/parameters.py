@@ -23,6 +23,7 @@ from meterseal.edge.place import Place
 from meterseal.edge.poll import Pace
 from meterseal.edge.schedule import Schedule
 from meterseal.errors import LocalError, TrustError
+from meterseal.hostport import written
 
 PAGE = "parameters 1"
 
@@ -55,7 +56,7 @@ class RiserConfig(Struct, kw_only=True):
     @property
     def place(self) -> Place:
         """LocalError `line.place`."""
-        return Place(self.line or f"tcp:{self.host}:{self.port}")
+        return Place(self.line or f"tcp:{written(self.host, self.port)}")
 
 
 class ConcentratorConfig(Struct, kw_only=True):

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Final
 
 from meterseal.errors import LocalError
+from meterseal.hostport import parted
 
 SLOWEST, FASTEST = 300, 921_600
 """Bauds."""
-_TCP: Final = re.compile(r"tcp:(?P<host>[^\s]*):(?P<port>\d{1,5})\Z")
 _SERIAL: Final = re.compile(r"serial:(?P<device>[^:\s]+)(:(?P<baud>\d{1,6})(:(?P<parity>[EONeon]))?)?\Z")
 
 
@@ -28,14 +28,15 @@ class Place:
     def __init__(self, said: str) -> None:
         self.said = said
         self._tcp = self._serial = None
-        if (tcp := _TCP.match(said)) and int(tcp["port"]) <= 65_535:
-            self._tcp = tcp["host"] or "127.0.0.1", int(tcp["port"])
+        here = said.replace("tcp::", "tcp:127.0.0.1:", 1) if re.match(r"tcp::\d+\Z", said) else said
+        if here.startswith("tcp:") and (tcp := parted(here.removeprefix("tcp:"))) is not None:
+            self._tcp = tcp
         elif (serial := _SERIAL.match(said)) and SLOWEST <= int(serial["baud"] or 2400) <= FASTEST:
             self._serial = serial["device"], int(serial["baud"] or 2400), (serial["parity"] or "E").upper()
         else:
             raise LocalError(
                 "line.place",
-                f"{said!r} names no line: give tcp:HOST:PORT or serial:/dev/ttyUSB0:2400:E.",
+                f"{said!r} names no line: give tcp:HOST:PORT (an IPv6 host in brackets) or serial:/dev/ttyUSB0:2400:E.",
             )
 
     @property

@@ -19,15 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from meterseal.errors import EngineError
 from meterseal.headend.limits import Buckets
-from meterseal.headend.link import Receive
+from meterseal.headend.link import REMEMBERED, Receive, Ways
+from meterseal.hostport import family, written
 from meterseal.link.messages import LONGEST
-from meterseal.link.transport import frame_message
+from meterseal.link.transport import COAP_OCTETS, COAP_PATH, frame_message
 
 if TYPE_CHECKING:
     from aiocoap import Message
 
-REMEMBERED = 20_000
-"""Addresses for which something may wait; the longest silent one is forgotten."""
 WAITING_DOWN = 32
 """Messages that wait for one device's next word."""
 ANSWER_WITHIN = 1.5
@@ -37,9 +36,6 @@ RATE, BURST = 1_000, 4_000
 its memory: to some 100 MB under a flood without end."""
 ASSEMBLED = 256
 """Messages in several blocks that may be under way; the oldest gives way."""
-PATH = "ms"
-OCTETS = 42
-"""Content format application/octet-stream."""
 
 
 class _Bounded(OrderedDict[Any, Any]):
@@ -95,7 +91,7 @@ class CoapListener:
         self._receive = receive
         self._place = host, port
         self._clock = clock
-        self._links: OrderedDict[str, Polled] = OrderedDict()
+        self._links: Ways[str, Polled] = Ways(REMEMBERED)
         self._rate = Buckets(rate=RATE, burst=BURST, keys=1)
         self._context: Any = None
         self._paused = False
@@ -110,19 +106,19 @@ class CoapListener:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         host, port = self._place
         site = Site()
-        site.add_resource([PATH], _resource(self))
+        site.add_resource([COAP_PATH], _resource(self))
         try:
             # The library shares a port with whoever else shares it; a plain socket says that it is taken.
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            with socket.socket(family(host), socket.SOCK_DGRAM) as probe:
                 probe.bind((host, port))
             self._context = await Context.create_server_context(site, bind=(host, port), transports=["udp6"])
         except OSError as error:
             raise EngineError(
                 "headend.port",
-                f"The head-end cannot listen on CoAP {host}:{port} ({error.strerror}). Choose another port.",
+                f"The head-end cannot listen on CoAP {written(host, port)} ({error.strerror}). Choose another port.",
             ) from None
         self._bound(self._context)
-        return f"coap://{host}:{port}/{PATH}"
+        return f"coap://{written(host, port)}/{COAP_PATH}"
 
     def _bound(self, context: Any) -> None:
         """Put limits where the library has none."""
@@ -143,15 +139,9 @@ class CoapListener:
         """Take a message, or an empty question; what goes down, or None while no more is taken."""
         if self._paused:
             return None
-        link = self._links.get(place)
-        if link is None:
-            link = self._links[place] = Polled(source)
-            if len(self._links) > REMEMBERED:
-                self._links.popitem(last=False)
-        else:
-            self._links.move_to_end(place)
+        link = self._links.of(place, lambda: Polled(source))
         if payload:
-            self._receive(link, b"", payload, proven=False)
+            self._receive(link, b"", payload, proven=False, way="coap")
         return await link.collect(ANSWER_WITHIN if payload else 0.0)
 
     def pause(self, paused: bool) -> None:
@@ -198,7 +188,7 @@ def _resource(listener: CoapListener) -> Any:
             # An answer that comes after its acknowledgement would be sent five times to whoever the question only
             # claims to be from, and kept until then. Once is enough: what matters is sent again by its own layer.
             return Message(
-                code=codes.CHANGED, payload=down, content_format=OCTETS, transport_tuning=Unreliable
+                code=codes.CHANGED, payload=down, content_format=COAP_OCTETS, transport_tuning=Unreliable
             )
 
     return Messages()

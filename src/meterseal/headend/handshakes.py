@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from meterseal.errors import PeerError, TrustError
 from meterseal.headend.cookies import Cookies
-from meterseal.headend.limits import Buckets
+from meterseal.headend.limits import WAYS, Buckets
 from meterseal.headend.link import Link
 from meterseal.headend.pipeline import Arrival
 from meterseal.headend.ports import Sessions, StoredSession
@@ -48,8 +48,8 @@ class Handshakes:
         self._by_source = Buckets(rate=100, burst=2_000)
         self._by_device = Buckets(rate=0.5, burst=12)
         self._hellos = Buckets(rate=200, burst=1_000, keys=1)
-        self._unproven = Buckets(rate=200, burst=1_000, keys=1)
-        """DEVICE of senders that show no address, all of them together: a session id is no cookie."""
+        self._unproven = Buckets(rate=200, burst=1_000, keys=WAYS)
+        """DEVICE of senders that show no address, all of one way together: a session id is no cookie."""
         self.completed = self.retried = 0
 
     async def take(self, link: Link, arrival: Arrival) -> list[Refusal]:
@@ -63,7 +63,7 @@ class Handshakes:
             if (
                 not arrival.proven
                 and kind == messages.DEVICE
-                and not self._unproven.take("", arrival.received_at)
+                and not self._unproven.take(arrival.way, arrival.received_at)
             ):
                 return []
             if not self._allowed(arrival, claimed):

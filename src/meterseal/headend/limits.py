@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+WAYS = 8
+"""Kinds of ways that show no sender's address; each has limits of its own."""
+
 
 class Buckets:
     """Token buckets by key: `rate` tokens a second up to `burst`; at most `keys` keys, the longest idle one goes first.

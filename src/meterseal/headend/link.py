@@ -5,7 +5,12 @@ It moves nothing itself; streams, datagrams, brokers and pushes each have their 
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, Protocol, TypeVar
+
+REMEMBERED = 20_000
+"""Ways that a listener remembers: addresses, topics, carriers' devices."""
 
 
 class Link(Protocol):
@@ -21,12 +26,38 @@ class Link(Protocol):
         ...
 
 
+K = TypeVar("K", bound=Hashable)
+W = TypeVar("W", bound=Link)
+
+
+class Ways(Generic[K, W]):
+    """The ways that a listener remembers, by whatever tells them apart there; the longest silent one is forgotten."""
+
+    def __init__(self, most: int = REMEMBERED) -> None:
+        self._most = most
+        self._ways: OrderedDict[K, W] = OrderedDict()
+
+    def of(self, key: K, make: Callable[[], W]) -> W:
+        """The way that was there before, or a new one."""
+        way = self._ways.get(key)
+        if way is None:
+            way = self._ways[key] = make()
+            if len(self._ways) > self._most:
+                self._ways.popitem(last=False)
+        else:
+            self._ways.move_to_end(key)
+        return way
+
+    def __len__(self) -> int:
+        return len(self._ways)
+
+
 class Receive(Protocol):
     """What takes messages (`Uplink.receive`): `claimed` is the device id that an envelope or a topic names, or empty;
-    `proven` whether the way shows that its sender receives there. Never raises and never waits.
+    `proven` whether the way shows that its sender receives there, `way` what kind it is. Never raises and never waits.
     """
 
-    def __call__(self, link: Link, claimed: bytes, message: bytes, *, proven: bool) -> None: ...
+    def __call__(self, link: Link, claimed: bytes, message: bytes, *, proven: bool, way: str) -> None: ...
 
 
 class Listener(Protocol):

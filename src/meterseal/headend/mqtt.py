@@ -15,7 +15,7 @@ import logging
 import re
 import secrets
 import ssl
-from collections import OrderedDict, deque
+from collections import deque
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
@@ -23,15 +23,14 @@ import structlog
 from msgspec import Struct
 
 from meterseal.errors import EngineError, LocalError
-from meterseal.headend.link import Receive
+from meterseal.headend.link import REMEMBERED, Receive, Ways
+from meterseal.hostport import written
 from meterseal.link.messages import LONGEST
 
 if TYPE_CHECKING:
     from aiomqtt import Client
     from paho.mqtt.properties import Properties
 
-REMEMBERED = 20_000
-"""Topics whose way is remembered; the longest silent one is forgotten."""
 WAITING_DOWN = 4096
 """Messages that wait for the broker; over that the oldest is dropped, devices repeat and words are given out again."""
 INCOMING = 8192
@@ -72,7 +71,7 @@ class Broker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def address(self) -> str:
         """Host and port, without user and password."""
         host, port = _place(self)
-        return f"{host}:{port}"
+        return written(host, port)
 
 
 def checked(broker: Broker) -> Broker:
@@ -131,7 +130,7 @@ class MqttListener:
         self._base = f"{broker.prefix}/v1/{broker.tenant}"
         self._down: deque[tuple[str, bytes]] = deque(maxlen=WAITING_DOWN)
         self._news = asyncio.Event()
-        self._links: OrderedDict[str, _Topic] = OrderedDict()
+        self._links: Ways[str, _Topic] = Ways(REMEMBERED)
         self._paused = False
         self._work: asyncio.Task[None] | None = None
         self.connected = asyncio.Event()
@@ -229,15 +228,9 @@ class MqttListener:
             self.dropped += 1
             return
         product, device = found.groups()
-        link = self._links.get(topic)
-        if link is None:
-            down = f"{self._base}/{product}/{device}/down"
-            link = self._links[topic] = _Topic(down, device, self._down, self._news)
-            if len(self._links) > REMEMBERED:
-                self._links.popitem(last=False)
-        else:
-            self._links.move_to_end(topic)
-        self._receive(link, bytes.fromhex(device), bytes(payload), proven=False)
+        down = f"{self._base}/{product}/{device}/down"
+        link = self._links.of(topic, lambda: _Topic(down, device, self._down, self._news))
+        self._receive(link, bytes.fromhex(device), bytes(payload), proven=False, way="mqtt")
 
     async def _send(self, client: Client) -> None:
         while True:

@@ -39,6 +39,7 @@ class Arrival(Struct, frozen=True):
     """One message from a socket: `claimed` is the device id of its envelope, empty on a device's own link.
 
     `proven` says whether the transport proves that its sender receives at `source`: a stream does, a datagram does not.
+    `way` names the kind of transport where it does not.
     """
 
     message: bytes
@@ -47,6 +48,7 @@ class Arrival(Struct, frozen=True):
     claimed: bytes
     received_at: int
     proven: bool = True
+    way: str = ""
 
     @property
     def gathered(self) -> bool:

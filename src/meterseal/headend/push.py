@@ -12,8 +12,6 @@ import base64
 import binascii
 import contextlib
 import re
-from collections import OrderedDict
-from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
 
@@ -22,14 +20,15 @@ import structlog
 from msgspec import Meta, Struct
 
 from meterseal.crypto.symmetric import equal
-from meterseal.errors import EngineError, LocalError
-from meterseal.headend.link import Receive
+from meterseal.errors import LocalError
+from meterseal.headend.httpdoor import Ask, Body, HttpDoor
+from meterseal.headend.link import REMEMBERED, Receive, Ways
+from meterseal.hostport import written
 from meterseal.link.messages import LONGEST
 
 if TYPE_CHECKING:
     import httpx
 
-REMEMBERED = 20_000
 WAITING_DOWN = 1024
 LONGEST_BODY = 64 * 1024
 MOST_AT_ONCE = 64
@@ -125,35 +124,20 @@ class PushListener:
         self._receive = receive
         self._place = host, port
         self._carriers = {f"/push/{one.name}": checked(one) for one in carriers}
-        self._links: OrderedDict[tuple[str, str], _Customer] = OrderedDict()
+        self._links: Ways[tuple[str, str], _Customer] = Ways(REMEMBERED)
         self._down: asyncio.Queue[tuple[Carrier, str, bytes]] = asyncio.Queue(WAITING_DOWN)
         self._paused = False
-        self._reading: set[asyncio.Timeout] = set()
-        self._stop = asyncio.Event()
+        self._reading = 0
+        self._door = HttpDoor(self._status)
         self._works: list[asyncio.Task[None]] = []
         self.refused = self.undelivered = 0
 
     async def start(self) -> str:
         """Listen; returns the url to which `/push/NAME` is added. EngineError `headend.port`."""
-        from meterseal.mesh import asgi  # a server that nobody loads who has no carrier
-
         host, port = self._place
-        serving = asyncio.Event()
-
-        def busy(why: str) -> EngineError:
-            return EngineError(
-                "headend.port",
-                f"The head-end cannot listen on HTTP {host}:{port} ({why}). Choose another port.",
-            )
-
-        work = asyncio.create_task(asgi.serve(self._app, host, port, self._stop, serving.set, busy=busy))
-        started = asyncio.create_task(serving.wait())
-        await asyncio.wait([work, started], return_when=asyncio.FIRST_COMPLETED)
-        started.cancel()
-        if work.done():
-            work.result()
-        self._works = [work, *(asyncio.create_task(self._deliver()) for _ in range(AT_ONCE))]
-        return f"http://{host}:{port}"
+        await self._door.start(host, port)
+        self._works = [asyncio.create_task(self._deliver()) for _ in range(AT_ONCE)]
+        return f"http://{written(host, port)}"
 
     def pause(self, paused: bool) -> None:
         """Answer 503 for a while: carriers push again."""
@@ -161,47 +145,34 @@ class PushListener:
 
     async def stop(self) -> None:
         """Close the port and drop what waits."""
-        self._stop.set()
-        for within in self._reading:  # a body that drips may not outlast the process
-            if not within.expired():
-                within.reschedule(0.0)
-        for work in self._works[1:]:
-            work.cancel()
+        await self._door.stop()
         for work in self._works:
+            work.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await work
 
     # --- up ------------------------------------------------------------------------------------------------
 
-    async def _app(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
-            return
-        if scope["type"] == "http":
-            status = await self._status(scope, receive)
-            headers = [(b"content-type", b"application/json"), (b"content-length", b"2")]
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": b"{}"})
-
-    async def _status(self, scope: MutableMapping[str, Any], receive: Any) -> int:
+    async def _status(self, asked: Ask, read: Body) -> int:
         """What a request is worth: 200 taken, 400 not understood, 401 not the carrier, 404, 405, 413, 503 later."""
-        carrier = self._carriers.get(str(scope["path"]))
+        carrier = self._carriers.get(asked.path.partition("?")[0])
         if carrier is None:
             return 404
-        if scope["method"] != "POST":
+        if asked.method != "POST":
             return 405
-        shown = dict(scope["headers"]).get(carrier.header.encode(), b"")
-        if not equal(shown, carrier.token.encode()):
+        if not equal(asked.headers.get(carrier.header.encode(), b""), carrier.token.encode()):
             self.refused += 1
             return 401
-        if self._paused or self._stop.is_set() or len(self._reading) >= MOST_AT_ONCE:
+        if self._paused or self._reading >= MOST_AT_ONCE:
             return 503
-        within = asyncio.timeout(BODY_WITHIN)
-        self._reading.add(within)
+        self._reading += 1
         try:
-            body = await _body(receive, within)
+            async with asyncio.timeout(BODY_WITHIN):
+                body = await read(LONGEST_BODY)
+        except TimeoutError:
+            body = None
         finally:
-            self._reading.discard(within)
+            self._reading -= 1
         if body is None:
             return 413
         found = _read(carrier, body)
@@ -209,19 +180,12 @@ class PushListener:
             self.refused += 1
             return 400
         device, message = found
-        self._receive(self._link(carrier, device), b"", message, proven=False)
+        self._receive(self._link(carrier, device), b"", message, proven=False, way="push")
         return 200
 
     def _link(self, carrier: Carrier, device: str) -> _Customer:
         key = carrier.name, device
-        link = self._links.get(key)
-        if link is None:
-            link = self._links[key] = _Customer(self, carrier, device)
-            if len(self._links) > REMEMBERED:
-                self._links.popitem(last=False)
-        else:
-            self._links.move_to_end(key)
-        return link
+        return self._links.of(key, lambda: _Customer(self, carrier, device))
 
     # --- down ----------------------------------------------------------------------------------------------
 
@@ -268,24 +232,6 @@ async def _posted(client: httpx.AsyncClient, ask: httpx.Request) -> str:
     return "" if answer.is_success else str(answer.status_code)
 
 
-async def _body(receive: Any, within: asyncio.Timeout) -> bytes | None:
-    """The whole body, or None for one that is too long, too slow or broken off."""
-    found = b""
-    try:
-        async with within:
-            while True:
-                part = await receive()
-                if part["type"] != "http.request":
-                    return None
-                found += bytes(part.get("body", b""))
-                if len(found) > LONGEST_BODY:
-                    return None
-                if not part.get("more_body", False):
-                    return found
-    except TimeoutError:
-        return None
-
-
 def _read(carrier: Carrier, body: bytes) -> tuple[str, bytes] | None:
     """The carrier's name of the device and the message in a body; None for what is not one."""
     try:
@@ -325,11 +271,3 @@ def _filled(carrier: Carrier, device: str, message: bytes) -> Any:
         return {"{device}": device, "{payload}": payload}.get(part, part) if isinstance(part, str) else part
 
     return fill(msgspec.json.decode(carrier.down_body))
-
-
-async def _lifespan(receive: Any, send: Any) -> None:
-    while True:
-        kind = (await receive())["type"]
-        await send({"type": f"{kind}.complete"})
-        if kind == "lifespan.shutdown":
-            return

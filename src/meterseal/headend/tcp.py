@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from meterseal.errors import EngineError, PeerError
+from meterseal.hostport import written
 from meterseal.link.transport import MessageReader, frame_message, pack_envelope, unpack_envelope
 from meterseal.mesh.sm_tls import SmContext
 
@@ -151,7 +152,7 @@ class Listener:
         except OSError as error:
             raise EngineError(
                 "headend.port",
-                f"The head-end cannot listen on {host}:{port} ({error.strerror}). Choose another port.",
+                f"The head-end cannot listen on {written(host, port)} ({error.strerror}). Choose another port.",
             ) from None
         return int(self._server.sockets[0].getsockname()[1])
 

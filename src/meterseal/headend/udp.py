@@ -1,9 +1,11 @@
 """The head-end's UDP socket: one message in each datagram, order and delivery never assumed (LINK section 5).
 
 Moves bytes only. Nothing shows that a datagram's sender receives at the address in it, so every HELLO from here must bring
-a cookie (RETRY), and no address gets a row in a table before the uplink has limits for all of them together. An answer
-goes to the address that asked and is never longer than what such a question allows; what is lost is sent again by the
-device.
+a cookie, and no address gets a row in a table before the uplink has limits for all of them together. An answer goes to the
+address that asked. Whoever has shown nothing hears a RETRY at most, 23 bytes and shorter than any HELLO. What is longer
+(ACK, SESSION, a word) goes where a cookie or a record with a good tag came from; who catches such a record on its way and
+is quicker with it can so draw, once, what was due to the device to an address of his choice. What is lost is sent again by
+the device.
 """
 
 from __future__ import annotations
@@ -11,15 +13,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections import OrderedDict
 from typing import Any
 
 from meterseal.errors import EngineError
-from meterseal.headend.link import Receive
+from meterseal.headend.link import REMEMBERED, Receive, Ways
+from meterseal.hostport import family, written
 from meterseal.link.messages import LONGEST
 
-REMEMBERED = 20_000
-"""Addresses whose way is remembered, so that the same one is the same way; the longest silent one is forgotten."""
 RECEIVE_BUFFER = 4 * 1024 * 1024
 """Bytes that the kernel may keep for us while a batch is judged."""
 
@@ -47,7 +47,7 @@ class UdpListener(asyncio.DatagramProtocol):
     def __init__(self, receive: Receive, host: str, port: int) -> None:
         self._receive = receive
         self._place = host, port
-        self._links: OrderedDict[Address, Datagrams] = OrderedDict()
+        self._links: Ways[Address, Datagrams] = Ways(REMEMBERED)
         self._transport: asyncio.DatagramTransport | None = None
         self._paused = False
         self.dropped = 0
@@ -57,31 +57,28 @@ class UdpListener(asyncio.DatagramProtocol):
         host, port = self._place
         loop = asyncio.get_running_loop()
         try:
-            self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(host, port))
+            self._transport, _ = await loop.create_datagram_endpoint(
+                lambda: self, local_addr=(host, port), family=family(host)
+            )
         except OSError as error:
             raise EngineError(
                 "headend.port",
-                f"The head-end cannot listen on UDP {host}:{port} ({error.strerror}). Choose another port.",
+                f"The head-end cannot listen on UDP {written(host, port)} ({error.strerror}). Choose another port.",
             ) from None
         bound = self._transport.get_extra_info("socket")
         with contextlib.suppress(
             OSError
         ):  # the kernel's own size then; datagrams may be lost a little sooner
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        return f"{host}:{bound.getsockname()[1]}"
+        return written(host, bound.getsockname()[1])
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
         if self._paused or not 0 < len(data) <= LONGEST or self._transport is None:
             self.dropped += 1
             return
-        link = self._links.get(addr)
-        if link is None:
-            link = self._links[addr] = Datagrams(self._transport, addr)
-            if len(self._links) > REMEMBERED:
-                self._links.popitem(last=False)
-        else:
-            self._links.move_to_end(addr)
-        self._receive(link, b"", data, proven=False)
+        transport = self._transport
+        link = self._links.of(addr, lambda: Datagrams(transport, addr))
+        self._receive(link, b"", data, proven=False, way="udp")
 
     def error_received(self, exc: Exception) -> None:
         """Somebody's port is closed; the datagram is lost and nothing else."""

@@ -19,7 +19,7 @@ from meterseal.headend import meteralarms, pipeline
 from meterseal.headend.delivery import Delivery
 from meterseal.headend.downlink import Downlink
 from meterseal.headend.handshakes import Handshakes
-from meterseal.headend.limits import Buckets
+from meterseal.headend.limits import WAYS, Buckets
 from meterseal.headend.link import Link
 from meterseal.headend.pipeline import Accepted, Again, Arrival, Held, Proved, Refused, Spoken, Verdict
 from meterseal.headend.ports import Answer, AuditTrail, Enrolment, FirmwareSaid, Topology
@@ -80,7 +80,7 @@ class Uplink:
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._running: set[asyncio.Task[None]] = set()
         self._rate = Buckets(rate=2_000, burst=8_000)
-        self._unproven = Buckets(rate=10_000, burst=20_000, keys=1)
+        self._unproven = Buckets(rate=10_000, burst=20_000, keys=WAYS)
         self._complaints = Buckets(rate=10, burst=100)
         self._finders = Buckets(rate=FOUND_A_DAY / 86_400, burst=FOUND_A_DAY)
         self._outage = Outage("uplink.not-committed")
@@ -88,18 +88,21 @@ class Uplink:
             ("records", "accepted", "again", "refused", "held", "dropped", "handshakes"), 0
         )
 
-    def receive(self, link: Link, claimed: bytes, message: bytes, *, proven: bool = True) -> None:
+    def receive(
+        self, link: Link, claimed: bytes, message: bytes, *, proven: bool = True, way: str = ""
+    ) -> None:
         """Take one message from a socket; never raises and never waits.
 
-        `proven`: the transport shows that the sender receives at its source address (streams do, datagrams do not).
+        `proven`: the transport shows that the sender receives at its source address (streams do, datagrams do not). All
+        that comes unproven by one `way` shares that way's limits, so that a flood there starves no other.
         """
         now = self._clock()
         # A source that anybody could have written gets no row in a table of ours.
-        rate, source = (self._rate, link.source) if proven else (self._unproven, "")
+        rate, source = (self._rate, link.source) if proven else (self._unproven, way)
         if not link.concentrator_id and not rate.take(source, now):
             self.counts["dropped"] += 1
             return
-        arrival = Arrival(message, link.source, link.concentrator_id, claimed, now, proven)
+        arrival = Arrival(message, link.source, link.concentrator_id, claimed, now, proven, way)
         self._queue.append((link, arrival))
         self._wake.set()
         if len(self._queue) > WAITING and not self._paused:
@@ -319,13 +322,13 @@ class Uplink:
     async def _refuse(self, refusals: list[tuple[Arrival, Refusal]]) -> None:
         """Write the audit entries; a flood from one source is counted, not written in full.
 
-        All that no way vouches for is one source: whoever makes addresses up may not fill the trail.
+        All that comes unproven by one way is one source: whoever makes addresses up may not fill the trail.
         """
         self.counts["refused"] += len(refusals)
         kept = [
             entry
             for arrival, entry in refusals
-            if self._complaints.take(arrival.source if arrival.proven else "", entry.at)
+            if self._complaints.take(arrival.source if arrival.proven else arrival.way, entry.at)
         ]
         if kept:
             try:

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from meterseal.app import operator
 from meterseal.errors import EngineError, LocalError
+from meterseal.hostport import parted, written
 from meterseal.kit.factory import copy_module
 from meterseal.kit.field import Field
 from meterseal.link.transport import MessageReader, frame_message, pack_envelope
@@ -50,7 +51,7 @@ class Attacker:
 
     def __init__(self, field: Field, headend: str) -> None:
         self._field = field
-        self._host, _, self._port = headend.rpartition(":")
+        self._host, self._port = parted(headend) or ("", 0)
         self._messages = MessageReader()
 
     async def send(self, device_id: bytes, message: bytes, *, patience: float = 0.6) -> list[bytes]:
@@ -73,7 +74,9 @@ class Attacker:
             with contextlib.suppress(OSError):
                 return await asyncio.open_connection(self._host, int(self._port), ssl=self._field.tls())
             await asyncio.sleep(0.1)
-        raise EngineError("kit.no-headend", f"The head-end does not answer at {self._host}:{self._port}.")
+        raise EngineError(
+            "kit.no-headend", f"The head-end does not answer at {written(self._host, self._port)}."
+        )
 
 
 async def run(field: Field, headend: str, desk: Rpc) -> list[Outcome]:

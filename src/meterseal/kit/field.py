@@ -25,6 +25,7 @@ from meterseal.app.supervise import Spec, Supervisor
 from meterseal.edge.making import Made, personalise
 from meterseal.edge.memories import Memories
 from meterseal.edge.parameters import Parameters
+from meterseal.hostport import parted
 from meterseal.kit.factory import manufacture, manufacture_concentrator
 from meterseal.kit.plan import MEDIA, StreetPlan
 from meterseal.mesh.rpc import Rpc
@@ -195,14 +196,14 @@ class Field:
         self, headend: str, risers: list[tuple[int, list[tuple[bytes, bool]]]]
     ) -> dict[str, Any]:
         """Orders of the concentrator's program: for each riser its port and its meters (device id, plain)."""
-        host, _, port = headend.rpartition(":")
+        host, port = parted(headend) or ("", 0)
         files = self.identity
         return {
             "dir": str(self.concentrator),
             "device_id": self.plan.concentrator_id.hex(),
             "module_id": self.plan.concentrator_module.hex(),
             "headend_host": host,
-            "headend_port": int(port),
+            "headend_port": port,
             "risers": [
                 {"port": bus, "meters": [{"device_id": one.hex(), "plain": plain} for one, plain in meters]}
                 for bus, meters in risers

@@ -18,6 +18,7 @@ from meterseal.app.config import Layout, load, replace_file
 from meterseal.app.supervise import Spec, Supervisor
 from meterseal.app.system import now_ms, operator_connection
 from meterseal.errors import EngineError
+from meterseal.hostport import written
 from meterseal.kit import attacks
 from meterseal.kit.factory import manufacture_concentrator
 from meterseal.kit.field import Field
@@ -66,7 +67,7 @@ class Simulation:
         desk = operator_connection(self._layout)
         try:
             found = await listening.where(desk)
-            headend = f"{found.host}:{found.headend_tls}"
+            headend = written(found.host, found.headend_tls)
             before = await _counts(desk)
             if self._captured is None:
                 plan = make_plan(

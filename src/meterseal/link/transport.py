@@ -16,6 +16,8 @@ LONGEST_MESSAGE = LONGEST + ENVELOPE_HEADER
 """Most bytes of a message on a stream: a record in its envelope."""
 LONGEST_BACKLOG = 1 << 20
 """Most bytes that a reader takes at once; more is no peer of ours."""
+COAP_PATH, COAP_OCTETS = "ms", 42
+"""Where a device posts its messages, and CoAP's content format application/octet-stream."""
 _KINDS: dict[bytes, Literal["handshake", "record", "envelope"]] = {
     b"MS\x01": "handshake",
     b"MR\x01": "record",

@@ -23,6 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from meterseal.errors import EngineError, MetersealError, TrustError
+from meterseal.hostport import written
 from meterseal.mesh.frames import Answer, Request, frame, read_frame
 from meterseal.mesh.method import T, pack, rebuilt, unpack
 from meterseal.mesh.tls import Peer, peer_of
@@ -90,7 +91,7 @@ class Connection:
                 writer.transport.abort()
                 raise TrustError(
                     "mesh.peer-name",
-                    f"What answers at {host}:{port} is not the process {server}; nothing was sent. Check "
+                    f"What answers at {written(host, port)} is not the process {server}; nothing was sent. Check "
                     "the address.",
                 )
             return reader, writer

@@ -26,6 +26,7 @@ from typing import Any
 import msgspec
 
 from meterseal.errors import EngineError, LocalError, MetersealError, PeerError
+from meterseal.hostport import written
 from meterseal.mesh.frames import LARGEST, Answer, Request, frame, read_frame
 from meterseal.mesh.method import Failure, Methods, dispatch, failure_of_unexpected, pack, unpack
 from meterseal.mesh.tally import Tally
@@ -265,7 +266,7 @@ async def serve(
     except OSError as error:
         for one in sockets:
             one.close()
-        raise _cannot_listen(f"{host}:{port}", error) from None
+        raise _cannot_listen(written(host, port), error) from None
     server._listen_tls(sockets, context)
     return server
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from meterseal.edge.place import Place
 from meterseal.errors import EngineError, LocalError
+from meterseal.hostport import written
 from meterseal.kit.line.entries import MOST_KEPT, Cutter, Entry, Way
 from meterseal.kit.line.faults import Case, Fault
 
@@ -72,7 +73,8 @@ class Tap:
             self._server = await loop.create_server(lambda: _Side(self, "down"), host, port)
         except OSError as error:
             raise EngineError(
-                "line.port", f"{host}:{port} cannot be listened on ({error.strerror}); choose another port."
+                "line.port",
+                f"{written(host, port)} cannot be listened on ({error.strerror}); choose another port.",
             ) from None
         return int(self._server.sockets[0].getsockname()[1])
 
