@@ -88,6 +88,11 @@ def test_a_person_enrols_a_platform_that_then_calls_until_it_is_withdrawn(
     again = example(tmp_path, given["host"], given["port"])  # under the certificate that it fetched itself
     assert again.returncode == 0, again.stderr
 
+    lent = inside("keys", "platform", "sessions", "billing", *where)
+    assert lent.document == {"count": 0, "until": 0, "sessions": []}
+    assert "No module" in inside("keys", "platform", "sessions", "billing", "--data", system.data).out
+    assert inside("keys", "platform", "sessions", "bliling", *where).error() == "security.platform"
+
     leaving = tmp_path / "leaving.request"
     asked = inside(
         "keys", "platform", "withdraw", "billing", "--reason", "contract ended", "--to", leaving, *where
