@@ -169,7 +169,16 @@ def test_what_is_not_there_is_answered_with_status_1(
 
 
 @pytest.mark.parametrize(
-    "command", [["vee", "run"], ["bill", "run"], ["bill", "list"], ["audit"], ["status"]]
+    "command",
+    [
+        ["vee", "run"],
+        ["vee", "show"],
+        ["vee", "try", "spike", "least=100"],
+        ["bill", "run"],
+        ["bill", "list"],
+        ["audit"],
+        ["status"],
+    ],
 )
 def test_every_command_speaks_to_people_and_to_scripts(running: Up, command: list[str], inside: Run) -> None:
     plain = inside(*command, "--data", running.data)

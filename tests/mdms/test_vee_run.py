@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from meterseal.errors import LocalError
 from meterseal.mdms.findings import Finding
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.store.rows import Key
@@ -281,6 +282,47 @@ async def test_a_rule_that_raises_is_a_finding_and_stops_no_other(tmp_path: Path
     )
     (failed,) = [f for f in outcome.findings if f.rule == "rule-failed" and f.usage_point == point(0)]
     assert failed.detail == {"rule": "fragile", "fault": "KeyError"}
+    await mdms.close()
+
+
+async def test_a_changed_rule_is_tried_on_what_is_stored_and_changes_nothing(tmp_path: Path) -> None:
+    mdms, _ = open_store(tmp_path, 2)
+    hours: dict[int, int | None] = {
+        hour: 10 * hour + 130 * (hour >= 60) + 400 * (hour >= 80) for hour in range(1, 120)
+    }
+    await mdms.publish(Batch((record(1, hours),)))
+    await mdms.run_vee(NOW)
+    before = (mdms.findings(), mdms.counts(), shown(mdms))
+    said = await mdms.try_rule("spike", {"least": "1000"}, FIRST, NOW)
+    assert (said.flags_now, said.would_flag, said.new_count, said.gone_count) == (1, 2, 1, 0)
+    assert (said.readings, said.channels) == (119, 1)
+    (new,) = said.new
+    assert ((new.until - FIRST) // HOUR, new.facts["rate"]) == (60, 1.4)
+    assert new.detail["parameters"]["least"] == 1000
+    said = await mdms.try_rule("spike", {"least": "9000", "excess": "99"}, FIRST, NOW)
+    assert (said.flags_now, said.would_flag, said.gone_count) == (1, 0, 1)
+    said = await mdms.try_rule("spike", {"least": "1000"}, FIRST + 70 * HOUR, NOW)
+    assert (said.flags_now, said.would_flag) == (1, 1)
+    assert (mdms.findings(), mdms.counts(), shown(mdms)) == before
+    await mdms.close()
+
+
+@pytest.mark.parametrize(
+    ("rule", "change", "code"),
+    [
+        ("spikes", {}, "use.rule"),
+        ("spike", {"most": "3"}, "use.parameter"),
+        ("spike", {"least": "much"}, "use.parameter"),
+        ("unit", {"any": "1"}, "use.parameter"),
+    ],
+)
+async def test_a_rule_that_is_not_there_or_lacks_the_parameter_is_not_tried(
+    tmp_path: Path, rule: str, change: dict[str, str], code: str
+) -> None:
+    mdms, _ = open_store(tmp_path, 1)
+    with pytest.raises(LocalError) as refused:
+        await mdms.try_rule(rule, change, FIRST, NOW)
+    assert refused.value.code == code
     await mdms.close()
 
 

@@ -74,7 +74,6 @@ class Desk:
             "counts": (self.counts, ask.Page),
             "audit": (self.audit, ask.Page),
             "readings": (self.readings, ask.BillQuery),
-            "vee_run": (self.vee_run, ask.Page),
             "bills_run": (self.bills_run, ask.BillRun),
             "bills": (self.bills, ask.BillQuery),
             "bill": (self.bill, ask.BillQuery),
@@ -180,10 +179,6 @@ class Desk:
         return self._fleet.device(device_id).usage_point
 
     # --- operations ------------------------------------------------------------------------------------
-
-    async def vee_run(self, _: str, asked: ask.Page) -> ask.Text:
-        """Validate and estimate now."""
-        return ask.Text(json=ask.as_json(await self._mdms.run_vee(self._clock())))
 
     async def bills_run(self, _: str, asked: ask.BillRun) -> ask.Text:
         """Validate, bill, and have the ledger signed as it stands."""

@@ -27,6 +27,7 @@ from meterseal.app.exchanging import ExchangeDesk
 from meterseal.app.exporting import ExportDesk
 from meterseal.app.firmware import FirmwareDesk
 from meterseal.app.forecasting import ForecastDesk
+from meterseal.app.judging import JudgingDesk
 from meterseal.app.ledgering import LedgerDesk
 from meterseal.app.measurements import open_measurements
 from meterseal.app.reach import Reach
@@ -189,6 +190,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         | enrolling.methods()
         | commanding.methods()
         | exchanging.methods()
+        | JudgingDesk(mdms, clock).methods()
         | ExportDesk(mdms, fleet).methods()
         | ledgers.methods()
         | bulking.methods()

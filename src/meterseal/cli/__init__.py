@@ -168,7 +168,12 @@ ledger.command(
 app.command(ledger)
 
 vee = App(name="vee", help="Validate and estimate what was read.")
-vee.command("meterseal.cli.operate:vee_run", name="run", help="Validate and estimate now.")
+vee.command("meterseal.cli.vee:rules", name="rules", help="List the rules and their parameters.")
+vee.command("meterseal.cli.vee:run", name="run", help="Validate and estimate now.")
+vee.command("meterseal.cli.vee:findings", name="show", help="Show what was found, and why.")
+vee.command(
+    "meterseal.cli.vee:attempt", name="try", help="Show what a changed rule would flag, before it is changed."
+)
 app.command(vee)
 
 app.command(

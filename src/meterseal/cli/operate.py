@@ -196,13 +196,6 @@ def bill_show(
     return 0
 
 
-def vee_run(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
-    """Validate what was read and estimate short gaps now; what was done before is not done again."""
-    answer = ask(data, "vee_run", operator.Page(), operator.Text, timeout=LONG_RUN)
-    show(answer.json, as_json=json, lines=lambda done: [f"{key}: {value}" for key, value in done.items()])
-    return 0
-
-
 def account_link(
     *,
     data: Path,

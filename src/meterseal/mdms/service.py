@@ -48,6 +48,7 @@ from meterseal.mdms.store.segments import Segment
 from meterseal.mdms.store.store import Store
 from meterseal.mdms.surroundings import Surroundings
 from meterseal.mdms.vee import engine as vee
+from meterseal.mdms.vee.trial import Trial, trial
 from meterseal.mdms.verifier import EvidenceVerifier, signed_statement
 from meterseal.model import Batch, Quality, Quarantined, Status
 
@@ -289,6 +290,15 @@ class Mdms(Reading):
 
     def _judged(self, dirty: Mapping[Key, int], now: int) -> vee.Outcome:
         return vee.run(self._store, dirty, vee.Run(now, replaced=self._places.replaced()))
+
+    async def try_rule(self, rule: str, change: Mapping[str, str], since: int, now: int) -> Trial:
+        """What a rule would flag with other values of its parameters, beside what it flags; nothing is kept.
+
+        Raises LocalError `use.rule` or `use.parameter`.
+        """
+        how = vee.Run(now, replaced=self._places.replaced())
+        keys = sorted(self._store.oldest())
+        return await asyncio.to_thread(trial, self._store, keys, rule, change, since, how)
 
     async def compact(self) -> Compacted:
         """Move what the journal holds into sealed segments and cut the journal. Nothing to do is no error.

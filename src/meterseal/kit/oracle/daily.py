@@ -170,7 +170,10 @@ def _altered(channel: Channel, day: Day) -> bool:
 
 def _amount(channel: Channel, number: int) -> float | None:
     day = channel.known(number)
-    return None if day is None or day.use is None else float(day.use * 10.0**channel.exponent)
+    if day is None or day.use is None:
+        return None
+    scale = 10.0 ** abs(channel.exponent)
+    return day.use / scale if channel.exponent < 0 else day.use * scale
 
 
 def sub_meters(channel: Channel, every: list[Channel], context: Context, p: Any) -> list[int]:

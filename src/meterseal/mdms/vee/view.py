@@ -131,7 +131,9 @@ class View:
 
     def amount(self, digits: Ints | Floats, channels: Ints) -> Floats:
         """Last digits of each channel in its unit."""
-        return np.asarray(digits * 10.0 ** self.exponent[channels], np.float64)
+        exponents = self.exponent[channels]
+        scale = 10.0 ** np.abs(exponents)  # divided by where it can be, so that 140 hundredths are 1.4
+        return np.asarray(np.where(exponents < 0, digits / scale, digits * scale), np.float64)
 
     def only(self, channels: Sequence[int]) -> View:
         """A view of these channels alone, in this order."""

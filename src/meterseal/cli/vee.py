@@ -1,0 +1,172 @@
+"""`meterseal vee`: the rules and their parameters, a run now, what was found and why, a rule tried before it is changed.
+
+It judges nothing; the running system and the kit do.
+"""
+
+from __future__ import annotations
+
+import json as json_module
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from meterseal.app import operator
+from meterseal.app.judging import FindingsQuery, TrialOrder
+from meterseal.cli.operate import LOCAL, LONG_RUN, Flag, ask, between, show
+from meterseal.errors import LocalError
+
+SENTENCES = {
+    "gap": "no reading for {hours:g} hours",
+    "stuck-register": "the register has stood at {register:g} for {hours:g} hours",
+    "zero": "nothing used for {days} days, after {mean:g} a day in the weeks before",
+    "constant": "{use:g} in each of {intervals} intervals in a row",
+    "negative-step": "the register fell from {before:g} to {after:g}",
+    "roll-over": "the register began anew after {before:g} and shows {after:g}; {use:g} passed",
+    "spike": "{rate:g} an hour, where the third highest of the week before was {third:g}",
+    "lonely-spike": "{rate:g} an hour between intervals of at most {beside:g}",
+    "overload": "{rate:g} an hour through a connection that carries {carries:g}",
+    "reverse-flow": "{back:g} flowed back",
+    "sentinel": "{register:g} is what a counter shows that was never written or overflew",
+    "register-sum": "the intervals add up to {sum:g}, the register to {register:g}",
+    "sub-meters": "the sub-meters add up to {subs:g}, the main meter counted {main:g}",
+    "high-use": "{use:g} in a day, where like days used {mean:g}",
+    "low-use": "{use:g} in a day, where like days used {mean:g}, for two weeks",
+    "copied-day": "every hour is that of the day before; {use:g} in all",
+    "multiplier": "use changed {factor:g}-fold, from {before:g} to {after:g} a day",
+    "time": "{off_seconds:g} s off the load profile, {ahead_seconds:g} s ahead of now",
+    "duplicate": "{seconds:g} s after the reading before",
+    "unit": "the unit or the decimal point is another (exponent {exponent_before} before, {exponent_after} now)",
+    "tamper": "the meter reported {events} times that somebody meddled with it",
+    "device-flag": "the meter reported a fault of its own {events} times",
+    "heat-balance": "energy and volume mean {implied:.3g} K, the sensors {measured:.3g} K",
+    "night-flow": "at least {least:g} an hour, {nights} nights in a row",
+    "gas-heating": "{use:g} in a day that does not fit the heating",
+    "vacant": "{use:g} in a day on which nobody has an agreement",
+}
+"""What a finding says, from its facts."""
+
+
+def rules(*, medium: str = "", customer: str = "dwelling", json: Annotated[bool, Flag] = False) -> int:
+    """List every rule with its version, severity and parameters.
+
+    Parameters
+    ----------
+    medium
+        water, gas, heat or electricity; else all.
+    customer
+        dwelling or business.
+    """
+    from meterseal.mdms.vee.context import CLASSES
+    from meterseal.mdms.vee.rules import RULES
+
+    media = ("water", "gas", "heat", "electricity")
+    if customer not in CLASSES or medium not in ("", *media):
+        raise LocalError("use.rules", f"Customers are {' or '.join(CLASSES)}; media are {', '.join(media)}.")
+    rows = [
+        {
+            "rule": rule.name,
+            "version": rule.version,
+            "severity": rule.severity,
+            "medium": one,
+            "parameters": msgspec.to_builtins(rule.defaults(customer, one)),
+        }
+        for rule in RULES.values()
+        for one in rule.media
+        if medium in ("", one)
+    ]
+    if json:
+        print(json_module.dumps({"customer": customer, "rules": rows}))
+        return 0
+    for row in rows:
+        values = " ".join(f"{name}={value}" for name, value in row["parameters"].items()) or "-"
+        print(f"{row['rule']:<15} {row['medium']:<12} {row['severity']:<8} v{row['version']}  {values}")
+    return 0
+
+
+def run(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
+    """Validate what was read and estimate gaps now; what was done before is not done again."""
+    answer = ask(data, "vee_run", operator.Page(), operator.Text, timeout=LONG_RUN)
+    show(answer.json, as_json=json, lines=lambda done: [f"{key}: {value}" for key, value in done.items()])
+    return 0
+
+
+def findings(
+    usage_point: str = "",
+    /,
+    *,
+    data: Path,
+    limit: Annotated[int, between(1, 1000)] = 50,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Show what the rules found, newest first, with the numbers that led to it.
+
+    Parameters
+    ----------
+    usage_point
+        Of this one alone.
+    """
+    answer = ask(data, "vee_show", FindingsQuery(usage_point=usage_point, limit=limit), operator.Text)
+    show(answer.json, as_json=json, lines=lambda rows: (sentence(row) for row in rows))
+    return 0
+
+
+def attempt(
+    rule: str,
+    /,
+    *changes: str,
+    data: Path,
+    days: Annotated[int, between(1, 400)] = 90,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Try a rule with other values on what is stored, and show what it would flag; nothing is changed.
+
+    Parameters
+    ----------
+    rule
+        Its name, as `meterseal vee rules` lists it.
+    changes
+        Parameters as name=value.
+    days
+        How many days back.
+    """
+    change = dict(one.partition("=")[::2] for one in changes)
+    if any("=" not in one for one in changes):
+        raise LocalError("use.parameter", "Give each parameter as name=value, such as `percent=300`.")
+    from meterseal.mdms.vee.trial import check
+
+    check(rule, change)
+    order = TrialOrder(rule=rule, change=change, days=days)
+    answer = ask(data, "vee_try", order, operator.Text, timeout=LONG_RUN)
+    show(answer.json, as_json=json, lines=_trial)
+    return 0
+
+
+def _trial(said: dict[str, Any]) -> Iterator[str]:
+    yield (
+        f"{said['readings']:,} readings of {said['channels']} channels: {said['rule']} flags {said['flags_now']} now "
+        f"and would flag {said['would_flag']}."
+    )
+    for name, word in (("new", "would be new"), ("gone", "would be gone")):
+        yield f"{said[name + '_count']} {word}" + (":" if said[name] else ".")
+        yield from (f"  {sentence(row)}" for row in said[name])
+
+
+def sentence(row: dict[str, Any]) -> str:
+    """A finding as a person reads it."""
+    since, until = (
+        datetime.fromtimestamp(row[name] / 1000, LOCAL).strftime("%Y-%m-%d %H:%M")
+        for name in ("since", "until")
+    )
+    template = SENTENCES.get(row["rule"], "")
+    try:
+        why = template.format(**row["facts"])
+    except KeyError:  # found by an earlier version, which kept other facts
+        why = ""
+    if row["rule"] == "rule-failed":
+        why = f"the rule {row['detail'].get('rule')} failed ({row['detail'].get('fault')}); please report it"
+    return f"{since} to {until}  {row['usage_point']}/{row['channel']}  {row['severity']}: {row['rule']}: {why}".rstrip(
+        ": "
+    )
