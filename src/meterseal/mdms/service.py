@@ -497,6 +497,18 @@ class Mdms(Reading):
                 log.critical("mdms.upkeep-defect", fault=type(error).__name__)
                 await asyncio.sleep(self._limits.idle_seconds)
 
+    # --- the store itself -------------------------------------------------------------------------
+
+    @property
+    def written(self) -> int:
+        """Bytes that went into the journal and into segments since the start, merges included."""
+        return self._journal.written + self._store.written
+
+    def segments(self) -> list[Segment]:
+        """What the manifest lists now."""
+        with self._store.lock:
+            return list(self._store.catalogue.segments.values())
+
     # --- out, beside Reading ----------------------------------------------------------------------
 
     def consumed(self, session_id: bytes) -> bytes:

@@ -38,6 +38,9 @@ BENCHMARKS: dict[str, Benchmark] = {
         "codec", "Frames of both protocols read and built, one by one and by the column, beside dlt645."
     ),
     "issue": Benchmark("issue", "Device certificates and enrolments, beside the bare SM2 signature."),
+    "ingest-store": Benchmark(
+        "store", "Readings made durable and read back, beside bare SM4-GCM and bare writes."
+    ),
     "vee": Benchmark(
         "vee", "All validation rules over sealed segments, beside a plain scan of the same ones."
     ),

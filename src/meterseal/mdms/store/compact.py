@@ -222,6 +222,7 @@ def _write(
             writer.drop()
         _delete(store, made)
         raise
+    store.written += sum(segment.size for segment in made)
     return made
 
 

@@ -45,6 +45,8 @@ class Journal:
         self._broken = False
         self.sequence = 0
         """Sequence of the last durable entry."""
+        self.written = 0
+        """Bytes appended since it was opened."""
         with disk(directory):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -137,6 +139,7 @@ class Journal:
                 self._broken = True
                 raise
         self._size += len(frame)
+        self.written += len(frame)
         self._sizes[self._path] = self._size
         self.sequence = sequence
         return sequence

@@ -17,12 +17,12 @@ Ints = NDArray[np.int64]
 
 _HEAD = struct.Struct("<BBI")
 _FIRST = struct.Struct("<q")
-_SAME, _RUNS, _PLAIN, _STEPS = range(4)
+_SAME, _RUNS, _PLAIN, _STEPS, _EVEN = range(5)
 _WIDTHS = ((1, 0xFF), (2, 0xFFFF), (4, 0xFFFF_FFFF), (8, 0xFFFF_FFFF_FFFF_FFFF))
 
 
 def pack(values: NDArray[np.generic]) -> bytes:
-    """A column of integers as bytes: constant, as runs, as steps or plain, whichever is shortest."""
+    """A column of integers as bytes: constant, as runs, as runs of steps, as steps or plain, whichever is shortest."""
     column = np.ascontiguousarray(values, np.int64)
     size = len(column)
     if not size:
@@ -34,7 +34,10 @@ def pack(values: NDArray[np.generic]) -> bytes:
     if runs * 4 <= size:
         starts = np.append(0, np.flatnonzero(moved) + 1)
         return _HEAD.pack(_RUNS, 0, size) + pack(column[starts]) + pack(np.diff(starts, append=size))
-    plain, steps = _zigzag(column), _zigzag(np.diff(column))
+    moves = np.diff(column)
+    if int(np.count_nonzero(moves[1:] != moves[:-1])) * 4 <= size:
+        return _HEAD.pack(_EVEN, 0, size) + _FIRST.pack(int(column[0])) + pack(moves)
+    plain, steps = _zigzag(column), _zigzag(moves)
     wide, narrow = _width(plain), _width(steps)
     if narrow < wide:
         return _HEAD.pack(_STEPS, narrow, size) + _FIRST.pack(int(column[0])) + _planes(steps, narrow)
@@ -58,11 +61,12 @@ class Unpacker:
             if len(values) != len(lengths) or int(lengths.sum()) != size or int(lengths.min(initial=1)) < 1:
                 raise _strange()
             return np.repeat(values, lengths)
-        if kind == _STEPS:
-            column = np.empty(size, np.int64)
-            column[0] = self._first()
-            column[1:] = self._numbers(width, size - 1)
-            return np.cumsum(column)
+        if kind in (_STEPS, _EVEN):
+            first = self._first()
+            moves = self._numbers(width, size - 1) if kind == _STEPS else self.next()
+            if len(moves) != size - 1:
+                raise _strange()
+            return np.cumsum(np.append(first, moves))
         if kind != _PLAIN:
             raise _strange()
         return self._numbers(width, size)

@@ -188,10 +188,10 @@ def visible(rows: Rows, as_of: int | None = None) -> Rows:
     """
     if as_of is not None:
         rows = rows[rows["recorded_at"] <= as_of]
+    if _in_order(rows):
+        return rows
     order = np.lexsort((-rows["batch"], rows["version"], rows["end_at"], rows["channel"], rows["point"]))
     rows = rows[order]
-    if len(rows) < 2:
-        return rows
     same = (
         (rows["end_at"][1:] == rows["end_at"][:-1])
         & (rows["channel"][1:] == rows["channel"][:-1])
@@ -200,6 +200,14 @@ def visible(rows: Rows, as_of: int | None = None) -> Rows:
     shown = rows[np.append(~same, True)]
     assert isinstance(shown, np.ndarray)
     return shown
+
+
+def _in_order(rows: Rows) -> bool:
+    """Rows of one key, each later than the one before: what a read of merged segments gives."""
+    if len(rows) < 2:
+        return True
+    same = all((rows[name] == rows[name][0]).all() for name in ("point", "channel"))
+    return same and bool((rows["end_at"][1:] > rows["end_at"][:-1]).all())
 
 
 def standing(rows: Rows, words: Words) -> Rows:
@@ -253,7 +261,7 @@ def readings_of(rows: Rows, words: Words) -> Readings:
     exponent = int(exponents.min()) if len(rows) else 0
     if len(rows) and int(exponents.max()) != exponent:
         register = register * 10 ** (exponents - exponent)
-    methods = rows["method"].tolist()
+    texts = words.texts
     return Readings(
         end_at=rows["end_at"].astype(np.int64),
         register=register,
@@ -261,7 +269,9 @@ def readings_of(rows: Rows, words: Words) -> Readings:
         origin=rows["origin"].astype(np.int8),
         version=rows["version"].astype(np.int16),
         profile=rows["profile"].astype(np.bool_),
-        method=tuple([words.texts[method] for method in methods]),
+        method=tuple([texts[method] for method in rows["method"].tolist()])
+        if rows["method"].any()
+        else ("",) * len(rows),
         exponent=exponent,
         unit=words.texts[units.pop()] if units else "",
     )

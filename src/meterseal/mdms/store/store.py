@@ -68,6 +68,8 @@ class Store:
         self.catalogue = Catalogue()
         self.recent = Recent()
         self.shelf = Shelf(directory, keys, words)
+        self.written = 0
+        """Bytes of segments that were written since the start, merges included."""
 
     # --- what is there ----------------------------------------------------------------------------
 
@@ -81,9 +83,8 @@ class Store:
             segments = self._holding(key, since, until)
         parts += [self.shelf.rows(segment, key, since, until) for segment in segments]
         rows = np.concatenate(parts)
-        within = rows[(rows["end_at"] >= since) & (rows["end_at"] <= until)]
-        assert isinstance(within, np.ndarray)
-        return within
+        within = (rows["end_at"] >= since) & (rows["end_at"] <= until)
+        return rows if within.all() else rows[within]
 
     def _holding(self, key: Key, since: int, until: int) -> list[Segment]:
         medium = self.words.medium.get(key.point)
