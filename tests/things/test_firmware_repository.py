@@ -11,8 +11,9 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, Snapshot, Targets, Timestamp
 
 from meterseal.crypto.sm2 import Sm2PrivateKey
+from meterseal.crypto.symmetric import sm3
 from meterseal.errors import DataError, LocalError, MetersealError, TrustError
-from meterseal.security.firmwareorders import PURPOSES, says
+from meterseal.security.firmwareorders import PURPOSES, names, says
 from meterseal.security.orders import OfficerSignature, sign
 from meterseal.things.firmware_repository import LIFE, Repository, _ends
 
@@ -236,4 +237,11 @@ def test_nobody_may_release_before_two_officers_are_settled(tmp_path: Path, offi
 
 def test_what_officers_read_before_they_sign_comes_from_the_bytes(stand: Stand) -> None:
     raw = stand.repository.root_draft(stand.officers.points("li", "zhou"), NOW)
-    assert says(ROOT, raw)["targets"] == "2 of li, zhou"
+    keys = {
+        name: sm3(point.hex().encode())[:8].hex()
+        for name, point in stand.officers.points("li", "zhou").items()
+    }
+    assert names(raw, "li", stand.officers.keys["li"].public_point)
+    assert names(raw, "wang", stand.officers.keys["wang"].public_point), "who is not in it may still sign"
+    assert not names(raw, "zhou", stand.officers.keys["li"].public_point)
+    assert says(ROOT, raw)["targets"] == f"2 of li ({keys['li']}), zhou ({keys['zhou']})"

@@ -19,6 +19,7 @@ from meterseal.cli.keys import Hours, ask, epoch, say, secret
 from meterseal.cli.operate import at, plain
 from meterseal.errors import LocalError
 from meterseal.link.acts import protection
+from meterseal.link.firmware import switch_of
 from meterseal.model import medium_of
 from meterseal.security import (
     anchororders,
@@ -271,6 +272,8 @@ def _does(frame: Frame, device_id: bytes) -> str:
     meaning = interpret(frame)
     values = [f"{name} {value.shown} {value.unit or ''}".strip() for name, value in meaning.readings.items()]
     values += [meaning.clock] if meaning.clock is not None else []
+    digest = switch_of(frame)
+    values += [f"manifest {digest.hex()}"] if digest is not None else []
     return ", ".join([f"{row.english} {row.chinese}", *values])
 
 
@@ -295,6 +298,12 @@ def sign(
     asked = officerfile.read(file, officerfile.RequestFile)
     shown = _shown(asked)
     own = officerfile.read(key, officerfile.KeyFile)
+    if asked.purpose == firmwareorders.ROOT and not firmwareorders.names(
+        asked.request, own.officer, own.point
+    ):
+        raise LocalError(
+            "use.key", f"This gives {own.officer} another key than {key} has; nothing was signed."
+        )
     if not json:
         print(f"{asked.purpose}:")
         print("\n".join(plain(f"  {name:<12} {value}") for name, value in shown.items()))

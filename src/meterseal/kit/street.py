@@ -82,7 +82,7 @@ class StreetConfig(Struct, kw_only=True):
     captured: str = ""
     skip_modules: list[str] = field(default_factory=list)
     timing: Timing = Timing()
-    firmware: Pace = Pace()
+    firmware: Pace = Pace(trial=300_000)
     verbose: bool = False
 
 

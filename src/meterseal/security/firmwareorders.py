@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from meterseal.crypto.symmetric import sm3
 from meterseal.errors import LocalError, MetersealError
 from meterseal.link.firmware import read_manifest
 from meterseal.security.orders import OfficerSignature
@@ -105,9 +106,21 @@ def says(purpose: str, raw: bytes) -> dict[str, Any]:
         raise LocalError(
             "security.request", "This says nothing of who releases firmware; make it anew."
         ) from None
+    keys = {name: sm3(key.keyval["public"].encode())[:8].hex() for name, key in root.keys.items()}
     return {"keys": root.version, "good until": root.expires} | {
-        role: f"{one.threshold} of {', '.join(one.keyids)}" for role, one in root.roles.items()
+        role: f"{one.threshold} of {', '.join(f'{name} ({keys.get(name)})' for name in one.keyids)}"
+        for role, one in root.roles.items()
     }
+
+
+def names(raw: bytes, officer: str, point: bytes) -> bool:
+    """Whether the root in these bytes knows this officer by this public point, or not at all."""
+    key = msgspec.json.decode(raw, type=_Root).keys.get(officer)
+    return key is None or key.keyval.get("public") == point.hex()
+
+
+class _Key(Struct, frozen=True):
+    keyval: dict[str, str]
 
 
 class _Role(Struct, frozen=True):
@@ -118,4 +131,5 @@ class _Role(Struct, frozen=True):
 class _Root(Struct, frozen=True, kw_only=True, tag_field="_type", tag="root"):
     version: int
     expires: str
+    keys: dict[str, _Key]
     roles: dict[str, _Role]

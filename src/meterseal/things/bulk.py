@@ -21,7 +21,7 @@ from meterseal.control.sealed import BULK_ORDERS
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import bulk_items as items
 from meterseal.control.tables import bulk_orders as table
-from meterseal.control.tables import down_words
+from meterseal.control.tables import down_words, firmware_campaigns, firmware_items
 from meterseal.errors import DataError, EngineError, LocalError, MetersealError
 from meterseal.headend.ports import Down
 from meterseal.security.commanding import AT_ONCE, item_id
@@ -318,6 +318,9 @@ class Bulks:
     def _forget(self, connection: sa.Connection) -> None:
         """Delete orders as old as words may be."""
         old = sa.select(table.c.id).where(table.c.not_after < self._clock() - KEPT_FOR)
+        gone = sa.select(firmware_campaigns.c.id).where(firmware_campaigns.c.bulk_id.in_(old))
+        connection.execute(firmware_items.delete().where(firmware_items.c.campaign_id.in_(gone)))
+        connection.execute(firmware_campaigns.delete().where(firmware_campaigns.c.bulk_id.in_(old)))
         connection.execute(items.delete().where(items.c.bulk_id.in_(old)))
         connection.execute(table.delete().where(table.c.not_after < self._clock() - KEPT_FOR))
 

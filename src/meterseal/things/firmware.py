@@ -23,7 +23,7 @@ from meterseal.control.tables import firmware_devices as devices
 from meterseal.control.tables import firmware_images as images
 from meterseal.control.tables import firmware_keys, sessions
 from meterseal.crypto.symmetric import sm3
-from meterseal.errors import DataError, LocalError
+from meterseal.errors import DataError, LocalError, MetersealError
 from meterseal.headend.ports import FirmwareSaid
 from meterseal.link import firmware
 from meterseal.link.firmware import Manifest, Report, Signed
@@ -216,12 +216,18 @@ class Firmwares:
 
     # --- devices --------------------------------------------------------------------------------------------
 
-    def note(self, said: FirmwareSaid) -> tuple[Report, Report | None] | None:
-        """What a device says now and what it said before; None for a report that is no newer than the one that is known.
-
-        PeerError `link.firmware` for one that cannot be read.
+    def note(self, said: Sequence[FirmwareSaid]) -> list[tuple[Report, Report | None] | None]:
+        """What devices say now and what they said before; None for a report that is no newer than the one that is known,
+        or that cannot be read.
         """
-        report = firmware.read_report(said.content)
+        with write(self._engine) as connection:
+            return [self._note(connection, one) for one in said]
+
+    def _note(self, connection: sa.Connection, said: FirmwareSaid) -> tuple[Report, Report | None] | None:
+        try:
+            report = firmware.read_report(said.content)
+        except MetersealError:
+            return None
         row = {
             "session_id": said.session_id,
             "counter": said.counter,
@@ -233,16 +239,13 @@ class Firmwares:
             "reason": int(report.reason),
             "report": said.content,
         }
-        with write(self._engine) as connection:
-            known = connection.execute(
-                sa.select(devices).where(devices.c.device_id == said.device_id)
-            ).first()
-            if not _newer(connection, said, known):
-                return None
-            if known is None:
-                connection.execute(devices.insert().values(device_id=said.device_id, **row))
-                return report, None
-            connection.execute(devices.update().where(devices.c.device_id == said.device_id).values(**row))
+        known = connection.execute(sa.select(devices).where(devices.c.device_id == said.device_id)).first()
+        if not _newer(connection, said, known):
+            return None
+        if known is None:
+            connection.execute(devices.insert().values(device_id=said.device_id, **row))
+            return report, None
+        connection.execute(devices.update().where(devices.c.device_id == said.device_id).values(**row))
         return report, firmware.read_report(known.report)
 
     def said(self, device_id: bytes) -> tuple[Report, FirmwareSaid, int] | None:

@@ -202,16 +202,18 @@ class Campaigns:
 
     def moved(self, device_id: bytes, report: Report, *, offered: bool) -> None:
         """What a device says brings it on; `offered`: the image of its campaign was offered to it before."""
-        with write(self._engine) as connection:
+        with read(self._engine) as connection:
             rows = connection.execute(
                 sa.select(items.c.campaign_id, items.c.state, table.c.digest)
                 .join(table, table.c.id == items.c.campaign_id)
                 .where(items.c.device_id == device_id, items.c.state.in_((*OPEN, "failed")))
             ).all()
-            for row in rows:
-                state, code = _after(row.state, row.digest, report, offered=offered)
-                if state != row.state:
-                    self._set(connection, row.campaign_id, device_id, state, code)
+        after = [(row, *_after(row.state, row.digest, report, offered=offered)) for row in rows]
+        moved = [(row.campaign_id, state, code) for row, state, code in after if state != row.state]
+        if moved:
+            with write(self._engine) as connection:
+                for campaign_id, state, code in moved:
+                    self._set(connection, campaign_id, device_id, state, code)
 
     def step(self) -> None:
         """Take note of words that came to nothing; begin the next wave, stop or end."""

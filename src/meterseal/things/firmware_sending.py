@@ -134,12 +134,7 @@ class FirmwareWords:
     async def firmware(self, said: list[FirmwareSaid]) -> None:
         """Take note of reports; one that is no newer than what is known, or that cannot be read, changes nothing."""
         fell_back = []
-        for one in said:
-            try:
-                noted = self._firmwares.note(one)
-            except MetersealError as error:
-                log.warning("firmware.unread", code=error.code)
-                continue
+        for one, noted in zip(said, self._firmwares.note(said), strict=True):
             if noted is None:
                 continue
             report, before = noted
