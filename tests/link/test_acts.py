@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from meterseal.link.act_rows import Command, Form, Given
 from meterseal.link.acts import ACTS, COMMANDS, Act, act_of, protection
 from meterseal.model import Medium
 from meterseal.wire.catalogue import name_of
@@ -34,6 +35,15 @@ def test_every_act_has_one_row_with_words_in_both_languages() -> None:
             assert one.english.isascii()
             assert not one.chinese.isascii()
             assert one.shape == "time" or one.least <= one.most
+
+
+def test_no_row_can_be_changed_and_what_a_row_leaves_out_is_nothing() -> None:
+    given, form = Given("day", "day", "日"), Form("relay", 0x1C)
+    row = Command(act="read", english="read", chinese="读", officers=0, forms={"dlt645": form})
+    assert (given.least, given.most, given.exponent, row.lasts) == (0, 0, 0, 0)
+    for thing, name in ((given, "least"), (form, "first"), (row, "officers")):
+        with pytest.raises(AttributeError):
+            setattr(thing, name, 1)
 
 
 def test_whatever_cuts_or_gives_a_supply_takes_two_officers() -> None:

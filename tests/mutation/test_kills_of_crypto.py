@@ -179,6 +179,12 @@ def test_the_longest_life_counts_to_the_millisecond() -> None:
             assert caught.value.code == "crypto.lifetime"
 
 
+def test_a_name_in_chinese_is_a_name_in_chinese() -> None:
+    root = certificates.issue_root(Sm2PrivateKey.generate(), name="水务公司", since=SINCE, until=UNTIL)
+    said = x509.load_der_x509_certificate(root).subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    assert [one.value for one in said] == ["水务公司"]
+
+
 def test_a_leaf_and_a_ca_are_good_to_their_last_millisecond() -> None:
     made = tree()
     short = made.ca("platform", made.platform_ca_key, until=SINCE + 10 * DAY)

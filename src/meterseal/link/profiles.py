@@ -169,7 +169,7 @@ def _pad_length(plain: bytes) -> bytes:
 
 
 def _unpad_length(padded: bytes) -> bytes:
-    if not padded or padded[0] >= len(padded) or _pad_length(plain := padded[1 : 1 + padded[0]]) != padded:
+    if not padded or _pad_length(plain := padded[1 : 1 + padded[0]]) != padded:
         raise _no_padding()
     return plain
 

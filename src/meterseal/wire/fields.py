@@ -17,7 +17,7 @@ def checksum(body: bytes | bytearray) -> int:
 
 def is_bcd(raw: bytes) -> bool:
     """Whether every nibble is a decimal digit."""
-    return all(byte >> 4 < 10 and byte & 15 < 10 for byte in raw)
+    return not raw or raw.hex().isdecimal()
 
 
 def bcd(raw: bytes) -> int | None:
@@ -50,7 +50,7 @@ def clock_at(raw: bytes, utc_offset_minutes: int = 480) -> int | None:
     """Unix ms of seven BCD bytes ss mm hh DD MM YY CC (local time), or None when that is no date."""
     if len(raw) != 7 or not is_bcd(raw):
         return None
-    second, minute, hour, day, month, year, century = (int(f"{byte:02x}") for byte in raw)
+    second, minute, hour, day, month, year, century = [(byte >> 4) * 10 + (byte & 15) for byte in raw]
     if not 19 <= century <= 21:
         return None
     try:
@@ -63,7 +63,7 @@ def clock_at(raw: bytes, utc_offset_minutes: int = 480) -> int | None:
 def clock_text(at: int, utc_offset_minutes: int = 480) -> str:
     """ISO 8601 local time of a Unix ms instant, without zone, to the second."""
     local = datetime.fromtimestamp(at / 1000, UTC) + timedelta(minutes=utc_offset_minutes)
-    return local.strftime("%Y-%m-%dT%H:%M:%S")
+    return local.isoformat()[:19]
 
 
 def read_clock(raw: bytes, utc_offset_minutes: int = 480) -> Clock:
