@@ -38,6 +38,7 @@ FITTING: dict[str, list[str]] = {
     "link.segments": LINK,
     "link.transport": LINK,
     "link.handshake": LINK,
+    "link.firmware": ["tests/link/test_firmware.py"],
     "link.acts": ACTS,
     "link.act_rows": ACTS,
     "link.cardkeys": [*LINK, *CARD],
