@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from meterseal.errors import LocalError
+from meterseal.mdms.around import Around
 from meterseal.mdms.findings import Finding
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.store.rows import Key
 from meterseal.mdms.vee import engine
+from meterseal.mdms.vee.context import Context
 from meterseal.mdms.vee.engine import AsOf
 from meterseal.mdms.vee.estimators import Override
 from meterseal.mdms.vee.rules import RULES, Found
@@ -323,6 +326,24 @@ async def test_a_rule_that_is_not_there_or_lacks_the_parameter_is_not_tried(
     with pytest.raises(LocalError) as refused:
         await mdms.try_rule(rule, change, FIRST, NOW)
     assert refused.value.code == code
+    await mdms.close()
+
+
+async def test_a_run_knows_the_stored_days_and_weather(tmp_path: Path) -> None:
+    mdms, _ = open_store(tmp_path, 1)
+    day = (FIRST + 8 * HOUR) // DAY
+    assert Around(mdms.surroundings).context(Context(), []) == Context()
+    mdms.surroundings.put_days({day: "holiday", day + 6: "workday"})
+    mdms.surroundings.put_weather(
+        {FIRST // HOUR + hour: -3.5 for hour in range(30)} | {FIRST // HOUR + 40: 1.0}
+    )
+    context = Around(mdms.surroundings).context(Context(medium="gas"), [])
+    days = np.arange(day - 1, day + 8)
+    usual = (days + 3) % 7
+    assert context.calendar.of(days).tolist() == [usual[0], 6, *usual[2:7], 2, usual[8]]
+    assert context.weather.days(days[1:3], 8 * HOUR).tolist()[0] == -3.5
+    assert np.isnan(context.weather.days(days[1:3], 8 * HOUR)[1])
+    assert context.medium == "gas"
     await mdms.close()
 
 

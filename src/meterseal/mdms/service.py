@@ -23,6 +23,7 @@ from meterseal.bus.outage import Outage
 from meterseal.control.sealing import KeyRing
 from meterseal.errors import DataError, EngineError, LocalError, MetersealError
 from meterseal.mdms import entries
+from meterseal.mdms.around import Around
 from meterseal.mdms.bulk import Bulk, pack_bulk
 from meterseal.mdms.commit import Committer
 from meterseal.mdms.entries import Entry, Version
@@ -289,16 +290,19 @@ class Mdms(Reading):
         return VeeRun(outcome.readings, len(dirty), new, len(outcome.versions))
 
     def _judged(self, dirty: Mapping[Key, int], now: int) -> vee.Outcome:
-        return vee.run(self._store, dirty, vee.Run(now, replaced=self._places.replaced()))
+        return vee.run(self._store, dirty, self._how(now))
 
     async def try_rule(self, rule: str, change: Mapping[str, str], since: int, now: int) -> Trial:
         """What a rule would flag with other values of its parameters, beside what it flags; nothing is kept.
 
         Raises LocalError `use.rule` or `use.parameter`.
         """
-        how = vee.Run(now, replaced=self._places.replaced())
         keys = sorted(self._store.oldest())
-        return await asyncio.to_thread(trial, self._store, keys, rule, change, since, how)
+        return await asyncio.to_thread(trial, self._store, keys, rule, change, since, self._how(now))
+
+    def _how(self, now: int) -> vee.Run:
+        """A run with what is known beside the registers."""
+        return vee.Run(now, replaced=self._places.replaced(), surroundings=Around(self.surroundings))
 
     async def compact(self) -> Compacted:
         """Move what the journal holds into sealed segments and cut the journal. Nothing to do is no error.
