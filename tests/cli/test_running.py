@@ -204,6 +204,19 @@ def test_an_export_is_one_file_for_its_owner_that_stands_there_whole_or_not_at_a
     assert inside(*wish, "--force").status == 0
 
 
+def test_a_hand_over_is_written_and_checked_without_the_system(
+    running: Up, inside: Run, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first = inside("handover", "write", out, "--data", running.data, "--json").document
+    assert (first["number"], first["above"]) == (1, 0)
+    assert inside("handover", "write", out, "--data", running.data).status == 0
+    assert inside("handover", "check", out, "--json").document["deliveries"] == 2
+    (out / "000001" / "manifest.json").write_bytes(b"{}")
+    assert inside("handover", "check", out, "--json").error() == "handover.changed"
+    assert inside("handover", "check", tmp_path / "none", "--json").error() == "use.file"
+
+
 def test_weather_and_feasts_are_taken_from_csv_whole_or_not_at_all(
     running: Up, inside: Run, tmp_path: Path
 ) -> None:

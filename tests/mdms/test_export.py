@@ -19,7 +19,7 @@ from meterseal.errors import DataError
 from meterseal.mdms.export import series as exporting
 from meterseal.mdms.export.cim import NAMESPACE, reading_type, write_cim
 from meterseal.mdms.export.columns import write_arrow, write_parquet_file
-from meterseal.mdms.export.series import Exported, Page, page
+from meterseal.mdms.export.series import Exported, Page, Since, page
 from meterseal.mdms.export.text import write_csv
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.store.rows import ROW, Key, Rows, Words
@@ -180,7 +180,7 @@ class ChangedUnit:
 
 
 def test_a_change_of_unit_ends_a_series_and_begins_another() -> None:
-    found = page(ChangedUnit(), [("up-1", MAIN)], 0, EVER, None, None).series
+    found = page(ChangedUnit(), [("up-1", MAIN)], 0, EVER, None, None, Since(0, 9)).series
     assert [(one.unit, one.exponent, one.columns().register.tolist()) for one in found] == [
         ("kWh", -2, [100, 110]),
         ("MWh", -3, [7, 8]),

@@ -10,9 +10,9 @@ import asyncio
 from msgspec import Struct
 
 from meterseal.errors import LocalError
-from meterseal.mdms.export.series import Page
+from meterseal.mdms.export.series import Page, Since
 from meterseal.mdms.reading import Reading
-from meterseal.mesh.rpc import OPERATOR, Method, Methods
+from meterseal.mesh.rpc import OPERATOR, Empty, Method, Methods
 from meterseal.things.fleet import Fleet
 
 
@@ -26,6 +26,15 @@ class ExportPage(Struct, frozen=True, kw_only=True):
     device_id: bytes = b""
     as_of: int | None = None
     after: tuple[str, int] | None = None
+    entries: Since | None = None
+    """Only what these journal entries changed; None for everything up to the newest."""
+
+
+class Store(Struct, frozen=True, kw_only=True):
+    """Which store this is, and its newest journal entry."""
+
+    store_id: str
+    sequence: int
 
 
 class ExportDesk:
@@ -37,7 +46,15 @@ class ExportDesk:
 
     def methods(self) -> Methods:
         """The table that the Unix socket serves."""
-        return {"export": Method(self.page, ExportPage, frozenset({OPERATOR}))}
+        return {
+            "export": Method(self.page, ExportPage, frozenset({OPERATOR})),
+            "store": Method(self.store, Empty, frozenset({OPERATOR})),
+        }
+
+    async def store(self, _: str, asked: Empty) -> Store:
+        """Which store this is, and how far it has come."""
+        store_id, sequence = self._measurements.position()
+        return Store(store_id=store_id, sequence=sequence)
 
     async def page(self, _: str, asked: ExportPage) -> Page:
         """The next channels. LocalError `use.period` when the period ends before it begins."""
@@ -47,5 +64,11 @@ class ExportDesk:
             )
         usage_point = self._fleet.device(asked.device_id).usage_point if asked.device_id else None
         return await asyncio.to_thread(
-            self._measurements.page, asked.since, asked.until, asked.as_of, asked.after, usage_point
+            self._measurements.page,
+            asked.since,
+            asked.until,
+            asked.as_of,
+            asked.after,
+            usage_point,
+            asked.entries,
         )

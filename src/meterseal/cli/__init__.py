@@ -180,6 +180,13 @@ app.command(
     "meterseal.cli.export:export", name="export", help="Write readings as CSV, Arrow, Parquet or CIM XML."
 )
 
+handover = App(
+    name="handover", help="Readings for a warehouse, in deliveries of which none can get lost unseen."
+)
+handover.command("meterseal.cli.handover:write", name="write", help="Write the next delivery.")
+handover.command("meterseal.cli.handover:check", name="check", help="Show that deliveries are whole.")
+app.command(handover)
+
 forecast = App(name="forecast", help="What will probably be used, and how good earlier forecasts were.")
 forecast.command("meterseal.cli.forecast:run", name="run", help="Make today's forecasts now.")
 forecast.command(

@@ -13,6 +13,7 @@ from meterseal.mdms.columns import Columns
 from meterseal.mdms.evidence import EvidenceBook, EvidenceFacts
 from meterseal.mdms.export import series
 from meterseal.mdms.ingest import State
+from meterseal.mdms.store.manifest import Manifest
 from meterseal.mdms.store.rows import Key, Readings
 from meterseal.mdms.store.store import Store
 from meterseal.model import Medium
@@ -86,6 +87,7 @@ class Reading:
     """
 
     _store: Store
+    _manifest: Manifest
     _state: State
     _book: EvidenceBook
 
@@ -139,8 +141,16 @@ class Reading:
         as_of: int | None = None,
         after: tuple[str, int] | None = None,
         usage_point: str | None = None,
+        entries: series.Since | None = None,
     ) -> series.Page:
         """Visible readings with since <= end_at < until of the next channels behind `after`, of one usage point or of
-        all."""
+        all; with `entries` what these changed."""
+        with self._store.lock:
+            entries = entries or series.Since(0, self._state.sequence)
         channels = [key for key in self.channels() if usage_point in (None, key[0])]
-        return series.page(self._store, channels, since, until, as_of, after)
+        return series.page(self._store, channels, since, until, as_of, after, entries)
+
+    def position(self) -> tuple[str, int]:
+        """(id of the store, its newest journal entry)."""
+        with self._store.lock:
+            return self._manifest.store_id, self._state.sequence

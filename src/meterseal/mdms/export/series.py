@@ -73,13 +73,24 @@ class History(Protocol):
         """Every version with since <= end_at <= until."""
 
 
+class Since(Struct, frozen=True):
+    """Only what was committed by the journal entries above < entry <= through: a part of a hand-over."""
+
+    above: int
+    through: int
+
+
 class Page(Struct, frozen=True, kw_only=True):
     """Some channels in order of (usage point, channel), and the last one looked at, where the next page goes on; None
     when there is no more.
+
+    `readings` counts the readings of these channels that are visible up to entry `through`, told here or before.
     """
 
     series: tuple[Exported, ...]
     after: tuple[str, int] | None
+    readings: int
+    through: int
 
 
 def page(
@@ -89,22 +100,28 @@ def page(
     until: int,
     as_of: int | None,
     after: tuple[str, int] | None,
+    entries: Since,
 ) -> Page:
     """The next channels of the sorted list, with readings of since <= end_at < until, as they were visible at `as_of`."""
     found: list[Exported] = []
-    size = 0
+    size = readings = 0
+    last = None
     for usage_point, channel in channels:
         if after is not None and (usage_point, channel) <= after:
             continue
         point = store.words.known(usage_point)
         if point is None:
             continue
-        rows = visible(store.rows(Key(point, channel), since, until - 1), as_of)
+        rows = store.rows(Key(point, channel), since, until - 1)
+        rows = visible(rows[rows["batch"] <= entries.through], as_of)
+        readings += len(rows)
+        rows = rows[rows["batch"] > entries.above]
         size += len(rows)
         found += _exported(usage_point, channel, rows, store.words)
         if size >= LARGEST_PAGE:
-            return Page(series=tuple(found), after=(usage_point, channel))
-    return Page(series=tuple(found), after=None)
+            last = (usage_point, channel)
+            break
+    return Page(series=tuple(found), after=last, readings=readings, through=entries.through)
 
 
 def _exported(usage_point: str, channel: int, rows: Rows, words: Words) -> Iterator[Exported]:

@@ -1,0 +1,78 @@
+"""`meterseal handover`: readings for a warehouse in numbered deliveries, and the proof that none of them is missing.
+
+`write` asks a running system; `check` needs nothing but the deliveries, at whoever receives them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from meterseal.app.exporting import ExportPage, Store
+from meterseal.app.operator import as_json
+from meterseal.cli.operate import LONG_RUN, Flag, ask, show
+from meterseal.errors import LocalError
+from meterseal.mdms.export.handover import check as whole
+from meterseal.mdms.export.handover import deliver
+from meterseal.mdms.export.series import Page, Since
+from meterseal.mesh.rpc import Empty
+
+EVER = 1 << 62
+
+
+def write(directory: Path, *, data: Path, json: Annotated[bool, Flag] = False) -> int:
+    """Write the next delivery: everything that was stored or corrected since the one before it.
+
+    Parameters
+    ----------
+    directory
+        Where the deliveries lie; an empty or new directory begins with everything.
+    data
+        Data directory of the running system.
+    """
+    store = ask(data, "store", Empty(), Store)
+
+    def pages(entries: Since) -> Iterator[Page]:
+        request = ExportPage(since=0, until=EVER, entries=entries)
+        while True:
+            page = ask(data, "export", request, Page, timeout=LONG_RUN)
+            yield page
+            if page.after is None:
+                return
+            request = msgspec.structs.replace(request, after=page.after)
+
+    manifest = deliver(directory, store.store_id, store.sequence, pages, time.time_ns() // 1_000_000)
+    show(as_json(manifest), as_json=json, lines=_written)
+    return 0
+
+
+def _written(manifest: dict[str, Any]) -> list[str]:
+    return [
+        f"delivery {manifest['number']}: {manifest['readings']} readings, through journal entry {manifest['through']}; "
+        f"the store holds {manifest['total']}"
+    ]
+
+
+def check(directory: Path, *, json: Annotated[bool, Flag] = False) -> int:
+    """Show that deliveries are whole: none missing, none changed, and as many readings as the store said.
+
+    Parameters
+    ----------
+    directory
+        Where the deliveries lie.
+    """
+    if not directory.is_dir():
+        raise LocalError("use.file", f"{directory} is no directory of deliveries.")
+    show(as_json(whole(directory)), as_json=json, lines=_held)
+    return 0
+
+
+def _held(held: dict[str, Any]) -> list[str]:
+    return [
+        f"{held['deliveries']} deliveries of {held['store']} through journal entry {held['through']}: whole",
+        f"{held['distinct']} readings, {held['carried']} told with corrections",
+    ]

@@ -1,0 +1,228 @@
+"""Deliveries to a warehouse: together they are what the store shows, and nobody can take one away unseen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from arro3.io import read_parquet
+
+from meterseal.errors import DataError, LocalError
+from meterseal.mdms.export.handover import MANIFEST, READINGS, check, deliver
+from meterseal.mdms.export.series import Page, Since
+from meterseal.mdms.service import Mdms
+from meterseal.model import MAIN, Batch, Opened, Series
+from tests.mdms.fleet import DAY, FIRST, HOUR, UNITS, batches, day_record, device, medium, open_store, point
+
+EVER = 1 << 62
+METERS = 5
+
+
+def pages(mdms: Mdms) -> Callable[[Since], Iterator[Page]]:
+    def ask(entries: Since) -> Iterator[Page]:
+        after = None
+        while True:
+            page = mdms.page(0, EVER, None, after, None, entries)
+            yield page
+            if page.after is None:
+                return
+            after = page.after
+
+    return ask
+
+
+def write(mdms: Mdms, root: Path) -> None:
+    store_id, sequence = mdms.position()
+    deliver(root, store_id, sequence, pages(mdms), 1)
+
+
+async def take(mdms: Mdms, day: int) -> None:
+    for batch in batches([day_record(number, day, 1 + day) for number in range(METERS)], 2):
+        await mdms.publish(batch)
+
+
+def told(root: Path) -> dict[tuple[str, int, int], int | None]:
+    """What a receiver has after all deliveries: a later one takes the place of an earlier one."""
+    found: dict[tuple[str, int, int], int | None] = {}
+    for path in sorted(root.glob(f"*/{READINGS}")):
+        table = read_parquet(path).read_all()
+        names = ("usage_point", "channel", "end_at", "register")
+        for point_, channel, at, register in zip(*(table.column(n).to_pylist() for n in names), strict=True):
+            found[point_, channel, round(at.timestamp() * 1000)] = register
+    return found
+
+
+def shown(mdms: Mdms) -> dict[tuple[str, int, int], int | None]:
+    return {
+        (usage_point, channel, at): register
+        for usage_point, channel in mdms.channels()
+        for readings in [mdms.readings(usage_point, channel, 0, EVER)]
+        for at, register in zip(readings.end_at.tolist(), readings.register.tolist(), strict=True)
+    }
+
+
+def late(number: int, counter: int, register: int) -> Opened:
+    """A reading of an hour that is stored already, as a load profile with another value."""
+    series = Series(device(number), MAIN, UNITS[medium(number)], -2, FIRST + 500 * DAY, 0, (register,))
+    return Opened(
+        session_id=bytes([9]) * 4 + number.to_bytes(4),
+        counter=counter,
+        device_id=device(number),
+        module_id=bytes(8),
+        suite=1,
+        origin="sealed",
+        received_at=FIRST + 500 * DAY,
+        digest=bytes(32),
+        series=(series,),
+    )
+
+
+@pytest.fixture
+async def mdms(tmp_path: Path) -> Mdms:
+    opened, _ = open_store(tmp_path / "store", METERS)
+    await take(opened, 0)
+    return opened
+
+
+async def test_deliveries_together_are_what_the_store_shows(mdms: Mdms, tmp_path: Path) -> None:
+    root = tmp_path / "out"
+    write(mdms, root)
+    await take(mdms, 1)
+    await mdms.compact()
+    await take(mdms, 2)
+    write(mdms, root)
+    write(mdms, root)  # nothing new is a delivery of nothing
+    await mdms.publish(Batch((late(2, 1, 77),)))
+    write(mdms, root)
+    held = check(root)
+    assert told(root) == shown(mdms)
+    assert (held.deliveries, held.distinct, held.carried) == (4, METERS * 72 + 1, METERS * 72 + 1)
+    counts = [json.loads((path / MANIFEST).read_text())["readings"] for path in sorted(root.iterdir())]
+    assert counts == [METERS * 24, METERS * 48, 0, 1]
+
+
+async def test_a_correction_is_told_again_and_counts_once(mdms: Mdms, tmp_path: Path) -> None:
+    root = tmp_path / "out"
+    for number in range(METERS):
+        # The first hour of the second day is not there yet, so it is estimated, and comes late.
+        far = day_record(number, 1, 2)
+        first = far.series[0]
+        part = Series(first.device_id, MAIN, first.unit, -2, first.start_at + HOUR, HOUR, first.registers[1:])
+        opened = Opened(
+            far.session_id, 2, far.device_id, far.module_id, 1, "sealed", far.received_at, far.digest, (part,)
+        )
+        await mdms.publish(Batch((opened,)))
+    write(mdms, root)
+    assert (await mdms.run_vee(FIRST + 3 * DAY)).versions == METERS
+    write(mdms, root)
+    for number in range(METERS):
+        await mdms.publish(Batch((day_record(number, 1, 9),)))
+    write(mdms, root)
+    held = check(root)
+    assert told(root) == shown(mdms)
+    assert held.carried > held.distinct == len(shown(mdms))
+
+
+async def test_attack_deliveries_that_were_touched_are_found(mdms: Mdms, tmp_path: Path) -> None:
+    good = tmp_path / "out"
+    for day in (1, 2):
+        write(mdms, good)
+        await take(mdms, day)
+    write(mdms, good)
+    assert check(good).deliveries == 3
+    second = good / "000002"
+
+    def changed(do: Callable[[Path], object]) -> str:
+        copy = tmp_path / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(good, copy)
+        do(copy)
+        with pytest.raises(DataError) as found:
+            check(copy)
+        return found.value.code
+
+    def edit(name: str, value: object) -> Callable[[Path], object]:
+        def do(copy: Path) -> None:
+            path = copy / "000002" / MANIFEST
+            path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+
+        return do
+
+    content = (second / READINGS).read_bytes()
+    flipped = content[:300] + bytes([content[300] ^ 1]) + content[301:]
+    assert changed(lambda c: shutil.rmtree(c / "000002")) == "handover.missing"
+    assert changed(lambda c: shutil.rmtree(c / "000001")) == "handover.missing"
+    assert changed(lambda c: (c / "000002" / READINGS).write_bytes(flipped)) == "handover.changed"
+    assert changed(lambda c: (c / "000002" / READINGS).unlink()) == "handover.missing"
+    assert changed(lambda c: (c / "000002" / MANIFEST).unlink()) == "handover.missing"
+    assert changed(lambda c: (c / "000002" / MANIFEST).write_bytes(b"{")) == "handover.changed"
+    assert changed(lambda c: (c / "000002" / MANIFEST).write_bytes(b"[" * 70_000)) == "handover.changed"
+    for name, value in {
+        "readings": 1,
+        "total": 1,
+        "above": 0,
+        "through": 99,
+        "number": 3,
+        "store": "st-2",
+        "previous": "0" * 64,
+        "sha256": "0" * 64,
+        "format": "meterseal-handover/2",
+    }.items():
+        assert changed(edit(name, value)) in ("handover.changed", "handover.incomplete"), name
+
+
+async def test_attack_the_last_delivery_is_taken_away_and_the_next_one_tells(
+    mdms: Mdms, tmp_path: Path
+) -> None:
+    """What is cut off the end is seen as soon as another delivery follows from what was cut off."""
+    good, cut = tmp_path / "out", tmp_path / "cut"
+    write(mdms, good)
+    await take(mdms, 1)
+    write(mdms, good)
+    await take(mdms, 2)
+    write(mdms, good)
+    shutil.copytree(good, cut)
+    shutil.rmtree(cut / "000002")
+    (cut / "000003").rename(cut / "000002")
+    with pytest.raises(DataError):
+        check(cut)
+
+
+async def test_deliveries_of_another_store_or_of_a_later_copy_are_not_gone_on_with(
+    mdms: Mdms, tmp_path: Path
+) -> None:
+    root = tmp_path / "out"
+    write(mdms, root)
+    store_id, sequence = mdms.position()
+    for other, entry in (("st-other", sequence), (store_id, sequence - 1)):
+        with pytest.raises(LocalError) as refused:
+            deliver(root, other, entry, pages(mdms), 1)
+        assert refused.value.code == "handover.other"
+    assert [path.name for path in root.iterdir()] == ["000001"]
+
+
+async def test_a_delivery_that_fails_leaves_nothing_and_the_next_is_whole(mdms: Mdms, tmp_path: Path) -> None:
+    root = tmp_path / "out"
+    store_id, sequence = mdms.position()
+
+    def failing(entries: Since) -> Iterator[Page]:
+        yield mdms.page(0, EVER, None, None, None, entries)
+        raise DataError("mdms.segment-damaged", "A file is damaged.")
+
+    with pytest.raises(DataError, match="damaged"):
+        deliver(root, store_id, sequence, failing, 1)
+    assert list(root.iterdir()) == []
+    (root / ".000001.new").mkdir()  # what a killed program leaves
+    write(mdms, root)
+    assert check(root).distinct == METERS * 24
+    assert (root / "000001" / READINGS).stat().st_mode & 0o777 == 0o600
+    assert point(1) in str(told(root))
+
+
+def test_an_empty_directory_is_no_hand_over(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as refused:
+        check(tmp_path)
+    assert refused.value.code == "handover.missing"
