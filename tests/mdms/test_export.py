@@ -176,6 +176,7 @@ class ChangedUnit:
         rows["register"] = [100, 110, 7, 8]
         rows["unit"] = [self.words.code("kWh")] * 2 + [self.words.code("MWh")] * 2
         rows["exponent"] = [-2, -2, -3, -3]
+        rows["batch"] = 1
         return rows
 
 
