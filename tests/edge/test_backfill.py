@@ -220,6 +220,24 @@ def test_of_a_meter_that_keeps_hours_only_as_load_records_every_hour_comes() -> 
     assert building.concentrator.backfill.missing == 0
 
 
+def test_a_meter_that_keeps_silent_where_it_should_refuse_is_soon_asked_for_what_it_has() -> None:
+    building = lived([POWER])
+    since = building.now
+    lacking = (0x0504, 0x0604, 0x0400)
+
+    def bend(request: Frame, answer: bytes) -> bytes:
+        di = interpret(request).di or 0
+        return b"" if di >> 16 in lacking and di not in (0x04000101, 0x04000102) else answer
+
+    building.bend = bend
+    building.away(5)
+    until = building.now
+    assert building.settle() < 100
+    assert building.now - until < 20 * MINUTE  # no quarter of an hour for each
+    building.check(POWER, since=since, until=until, every=DAY)
+    assert building.concentrator.backfill.missing == 0
+
+
 def test_killed_at_any_moment_it_begins_again_and_nothing_arrives_with_two_values() -> None:
     building = lived([POWER])
     since = building.now
@@ -359,6 +377,31 @@ def test_a_meter_whose_clock_is_wrong_is_not_believed_a_freeze() -> None:
         given = {at: register for at, register in building.at(device).items() if since < at < until}
         assert set(given.values()) == {None}
         assert all((at + 8 * HOUR) % DAY == 0 for at in given)
+
+
+def test_a_midnight_between_a_meters_date_and_its_time_makes_no_wrong_clock_of_it() -> None:
+    building = lived([POWER])
+    since = building.now
+    dates = 0
+
+    def bend(request: Frame, answer: bytes) -> bytes:
+        nonlocal dates
+        di = interpret(request).di
+        if di == 0x0400010C:  # it tells the two apart only
+            return replace(parse_frame(answer)[0], control=0xD1, data=b"\x02").encode()
+        if di == 0x04000101:
+            dates += 1
+            frame = parse_frame(answer)[0]
+            year = frame.data[7] - (dates == 1)  # of the day before, were it a new year
+            return replace(frame, data=frame.data[:7] + bytes((year,))).encode()
+        return answer
+
+    building.bend = bend
+    building.away(2)
+    until = building.now
+    building.settle()
+    assert dates == 2
+    building.check(POWER, since=since, until=until, every=HOUR)
 
 
 def test_a_meter_that_falls_silent_half_way_is_asked_on_when_it_is_heard_again() -> None:

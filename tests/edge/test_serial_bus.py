@@ -147,6 +147,11 @@ async def test_the_port_shows_and_reads_plain_meters_and_no_other(tmp_path: Path
             ({"ask": "valve", "device_id": WATER.hex()}, "concentrator.ask"),
             ({"ask": "status", "more": 1}, "concentrator.ask"),
             ({"ask": "search", "bus": 9}, "concentrator.unknown"),
+            ({"ask": "backfill", "device_id": SEALED.hex(), "days": 3}, "concentrator.sealed"),
+            ({"ask": "backfill", "device_id": WATER.hex(), "days": 3}, "concentrator.backfill"),
+            ({"ask": "backfill", "device_id": WATER.hex(), "days": "3"}, "concentrator.ask"),
+            ({"ask": "read", "device_id": WATER.hex(), "what": "demand"}, "concentrator.ask"),
+            ({"ask": "read", "device_id": WATER.hex(), "what": "9A9A"}, "concentrator.silent"),
             ({}, "concentrator.ask"),
         ):
             with pytest.raises(LocalError) as error:

@@ -22,8 +22,10 @@ from meterseal.wire.asked import Ask
 from meterseal.wire.frame import Frame
 from meterseal.wire.sheet import Value
 
-SILENCES = 5
-"""So often one question may get no answer of a meter that answers others; then it is taken for refused."""
+SILENCES = 2
+"""So often one question may get no answer of a meter that answers for its register right after; then it is taken for
+refused: some meters keep silent where they should refuse.
+"""
 OFTEN = 2 * HOUR
 """Meters that are read at least so often have their hours read back too."""
 
@@ -38,6 +40,8 @@ class _Conversation:
         self.found: dict[int, Value] | None = None
         """What came of it, once it is over."""
         self.silences = 0
+        self.doubted = False
+        """It kept silent, and is asked for its register to see whether it is there at all."""
         self._go(lambda: next(self._talk))
 
     def hear(self, heard: Heard) -> None:
@@ -74,7 +78,7 @@ class Backfill:
         """Readings further apart than this, in ms, show that some were missed; 0 where none are read back."""
         self.filled = self.missing = 0
         """Freezes read back, and midnights that no meter told of, since the start."""
-        held.marks.keep({line.device_id for riser in risers for line in riser.lines.values()})
+        held.marks.keep({line.device_id for turn in self._turns.values() for line in turn})
         if reads_back:
             for riser in risers:
                 riser.spare = partial(self._spare, riser)
@@ -113,7 +117,8 @@ class Backfill:
         """The one that is going on with this meter, perhaps a new one; None where there is nothing to ask it now."""
         mark = self._held.marks[line.device_id]
         running = self._now.get(id(riser))
-        if not mark.until or line.failures:
+        doubted = running is not None and running.line is line and running.doubted
+        if not mark.until or (line.failures and not doubted):
             return None
         schedule = self._schedule
         assert schedule is not None
@@ -132,14 +137,22 @@ class Backfill:
         line, offset = conversation.line, conversation.missed.utc_offset_minutes
 
         def make(now: int) -> Frame | None:
-            return line.ask(question, utc_offset_minutes=offset)
+            return (
+                line.read_register()
+                if conversation.doubted
+                else line.ask(question, utc_offset_minutes=offset)
+            )
 
         def answered(frame: Frame | None, now: int) -> None:
-            if frame is None and line.failures:
+            silent, doubted = frame is None and line.failures > 0, conversation.doubted
+            conversation.doubted = silent and not doubted
+            if silent:  # not there: it is asked on when it is heard again
+                return
+            if doubted:
                 conversation.silences += 1
                 if conversation.silences < SILENCES:
-                    self._turns[id(riser)].rotate(-1)
                     return
+                frame = None
             conversation.hear(Heard(frame, now))
             if conversation.found is not None:
                 self._end(riser, conversation, now)

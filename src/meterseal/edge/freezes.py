@@ -101,7 +101,7 @@ class _Row:
         """By how much the meter's clock is ahead of ours, in ms."""
 
     def newer(self) -> Talk:
-        """DL/T 645-2007: hours 0504, days 0506, settlement days 0001; each with its time, but for the last."""
+        """DL/T 645-2007: hours 0504 and 0604, days 0506, each with its time, and settlement days 0001."""
         if not (yield from self._clock_645()):
             return {}
         if self._missed.hourly:
@@ -158,20 +158,23 @@ class _Row:
 
     def _clock_645(self) -> Generator[Ask | None, Heard, bool]:
         """Learn how far ahead the meter's clock is; False where it does not say, or is too far off."""
-        text = None
-        if not self._line.is_1997:
-            said, now = yield from self._ask(DATE_AND_TIME)
-            text = said.clock if said is not None else None
-        if text is None:
-            date, _ = yield from self._ask(DATE_1997 if self._line.is_1997 else DATE)
-            time, now = yield from self._ask(TIME_1997 if self._line.is_1997 else TIME)
-            parts = [_text(date, "date"), _text(time, "time")]
-            text = f"{parts[0]}T{parts[1]}" if all(parts) else None
-        at = _at(text, self._missed.utc_offset_minutes)
-        if at is None or abs(at - now) > APART:
-            return False
-        self._ahead = at - now
-        return True
+        for _ in range(TRIES):  # between date and time a midnight may pass
+            text = None
+            if not self._line.is_1997:
+                said, now = yield from self._ask(DATE_AND_TIME)
+                text = said.clock if said is not None else None
+            if text is None:
+                date, _ = yield from self._ask(DATE_1997 if self._line.is_1997 else DATE)
+                time, now = yield from self._ask(TIME_1997 if self._line.is_1997 else TIME)
+                parts = [_text(date, "date"), _text(time, "time")]
+                text = f"{parts[0]}T{parts[1]}" if all(parts) else None
+            at = _at(text, self._missed.utc_offset_minutes)
+            if at is None:
+                return False
+            if abs(at - now) <= APART:
+                self._ahead = at - now
+                return True
+        return False
 
     # --- rows -------------------------------------------------------------------------------------------
 
@@ -233,7 +236,7 @@ class _Row:
             said, _ = yield from self._ask(TIMED + number)
             if said is None or (place := self._place(said.frozen_at, last)) == "end":
                 return
-            if place == "read":
+            if place == "read" and said.recognised:
                 self._take(said.frozen_at, said.readings.get(f"cumulative_{self._main}"))
             last = min(last, said.frozen_at or last)
             unreadable = unreadable + 1 if place == "unreadable" else 0

@@ -1,8 +1,8 @@
 """Station edge, the concentrator's local maintenance port: a Unix socket that its own user and root may open, nobody else.
 
 It answers questions about the concentrator and its buses; it commands no meter, opens no sealed one and has no keys.
-A question is one line of JSON, {"ask": "status" | "meters" | "search" | "read", …}; so is the answer. Who connects is
-known from the kernel (SO_PEERCRED), besides the mode of the socket; whoever is neither gets nothing.
+A question is one line of JSON, {"ask": "status" | "meters" | "search" | "read" | "backfill", …}; so is the answer. Who
+connects is known from the kernel (SO_PEERCRED), besides the mode of the socket; whoever is neither gets nothing.
 """
 
 from __future__ import annotations
