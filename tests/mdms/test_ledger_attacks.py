@@ -16,6 +16,8 @@ from meterseal.control.sealed import EVIDENCE
 from meterseal.control.tables import evidence, ledger_checkpoints
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.errors import DataError, MetersealError, TrustError
+from meterseal.mdms.bulk import Bulk
+from meterseal.mdms.ledger import replay
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.leaves import Part, plaintext, read
 from meterseal.mdms.ledger.verdict import Verdict
@@ -477,3 +479,38 @@ async def test_a_ledger_put_back_begins_again_only_by_two_officers(world: World)
     assert (await again.verdict()).good
     assert await refused(again.checkpoints.make()) == ""
     await again.close()
+
+
+async def test_readings_that_came_as_columns_are_covered_whatever_share_they_are_compared_in(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = np.array([FIRST + (DAYS + 2) * DAY + hour * HOUR for hour in range(6)] * 2)
+    bulk = Bulk(
+        "water",
+        "sealed",
+        True,
+        int(at.max()) + HOUR,
+        (point(0),),
+        ("m3",),
+        np.zeros(12, np.int8),
+        np.ones(12, np.int8),
+        at + np.repeat([0, DAY], 6),
+        np.arange(12) + 5000,
+        np.full(12, -2, np.int8),
+        np.zeros(12, np.int8),
+        np.zeros(12, np.bool_),
+    )
+    await world.mdms.append(bulk)
+    assert (await world.verdict()).good
+    await world.mdms.compact()
+    monkeypatch.setattr(replay, "SHARE_ROWS", 50)
+    verdict = await world.verdict()
+    assert (verdict.faults, verdict.rows) == ((), 24 * METERS * DAYS + 12)
+
+    def cheaper(rows: Rows, words: Words) -> Rows:
+        rows["register"][rows["end_at"] == at[3]] -= 1
+        return rows
+
+    verdict = await attacked(world, lambda insider: insider.change_rows(cheaper))
+    assert codes(verdict) == {"reading"}
+    assert says(verdict, "reading", point(0), f"end_at {at[3]}", "register")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,14 +10,18 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from litestar.testing import TestClient
 from msgspec import Struct
 
 from meterseal.app import operator
-from meterseal.app.ledgering import Consistency, Inclusion, Since
+from meterseal.app.ledgering import Since
 from meterseal.control.tables import acts, refusals
 from meterseal.crypto import merkle
 from meterseal.errors import LocalError, MetersealError
-from meterseal.mesh.rpc import Empty
+from meterseal.mesh.rpc import Empty, InProcess
+from meterseal.people.ledger import LedgerConsistency, LedgerInclusion
+from meterseal.people.portal.app import create_app
+from meterseal.people.portal.settings import PortalSettings
 from meterseal.security.checkpoints import LedgerKey, check_key, read, verified
 from meterseal.utility.bundle import check, unpacked
 from meterseal.utility.customers import NewCustomer, Person
@@ -57,17 +62,44 @@ async def test_checkpoints_and_proofs_come_from_the_desk_and_hold_outside_of_it(
         check_key(key, root)
     checkpoint = verified(note, keys)
     assert checkpoint.size > 4
-    proof = await told(system, "ledger_inclusion", Inclusion(leaf=2))
+    proof = await told(system, "ledger_inclusion", LedgerInclusion(leaf=2))
     path = [bytes.fromhex(one) for one in proof["path"]]
     assert merkle.included(bytes.fromhex(proof["hash"]), 2, checkpoint.size, path, checkpoint.root)
-    grown = await told(system, "ledger_consistency", Consistency(old=3))
+    grown = await told(system, "ledger_consistency", LedgerConsistency(old=3))
     path = [bytes.fromhex(one) for one in grown["path"]]
     old = bytes.fromhex(grown["old_root"])
     assert merkle.consistent(3, old, checkpoint.size, checkpoint.root, path)
     with pytest.raises(LocalError):
-        await told(system, "ledger_inclusion", Inclusion(leaf=10**9))
+        await told(system, "ledger_inclusion", LedgerInclusion(leaf=10**9))
     verdict = await told(system, "ledger_verify", Since(note=note))
     assert (verdict["faults"], verdict["since"], verdict["covered"]) == ([], 1, checkpoint.size)
+
+
+async def test_the_portal_publishes_checkpoints_and_proofs_for_everybody(system: System) -> None:
+    note = (await told(system, "ledger_checkpoint", Empty()))["note"]
+    size = read(note).size
+    web = InProcess(system.centre.parts.methods, "web")
+
+    def get(path: str) -> Any:
+        with TestClient(create_app(web, PortalSettings()), base_url="http://testserver.local") as browser:
+            answer = browser.get(path)
+        assert answer.headers["content-security-policy"]
+        return answer
+
+    published = await asyncio.to_thread(get, "/ledger/checkpoint")
+    assert (published.status_code, published.text) == (200, note)
+    assert published.headers["content-type"] == "text/plain; charset=utf-8"
+    keys = (await asyncio.to_thread(get, "/ledger/keys")).json()
+    assert [one["version"] for one in keys["keys"]] == [1]
+    proof = (await asyncio.to_thread(get, "/ledger/inclusion?leaf=1")).json()
+    path = [bytes.fromhex(one) for one in proof["path"]]
+    assert merkle.included(bytes.fromhex(proof["hash"]), 1, size, path, read(note).root)
+    grown = (await asyncio.to_thread(get, "/ledger/consistency?old=2")).json()
+    path = [bytes.fromhex(one) for one in grown["path"]]
+    assert merkle.consistent(2, bytes.fromhex(grown["old_root"]), size, read(note).root, path)
+    far = f"/ledger/inclusion?leaf={2**70}"
+    for bad in ("/ledger/inclusion?leaf=-1", far, "/ledger/inclusion", "/ledger/consistency?old=x"):
+        assert (await asyncio.to_thread(get, bad)).status_code == 400
 
 
 async def billed(system: System) -> tuple[str, str]:

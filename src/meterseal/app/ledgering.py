@@ -22,24 +22,13 @@ from meterseal.mdms.ledger.ledger import Ledger
 from meterseal.mdms.ledger.verdict import Fault
 from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import OPERATOR, Empty, Method, Methods
+from meterseal.people.ledger import LedgerCheckpoint, LedgerConsistency, LedgerInclusion, Published
+from meterseal.people.messages import method_of
+from meterseal.people.queries import CALLERS
 from meterseal.security.checkpoints import read
 from meterseal.security.sdk import SecuritySdk
 from meterseal.things.anchoring import TrailAnchoring
 from meterseal.utility.bundle import packed
-
-
-class Inclusion(Struct, frozen=True, kw_only=True):
-    """Prove leaf `leaf` in the tree of `size` leaves; 0 is the size of the newest checkpoint."""
-
-    leaf: int
-    size: int = 0
-
-
-class Consistency(Struct, frozen=True, kw_only=True):
-    """Prove that the tree of `old` leaves is the beginning of that of `new`; 0 as above."""
-
-    old: int
-    new: int = 0
 
 
 class Since(Struct, frozen=True, kw_only=True):
@@ -71,8 +60,8 @@ class LedgerDesk:
         """The table, to be joined with the desk's."""
         table: dict[str, tuple[Callable[[str, Any], Awaitable[Struct]], type[Struct]]] = {
             "ledger_checkpoint": (self.checkpoint, Empty),
-            "ledger_inclusion": (self.inclusion, Inclusion),
-            "ledger_consistency": (self.consistency, Consistency),
+            "ledger_inclusion": (self.inclusion, LedgerInclusion),
+            "ledger_consistency": (self.consistency, LedgerConsistency),
             "ledger_verify": (self.verify, Since),
             "bill_bundle": (self.bundle, BillQuery),
         }
@@ -81,17 +70,37 @@ class LedgerDesk:
             for name, (handler, request) in table.items()
         }
 
+    def public(self) -> Methods:
+        """What the portal publishes for everybody."""
+        table: list[tuple[type[Struct], Callable[[Any], Awaitable[Struct]]]] = [
+            (LedgerCheckpoint, self._newest),
+            (LedgerInclusion, self._included),
+            (LedgerConsistency, self._grown),
+        ]
+        return {method_of(kind): Method(_plain(answer), kind, CALLERS) for kind, answer in table}
+
+    async def _newest(self, asked: LedgerCheckpoint) -> Published:
+        head = await self._security.ledger_head()
+        note = await asyncio.to_thread(self._checkpoints.newest)
+        return Published(json=as_json({"keys": head.keys, "root": head.root}), note=note)
+
+    async def _included(self, asked: LedgerInclusion) -> Published:
+        return Published(json=(await self.inclusion("", asked)).json)
+
+    async def _grown(self, asked: LedgerConsistency) -> Published:
+        return Published(json=(await self.consistency("", asked)).json)
+
     async def checkpoint(self, _: str, asked: Empty) -> Text:
         """The newest checkpoint, after a new one was signed when the tree has grown; and who may have signed it."""
         note = await self._checkpoints.make()
         head = await self._security.ledger_head()
         return Text(json=as_json({"note": note, "keys": head.keys, "root": head.root}))
 
-    async def inclusion(self, _: str, asked: Inclusion) -> Text:
+    async def inclusion(self, _: str, asked: LedgerInclusion) -> Text:
         """A leaf's hash and its audit path."""
         return Text(json=as_json(await asyncio.to_thread(inclusion, self._mdms.ledger, asked, self._size())))
 
-    async def consistency(self, _: str, asked: Consistency) -> Text:
+    async def consistency(self, _: str, asked: LedgerConsistency) -> Text:
         """The proof that the tree only grew."""
         return Text(
             json=as_json(await asyncio.to_thread(consistency, self._mdms.ledger, asked, self._size()))
@@ -128,14 +137,14 @@ class LedgerDesk:
         return read(note).size if note else 0
 
 
-def inclusion(ledger: Ledger, asked: Inclusion, newest: int) -> dict[str, object]:
+def inclusion(ledger: Ledger, asked: LedgerInclusion, newest: int) -> dict[str, object]:
     """LocalError `crypto.tree` when there is no such leaf or tree."""
     size = asked.size or newest
     leaf, path = ledger.inclusion(asked.leaf, size)
     return {"leaf": asked.leaf, "hash": leaf, "size": size, "root": ledger.root(size), "path": path}
 
 
-def consistency(ledger: Ledger, asked: Consistency, newest: int) -> dict[str, object]:
+def consistency(ledger: Ledger, asked: LedgerConsistency, newest: int) -> dict[str, object]:
     """LocalError `crypto.tree` when there are no such trees."""
     new = asked.new or newest
     path = ledger.consistency(asked.old, new)
@@ -146,6 +155,13 @@ def consistency(ledger: Ledger, asked: Consistency, newest: int) -> dict[str, ob
         "new_root": ledger.root(new),
         "path": path,
     }
+
+
+def _plain(answer: Callable[[Any], Awaitable[Struct]]) -> Callable[[str, Any], Awaitable[Struct]]:
+    async def answered(caller: str, question: Any) -> Struct:
+        return await answer(question)
+
+    return answered
 
 
 async def _trail(who: str, look: Awaitable[object]) -> Fault | None:

@@ -172,13 +172,14 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     forecasting = ForecastDesk(mdms.forecasts, mdms.surroundings, fleet, clock)
     commanding = CommandingDesk(engine, security, words, rollout, clock)
     queries = Queries(engine, accounts, utility, mdms, clock, rings[FLEET], trail)
+    bundles = Bundles(engine, mdms, utility, checkpoints, security)
+    ledgers = LedgerDesk(engine, mdms, checkpoints, anchoring, security, bundles)
     methods = (
         links.methods(sessions, fleet, audit, sending, Confirming(words, security, bulks.again).made)
         | bus_methods(Admission(engine, mdms, clock))
         | queries.methods()
+        | ledgers.public()
     )
-    bundles = Bundles(engine, mdms, utility, checkpoints, security)
-    ledgers = LedgerDesk(engine, mdms, checkpoints, anchoring, security, bundles)
     return Parts(
         mdms,
         utility,

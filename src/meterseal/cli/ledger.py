@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from meterseal.app import operator
-from meterseal.app.ledgering import Consistency, Inclusion, Since
+from meterseal.app.ledgering import Since
 from meterseal.cli.operate import LONG_RUN, Flag, ask, between, show
 from meterseal.crypto import merkle
 from meterseal.errors import DataError, LocalError
 from meterseal.mesh.rpc import Empty
+from meterseal.people.ledger import LedgerConsistency, LedgerInclusion
 from meterseal.security.checkpoints import read
 
 LONGEST = 16_384
@@ -65,7 +66,7 @@ def prove(
     size
         Of the tree, as a checkpoint gives it; the newest one's when nothing is said.
     """
-    answer = ask(data, "ledger_inclusion", Inclusion(leaf=leaf, size=size), operator.Text)
+    answer = ask(data, "ledger_inclusion", LedgerInclusion(leaf=leaf, size=size), operator.Text)
     found = json_module.loads(answer.json)
     path = [bytes.fromhex(one) for one in found["path"]]
     if not merkle.included(
@@ -101,7 +102,7 @@ def consistency(old: Path, *, data: Path, json: Annotated[bool, Flag] = False) -
         The file of the older checkpoint.
     """
     kept = read(note_of(old))
-    answer = ask(data, "ledger_consistency", Consistency(old=kept.size), operator.Text)
+    answer = ask(data, "ledger_consistency", LedgerConsistency(old=kept.size), operator.Text)
     found = json_module.loads(answer.json)
     path = [bytes.fromhex(one) for one in found["path"]]
     holds = merkle.consistent(kept.size, kept.root, found["new"], bytes.fromhex(found["new_root"]), path)

@@ -47,6 +47,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "forecast": Benchmark(
         "forecast", "Series forecast with quantiles, beside the bare products and sorts they need."
     ),
+    "ledger": Benchmark(
+        "ledger", "Leaves appended, proofs made and checked, beside the bare hashes they need."
+    ),
     "primitives": Benchmark(
         "primitives", "SM2, SM3 and SM4 as they are called here, beside the bare library."
     ),

@@ -14,17 +14,8 @@ from meterseal.crypto import merkle
 from meterseal.errors import DataError, MetersealError, TrustError
 from meterseal.link.counters import CounterSet
 from meterseal.mdms import entries
-from meterseal.mdms.entries import Place
 from meterseal.mdms.ledger.files import Made
-from meterseal.mdms.ledger.leaves import (
-    NO_RECORD,
-    Leaf,
-    added_of,
-    commitment,
-    parts_of,
-    plaintext,
-    read,
-)
+from meterseal.mdms.ledger.leaves import commitment, leaves_of, plaintext, read
 from meterseal.mdms.ledger.ledger import Ledger
 from meterseal.mdms.ledger.verdict import Faults
 from meterseal.mdms.store.journal import Journal
@@ -219,21 +210,18 @@ def check_journal(
         for number, content in journal.replay(manifest.sequence):
             entries_ += 1
             entry = entries.unpack(content)
-            places: dict[bytes, list[Place]] = {}
-            for place in entry.places:
-                places.setdefault(place.device_id, []).append(place)
-            leaves: list[tuple[bytes, Leaf]] = []
+            taken = []
             for opened in entry.batch.opened:
                 if opened.session_id not in seen:
                     seen[opened.session_id] = CounterSet.from_bytes(manifest.consumed(opened.session_id))
                 if opened.counter not in seen[opened.session_id]:
-                    leaves += [(opened.digest, part) for part in parts_of(opened, places)]
+                    taken.append(opened)
                     _consume(seen[opened.session_id], opened.counter)
             for held in entry.batch.quarantined:
                 if held.session_id not in seen:
                     seen[held.session_id] = CounterSet.from_bytes(manifest.consumed(held.session_id))
                 _consume(seen[held.session_id], held.counter)
-            leaves += [(NO_RECORD, added_of(version)) for version in entry.versions]
+            leaves = leaves_of(taken, entry)
             for digest, leaf in leaves:
                 content = plaintext(leaf)
                 if wanted is None or (wanted[1].digest, wanted[1].plaintext) != (digest, content):

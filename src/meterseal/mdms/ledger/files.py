@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,8 @@ from meterseal.mdms.store.files import disk, place_file
 SUFFIX = ".leaves"
 FULL = 8192
 """Leaves in one file; one with fewer is joined with what comes next."""
+FULL_BYTES = 4 * 1024 * 1024
+"""Bytes of plaintexts in one file, about."""
 _HEADER = struct.Struct(">4sQQIII")
 _MAGIC = b"msl1"
 _LARGEST = 1 << 30
@@ -94,6 +96,24 @@ def read_leaves(file: File, store_id: str, keys: KeyRing) -> list[Made]:
     if len(made) != file.size:
         raise damaged(file.path)
     return made
+
+
+def portions(made: Sequence[Made]) -> Iterator[tuple[int, Sequence[Made]]]:
+    """(begin, leaves) cut into what one file takes."""
+    begin, weight = 0, 0
+    for at, one in enumerate(made):
+        if at > begin and (at - begin >= FULL or weight >= FULL_BYTES):
+            yield begin, made[begin:at]
+            begin, weight = at, 0
+        weight += len(one.plaintext)
+    if begin < len(made):
+        yield begin, made[begin:]
+
+
+def has_room(file: File) -> bool:
+    """May what comes next be joined with this file?"""
+    with disk(file.path):
+        return file.size < FULL and file.path.stat().st_size < FULL_BYTES // 4
 
 
 def found(directory: Path, size: int) -> list[File]:

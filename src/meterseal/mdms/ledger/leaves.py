@@ -13,7 +13,7 @@ A day ends with midnight: a register read at 00:00:00 belongs to the day before 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -22,8 +22,9 @@ from meterseal.crypto import merkle
 from meterseal.crypto.symmetric import hmac_sm3
 from meterseal.errors import PeerError
 from meterseal.link.evidence import unpack
+from meterseal.mdms.bulk import unpack_bulk
 from meterseal.mdms.cutting import LATEST, split, storable
-from meterseal.mdms.entries import Place, Version
+from meterseal.mdms.entries import Entry, Place, Version
 from meterseal.model import Evidence, Opened, Origin, Series, Status
 
 NO_RECORD = bytes(32)
@@ -90,7 +91,22 @@ class Added(Struct, frozen=True, array_like=True, tag="version", gc=False):
         return self.version.usage_point
 
 
-Leaf = Part | Added
+class Delivered(Struct, frozen=True, array_like=True, tag="columns", gc=False):
+    """Readings of many usage points that came at once as columns (`mdms.bulk`), from no record that a meter sealed.
+
+    They are one leaf together. It is in nobody's bundle, and its salt is nobody's: it never leaves the system.
+    """
+
+    day: int
+    columns: bytes
+
+    @property
+    def owner(self) -> str:
+        """Under whose salt it stands."""
+        return "columns"
+
+
+Leaf = Part | Added | Delivered
 
 _encode = msgspec.json.Encoder().encode
 _decoder: msgspec.json.Decoder[Leaf] = msgspec.json.Decoder(Leaf)
@@ -185,6 +201,24 @@ def added_of(version: Version) -> Added:
     return Added(day_of(version.start_at + version.step * (len(version.registers) - 1)), version)
 
 
+def delivered_of(columns: bytes) -> Delivered:
+    """The leaf of packed columns; it stands under the day of its receipt."""
+    return Delivered(day_of(unpack_bulk(columns).received_at), columns)
+
+
+def leaves_of(taken: Iterable[Opened], entry: Entry) -> list[tuple[bytes, Leaf]]:
+    """(SM3(record), leaf) of everything that a journal entry brought, in order; `taken` are its records that were new."""
+    places: dict[bytes, list[Place]] = {}
+    for place in entry.places:
+        places.setdefault(place.device_id, []).append(place)
+    found: list[tuple[bytes, Leaf]] = [
+        (opened.digest, part) for opened in taken for part in parts_of(opened, places)
+    ]
+    found += [(NO_RECORD, added_of(version)) for version in entry.versions]
+    found += [(NO_RECORD, delivered_of(columns)) for columns in entry.columns]
+    return found
+
+
 def _pieces(series: Series, places: Sequence[Place]) -> list[Series]:
     """The series cut where a day or an installation ends."""
     last_at = series.start_at + series.step * (len(series.registers) - 1)
@@ -217,6 +251,9 @@ def _said_at(evidence: Evidence, received_at: int) -> int:
 
 def instants(leaf: Leaf) -> tuple[int, int]:
     """First and last instant that a leaf speaks of."""
+    if isinstance(leaf, Delivered):
+        end_at = unpack_bulk(leaf.columns).end_at
+        return int(end_at.min()), int(end_at.max())
     if isinstance(leaf, Added):
         spans = [(leaf.version.start_at, leaf.version.step, len(leaf.version.registers))]
     else:

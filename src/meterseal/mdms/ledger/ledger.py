@@ -20,10 +20,10 @@ import sqlalchemy as sa
 from meterseal.control.sealing import KeyRing
 from meterseal.crypto import merkle
 from meterseal.errors import LocalError
-from meterseal.mdms.entries import Entry, Place
+from meterseal.mdms.entries import Entry
 from meterseal.mdms.ledger import files
 from meterseal.mdms.ledger.files import File, Made
-from meterseal.mdms.ledger.leaves import NO_RECORD, Leaf, added_of, commitment, parts_of, plaintext, read
+from meterseal.mdms.ledger.leaves import Leaf, commitment, leaves_of, plaintext, read
 from meterseal.mdms.ledger.salts import Salts
 from meterseal.mdms.ledger.tree import Tree
 from meterseal.mdms.store.files import disk
@@ -99,13 +99,7 @@ class Ledger:
             return self._tree.size
 
     def _take(self, waiting: Waiting) -> None:
-        places: dict[bytes, list[Place]] = {}
-        for place in waiting.entry.places:
-            places.setdefault(place.device_id, []).append(place)
-        leaves: list[tuple[bytes, Leaf]] = [
-            (opened.digest, part) for opened in waiting.taken for part in parts_of(opened, places)
-        ]
-        leaves += [(NO_RECORD, added_of(version)) for version in waiting.entry.versions]
+        leaves = leaves_of(waiting.taken, waiting.entry)
         number = self._tree.size
         self.salts.prepare({(leaf.owner, leaf.day) for _, leaf in leaves}, number)
         hashes = []
@@ -133,18 +127,12 @@ class Ledger:
             self._tree.keep(size)
             made = self._made[: size - kept]
             first = kept
-            if made and self._files and self._files[-1].size < files.FULL:
+            if made and self._files and files.has_room(self._files[-1]):
                 first = self._files[-1].first
                 made = read_leaves(self, self._files[-1]) + made
             self._coming = [
-                files.write_leaves(
-                    self.directory,
-                    self.store_id,
-                    self._keys,
-                    first + start,
-                    made[start : start + files.FULL],
-                )
-                for start in range(0, len(made), files.FULL)
+                files.write_leaves(self.directory, self.store_id, self._keys, first + start, some)
+                for start, some in files.portions(made)
             ]
             return {LEAVES: size, BEGINS: self.begins}
 

@@ -17,10 +17,11 @@ import numpy as np
 
 from meterseal.errors import MetersealError
 from meterseal.link.counters import CounterSet
+from meterseal.mdms.bulk import Bulk, pack_bulk, unpack_bulk
 from meterseal.mdms.entries import Entry, Place
 from meterseal.mdms.ingest import Ingest, State
 from meterseal.mdms.ledger.files import Made
-from meterseal.mdms.ledger.leaves import Added, read
+from meterseal.mdms.ledger.leaves import Added, Delivered, read
 from meterseal.mdms.ledger.ledger import Ledger
 from meterseal.mdms.ledger.verdict import Faults
 from meterseal.mdms.store.consumed import Consumed
@@ -121,6 +122,10 @@ def replayed(
             leaf = read(one.plaintext)
         except ValueError:
             continue  # the walk over the tree names it
+        if isinstance(leaf, Delivered):
+            if (columns := _of_share(leaf.columns, share, shares)) is not None:
+                ingest.apply(number, Entry(columns=(columns,)))
+            continue
         if not mine(leaf.owner, share, shares):
             continue
         if isinstance(leaf, Added):
@@ -136,6 +141,17 @@ def replayed(
             state.findings.clear()
             state.quarantined.clear()
     return made, said
+
+
+def _of_share(columns: bytes, share: int, shares: int) -> bytes | None:
+    """The same columns without the usage points of other shares; None when none is left."""
+    if shares == 1:
+        return columns
+    bulk = unpack_bulk(columns)
+    wanted = np.array([mine(point, share, shares) for point in bulk.points])[bulk.point]
+    if not wanted.any():
+        return None
+    return pack_bulk(Bulk(*bulk[:6], *(column[wanted] for column in bulk[6:])))
 
 
 def compare(stored: Rows, made: Store, words: Words, faults: Faults) -> None:

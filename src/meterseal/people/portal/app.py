@@ -18,7 +18,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from meterseal.errors import ConsentError, EngineError, MetersealError, TrustError
 from meterseal.mesh.rpc import Rpc
-from meterseal.people.portal import assets, door, operator, resident, words
+from meterseal.people.portal import assets, door, ledger, operator, resident, words
 from meterseal.people.portal.context import Portal, Visit, Web
 from meterseal.people.portal.guard import header_writer
 from meterseal.people.portal.settings import PortalSettings
@@ -33,7 +33,15 @@ def create_app(queries: Rpc, settings: PortalSettings) -> Litestar:
     """
     portal = Portal(queries, settings)
     return Litestar(
-        route_handlers=[static, favicon, robots, *door.HANDLERS, *resident.HANDLERS, *operator.HANDLERS],
+        route_handlers=[
+            static,
+            favicon,
+            robots,
+            *door.HANDLERS,
+            *resident.HANDLERS,
+            *operator.HANDLERS,
+            *ledger.HANDLERS,
+        ],
         state=State({"portal": portal}),
         before_send=[header_writer(settings)],
         middleware=[hosts(frozenset(settings.hosts))] if settings.hosts else [],
