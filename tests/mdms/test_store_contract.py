@@ -314,7 +314,7 @@ def _run(examples: int) -> None:
 
 
 def test_both_stores_say_the_same_whatever_happens() -> None:
-    _run(30)
+    _run(12)
 
 
 @pytest.mark.soak

@@ -1,0 +1,191 @@
+"""T17 and T18: the power goes at any step of the disk, or the disk is full at any step: nothing that was answered is
+lost, nothing counts twice, and the next start, or the next try, goes on by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from meterseal.control import open_control
+from meterseal.errors import EngineError
+from meterseal.mdms.service import Mdms
+from meterseal.mdms.store import compact as compactor
+from meterseal.mdms.verifier import each
+from meterseal.model import MAIN, Batch
+from tests.mdms.fleet import DAY, FIRST, HOUR, day_record, install, keys, point, register
+from tests.mdms.shadow_disk import PowerCut, ShadowDisk
+from tests.mdms.test_store_contract import bulk_of
+
+METERS, DAYS = 2, 5
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("control")
+    engine = open_control(folder / "control.db")
+    install(engine, METERS)
+    engine.dispose()
+    return folder
+
+
+def open_at(root: Path, control: Path) -> tuple[Mdms, sa.Engine]:
+    if not (root / "control.db").exists():
+        root.mkdir(exist_ok=True)
+        for path in control.iterdir():
+            shutil.copy(path, root)
+    engine = open_control(root / "control.db")
+    return Mdms.open(root / "measurements", engine, keys(), each(lambda *_: True)), engine
+
+
+def day_columns(number: int, day: int) -> list[int | None]:
+    return [register(number, FIRST + day * DAY + hour * HOUR) for hour in range(1, 25)]
+
+
+async def deliver(mdms: Mdms, answered: set[tuple[int, int]], refused: list[str]) -> None:
+    """Days of readings, as records and as columns by turns, with compactions and merges in between."""
+    for day in range(DAYS):
+        for number in range(METERS):
+            try:
+                if (day + number) % 2:
+                    await mdms.append(bulk_of(number, 24 * day + 1, day_columns(number, day)))
+                else:
+                    await mdms.publish(Batch((day_record(number, day, day + 1),)))
+                answered.add((number, day))
+            except EngineError as error:
+                refused.append(error.code)
+        try:
+            await mdms.compact()
+        except EngineError as error:
+            refused.append(error.code)
+
+
+def check(mdms: Mdms, answered: set[tuple[int, int]]) -> None:
+    for number, day in answered:
+        since = FIRST + day * DAY + HOUR
+        shown = mdms.registers(point(number), MAIN, since, since + 23 * HOUR)
+        assert shown.register.tolist() == day_columns(number, day)
+    total = sum(
+        len(mdms.registers(usage_point, channel, 0, 1 << 45).end_at)
+        for usage_point, channel in mdms.channels()
+    )
+    assert mdms.counts().readings == total
+
+
+def ended(mdms: Mdms) -> None:
+    """What is left of a process that is no more."""
+    for descriptor in (mdms._lock_file, mdms._journal._descriptor):
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def cut_at(root: Path, control: Path, step: int, kept: int) -> bool:
+    """Run until the power goes at a step, and again after it came back; True when the run ended before that step."""
+    mdms, engine = open_at(root, control)
+    disk = ShadowDisk(root / "measurements", step, kept)
+    answered: set[tuple[int, int]] = set()
+    loop = asyncio.new_event_loop()
+    with disk.watching(), suppress(PowerCut):
+        loop.run_until_complete(deliver(mdms, answered, []))
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+    ended(mdms)
+    engine.dispose()
+    disk.cut()
+    mdms, engine = open_at(root, control)
+    check(mdms, answered)
+    everything: set[tuple[int, int]] = set()
+    asyncio.run(deliver(mdms, everything, []))
+    assert len(everything) == METERS * DAYS
+    check(mdms, everything)
+    assert mdms.counts().conflicts == 0
+    asyncio.run(mdms.close())
+    named = {one.path for one in mdms.segments()}
+    assert {path.name for path in (root / "measurements" / "segments").iterdir()} == named
+    engine.dispose()
+    return not disk.gone
+
+
+def every_step(tmp_path: Path, control: Path, stride: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(compactor, "FAN", 2)
+    dice = random.Random(17)
+    step = 1 + dice.randrange(stride)
+    while True:
+        root = tmp_path / str(step)
+        if cut_at(root, control, step, dice.choice([0, 0, 1, 100, 1 << 20])):
+            return step
+        shutil.rmtree(root)
+        step += stride
+
+
+def test_power_cut_at_some_steps_of_the_disk(
+    tmp_path: Path, control: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert every_step(tmp_path, control, 9, monkeypatch) > 80
+
+
+@pytest.mark.soak
+def test_power_cut_at_every_step_of_the_disk(
+    tmp_path: Path, control: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert every_step(tmp_path, control, 1, monkeypatch) > 80
+
+
+@contextmanager
+def full_from(step: int, kind: int) -> Iterator[None]:
+    """From this write on the disk takes nothing more; of the first that fails it takes half."""
+    done = 0
+    write = os.write
+
+    def filling(descriptor: int, content: Any) -> int:
+        nonlocal done
+        done += 1
+        if done == step and len(content) > 1:
+            return write(descriptor, content[: len(content) // 2])
+        if done >= step:
+            raise OSError(kind, os.strerror(kind))
+        return write(descriptor, content)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "write", filling)
+        yield
+
+
+@pytest.mark.parametrize("kind", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_is_full_or_read_only_answers_nothing_and_takes_it_all_when_it_may(
+    tmp_path: Path, control: Path, kind: int
+) -> None:
+    code = "mdms.full" if kind == errno.ENOSPC else "mdms.disk"
+    for step in range(1, 60, 6):
+        root = tmp_path / str(step)
+        mdms, engine = open_at(root, control)
+        answered: set[tuple[int, int]] = set()
+        refused: list[str] = []
+        with full_from(step, kind):
+            asyncio.run(deliver(mdms, answered, refused))
+        assert set(refused) <= {code}
+        assert bool(refused) == (len(answered) < METERS * DAYS) or step > 20
+        check(mdms, answered)
+        # Space is there again: the same process goes on without a restart.
+        everything: set[tuple[int, int]] = set()
+        asyncio.run(deliver(mdms, everything, again := []))
+        assert again == []
+        check(mdms, everything)
+        assert mdms.counts().conflicts == 0
+        ended(mdms)
+        engine.dispose()
+        mdms, engine = open_at(root, control)
+        check(mdms, everything)
+        asyncio.run(mdms.close())
+        named = {one.path for one in mdms.segments()}
+        assert {path.name for path in (root / "measurements" / "segments").iterdir()} == named
+        engine.dispose()
