@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from meterseal.edge.poll import Riser, frame_size
+from meterseal.edge.poll import Riser
+from meterseal.wire.frame import LENGTH_AT
 
 LONGEST_ANSWER = 4096
 LONGEST_FRAME = 288
@@ -17,6 +18,12 @@ BITS = 11
 """Of a byte on the line: start, eight data, parity, stop."""
 TURN = 0.03
 """Seconds between an answer and the next request on a serial port, in which the meter leaves the line."""
+
+
+def frame_size(received: bytes, protocol: str) -> int:
+    """How many bytes the frame takes that begins at the first byte; 0 while its length is not there yet."""
+    at = LENGTH_AT["dlt645" if protocol == "dlt645" else "cjt188"]
+    return received[at] + at + 3 if len(received) > at else 0
 
 
 class BusLink(asyncio.Protocol):

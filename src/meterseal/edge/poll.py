@@ -21,7 +21,7 @@ from meterseal.edge.schedule import Schedule
 from meterseal.errors import PeerError
 from meterseal.wire import encode
 from meterseal.wire.bus_search import BusSearch
-from meterseal.wire.frame import LENGTH_AT, Frame, parse_frame
+from meterseal.wire.frame import Frame, parse_frame
 from meterseal.wire.profile import Timing
 
 DOWN_QUEUE = 64
@@ -47,15 +47,8 @@ class Pace(Struct, frozen=True, kw_only=True):
     silent: int = 30_000
 
 
-def frame_size(received: bytes, protocol: str) -> int:
-    """How many bytes the frame takes that begins at the first byte; 0 while its length is not there yet."""
-    at = LENGTH_AT["dlt645" if protocol == "dlt645" else "cjt188"]
-    return received[at] + at + 3 if len(received) > at else 0
-
-
 class Riser:
-    """The meters of one bus. `up` gets (device_id, message); `plain` gets (device_id, answer frame,
-    now).
+    """The meters of one bus. `up` gets (device_id, message); `plain` gets (device_id, answer frame, now).
 
     A meter that got a message is asked right behind it.
     """
@@ -69,11 +62,9 @@ class Riser:
         schedule: Schedule | None = None,
     ) -> None:
         self.lines = {line.device_id: line for line in lines}
-        self.exchanges = 0
-        self.errors = 0
+        self.exchanges = self.errors = 0
         self.open = False
-        """Are messages fetched for the platform? Not while it is out of reach: nobody would keep them here.
-        """
+        """Are messages fetched for the platform? Not while it is out of reach: nobody would keep them here."""
         self.rest_until = 0
         """When to call `request` again after it gave None; `deliver` and a change of `open` end the rest."""
         self._order = lines
@@ -264,9 +255,7 @@ class Riser:
         return self._line.protocol if self._line else ""
 
     def answer(self, raw: bytes, now: int) -> bool:
-        """Take the bytes 68 .. 16 of an answer; False when they are none to the last request (keep
-        waiting).
-        """
+        """Take the bytes 68 .. 16 of an answer; False when they are none to the last request (keep waiting)."""
         line = self._line
         if line is None:
             return False
