@@ -6,6 +6,7 @@ It only connects; bytes are the caller's.
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 import termios
 from collections.abc import Callable
@@ -68,4 +69,18 @@ class Place:
                 port = PosixPollSerial(device, baud, 8, parity, 1, exclusive=True)
                 await connection_for_serial(loop, make, port)
             except (SerialException, termios.error) as error:
-                raise OSError(str(error)) from None
+                number = getattr(error, "errno", None) or (error.args[0] if error.args else 0)
+                raise OSError(
+                    number, _why(device, number, str(error.args[-1] if error.args else error))
+                ) from None
+
+
+def _why(device: str, number: object, otherwise: str) -> str:
+    """What a person can do about a serial port that does not open."""
+    if number == errno.ENOENT:
+        return f"{device} is not there; plug it in, or look for its name with: ls /dev/serial/by-id"
+    if number in (errno.EACCES, errno.EPERM):
+        return f"{device} may not be opened by this user; join the group that owns it (ls -l {device}) and log in again"
+    if number in (errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK):
+        return f"{device} is in use by another program; end that first"
+    return otherwise

@@ -17,8 +17,7 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import DataTable, Footer, Input, Label, OptionList, Static
-from textual.widgets.data_table import CellDoesNotExist
+from textual.widgets import Footer, Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
 from meterseal.errors import MetersealError
@@ -26,6 +25,7 @@ from meterseal.kit.line.entries import MOST_KEPT, Entry, save
 from meterseal.kit.line.faults import FAULTS, Fault
 from meterseal.kit.line.overhear import Overhearer
 from meterseal.kit.line.tap import Tap
+from meterseal.kit.line.timeline import Cells, Timeline
 from meterseal.kit.line.words import WAYS, meter_of, shown_hex, summary
 from meterseal.wire.decode import decode_bytes
 from meterseal.wire.tree import tree
@@ -33,6 +33,8 @@ from meterseal.wire.tree import tree
 SHOWN = 20_000
 """Rows of the timeline; older ones are in the saved session."""
 REDRAW = 0.1
+STACKED_BELOW = 100
+"""Columns of a terminal under which the bytes stand below the timeline, not beside it."""
 
 
 class Ask(ModalScreen[str | None]):
@@ -90,12 +92,17 @@ class LineView(App[None]):
     """
 
     TITLE = "meterseal line"
+    ENABLE_COMMAND_PALETTE = False
     CSS = """
     * { scrollbar-size: 1 1; }
+    Footer { scrollbar-size: 0 0; }
     #lines { width: 60%; }
     #right { width: 40%; border-left: solid $panel; padding: 0 1; overflow-x: auto; }
     #bytes { width: auto; }
-    #state { height: 1; background: $panel; padding: 0 1; }
+    #state { height: auto; max-height: 2; background: $panel; padding: 0 1; }
+    .-narrow #panes { layout: vertical; }
+    .-narrow #lines { width: 100%; height: 55%; }
+    .-narrow #right { width: 100%; height: 45%; border-left: none; border-top: solid $panel; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "hold", "Hold"),
@@ -117,6 +124,7 @@ class LineView(App[None]):
         where: str = "",
     ) -> None:
         super().__init__()
+        self.HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (STACKED_BELOW, "-wide")]
         self.work: Callable[[], Coroutine[Any, Any, None]] | None = None
         self._tap = tap
         self._overhearer = overhearer
@@ -128,26 +136,19 @@ class LineView(App[None]):
         self._answered: dict[int, int] = {}
         self._fresh: dict[int, Entry] = {}
         self._begun = 0
-        self._following = True
         self._task: asyncio.Task[None] | None = None
 
     # --- building ------------------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
         yield Static(id="state")
-        with Horizontal():
-            table: DataTable[Text] = DataTable(id="lines", cursor_type="row", zebra_stripes=True)
-            yield table
+        with Horizontal(id="panes"):
+            yield Timeline(self._cells, SHOWN, id="lines")
             with VerticalScroll(id="right"):
                 yield Static(id="bytes")
         yield Footer()
 
     def on_mount(self) -> None:
-        table = self._table
-        table.add_column("time", width=9, key="time")
-        table.add_column("meter", key="meter")
-        table.add_column("request", key="request")
-        table.add_column("reply", key="reply")
         for entry in self._given:
             self.take(entry)
         self._draw()
@@ -155,7 +156,7 @@ class LineView(App[None]):
         if self.work is not None:
             self._task = asyncio.create_task(self.work())
             self._task.add_done_callback(self._ended)
-        table.focus()
+        self._table.focus()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -169,8 +170,8 @@ class LineView(App[None]):
                 await self._task
 
     @property
-    def _table(self) -> DataTable[Text]:
-        return self.query_one("#lines", DataTable)
+    def _table(self) -> Timeline:
+        return self.query_one("#lines", Timeline)
 
     def listening(self, place: str) -> None:
         """Say where the bus master connects."""
@@ -196,27 +197,31 @@ class LineView(App[None]):
         if not self.query("#state"):
             return  # a question stands before the timeline, or the screen is going
         fresh, self._fresh = self._fresh, {}
-        table = self._table
-        for entry in fresh.values():
-            self._place(table, entry)
         if fresh:
-            while table.row_count > SHOWN:
-                table.remove_row(next(iter(table.rows)))
-            if self._following:
-                table.move_cursor(row=table.row_count - 1, scroll=True)
+            rows = [row for entry in fresh.values() if (row := self._row(entry)) is not None]
+            self._table.add(rows)
             self._show()
         self._state()
 
-    def _place(self, table: DataTable[Text], entry: Entry) -> None:
-        row = entry.answers if entry.answers is not None and entry.answers in self._rows else entry.number
-        if row not in self._rows:
-            self._begun = self._begun or entry.at
-            begun = Text(f"{(entry.at - self._begun) / 1000:9.3f}")
-            table.add_row(begun, Text(meter_of(entry)), Text(), Text(), key=str(row))
-            self._rows[row] = entry.number
+    def _row(self, entry: Entry) -> int | None:
+        """The number of the row that an entry begins; None when it stands in one that is there."""
+        if entry.number in self._rows:
+            return None
+        row = entry.answers if entry.answers in self._rows else entry.number
+        assert row is not None
         self._rows[entry.number] = row
-        with contextlib.suppress(CellDoesNotExist):  # a row that has scrolled out of memory
-            table.update_cell(str(row), "request" if entry.way == "down" else "reply", self._cell(entry))
+        self._begun = self._begun or entry.at
+        return row if row == entry.number else None
+
+    def _cells(self, row: int) -> Cells:
+        """What a row shows; it is asked for when the row is seen."""
+        first, answer = self._entries.get(row), self._entries.get(self._answered.get(row, 0))
+        if first is None:
+            return Text(), Text(), Text(), Text()  # it went out of memory
+        begun = Text(f"{(first.at - self._begun) / 1000:9.3f}")
+        down, up = (first, answer) if first.way == "down" else (None, first)
+        request, reply = (self._cell(one) if one is not None else Text() for one in (down, up))
+        return begun, Text(meter_of(first)), request, reply
 
     def _cell(self, entry: Entry) -> Text:
         cell = Text()
@@ -234,7 +239,7 @@ class LineView(App[None]):
         tap = self._tap
         said = [self._where]
         if tap is not None:
-            said.append("meters there" if tap.connected else "no meters yet")
+            said.append("meters there" if tap.connected else tap.away or "no meters yet")
             said.append("bus master there" if tap.served else "no bus master yet")
             if tap.holding:
                 said.append(f"HELD, {len(tap.held)} wait")
@@ -245,21 +250,14 @@ class LineView(App[None]):
 
     # --- one of them ---------------------------------------------------------------------------------------
 
-    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
-        if not self.query("#lines"):
-            return  # a question stands before the timeline, or the screen is going
-        table = self._table
-        self._following = event.cursor_row >= table.row_count - 1
-        self._show()
+    def on_timeline_moved(self) -> None:
+        if self.query("#lines"):  # else a question stands before the timeline, or the screen is going
+            self._show()
 
     def _chosen(self) -> list[Entry]:
         """The request of the row under the cursor and what answered it."""
-        table = self._table
-        if not table.row_count:
-            return []
-        key = table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value
-        row = int(key or 0)
-        found = (self._entries.get(row), self._entries.get(self._answered.get(row, 0)))
+        row = self._table.chosen
+        found = (self._entries.get(row or 0), self._entries.get(self._answered.get(row or 0, 0)))
         return [entry for entry in found if entry is not None]
 
     def _show(self) -> None:

@@ -7,7 +7,6 @@ unit is recorded. It shows nothing (`screen` does) and opens nothing that is sea
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -63,6 +62,8 @@ class Tap:
         self._silences: dict[Way, asyncio.TimerHandle] = {}
         self._works: set[asyncio.Task[None]] = set()
         self.dropped = 0
+        self.away = ""
+        """Why the meters' side is not connected, where that is known."""
 
     # --- the line ------------------------------------------------------------------------------------------
 
@@ -83,10 +84,13 @@ class Tap:
         try:
             while True:
                 side = _Side(self, "up")
-                with contextlib.suppress(OSError):
+                try:
                     if self.place is not None:
                         await self.place.connect(lambda side=side: side)  # type: ignore[misc]
+                        self.away = ""
                         await side.closed.wait()
+                except OSError as error:
+                    self.away = f"no meters: {error.strerror or error}"
                 await asyncio.sleep(AGAIN)
         finally:
             if self._server is not None:
