@@ -46,6 +46,36 @@ def test_no_row_can_be_changed_and_what_a_row_leaves_out_is_nothing() -> None:
             setattr(thing, name, 1)
 
 
+def test_what_cuts_or_gives_a_supply_is_named_as_that() -> None:
+    """They count by the limits for a zone and a minute."""
+    valves = {"valve-open", "valve-permit", "valve-close"}
+    relays = {"relay-trip", "relay-permit", "relay-close", "load-limit"}
+    assert {act for act, row in COMMANDS.items() if row.supply} == valves | relays | {"write"}
+    assert COMMANDS["relay-trip"].seen == {"dlt645": 0x04000503}
+
+
+def test_a_question_has_the_control_codes_of_the_standards_and_four_bytes_of_an_identifier() -> None:
+    row = COMMANDS["read"]
+    assert {protocol: form.control for protocol, form in row.forms.items()} == {
+        "cjt188": 0x01,
+        "dlt645": 0x11,
+    }
+    assert [(one.least, one.most) for one in row.given] == [(1, 4)]
+
+
+def test_a_clock_is_set_within_ten_minutes_or_not_at_all() -> None:
+    assert {act: row.lasts for act, row in COMMANDS.items() if row.lasts} == {"time": 600_000}
+
+
+def test_steps_of_a_price_are_six_digits_from_nothing_up() -> None:
+    steps = {one.name: (one.least, one.most, one.exponent) for one in COMMANDS["price"].given}
+    prices, volumes = ({f"{name}{at}" for at in (1, 2, 3)} for name in ("price", "volume"))
+    assert steps.pop("start") == (1, 28, 0)
+    assert steps == dict.fromkeys(prices, (0, 999_999, -2)) | dict.fromkeys(
+        volumes - {"volume3"}, (0, 999_999, 0)
+    )
+
+
 def test_whatever_cuts_or_gives_a_supply_takes_two_officers() -> None:
     two = {act for act, row in COMMANDS.items() if row.officers == 2}
     assert {act for act, row in COMMANDS.items() if row.supply} <= two
