@@ -92,10 +92,21 @@ def heard(record: bytes) -> Word:
     return control.open_control(KEYS, header, record)
 
 
-WAYS = {0: "both", 1: "down", 2: "down", 3: "both", 4: "both", 5: "down", 6: "down", 7: "up", 8: "down"}
+WAYS = {
+    0: "both",
+    1: "down",
+    2: "down",
+    3: "both",
+    4: "both",
+    5: "down",
+    6: "down",
+    7: "up",
+    8: "down",
+    9: "both",
+}
 SIZES = {
     0: [0],
-    1: [9, 97, 129, 257],
+    1: [9, 33, 97, 129, 257],
     2: [14],
     3: [0],
     4: [1],
@@ -103,14 +114,15 @@ SIZES = {
     6: [36],
     7: [97, 129],
     8: [36, 97, 129, 257, 2048],
+    9: [33, 35, 36, 97, 129, 257, 2048, 2049, 3072],
 }
-"""The table of kinds of LINK section 4."""
+"""The table of kinds of LINK section 4, and those that ADRs added."""
 
 
-@pytest.mark.parametrize("kind", range(10))
+@pytest.mark.parametrize("kind", range(11))
 def test_words_go_their_ways_in_their_sizes(kind: int) -> None:
     for up in (True, False):
-        for size in (0, 1, 7, 9, 14, 35, 36, 97, 129, 257, 2048, 2049):
+        for size in (0, 1, 7, 9, 14, 32, 33, 35, 36, 97, 129, 257, 2048, 2049, 3072, 3073):
             flags = CONTROL | (0 if up else DOWN) | (WANTED if up and kind == 7 else 0)
             record = spoken(kind, bytes(size), flags)
             allowed = kind in WAYS and WAYS[kind] in ("both", "up" if up else "down") and size in SIZES[kind]
