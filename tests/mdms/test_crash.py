@@ -21,6 +21,9 @@ import sqlalchemy as sa
 from meterseal.control import open_control
 from meterseal.control.tables import segments
 from meterseal.link.counters import CounterSet
+from meterseal.mdms.ledger.audit import TreeWalk
+from meterseal.mdms.ledger.leaves import Part, read
+from meterseal.mdms.ledger.verdict import Faults
 from meterseal.mdms.reading import Limits
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.store.manifest import Manifest
@@ -39,6 +42,9 @@ async def scenario(root: Path, answered: Callable[[Opened], object]) -> None:
         await mdms.publish(batch)
         for record in batch.opened:
             answered(record)
+        size = mdms.ledger.take_up()
+        with (root / "roots").open("a") as seen:
+            print(size, mdms.ledger.root(size).hex(), file=seen)
         if number == 1:
             await mdms.compact()
     await mdms.run_vee(NOW)
@@ -123,9 +129,25 @@ def check_answered(mdms: Mdms, answered: set[bytes]) -> None:
     assert mdms.counts().repeated_readings == 0
 
 
+def check_ledger(mdms: Mdms, root: Path, answered: set[bytes]) -> None:
+    """The tree is the one that the process had which died; each record is in it once, and it holds in itself."""
+    size, faults = mdms.ledger.take_up(), Faults()
+    TreeWalk(mdms.ledger, size, [], faults).run()
+    assert faults.named == []
+    leaves = [read(made.plaintext) for _, made in mdms.ledger.every(size)]
+    names = [leaf.session_id + leaf.counter.to_bytes(8) for leaf in leaves if isinstance(leaf, Part)]
+    assert len(names) == len(set(names))
+    assert answered <= set(names)
+    seen = root / "roots"
+    for line in seen.read_text().splitlines() if seen.exists() else []:
+        then, known = line.split()
+        assert mdms.ledger.root(int(then)).hex() == known
+
+
 async def recover(root: Path, answered: set[bytes]) -> None:
     mdms, engine = open_store(root)
     check_answered(mdms, answered)
+    check_ledger(mdms, root, answered)
     with engine.connect() as connection:
         named = set(connection.execute(sa.select(segments.c.path)).scalars())
     assert {path.name for path in (root / "measurements" / "segments").iterdir()} == named
@@ -142,6 +164,7 @@ async def recover(root: Path, answered: set[bytes]) -> None:
     mdms, _ = open_store(root)
     assert mdms.counts() == counts
     check_answered(mdms, {name_of(record) for record in RECORDS})
+    check_ledger(mdms, root, {name_of(record) for record in RECORDS})
     assert list((root / "measurements" / "journal").iterdir()) == []
     await mdms.close()
     engine.dispose()
