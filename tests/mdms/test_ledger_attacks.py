@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,14 +16,14 @@ from meterseal.control import open_control
 from meterseal.control.sealed import EVIDENCE
 from meterseal.control.tables import evidence, ledger_checkpoints
 from meterseal.crypto.sm2 import Sm2PrivateKey
-from meterseal.errors import DataError, MetersealError, TrustError
+from meterseal.errors import DataError, EngineError, MetersealError, TrustError
 from meterseal.mdms.bulk import Bulk
 from meterseal.mdms.ledger import replay
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.leaves import Part, plaintext, read
 from meterseal.mdms.ledger.verdict import Verdict
 from meterseal.mdms.store.rows import Rows, Words
-from meterseal.model import MAIN
+from meterseal.model import MAIN, Batch
 from meterseal.security.checkpoints import read as read_note
 from meterseal.security.checkpoints import signed
 from tests.mdms.fleet import DAY, FIRST, HOUR, batches, device, keys, open_store, point
@@ -514,3 +515,42 @@ async def test_readings_that_came_as_columns_are_covered_whatever_share_they_are
     verdict = await attacked(world, lambda insider: insider.change_rows(cheaper))
     assert codes(verdict) == {"reading"}
     assert says(verdict, "reading", point(0), f"end_at {at[3]}", "register")
+
+
+async def test_what_comes_while_everything_is_walked_over_is_no_fault(world: World) -> None:
+    """Records, their evidence and its check go on beside the walk; what it began with is what it judges."""
+    more = records(METERS, DAYS + 3)[2 * METERS * DAYS :]
+    world.mdms.start()
+
+    async def publish() -> None:
+        for batch in batches(more, 1):
+            await world.mdms.publish(batch)
+            await asyncio.sleep(0)
+
+    publishing = asyncio.create_task(publish())
+    for _ in range(3):
+        assert (await world.verdict()).faults == ()
+    await publishing
+    await world.mdms.settle()
+    verdict = await world.verdict()
+    assert (verdict.faults, verdict.leaves) == ((), 2 * METERS * (DAYS + 3))
+    await world.close()
+
+
+async def test_evidence_that_waits_for_its_check_is_not_called_removed(world: World) -> None:
+    class Away:
+        async def verify(self, statements: object) -> object:
+            raise EngineError("security.away", "The security service is away.")
+
+    there = world.mdms._verifier
+    await world.mdms.settle()
+    world.mdms._verifier = Away()  # type: ignore[assignment]
+    await world.mdms.publish(Batch(tuple(records(METERS, DAYS + 1)[2 * METERS * DAYS :])))
+    with pytest.raises(EngineError):
+        await world.verdict()
+    assert world.mdms._state.pending
+    async with world.mdms._compacting, world.mdms._checking:
+        walk = world.mdms._walk(world.checkpoints)
+        walk._verifier = there
+        assert (await walk.run()).faults == ()
+    await world.close()

@@ -149,7 +149,7 @@ class Mdms(Reading):
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        async with self._checking, self._compacting:
+        async with self._compacting, self._checking:
             self._journal.close()
             self.ledger.close()
             if self._lock_file is not None:
@@ -332,7 +332,7 @@ class Mdms(Reading):
         `since` is a checkpoint that was kept elsewhere. Errors as `Walk.run`.
         """
         await self.settle()
-        async with self._compacting:
+        async with self._compacting, self._checking:  # in this order everywhere
             async with self._committer.quiet:
                 walk = await asyncio.to_thread(self._walk, checkpoints)
                 await asyncio.to_thread(walk.journal)
@@ -348,6 +348,7 @@ class Mdms(Reading):
             verifier=self._verifier,
             checkpoints=checkpoints,
             sequence=self._state.sequence,
+            pending={item.key for item in self._state.pending.values()},
         )
 
     # --- moving to a newer data key -----------------------------------------------------------------

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from meterseal.control.sealing import KeyRing
 from meterseal.crypto.symmetric import sm3
 from meterseal.mdms.evidence import EvidenceBook, EvidenceFacts
+from meterseal.mdms.ingest import EvidenceKey
 from meterseal.mdms.ledger import audit, replay
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.ledger import Ledger
@@ -26,7 +27,8 @@ from meterseal.mdms.verifier import EvidenceVerifier, SignedStatement
 
 
 class Walk:
-    """One walk over a store that is open. `sequence` is the last journal entry that it covers."""
+    """One walk over a store that is open, where no evidence is being checked. `sequence` is the last journal entry that it
+    covers, `pending` the evidence in those that waits for its check."""
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class Walk:
         verifier: EvidenceVerifier,
         checkpoints: Checkpoints,
         sequence: int,
+        pending: set[EvidenceKey],
     ) -> None:
         self._directory = directory
         self._engine = engine
@@ -48,6 +51,7 @@ class Walk:
         self._verifier = verifier
         self._checkpoints = checkpoints
         self._sequence = sequence
+        self._pending = pending
         self._size = ledger.take_up()
         self._faults = Faults()
         self._manifest = Manifest(engine, keys)
@@ -151,7 +155,7 @@ class Walk:
                 faults.add(
                     "evidence", where, f"It is kept as {facts.checked}, and by the readings it is {checked}."
                 )
-        waiting = {key for key in said if key not in held} - set(book.waiting())
+        waiting = {key for key in said if key not in held} - book.waiting() - self._pending
         for device_id, channel, sequence in sorted(waiting):
             faults.add(
                 "evidence",
