@@ -10,8 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from meterseal.app.commanding import Alarms
 from meterseal.app.operator import Counts, as_json
-from meterseal.cli.operate import _status_lines
+from meterseal.cli.operate import _reconciled, _status_lines
 from meterseal.cli.prometheus import exposition
+from meterseal.mdms.reconciliation import Reconciled
 from meterseal.security.messages import KeyFacts
 from meterseal.security.nearing import nearing
 from meterseal.things.alarms import KINDS, Count, alarm_of
@@ -19,6 +20,10 @@ from meterseal.things.alarms import KINDS, Count, alarm_of
 COUNTS = Counts(
     meters=240, sessions=241, records=9_000, readings=231_000, evidence=40, evidence_good=39, repeats=7, quarantined=2,
     refused=30, bills=12, total_fen=99_000, audit_ok=True, audit_entries=30, to_reseal=5,
+    reconciled=tuple(
+        Reconciled(way="sealed", hour_at=hour, received=20, stored=11, repeated=5, refused=3, held=1)
+        for hour in (0, 3_600_000)
+    ),
 )  # fmt: skip
 ALARMS = Alarms(
     alarms=[
@@ -35,7 +40,7 @@ KEYS = [
     )
     for name, version, limit in (("DIAK", 1, 10**9), ("DIAK", 2, 10**9), ("AUDIT", 1, 1 << 62))
 ]  # fmt: skip
-LABELS = {"code", "alarm", "held", "kind", "state", "vault", "key", "version"}
+LABELS = {"way", "outcome", "code", "alarm", "held", "kind", "state", "vault", "key", "version"}
 UNITS = re.compile(r"(_ms|_milliseconds|_minutes|_hours|_days|_kb|_mb|_percent|_fen)(_|$)")
 
 
@@ -105,3 +110,14 @@ def test_status_begins_with_the_keys_that_come_near_their_limit_and_says_what_to
     assert "meterseal keys rotate diak" in first
     for nothing in ([], None):
         assert not any("LIMIT" in line for line in _status_lines(found | {"keys": nothing}))
+
+
+def test_what_was_received_is_accounted_for_by_way_and_outcome() -> None:
+    text = exposition(COUNTS, ALARMS, [])
+    assert 'meterseal_readings_received_total{way="sealed"} 40.0' in text
+    for outcome, number in {"stored": 22, "repeated": 10, "refused": 6, "held": 2}.items():
+        assert f'meterseal_readings_accounted_total{{outcome="{outcome}",way="sealed"}} {number}.0' in text
+    said = _reconciled(json.loads(as_json(COUNTS))["reconciled"])
+    assert said == [
+        "sealed         40 readings = 22 stored + 10 repeated + 6 refused + 2 held; newest hour 20"
+    ]

@@ -79,6 +79,9 @@ def check(mdms: Mdms, answered: set[tuple[int, int]]) -> None:
         for usage_point, channel in mdms.channels()
     )
     assert mdms.counts().readings == total
+    lines = mdms.reconciled()
+    assert all(one.balanced for one in lines)
+    assert sum(one.stored for one in lines) == total
 
 
 def ended(mdms: Mdms) -> None:

@@ -298,6 +298,7 @@ class Machine(RuleBasedStateMachine):
         for as_of in (None, self.clock - 3):
             mine = asked(self.mdms, self.mdms._store.words.texts.__getitem__, as_of)
             assert mine == asked(self.oracle, self.oracle.text, as_of)
+        assert all(one.balanced for one in self.mdms.reconciled())
 
 
 def _run(examples: int) -> None:

@@ -112,6 +112,7 @@ class Desk:
             audit_anchored=trail.anchored,
             audit_broken=trail.says,
             to_reseal=await self._resealing.remaining(),
+            reconciled=tuple(self._mdms.reconciled()),
         )
 
     async def customer_erase(self, _: str, asked: ask.EraseCustomer) -> ask.Text:

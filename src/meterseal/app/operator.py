@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from meterseal.link.profiles import OURS
+from meterseal.mdms.reconciliation import Reconciled
 from meterseal.model import Medium
 from meterseal.utility.views import RowResolution
 
@@ -216,6 +217,8 @@ class Counts(Struct, frozen=True, kw_only=True):
     """What is wrong with the trail, with the number of the first entry that differs; empty unless it does not hold."""
     to_reseal: int = 0
     """Rows, segments and journal entries that still stand under an older data key."""
+    reconciled: tuple[Reconciled, ...] = ()
+    """Of every delivered reading what became of it, by way and hour of receipt."""
 
 
 def as_json(value: Any) -> str:

@@ -26,6 +26,7 @@ from meterseal.app.lock import in_use
 from meterseal.cli import billing
 from meterseal.errors import EngineError, LocalError
 from meterseal.hostport import written
+from meterseal.mdms.reconciliation import OUTCOMES
 from meterseal.mesh.rpc import Connection, Empty
 from meterseal.security.messages import KeyFacts
 from meterseal.security.nearing import Nearing, nearing
@@ -328,14 +329,27 @@ def _near(one: dict[str, Any]) -> str:
     return msgspec.convert(one, Nearing).sentence
 
 
+def _reconciled(lines: list[dict[str, Any]]) -> list[str]:
+    """What became of every delivered reading, a line for each way."""
+    said = []
+    for way in sorted({one["way"] for one in lines}):
+        here = [one for one in lines if one["way"] == way]
+        sums = {name: sum(one[name] for one in here) for name in ("received", *OUTCOMES)}
+        parts = " + ".join(f"{sums[name]} {name}" for name in OUTCOMES)
+        newest = max(here, key=lambda one: int(one["hour_at"]))["received"]
+        said.append(f"{way:<14} {sums['received']} readings = {parts}; newest hour {newest}")
+    return said
+
+
 def _status_lines(found: dict[str, Any]) -> list[str]:
     from meterseal.cli.words import limits
 
-    lists = ("alarms", "words", "room", "keys")
+    lists = ("alarms", "words", "room", "keys", "reconciled")
     lines = [f"KEY LIMIT {one['level'].upper()}: {_near(one)}" for one in found["keys"] or ()]
     if found["audit_ok"] is False:
         lines.append(f"THE AUDIT TRAIL DOES NOT HOLD: {found['audit_broken']}")
     lines += [f"{key:<14} {value}" for key, value in found.items() if key not in lists]
+    lines += _reconciled(found["reconciled"])
     for one in found["alarms"]:
         said = "held" if one["held"] else "refused"
         lines.append(f"{said:<14} {one['count']} {one['code']} ({one['alarm']}, last {at(one['last_at'])})")

@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from meterseal.app.commanding import Alarms
 from meterseal.app.operator import Counts
+from meterseal.mdms.reconciliation import OUTCOMES
 from meterseal.security.messages import KeyFacts
 from meterseal.security.nearing import LEVELS, nearing
 from meterseal.security.vault import UNBOUNDED
@@ -54,6 +55,21 @@ def _held(counts: Counts) -> Iterable[Metric]:
         yield GaugeMetricFamily(f"meterseal_{name}", said, value=value)
     for name, (said, value) in counters.items():
         yield CounterMetricFamily(f"meterseal_{name}", said, value=value)
+    received = CounterMetricFamily(
+        "meterseal_readings_received", "Readings that were delivered, by way.", labels=("way",)
+    )
+    became = CounterMetricFamily(
+        "meterseal_readings_accounted",
+        "What became of them; all outcomes of a way together are what was received.",
+        labels=("way", "outcome"),
+    )
+    for way in sorted({one.way for one in counts.reconciled}):
+        here = [one for one in counts.reconciled if one.way == way]
+        received.add_metric((way,), sum(one.received for one in here))
+        for outcome in OUTCOMES:
+            became.add_metric((way, outcome), sum(getattr(one, outcome) for one in here))
+    yield received
+    yield became
     if counts.audit_ok is not None:
         yield GaugeMetricFamily(
             "meterseal_audit_trail_intact",

@@ -24,6 +24,7 @@ from meterseal.mdms.bulk import Bulk, unpack_bulk
 from meterseal.mdms.cutting import LATEST, pieces, split, storable
 from meterseal.mdms.entries import Entry, Place, Version
 from meterseal.mdms.finding import Finding
+from meterseal.mdms.reconciliation import Reconciliation, without_reconciled
 from meterseal.mdms.store.consumed import Consumed
 from meterseal.mdms.store.index import CHANNELS, key_of
 from meterseal.mdms.store.packing import Ints
@@ -89,7 +90,8 @@ class State:
             ("records", "repeated_records", "readings", "repeated_readings", "missing", "conflicts",
              "suspect",
              "quarantined", "estimated", "statuses"), 0
-        ) | dict(counts)  # fmt: skip
+        ) | without_reconciled(counts)  # fmt: skip
+        self.reconciliation = Reconciliation(counts)
         self.statuses: dict[bytes, tuple[Status, int]] = {}
         self.pending: dict[tuple[bytes, int, int, bytes], Pending] = {}
         self.quarantined: list[Quarantined] = []
@@ -174,8 +176,11 @@ class Ingest:
 
     def _opened(self, sequence: int, opened: Opened, places: Mapping[bytes, Sequence[Place]]) -> bool:
         counts = self.state.counts
+        came = sum(len(series.registers) for series in opened.series)
+        self.state.reconciliation.begin(opened.origin, opened.received_at, came)
         if opened.counter in self._consumed.of(opened.session_id):
             counts["repeated_records"] += 1
+            self.state.reconciliation.note("repeated", came)
             return False
         strange: Strange = {}
         # The load profile first: it wins over a single reading of the same instant.
@@ -200,6 +205,7 @@ class Ingest:
                 opened, series=tuple(series_), statuses=(), evidence=tuple(evidence_)
             )
             self._hold(_quarantined(part, device_id, code))
+            self.state.reconciliation.note("held", sum(len(series.registers) for series in series_))
         self._consumed.add(opened.session_id, opened.counter)
         counts["records"] += 1
         return True
@@ -238,6 +244,7 @@ class Ingest:
 
     def _bulk(self, sequence: int, bulk: Bulk) -> None:
         """Take in columns: all at once where nothing is stored nearby, reading by reading where something is."""
+        self.state.reconciliation.begin("columns", bulk.received_at, len(bulk.point))
         codes = np.array([self._words.code(point) for point in bulk.points], np.int64)
         self._words.medium.update(dict.fromkeys(codes.tolist(), bulk.medium))
         rows = self._rows(sequence, bulk, codes)
@@ -275,6 +282,7 @@ class Ingest:
 
     def _add_rows(self, rows: Rows) -> None:
         self._store.add_part(rows)
+        self.state.reconciliation.note("stored", len(rows))
         counts, quality = self.state.counts, rows["quality"]
         missing = int(np.count_nonzero(quality == Quality.MISSING))
         counts["missing"] += missing
@@ -291,6 +299,7 @@ class Ingest:
     def _add(self, block: Block) -> None:
         self._store.add(block)
         counts, size = self.state.counts, len(block.registers)
+        self.state.reconciliation.note("stored", size)
         if block.quality == Quality.MISSING:
             counts["missing"] += size
             return
@@ -344,6 +353,7 @@ class Ingest:
                 self._add(one)
             elif block.quality == Quality.MISSING:
                 counts["repeated_readings"] += 1
+                self.state.reconciliation.note("repeated")
             elif delivered is None:
                 # A late reading where only a hole or an estimate stood.
                 if any(v.quality == Quality.MISSING for v in versions):
@@ -353,8 +363,10 @@ class Ingest:
                 joins = block.profile and not delivered.profile
                 if block.unit == delivered.unit and _same(one, delivered):
                     counts["repeated_readings"] += 1
+                    self.state.reconciliation.note("repeated")
                 else:
                     counts["conflicts"] += 1
+                    self.state.reconciliation.note("refused")
                     self._conflict(one, at, delivered, run, replaces=joins)
                 if joins:
                     # The load profile is what evidence covers: it takes the place of a single reading.

@@ -13,6 +13,7 @@ from meterseal.mdms.columns import Columns
 from meterseal.mdms.evidence import EvidenceBook, EvidenceFacts
 from meterseal.mdms.export import series
 from meterseal.mdms.ingest import State
+from meterseal.mdms.reconciliation import Reconciled
 from meterseal.mdms.store.manifest import Manifest
 from meterseal.mdms.store.rows import Key, Readings
 from meterseal.mdms.store.store import Store
@@ -125,6 +126,11 @@ class Reading:
     def latest(self) -> dict[str, int]:
         """End of the newest reading of the main channel, per usage point that has any."""
         return {usage_point: fresh.end_at for usage_point, fresh in self.freshness().items()}
+
+    def reconciled(self) -> list[Reconciled]:
+        """Of every delivered reading what became of it, by way and hour of receipt."""
+        with self._store.lock:
+            return self._state.reconciliation.lines()
 
     def channels(self) -> list[tuple[str, int]]:
         """Every (usage point, channel) that has readings, sorted."""

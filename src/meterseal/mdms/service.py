@@ -53,7 +53,7 @@ from meterseal.mdms.vee.trial import Trial, trial
 from meterseal.mdms.verifier import EvidenceVerifier, signed_statement
 from meterseal.model import Batch, Quality, Quarantined, Status
 
-BEHIND = 4
+BEHIND = 2
 """Columns wait for a compaction when so many times the rows lie in memory at which one begins."""
 
 log = structlog.get_logger()
@@ -319,7 +319,7 @@ class Mdms(Reading):
                         return Compacted(0, 0, 0)
                     checkpoint = Checkpoint(
                         sequence,
-                        dict(self._state.counts),
+                        self._state.counts | self._state.reconciliation.flat(),
                         self._consumed.changed(),
                         self._state.latest_receipt,
                     )

@@ -7,9 +7,9 @@ Steps: freeze (what lies up to entry S), write new segment files durably, one SQ
 segments, delete what they replace. A crash before the transaction leaves files that no manifest names,
 which the next start removes; a crash after it leaves old files, which it removes likewise.
 
-What comes is written as one small segment a medium and month. When FAN of them are of one size they are merged, key
-range after key range, so a row is written a handful of times however large its month grows, and merging needs memory
-for one block of rows. A large month is split into buckets of usage points.
+What comes is written as one small segment a medium and month; a back-fill's millions as one for each bucket of usage
+points. When FAN of them are of one size they are merged, key range after key range, so a row is written a handful of
+times however large its month grows, and merging needs memory for one block of rows.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from meterseal.mdms.store.sources import Source, blocks, rows_of_keys
 from meterseal.mdms.store.store import Store
 from meterseal.model import Medium
 
-FULL_ROWS = 2_000_000
+FULL_ROWS = 500_000
 """A segment of so many rows is not merged any more, and one of twice as many is not made."""
 FAN = 4
 """So many segments of about one size become one."""
@@ -61,9 +61,8 @@ def compact(store: Store, manifest: Manifest, checkpoint: Checkpoint) -> Compact
     added: list[Segment] = []
     try:
         for medium, month, rows in _partitions(store, new):
-            added += _write(
-                store, manifest, medium, month, Bucket(), checkpoint.sequence, [sort_rows(rows, store.words)]
-            )
+            for bucket, part in _buckets(store, sort_rows(rows, store.words)):
+                added += _write(store, manifest, medium, month, bucket, checkpoint.sequence, [part])
     except BaseException:
         _delete(store, added)
         raise
@@ -146,6 +145,27 @@ def _partitions(store: Store, rows: Rows) -> Iterator[tuple[Medium, int, Rows]]:
             yield medium, one, here[month == one]
 
 
+def _of(rows: int) -> int:
+    """Into how many buckets so many rows of a medium and month go."""
+    of = 1
+    while rows > 2 * FULL_ROWS * of:
+        of *= 2
+    return of
+
+
+def _buckets(store: Store, rows: Rows) -> Iterator[tuple[Bucket, Rows]]:
+    """Sorted rows by bucket: one, unless they are so many that no merge would come to split them."""
+    of = _of(len(rows))
+    if of == 1:
+        yield Bucket(), rows
+        return
+    which = store.words.hashes(rows["point"].astype(np.int64)) % of
+    for number in range(of):
+        part = rows[which == number]
+        if len(part):
+            yield Bucket(number, of), part
+
+
 def _due(store: Store, medium: Medium, month: int) -> list[Segment]:
     """Segments that should become one: FAN of about one size, and all that are smaller."""
     with store.lock:
@@ -157,10 +177,7 @@ def _due(store: Store, medium: Medium, month: int) -> list[Segment]:
 
 
 def _merge(store: Store, manifest: Manifest, medium: Medium, month: int, old: list[Segment]) -> None:
-    total = sum(one.rows for one in old)
-    of = 1
-    while total > 2 * FULL_ROWS * of:
-        of *= 2
+    of = _of(sum(one.rows for one in old))
     sources: list[Source] = []
     added: list[Segment] = []
     try:
