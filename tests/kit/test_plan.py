@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
-from meterseal.errors import LocalError
+from meterseal.cli.models import own_texts
+from meterseal.errors import LocalError, MetersealError
 from meterseal.kit.chance import uniform
 from meterseal.kit.demo import _shown
 from meterseal.kit.plan import FIRST_TIER, StreetPlan, billing_starts, make_plan
 from meterseal.kit.profiles import DAY, HOUR, Event, Profile, Registers, hourly_use
 from meterseal.utility.calendar import local, local_day, midnight
+from meterseal.wire.draft import draft
 
+OWN_FRAME = "68104433221100337881161F9000007766552C007766552C3101221105152021841316"
 UNTIL = 1_795_234_400_000
 
 
@@ -174,3 +178,33 @@ def test_the_demo_shows_a_newcomer_a_dwelling_where_somebody_lives(dwellings: in
         for meter in meters:
             registers = plan.registers(meter)
             assert registers.at(plan.until) > registers.at(plan.since), (seed, meter)
+
+
+def test_a_makers_own_model_is_played_and_travels_with_the_plan() -> None:
+    text = draft([OWN_FRAME], "maker-one").text
+    plan = make_plan(until=UNTIL, days=2, dwellings=2, models=["maker-one"], own=[text])
+    water = [meter for meter in plan.meters if meter.medium == "water"]
+    assert {meter.model for meter in water} == {"maker-one"}
+    assert all(meter.device_id.hex().startswith("107833") for meter in water)
+    assert len({meter.device_id for meter in water}) == 2
+    again = msgspec.json.decode(msgspec.json.encode(plan), type=StreetPlan)
+    assert again.models()["maker-one"].detect == ("107833",)
+    assert "water-generic" in again.models()
+    with pytest.raises(LocalError) as refused:
+        make_plan(until=UNTIL, days=2, dwellings=2, models=["maker-one"])
+    assert refused.value.code == "kit.models"
+
+
+def test_a_directory_of_models_that_is_none_is_refused_with_the_files_name(tmp_path: Path) -> None:
+    text = draft([OWN_FRAME], "maker-one").text
+    for names, code in (({}, "use.file"), ({"a.toml": text, "b.toml": text}, "wire.profile")):
+        for name, content in names.items():
+            (tmp_path / name).write_text(content, "utf-8")
+        with pytest.raises(MetersealError) as refused:
+            own_texts(tmp_path)
+        assert refused.value.code == code
+    (tmp_path / "b.toml").write_text("nonsense", "utf-8")
+    with pytest.raises(MetersealError, match=r"b\.toml"):
+        own_texts(tmp_path)
+    (tmp_path / "b.toml").unlink()
+    assert list(own_texts(tmp_path)) == ["maker-one"]

@@ -130,6 +130,7 @@ def simulate(
     seed: Annotated[int, between(0, 2**63 - 1)] = 188,
     weather_seed: Annotated[int | None, between(0, 2**63 - 1)] = None,
     models: str = "",
+    profiles: Path | None = None,
     replay: Path | None = None,
     field: Path | None = None,
     exit: Annotated[bool, Flag] = False,
@@ -147,6 +148,8 @@ def simulate(
         Another weather over the same street; by default that of its seed.
     models
         Meter models of the street by name, with commas between them, one of a medium at most (water-201707,heat-25-1111).
+    profiles
+        A directory of meter models of one's own (`device new-profile` starts one); without --models all of them are played.
     replay
         Play these captured answers instead (hex, one a line, or JSON lines with the key `hex`): plain meters behind a
         concentrator that vouches for them.
@@ -166,7 +169,14 @@ def simulate(
         "seed": seed,
         "weather": weather_seed,
         "models": [name for name in models.split(",") if name],
+        "own": [],
     }
+    if profiles is not None:
+        from meterseal.cli.models import own_texts
+
+        texts = own_texts(profiles)
+        street["models"] = street["models"] or list(texts)
+        street["own"] = list(texts.values())
     return asyncio.run(_simulate(data, street, replay, field, leave=exit, as_json=json))
 
 

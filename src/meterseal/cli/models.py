@@ -74,7 +74,12 @@ def new_profile(
 
 
 def own_models(directory: Path) -> Models:
-    """The models of a user's directory before those of the package.
+    """The models of a user's directory before those of the package. Errors as `own_texts`."""
+    return Models(map(parse_profile, own_texts(directory).values()), profiles().values())
+
+
+def own_texts(directory: Path) -> dict[str, str]:
+    """The data files of a user's directory by the name of their model.
 
     Raises LocalError `use.file` and DataError `wire.profile`, each with the file's name.
     """
@@ -84,10 +89,16 @@ def own_models(directory: Path) -> Models:
             "use.file",
             f"{directory} has {len(files)} TOML files; give a directory with 1 to {MOST_PROFILES}.",
         )
-    return Models([_profile(file) for file in files], profiles().values())
+    found: dict[str, str] = {}
+    for file in files:
+        name, text = _profile(file)
+        if name in found:
+            raise DataError("wire.profile", f"{file}: another file has a model {name} too; rename one.")
+        found[name] = text
+    return found
 
 
-def _profile(file: Path) -> Profile:
+def _profile(file: Path) -> tuple[str, str]:
     with file.open("rb") as opened:
         raw = opened.read(LONGEST_PROFILE + 1)
     if len(raw) > LONGEST_PROFILE:
@@ -95,7 +106,8 @@ def _profile(file: Path) -> Profile:
             "use.file", f"{file} is longer than {LONGEST_PROFILE} bytes; a meter profile is not."
         )
     try:
-        return parse_profile(raw.decode("utf-8", "replace"))
+        text = raw.decode("utf-8", "replace")
+        return parse_profile(text).name, text
     except DataError as error:
         raise DataError(error.code, f"{file}: {error.message}") from None
 

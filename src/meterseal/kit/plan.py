@@ -21,8 +21,8 @@ from meterseal.kit.incidents import Gap, Incident
 from meterseal.kit.profiles import DAY, Profile, Registers
 from meterseal.model import METER_TYPE, Medium
 from meterseal.utility.calendar import local_day, midnight
+from meterseal.wire.profile import Models, parse_profile, profiles
 from meterseal.wire.profile import Profile as MeterModel
-from meterseal.wire.profile import profiles
 
 MEDIA: Final[tuple[Medium, ...]] = ("water", "gas", "heat", "electricity")
 TARIFFS: Final[dict[Medium, str]] = {
@@ -110,6 +110,12 @@ class StreetPlan(Struct, frozen=True):
     dwellings: tuple[Dwelling, ...]
     meters: tuple[MeterPlan, ...]
     weather: int | None = None
+    own_models: tuple[str, ...] = ()
+    """Data files (TOML) of models that the package does not have."""
+
+    def models(self) -> dict[str, MeterModel]:
+        """Every model by name, one of the street's own before the package's of the same name."""
+        return _known(self.own_models)
 
     @property
     def origin_at(self) -> int:
@@ -152,12 +158,14 @@ def make_plan(
     tariffs: dict[Medium, str] | None = None,
     weather: int | None = None,
     models: Sequence[str] = (),
+    own: Sequence[str] = (),
 ) -> StreetPlan:
     """The street of `dwellings` flats with four meters each, `days` local days of use that end at `until`.
 
     `until` (Unix ms) is rounded down to a local midnight; `weather` is the seed of the weather. With fewer than 35 days
     no whole billing month fits and the dwellings have no agreements. `models` are names of meter models, one of a medium
-    at most; their numbers are such as the model is known by. Raises LocalError `kit.plan` for a street that cannot be
+    at most; their numbers are such as the model is known by; `own` are data files of models that the package does not
+    have. Raises LocalError `kit.plan` for a street that cannot be
     and `kit.models` for models that it cannot have.
     """
     if not 1 <= dwellings <= 9_999 or not 1 <= days <= 400 or risers < 1:
@@ -172,7 +180,7 @@ def make_plan(
     stuck = random.randrange(dwellings)
     if len(empty | {stuck}) == dwellings:  # a street where nobody lives would show nothing
         empty, stuck = set(), -1
-    shared = _Street(seed, since, until, random, weather, _chosen(models))
+    shared = _Street(seed, since, until, random, weather, _chosen(models, _known(own)))
     meters: list[MeterPlan] = []
     for number in range(dwellings):
         occupancy = 0 if number in empty or number == stuck else random.choice((1, 2, 2, 3, 3, 3, 4, 5))
@@ -196,6 +204,7 @@ def make_plan(
         dwellings=homes,
         meters=tuple(meters),
         weather=weather,
+        own_models=tuple(own),
     )
 
 
@@ -213,9 +222,13 @@ def billing_starts(since: int, until: int) -> list[tuple[int, date]]:
     return found
 
 
-def _chosen(names: Sequence[str]) -> dict[Medium, MeterModel]:
+def _known(own: Sequence[str]) -> dict[str, MeterModel]:
+    return Models(map(parse_profile, own), profiles().values()).by_name if own else profiles()
+
+
+def _chosen(names: Sequence[str], known: dict[str, MeterModel]) -> dict[Medium, MeterModel]:
     """The models by medium. LocalError `kit.models`."""
-    known, found = profiles(), dict[Medium, MeterModel]()
+    found = dict[Medium, MeterModel]()
     for name in names:
         model = known.get(name)
         if model is None:

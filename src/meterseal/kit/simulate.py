@@ -61,6 +61,7 @@ class Simulation:
         seed: int,
         weather: int | None = None,
         models: Sequence[str] = (),
+        own: Sequence[str] = (),
     ) -> Delivered:
         """Enrol if that was not done before, power on, and wait until everything is delivered and acknowledged."""
         load(self._layout)
@@ -77,6 +78,7 @@ class Simulation:
                     dwellings=dwellings,
                     weather=weather,
                     models=models,
+                    own=own,
                 )
                 await self._street(Field(self._directory, plan), desk, headend)
                 meters = len(plan.meters)

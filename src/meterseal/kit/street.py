@@ -99,6 +99,7 @@ class Street:
         self.secured: list[Secured] = []
         self.buses: list[Bus | CapturedBus] = []
         skipped = {bytes.fromhex(one) for one in config.skip_modules}
+        self.models = self.plan.models() if self.plan is not None else profiles()
         if self.plan is not None:
             nodes: list[dict[bytes, Node]] = [{} for _ in range(self.plan.risers)]
             jitter = random.Random().random
@@ -115,7 +116,7 @@ class Street:
             planned.device_id,
             state=lived(plan, planned),
             design=design_of(planned),
-            profile=profiles()[planned.model] if planned.model else None,
+            profile=self.models[planned.model] if planned.model else None,
         )
         if planned.plain:
             return Node(meter)
