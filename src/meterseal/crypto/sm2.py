@@ -8,8 +8,7 @@ is then in the group); the library draws every nonce; each object is freed with 
 error queue is emptied, so no failure is blamed on a later call. Signatures travel as r ‖ s, 64 bytes;
 ciphertexts as C1 ‖ C3 ‖ C2 with C1 uncompressed. Private keys are handles: they do not print, pickle or
 compare. Verifying needs no secret and no constant time: it is the equation of GB/T 32918.2 section 7, its points
-computed by libcrypto, whose own call would first take up the key, for a seventh more. Signing touches the secret in
-libcrypto alone; what is hashed before, Z ‖ message, is public.
+computed by libcrypto, whose own call would first take up the key, for a seventh more.
 """
 
 from __future__ import annotations
@@ -132,13 +131,10 @@ class Sm2PrivateKey(Opaque):
 
     def sign(self, message: bytes, signer_id: bytes = SIGNER_ID) -> bytes:
         """SM2 signature with SM3 over the message: r ‖ s, 64 bytes."""
-        # The library would work out Z of this same key again for each message, for a seventh more.
-        digest = sm3(identity_digest(self.public_point, signer_id), message)
-        context = owned(lib.EVP_PKEY_CTX_new(self._pkey, NULL), lib.EVP_PKEY_CTX_free, "sign")
-        need(lib.EVP_PKEY_sign_init(context), "sign")
+        digest, _keep = signing(self._pkey, signer_id)
         buffer = ffi.new("unsigned char[80]")
         size = ffi.new("size_t *", 80)
-        need(lib.EVP_PKEY_sign(context, buffer, size, digest, len(digest)), "sign")
+        need(lib.EVP_DigestSign(digest, buffer, size, message, len(message)), "sign")
         return _signature_from_der(bytes(ffi.buffer(buffer, size[0])))
 
     def agree(self, peer_point: bytes) -> bytes:
