@@ -12,10 +12,14 @@ from meterseal.wire.frame import Frame
 from meterseal.wire.meaning import interpret
 
 CODE: Final = "meter.unknown"
+_OWN: Final = ids.write_di(ids.FOUND, high_first=False), ids.FOUND_645.to_bytes(4, "little")
+"""Our identifiers as they travel, low byte first."""
 
 
 def is_one(frame: Frame) -> bool:
-    """Whether a frame says no more than that its meter was found."""
+    """Whether a frame says no more than that its meter was found. Readings are told apart by their first bytes."""
+    if not frame.data.startswith(_OWN):
+        return False
     meaning = interpret(frame)
     return meaning.direction == "up" and meaning.recognised and meaning.di in (ids.FOUND, ids.FOUND_645)
 
