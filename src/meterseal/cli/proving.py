@@ -24,7 +24,7 @@ _SIGNED = {
 }
 
 
-def bundle(bill_id: str, *, data: Path, to: Path) -> int:
+def bundle(bill_id: str, *, data: Path, to: Path, json: Annotated[bool, Flag] = False) -> int:
     """Write a bill with the meters' signatures and its place in the ledger. It holds salts: it is for its customer alone.
 
     Parameters
@@ -39,7 +39,7 @@ def bundle(bill_id: str, *, data: Path, to: Path) -> int:
             file.write(answer.json + "\n")
     except OSError as error:
         raise LocalError("use.file", f"{to} cannot be written: {error.strerror}.") from None
-    print(to)
+    show(operator.as_json({"file": str(to), "bill_id": bill_id}), as_json=json, lines=lambda _: [str(to)])
     return 0
 
 
