@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from meterseal.errors import PeerError, TrustError
-from meterseal.link import commands, control, messages, records
+from meterseal.link import commands, control, firmware, messages, records
+from meterseal.link.control import Word
 from tests.link.vectors import SENT, SUITES, PlayedPlatform, Run, device_run, platform_run
 
 both = pytest.mark.parametrize("run", SUITES, ids=["suite 1", "suite 2"])
@@ -155,6 +156,8 @@ def kinds(run: Run) -> dict[str, tuple[bytes, bool]]:
         "CLOSE down": (control.close(255), False),
         "TIME": (control.time(SENT, 4), False),
         "REJECT": (control.reject(4, 2), False),
+        "FIRMWARE": (firmware.seen(bytes(32), 4), False),
+        "FIRMWARE up": (Word(control.FIRMWARE, bytes(100)), True),
         "CERT": (control.cert(SUITES[0].chain("device_chain")), False),
     }
     result = {name: (record, not record[3] & records.DOWN) for name, record in (found | made).items()}

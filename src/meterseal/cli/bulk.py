@@ -93,7 +93,7 @@ def plan(
     lines = _plan_lines(found, number, row.english, row.chinese)
     said: dict[str, Any] = {"plan": found, "devices": number}
     if to is not None:
-        order = _order(data, name, found, number, reason, until)
+        order = order_file(data, name, found, number, reason, until)
         officerfile.write(to, order, mode=0o644)
         said["request"] = str(to)
         lines.append(
@@ -112,10 +112,7 @@ def start(file: Path, *, data: Path, json: Annotated[bool, Flag] = False) -> int
     data
         Data directory of the running system.
     """
-    asked = officerfile.read(file, officerfile.RequestFile)
-    if asked.purpose != "command-bulk":
-        raise LocalError("use.purpose", f"{file} is no order for many meters; it is for `{asked.purpose}`.")
-    signed = SignedBulk(order=asked.request, signatures=asked.signatures)
+    signed = signed_bulk(file)
     return _told(ask(data, "bulk_start", signed, Progress), as_json_text=json)
 
 
@@ -159,9 +156,10 @@ def cancel(
     return _told(ask(data, "bulk_cancel", BulkQuery(bulk_id=order), Progress), as_json_text=json)
 
 
-def _order(
+def order_file(
     data: Path, act: str, found: Plan, number: int, reason: str, until: int
 ) -> officerfile.RequestFile:
+    """The order of a plan, for officers to sign. LocalError `use.reason`, `use.bulk`."""
     if not reason:
         raise LocalError(
             "use.reason", "Say with --reason why; officers read it and the audit trail keeps it."
@@ -180,6 +178,14 @@ def _order(
         parts=found.parts,
     )
     return officerfile.RequestFile(purpose="command-bulk", says=says(order), request=encoded(order))
+
+
+def signed_bulk(file: Path) -> SignedBulk:
+    """The order of a file, with its signatures. LocalError `use.purpose`."""
+    asked = officerfile.read(file, officerfile.RequestFile)
+    if asked.purpose != "command-bulk":
+        raise LocalError("use.purpose", f"{file} is no order for many meters; it is for `{asked.purpose}`.")
+    return SignedBulk(order=asked.request, signatures=asked.signatures)
 
 
 def listed(file: Path) -> tuple[bytes, ...]:
@@ -202,13 +208,17 @@ def _plan_lines(found: Plan, number: int, english: str, chinese: str) -> list[st
     lines = [
         f"{english} {chinese}: {number} meters, {takes}, at most {found.most} an order; by the limits {slow}"
     ]
+    return lines + meters_of(found, say_what=True)
+
+
+def meters_of(found: Plan, *, say_what: bool) -> list[str]:
+    """The meters that a plan would tell, zone by zone, with the frame where it is wanted, and those that it leaves out."""
+    lines = []
     for part in found.parts:
         named = ", ".join(one.hex() for one in part.device_ids[:SHOWN])
         more = f" and {len(part.device_ids) - SHOWN} more" if len(part.device_ids) > SHOWN else ""
-        lines.append(
-            f"  zone {plain(part.zone)}: {len(part.device_ids)} are told {part.control:02X} {part.data.hex()}: "
-            f"{named}{more}"
-        )
+        what = f"{len(part.device_ids)} are told {part.control:02X} {part.data.hex()}: " if say_what else ""
+        lines.append(f"  zone {plain(part.zone)}: {what}{named}{more}")
     return lines + [f"  left out: {one.device_id.hex()} {one.code}" for one in found.skipped]
 
 

@@ -10,7 +10,6 @@ import secrets
 from pathlib import Path
 from typing import Annotated, Any
 
-from meterseal.app import config
 from meterseal.app.bulking import Filter, Plan
 from meterseal.app.firmware import (
     CampaignList,
@@ -27,10 +26,9 @@ from meterseal.app.firmware import (
     ToSign,
 )
 from meterseal.app.system import now_ms
-from meterseal.cli.bulk import SHOWN, listed
+from meterseal.cli.bulk import listed, meters_of, order_file, signed_bulk
 from meterseal.cli.keys import ask as ask_keys
-from meterseal.cli.keys import epoch, say
-from meterseal.cli.keys_orders import says
+from meterseal.cli.keys import say
 from meterseal.cli.operate import Flag, ask, at, between, device_id_of, plain
 from meterseal.edge.firmware import DEAD, MUTE, sample
 from meterseal.errors import LocalError
@@ -38,7 +36,6 @@ from meterseal.mesh.rpc import Empty
 from meterseal.security import officerfile
 from meterseal.security.firmwareorders import PURPOSES
 from meterseal.security.firmwareorders import says as says_of_metadata
-from meterseal.security.orders import BulkOrder, SignedBulk, encoded, fresh_request_id
 from meterseal.things.firmware import Image
 from meterseal.things.firmware_campaigns import ACT, STOP, WAVES, Campaign
 from meterseal.things.firmware_repository import LARGEST
@@ -234,28 +231,10 @@ def plan(
     found = ask(data, "firmware_plan", asked, Plan, timeout=600.0)
     number = sum(len(part.device_ids) for part in found.parts)
     lines = [f"{name}: {number} meters, two officers, at most {found.most} an order"]
-    for part in found.parts:
-        named = ", ".join(one.hex() for one in part.device_ids[:SHOWN])
-        more = f" and {len(part.device_ids) - SHOWN} more" if len(part.device_ids) > SHOWN else ""
-        lines.append(f"  zone {plain(part.zone)}: {named}{more}")
-    lines += [f"  left out: {one.device_id.hex()} {one.code}" for one in found.skipped]
+    lines += meters_of(found, say_what=False)
     said: dict[str, Any] = {"plan": found, "devices": number}
     if to is not None:
-        if not reason or not 0 < number <= found.most:
-            raise LocalError(
-                "use.reason",
-                f"An order names 1 to {found.most} meters (this would name {number}), and with --reason why.",
-            )
-        order = BulkOrder(
-            request_id=fresh_request_id(epoch(data)),
-            not_after=until,
-            project_id=bytes.fromhex(config.load(config.Layout(data)).project),
-            act=ACT,
-            reason=reason,
-            parts=found.parts,
-        )
-        made = officerfile.RequestFile(purpose="command-bulk", says=says(order), request=encoded(order))
-        officerfile.write(to, made, mode=0o644)
+        officerfile.write(to, order_file(data, ACT, found, number, reason, until), mode=0o644)
         said["request"] = str(to)
         lines.append(f"{to}: until {at(until)}. Sign it: meterseal keys sign {to}; then: firmware start {to}")
     return say(said, as_json_text=json, lines=lines)
@@ -282,16 +261,14 @@ def start(
     stop
         Stop when more than so many of a hundred meters failed.
     """
-    asked = officerfile.read(file, officerfile.RequestFile)
-    if asked.purpose != "command-bulk":
-        raise LocalError("use.purpose", f"{file} is no order for many meters; it is for `{asked.purpose}`.")
+    signed = signed_bulk(file)
     shares = waves.split(",")
     if not all(one.isascii() and one.isdecimal() and len(one) <= 3 for one in shares):
         raise LocalError(
             "use.waves", f"`{waves}` are no waves: give rising shares that end with 100: 5,25,100."
         )
     begin = StartFirmware(
-        signed=SignedBulk(order=asked.request, signatures=asked.signatures),
+        signed=signed,
         waves=tuple(map(int, shares)),
         stop_percent=stop,
     )
