@@ -27,6 +27,20 @@ NO_DATA = [
     ["simulate"],
 ]
 
+EXCHANGE = [
+    "device",
+    "exchange",
+    "1078330011223344",
+    "1078330011223355",
+    "--data",
+    "x",
+    "--last",
+    "1",
+    "--first",
+    "0",
+]
+EXCHANGE += ["--reason", "worn out", "--installer", "7"]
+
 WRONG_USE = [
     ["frobnicate"],
     ["device", "frobnicate"],
@@ -48,6 +62,9 @@ WRONG_USE = [
     ["device", "issue", "--data", "x", "--lab", "--since", "2026-13-01"],
     ["device", "issue", "--data", "x", "--lab", "--since", "yesterday"],
     ["bill", "list", "--data", "x", "--device-id", "1078"],
+    [*EXCHANGE, "--at", "yesterday"],
+    [*EXCHANGE, "--at", "2026-11-20 10:00", "--module-id", "1122334455667788"],
+    ["device", "add", "--data", "x"],
     ["demo", "--until", "31.12.2026", "--exit"],
     ["up", "--data", "{new}", "--web-port", "99999"],
     ["up", "--data", "{new}", "--project", "no hex"],

@@ -6,6 +6,7 @@ cannot be true.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,6 +22,64 @@ from meterseal.link.profiles import OURS
 Flag = Parameter(negative=())
 
 
+def _says(text: str) -> Parameter:
+    return Parameter(help=text)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Comes:
+    """What is to be known of the meter that comes."""
+
+    model: Annotated[
+        str, _says("Its model (`meterseal models`); else as it was in stock, or as the old one's.")
+    ] = ""
+    concentrator: Annotated[
+        str, _says("Concentrator behind which it is; by default that of the old one.")
+    ] = ""
+    riser: Annotated[int | None, _says("Its bus there.")] = None
+    module_id: Annotated[
+        str,
+        _says("Id of its module, 16 hex digits; without one it is plain, or has the one it had in stock."),
+    ] = ""
+    module_point: Annotated[str, _says("Public point of that module, 130 hex digits.")] = ""
+    suite: Annotated[Literal[1, 2], _says("1 with certificates and SM2, 2 with SM4 alone.")] = 1
+    security_profile: Annotated[str, _says("How that module seals; it keeps it for good.")] = OURS.name
+    to: Annotated[
+        Path | None, _says("File for what that module is personalised with; only that module opens it.")
+    ] = None
+
+    def meter(self) -> NewMeter:
+        """The same, checked. LocalError `use.module`, `use.file`, `use.device`."""
+        if len({bool(self.module_id), bool(self.module_point), self.to is not None}) != 1:
+            raise LocalError(
+                "use.module",
+                "A module needs --module-id, --module-point and --to, all of them. Nothing was changed.",
+            )
+        if self.to is not None and self.to.exists():
+            raise LocalError(
+                "use.file", f"{self.to} is there already; choose another name. Nothing was changed."
+            )
+        try:
+            point = bytes.fromhex(self.module_point)
+        except ValueError:
+            raise LocalError(
+                "use.module", "The module's public point is 130 hex digits, as the module shows it."
+            ) from None
+        return NewMeter(
+            model=self.model,
+            concentrator_id=device_id_of(self.concentrator) if self.concentrator else b"",
+            riser=self.riser,
+            suite=self.suite,
+            module_id=device_id_of(self.module_id) if self.module_id else b"",
+            module_point=point,
+            security_profile=self.security_profile,
+        )
+
+
+LIKE_THE_OLD = Comes()
+
+
 def exchange(
     old: str,
     new: str,
@@ -31,14 +90,7 @@ def exchange(
     first: str,
     reason: str,
     installer: str,
-    model: str = "",
-    concentrator: str = "",
-    riser: int | None = None,
-    module_id: str = "",
-    module_point: str = "",
-    suite: Literal[1, 2] = 1,
-    security_profile: str = OURS.name,
-    to: Path | None = None,
+    comes: Comes = LIKE_THE_OLD,
     withdraw: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
 ) -> int:
@@ -48,8 +100,10 @@ def exchange(
 
     Parameters
     ----------
-    old, new
-        Device ids of the meter that went and the one that came, 16 hex digits each.
+    old
+        Device id of the meter that went, 16 hex digits.
+    new
+        Device id of the meter that came, 16 hex digits.
     at
         When it was done, local time, YYYY-MM-DD HH:MM.
     last
@@ -60,25 +114,9 @@ def exchange(
         Why, such as "calibration is over".
     installer
         Who read both meters.
-    model
-        Model of the new meter (`meterseal models`); by default as it was in stock, else that of the old one.
-    concentrator
-        Concentrator behind which the new one is; by default that of the old one.
-    riser
-        Its bus there.
-    module_id, module_point
-        Id (16 hex digits) and public point (130) of the new meter's module; without them it is plain, or has the module
-        it had in stock.
-    suite
-        Of that module: 1 with certificates and SM2, 2 with SM4 alone.
-    security_profile
-        How that module seals; it keeps it for good.
-    to
-        The file with what that module is personalised with (msgpack); only that module opens it.
     withdraw
         Take the old meter's module out of service for good; without it the meter goes to stock.
     """
-    point = _module(module_id, module_point, to)
     asked = ChangeMeter(
         removed=device_id_of(old),
         installed=device_id_of(new),
@@ -87,18 +125,10 @@ def exchange(
         first=first,
         reason=reason,
         installer=installer,
-        new=NewMeter(
-            model=model,
-            concentrator_id=device_id_of(concentrator) if concentrator else b"",
-            riser=riser,
-            suite=suite,
-            module_id=device_id_of(module_id) if module_id else b"",
-            module_point=point,
-            security_profile=security_profile,
-        ),
+        new=comes.meter(),
         withdraw=withdraw,
     )
-    return _change(data, asked, to, as_json=json)
+    return _change(data, asked, comes.to, as_json=json)
 
 
 def remove(
@@ -149,14 +179,7 @@ def place(
     first: str,
     reason: str,
     installer: str,
-    model: str = "",
-    concentrator: str = "",
-    riser: int | None = None,
-    module_id: str = "",
-    module_point: str = "",
-    suite: Literal[1, 2] = 1,
-    security_profile: str = OURS.name,
-    to: Path | None = None,
+    comes: Comes = LIKE_THE_OLD,
     json: Annotated[bool, Flag] = False,
 ) -> int:
     """Put a meter in at a usage point whose meter was taken out: a new one, or one out of stock.
@@ -175,10 +198,7 @@ def place(
         Why.
     installer
         Who read it.
-    model, concentrator, riser, module_id, module_point, suite, security_profile, to
-        As for `device exchange`.
     """
-    point = _module(module_id, module_point, to)
     asked = ChangeMeter(
         installed=device_id_of(meter),
         usage_point=usage_point,
@@ -186,17 +206,9 @@ def place(
         first=first,
         reason=reason,
         installer=installer,
-        new=NewMeter(
-            model=model,
-            concentrator_id=device_id_of(concentrator) if concentrator else b"",
-            riser=riser,
-            suite=suite,
-            module_id=device_id_of(module_id) if module_id else b"",
-            module_point=point,
-            security_profile=security_profile,
-        ),
+        new=comes.meter(),
     )
-    return _change(data, asked, to, as_json=json)
+    return _change(data, asked, comes.to, as_json=json)
 
 
 def move(
@@ -250,23 +262,6 @@ def moment(text: str) -> int:
         return int(datetime.strptime(text, "%Y-%m-%d %H:%M").replace(tzinfo=LOCAL).timestamp()) * 1000
     except (ValueError, OverflowError):
         raise LocalError("use.date", f"`{text}` is no time: write it as '2026-11-21 14:30'.") from None
-
-
-def _module(module_id: str, module_point: str, to: Path | None) -> bytes:
-    """The public point of a module that is named whole, or nothing."""
-    if len({bool(module_id), bool(module_point), to is not None}) != 1:
-        raise LocalError(
-            "use.module",
-            "A module needs --module-id, --module-point and --to, all of them. Nothing was changed.",
-        )
-    if to is not None and to.exists():
-        raise LocalError("use.file", f"{to} is there already; choose another name. Nothing was changed.")
-    try:
-        return bytes.fromhex(module_point)
-    except ValueError:
-        raise LocalError(
-            "use.module", "The module's public point is 130 hex digits, as the module shows it."
-        ) from None
 
 
 def _change(data: Path, asked: ChangeMeter, to: Path | None, *, as_json: bool) -> int:
