@@ -496,7 +496,7 @@ async def test_it_reads_no_store(whole: Whole, device: Device) -> None:
 
 ALLOWED = {
     "publish", "session_put", "session_get", "session_latest", "session_reserve", "enrolment", "enrolments",
-    "refused", "words_wait", "words_take", "words_answered",
+    "refused", "words_wait", "words_take", "words_answered", "words_firmware",
 }  # fmt: skip
 """Calls of a head-end to the platform: sessions, topology, commits, refusals and down words; none reads measurements."""
 

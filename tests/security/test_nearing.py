@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from msgspec import structs
 
 from meterseal.errors import TrustError
 from meterseal.security import hierarchy
 from meterseal.security.messages import AuditEntry, KeyFacts
 from meterseal.security.nearing import level_of, nearing
+from meterseal.security.rotation import KINDS
 from meterseal.security.vault import UNBOUNDED
 
 from .conftest import Bench
@@ -54,6 +58,25 @@ def test_what_to_do_is_to_rotate_or_where_that_was_done_to_move() -> None:
     assert "keys moving" in found[1].sentence
     assert "keys rotate diak" in found[2].sentence
     assert "85 of 100 uses (85 %)" in found[1].sentence
+
+
+async def test_for_every_key_that_has_a_limit_there_is_something_to_do(bench: Bench) -> None:
+    """Whoever gives a key a limit says here what to do when it comes near, in a command that there is."""
+    await operator(bench).rotate("ledger")
+    keys = [one for one in (await operator(bench).usage()).keys if one.limit < UNBOUNDED]
+    near = nearing([structs.replace(one, used=one.limit) for one in keys])
+    assert {one.id for one in near} >= {
+        "DIAK",
+        "WRAP-DATA",
+        "WRAP-SESSION",
+        "PLATFORM-CA",
+        "DEVICE-CA",
+        "LEDGER",
+    }
+    assert not [one.id for one in near if "--help" in one.cure]
+    for one in near:
+        kind = re.search(r"keys rotate ([a-z-]+)", one.cure)
+        assert kind is None or kind[1] in KINDS
 
 
 async def said(bench: Bench) -> list[AuditEntry]:

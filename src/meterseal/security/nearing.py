@@ -25,6 +25,7 @@ _ROTATE = {
     "WRAP-SESSION": "meterseal keys rotate session-wraps",
     "WRAP-DATA": "meterseal keys rotate data-keys",
     "PLATFORM": "meterseal keys rotate platform",
+    "LEDGER": "meterseal keys rotate ledger",
     "PLATFORM-CA": "two officers order it: meterseal keys request ca-rotate authority=platform",
     "DEVICE-CA": "two officers order it: meterseal keys request ca-rotate authority=device",
 }
