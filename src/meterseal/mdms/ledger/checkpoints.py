@@ -17,7 +17,6 @@ from meterseal.control.engine import read as reading
 from meterseal.control.engine import write
 from meterseal.control.tables import ledger_checkpoints as table
 from meterseal.control.writes import insert_new
-from meterseal.crypto import merkle
 from meterseal.errors import DataError, MetersealError
 from meterseal.mdms.ledger.ledger import Ledger
 from meterseal.security.checkpoints import Checkpoint, read, verified
@@ -96,12 +95,6 @@ class Checkpoints:
         with reading(self._engine) as connection:
             return [(row.number, row.note) for row in connection.execute(query)]
 
-    def covering(self, size: int) -> str:
-        """The oldest checkpoint over at least `size` leaves, "" when there is none."""
-        query = sa.select(table.c.note).where(table.c.size >= size).order_by(table.c.number).limit(1)
-        with reading(self._engine) as connection:
-            return connection.execute(query).scalar() or ""
-
     async def look(self) -> None:
         """Make one when the tree has grown; what hinders it is said in the log, each kind once."""
         try:
@@ -152,11 +145,3 @@ def changed(before: Checkpoint) -> DataError:
         f"The first {before.size} leaves are not those of checkpoint {before.number}: what was accepted was changed. Run: "
         "meterseal ledger verify",
     )
-
-
-def follows(old: Checkpoint, ledger: Ledger, size: int) -> bool:
-    """Does the ledger's tree of `size` leaves begin with the one of a checkpoint?"""
-    if old.size > size or old.store_id != ledger.store_id:
-        return False
-    proof = ledger.consistency(old.size, size)
-    return merkle.consistent(old.size, old.root, size, ledger.root(size), proof)
