@@ -172,6 +172,11 @@ vee.command("meterseal.cli.vee:rules", name="rules", help="List the rules and th
 vee.command("meterseal.cli.vee:run", name="run", help="Validate and estimate now.")
 vee.command("meterseal.cli.vee:findings", name="show", help="Show what was found, and why.")
 vee.command(
+    "meterseal.cli.vee:backtest",
+    name="backtest",
+    help="How good estimates and rules are where the truth is known.",
+)
+vee.command(
     "meterseal.cli.vee:attempt", name="try", help="Show what a changed rule would flag, before it is changed."
 )
 app.command(vee)

@@ -33,15 +33,17 @@ class Profile(Struct, frozen=True):
     plan: MeterPlan
 
 
-def street(seed: int, dwellings: int, days: int, *, lossy: bool = True) -> dict[Medium, list[Profile]]:
-    """Hourly registers of every meter of a street over so many days up to UNTIL; `lossy` leaves out lost hours."""
-    plan = make_plan(seed=seed, until=UNTIL, days=days, dwellings=dwellings)
+def street(
+    seed: int, dwellings: int, days: int, *, lossy: bool = True, until: int = UNTIL
+) -> dict[Medium, list[Profile]]:
+    """Hourly registers of every meter of a street over so many days up to `until`; `lossy` leaves out lost hours."""
+    plan = make_plan(seed=seed, until=until, days=days, dwellings=dwellings)
     found: dict[Medium, list[Profile]] = {medium: [] for medium in MEDIA}
     for meter in plan.meters:
-        registers = Registers(seed, meter.profile, UNTIL)
+        registers = Registers(seed, meter.profile, until)
         values = np.array(registers.values, np.int64)
         end_at = registers.origin_at + HOUR * np.arange(len(values), dtype=np.int64)
-        keep = end_at <= UNTIL
+        keep = end_at <= until
         for gap in meter.gaps if lossy else ():
             keep &= (end_at < gap.since) | (end_at >= gap.since + gap.hours * HOUR)
         found[meter.medium].append(Profile(meter.dwelling, meter.medium, end_at[keep], values[keep], meter))

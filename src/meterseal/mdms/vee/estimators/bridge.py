@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import Struct
 
-from meterseal.mdms.vee.context import CLASSES
+from meterseal.mdms.vee.context import CLASSES, DAY
 from meterseal.mdms.vee.estimators.estimator import Estimator, Gap, Known, Shape
 from meterseal.mdms.vee.estimators.methods import ESTIMATORS
 from meterseal.mdms.vee.view import Floats
@@ -84,7 +84,8 @@ def bridge(gap: Gap, known: Known, order: Sequence[str]) -> Bridge | None:
 
 def _meet(gap: Gap, shape: Shape, estimator: Estimator) -> Bridge:
     registers = spread(shape.weights, gap.last - gap.first)[:-1]
-    halves = _halves(gap, shape, estimator.calibration, np.array(registers, np.float64))
+    scale = estimator.beyond if gap.until - gap.since > DAY else estimator.calibration
+    halves = _halves(gap, shape, scale, np.array(registers, np.float64))
     return Bridge(
         estimator,
         tuple(gap.first + register for register in registers),
@@ -122,7 +123,7 @@ def _halves(
     with np.errstate(invalid="ignore", over="ignore"):
         variance = shape.variance * scale**2
         before = np.cumsum(variance)[:-1]
-        after = variance.sum() - before
+        after = np.maximum(variance.sum() - before, 0)
         half = calibration * NINETY * np.sqrt(before * after / np.maximum(before + after, 1e-300)) + 0.5
     half = np.where(np.isfinite(half), np.minimum(half, bound), bound)
     return np.ceil(half).astype(np.int64)

@@ -134,7 +134,8 @@ class Shape(NamedTuple):
 class Estimator(Struct, frozen=True):
     """One row of the registry. `longest` ms that a gap may last; `version` rises with every change of an answer.
 
-    `calibration` scales the stated interval; it comes from the back-test's training split, never from the published one.
+    `calibration` scales the stated interval within a day, `beyond` that of longer gaps, in which whole days are off
+    together; both come from the half of the back-test that is not published.
     """
 
     name: str
@@ -142,3 +143,4 @@ class Estimator(Struct, frozen=True):
     shape: Callable[[Gap, Known], Shape | None]
     longest: int
     calibration: float
+    beyond: float

@@ -75,7 +75,7 @@ def _against_mean(view: View, chosen: Mask, mean: Floats) -> Found:
 class CopiedDay(Struct, frozen=True):
     """A day counts as copied when its use is at least `least` digits, in `intervals` of different use at least."""
 
-    least: int = 50
+    least: int = 15
     intervals: int = 4
 
 
@@ -111,7 +111,7 @@ class Multiplier(Struct, frozen=True):
 
     least: int
     days: int = 7
-    within: int = 12
+    within: int = 40
     digits: int = 10
     known: int = 10
 
