@@ -27,11 +27,15 @@ def test_the_halves_share_no_dwelling_and_leave_none_out(street: backtest.Street
 def test_every_method_is_scored_meets_the_registers_and_again_says_the_same(street: backtest.Street) -> None:
     found = list(backtest.scores(street, lengths=(2, 24), times=1))
     assert {score.method for score in found} == {backtest.IN_ORDER, *ESTIMATORS}
-    assert {score.method for score in found if score.hours == 24} == {backtest.IN_ORDER, *ESTIMATORS} - {"linear"}
+    assert {score.method for score in found if score.hours == 24} == {backtest.IN_ORDER, *ESTIMATORS} - {
+        "linear"
+    }
     assert {score.energy for score in found} == {0}
     assert all(0 <= score.held <= 1 and score.gaps > 0 for score in found)
     assert found == list(backtest.scores(street, lengths=(2, 24), times=1))
-    day = {score.method: score.hourly for score in found if (score.medium, score.hours) == ("electricity", 24)}
+    day = {
+        score.method: score.hourly for score in found if (score.medium, score.hours) == ("electricity", 24)
+    }
     assert day[backtest.IN_ORDER] < day["flat"]
 
 
