@@ -233,7 +233,7 @@ def test_a_chunk_and_its_index_give_back_their_rows_in_another_process(blocks: l
     other = Words()
     for text in ("kWh", "up-c", "up-z"):
         other.code(text)
-    index = Index(maker.encode(), other)
+    index = Index(maker.encode(), other, "water")
     chunk = decode(content, index.row, len(rows))
     of = np.repeat(index.numbers, index.rows)
     again = rows_from(chunk, of >> 7, of & 127, index.units, index.methods)

@@ -8,6 +8,9 @@ coarse on purpose: an instant inside may have no reading, an instant outside of 
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from functools import cached_property
+
 import msgspec
 import numpy as np
 
@@ -15,7 +18,7 @@ from meterseal.crypto.symmetric import GCM_TAG
 from meterseal.errors import DataError
 from meterseal.mdms.store.packing import Ints, Unpacker, pack
 from meterseal.mdms.store.rows import Key, Rows, Words
-from meterseal.model import Quality
+from meterseal.model import Medium, Quality
 
 CHANNELS = 7
 """Bits of a channel in the number of a key."""
@@ -136,33 +139,43 @@ class Index:
     Raises DataError `mdms.packed` when the bytes contradict themselves.
     """
 
-    def __init__(self, content: bytes, words: Words) -> None:
+    def __init__(self, content: bytes, words: Words, medium: Medium) -> None:
+        self._words = words
+        self._medium: Medium = medium
         try:
             self._parts = msgspec.msgpack.decode(content, type=_Parts)
         except msgspec.MsgspecError as error:
             raise DataError("mdms.packed", "An index of a segment is not one; it is not read.") from error
         columns = Unpacker(self._parts.columns)
-        point, channel, self.rows, self.first, self.last = (columns.next() for _ in range(5))
+        self._point, self._channel, self.rows, self.first, self.last = (columns.next() for _ in range(5))
         self.newest_at, self.newest_receipt, counts, self.run_first, self.run_last = (
             columns.next() for _ in range(5)
         )
         lengths, self.sizes = columns.next(), columns.next()
-        self.points: Ints = np.array([words.code(text) for text in self._parts.points], np.int64)
         self.units: Ints = np.array([words.code(text) for text in self._parts.units], np.int64)
         self.methods: Ints = np.array([words.code(text) for text in self._parts.methods], np.int64)
         self.row: Ints = np.cumsum(self.rows) - self.rows
         self.run: Ints = np.append(0, np.cumsum(counts))
         self.chunk_rows: Ints = np.append(0, np.cumsum(lengths))
         self.offsets: Ints = np.cumsum(self.sizes) - self.sizes
-        self.numbers: Ints = self.points[point] << CHANNELS | channel
-        """The number of each channel (`number_of`), in the order of the segment."""
-        self._order = np.argsort(self.numbers)
-        self._sorted = self.numbers[self._order]
+
+    @cached_property
+    def numbers(self) -> Ints:
+        """The number of each channel (`number_of`), in the order of the segment; all its usage points are words then."""
+        codes = [self._words.code(text) for text in self._parts.points]
+        self._words.medium.update(dict.fromkeys(codes, self._medium))
+        found: Ints = np.array(codes, np.int64)[self._point] << CHANNELS | self._channel
+        return found
+
+    @cached_property
+    def _order(self) -> tuple[Ints, Ints]:
+        order = np.argsort(self.numbers)
+        return order, self.numbers[order]
 
     @property
     def nbytes(self) -> int:
         """Bytes in memory, about."""
-        return 13 * 8 * len(self.rows) + 2 * 8 * len(self.run_first) + 60 * len(self.points)
+        return 13 * 8 * len(self.rows) + 2 * 8 * len(self.run_first) + 60 * len(self._parts.points)
 
     def tag(self, number: int) -> bytes:
         """The tag under which a chunk was sealed."""
@@ -172,16 +185,26 @@ class Index:
         """The bytes of the same index over chunks that were sealed again."""
         return msgspec.msgpack.encode(msgspec.structs.replace(self._parts, tags=b"".join(tags)))
 
+    def names(self, usage_point: str) -> bool:
+        """Is this usage point in the segment?"""
+        at = bisect_left(self._parts.points, usage_point)
+        return at < len(self._parts.points) and self._parts.points[at] == usage_point
+
     def find(self, key: Key) -> int | None:
         """Which channel of the segment this is, if it is in it."""
-        number = number_of(key)
-        at = int(np.searchsorted(self._sorted, number))
-        return int(self._order[at]) if at < len(self._sorted) and self._sorted[at] == number else None
+        text = self._words.texts[key.point]
+        if not self.names(text):
+            return None
+        at = bisect_left(self._parts.points, text)
+        start, stop = np.searchsorted(self._point, (at, at + 1)).tolist()
+        found = np.flatnonzero(self._channel[start:stop] == key.channel)
+        return start + int(found[0]) if len(found) else None
 
     def find_all(self, numbers: Ints) -> Ints:
         """The same for many numbers of keys; -1 where one is not in it."""
-        at = np.minimum(np.searchsorted(self._sorted, numbers), len(self._sorted) - 1)
-        return np.where(self._sorted[at] == numbers, self._order[at], -1)
+        order, sorted_ = self._order
+        at = np.minimum(np.searchsorted(sorted_, numbers), len(sorted_) - 1)
+        return np.where(sorted_[at] == numbers, order[at], -1)
 
     def touches(self, entry: int, first: int, last: int) -> bool:
         """Does any run of a channel reach into [first, last]?"""

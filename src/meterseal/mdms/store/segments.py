@@ -198,12 +198,9 @@ class SegmentFile:
         sealed = self._sealed_index()
         content = self._open(sealed, _index_place(self.segment))
         try:
-            index = Index(zlib.decompress(content), words)
+            return Index(zlib.decompress(content), words, self.segment.medium)
         except (zlib.error, DataError) as error:
             raise damaged(self._path) from error
-        for point in index.points.tolist():
-            words.medium[point] = self.segment.medium
-        return index
 
     def chunk(self, index: Index, number: int) -> Chunk:
         """The rows of one chunk."""

@@ -122,8 +122,9 @@ class Store:
                     if segment.first_usage_point <= usage_point <= segment.last_usage_point
                 ]
             for segment in wanted:
-                self.shelf.index(segment)
-                if (found := self.words.known(usage_point)) is not None and found in self.words.medium:
+                if self.shelf.index(segment).names(usage_point):
+                    found = self.words.code(usage_point)
+                    self.words.medium[found] = segment.medium
                     return found
             return None
 
