@@ -62,6 +62,7 @@ async def test_a_missing_hour_is_found_and_estimated_once(tmp_path: Path, explic
     assert (run.findings, run.versions) == (1, 1)
     assert shown(mdms) == [(1, 10, M), (2, 20, M), (3, 30, M), (4, 40, E), (5, 51, M), (6, 60, M)]
     assert mdms.registers(point(0), MAIN, 0, NOW).method[3] == "linear/1:gap/2~11"
+    assert mdms.registers(point(0), MAIN, 0, NOW).uncertainty == (None, None, None, 11, None, None)
     (finding,) = mdms.findings()
     assert said([finding]) == {("gap", 3, 5)}
     assert (finding.version, finding.detail) == (2, {"parameters": {"allowed": 0}})

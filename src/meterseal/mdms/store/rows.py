@@ -20,6 +20,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from meterseal.errors import DataError
+from meterseal.mdms.method import made
 from meterseal.model import Medium, Quality
 
 Rows = NDArray[np.void]
@@ -241,6 +242,12 @@ class Readings(NamedTuple):
     method: tuple[str, ...]
     exponent: int
     unit: str
+
+    @property
+    def uncertainty(self) -> tuple[int | None, ...]:
+        """How many last digits an estimate may be off at most, with nine in ten; None where none is stated."""
+        read = (made(text) for text in self.method)
+        return tuple(one.uncertainty if one is not None else None for one in read)
 
 
 def readings_of(rows: Rows, words: Words) -> Readings:
