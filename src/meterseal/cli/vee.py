@@ -174,8 +174,8 @@ def sentence(row: dict[str, Any]) -> str:
 
 def backtest(
     *,
-    seed: int = 188,
-    dwellings: Annotated[int, between(4, 200)] = 40,
+    seed: int = 2027,
+    dwellings: Annotated[int, between(4, 200)] = 20,
     page: Path | None = None,
     json: Annotated[bool, Flag] = False,
 ) -> int:

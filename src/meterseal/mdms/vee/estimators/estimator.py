@@ -135,7 +135,7 @@ class Estimator(Struct, frozen=True):
     """One row of the registry. `longest` ms that a gap may last; `version` rises with every change of an answer.
 
     `calibration` scales the stated interval within a day, `beyond` that of longer gaps, in which whole days are off
-    together; both come from the half of the back-test that is not published.
+    together; both come from a street of the back-test that is not published.
     """
 
     name: str
