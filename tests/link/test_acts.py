@@ -76,6 +76,26 @@ def test_steps_of_a_price_are_six_digits_from_nothing_up() -> None:
     )
 
 
+def test_how_many_devices_one_order_may_name_is_fewer_where_a_supply_is_cut() -> None:
+    few = {act: row.bulk for act, row in COMMANDS.items() if row.bulk in (100, 200)}
+    valves = ("valve-open", "valve-permit", "valve-close")
+    relays = ("relay-trip", "relay-permit", "relay-close", "relay-keep-off", "load-limit")
+    assert few == dict.fromkeys((*valves, *relays), 200) | {"verification-enter": 100}
+
+
+def test_what_a_person_gives_has_the_sizes_of_its_field() -> None:
+    most = {(act, one.name): one.most for act, row in COMMANDS.items() for one in row.given}
+    for act, name in (("alarm-volume", "volume"), ("alarm-amount", "amount"), ("overdraft", "amount")):
+        assert most[act, name] == 99_999_999  # type: ignore[index]
+    assert (most["purchase", "amount"], most["load-limit", "limit"]) == (99_999_999, 999_999)
+    assert (most["day-table", "periods"], most["address", "address"]) == (11, 14)
+
+
+def test_a_clock_and_a_freeze_are_seen_by_the_identifiers_of_their_tables() -> None:
+    assert COMMANDS["time"].seen["dlt645"] == 0x04000102
+    assert COMMANDS["freeze"].seen["dlt645"] == 0x05010001
+
+
 def test_whatever_cuts_or_gives_a_supply_takes_two_officers() -> None:
     two = {act for act, row in COMMANDS.items() if row.officers == 2}
     assert {act for act, row in COMMANDS.items() if row.supply} <= two
