@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -80,8 +81,15 @@ def engine(tmp_path: Path) -> sa.Engine:
 NOW = SUMMER - 2 * DAY + 5 * HOUR
 
 
-def forecasts(tmp_path: Path, engine: sa.Engine, of: Street, keys: KeyRing | None = None) -> Forecasts:
-    return Forecasts(tmp_path / "forecasts", "st-1", keys or ring(1), of, of.words, Surroundings(engine))
+def forecasts(
+    tmp_path: Path,
+    engine: sa.Engine,
+    of: Street,
+    keys: KeyRing | None = None,
+    replaced: Mapping[str, Sequence[int]] = MappingProxyType({}),
+) -> Forecasts:
+    around = Surroundings(engine)
+    return Forecasts(tmp_path / "forecasts", "st-1", keys or ring(1), of, of.words, around, lambda: replaced)
 
 
 def test_a_week_is_forecast_for_every_usage_point_and_for_all_together(
@@ -124,6 +132,27 @@ def test_a_usage_point_without_readings_is_left_out_and_said(tmp_path: Path, eng
         book.of("up-2", "electricity")
     assert refused.value.code == "forecast.none"
     assert book.whole("electricity").quantiles
+
+
+def test_what_the_register_of_an_exchanged_meter_begins_at_is_no_use(
+    tmp_path: Path, engine: sa.Engine
+) -> None:
+    """The new meter's register is higher than the old one's: between them lies nothing that was used."""
+    of = Street(NOW)
+    at = midnight(NOW) - 3 * DAY + 30 * 60_000
+    jump = (at - of.since) // HOUR
+    of.use = of.use.copy()
+    of.use[jump, 1] += 50_000
+    blind, told = tmp_path / "blind", tmp_path / "told"
+    for path in (blind, told):
+        path.mkdir()
+    unaware = forecasts(blind, engine, of)
+    unaware.make(NOW)
+    aware = forecasts(told, engine, of, replaced={"up-1": (of.since, at)})
+    aware.make(NOW)
+    weekly = [sum(book.of("up-1", "electricity").quantiles[2]) for book in (unaware, aware)]
+    assert weekly[0] > 5_000 > 500 > weekly[1]
+    assert aware.of("up-2", "electricity") == unaware.of("up-2", "electricity")
 
 
 def test_kept_forecasts_are_judged_by_what_came(tmp_path: Path, engine: sa.Engine) -> None:

@@ -9,7 +9,7 @@ to the store and its own name. Values are kept as 16 bits of each channel's larg
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,6 +110,7 @@ class Forecasts:
         store: Scan,
         words: Words,
         surroundings: Surroundings,
+        replaced: Callable[[], Mapping[str, Sequence[int]]],
     ) -> None:
         self._directory = directory
         self._store_id = store_id
@@ -117,6 +118,7 @@ class Forecasts:
         self._store = store
         self._words = words
         self._surroundings = surroundings
+        self._replaced = replaced
         self._places: tuple[int, dict[tuple[str, Medium], _Place]] = (-1, {})
         with disk(directory):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -143,12 +145,13 @@ class Forecasts:
         asked = Task(
             np.empty((HISTORY, 0), np.float32), hour, kind, None if np.isnan(degrees).any() else degrees
         )
+        replaced = self._replaced()
         made, left_out = dict.fromkeys(MEDIA, 0), dict.fromkeys(MEDIA, 0)
         for medium in MEDIA:
             summed, known = np.zeros(HISTORY), np.zeros(HISTORY)
             number = 0
             for keys, columns in self._store.scan(medium, since, begin):
-                points, use = self._main(keys, columns, since)
+                points, use = self._main(keys, columns, since, HISTORY, replaced)
                 good = known_enough(use)
                 left_out[medium] += int((~good).sum())
                 points = [point for point, kept in zip(points, good.tolist(), strict=True) if kept]
@@ -166,11 +169,20 @@ class Forecasts:
         self._places = (-1, {})
         return Made(begin=begin, series=made, left_out=left_out)
 
-    def _main(self, keys: Sequence[Key], columns: Columns, since: int) -> tuple[list[str], Floats]:
+    def _main(
+        self,
+        keys: Sequence[Key],
+        columns: Columns,
+        since: int,
+        hours: int,
+        replaced: Mapping[str, Sequence[int]],
+    ) -> tuple[list[str], Floats]:
         """Usage points of the main channels and their (hours, points) of use."""
-        use = hourly(columns, since, HISTORY)
-        main = [place for place, key in enumerate(keys) if key.channel == MAIN]
-        return [self._words.texts[keys[at].point] for at in main], use[:, main]
+        points = [self._words.texts[key.point] for key in keys]
+        exchanged = {at: replaced[point][1:] for at, point in enumerate(points) if point in replaced}
+        use = hourly(columns, since, hours, exchanged)
+        main = [at for at, key in enumerate(keys) if key.channel == MAIN]
+        return [points[at] for at in main], use[:, main]
 
     def _write(self, begin: int, medium: Medium, number: int, points: Sequence[str], asked: Task) -> None:
         found = forecast(asked)
@@ -236,11 +248,10 @@ class Forecasts:
 
     def _judge(self, begin: int, medium: Medium) -> Score | None:
         came: dict[str, Floats] = {}
+        replaced = self._replaced()
         for keys, columns in self._store.scan(medium, begin, begin + DAY):
-            use = hourly(columns, begin, 24)
-            for at, key in enumerate(keys):
-                if key.channel == MAIN:
-                    came[self._words.texts[key.point]] = use[:, at]
+            points, use = self._main(keys, columns, begin, 24, replaced)
+            came.update(zip(points, use.T, strict=True))
         nothing = np.full(24, np.nan, np.float32)
         blocks = [
             block for block in self._blocks(begin) if block.medium == medium and block.points != (TOGETHER,)

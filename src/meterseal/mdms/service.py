@@ -96,7 +96,13 @@ class Mdms(Reading):
         self.ledger = Ledger(directory / "ledger", store_id, engine, keys, counts, position)
         self.surroundings = Surroundings(engine)
         self.forecasts = Forecasts(
-            directory / "forecasts", store_id, keys, self._store, self._store.words, self.surroundings
+            directory / "forecasts",
+            store_id,
+            keys,
+            self._store,
+            self._store.words,
+            self.surroundings,
+            self._places.replaced,
         )
         self._committer = Committer(self._commit)
         self._checking = asyncio.Lock()

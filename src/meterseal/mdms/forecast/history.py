@@ -5,7 +5,8 @@ Pure. It fills no hole: what is not known stays NaN, for models know better than
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -21,10 +22,13 @@ LOCAL = 8
 _USABLE = (Quality.MEASURED, Quality.ESTIMATED, Quality.EDITED)
 
 
-def hourly(columns: Columns, since: int, hours: int) -> Floats:
+def hourly(
+    columns: Columns, since: int, hours: int, exchanged: Mapping[int, Sequence[int]] = MappingProxyType({})
+) -> Floats:
     """(hours, channels): use in the unit of the channel in each hour from `since` (Unix ms, a whole hour) on.
 
     An hour is known when the registers at both its ends are usable, of one meter and one unit, and do not fall.
+    `exchanged` are the instants, by place of the channel, from which on another meter counts: its registers begin anew.
     """
     channel = np.repeat(np.arange(columns.channels), np.diff(columns.starts))
     edge, odd = np.divmod(columns.end_at - since, HOUR)
@@ -43,6 +47,11 @@ def hourly(columns: Columns, since: int, hours: int) -> Floats:
     use = np.full((hours, columns.channels), np.nan, np.float32)
     step = (register[1:] - register[:-1])[joined] * 10.0 ** exponent[1:][joined]
     use[edge[:-1][joined], channel[1:][joined]] = step
+    for place, instants in exchanged.items():
+        for instant in instants:
+            hour = (instant - 1 - since) // HOUR
+            if 0 <= hour < hours:
+                use[hour, place] = np.nan
     return use
 
 
