@@ -285,7 +285,7 @@ async def test_a_crash_around_the_switch_of_a_segment_loses_nothing(
 
     monkeypatch.setattr(own.mdms._manifest, "exchange", cut_off)
     with pytest.raises(KeyboardInterrupt):
-        own.mdms._reseal_segment()
+        own.mdms._turning.move()
     assert len(list(folder.iterdir())) == count + 1
     await own.close()
     again = await ground(tmp_path, keys, fresh=False)

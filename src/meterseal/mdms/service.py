@@ -25,9 +25,10 @@ from meterseal.errors import DataError, EngineError, LocalError, MetersealError
 from meterseal.mdms import entries
 from meterseal.mdms.around import Around
 from meterseal.mdms.bulk import Bulk, pack_bulk
+from meterseal.mdms.checking import Checking
 from meterseal.mdms.commit import Committer
 from meterseal.mdms.entries import Entry, Version
-from meterseal.mdms.evidence import AT_ONCE, EvidenceBook
+from meterseal.mdms.evidence import EvidenceBook
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.findings import Findings
 from meterseal.mdms.forecasts import Forecasts
@@ -39,19 +40,21 @@ from meterseal.mdms.ledger.walk import Walk
 from meterseal.mdms.places import Places
 from meterseal.mdms.quarantine import Quarantine
 from meterseal.mdms.reading import Counts, Limits, Reading, VeeRun
+from meterseal.mdms.retracting import taken_back
 from meterseal.mdms.store.compact import Compacted, compact, convert, merge, sweep
 from meterseal.mdms.store.consumed import Consumed
 from meterseal.mdms.store.files import disk
 from meterseal.mdms.store.journal import Journal
 from meterseal.mdms.store.manifest import Checkpoint, Manifest
-from meterseal.mdms.store.rows import ORIGINS, RETRACTED, Key, Words, visible
+from meterseal.mdms.store.rows import Key, Words
 from meterseal.mdms.store.segments import Segment
 from meterseal.mdms.store.store import Store
 from meterseal.mdms.surroundings import Surroundings
+from meterseal.mdms.turning import Turning
 from meterseal.mdms.vee import engine as vee
 from meterseal.mdms.vee.trial import Trial, trial
-from meterseal.mdms.verifier import EvidenceVerifier, signed_statement
-from meterseal.model import Batch, Quality, Quarantined, Status
+from meterseal.mdms.verifier import EvidenceVerifier
+from meterseal.model import Batch, Quarantined, Status
 
 BEHIND = 2
 """Columns wait for a compaction when so many times the rows lie in memory at which one begins."""
@@ -104,6 +107,8 @@ class Mdms(Reading):
             self.surroundings,
             self._places.replaced,
         )
+        self._turning = Turning(keys, self._store, self._manifest, self.ledger, self.forecasts)
+        self._evidence = Checking(self._state, self._store.lock, verifier, self._book, self._findings)
         self._committer = Committer(self._commit)
         self._checking = asyncio.Lock()
         self._compacting = asyncio.Lock()
@@ -216,38 +221,11 @@ class Mdms(Reading):
         stays stored, under a newer version that says nothing. Raises what `publish` raises.
         """
         self.meters_changed()
-        await self._committer.submit(
-            Batch()
-        )  # what was placed by the period before is in the store after this
-        versions = await asyncio.to_thread(self._taken_back, usage_point, at, recorded_at)
+        await self._committer.submit(Batch())  # what was placed by the period before is in the store now
+        versions = await asyncio.to_thread(taken_back, self._store, usage_point, at, recorded_at)
         if versions:
             await self.revise(versions)
         return len(versions)
-
-    def _taken_back(self, usage_point: str, at: int, recorded_at: int) -> list[entries.Version]:
-        words = self._store.words
-        keys = [key for key in self._store.keys_stored() if words.texts[key.point] == usage_point]
-        rows = [visible(self._store.rows(key, at, _EVER)) for key in keys]
-        return [
-            entries.Version(
-                usage_point=usage_point,
-                medium=words.medium[key.point],
-                channel=key.channel,
-                start_at=int(row["end_at"]),
-                step=0,
-                registers=(0,),
-                exponent=int(row["exponent"]),
-                unit=words.texts[int(row["unit"])],
-                quality=Quality.MISSING,
-                method=RETRACTED,
-                recorded_at=recorded_at,
-                origin=ORIGINS[int(row["origin"])],  # type: ignore[arg-type]
-                version=int(row["version"]) + 1,
-            )
-            for key, found in zip(keys, rows, strict=True)
-            for row in found
-            if int(row["recorded_at"]) <= recorded_at and words.texts[int(row["method"])] != RETRACTED
-        ]
 
     # --- what follows -----------------------------------------------------------------------------
 
@@ -262,7 +240,7 @@ class Mdms(Reading):
             if not self._begun:
                 await asyncio.to_thread(self._begin)
             sequence = self._state.sequence
-            while await self._check_evidence(sequence):
+            while await self._evidence.round(sequence):
                 pass
 
     def _begin(self) -> None:
@@ -365,16 +343,7 @@ class Mdms(Reading):
             return await asyncio.to_thread(self._older)
 
     def _older(self) -> int:
-        older = len(self._older_segments()) + self._journal.older()
-        return older + self.ledger.older() + self.forecasts.older()
-
-    def _older_segments(self) -> list[Segment]:
-        with self._store.lock:
-            return [
-                one
-                for one in self._store.catalogue.segments.values()
-                if one.key_version != self._keys.version
-            ]
+        return self._journal.older() + self._turning.older()
 
     async def reseal(self) -> int:
         """Move a piece to the newest key version: the journal by compacting it, else one segment or forecast.
@@ -387,18 +356,7 @@ class Mdms(Reading):
                 self._journal.forget(self._manifest.sequence)
             return moved
         async with self._compacting:
-            return await asyncio.to_thread(self._reseal_segment)
-
-    def _reseal_segment(self) -> int:
-        older = self._older_segments()
-        if not older:
-            return self.ledger.seal_again() or self.forecasts.reseal()
-        with self._store.shelf.file(older[0]) as file:
-            new = file.seal_again(self._store.words)
-        self._manifest.exchange([older[0].id], [new])
-        self._store.replace([older[0].id], [new], -1)
-        (self._store.directory / older[0].path).unlink(missing_ok=True)
-        return 1
+            return await asyncio.to_thread(self._turning.move)
 
     async def _clear_evidence(self) -> None:
         try:
@@ -435,39 +393,6 @@ class Mdms(Reading):
             for device_id, status in statuses.items():
                 if self._state.statuses.get(device_id) is status:
                     del self._state.statuses[device_id]
-
-    async def _check_evidence(self, sequence: int) -> bool:
-        """One round: verify what came up to `sequence`, follow its chains, judge again what was open.
-
-        True when more of it waits.
-        """
-        with self._store.lock:
-            waiting = [key for key, item in self._state.pending.items() if item.batch <= sequence]
-            keys = sorted(waiting)[:AT_ONCE]
-            items = [self._state.pending[key] for key in keys]
-            self._state.merge()
-            grown, self._state.grown = self._state.grown, {}
-        try:
-            if items:
-                good = await self._verifier.verify([signed_statement(item) for item in items])
-                found = await asyncio.to_thread(self._book.store, items, good)
-                await asyncio.to_thread(self._findings.append, found)
-            unchecked = await asyncio.to_thread(self._book.unchecked)
-            if unchecked:
-                good = await self._verifier.verify([signed_statement(item) for item in unchecked])
-                found = await asyncio.to_thread(self._book.store, unchecked, good)
-                await asyncio.to_thread(self._findings.append, found)
-            if grown:
-                await asyncio.to_thread(self._book.judge_again, grown)
-        except BaseException:
-            with self._store.lock:
-                self._state.mark_grown(grown)
-            raise
-        with self._store.lock:
-            for key, item in zip(keys, items, strict=True):
-                if self._state.pending.get(key) is item:
-                    del self._state.pending[key]
-            return len(waiting) > len(keys)
 
     def _due(self, lain: float) -> bool:
         """Is it time to compact, when the oldest entry of the journal has lain there for so many seconds?"""
