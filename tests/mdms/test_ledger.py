@@ -229,6 +229,35 @@ async def test_after_an_erasure_the_tree_is_as_it_was_and_the_leaves_are_not_sho
     await mdms.close()
 
 
+async def test_an_erasure_before_the_leaves_are_kept_changes_no_tree_that_was_signed(tmp_path: Path) -> None:
+    """A start makes the leaves of the journal anew; with their salts gone they would be others."""
+    mdms, engine = open_store(tmp_path, 2)
+    signed = await filled(mdms, records(2, 4))
+    erased = point(0), *days_between(FIRST + DAY, FIRST + 3 * DAY)
+    assert mdms.ledger.destroy(*erased) is None
+    assert await mdms.destroy_salts(*erased)
+    for _ in range(2):
+        assert whole(mdms) == signed
+        shown = {
+            (leaf.owner, leaf.day - DAY_0)
+            for n in range(2)
+            for number, made, leaf in mdms.ledger.of(point(n), DAY_0, DAY_0 + 9, signed[0])
+            if mdms.ledger.proven(number, made, leaf.owner, signed[0]) is not None
+        }
+        assert shown == {(point(n), day) for n in range(2) for day in range(4) if n == 1 or day in (0, 3)}
+        await mdms.close()
+        engine.dispose()
+        mdms, engine = open_store(tmp_path)
+    # What is said of these days from now on has salts of its own, and is the same after a start as well.
+    grown = await filled(mdms, [named(day_record(0, 1, 99))])
+    assert grown[0] == signed[0] + 1
+    await mdms.close()
+    engine.dispose()
+    mdms, engine = open_store(tmp_path)
+    assert whole(mdms) == grown
+    await mdms.close()
+
+
 # --- files ------------------------------------------------------------------------------------------
 
 

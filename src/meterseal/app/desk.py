@@ -121,19 +121,19 @@ class Desk:
         if asked.device_id:
             customer_id = self._customer_at(self._usage_point(asked.device_id))
         erased = await asyncio.to_thread(erase, self._engine, customer_id, OPERATOR, self._clock())
-        await asyncio.to_thread(self._destroy_salts, customer_id)
+        await self._destroy_salts(customer_id)
         return ask.Text(json=ask.as_json(erased))
 
-    def _destroy_salts(self, customer_id: str) -> None:
+    async def _destroy_salts(self, customer_id: str) -> None:
         """No leaf of the days that were the person's can be opened any more, nor guessed."""
         query = sa.select(agreements.c.usage_point_id, agreements.c.since, agreements.c.until)
         with read(self._engine) as connection:
             terms = connection.execute(query.where(agreements.c.customer_id == customer_id)).all()
         gone = [
-            self._mdms.ledger.destroy(usage_point, *days_between(since, until or self._clock()))
+            await self._mdms.destroy_salts(usage_point, *days_between(since, until or self._clock()))
             for usage_point, since, until in terms
         ]
-        scrub(self._engine, [one for one in gone if one])
+        await asyncio.to_thread(scrub, self._engine, [one for one in gone if one])
 
     def _customer_at(self, usage_point: str) -> str:
         query = (

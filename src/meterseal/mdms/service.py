@@ -310,6 +310,17 @@ class Mdms(Reading):
                 self._journal.rotate()
             return await asyncio.to_thread(self._compact, checkpoint)
 
+    async def destroy_salts(self, usage_point: str, first_day: int, last_day: int) -> bytes:
+        """Destroy the salts of some days of a usage point once their leaves are kept; gives the sealed bytes that are gone.
+
+        Errors as `compact`; then nothing was destroyed.
+        """
+        while (
+            gone := await asyncio.to_thread(self.ledger.destroy, usage_point, first_day, last_day)
+        ) is None:
+            await self.compact()
+        return gone
+
     async def audit(self, checkpoints: Checkpoints, since: str = "") -> Verdict:
         """Compare all that is stored with the ledger and its checkpoints; nothing is compacted meanwhile.
 
