@@ -20,6 +20,7 @@ from meterseal.mdms.service import Mdms
 from meterseal.mdms.store.files import NewFile
 from meterseal.mdms.store.journal import Journal
 from meterseal.mdms.store.rows import ORIGINS
+from meterseal.mdms.upkeep import Works
 from meterseal.mdms.verifier import each
 from meterseal.model import MAIN, Batch, Opened, Quality, Quarantined, Series, Status
 from tests.mdms.fleet import (
@@ -562,7 +563,7 @@ async def test_a_disk_that_stays_full_is_one_sentence_and_a_count(
             raise EngineError("mdms.full", "The disk is full. Free some space.")
         return await compact()
 
-    monkeypatch.setattr(mdms, "compact", full)
+    monkeypatch.setattr(mdms._upkeep, "_works", Works(full, mdms.settle))
     with capture_logs() as logged:
         mdms.start()
         await mdms.publish(Batch(tuple(next(days(1, 1)))))

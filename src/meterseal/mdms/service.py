@@ -19,9 +19,8 @@ import sqlalchemy as sa
 import structlog
 from msgspec.structs import replace
 
-from meterseal.bus.outage import Outage
 from meterseal.control.sealing import KeyRing
-from meterseal.errors import DataError, EngineError, LocalError, MetersealError
+from meterseal.errors import DataError, EngineError, LocalError
 from meterseal.mdms import entries
 from meterseal.mdms.around import Around
 from meterseal.mdms.bulk import Bulk, pack_bulk
@@ -51,6 +50,7 @@ from meterseal.mdms.store.segments import Segment
 from meterseal.mdms.store.store import Store
 from meterseal.mdms.surroundings import Surroundings
 from meterseal.mdms.turning import Turning
+from meterseal.mdms.upkeep import Upkeep, Works
 from meterseal.mdms.vee import engine as vee
 from meterseal.mdms.vee.trial import Trial, trial
 from meterseal.mdms.verifier import EvidenceVerifier
@@ -113,13 +113,13 @@ class Mdms(Reading):
         self._checking = asyncio.Lock()
         self._compacting = asyncio.Lock()
         self._relieving = asyncio.Lock()
-        self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         sweep(self._store, segments)
         self._store.load(convert(self._store, self._manifest, segments))
         for sequence, content in self._journal.replay(position):
             self._apply(sequence, entries.unpack(content))
-        self._replayed = self._state.sequence > position
+        works = Works(self.compact, self.settle)
+        self._upkeep = Upkeep(limits, self._state, self._store, self._journal, self._manifest, works)
         # What was checked before the journal came to be replayed waits no more, and is no second statement.
         for key in self._book.settled(self._state.pending.values()):
             self._state.pending.pop(key, None)
@@ -151,7 +151,7 @@ class Mdms(Reading):
 
     def start(self) -> None:
         """Check evidence and compact in the background until `close`."""
-        self._task = asyncio.create_task(self._upkeep())
+        self._task = asyncio.create_task(self._upkeep.run())
 
     async def close(self) -> None:
         """Finish what waits and let go of the directory. What was answered is durable already."""
@@ -176,7 +176,7 @@ class Mdms(Reading):
         was kept. A record whose counter is consumed already changes nothing.
         """
         await self._committer.submit(batch)
-        self._wake.set()
+        self._upkeep.wake()
 
     async def append(self, bulk: Bulk) -> None:
         """Return once all these readings are durable: delivered again, late and contradicting ones as in a record.
@@ -191,7 +191,7 @@ class Mdms(Reading):
                 if self._store.recent.weight > BEHIND * self._limits.recent_rows:
                     await self.compact()
         await self._committer.submit(Batch(), columns=(columns,))
-        self._wake.set()
+        self._upkeep.wake()
 
     async def revise(self, versions: Iterable[Version]) -> None:
         """Return once these new versions of readings are durable; errors as `publish`."""
@@ -404,45 +404,6 @@ class Mdms(Reading):
             for device_id, status in statuses.items():
                 if self._state.statuses.get(device_id) is status:
                     del self._state.statuses[device_id]
-
-    def _due(self, lain: float) -> bool:
-        """Is it time to compact, when the oldest entry of the journal has lain there for so many seconds?"""
-        if self._state.sequence == self._manifest.sequence:
-            return False
-        limits = self._limits
-        return (
-            self._replayed
-            or lain >= limits.age_seconds
-            or self._store.recent.weight >= limits.recent_rows
-            or len(self._state.pending) >= limits.pending
-            or self._journal.size >= limits.journal_bytes
-        )
-
-    async def _upkeep(self) -> None:
-        clock = asyncio.get_running_loop().time
-        compacted, since = self._manifest.sequence, clock()
-        outage = Outage("mdms.upkeep")
-        while True:
-            # Not wait_for: it loses a cancellation that comes as the event is set, and close() would wait for ever.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._limits.idle_seconds):
-                    await self._wake.wait()
-            self._wake.clear()
-            await asyncio.sleep(self._limits.gather_seconds)
-            try:
-                if compacted != self._manifest.sequence or compacted == self._state.sequence:
-                    compacted, since = self._manifest.sequence, clock()
-                if self._due(clock() - since):
-                    await self.compact()
-                    self._replayed = False
-                await self.settle()
-                outage.over()
-            except MetersealError as error:
-                outage.failed(error)
-                await asyncio.sleep(self._limits.idle_seconds)
-            except Exception as error:  # noqa: BLE001  # a defect here must not end the work for good
-                log.critical("mdms.upkeep-defect", fault=type(error).__name__)
-                await asyncio.sleep(self._limits.idle_seconds)
 
     # --- the store itself -------------------------------------------------------------------------
 
