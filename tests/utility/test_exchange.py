@@ -12,6 +12,7 @@ from meterseal.control import write
 from meterseal.control.sealed import METER_CHANGES
 from meterseal.control.tables import meter_changes
 from meterseal.things.exchange import Stated
+from meterseal.utility import arithmetic
 from meterseal.utility.calendar import HOUR
 from tests.utility.conftest import Town
 from tests.utility.test_billing import JULY, JUNE, MONTH, held_code, only_bill
@@ -89,6 +90,10 @@ async def test_a_month_with_an_exchange_is_billed_for_what_both_meters_counted(
     assert one.stated == (Decimal(OLD_LAST) - said[0]) + (said[1] - Decimal("1.05"))
     assert {line.assurance for line in bill.lines} <= {"stated", "tariff"}
     assert bill.use_assurance == "stated"
+    assert arithmetic.sound(bill)
+    assert list(arithmetic.faults(bill)) == []
+    others = msgspec.structs.replace(bill, exchanges=(msgspec.structs.replace(one, removed=NEW.hex()),))
+    assert any("of different meters" in fault for fault in arithmetic.faults(others))
 
 
 async def test_lines_open_to_rows_that_add_up_across_the_exchange(town: Town) -> None:
@@ -113,6 +118,7 @@ async def test_the_year_that_sets_the_tier_counts_both_meters(town: Town) -> Non
     assert (year.amount, year.assurance) == (june.used, "stated")
     assert july.exchanges == ()
     assert july.use_assurance == "meter-signed"
+    assert [list(arithmetic.faults(one)) for one in (june, july)] == [[], []]
 
 
 async def test_a_meter_with_more_decimals_counts_on(town: Town) -> None:
@@ -130,6 +136,7 @@ async def test_an_old_meter_that_rolled_over_before_it_went(town: Town) -> None:
     swap(town, "15.32", "0")
     bill = await only_bill(town)
     assert bill.used == Decimal("10") + Decimal("15.32") + Decimal(STEP * (MONTH - 254)).scaleb(-2)
+    assert list(arithmetic.faults(bill)) == []
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from meterseal.mdms.service import Mdms
 from meterseal.model import MAIN
 from meterseal.security.checkpoints import read as read_note
 from meterseal.security.sdk import SecuritySdk
+from meterseal.utility.arithmetic import edges
 from meterseal.utility.bills import Bill
 from meterseal.utility.bundle import Bundle, ModuleChain, ProvenRecord
 from meterseal.utility.service import Utility
@@ -58,9 +59,7 @@ class Bundles:
         note = await self._checkpoints.make()
         head = await self._security.ledger_head()
         size = read_note(note).size
-        times = sorted(
-            {edge.end_at for one in bill.determinants for edge in (one.readings.first, one.readings.last)}
-        )
+        times = sorted({edge.end_at for edge in edges(bill)})
         proven = await asyncio.to_thread(lambda: list(self._proven(bill, times, since, until, size)))
         return Bundle(
             bill=bill,

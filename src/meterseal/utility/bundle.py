@@ -11,10 +11,8 @@ is a fault. What is between two signed registers (the hours of a band) is not in
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from decimal import ROUND_HALF_UP, Decimal
-from typing import Any
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
 
 import msgspec
 from msgspec import Struct
@@ -23,11 +21,13 @@ from meterseal.crypto import certificates, merkle
 from meterseal.crypto.symmetric import hmac_sm3, sm3
 from meterseal.errors import DataError, MetersealError, TrustError
 from meterseal.link.evidence import EvidenceStatement, check_signature, unpack
+from meterseal.mdms.ledger.leaves import Added, Delivered, Part, read
 from meterseal.model import MAIN
 from meterseal.security.checkpoints import Checkpoint, LedgerKey, check_key, verified
+from meterseal.utility import arithmetic
+from meterseal.utility.arithmetic import EXPONENTS
 from meterseal.utility.bills import Bill, Boundary
 from meterseal.utility.proof import ORDER
-from meterseal.utility.readings import ROLL_OVER
 from meterseal.utility.views import Assurance
 
 FORMAT = "meterseal bill bundle 1"
@@ -114,18 +114,27 @@ def unpacked(content: bytes) -> Bundle:
 
 
 def check(bundle: Bundle, root: bytes | None = None) -> Checked:
-    """Check a bundle under a root certificate (DER); under the bundle's own when none is given."""
+    """Check a bundle under a root certificate (DER); under the bundle's own when none is given.
+
+    DataError `bill.bundle` when its numbers are none that a bill has.
+    """
+    if not arithmetic.sound(bundle.bill):
+        raise DataError(
+            "bill.bundle",
+            "This bundle has numbers that no bill has; ask for the bill as it was issued.",
+        )
     trusted = bundle.root if root is None else root
     faults: list[str] = [] if trusted == bundle.root else ["The bundle is of a system with another root."]
-    faults += _arithmetic(bundle.bill)
+    faults += arithmetic.faults(bundle.bill)
     points = dict(_points(bundle, trusted, faults))
     checkpoint, said = _ledger(bundle, trusted, faults)
-    registers: dict[tuple[int, int], CheckedRegister] = {}
-    for edge in _edges(bundle.bill):
-        registers.setdefault((edge.end_at, edge.register), _register(edge, bundle, points, said, faults))
+    registers: dict[Boundary, CheckedRegister] = {}
+    for edge in arithmetic.edges(bundle.bill):
+        if edge not in registers:
+            registers[edge] = _register(edge, bundle, points, said, faults)
     for number, determinant in enumerate(bundle.bill.determinants):
         edges = (determinant.readings.first, determinant.readings.last)
-        held = [registers[edge.end_at, edge.register].signed_by for edge in edges]
+        held = [registers[edge].signed_by for edge in edges]
         if determinant.assurance in _SIGNED and held != ["meter", "meter"]:
             faults.append(
                 f"Quantity {number} is called {determinant.assurance}, and no meter signed both its registers."
@@ -152,58 +161,12 @@ def check(bundle: Bundle, root: bytes | None = None) -> Checked:
             )
             for line in bundle.bill.lines
         ),
-        registers=tuple(registers[key] for key in sorted(registers)),
+        registers=tuple(sorted(registers.values(), key=lambda one: (one.end_at, one.register))),
         checkpoint=checkpoint.number if checkpoint else 0,
         checkpoint_at=checkpoint.at if checkpoint else 0,
         leaves=checkpoint.size if checkpoint else 0,
         root=sm3(trusted).hex(),
     )
-
-
-# --- arithmetic ---------------------------------------------------------------------------------------
-
-
-def _arithmetic(bill: Bill) -> Iterator[str]:
-    """Lines, total and quantities, from the registers on."""
-    for number, line in enumerate(bill.lines):
-        charge = line.charge
-        exact = Decimal(charge.quantity) * Decimal(charge.price) * 100
-        if int(exact.quantize(Decimal(1), ROUND_HALF_UP)) != charge.amount_fen:
-            yield f"Line {number} is not quantity times price."
-        if line.determinant is not None and not 0 <= line.determinant < len(bill.determinants):
-            yield f"Line {number} rests on no quantity of the bill."
-            return
-        if line.determinant is not None and line.assurance != bill.determinants[line.determinant].assurance:
-            yield f"Line {number} calls itself {line.assurance}, and its quantity is another."
-    if sum(line.charge.amount_fen for line in bill.lines) != bill.total_fen:
-        yield "The total is not the sum of the lines."
-    hours: dict[tuple[int, int], Decimal] = {}
-    for number, one in enumerate(bill.determinants):
-        steps = _between(one.readings.first, one.readings.last)
-        if one.kind == "hours":
-            span = one.readings.first.end_at, one.readings.last.end_at
-            hours[span] = hours.get(span, Decimal(0)) + one.amount
-        elif one.amount - (one.carried or 0) not in steps:
-            yield f"Quantity {number} is not the difference of its registers."
-        priced = [line.charge.quantity for line in bill.lines if line.determinant == number]
-        if priced and sum(priced, Decimal(0)) != one.amount:
-            yield f"The lines of quantity {number} do not add up to it."
-    for one in bill.determinants:
-        span = one.readings.first.end_at, one.readings.last.end_at
-        if one.kind == "hours" and hours.get(span) not in _between(one.readings.first, one.readings.last):
-            hours[span] = next(iter(_between(one.readings.first, one.readings.last)))
-            yield "The hours of all bands are not the difference of the registers."
-
-
-def _between(first: Boundary, last: Boundary) -> tuple[Decimal, ...]:
-    begin, end = (Decimal(edge.register).scaleb(edge.exponent) for edge in (first, last))
-    return (end - begin, end - begin + Decimal(ROLL_OVER).scaleb(last.exponent))
-
-
-def _edges(bill: Bill) -> Iterator[Boundary]:
-    for one in bill.determinants:
-        yield one.readings.first
-        yield one.readings.last
 
 
 # --- signatures ---------------------------------------------------------------------------------------
@@ -225,7 +188,7 @@ def _register(
     edge: Boundary,
     bundle: Bundle,
     chains: dict[str, tuple[bytes, ...]],
-    said: list[tuple[int, list[Any]]],
+    said: list[tuple[int, Part | Added]],
     faults: list[str],
 ) -> CheckedRegister:
     signed_by = {"estimated": "estimate", "vouched": "concentrator"}.get(edge.assurance, "nobody")
@@ -278,7 +241,7 @@ def _signs(chain: tuple[bytes, ...], statement: bytes, signature: bytes) -> bool
 
 def _ledger(
     bundle: Bundle, root: bytes, faults: list[str]
-) -> tuple[Checkpoint | None, list[tuple[int, list[Any]]]]:
+) -> tuple[Checkpoint | None, list[tuple[int, Part | Added]]]:
     """The checkpoint, and what the records under it say."""
     if not bundle.checkpoint:
         if bundle.records:
@@ -298,34 +261,43 @@ def _ledger(
         if not merkle.included(leaf, record.number, checkpoint.size, record.path, checkpoint.root):
             faults.append(f"Record {record.number} is not in the ledger of checkpoint {checkpoint.number}.")
             continue
-        parsed = json.loads(content)  # it is what the ledger's system itself wrote
-        if (parsed[1] if parsed[0] == "record" else parsed[2][0]) != bundle.bill.usage_point:
+        try:
+            parsed = read(content)
+        except (ValueError, RecursionError):  # whoever made up a root made up its ledger
+            faults.append(f"Record {record.number} is no leaf of a ledger.")
+            continue
+        if isinstance(parsed, Delivered) or parsed.owner != bundle.bill.usage_point:
             faults.append(f"Record {record.number} is of another usage point.")
             continue
         said.append((record.number, parsed))
     return checkpoint, said
 
 
-def _holds(leaf: list[Any], edge: Boundary, statement: EvidenceStatement | None) -> bool:
-    """Does a leaf say this register, as a reading, as the meter's statement or as an estimate?"""
-    if leaf[0] == "version":
-        version = leaf[2]
-        return _in_series(version[3], version[4], version[5], version[6], edge)
-    series, evidence = leaf[12], leaf[14]
-    read = any(one[1] == MAIN and _in_series(one[4], one[5], one[6], one[3], edge) for one in series)
-    if statement is None:
-        return read
-    packed_ = _base64(statement.pack())
-    return read or any(one[1] == packed_ for one in evidence)
+def _holds(leaf: Part | Added, edge: Boundary, statement: EvidenceStatement | None) -> bool:
+    """Does a leaf say this register, as the meter's reading or statement, or where it stated nothing as an estimate?"""
+    if isinstance(leaf, Added):
+        version = leaf.version
+        return (
+            statement is None
+            and version.channel == MAIN
+            and _in_series(version.start_at, version.step, version.registers, version.exponent, edge)
+        )
+    if statement is not None and any(one.statement == statement.pack() for one in leaf.evidence):
+        return True
+    return any(
+        one.channel == MAIN
+        and (statement is None or one.device_id == statement.device_id)
+        and _in_series(one.start_at, one.step, one.registers, one.exponent, edge)
+        for one in leaf.series
+    )
 
 
-def _in_series(start_at: int, step: int, registers: list[int | None], exponent: int, edge: Boundary) -> bool:
+def _in_series(
+    start_at: int, step: int, registers: Sequence[int | None], exponent: int, edge: Boundary
+) -> bool:
     place, odd = divmod(edge.end_at - start_at, step) if step else (0, edge.end_at - start_at)
     if odd or not 0 <= place < len(registers) or (found := registers[place]) is None:
         return False
-    return Decimal(found).scaleb(exponent) == Decimal(edge.register).scaleb(edge.exponent)
-
-
-def _base64(value: bytes) -> str:
-    text: str = msgspec.to_builtins(value)
-    return text
+    return exponent in EXPONENTS and Decimal(found).scaleb(exponent) == Decimal(edge.register).scaleb(
+        edge.exponent
+    )
