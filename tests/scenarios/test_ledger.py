@@ -19,10 +19,13 @@ from meterseal.control.tables import acts, refusals
 from meterseal.crypto import merkle
 from meterseal.errors import LocalError, MetersealError
 from meterseal.mesh.rpc import Empty, InProcess
-from meterseal.people.ledger import LedgerConsistency, LedgerInclusion
+from meterseal.people.ledger import LedgerCheckpoint, LedgerConsistency, LedgerInclusion, Published
+from meterseal.people.messages import method_of
 from meterseal.people.portal.app import create_app
 from meterseal.people.portal.settings import PortalSettings
 from meterseal.security.checkpoints import LedgerKey, check_key, read, verified
+from meterseal.security.ledgerorders import LedgerHead
+from meterseal.security.sdk import SecuritySdk
 from meterseal.utility.bundle import check, unpacked
 from meterseal.utility.customers import NewCustomer, Person
 from tests.scenarios.small_system import DAY, MORNING, SINCE, WATER, System
@@ -100,6 +103,36 @@ async def test_the_portal_publishes_checkpoints_and_proofs_for_everybody(system:
     far = f"/ledger/inclusion?leaf={2**70}"
     for bad in ("/ledger/inclusion?leaf=-1", far, "/ledger/inclusion", "/ledger/consistency?old=x"):
         assert (await asyncio.to_thread(get, bad)).status_code == 400
+
+
+async def test_strangers_see_what_was_signed_alone_and_cost_the_security_service_nothing(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who could ask for trees of any size would see every record at the moment when it comes."""
+    web = InProcess(system.centre.parts.methods, "web")
+    asked = 0
+    head = SecuritySdk.ledger_head
+
+    async def counted(sdk: SecuritySdk) -> LedgerHead:
+        nonlocal asked
+        asked += 1
+        return await head(sdk)
+
+    questions = (LedgerInclusion(leaf=1, size=4), LedgerConsistency(old=1, new=4))
+    for question in questions:
+        await told(system, f"ledger_{type(question).__name__.removeprefix('Ledger').lower()}", question)
+        with pytest.raises(LocalError) as refused:
+            await web.call(method_of(type(question)), question, Published)
+        assert "4 leaves yet; ask for 0" in refused.value.message
+    signed = await told(system, "ledger_checkpoint", Empty())
+    monkeypatch.setattr(SecuritySdk, "ledger_head", counted)
+    for question in questions:
+        assert (await web.call(method_of(type(question)), question, Published)).json
+    for _ in range(5):
+        published = await web.call(method_of(LedgerCheckpoint), LedgerCheckpoint(), Published)
+        assert published.note == signed["note"]
+        assert json.loads(published.json)["keys"] == signed["keys"]
+    assert asked == 1
 
 
 async def billed(system: System) -> tuple[str, str]:

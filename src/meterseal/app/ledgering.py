@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from meterseal.app.bundling import Bundles
 from meterseal.app.operator import BillQuery, Text, as_json
 from meterseal.control import acts
-from meterseal.errors import DataError
+from meterseal.errors import DataError, LocalError
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.ledger import Ledger
 from meterseal.mdms.ledger.verdict import Fault
@@ -55,6 +55,8 @@ class LedgerDesk:
         self._checkpoints = checkpoints
         self._anchoring = anchoring
         self._security = security
+        self._told: Published | None = None
+        """What was published last; strangers ask often, and each question to the security service is work of its own."""
 
     def methods(self) -> Methods:
         """The table, to be joined with the desk's."""
@@ -80,15 +82,30 @@ class LedgerDesk:
         return {method_of(kind): Method(_plain(answer), kind, CALLERS) for kind, answer in table}
 
     async def _newest(self, asked: LedgerCheckpoint) -> Published:
-        head = await self._security.ledger_head()
         note = await asyncio.to_thread(self._checkpoints.newest)
-        return Published(json=as_json({"keys": head.keys, "root": head.root}), note=note)
+        if (
+            self._told is None or self._told.note != note
+        ):  # a key is new only with a checkpoint that it signed
+            head = await self._security.ledger_head()
+            self._told = Published(json=as_json({"keys": head.keys, "root": head.root}), note=note)
+        return self._told
 
     async def _included(self, asked: LedgerInclusion) -> Published:
-        return Published(json=(await self.inclusion("", asked)).json)
+        newest = await self._signed(asked.size)
+        return Published(json=as_json(await asyncio.to_thread(inclusion, self._mdms.ledger, asked, newest)))
 
     async def _grown(self, asked: LedgerConsistency) -> Published:
-        return Published(json=(await self.consistency("", asked)).json)
+        newest = await self._signed(asked.new)
+        return Published(json=as_json(await asyncio.to_thread(consistency, self._mdms.ledger, asked, newest)))
+
+    async def _signed(self, size: int) -> int:
+        """Leaves under the newest checkpoint. What came since is nobody's to watch coming; LocalError `crypto.tree`."""
+        newest = await asyncio.to_thread(self._size)
+        if size > newest:
+            raise LocalError(
+                "crypto.tree", f"No checkpoint has {size} leaves yet; ask for {newest} or fewer."
+            )
+        return newest
 
     async def checkpoint(self, _: str, asked: Empty) -> Text:
         """The newest checkpoint, after a new one was signed when the tree has grown; and who may have signed it."""
