@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
-from arro3.io import read_parquet
+from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema
+from arro3.io import read_parquet, write_parquet
 
 from meterseal.errors import DataError, LocalError
-from meterseal.mdms.export.handover import MANIFEST, READINGS, check, deliver
+from meterseal.mdms.export.handover import MANIFEST, READINGS, _keys, check, deliver
 from meterseal.mdms.export.series import Page, Since
 from meterseal.mdms.service import Mdms
 from meterseal.model import MAIN, Batch, Opened, Series
@@ -172,6 +177,59 @@ async def test_attack_deliveries_that_were_touched_are_found(mdms: Mdms, tmp_pat
         "format": "meterseal-handover/2",
     }.items():
         assert changed(edit(name, value)) in ("handover.changed", "handover.incomplete"), name
+
+
+def handed_in(root: Path, content: bytes) -> None:
+    """A delivery whose manifest was made to fit its file."""
+    (root / "000001" / READINGS).write_bytes(content)
+    path = root / "000001" / MANIFEST
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"sha256": hashlib.sha256(content).hexdigest()})
+    )
+
+
+async def test_attack_a_delivery_whose_file_makes_the_library_panic_is_refused(
+    mdms: Mdms, tmp_path: Path
+) -> None:
+    await take(mdms, 0)
+    write(mdms, tmp_path / "d")
+    good = (tmp_path / "d/000001" / READINGS).read_bytes()
+    generator = random.Random(8)
+    for _ in range(6):
+        bad = bytearray(good)
+        for _ in range(4):
+            bad[-10 - generator.randrange(400)] ^= 0xFF
+        handed_in(tmp_path / "d", bytes(bad))
+        with pytest.raises(DataError) as refused:
+            check(tmp_path / "d")
+        assert refused.value.code == "handover.changed"
+
+
+async def test_attack_a_small_file_of_very_many_readings_is_not_read_to_its_end(
+    mdms: Mdms, tmp_path: Path
+) -> None:
+    await take(mdms, 0)
+    write(mdms, tmp_path / "d")
+    point_, channel, at = "up-1", 1, FIRST
+    many = 300_000
+    fields = {
+        "usage_point": Array([point_] * many, type=DataType.string()),
+        "channel": Array(np.full(many, channel, np.int16)),
+        "end_at": Array(np.full(many, at, np.int64)).cast(DataType.timestamp("ms", tz="UTC")),
+    }
+    batch = RecordBatch.from_arrays(
+        list(fields.values()), schema=Schema([Field(name, one.type) for name, one in fields.items()])
+    )
+    out = io.BytesIO()
+    write_parquet(RecordBatchReader.from_batches(batch.schema, [batch]), out, compression="zstd(3)")
+    assert len(out.getvalue()) < 100_000
+    handed_in(tmp_path / "d", out.getvalue())
+    said = json.loads((tmp_path / "d/000001" / MANIFEST).read_text())["readings"]
+    rows = _keys(tmp_path / "d/000001" / READINGS, said)
+    assert said < len(rows) < many // 10
+    with pytest.raises(DataError) as refused:
+        check(tmp_path / "d")
+    assert refused.value.code == "handover.changed"
 
 
 async def test_attack_the_last_delivery_is_taken_away_and_the_next_one_tells(
