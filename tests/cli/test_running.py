@@ -250,6 +250,19 @@ def test_weather_and_feasts_are_taken_from_csv_whole_or_not_at_all(
     assert kinds == ["holiday", "workday"]
 
 
+def test_facts_are_taken_from_csv_whole_or_not_at_all(running: Up, inside: Run, tmp_path: Path) -> None:
+    file = tmp_path / "facts.csv"
+    data = ("--data", running.data)
+    file.write_text("usage_point,fact,value,since,until\n,limit,12,2026-11-01,\n")
+    assert inside("vee", "facts", "import", file, *data, "--json").document == {"facts": 1}
+    known = inside("vee", "facts", "show", *data, "--json").document
+    (limit,) = [one for one in known["facts"] if one["fact"] == "limit"]
+    assert (limit["value"], limit["since"], known["more"]) == ("12", 1_793_462_400_000, 0)
+    file.write_text("usage_point,fact,value,since,until\n,limit,14,,\nnobody,class,business,,\n")
+    assert inside("vee", "facts", "import", file, *data, "--json").error() == "facts.unknown"
+    assert inside("vee", "facts", "show", *data, "--json").document == known
+
+
 def test_a_forecast_that_nobody_can_make_yet_says_what_it_needs(running: Up, inside: Run) -> None:
     assert "three weeks" in inside("forecast", "show", "--data", running.data, "--medium", "gas").sentence()
     assert inside("forecast", "show", "--data", running.data, "--json").error() == "use.forecast"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from meterseal.cli.vee import SENTENCES, _trial, sentence
-from meterseal.mdms.vee.context import Context
+from meterseal.cli.facts import _lines
+from meterseal.cli.vee import SENTENCES, _said, _trial, sentence
+from meterseal.mdms.vee.context import EVER, Context
 from meterseal.mdms.vee.judge import judge
 from meterseal.mdms.vee.rules import RULES, Rule
 from tests.cli.conftest import meterseal
@@ -31,6 +34,43 @@ def test_what_cannot_be_tried_is_refused_before_anybody_is_asked(arguments: tupl
     answer = meterseal("vee", *arguments, "--data", "nowhere")
     assert answer.status == 2
     answer.sentence()
+
+
+HEAD = "usage_point,fact,value,since,until\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"usage_point,fact,value\nup-1,class,business\n",
+        (HEAD + "up-1,colour,red,,\n").encode(),
+        (HEAD + "up-1,vacant,vacant,,\n").encode(),
+        (HEAD + "up-1,class,business,yesterday,\n").encode(),
+        (HEAD + "up-1,class,business,2026-13-01,\n").encode(),
+        (HEAD + "up-1,class,business,2026-11-01T00:00,\n").encode(),
+        (HEAD + "up-1,class,business,,9999-01-01T00:00+08:00\n").encode(),
+        (HEAD + "up-1,group," + "x" * 65 + ",,\n").encode(),
+        (HEAD + '"up-1,class\n').encode(),
+        HEAD.encode() + b"\xff\xfe,class,business,,\n",
+        (HEAD + "up-1,class,business,,\n" * 50_001).encode(),
+    ],
+)
+def test_a_file_of_facts_that_is_none_is_refused_before_anybody_is_asked(
+    tmp_path: Path, content: bytes
+) -> None:
+    file = tmp_path / "facts.csv"
+    file.write_bytes(content)
+    answer = meterseal("vee", "facts", "import", str(file), "--data", "nowhere", "--json")
+    assert answer.error() == "use.csv"
+
+
+def test_nothing_found_and_nothing_known_are_said() -> None:
+    assert _said([]) == ["nothing was found; rules run every hour, or now with: meterseal vee run"]
+    assert next(_lines({"facts": [], "more": 0})).startswith("nothing is known")
+    row = {"usage_point": "", "fact": "limit", "value": "12", "since": 0, "until": EVER}
+    first, last = _lines({"facts": [row], "more": 3})
+    assert " ".join(first.split()) == "all limit 12 always to open"
+    assert last.startswith("and 3 more")
 
 
 def test_every_rule_says_why_with_its_own_numbers() -> None:

@@ -330,15 +330,19 @@ async def test_a_rule_that_is_not_there_or_lacks_the_parameter_is_not_tried(
     await mdms.close()
 
 
+def _around(mdms: Mdms) -> Around:
+    return Around(mdms.surroundings, mdms.facts, mdms._store.words, NOW)
+
+
 async def test_a_run_knows_the_stored_days_and_weather(tmp_path: Path) -> None:
     mdms, _ = open_store(tmp_path, 1)
     day = (FIRST + 8 * HOUR) // DAY
-    assert Around(mdms.surroundings).context(Context(), []) == Context()
+    assert _around(mdms).context(Context(), []) == Context()
     mdms.surroundings.put_days({day: "holiday", day + 6: "workday"})
     mdms.surroundings.put_weather(
         {FIRST // HOUR + hour: -3.5 for hour in range(30)} | {FIRST // HOUR + 40: 1.0}
     )
-    context = Around(mdms.surroundings).context(Context(medium="gas"), [])
+    context = _around(mdms).context(Context(medium="gas"), [])
     days = np.arange(day - 1, day + 8)
     usual = (days + 3) % 7
     assert context.calendar.of(days).tolist() == [usual[0], 6, *usual[2:7], 2, usual[8]]

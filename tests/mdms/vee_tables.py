@@ -21,6 +21,7 @@ from meterseal.mdms.vee.context import (
     Heating,
     Main,
     Period,
+    Size,
     Swap,
     Weather,
 )
@@ -105,7 +106,7 @@ def table(seed: int, channels: int = 4, longest: int = 90) -> tuple[Columns, Con
         calendar=Calendar(FIRST_DAY, tuple(random.randrange(7) for _ in range(days // 2))),
         weather=Weather(FIRST_DAY * 24 - 8, tuple(random.uniform(-5, 15) for _ in range(24 * days))),
         heating=Heating(FIRST_DAY, tuple(random.randrange(2) for _ in range(days)), (0, 2)),
-        sizes=((0, 4_000), (1, 9_000)),
+        sizes=(Size(0, 4_000), Size(1, 9_000, FIRST + 2 * DAY, FIRST + 4 * DAY)),
         vacancies=tuple(_period(random, channels, days) for _ in range(2)),
         multipliers=(_period(random, channels, days),) if random.random() < 0.2 else (),
         events=tuple(
@@ -119,7 +120,7 @@ def table(seed: int, channels: int = 4, longest: int = 90) -> tuple[Columns, Con
         swaps=(Swap(random.randrange(channels), FIRST + random.randrange(days) * DAY, 5_000, 3_000),)
         if random.random() < 0.3
         else (),
-        mains=(Main(0, (1, 2)),),
+        mains=(Main(0, (1, 2), FIRST + (seed % 3) * DAY, FIRST + (days - seed % 2) * DAY),),
         checks=(Check(1, 3),),
         balances=(Balance(0, 3, FIRST_DAY, tuple(random.uniform(5, 40) for _ in range(days // 2))),),
     )

@@ -115,6 +115,13 @@ async def test_the_card_stays_with_an_agreement_that_ended(town: Town) -> None:
     assert (card.period.until, card.period.used) == (day("2026-06-11"), Decimal("2.40"))
 
 
+async def test_periods_of_agreements_are_told_without_a_name(town: Town) -> None:
+    town.supply("w", "water", "2026-06-01")
+    assert town.utility.agreed() == {"w": [(JUNE, None)]}
+    town.utility.end_agreement("a-w", day("2026-06-11"))
+    assert town.utility.agreed() == {"w": [(JUNE, day("2026-06-11"))]}
+
+
 async def test_series_by_hour_day_and_period(town: Town) -> None:
     water = town.supply("w", "water", "2026-06-01", billing_day=10)
     water.count(JUNE, [2] * (60 * 24))

@@ -104,6 +104,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     rings = {name: await open_ring(engine, name, source, now) for name in (MEASUREMENTS, FLEET, WORDS)}
     mdms = await open_measurements(measurements, engine, security, rings[MEASUREMENTS])
     utility = await Utility.start(engine, mdms, source, now)
+    mdms.agreements_from(utility.agreed)
     resealing = Resealing(
         engine,
         rings | {BILLS: utility.keys},

@@ -179,6 +179,10 @@ vee.command(
 vee.command(
     "meterseal.cli.vee:attempt", name="try", help="Show what a changed rule would flag, before it is changed."
 )
+facts = App(name="facts", help="What rules know of usage points.")
+facts.command("meterseal.cli.facts:facts_import", name="import", help="Take facts from a CSV.")
+facts.command("meterseal.cli.facts:facts_show", name="show", help="What is known, and from when to when.")
+vee.command(facts)
 app.command(vee)
 
 app.command(

@@ -38,12 +38,10 @@ def weather_import(file: Path, *, data: Path, json: Annotated[bool, Flag] = Fals
         Data directory of the running system.
     """
     hours: dict[int, float] = {}
-    for line, row in _rows(file, ("at", "temperature")):
+    for line, row in rows(file, ("at", "temperature")):
         hour, degrees = _hour(row["at"]), _degrees(row["temperature"])
         if hour is None or degrees is None:
-            raise _wrong(
-                file, line, "a whole hour such as 2026-11-21T13:00+08:00 and degC between -60 and 60"
-            )
+            raise wrong(file, line, "a whole hour such as 2026-11-21T13:00+08:00 and degC between -60 and 60")
         hours[hour] = degrees
     asked = WeatherHours(
         hours=np.fromiter(hours.keys(), "<i4", len(hours)).tobytes(),
@@ -80,14 +78,14 @@ def calendar_import(file: Path, *, data: Path, json: Annotated[bool, Flag] = Fal
         Data directory of the running system.
     """
     kinds: dict[int, Kind] = {}
-    for line, row in _rows(file, ("day", "kind")):
+    for line, row in rows(file, ("day", "kind")):
         try:
             day = date.fromisoformat(row["day"].strip()).toordinal() - _EPOCH
         except ValueError:
             day = -1
         kind = row["kind"].strip()
         if day < 0 or kind not in KINDS:
-            raise _wrong(file, line, "a day such as 2026-10-01 and `holiday` or `workday`")
+            raise wrong(file, line, "a day such as 2026-10-01 and `holiday` or `workday`")
         kinds[day] = cast(Kind, kind)
     answer = ask(data, "days_put", Days(kinds=kinds), Text)
     show(answer.json, as_json=json, lines=lambda said: [f"{said['days']} days taken"])
@@ -107,7 +105,7 @@ def _days(said: list[dict[str, Any]]) -> list[str]:
     return [f"{date.fromordinal(one['day'] + _EPOCH).isoformat()}  {one['kind']}" for one in said]
 
 
-def _rows(file: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+def rows(file: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     """(line number, row) of a CSV that has these columns; LocalError `use.file`, `use.csv`."""
     try:
         if file.stat().st_size > LARGEST:
@@ -151,5 +149,5 @@ def _degrees(text: str) -> float | None:
     return degrees if COLDEST <= degrees <= WARMEST else None
 
 
-def _wrong(file: Path, line: int, wanted: str) -> LocalError:
+def wrong(file: Path, line: int, wanted: str) -> LocalError:
     return LocalError("use.csv", f"{file}, line {line}: wanted is {wanted}. Nothing was taken.")

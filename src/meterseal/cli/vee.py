@@ -109,8 +109,14 @@ def findings(
         Of this one alone.
     """
     answer = ask(data, "vee_show", FindingsQuery(usage_point=usage_point, limit=limit), operator.Text)
-    show(answer.json, as_json=json, lines=lambda rows: (sentence(row) for row in rows))
+    show(answer.json, as_json=json, lines=_said)
     return 0
+
+
+def _said(rows: list[dict[str, Any]]) -> list[str]:
+    return [sentence(row) for row in rows] or [
+        "nothing was found; rules run every hour, or now with: meterseal vee run"
+    ]
 
 
 def attempt(

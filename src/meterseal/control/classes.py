@@ -338,6 +338,18 @@ CLASSES: dict[str, dict[str, Class]] = {
         "sealed_statement": SEALED,
     },
     "weather": {"hour": TIME, "centidegrees": Public("the weather outside, which everybody can read")},
+    "point_facts": {
+        "id": COUNT,
+        "usage_point": ID,
+        "channel": WORD,
+        "kind": WORD,
+        "value": Public(
+            "a class, the size of a connection, a main meter, a group, a meter's alarm; no reading, no name"
+        ),
+        "since": TIME,
+        "until": TIME,
+        "recorded_at": TIME,
+    },
     "day_kinds": {"day": TIME, "kind": WORD},
 }
 

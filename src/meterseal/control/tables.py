@@ -577,6 +577,27 @@ weather = Table(
     Column("centidegrees", SmallInteger, nullable=False),  # mean outdoor temperature of the hour
 )
 
+# What rules know of usage points (ADR 0032): appended and never changed, a later row wins over an earlier one where both
+# say something, so that what a run knew is found again.
+point_facts = Table(
+    "point_facts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("usage_point", String(32), nullable=False),  # empty: of all of them
+    Column("channel", SmallInteger, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("value", String(64), nullable=False),  # empty: it holds no longer
+    Column("since", Instant, nullable=False),
+    Column("until", Instant),
+    Column("recorded_at", Instant, nullable=False),
+    Index(None, "kind", "usage_point"),
+    CheckConstraint(
+        "kind in ('class', 'size', 'main', 'group', 'heats', 'limit', 'vacant', 'heating', 'event')",
+        name="kind",
+    ),
+    sqlite_autoincrement=True,
+)
+
 day_kinds = Table(
     "day_kinds",
     metadata,

@@ -22,6 +22,12 @@ ABNORMAL: Final = 3
 """Valve bits of the first status byte."""
 
 
+def kinds(status: int) -> list[str]:
+    """What the status bytes of a statement raise, in words of the rules: removed, magnet, fault, reverse."""
+    found = {code.removeprefix("meter.") for bit, (code, _) in SAID.items() if status & bit}
+    return sorted(found | ({"fault"} if status >> 8 & 3 == ABNORMAL else set()))
+
+
 def told(opened: Opened, source: str) -> list[Refusal]:
     """The alarms of a record that is to be committed; at their time, in the order of bits."""
     entries: list[tuple[int, str, str]] = []

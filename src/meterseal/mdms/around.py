@@ -1,34 +1,135 @@
-"""Station MDMS, what rules and estimators are told of the days and the weather: the stored tables as a context of VEE.
+"""Station MDMS, what rules and estimators are told beside the registers: the stored tables as a context of VEE.
 
 It judges nothing and stores nothing. One object is of one run: what it read first holds for all of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from msgspec.structs import replace
 
-from meterseal.mdms.store.rows import Key
+from meterseal.mdms.facts import Facts
+from meterseal.mdms.spans import Span, Told, at, subs_of
+from meterseal.mdms.store.rows import Key, Words
 from meterseal.mdms.surroundings import HOUR, Surroundings
-from meterseal.mdms.vee.context import Calendar, Context, Weather
-from meterseal.mdms.vee.engine import Nothing
+from meterseal.mdms.vee.context import DAY, OFFSET, Calendar, Context, Heating, Period, Size, Weather
+from meterseal.mdms.vee.engine import Joined, Nothing
+from meterseal.model import HEAT_VOLUME, MAIN
 
 MOST_HOURS = 3 * 366 * 24
 """Weather that a run is told at most: what lies further back than its longest look is of no use."""
 SUNDAY, MIDWEEK = 6, 2
+NEIGHBOURS = 30
+"""Usage points that an estimate asks at most."""
 
 
 class Around(Nothing):
-    """The surroundings of one run."""
+    """The surroundings of one run at `now`: facts as they were recorded up to then.
 
-    def __init__(self, tables: Surroundings) -> None:
-        self._tables = tables
+    Class and heating are those of `now` for all that a run looks at; everything else holds in its own period.
+    """
+
+    def __init__(self, tables: Surroundings, facts: Facts, words: Words, now: int) -> None:
+        self._tables, self._facts, self._words, self._now = tables, facts, words, now
+
+    def classes(self, keys: Sequence[Key]) -> list[str]:
+        """What the operator stated, else a dwelling."""
+        known = self._told.get("class", {})
+        if not known:
+            return super().classes(keys)
+        return [at(known.get(self._words.texts[key.point], ()), self._now) or "dwelling" for key in keys]
 
     def context(self, context: Context, keys: Sequence[Key]) -> Context:
-        """The same context with the days and the weather that are stored."""
-        return replace(context, calendar=self._calendar, weather=self._weather)
+        """The same context with the days, the weather and the facts that are stored."""
+        points: dict[str, dict[int, int]] = {}
+        for number, key in enumerate(keys):
+            points.setdefault(self._words.texts[key.point], {})[key.channel] = number
+        main = {point: channels[MAIN] for point, channels in points.items() if MAIN in channels}
+        return replace(
+            context,
+            calendar=self._calendar,
+            weather=self._weather,
+            heating=self._heating(main) if context.medium == "gas" else context.heating,
+            sizes=tuple(
+                Size(number, round(float(span.value) * 1000), span.since, span.until)
+                for number, span in self._of("size", main)
+            ),
+            vacancies=tuple(
+                Period(number, span.since, span.until) for number, span in self._of("vacant", main)
+            ),
+            events=self._facts.events(points, self._now),
+        )
+
+    def joined(self, keys: Collection[Key]) -> list[Joined]:
+        """Main meters with their sub-meters, and heat meters' energy with their volume."""
+        found = []
+        for main, subs, since, until in self._mains:
+            known = [self._words.known(point) for point in (main, *subs)]
+            cluster = tuple(Key(point, MAIN) for point in known if point is not None)
+            if len(cluster) == len(known) and any(key in keys for key in cluster):
+                found.append(Joined(cluster, since, until))
+        heats = sorted({key.point for key in keys if self._words.medium[key.point] == "heat"})
+        found += [Joined((Key(point, MAIN), Key(point, HEAT_VOLUME)), balance=True) for point in heats]
+        return found
+
+    def neighbours(self, key: Key, since: int, until: int) -> list[Key]:
+        """The same channel of usage points of the same medium that are in its group all the time, at most NEIGHBOURS."""
+        known = self._told.get("group", {})
+        spans = known.get(self._words.texts[key.point], ())
+        mine = next((span for span in spans if span.since <= since and until <= span.until), None)
+        if mine is None:
+            return []
+        found = []
+        for point in self._groups.get(mine.value, ()):
+            other = self._words.known(point)
+            inside = any(
+                span.value == mine.value and span.since <= since and until <= span.until
+                for span in known[point]
+            )
+            if other not in (None, key.point) and inside:
+                found.append(Key(other, key.channel))
+        medium = self._words.medium
+        return [one for one in found if medium.get(one.point) == medium[key.point]][:NEIGHBOURS]
+
+    def _of(self, kind: str, main: Mapping[str, int]) -> Iterator[tuple[int, Span]]:
+        known = self._told.get(kind, {})
+        return ((number, span) for point, number in main.items() for span in known.get(point, ()))
+
+    def _heating(self, main: Mapping[str, int]) -> Heating:
+        heats = self._told.get("heats", {})
+        channels = tuple(n for point, n in main.items() if at(heats.get(point, ()), self._now))
+        return replace(self._heated, channels=channels)
+
+    @cached_property
+    def _told(self) -> Told:
+        return self._facts.told(self._now)
+
+    @cached_property
+    def _mains(self) -> list[tuple[str, tuple[str, ...], int, int]]:
+        return subs_of(self._told)
+
+    @cached_property
+    def _groups(self) -> dict[str, list[str]]:
+        """Usage points by the groups they are or were in, in order."""
+        found: dict[str, list[str]] = {}
+        for point, spans in sorted(self._told.get("group", {}).items()):
+            for value in {span.value for span in spans}:
+                found.setdefault(value, []).append(point)
+        return found
+
+    @cached_property
+    def _heated(self) -> Heating:
+        spans = self._told.get("heating", {}).get("", ())
+        if not spans:
+            return Heating()
+        edges = [((s.since + OFFSET) // DAY, (s.until + OFFSET) // DAY, s.value == "on") for s in spans]
+        first, last = edges[0][0], edges[-1][1]
+        table = [-1] * (last - first)
+        for begin, end, on in edges:
+            table[begin - first : end - first] = [int(on)] * (end - begin)
+        return Heating(first, tuple(table))
 
     @cached_property
     def _calendar(self) -> Calendar:

@@ -6,11 +6,12 @@ It stores no reading, and decides by nothing but the verifier's answer and the b
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from threading import RLock
 
 from meterseal.mdms.evidence import AT_ONCE, EvidenceBook
 from meterseal.mdms.findings import Findings
-from meterseal.mdms.ingest import State
+from meterseal.mdms.ingest import Pending, State
 from meterseal.mdms.verifier import EvidenceVerifier, signed_statement
 
 
@@ -18,13 +19,21 @@ class Checking:
     """Takes what ingest left waiting; what fails waits for the next round."""
 
     def __init__(
-        self, state: State, lock: RLock, verifier: EvidenceVerifier, book: EvidenceBook, findings: Findings
+        self,
+        state: State,
+        lock: RLock,
+        verifier: EvidenceVerifier,
+        book: EvidenceBook,
+        findings: Findings,
+        alarmed: Callable[[Sequence[Pending], Sequence[bool]], None],
     ) -> None:
         self._state = state
         self._lock = lock
         self._verifier = verifier
         self._book = book
         self._findings = findings
+        self._alarmed = alarmed
+        """Told of every statement that was checked, and whether its signature holds."""
 
     async def round(self, sequence: int) -> bool:
         """Verify what came up to journal entry `sequence`, follow its chains, judge again what was open.
@@ -41,6 +50,8 @@ class Checking:
             for some in (items, await asyncio.to_thread(self._book.unchecked)):
                 if some:
                     good = await self._verifier.verify([signed_statement(item) for item in some])
+                    # Before they are kept: a crash between loses none, and said twice is said once.
+                    await asyncio.to_thread(self._alarmed, some, good)
                     found = await asyncio.to_thread(self._book.store, some, good)
                     await asyncio.to_thread(self._findings.append, found)
             if grown:

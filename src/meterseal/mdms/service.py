@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -28,10 +28,11 @@ from meterseal.mdms.checking import Checking
 from meterseal.mdms.commit import Committer
 from meterseal.mdms.entries import Entry, Version
 from meterseal.mdms.evidence import EvidenceBook
+from meterseal.mdms.facts import Agreed, Fact, Facts
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.findings import Findings
 from meterseal.mdms.forecasts import Forecasts
-from meterseal.mdms.ingest import Ingest, State
+from meterseal.mdms.ingest import Ingest, Pending, State
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.ledger import Ledger, without_leaves
 from meterseal.mdms.ledger.verdict import Verdict
@@ -98,6 +99,8 @@ class Mdms(Reading):
         self._journal = Journal(directory / "journal", store_id, keys)
         self.ledger = Ledger(directory / "ledger", store_id, engine, keys, counts, position)
         self.surroundings = Surroundings(engine)
+        self.facts = Facts(engine, self.surroundings)
+        self._agreed: Callable[[], Agreed] = dict
         self.forecasts = Forecasts(
             directory / "forecasts",
             store_id,
@@ -108,7 +111,9 @@ class Mdms(Reading):
             self._places.replaced,
         )
         self._turning = Turning(keys, self._store, self._manifest, self.ledger, self.forecasts)
-        self._evidence = Checking(self._state, self._store.lock, verifier, self._book, self._findings)
+        self._evidence = Checking(
+            self._state, self._store.lock, verifier, self._book, self._findings, self._take_alarms
+        )
         self._committer = Committer(self._commit)
         self._checking = asyncio.Lock()
         self._compacting = asyncio.Lock()
@@ -259,6 +264,7 @@ class Mdms(Reading):
         again.
         """
         await self.settle()
+        await asyncio.to_thread(self._take_facts, now)
         with self._store.lock:
             self._state.merge()
             dirty, self._state.dirty = self._state.dirty, {}
@@ -286,7 +292,35 @@ class Mdms(Reading):
 
     def _how(self, now: int) -> vee.Run:
         """A run with what is known beside the registers."""
-        return vee.Run(now, replaced=self._places.replaced(), surroundings=Around(self.surroundings))
+        around = Around(self.surroundings, self.facts, self._store.words, now)
+        return vee.Run(now, replaced=self._places.replaced(), surroundings=around)
+
+    # --- facts ------------------------------------------------------------------------------------
+
+    def agreements_from(self, agreed: Callable[[], Agreed]) -> None:
+        """Where periods of agreements are asked for at every run; until then no usage point is vacant."""
+        self._agreed = agreed
+
+    async def state(self, facts: Sequence[Fact], now: int) -> None:
+        """Keep facts about usage points; the next run judges these again from then on. Errors as `Facts.put`."""
+        self._judge_again(await asyncio.to_thread(self.facts.put, facts, now))
+
+    def _take_facts(self, now: int) -> None:
+        """Record what agreements and weather say now; what it changes is judged again, however long ago it came."""
+        points, heated = self.facts.refresh(self._agreed(), now)
+        self._judge_again(points)
+        if heated is not None:
+            medium = self._store.words.medium
+            gas = {key: heated for key in self._store.keys_stored() if medium[key.point] == "gas"}
+            with self._store.lock:
+                self._state.mark_dirty(gas)
+
+    def _judge_again(self, points: Mapping[str, int]) -> None:
+        known = {self._store.words.known(point): since for point, since in points.items()}
+        if known:
+            keys = {key: known[key.point] for key in self._store.keys_stored() if key.point in known}
+            with self._store.lock:
+                self._state.mark_dirty(keys)
 
     async def compact(self) -> Compacted:
         """Move what the journal holds into sealed segments and cut the journal. Nothing to do is no error.
@@ -404,6 +438,13 @@ class Mdms(Reading):
             for device_id, status in statuses.items():
                 if self._state.statuses.get(device_id) is status:
                     del self._state.statuses[device_id]
+
+    def _take_alarms(self, items: Sequence[Pending], good: Sequence[bool]) -> None:
+        """Alarms of checked statements are facts, and what they are about is judged again."""
+        said = self.facts.alarms(items, good)
+        words = self._store.words
+        with self._store.lock:
+            self._state.mark_dirty({Key(words.code(p), channel): at for (p, channel), at in said.items()})
 
     # --- the store itself -------------------------------------------------------------------------
 

@@ -108,6 +108,16 @@ def end_agreement(engine: sa.Engine, agreement_id: str, until: int) -> None:
             raise LocalError("agreement.none", f"There is no agreement {agreement_id}; check its id.")
 
 
+def agreed(engine: sa.Engine) -> dict[str, list[tuple[int, int | None]]]:
+    """When which usage point had an agreement (since <= t < until, None while it runs), rising; nobody's name."""
+    query = sa.select(agreements.c.usage_point_id, agreements.c.since, agreements.c.until)
+    found: dict[str, list[tuple[int, int | None]]] = defaultdict(list)
+    with read(engine) as connection:
+        for row in connection.execute(query.order_by(agreements.c.since, agreements.c.id)):
+            found[row.usage_point_id].append((row.since, row.until))
+    return found
+
+
 def all_terms(engine: sa.Engine, keys: KeyRing, usage_point: str | None = None) -> tuple[Terms, ...]:
     """Return the terms of all agreements (or of those of one usage point), the oldest first.
 

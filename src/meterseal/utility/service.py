@@ -126,6 +126,10 @@ class Utility:
         """End an agreement; raises LocalError `agreement.none`."""
         agreements.end_agreement(self._engine, agreement_id, until)
 
+    def agreed(self) -> dict[str, list[tuple[int, int | None]]]:
+        """When which usage point had an agreement (see `agreements.agreed`)."""
+        return agreements.agreed(self._engine)
+
     async def run_bills(self, now: int, since: int | None = None) -> RunReport:
         """Bill every completed period that needs it (see `billing.Billing.run`)."""
         return await self._billing.run(now, since)

@@ -186,6 +186,9 @@ def sub_meters(channel: Channel, every: list[Channel], context: Context, p: Any)
             parts = [_amount(every[sub], number) for sub in main.subs]
             if whole is None or None in parts:
                 continue
+            begin = number * DAY - context.offset
+            if begin < main.since or begin + DAY > main.until:
+                continue
             missing = abs(whole - sum(part for part in parts if part is not None))
             if missing > max(p.percent * abs(whole) / 100, p.least / 1000):
                 found.append(number)

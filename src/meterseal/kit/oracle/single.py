@@ -82,9 +82,17 @@ def lonely_spike(channel: Channel, _: list[Channel], context: Context, p: Any) -
 
 
 def overload(channel: Channel, _: list[Channel], context: Context, p: Any) -> list[int]:
-    size = dict(context.sizes).get(channel.number, context.carried)
-    limit = size * 10.0**-channel.exponent * p.percent / 100_000
-    return [r.row for place, r in enumerate(channel.readings) if channel.rate(place) > limit]
+    found = []
+    for place, reading in enumerate(channel.readings):
+        said = [
+            size.thousandths
+            for size in context.sizes
+            if size.channel == channel.number and size.since < reading.at <= size.until
+        ]
+        limit = [context.carried, *said][-1] * 10.0**-channel.exponent * p.percent / 100_000
+        if channel.rate(place) > limit:
+            found.append(reading.row)
+    return found
 
 
 def reverse_flow(channel: Channel, _: list[Channel], context: Context, p: Any) -> list[int]:

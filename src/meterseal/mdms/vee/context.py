@@ -56,7 +56,9 @@ class Weather(Struct, frozen=True):
 
 
 class Heating(Struct, frozen=True):
-    """Is it a day of heating? 1 yes, 0 no, of local days from `first` on; `channels` are those that heat with it."""
+    """Is it a day of heating? 1 yes, 0 no, -1 not known, of local days from `first` on; `channels` are those that heat
+    with it.
+    """
 
     first: int = 0
     on: tuple[int, ...] = ()
@@ -70,6 +72,15 @@ class Period(Struct, frozen=True):
     since: int
     until: int = EVER
     factor: int = 1
+
+
+class Size(Struct, frozen=True):
+    """Thousandths of the unit an hour that pass the connection of a channel at most, in since <= t < until."""
+
+    channel: int
+    thousandths: int
+    since: int = 0
+    until: int = EVER
 
 
 class Event(Struct, frozen=True):
@@ -90,10 +101,12 @@ class Swap(Struct, frozen=True):
 
 
 class Main(Struct, frozen=True):
-    """A main meter and the sub-meters behind it."""
+    """A main meter and the sub-meters behind it in since <= t < until."""
 
     channel: int
     subs: tuple[int, ...]
+    since: int = 0
+    until: int = EVER
 
 
 class Check(Struct, frozen=True):
@@ -116,8 +129,8 @@ class Context(Struct, frozen=True):
     """Everything of one medium and one class of customer; channels are numbered as in the columns.
 
     `interval` ms is the promise of the load profile, `digits` how many a register has before it begins anew,
-    `carries` and `sizes` thousandths of the unit an hour that pass the connection at most, by default and of single
-    channels; `now` bounds the future.
+    `carries` thousandths of the unit an hour that pass the connection at most where `sizes` does not say it; `now`
+    bounds the future.
     """
 
     medium: Medium = "water"
@@ -130,7 +143,7 @@ class Context(Struct, frozen=True):
     calendar: Calendar = Calendar()
     weather: Weather = Weather()
     heating: Heating = Heating()
-    sizes: tuple[tuple[int, int], ...] = ()
+    sizes: tuple[Size, ...] = ()
     vacancies: tuple[Period, ...] = ()
     multipliers: tuple[Period, ...] = ()
     events: tuple[Event, ...] = ()
@@ -150,13 +163,13 @@ class Context(Struct, frozen=True):
         return replace(
             self,
             heating=replace(self.heating, channels=_numbers(self.heating.channels, new)),
-            sizes=tuple((new[channel], size) for channel, size in self.sizes if channel in new),
+            sizes=tuple(replace(s, channel=new[s.channel]) for s in self.sizes if s.channel in new),
             vacancies=_renumbered(self.vacancies, new),
             multipliers=_renumbered(self.multipliers, new),
             events=tuple(replace(e, channel=new[e.channel]) for e in self.events if e.channel in new),
             swaps=tuple(replace(s, channel=new[s.channel]) for s in self.swaps if s.channel in new),
             mains=tuple(
-                Main(new[main.channel], _numbers(main.subs, new))
+                replace(main, channel=new[main.channel], subs=_numbers(main.subs, new))
                 for main in self.mains
                 if main.channel in new and all(sub in new for sub in main.subs)
             ),

@@ -10,7 +10,7 @@ does not matter; estimates look at what is visible, and only at what lies before
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
@@ -22,7 +22,7 @@ from meterseal.mdms.columns import Columns
 from meterseal.mdms.entries import Version
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.store.rows import Key, Rows, Words, standing, visible
-from meterseal.mdms.vee.context import DAY, HOUR, Context
+from meterseal.mdms.vee.context import DAY, EVER, HOUR, Balance, Context, Main
 from meterseal.mdms.vee.judge import Choose, Failure, Judgement, Objection, defaults, judge
 from meterseal.mdms.vee.rules import RULES, Rule
 from meterseal.mdms.vee.versions import Bridging, Judged, versions
@@ -61,6 +61,17 @@ class AsOf:
         return found
 
 
+class Joined(NamedTuple):
+    """Channels that belong together in since <= t < until: a main meter before its sub-meters, or where `balance`, a heat
+    meter's energy before its volume.
+    """
+
+    keys: tuple[Key, ...]
+    since: int = 0
+    until: int = EVER
+    balance: bool = False
+
+
 class Surroundings(Protocol):
     """Where what is known beside the registers comes from."""
 
@@ -69,6 +80,12 @@ class Surroundings(Protocol):
 
     def context(self, context: Context, keys: Sequence[Key]) -> Context:
         """The same context with what is known about these channels, in this order."""
+
+    def joined(self, keys: Collection[Key]) -> Sequence[Joined]:
+        """The channels that belong together, wherever one of these is among them."""
+
+    def neighbours(self, key: Key, since: int, until: int) -> Sequence[Key]:
+        """Channels that were used alike in all of since <= t < until, in an order that holds."""
 
 
 class Nothing:
@@ -79,6 +96,12 @@ class Nothing:
 
     def context(self, context: Context, keys: Sequence[Key]) -> Context:
         return context
+
+    def joined(self, keys: Collection[Key]) -> Sequence[Joined]:
+        return ()
+
+    def neighbours(self, key: Key, since: int, until: int) -> Sequence[Key]:
+        return ()
 
 
 class Outcome(NamedTuple):
@@ -112,6 +135,10 @@ def run(store: History, dirty: Mapping[Key, int], how: Run) -> Outcome:
         outcome.findings.extend(_findings(store, how, channels, columns, context, said))
         outcome.versions.extend(versions(store, group, channels, columns, context, said, how))
         outcome = outcome._replace(readings=outcome.readings + len(columns.end_at))
+    for _, channels, context in joined(store, dirty, how):
+        columns = columns_of(channels)
+        said = judge(columns, context, how.choose, _joint(how))
+        outcome.findings.extend(_findings(store, how, channels, columns, context, said))
     return outcome
 
 
@@ -137,6 +164,66 @@ def groups(
             yield group, channels, how.surroundings.context(context, [c.key for c in channels])
 
 
+def joined(
+    store: History, dirty: Mapping[Key, int], how: Run
+) -> Iterator[tuple[Group, list[Judged], Context]]:
+    """Channels that belong together, where one of them is among the dirty: for the rules that look at them as one.
+
+    They are of the class and interval of the first, and a channel may come more than once.
+    """
+    rules = _joint(how)
+    clusters = how.surroundings.joined(dirty) if rules else ()
+    heads = how.surroundings.classes([cluster.keys[0] for cluster in clusters])
+    together: dict[Group, list[tuple[Joined, list[Judged]]]] = {}
+    taken = 0
+    for cluster, customer in zip(clusters, heads, strict=True):
+        medium = store.words.medium[cluster.keys[0].point]
+        since = min(dirty[key] for key in cluster.keys if key in dirty)
+        channels = []
+        for key in cluster.keys:
+            begins = how.replaced.get(store.words.texts[key.point], ())[1:]
+            channels.append(_take(store, key, since, _reach(how, customer, medium, rules), begins))
+        group = (customer, medium, interval_of(channels[0].delivered))
+        together.setdefault(group, []).append((cluster, channels))
+        taken += len(channels)
+        if taken >= AT_ONCE:
+            yield from _as_one(together)
+            together, taken = {}, 0
+    yield from _as_one(together)
+
+
+def _as_one(
+    together: Mapping[Group, list[tuple[Joined, list[Judged]]]],
+) -> Iterator[tuple[Group, list[Judged], Context]]:
+    for group, clusters in together.items():
+        channels: list[Judged] = []
+        mains, balances = [], []
+        for cluster, its in clusters:
+            first = len(channels)
+            channels += its
+            if cluster.balance:
+                balances.append(Balance(first, first + 1))
+            else:
+                mains.append(
+                    Main(first, tuple(range(first + 1, len(channels))), cluster.since, cluster.until)
+                )
+        yield (
+            group,
+            channels,
+            Context(
+                medium=group[1],
+                customer=group[0],
+                interval=group[2],
+                mains=tuple(mains),
+                balances=tuple(balances),
+            ),
+        )
+
+
+def _joint(how: Run) -> dict[str, Rule]:
+    return {name: rule for name, rule in how.rules.items() if rule.joint}
+
+
 def interval_of(delivered: Rows) -> int:
     """The interval of a load profile: the commonest distance that is one, an hour where there is none."""
     apart = Counter(np.diff(delivered["end_at"]).tolist())
@@ -144,10 +231,10 @@ def interval_of(delivered: Rows) -> int:
     return -max(known)[1] if known else HOUR
 
 
-def _reach(how: Run, customer: str, medium: Medium) -> int:
-    """Milliseconds that rules look back at most."""
+def _reach(how: Run, customer: str, medium: Medium, rules: Mapping[str, Rule] | None = None) -> int:
+    """Milliseconds that these rules, or all of a run, look back at most."""
     context = Context(medium=medium, customer=customer)
-    applied = [rule for rule in how.rules.values() if medium in rule.media]
+    applied = [rule for rule in (rules or how.rules).values() if medium in rule.media]
     return max((rule.reach(how.choose(rule, context)).before for rule in applied), default=0)
 
 

@@ -16,7 +16,7 @@ from meterseal.errors import LocalError
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.store.rows import Key
 from meterseal.mdms.vee.context import CLASSES, Context
-from meterseal.mdms.vee.engine import History, Run, columns_of, finding_of, groups
+from meterseal.mdms.vee.engine import History, Run, columns_of, finding_of, groups, joined
 from meterseal.mdms.vee.judge import defaults, judge
 from meterseal.mdms.vee.rules import RULES, Rule
 
@@ -90,7 +90,8 @@ def trial(
     readings = flags_now = would_flag = new_count = gone_count = 0
     new: list[Finding] = []
     gone: list[Finding] = []
-    for _, channels, context in groups(store, dirty, _wider(now, then, rule)):
+    over = joined if rule.joint else groups
+    for _, channels, context in over(store, dirty, _wider(now, then, rule)):
         columns = columns_of(channels)
         readings += int((columns.end_at >= since).sum())
         said = [

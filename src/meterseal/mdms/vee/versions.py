@@ -196,9 +196,30 @@ def _fill(
         customer=context.customer,
         calendar=context.calendar,
         weather=context.weather,
+        neighbours=_beside(store, channel, gap, how),
         offset=context.offset,
     )
     return bridge(gap, known, order)
+
+
+def _beside(store: History, channel: Judged, gap: Gap, how: Run) -> NDArray[np.int64]:
+    """Use in the intervals of the gap of those neighbours that measured all of it: what was there as the gap could first
+    be filled, so that what comes later changes no estimate.
+    """
+    settle = 0 if gap.until - gap.since <= how.bridging.short else how.bridging.settle
+    after = channel.delivered[channel.delivered["end_at"] >= gap.until + settle]
+    ripe = int(after["recorded_at"].min()) if len(after) else how.now
+    found = []
+    for key in how.surroundings.neighbours(channel.key, gap.since, gap.until):
+        rows = store.rows(key, gap.since, gap.until)
+        rows = visible(standing(rows[rows["recorded_at"] <= ripe], store.words))
+        rows = rows[np.isin(rows["end_at"], np.append(gap.ends, gap.since))]
+        whole = len(rows) == gap.parts + 1 and bool((rows["quality"] == Quality.MEASURED).all())
+        if whole and (rows["exponent"] == rows["exponent"][0]).all():
+            use = np.diff(rows["register"].astype(np.int64))
+            if use.min() >= 0:
+                found.append(use)
+    return np.array(found, np.int64).reshape(len(found), gap.parts)
 
 
 def _written(gap: Gap, filled: Bridge, shown: _Shown, like: np.void) -> Iterator[Version]:

@@ -151,7 +151,14 @@ def _days(view: View, chosen: Mask, facts: dict[str, Floats]) -> Found:
 
 RULES = (
     Rule(
-        "heat-balance", 1, "warning", heat_balance, alike(HeatBalance()), lambda _: Reach(2 * DAY), ("heat",)
+        "heat-balance",
+        1,
+        "warning",
+        heat_balance,
+        alike(HeatBalance()),
+        lambda _: Reach(2 * DAY),
+        ("heat",),
+        joint=True,
     ),
     Rule(
         "night-flow",

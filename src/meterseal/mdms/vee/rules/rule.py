@@ -50,6 +50,7 @@ class Rule(Struct, frozen=True):
     """One row of the registry. `version` rises with every change of what the function answers.
 
     `defaults` answers the parameters for a class of customer and a medium. `media` are those it has a meaning for.
+    A `joint` rule looks at channels that belong together, whatever their class and interval.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Rule(Struct, frozen=True):
     defaults: Callable[[str, Medium], Struct]
     reach: Callable[[Any], Reach]
     media: tuple[Medium, ...] = ("water", "gas", "heat", "electricity")
+    joint: bool = False
 
     def mask(self, columns: Columns, context: Context, parameters: Struct) -> Mask:
         """The rows of the columns that the rule objects to."""

@@ -114,15 +114,20 @@ class Overload(Struct, frozen=True):
 
 def overload(view: View, parameters: Overload) -> Found:
     """Rows that end a step which the connection cannot have let pass."""
-    sizes = np.full(len(view.sizes), view.context.carried, np.int64)
-    for channel, size in view.context.sizes:
-        sizes[channel] = size
-    limits = sizes * 10.0**-view.exponent * parameters.percent / 100_000
-    rows = view.above(limits)
-    channels = view.of(rows)
+    least = np.full(len(view.sizes), view.context.carried, np.int64)
+    for size in view.context.sizes:
+        least[size.channel] = min(least[size.channel], size.thousandths)
+    digits = 10.0**-view.exponent * parameters.percent / 100_000
+    rows = view.above(least * digits)
+    channels, ends = view.of(rows), view.end_at[rows]
+    carries = np.full(len(rows), view.context.carried, np.int64)
+    for size in view.context.sizes:
+        carries[(channels == size.channel) & (ends > size.since) & (ends <= size.until)] = size.thousandths
+    over = view.rate[rows] > carries * digits[channels]
+    rows, channels = rows[over], channels[over]
     return Found(
         rows,
-        {"rate": view.amount(view.rate[rows], channels), "carries": sizes[channels] / 1000},
+        {"rate": view.amount(view.rate[rows], channels), "carries": carries[over] / 1000},
     )
 
 

@@ -85,7 +85,8 @@ def sub_meters(view: View, parameters: SubMeters) -> Found:
         amounts = [_daily(view, channel) for channel in (main.channel, *main.subs)]
         for number, (whole, place) in amounts[0].items():
             parts = [one[number][0] for one in amounts[1:] if number in one]
-            if len(parts) != len(main.subs):
+            begin = number * DAY - view.context.offset
+            if len(parts) != len(main.subs) or begin < main.since or begin + DAY > main.until:
                 continue
             summed = sum(parts)
             if abs(whole - summed) > max(parameters.percent * abs(whole) / 100, parameters.least / 1000):
@@ -111,5 +112,5 @@ def _daily(view: View, channel: int) -> dict[int, tuple[float, int]]:
 
 RULES = (
     Rule("register-sum", 1, "error", register_sum, alike(RegisterSum()), lambda _: Reach(2 * DAY)),
-    Rule("sub-meters", 1, "warning", sub_meters, alike(SubMeters()), lambda _: Reach(2 * DAY)),
+    Rule("sub-meters", 1, "warning", sub_meters, alike(SubMeters()), lambda _: Reach(2 * DAY), joint=True),
 )

@@ -1,0 +1,106 @@
+"""`meterseal vee facts`: what an operator states of usage points so that rules can judge them, read from a CSV file.
+
+It stores nothing itself; a file is taken whole or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from meterseal.app.judging import FactsOrder, FactsQuery
+from meterseal.app.operator import Text
+from meterseal.cli.operate import Flag, ask, day, show
+from meterseal.cli.operate import at as shown_at
+from meterseal.cli.surroundings import rows, wrong
+from meterseal.errors import LocalError
+from meterseal.mdms.facts import MOST, STATED, Fact
+from meterseal.mdms.vee.context import EVER
+
+COLUMNS = ("usage_point", "fact", "value", "since", "until")
+WANTED = (
+    f"a usage point (none for limit), one of {', '.join(STATED)}, a value (none takes it back), and days such as "
+    "2026-11-21 or instants with their offset, or nothing, as since and until"
+)
+LONGEST = 64
+
+
+def facts_import(file: Path, *, data: Path, json: Annotated[bool, Flag] = False) -> int:
+    """Take facts from a CSV with the columns usage_point, fact, value, since and until.
+
+    fact is class (dwelling or business), size (what the connection carries, unit an hour), main (the usage point of its
+    main meter), group (neighbours used alike), heats (gas, where gas heats), or limit (degC, of no usage point: a colder
+    day is one of heating). A period begins with since and ends before until; an empty one is open. A later file wins.
+
+    Parameters
+    ----------
+    file
+        The CSV file.
+    data
+        Data directory of the running system.
+    """
+    facts: list[Fact] = []
+    for line, row in rows(file, COLUMNS):
+        fact = _fact(row)
+        if fact is None:
+            raise wrong(file, line, WANTED)
+        facts.append(fact)
+        if len(facts) > MOST:
+            raise LocalError("use.csv", f"{file} has more than {MOST} facts; cut it. Nothing was taken.")
+    answer = ask(data, "facts_put", FactsOrder(facts=tuple(facts)), Text)
+    show(answer.json, as_json=json, lines=lambda said: [f"{said['facts']} facts taken"])
+    return 0
+
+
+def facts_show(usage_point: str = "", /, *, data: Path, json: Annotated[bool, Flag] = False) -> int:
+    """What rules know of usage points: what was stated, and what follows from agreements and the weather.
+
+    Parameters
+    ----------
+    usage_point
+        Of this one alone.
+    data
+        Data directory of the running system.
+    """
+    answer = ask(data, "facts", FactsQuery(usage_point=usage_point), Text)
+    show(answer.json, as_json=json, lines=_lines)
+    return 0
+
+
+def _lines(said: dict[str, Any]) -> Iterator[str]:
+    if not said["facts"]:
+        yield "nothing is known; state something with: meterseal vee facts import FILE.csv"
+    for one in said["facts"]:
+        since = "always" if one["since"] <= 0 else shown_at(one["since"])
+        until = "open" if one["until"] >= EVER else shown_at(one["until"])
+        yield f"{one['usage_point'] or 'all':<24} {one['fact']:<8} {one['value']:<12} {since} to {until}"
+    if said["more"]:
+        yield f"and {said['more']} more; name a usage point to see its own"
+
+
+def _fact(row: dict[str, str]) -> Fact | None:
+    cells = {name: cell.strip() for name, cell in row.items()}
+    since, until = _instant(cells["since"], 0), _instant(cells["until"], EVER)
+    if any(len(cell) > LONGEST for cell in cells.values()) or cells["fact"] not in STATED:
+        return None
+    if since is None or until is None:
+        return None
+    kind = cells["fact"]
+    return Fact(usage_point=cells["usage_point"], kind=kind, value=cells["value"], since=since, until=until)
+
+
+def _instant(text: str, empty: int) -> int | None:
+    """Unix ms of a local day or of an instant with its offset, None for what is neither."""
+    if not text:
+        return empty
+    try:
+        if len(text) == len("2026-11-21"):
+            return day(text)
+        when = datetime.fromisoformat(text)
+    except (ValueError, LocalError):
+        return None
+    if when.tzinfo is None or not 1970 < when.year < 2106:
+        return None
+    return round(when.timestamp() * 1000)

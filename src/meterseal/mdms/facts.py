@@ -1,0 +1,282 @@
+"""Station MDMS, facts: what rules and estimators may know of usage points, dated, appended and never overwritten.
+
+It judges no reading. What an operator states, what agreements say, what meters' alarms and the weather say stand in one
+table with the instant at which they were recorded; a later row wins over an earlier one where both say something. So the
+facts of any past run are found again: they are the rows recorded up to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import sqlalchemy as sa
+from msgspec import Struct
+
+from meterseal.control.engine import read, write
+from meterseal.control.tables import point_facts as table
+from meterseal.control.tables import usage_points
+from meterseal.errors import DataError
+from meterseal.headend.meteralarms import kinds
+from meterseal.mdms.ingest import Pending
+from meterseal.mdms.spans import Span, Told, at, joined, laid, unagreed
+from meterseal.mdms.surroundings import Surroundings
+from meterseal.mdms.vee.context import CLASSES, DAY, EVER, HOUR, OFFSET, Event, Weather
+from meterseal.model import MAIN
+
+Stated = Literal["class", "size", "main", "group", "heats", "limit"]
+"""What an operator states: class of customer, what the connection carries (unit an hour), the main meter's usage point,
+the group of neighbours, `gas` where gas heats, and (of all) the mean of a day in degC under which it is heated."""
+STATED: tuple[Stated, ...] = ("class", "size", "main", "group", "heats", "limit")
+LIMIT = 15.0
+"""degC: a day with a lower mean is one of heating unless an operator states another limit (base of degree days)."""
+MOST = 50_000
+"""Facts in one call."""
+MOST_SUBS = 1_000
+"""Sub-meters of a main meter: their days are looked at together."""
+LARGEST = 1_000_000
+"""Units an hour that a connection may carry."""
+NAME = 32
+_ASKED_AT_ONCE = 500
+
+Agreed = Mapping[str, Sequence[tuple[int, int | None]]]
+"""Periods since <= t < until of the agreements of usage points that ever had one, rising; None while it runs."""
+
+
+class Fact(Struct, frozen=True, kw_only=True):
+    """One thing stated of a usage point (empty: of all) for since <= t < until; an empty value takes it back."""
+
+    usage_point: str
+    kind: Stated
+    value: str
+    since: int = 0
+    until: int = EVER
+
+
+class Facts:
+    """The table `point_facts`."""
+
+    def __init__(self, engine: sa.Engine, surroundings: Surroundings) -> None:
+        self._engine = engine
+        self._surroundings = surroundings
+
+    # --- asking -----------------------------------------------------------------------------------
+
+    def told(self, as_of: int) -> Told:
+        """All but the alarms, as recorded up to an instant."""
+        query = sa.select(table).where(table.c.kind != "event", table.c.recorded_at <= as_of)
+        found: dict[str, dict[str, list[Span]]] = {}
+        with read(self._engine) as connection:
+            for row in connection.execute(query.order_by(table.c.id)):
+                spans = found.setdefault(row.kind, {})
+                until = EVER if row.until is None else row.until
+                spans[row.usage_point] = laid(
+                    spans.get(row.usage_point, []), Span(row.since, until, row.value)
+                )
+        return found
+
+    def events(self, points: Mapping[str, Mapping[int, int]], as_of: int) -> tuple[Event, ...]:
+        """The alarms of these usage points, as recorded up to an instant; the values of `points` number the columns of
+        their channels. A meter repeats an alarm every day while it lasts: the first day alone is an event.
+        """
+        seen: set[tuple[int, str, int]] = set()
+        wanted = sorted(points)
+        with read(self._engine) as connection:
+            for start in range(0, len(wanted), _ASKED_AT_ONCE):
+                query = sa.select(table).where(
+                    table.c.kind == "event",
+                    table.c.usage_point.in_(wanted[start : start + _ASKED_AT_ONCE]),
+                    table.c.recorded_at <= as_of,
+                )
+                for row in connection.execute(query):
+                    number = points[row.usage_point].get(row.channel)
+                    if number is not None:
+                        seen.add((number, row.value, row.since))
+        return tuple(
+            Event(number, at, kind)
+            for number, kind, at in sorted(seen)
+            if (number, kind, at - DAY) not in seen
+        )
+
+    # --- taking -----------------------------------------------------------------------------------
+
+    def put(self, stated: Sequence[Fact], now: int) -> dict[str, int]:
+        """Keep what an operator states, whole or not at all; gives the usage points that are to be judged again, and from
+        when on. DataError `facts.*` for what cannot be.
+        """
+        if len(stated) > MOST:
+            raise DataError("facts.many", f"At most {MOST} facts are taken at once; cut the file.")
+        for fact in stated:
+            _check(fact)
+        self._check_points(stated)
+        rows = [_row(f.usage_point, f.kind, f.value, (f.since, f.until), now) for f in stated]
+        with write(self._engine) as connection:
+            _append(connection, rows)
+            mains = self._mains(connection)
+        again: dict[str, int] = {}
+        for fact in stated:
+            # A main meter that it is or was behind has other days now too.
+            beside = mains.get(fact.usage_point, ()) if fact.kind == "main" else ()
+            for point in filter(None, (fact.usage_point, *beside)):
+                again[point] = min(fact.since, again.get(point, fact.since))
+        return again
+
+    def _check_points(self, stated: Sequence[Fact]) -> None:
+        mains = {(fact.usage_point, fact.value) for fact in stated if fact.kind == "main" and fact.value}
+        named = {fact.usage_point for fact in stated if fact.usage_point} | {main for _, main in mains}
+        media: dict[str, str] = {}
+        wanted = sorted(named)
+        with read(self._engine) as connection:
+            for start in range(0, len(wanted), _ASKED_AT_ONCE):
+                query = sa.select(usage_points.c.id, usage_points.c.medium)
+                query = query.where(usage_points.c.id.in_(wanted[start : start + _ASKED_AT_ONCE]))
+                media.update({row.id: row.medium for row in connection.execute(query)})
+        for point in wanted:
+            if point not in media:
+                raise DataError(
+                    "facts.unknown", f"There is no usage point `{point}`; nothing was taken. Check its id."
+                )
+        for sub, main in sorted(mains):
+            if sub == main or media[sub] != media[main]:
+                raise DataError(
+                    "facts.main",
+                    f"`{main}` cannot be the main meter of `{sub}`: it is to be another one of the same medium. Nothing "
+                    "was taken.",
+                )
+
+    @staticmethod
+    def _mains(connection: sa.Connection) -> dict[str, set[str]]:
+        """The main meters that sub-meters are or were behind; DataError `facts.subs` when one has too many."""
+        count: dict[str, set[str]] = {}
+        found: dict[str, set[str]] = {}
+        query = sa.select(table.c.usage_point, table.c.value).where(
+            table.c.kind == "main", table.c.value != ""
+        )
+        for sub, main in connection.execute(query):
+            count.setdefault(main, set()).add(sub)
+            found.setdefault(sub, set()).add(main)
+        for main, subs in count.items():
+            if len(subs) > MOST_SUBS:
+                raise DataError(
+                    "facts.subs",
+                    f"`{main}` would have {len(subs)} sub-meters, of {MOST_SUBS} at most; nothing was taken. State the "
+                    "meters of each building or riser as mains of their own.",
+                )
+        return found
+
+    def alarms(self, items: Iterable[Pending], good: Iterable[bool]) -> dict[tuple[str, int], int]:
+        """Keep what meters raise in statements whose signature holds; gives (usage point, channel) and when."""
+        rows: list[dict[str, str | int | None]] = []
+        again: dict[tuple[str, int], int] = {}
+        for item, holds in zip(items, good, strict=True):
+            said = item.statement
+            for kind in kinds(said.status) if holds else ():
+                # It ends with the statement, so that it lies in the interval before.
+                span = (said.end_at, said.end_at + 1)
+                rows.append(_row(item.usage_point, "event", kind, span, item.received_at, said.channel))
+                key = (item.usage_point, said.channel)
+                again[key] = min(said.end_at, again.get(key, said.end_at))
+        if rows:
+            with write(self._engine) as connection:
+                _append(connection, rows)
+        return again
+
+    def refresh(self, agreed: Agreed, now: int) -> tuple[dict[str, int], int | None]:
+        """Record what follows now from agreements and the weather, where it is not what was recorded.
+
+        Gives usage points whose vacancies changed, with when the change begins, and since when days of heating changed.
+        """
+        told = self.told(now)
+        rows: list[dict[str, str | int | None]] = []
+        again: dict[str, int] = {}
+        vacant = told.get("vacant", {})
+        for point, periods in agreed.items():
+            known, new = list(vacant.get(point, ())), unagreed(periods)
+            if known != new:
+                since = min(span.since for span in set(known) ^ set(new))
+                rows.append(_row(point, "vacant", "", (since, EVER), now))
+                for span in new:
+                    if span.until > since:
+                        rows.append(
+                            _row(point, "vacant", span.value, (max(span.since, since), span.until), now)
+                        )
+                again[point] = since
+        heated = self._heated(told, now)
+        rows += [_row("", "heating", span.value, (span.since, span.until), now) for span in heated]
+        if rows:
+            with write(self._engine) as connection:
+                _append(connection, rows)
+        return again, heated[0].since if heated else None
+
+    def _heated(self, told: Told, now: int) -> list[Span]:
+        """Whole local days whose mean temperature says another state of the heating than is recorded, as spans."""
+        hours = self._surroundings.weather_known()
+        if hours is None:
+            return []
+        first, last = hours[0], min(hours[1], now // HOUR - 1)
+        if last < first:
+            return []
+        degrees = self._surroundings.weather(first * HOUR, last - first + 1)
+        weather = Weather(first, tuple(degrees.tolist()))
+        edges = [(hour * HOUR + OFFSET) // DAY for hour in (first, last)]
+        days = np.arange(edges[0], edges[1] + 1)
+        limits, known = (told.get(kind, {}).get("", ()) for kind in ("limit", "heating"))
+        changed = []
+        for day, mean in zip(days.tolist(), weather.days(days, OFFSET).tolist(), strict=True):
+            begin = day * DAY - OFFSET
+            state = "on" if mean < float(at(limits, begin) or LIMIT) else "off"
+            if not np.isnan(mean) and at(known, begin) != state:
+                changed.append(Span(begin, begin + DAY, state))
+        return joined(changed)
+
+
+def _check(fact: Fact) -> None:
+    number = _number(fact.value)
+    right = {
+        "class": fact.value in CLASSES,
+        "size": number is not None and 0 < number <= LARGEST,
+        "main": len(fact.value) <= NAME,
+        "group": len(fact.value) <= NAME and fact.value.isprintable(),
+        "heats": fact.value == "gas",
+        "limit": number is not None and -60 <= number <= 60,
+    }[fact.kind]
+    of_all = fact.kind == "limit"
+    if (
+        not (right or not fact.value)
+        or of_all == bool(fact.usage_point)
+        or not 0 <= fact.since < fact.until <= EVER
+    ):
+        raise DataError(
+            "facts.value",
+            f"`{fact.value[:40]}` is nothing that can be stated as {fact.kind} of `{fact.usage_point[:40]}` for that time. "
+            f"class is {' or '.join(CLASSES)}, size the unit an hour, main a usage point, group a name of {NAME} "
+            "characters, heats gas; limit is in degC and of no usage point; a period ends after it begins. Nothing was "
+            "taken.",
+        )
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if np.isfinite(number) and len(text) <= NAME else None
+
+
+def _row(
+    usage_point: str, kind: str, value: str, span: tuple[int, int], recorded_at: int, channel: int = MAIN
+) -> dict[str, str | int | None]:
+    return {
+        "usage_point": usage_point,
+        "channel": channel,
+        "kind": kind,
+        "value": value,
+        "since": span[0],
+        "until": None if span[1] >= EVER else span[1],
+        "recorded_at": recorded_at,
+    }
+
+
+def _append(connection: sa.Connection, rows: Sequence[Mapping[str, str | int | None]]) -> None:
+    connection.execute(sa.insert(table), [dict(row) for row in rows])
