@@ -102,6 +102,8 @@ def test_many_modules_are_withdrawn_by_one_request_that_names_a_file(system: Up,
     for wrong, code in ((tmp_path / "none", "use.file"), (folder / "an.card", "use.fields")):
         answer = meterseal(*making, f"module_ids=@{wrong}", "--to", tmp_path / "x", "--json")
         assert (answer.status, answer.error()) == (2, code)
+    lacking = meterseal(*making, "--to", tmp_path / "x")
+    assert "module_ids" in lacking.sentence(), "a field that is missing is named"
 
 
 def test_rotation_and_what_still_moves(system: Up) -> None:

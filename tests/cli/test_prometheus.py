@@ -112,6 +112,19 @@ def test_status_begins_with_the_keys_that_come_near_their_limit_and_says_what_to
         assert not any("LIMIT" in line for line in _status_lines(found | {"keys": nothing}))
 
 
+def test_status_says_that_the_keys_were_put_back_and_nothing_where_nothing_is_to_be_said() -> None:
+    found = json.loads(as_json(COUNTS)) | json.loads(as_json(ALARMS)) | {"keys": []}
+    assert not any(
+        "None" in line or "put_back" in line or "PUT BACK" in line for line in _status_lines(found)
+    )
+    lost = _status_lines(found | {"keys_put_back_at": 1_790_000_000_000})
+    assert any(line.startswith("THE KEYS WERE PUT BACK") and "2026-09-" in line for line in lost)
+    (broken,) = (
+        one for one in _status_lines(found | {"audit_ok": False, "audit_broken": "row 3"}) if "row 3" in one
+    )
+    assert broken == "THE AUDIT TRAIL DOES NOT HOLD: row 3"
+
+
 def test_what_was_received_is_accounted_for_by_way_and_outcome() -> None:
     text = exposition(COUNTS, ALARMS, [])
     assert 'meterseal_readings_received_total{way="sealed"} 40.0' in text

@@ -12,6 +12,7 @@ from meterseal.app import config
 from meterseal.app.config import Layout, Settings
 from meterseal.app.settings import save
 from meterseal.mesh.authority import Passwords
+from meterseal.wire.profile import profiles
 from tests.cli.conftest import Run, Up, meterseal
 
 NO_DATA = [
@@ -87,6 +88,15 @@ WRONG_USE = [
         "{new}",
     ],
 ]
+
+
+def test_a_model_that_is_none_points_to_the_list_of_those_that_are(inside: Run) -> None:
+    refused = inside("device", "add", "1078330011223344", "--data", "x", "--model", "none")
+    assert refused.status == 2
+    assert refused.sentence().endswith("see: meterseal device models.")
+    listed = inside("device", "models")
+    assert {line.split()[0] for line in listed.out.splitlines()} == set(profiles())
+    assert {one["name"] for one in inside("device", "models", "--json").document} == set(profiles())
 
 
 @pytest.mark.parametrize("command", NO_DATA, ids=" ".join)

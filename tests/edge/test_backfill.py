@@ -423,6 +423,25 @@ def test_a_meter_that_falls_silent_half_way_is_asked_on_when_it_is_heard_again()
         building.check(device, since=since, until=until, every=HOUR)
 
 
+def test_two_meters_that_fall_silent_again_and_again_do_not_make_each_other_begin_anew_for_ever() -> None:
+    other = bytes.fromhex("d700003100000014")
+    building = lived([POWER, other])
+    since = building.now
+    building.away(2)
+    until = building.now
+    said = {POWER: 0, other: 0}
+
+    def bend(request: Frame, answer: bytes) -> bytes:
+        said[request.device_id] = (said[request.device_id] + 1) % 18
+        return b"" if said[request.device_id] > 12 else answer
+
+    building.bend = bend
+    assert building.settle() < 700
+    building.bend = lambda _, answer: answer
+    for device in (POWER, other):
+        building.check(device, since=since, until=until, every=HOUR)
+
+
 def test_on_request_the_last_days_are_read_back_by_a_concentrator_that_took_anothers_place() -> None:
     building = Building([WATER, POWER])
     building.run(building.now + 9 * DAY, 4 * MINUTE)

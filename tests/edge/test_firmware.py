@@ -173,3 +173,19 @@ def test_power_cut_while_it_falls_back_ends_in_the_image_before(after: bool) -> 
         rig.power_on()
         rig.run(PACE.trial / 1000 + 5)
         assert (rig.firmware.version, rig.chip.firmware().trial) == (1, b""), f"cut at {cut}"
+
+
+@pytest.mark.parametrize("other", [{"model": "gas-generic"}, {"hardware": 2}], ids=str)
+def test_an_offer_for_other_meters_leaves_no_image_that_is_called_ready_and_never_may_run(
+    other: dict[str, object],
+) -> None:
+    """The module knows neither model nor hardware: it holds the other manifest from then on."""
+    rig = Rig()
+    rig.run(2)
+    release = Release(rig.platform, image(2))
+    rig.receive(release)
+    assert rig.firmware.phase is Phase.READY
+    rig.say(Release(rig.platform, image(3), **other).offer())
+    assert rig.firmware.phase is not Phase.READY
+    assert any(rig.carry_on(release) for _ in range(20))
+    assert rig.firmware.version == 2

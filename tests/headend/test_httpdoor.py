@@ -95,6 +95,8 @@ async def test_over_the_bound_of_all_the_most_crowded_address_gives_way(
     monkeypatch.setattr(httpdoor, "MOST", 3)
     sources = iter(["198.51.100.1", "203.0.113.7", "203.0.113.7", "198.51.100.2"])
     monkeypatch.setattr(httpdoor, "network_of", lambda _: next(sources))
+    defects: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: defects.append(about))
     opened = []
     for _ in range(4):
         opened.append(await ground.open())
@@ -104,6 +106,7 @@ async def test_over_the_bound_of_all_the_most_crowded_address_gives_way(
         opened[number][1].write(GOOD)
         async with asyncio.timeout(5):
             assert (await opened[number][0].readline()).startswith(b"HTTP/1.1 200")
+    assert defects == [], "whoever opens connections would fill the log with tracebacks"
 
 
 @pytest.mark.parametrize("content", [b"", b"POST /a HTTP/1.1\r\nHos", b"POST /a HTTP/1.1\r\nHost: x\r\n"])
@@ -124,10 +127,20 @@ async def test_a_head_that_does_not_come_is_not_waited_for(
         b"nonsense\r\n\r\n",
         b"POST /a HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 40_000 + b"\r\n\r\n",
         b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+        b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"0\r\n\r\nPOST /b HTTP/1.1\r\nHost: x\r\n\r\n",
         b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, chunked\r\n\r\n",
         b"POST /a HTTP/1.1\r\n\r\n",
     ],
-    ids=["TLS", "nonsense", "a head without end", "two lengths", "two codings", "no host"],
+    ids=[
+        "TLS",
+        "nonsense",
+        "a head without end",
+        "two lengths",
+        "a length and a coding",
+        "two codings",
+        "no host",
+    ],
 )
 async def test_what_is_no_http_reaches_nobody(ground: Ground, content: bytes) -> None:
     line = await ground.says(content)

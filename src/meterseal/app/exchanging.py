@@ -212,7 +212,7 @@ class ExchangeDesk:
         if model not in profiles() or medium is None:
             raise LocalError(
                 "use.model",
-                f"Say the model of {asked.installed.hex()}: one of `meterseal models`. Nothing was changed.",
+                f"Say the model of {asked.installed.hex()}: one of `meterseal device models`. Nothing was changed.",
             )
         behind = said.concentrator_id or next(
             (one.installation.concentrator_id for one in (old, new) if one is not None), b""

@@ -90,6 +90,7 @@ device.command(
 device.command(
     "meterseal.cli.models:new_profile", name="new-profile", help="Start a meter model from captured frames."
 )
+device.command("meterseal.cli.models:models", name="models", help="List the meter models that there are.")
 bulk = App(name="bulk", help="Say the same to many meters.")
 bulk.command("meterseal.cli.bulk:plan", name="plan", help="Show whom an order would reach; write it to sign.")
 bulk.command("meterseal.cli.bulk:start", name="start", help="Start an order that officers signed.")

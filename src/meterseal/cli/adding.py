@@ -56,7 +56,7 @@ def add(
     file
         Instead of one meter: a CSV file in UTF-8, at most 1 MiB and 5,000 meters.
     model
-        Its model (`meterseal models`).
+        Its model (`meterseal device models`).
     concentrator
         Device id of the concentrator that vouches for it.
     bus
@@ -170,7 +170,8 @@ def _supply(row: dict[str, str]) -> operator.Supply:
     device_id = device_id_of(row["device_id"])
     model = profiles().get(row["model"])
     if model is None:
-        raise LocalError("use.model", f"`{row['model']}` is no model; see: meterseal models.")
+        said = f"`{row['model']}` is no model" if row["model"] else "Name the meter's model"
+        raise LocalError("use.model", f"{said}; see: meterseal device models.")
     bus = row.get("bus", "")
     if bus and not (bus.isascii() and bus.isdigit() and int(bus) <= _MOST_RISER):
         raise LocalError("use.bus", f"`{bus}` is no bus: give its number, 0 to {_MOST_RISER}.")

@@ -32,7 +32,7 @@ class Comes:
     """What is to be known of the meter that comes."""
 
     model: Annotated[
-        str, _says("Its model (`meterseal models`); else as it was in stock, or as the old one's.")
+        str, _says("Its model (`meterseal device models`); else as it was in stock, or as the old one's.")
     ] = ""
     concentrator: Annotated[
         str, _says("Concentrator behind which it is; by default that of the old one.")

@@ -174,7 +174,8 @@ def request(
         withdraw-platform, trail-reset, ledger-reset, release-module, withdraw-modules; for `keys module`: card-check,
         card-rights, card-lock, card-unlock, card-destroy.
     fields
-        NAME=VALUE for each field of that request; bytes as hex, several between commas or NAME=@FILE with one a line.
+        NAME=VALUE for each field of that request (none of them, and it says which there are); bytes as hex, several
+        between commas or NAME=@FILE with one a line.
     to
         Where the request goes.
     hours
@@ -185,10 +186,14 @@ def request(
         raise LocalError("use.purpose", f"`{purpose}` is no purpose: give one of {', '.join(PURPOSES)}.")
     known = {field.name: field for field in msgspec.structs.fields(kind)}
     wanted = set(known) - {"request_id", "not_after", "project_id"}
+    needed = {name for name in wanted if known[name].required}
     given = dict(field.partition("=")[::2] for field in fields)
-    if not set(given) <= wanted or any("=" not in field for field in fields):
+    if not needed <= set(given) <= wanted or any("=" not in field for field in fields):
+        named = ", ".join(
+            name if name in needed else f"{name} (optional)" for name in known if name in wanted
+        )
         raise LocalError(
-            "use.fields", f"`{purpose}` has the fields {', '.join(sorted(wanted))}; give them as NAME=VALUE."
+            "use.fields", f"`{purpose}` has the fields {named or 'none'}; give them as NAME=VALUE."
         )
     try:
         values = {name: _value(text, known[name].type) for name, text in given.items()}
@@ -235,12 +240,7 @@ def ordered(
         "not_after": now_ms() + hours * HOUR,
         "project_id": project,
     }
-    try:
-        made = PURPOSES[purpose](**always, **values)
-    except TypeError:
-        raise LocalError(
-            "use.fields", f"A field is missing for `{purpose}`; see meterseal keys request --help."
-        ) from None
+    made = PURPOSES[purpose](**always, **values)
     file = officerfile.RequestFile(purpose=purpose, says=says(made), request=orders.encoded(made))
     officerfile.write(to, file, mode=0o644)
     who = "One officer signs" if purpose in ALONE else "Two officers sign"

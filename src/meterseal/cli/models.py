@@ -73,6 +73,22 @@ def new_profile(
     return 0
 
 
+def models(*, json: bool = False) -> int:
+    """List the meter models of the package: name, medium, protocol, and what each is."""
+    known = sorted(profiles().values(), key=lambda one: (one.medium, one.name))
+    if json:
+        said = [
+            {"name": one.name, "medium": one.medium, "protocol": one.protocol, "title": one.title}
+            for one in known
+        ]
+        sys.stdout.write(jsonlib.dumps(said, ensure_ascii=False) + "\n")
+        return 0
+    longest = max(len(one.name) for one in known)
+    lines = [f"{one.name:<{longest}}  {one.medium:<11}  {one.protocol}  {one.title}" for one in known]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
 def own_models(directory: Path) -> Models:
     """The models of a user's directory before those of the package. Errors as `own_texts`."""
     return Models(map(parse_profile, own_texts(directory).values()), profiles().values())

@@ -160,11 +160,14 @@ def bill_list(*, data: Path, device_id: str = "", json: Annotated[bool, Flag] = 
     show(
         answer.json,
         as_json=json,
-        lines=lambda rows: [
-            f"{row['bill_id']}  {row['medium']:<12} {at(row['since'])} to {at(row['until'])}  {row['used']:>10} "
-            f"{row['unit']:<4} {row['total_fen'] / 100:>10.2f} CNY  {row['assurance']}"
-            for row in rows
-        ],
+        lines=lambda rows: (
+            [
+                f"{row['bill_id']}  {row['medium']:<12} {at(row['since'])} to {at(row['until'])}  {row['used']:>10} "
+                f"{row['unit']:<4} {row['total_fen'] / 100:>10.2f} CNY  {row['assurance']}"
+                for row in rows
+            ]
+            or ["No bill was issued yet; completed periods are billed by: meterseal bill run"]
+        ),
     )
     return 0
 
@@ -344,11 +347,19 @@ def _reconciled(lines: list[dict[str, Any]]) -> list[str]:
 def _status_lines(found: dict[str, Any]) -> list[str]:
     from meterseal.cli.words import limits
 
-    lists = ("alarms", "words", "room", "keys", "reconciled")
+    lists = ("alarms", "words", "room", "keys", "reconciled", "audit_broken", "keys_put_back_at")
     lines = [f"KEY LIMIT {one['level'].upper()}: {_near(one)}" for one in found["keys"] or ()]
     if found["audit_ok"] is False:
         lines.append(f"THE AUDIT TRAIL DOES NOT HOLD: {found['audit_broken']}")
-    lines += [f"{key:<14} {value}" for key, value in found.items() if key not in lists]
+    if found["keys_put_back_at"] is not None:
+        lines.append(
+            f"THE KEYS WERE PUT BACK TO AN OLDER STATE, seen {at(found['keys_put_back_at'])}: meterseal audit"
+        )
+    lines += [
+        f"{key:<14} {'not known' if value is None else value}"
+        for key, value in found.items()
+        if key not in lists
+    ]
     lines += _reconciled(found["reconciled"])
     for one in found["alarms"]:
         said = "held" if one["held"] else "refused"

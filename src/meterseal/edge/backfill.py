@@ -70,7 +70,8 @@ class Backfill:
         self._held = held
         self._good = good
         self._turns = {id(riser): deque(self._plain(riser)) for riser in risers}
-        self._now: dict[int, _Conversation] = {}
+        self._now: dict[bytes, _Conversation] = {}
+        """Those begun, by meter: one that falls silent goes on where it was, whoever else was asked meanwhile."""
         reads_back = schedule is not None and schedule.backfill_days
         longest = schedule.longest() if schedule is not None else 0
         self._hourly = longest <= OFTEN
@@ -116,16 +117,16 @@ class Backfill:
     def _conversation(self, riser: Riser, line: Line, now: int) -> _Conversation | None:
         """The one that is going on with this meter, perhaps a new one; None where there is nothing to ask it now."""
         mark = self._held.marks[line.device_id]
-        running = self._now.get(id(riser))
-        doubted = running is not None and running.line is line and running.doubted
+        running = self._now.get(line.device_id)
+        doubted = running is not None and running.doubted
         if not mark.until or (line.failures and not doubted):
             return None
         schedule = self._schedule
         assert schedule is not None
         since = max(mark.since, mark.until - schedule.backfill_days * DAY)
         missed = Missed(since, mark.until, self._hourly, schedule.utc_offset_minutes)
-        if running is None or running.line is not line or running.missed != missed:
-            running = self._now[id(riser)] = _Conversation(line, missed)
+        if running is None or running.missed != missed:
+            running = self._now[line.device_id] = _Conversation(line, missed)
         elif running.question is None and running.found is None:
             running.hear(Heard(None, now))  # it waits for a time
         if running.found is not None:
@@ -168,5 +169,5 @@ class Backfill:
         self._held.take_back(conversation.line.device_id, restated(conversation.line.device_id, told), now)
         self.filled += len(found)
         self.missing += len(lost)
-        self._now.pop(id(riser), None)
+        self._now.pop(conversation.line.device_id, None)
         self._turns[id(riser)].rotate(-1)

@@ -178,7 +178,6 @@ class Firmware:
             self._turn()
         elif state.ready and not (facts.checked and facts.staged == sm3(state.staged)):
             self._keep(replace(state, ready=False))  # checked again at the next look, or offered anew
-        _ = facts
 
     # --- what comes down ----------------------------------------------------------------------------------
 
@@ -209,6 +208,7 @@ class Firmware:
             reason = Reason.HARDWARE
         if reason:
             self._keep(replace(state, reason=reason))
+            self._agree()  # the module may hold this manifest now, in place of the one whose image is here
         elif raw != state.staged:
             count = manifest.blocks
             lacks = bytearray(b"\xff" * ((count + 7) // 8))

@@ -94,6 +94,8 @@ class HttpDoor:
             await self._serve(reader, writer)
         except (OSError, TimeoutError, h11.ProtocolError):
             pass  # a peer that went away, was too slow or speaks no HTTP; nothing was taken of it
+        except asyncio.CancelledError:
+            pass  # it gave way, or the door closes; Python 3.11 would log each as a defect, at whatever rate peers like
         finally:
             self._open.pop(work, None)
             writer.transport.abort()
@@ -108,6 +110,10 @@ class HttpDoor:
                 await _say(talk, writer, 400)
                 return
             if not isinstance(head, h11.Request):
+                return
+            if {b"content-length", b"transfer-encoding"} <= dict(head.headers).keys():
+                # A proxy that goes by the other one sees another request behind it (RFC 9112 section 6.1).
+                await _say(talk, writer, 400)
                 return
             asked = Ask(
                 head.method.decode("ascii"), head.target.decode("ascii", "replace"), dict(head.headers)

@@ -180,7 +180,7 @@ class Firmwares:
                 .where(images.c.name.not_in(list(listed.targets)))
                 .values(manifest=None, released_at=None)
             )
-        return f"{len(listed.targets)} images are released, by list {listed.version}."
+        return f"Images released by list {listed.version}: {len(listed.targets)}."
 
     def images(self) -> list[Image]:
         """Every image, newest first."""
