@@ -18,6 +18,7 @@ import pytest
 from meterseal.app import operator
 from meterseal.app.config import Layout
 from meterseal.app.door import socket_path
+from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.mesh.rpc import Connection
 from tests.attacks.whole import DAY, ELECTRIC, SEALED, SINCE, WATER, Device, Template, running
 from tests.cli.conftest import Up, meterseal
@@ -60,13 +61,16 @@ def processes(up: Up) -> dict[str, bytes]:
 
 
 async def enrolled(data: Path) -> None:
-    """A household by name, with a plain meter: what an operator types."""
+    """A household by name, with a meter whose module nobody ever hears: what an operator types."""
     supply = operator.Supply(
         device_id=bytes.fromhex("1078330044332211"),
         medium="water",
         protocol="cjt188",
         profile="water-generic",
         since=SINCE,
+        suite=1,
+        module_id=bytes.fromhex("4d5300000000e001"),
+        module_point=Sm2PrivateKey.generate().public_point,
     )
     premises = operator.NewPremises(name=NAME, address=ADDRESS, supplies=(supply,))
     desk = Connection.unix(socket_path(Layout(data)), patience=20.0)

@@ -77,7 +77,9 @@ class VirtualCard:
 
     def _serve(self) -> None:
         while (size := self._read(2)) is not None:
-            message = self._read(int.from_bytes(size, "big")) or b""
+            message = self._read(int.from_bytes(size, "big"))
+            if not message:
+                return  # the reader went away within a message
             if len(message) > 1:
                 assert self.module is not None
                 self.longest = max(self.longest, len(message))

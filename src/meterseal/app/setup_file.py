@@ -77,7 +77,7 @@ def read(path: Path) -> SetupFile:
     if len(seen) > MOST_METERS:
         raise _wrong(path, f"it names {len(seen)} meters, and {MOST_METERS} are the most")
     if parted(found.headend) is None:
-        raise _wrong(path, f"{found.headend} is no address")
+        raise _wrong(path, f"`headend` is {found.headend}, which is no address: give HOST:PORT")
     return found
 
 
