@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import os
 import random
+import threading
 from base64 import b64decode
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,7 +21,7 @@ from meterseal.crypto import merkle
 from meterseal.crypto.symmetric import sm3
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.entries import Place
-from meterseal.mdms.ledger import files
+from meterseal.mdms.ledger import files, ledger
 from meterseal.mdms.ledger.leaves import Part, day_of, days_between, instants, parts_of, plaintext, read
 from meterseal.mdms.ledger.salts import Salts
 from meterseal.mdms.ledger.tree import Tree, nodes_of
@@ -256,6 +259,54 @@ async def test_an_erasure_before_the_leaves_are_kept_changes_no_tree_that_was_si
     mdms, engine = open_store(tmp_path)
     assert whole(mdms) == grown
     await mdms.close()
+
+
+async def test_leaves_are_found_while_a_compaction_joins_the_file_they_are_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mdms, _ = open_store(tmp_path, 1)
+    published = records(1, 8)
+    await filled(mdms, published[:6])
+    await mdms.compact()
+    size, _ = await filled(mdms, published[6:])
+    asked, joined, read_ = threading.Event(), threading.Event(), ledger.read_leaves
+
+    def slow(*file: Any) -> list[files.Made]:
+        if threading.current_thread() is reading and not asked.is_set():
+            asked.set()
+            assert joined.wait(20)
+        return read_(*file)
+
+    monkeypatch.setattr(ledger, "read_leaves", slow)
+    found: list[int] = []
+
+    def ask() -> None:
+        found.extend(number for number, _, _ in mdms.ledger.of(point(0), DAY_0 - 1, DAY_0 + 9, size))
+
+    reading = threading.Thread(target=ask)
+    reading.start()
+    assert await asyncio.to_thread(asked.wait, 20)
+    await mdms.compact()
+    joined.set()
+    await asyncio.to_thread(reading.join, 20)
+    assert found == list(range(size))
+    last = sorted((tmp_path / "measurements/ledger").glob("*.leaves"))[-1]
+    last.write_bytes(last.read_bytes()[:-1] + b"x")
+    with pytest.raises(DataError) as damaged:
+        list(mdms.ledger.of(point(0), DAY_0 - 1, DAY_0 + 9, size))
+    assert damaged.value.code == "mdms.ledger-damaged"
+    await mdms.close()
+
+
+def test_attack_a_file_that_says_it_holds_no_leaf_does_not_hold_up_a_start(tmp_path: Path) -> None:
+    made = [files.Made(bytes(32), 20_000, b"{}")]
+    files.write_leaves(tmp_path, "st-1", keys(), 0, made)
+    empty = files._HEADER.pack(files._MAGIC, 1, 0, 0, 0, 1)
+    (tmp_path / f"{1:012d}-{0:06d}.leaves").write_bytes(empty)
+    with pytest.raises(DataError) as damaged:
+        files.found(tmp_path, 2)
+    assert damaged.value.code == "mdms.ledger-damaged"
+    assert [one.size for one in files.found(tmp_path, 1)] == [1]
 
 
 # --- files ------------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ def found(directory: Path, size: int) -> list[File]:
     at = 0
     while at < size:
         file = max(
-            (one for one in every if one.first == at and one.end <= size),
+            (one for one in every if one.first == at < one.end <= size),
             key=lambda one: one.end,
             default=None,
         )

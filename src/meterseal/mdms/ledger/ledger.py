@@ -9,6 +9,7 @@ always before a checkpoint, a proof or a compaction.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ import sqlalchemy as sa
 
 from meterseal.control.sealing import KeyRing
 from meterseal.crypto import merkle
-from meterseal.errors import LocalError
+from meterseal.errors import DataError, LocalError
 from meterseal.mdms.entries import Entry
 from meterseal.mdms.ledger import files
 from meterseal.mdms.ledger.files import File, Made
@@ -235,20 +236,38 @@ class Ledger:
         self, usage_point: str, first_day: int, last_day: int, size: int
     ) -> Iterator[tuple[int, Made, Leaf]]:
         """The leaves of a usage point in some days, among the first `size`."""
-        with self.lock:
-            listed, kept, made = list(self._files), self._tree.kept, list(self._made)
         wanted = usage_point.encode()
-        batches = (
-            (file.first, read_leaves(self, file))
-            for file in listed
-            if file.first_day <= last_day and file.last_day >= first_day
-        )
-        for first, batch in [*batches, (kept, made)]:
+        for first, batch in self._of_days(first_day, last_day):
             for number, one in enumerate(batch, first):
                 if number < size and first_day <= one.day <= last_day and wanted in one.plaintext:
                     leaf = read(one.plaintext)
                     if leaf.owner == usage_point:
                         yield number, one, leaf
+
+    def _of_days(self, first_day: int, last_day: int) -> Iterator[tuple[int, Sequence[Made]]]:
+        """(first, leaves) of the files with leaves of these days, and of memory.
+
+        A compaction may join a file with what came since, and delete it, before it is read: then the new one is.
+        """
+        at = 0
+        while True:
+            with self.lock:
+                place = bisect_right(self._files, at, key=lambda one: one.first) - 1
+                file = self._files[place] if place >= 0 and at < self._files[place].end else None
+                kept, made = self._tree.kept, [] if file else list(self._made)
+            if file is None:
+                yield at, made[at - kept :]
+                return
+            if file.first_day <= last_day and file.last_day >= first_day:
+                try:
+                    batch = read_leaves(self, file)
+                except DataError:
+                    with self.lock:
+                        if file in self._files:
+                            raise
+                    continue
+                yield at, batch[at - file.first :]
+            at = file.end
 
     def proven(self, number: int, made: Made, owner: str, size: int) -> Proven | None:
         """A leaf with its salt and audit path; None when its salt was destroyed."""
