@@ -17,7 +17,7 @@ from meterseal.crypto.symmetric import sm3
 from meterseal.errors import DataError, LocalError
 from meterseal.headend.ports import FirmwareSaid
 from meterseal.link import firmware
-from meterseal.link.firmware import Phase, Reason, Report, switch_frame
+from meterseal.link.firmware import Phase, Reason, Report, Signed, switch_frame
 from meterseal.security.orders import (
     Authorised,
     BulkGrant,
@@ -28,8 +28,9 @@ from meterseal.security.orders import (
     encoded,
 )
 from meterseal.things.bulk import Bulks
-from meterseal.things.firmware import Firmwares
+from meterseal.things.firmware import Firmwares, Payload
 from meterseal.things.firmware_campaigns import LATE, Campaign, Campaigns, ready
+from meterseal.things.firmware_sending import FirmwareWords
 from meterseal.things.words import DownWords
 
 NOW, DAY = 1_779_200_000_000, 86_400_000
@@ -87,7 +88,7 @@ class Platform(NamedTuple):
     def report(self, device_id: bytes, phase: Phase, **other: object) -> None:
         plain = {"reason": Reason.NONE, "running": bytes(32), "staged": bytes(32), "version": 1}
         said = Report(phase=phase, hardware=1, refused=0, model="water-generic", **{**plain, **other})  # type: ignore[arg-type]
-        self.campaigns.moved(device_id, said, offered=True)
+        self.campaigns.moved(device_id, said, offered=DIGEST)
 
     def sent(self, campaign: int) -> list[bytes]:
         """Devices that are to be given the image."""
@@ -210,8 +211,7 @@ async def test_campaigns_as_old_as_orders_may_be_are_forgotten_with_them(platfor
         assert connection.execute(count).scalar_one() == len(DEVICES)
 
 
-def test_a_report_that_is_repeated_late_or_somebody_elses_changes_nothing(platform: Platform) -> None:
-    firmwares = Firmwares(platform.engine, None, Service(), lambda: NOW)  # type: ignore[arg-type]
+def open_sessions(platform: Platform) -> None:
     with write(platform.engine) as connection:
         for name, device_id, at in (
             (b"session1", DEVICES[0], 1),
@@ -230,6 +230,51 @@ def test_a_report_that_is_repeated_late_or_somebody_elses_changes_nothing(platfo
             }
             values |= {"profile": "meterseal-1", "suite": 1}
             connection.execute(sessions.insert().values(values))
+
+
+class Offering(Firmwares):
+    """Says one manifest of every image; what signs it is in the scenarios."""
+
+    async def payload(self, name: str) -> Payload:
+        return Payload(Signed(b"a manifest", bytes(64), (b"leaf", b"authority")), DIGEST, [], [], NOW + DAY)
+
+
+async def test_what_a_meter_refused_before_is_not_its_answer_to_this_offer(platform: Platform) -> None:
+    """Its last reason stands in every report, in one that was under way when the offer was said too."""
+    open_sessions(platform)
+    firmwares = Offering(platform.engine, None, Service(), lambda: NOW)  # type: ignore[arg-type]
+    said = FirmwareWords(platform.words, firmwares, platform.campaigns, None, lambda: NOW)  # type: ignore[arg-type]
+
+    async def report(counter: int, reason: Reason) -> tuple[int, str]:
+        made = Report(
+            phase=Phase.IDLE,
+            reason=reason,
+            version=1,
+            hardware=1,
+            running=bytes(32),
+            staged=bytes(32),
+            refused=0,
+            model="m",
+        )
+        await said.firmware([FirmwareSaid(DEVICES[0], b"session1", counter, firmware.report(made))])
+        return platform.shown(campaign).items[DEVICES[0].hex()]
+
+    campaign = await platform.start((100,))
+    platform.campaigns.step()
+    assert (await report(1, Reason.LATE))[1] == "sending", "of a release before"
+    taken = await said.take(DEVICES[0], b"session1", 0, anew=True)
+    assert [word.kind for word in taken.words] == ["firmware"]
+    assert (await report(2, Reason.LATE))[1] == "sending", "it may have been under way"
+    assert (await report(3, Reason.LATE))[1] == "failed"
+    other = await platform.start((100,), digest=sm3(b"released again"))
+    platform.campaigns.step()
+    await report(4, Reason.LATE)
+    assert platform.shown(other).items[DEVICES[0].hex()][1] == "sending", "nothing of this was offered"
+
+
+def test_a_report_that_is_repeated_late_or_somebody_elses_changes_nothing(platform: Platform) -> None:
+    firmwares = Firmwares(platform.engine, None, Service(), lambda: NOW)  # type: ignore[arg-type]
+    open_sessions(platform)
 
     def said(session: bytes, counter: int, version: int, device_id: bytes = DEVICES[0]) -> FirmwareSaid:
         made = Report(

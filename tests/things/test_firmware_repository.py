@@ -244,4 +244,7 @@ def test_what_officers_read_before_they_sign_comes_from_the_bytes(stand: Stand) 
     assert names(raw, "li", stand.officers.keys["li"].public_point)
     assert names(raw, "wang", stand.officers.keys["wang"].public_point), "who is not in it may still sign"
     assert not names(raw, "zhou", stand.officers.keys["li"].public_point)
+    assert says(TARGETS, stand.repository.targets_draft({}, [NAME], NOW))["images"] == 0, (
+        "a list of none says so"
+    )
     assert says(ROOT, raw)["targets"] == f"2 of li ({keys['li']}), zhou ({keys['zhou']})"

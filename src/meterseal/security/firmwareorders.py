@@ -92,7 +92,11 @@ def says(purpose: str, raw: bytes) -> dict[str, Any]:
     """What metadata says, read from the very bytes that are signed. LocalError `security.request`."""
     if purpose == TARGETS:
         found = read_targets(raw)
-        shown: dict[str, Any] = {"list": found.version, "good until": found.expires}
+        shown: dict[str, Any] = {
+            "list": found.version,
+            "good until": found.expires,
+            "images": len(found.targets),
+        }
         for name, target in found.targets.items():
             manifest = read_manifest(manifest_of(target))
             shown[name] = (

@@ -200,15 +200,15 @@ class Campaigns:
         with read(self._engine) as connection:
             return [row.device_id for row in connection.execute(_under_way(items.c.device_id).limit(limit))]
 
-    def moved(self, device_id: bytes, report: Report, *, offered: bool) -> None:
-        """What a device says brings it on; `offered`: the image of its campaign was offered to it before."""
+    def moved(self, device_id: bytes, report: Report, *, offered: bytes) -> None:
+        """What a device says brings it on; `offered` is the digest of the manifest that this answers, b"" for none."""
         with read(self._engine) as connection:
             rows = connection.execute(
                 sa.select(items.c.campaign_id, items.c.state, table.c.digest)
                 .join(table, table.c.id == items.c.campaign_id)
                 .where(items.c.device_id == device_id, items.c.state.in_((*OPEN, "failed")))
             ).all()
-        after = [(row, *_after(row.state, row.digest, report, offered=offered)) for row in rows]
+        after = [(row, *_after(row.state, row.digest, report, offered=row.digest == offered)) for row in rows]
         moved = [(row.campaign_id, state, code) for row, state, code in after if state != row.state]
         if moved:
             with write(self._engine) as connection:

@@ -39,11 +39,15 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class _Flow:
-    """What was said to a device lately (Unix ms), and whether a report of it waits for an answer."""
+    """What was said to a device lately (Unix ms), and whether a report of it waits for an answer. `offered` is the digest
+    of the manifest offered last, `heard` counts reports since that one was offered first.
+    """
 
     offered_at: int = 0
     burst_at: int = 0
     owed: bool = False
+    offered: bytes = b""
+    heard: int = 0
 
     def due(self, now: int) -> bool:
         return now - max(self.offered_at, self.burst_at) >= PAUSE
@@ -139,7 +143,10 @@ class FirmwareWords:
                 continue
             report, before = noted
             flow = self._flows.setdefault(one.device_id, _Flow())
-            self._campaigns.moved(one.device_id, report, offered=flow.offered_at > 0)
+            # A device says its last reason in every report, so in one that was under way when the offer was said.
+            old = flow.heard == 0 and before is not None and before.reason == report.reason
+            self._campaigns.moved(one.device_id, report, offered=b"" if old else flow.offered)
+            flow.heard += 1
             flow.owed = True
             if report.reason in FELL_BACK and (before is None or before.reason != report.reason):
                 fell_back.append(self._fell_back(one, report))
@@ -174,6 +181,8 @@ class FirmwareWords:
         payload = await self._firmwares.payload(image)
         if payload.digest != digest:  # released again since: the officers ordered another manifest
             return [], now + PAUSE
+        if flow.offered != digest:
+            flow.offered, flow.heard = digest, 0
         flow.offered_at = now
         return [firmware.offer(payload.signed)], now + PAUSE
 
