@@ -22,6 +22,7 @@ from meterseal.app.commanding import CommandingDesk
 from meterseal.app.config import Layout
 from meterseal.app.desk import Desk
 from meterseal.app.door import socket_path
+from meterseal.app.editing import EditingDesk
 from meterseal.app.enrolling import EnrolmentDesk
 from meterseal.app.exchanging import ExchangeDesk
 from meterseal.app.exporting import ExportDesk
@@ -193,6 +194,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         | commanding.methods()
         | exchanging.methods()
         | JudgingDesk(mdms, clock).methods()
+        | EditingDesk(mdms, utility, fleet, security, clock).methods()
         | ExportDesk(mdms, fleet).methods()
         | ledgers.methods()
         | bulking.methods()

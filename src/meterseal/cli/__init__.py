@@ -184,6 +184,10 @@ facts = App(name="facts", help="What rules know of usage points.")
 facts.command("meterseal.cli.facts:facts_import", name="import", help="Take facts from a CSV.")
 facts.command("meterseal.cli.facts:facts_show", name="show", help="What is known, and from when to when.")
 vee.command(facts)
+vee.command("meterseal.cli.editing:edit", name="edit", help="Edit readings; shows what it does to bills.")
+vee.command("meterseal.cli.editing:edits", name="edits", help="List edits.")
+vee.command("meterseal.cli.editing:approve", name="approve", help="Have a proposed edit signed and saved.")
+vee.command("meterseal.cli.editing:undo", name="undo", help="Take an edit back.")
 app.command(vee)
 
 app.command(

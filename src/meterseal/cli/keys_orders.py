@@ -24,6 +24,7 @@ from meterseal.model import medium_of
 from meterseal.security import (
     anchororders,
     cardorders,
+    editorders,
     firmwareorders,
     keyorders,
     ledgerorders,
@@ -63,6 +64,7 @@ PURPOSES: dict[str, type[orders.Request | orders.CommandOrder]] = {
     "production": manifest.ProductionOrder,
     "trail-reset": anchororders.TrailReset,
     "ledger-reset": ledgerorders.LedgerReset,
+    editorders.PURPOSE: editorders.EditOrder,
     "release-module": reserveorders.ReleaseModule,
     **dict.fromkeys(cardorders.NEEDED, cardorders.CardOrder),
 }

@@ -316,6 +316,25 @@ CLASSES: dict[str, dict[str, Class]] = {
         ),
         "run": WORD,
     },
+    "edits": {
+        "id": COUNT,
+        "usage_point": ID,
+        "channel": WORD,
+        "since": TIME,
+        "until": TIME,
+        "undoes": COUNT,
+        "people": COUNT,
+        "state": WORD,
+        "author": ID,
+        "officers": ID,
+        "created_at": TIME,
+        "saved_at": TIME,
+        "sealed_content": SEALED,
+        "key_version": VERSION,
+        "digest": Hashed(
+            "HMAC-SM3 of the edit under a sealed key; a plain hash would tell an 8-digit register"
+        ),
+    },
     "ledger_seeds": {"usage_point": ID, "key_version": VERSION, "sealed_nodes": SEALED},
     "ledger_checkpoints": {
         "number": COUNT,

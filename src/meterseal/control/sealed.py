@@ -17,6 +17,7 @@ FINDINGS = SealedTable(
     row=("usage_point", "channel", "since", "until", "rule", "digest"),
     columns=("sealed_values",),
 )
+EDITS = SealedTable(tables.edits, row=("id", "usage_point"), columns=("sealed_content",))
 EVIDENCE = SealedTable(
     tables.evidence, row=("device_id", "channel", "sequence"), columns=("sealed_statement",)
 )
@@ -35,7 +36,7 @@ CUSTOMERS = SealedTable(tables.customers, row=("id",), columns=("name", "address
 """Under each customer's own key, not under a ring; see `utility.customers`."""
 
 UNDER: dict[str, tuple[SealedTable, ...]] = {
-    MEASUREMENTS: (QUARANTINE, FINDINGS, EVIDENCE, METER_STATUS, STORES, LEDGER_SEEDS),
+    MEASUREMENTS: (QUARANTINE, FINDINGS, EDITS, EVIDENCE, METER_STATUS, STORES, LEDGER_SEEDS),
     BILLS: (BILL, AGREEMENTS, METER_CHANGES),
     FLEET: (CONCENTRATORS, METERS),
     WORDS: (DOWN_WORDS, BULK_ORDERS, FIRMWARE_KEYS),

@@ -528,6 +528,30 @@ findings = Table(
     CheckConstraint("severity in ('info', 'warning', 'error')", name="severity"),
 )
 
+# What people wished to change of readings (ADR 0038). The versions are in the store of measurements once it is saved.
+edits = Table(
+    "edits",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # 1, 2, 3 … without a hole
+    Column("usage_point", String(32), nullable=False, index=True),
+    Column("channel", SmallInteger, nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("until", Instant, nullable=False),
+    Column("undoes", Integer),  # the edit that it takes back
+    Column("people", SmallInteger, nullable=False),  # officers who must sign it
+    Column("state", String(16), nullable=False),
+    Column("author", String(64), nullable=False),
+    Column("officers", String(512), nullable=False),  # ids of those who signed, between commas
+    Column("created_at", Instant, nullable=False),
+    Column("saved_at", Instant),
+    Column(
+        "sealed_content", LargeBinary, nullable=False
+    ),  # msgpack mdms.edits.Content: reason, effect, versions
+    Column("key_version", Integer, nullable=False),
+    Column("digest", Id(32), nullable=False),  # keyed: of all of it but state, officers and saved_at
+    CheckConstraint("state in ('proposed', 'saved', 'undone', 'withdrawn')", name="state"),
+)
+
 evidence = Table(
     "evidence",
     metadata,

@@ -65,11 +65,25 @@ class Committer:
             self._task = asyncio.create_task(self._work())
         await one.done
 
+    async def alone(self, make: Callable[[], Iterable[Version]]) -> None:
+        """Commit the versions that `make` (worker thread) says, with no other entry between its looking and this one.
+
+        Raises what `make` and the commit raise, with nothing kept.
+        """
+        async with self.quiet:
+            if self._closed:
+                raise EngineError("mdms.closed", "The store of measurements is closing; do it again later.")
+            versions = tuple(await asyncio.to_thread(make))
+            if versions:
+                await asyncio.to_thread(self._commit, Entry(versions=versions))
+
     async def close(self) -> None:
         """Refuse what comes, finish what waits."""
         self._closed = True
         if self._task is not None:
             await self._task
+        async with self.quiet:  # whoever commits alone has ended
+            pass
 
     async def _work(self) -> None:
         try:

@@ -450,8 +450,9 @@ class Ingest:
                 batch=sequence,
             )
         )
-        name = {Quality.ESTIMATED: "estimated", Quality.MISSING: "missing"}.get(version.quality, "suspect")
-        self.state.counts[name] += len(version.registers)
+        names = {Quality.ESTIMATED: "estimated", Quality.MISSING: "missing", Quality.SUSPECT: "suspect"}
+        if name := names.get(version.quality):
+            self.state.counts[name] += len(version.registers)
 
     def _hold(self, held: Quarantined) -> None:
         self.state.quarantined.append(held)

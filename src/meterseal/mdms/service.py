@@ -26,6 +26,7 @@ from meterseal.mdms.around import Around
 from meterseal.mdms.bulk import Bulk, pack_bulk
 from meterseal.mdms.checking import Checking
 from meterseal.mdms.commit import Committer
+from meterseal.mdms.edits import Edits
 from meterseal.mdms.entries import Entry, Version
 from meterseal.mdms.evidence import EvidenceBook
 from meterseal.mdms.facts import Agreed, Fact, Facts
@@ -115,6 +116,15 @@ class Mdms(Reading):
             self._state, self._store.lock, verifier, self._book, self._findings, self._take_alarms
         )
         self._committer = Committer(self._commit)
+        self.edits = Edits(
+            engine,
+            keys,
+            self._manifest.mark,
+            self._store,
+            self._how,
+            self._findings,
+            self._committer.alone,
+        )
         self._checking = asyncio.Lock()
         self._compacting = asyncio.Lock()
         self._relieving = asyncio.Lock()

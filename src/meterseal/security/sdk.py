@@ -16,6 +16,7 @@ from meterseal.security.sdk_anchors import AnchorsClient
 from meterseal.security.sdk_cards import CardsClient
 from meterseal.security.sdk_commands import CommandsClient
 from meterseal.security.sdk_diagnosis import DiagnosisClient
+from meterseal.security.sdk_editing import EditingClient
 from meterseal.security.sdk_factory import FactoryClient
 from meterseal.security.sdk_firmware import FirmwareClient
 from meterseal.security.sdk_keylife import KeyLifeClient
@@ -43,6 +44,7 @@ class SecuritySdk(
     DiagnosisClient,
     FactoryClient,
     FirmwareClient,
+    EditingClient,
 ):
     """Every call of the service; a newer desk brings a client of its own, which this class then derives from."""
 

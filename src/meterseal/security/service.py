@@ -36,6 +36,7 @@ from meterseal.security.desks.anchors import AnchorDesk
 from meterseal.security.desks.cards import CardDesk
 from meterseal.security.desks.commands import CommandDesk
 from meterseal.security.desks.diagnosis import DiagnosisDesk
+from meterseal.security.desks.editing import EditDesk
 from meterseal.security.desks.factory import FactoryDesk
 from meterseal.security.desks.firmware import FirmwareDesk
 from meterseal.security.desks.keylife import KeyLifeDesk
@@ -144,6 +145,7 @@ class SecurityService:
             DiagnosisDesk(room),
             FactoryDesk(room),
             FirmwareDesk(room),
+            EditDesk(room),
         ]
         orders = {purpose: order for desk in desks for purpose, order in desk.orders().items()}
         self._desks = (*desks, PersonsDesk(room, orders))

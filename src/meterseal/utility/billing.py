@@ -24,6 +24,7 @@ from meterseal.utility.agreements import all_terms
 from meterseal.utility.bills import Bill, FleetBills, HeldBill, LineReadings, RunReport
 from meterseal.utility.calendar import Period, billing_periods
 from meterseal.utility.compose import CURRENCY, Terms, compose, fen_of, metered_fen, next_version, weakest
+from meterseal.utility.effect import Drawn
 from meterseal.utility.opening import adds_up, determinant_of, rows
 from meterseal.utility.ports import EvidenceFacts, Measurements
 from meterseal.utility.proof import EvidenceAt
@@ -209,9 +210,37 @@ class Billing:
             last_run_at=last,
         )
 
+    def over(self, measurements: Measurements) -> Billing:
+        """The same bills over other measurements, to be looked at with `drawn`."""
+        return Billing(self._engine, measurements, self._keys)
+
+    def drawn(self, usage_point: str, first: int, now: int) -> list[Drawn]:
+        """What a run would make now of the completed periods that a reading of `first` or later can touch, the later ones
+        of which may only count the year from it. Nothing is kept.
+        """
+        found = []
+        for terms in all_terms(self._engine, self._keys, usage_point):
+            issued = self._latest(terms.agreement_id)[terms.agreement_id]
+            for period in _completed(terms, now, first - 1):
+                bill = next((one.bill for one in issued if one.period == period), None)
+                outcome = self._composed(terms, period, issued, now)
+                composed = outcome if isinstance(outcome, HeldBill) else outcome[0]
+                found.append(Drawn(terms, period, bill, composed, period.until > now - LOOK_BACK))
+        return found
+
     def _settle(
         self, terms: Terms, period: Period, stored: list[_Stored], now: int
     ) -> Bill | HeldBill | None:
+        outcome = self._composed(terms, period, stored, now)
+        if isinstance(outcome, HeldBill):
+            return outcome
+        bill, before = outcome
+        return bill if before is None else next_version(bill, before.bill)
+
+    def _composed(
+        self, terms: Terms, period: Period, stored: list[_Stored], now: int
+    ) -> tuple[Bill, _Stored | None] | HeldBill:
+        """The bill of a period and the one it would replace."""
         try:
             before = _predecessor(terms, period, stored)
             evidence_at = self._evidence(terms.usage_point, period)
@@ -227,7 +256,7 @@ class Billing:
                 sentence=error.message,
                 found_at=now,
             )
-        return bill if before is None else next_version(bill, before.bill)
+        return bill, before
 
     def _evidence(self, usage_point: str, period: Period) -> EvidenceAt:
         """Evidence by instant: that of the period asked for at once, any other when it is needed."""
@@ -244,8 +273,8 @@ class Billing:
 
         return lambda at: within().get(at) if period.since <= at <= period.until else elsewhere(at)
 
-    def _latest(self) -> dict[str, list[_Stored]]:
-        """The newest version of every bill, by agreement."""
+    def _latest(self, agreement_id: str | None = None) -> dict[str, list[_Stored]]:
+        """The newest version of every bill (of one agreement), by agreement."""
         newest = (
             sa.select(bills.c.agreement_id, bills.c.since, sa.func.max(bills.c.version).label("version"))
             .group_by(bills.c.agreement_id, bills.c.since)
@@ -259,6 +288,8 @@ class Billing:
                 bills.c.version == newest.c.version,
             ),
         )
+        if agreement_id is not None:
+            query = query.where(bills.c.agreement_id == agreement_id)
         found: dict[str, list[_Stored]] = defaultdict(list)
         with read(self._engine) as connection:
             newest_rows = connection.execute(query).all()

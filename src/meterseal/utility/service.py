@@ -6,7 +6,7 @@ asks).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from meterseal.control.rings import BILLS, DataKeys, open_ring
 from meterseal.control.sealing import KeyRing
 from meterseal.errors import DataError, LocalError
+from meterseal.mdms.entries import Version
 from meterseal.mdms.surroundings import Surroundings
 from meterseal.utility import agreements
 from meterseal.utility.billing import Billing
@@ -35,6 +36,7 @@ from meterseal.utility.calendar import (
 from meterseal.utility.compose import Terms, needs_year, year_before, year_use
 from meterseal.utility.customers import Customers
 from meterseal.utility.determinants import by_register
+from meterseal.utility.effect import EditEffect, Overlay, between_tenants, check_one_tenant, effects, used_by
 from meterseal.utility.outlook import HISTORY, Around, Outlook, outlook
 from meterseal.utility.ports import Measurements
 from meterseal.utility.rating import tier_position
@@ -163,6 +165,23 @@ class Utility:
         Hours for a band, days or hours for everything else. Raises LocalError `bill.none`, `bill.no-line`.
         """
         return self._billing.line_readings(self.bill(bill_id), line, determinant, by, window, after, limit)
+
+    def effect_of(self, versions: Sequence[Version], now: int) -> EditEffect:
+        """What further versions of one channel would do to bills; nothing is kept."""
+        usage_point = versions[0].usage_point
+        instants = {one.start_at + k * one.step for one in versions for k in range(len(one.registers))}
+        terms = agreements.all_terms(self._engine, self.keys, usage_point)
+        before = self._billing.drawn(usage_point, min(instants), now)
+        over = self._billing.over(Overlay(self._measurements, versions))
+        return EditEffect(
+            periods=effects(before, over.drawn(usage_point, min(instants), now)),
+            used_by=used_by(before, min(instants), max(instants)),
+            between_tenants=between_tenants(terms, instants),
+        )
+
+    def check_one_tenant(self, usage_point: str, since: int, until: int) -> None:
+        """DataError `edit.tenants` when the customer of a usage point changed in since < t < until."""
+        check_one_tenant(agreements.all_terms(self._engine, self.keys, usage_point), since, until)
 
     def held(self) -> tuple[HeldBill, ...]:
         """Return the periods that wait for their bill."""

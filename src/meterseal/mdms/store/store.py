@@ -110,6 +110,11 @@ class Store:
         rows = NO_ROWS if point is None else self.rows(Key(point, channel), since, until)
         return readings_of(visible(rows, as_of), self.words)
 
+    def key(self, usage_point: str, channel: int, since: int, until: int) -> Key | None:
+        """What a channel is known by in memory; None where nothing is stored of its usage point in this time."""
+        point = self._point(usage_point, since, until)
+        return None if point is None else Key(point, channel)
+
     def _point(self, usage_point: str, since: int, until: int) -> int | None:
         """The word of a usage point; after a start only indices know it, of which those in question are opened."""
 

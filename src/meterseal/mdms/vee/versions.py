@@ -158,7 +158,10 @@ def _of_meter(
     if (units != units[0]).any():
         return  # across a change of unit nothing is interpolated
     good = [k for k, at in enumerate(delivered["end_at"].tolist()) if shown.quality[at] in GOOD]
-    times, registers = (delivered[name][good].astype(np.int64) for name in ("end_at", "register"))
+    # What people wrote stands like a delivered register: estimates meet it.
+    standing_at = {int(delivered["end_at"][k]) for k in good} | _edited(channel, delivered, shown)
+    times = np.array(sorted(standing_at), np.int64)
+    registers = np.array([shown.register[at] for at in times.tolist()], np.int64)
     apart = np.diff(times)
     for k in np.flatnonzero((apart > context.interval) & (apart % context.interval == 0)).tolist():
         gap = Gap(
@@ -169,7 +172,17 @@ def _of_meter(
             continue
         filled = _fill(store, channel, shown, gap, context, how)
         if filled is not None:
-            yield from _written(gap, filled, shown, delivered[good[k]])
+            yield from _written(gap, filled, shown, delivered[-1])
+
+
+def _edited(channel: Judged, delivered: Rows, shown: _Shown) -> set[int]:
+    """Instants between the first and last reading of a meter whose visible register people wrote, in its own digits."""
+    rows = visible(channel.rows)
+    rows = rows[(rows["quality"] == Quality.EDITED) & (rows["exponent"] == delivered["exponent"][0])]
+    first, last = int(delivered["end_at"][0]), int(delivered["end_at"][-1])
+    return {
+        at for at in rows["end_at"].tolist() if first <= at <= last and shown.quality[at] == Quality.EDITED
+    }
 
 
 def _open(gap: Gap, shown: _Shown) -> bool:

@@ -1,0 +1,203 @@
+"""`meterseal vee edit|edits|approve|undo`: readings that people change, with what it does to bills before it is done.
+
+It works out nothing; the running system does. Officers sign on their own machines (`meterseal keys sign`).
+"""
+
+from __future__ import annotations
+
+import json as json_module
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from meterseal.app import operator
+from meterseal.app.editing import ApproveEdit, EditMeter, EditNumber
+from meterseal.cli import keys_orders, operate
+from meterseal.cli.exchange import moment
+from meterseal.cli.keys import Hours
+from meterseal.cli.operate import LOCAL, LONG_RUN, Flag, ask, between, device_id_of, show
+from meterseal.errors import LocalError
+from meterseal.security.editorders import PURPOSE
+from meterseal.security.officerfile import RequestFile, read
+
+SHOWN = 10
+
+
+def edit(
+    meter: str,
+    /,
+    *,
+    data: Path,
+    reason: str,
+    at: str = "",
+    since: str = "",
+    until: str = "",
+    day: str = "",
+    register: str = "",
+    method: str = "",
+    total: str = "",
+    dry_run: Annotated[bool, Flag] = False,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Edit readings of a meter: a point, a range or a local day; shows what it does to bills.
+
+    What moves much, or what a bill counted with, is only proposed, and saved when two officers signed it.
+
+    Parameters
+    ----------
+    meter
+        Its device id, 16 hex digits.
+    reason
+        Why; it is kept sealed, and officers see it.
+    at
+        One reading, local time YYYY-MM-DD HH:MM, with --register.
+    since, until
+        A range, local times; the registers at both ends stay unless --total is given.
+    day
+        A local day, YYYY-MM-DD, instead of a range.
+    register
+        What the meter showed at that time, in the unit it is billed in.
+    method
+        Estimate the range by this method (see docs/validation.md); else by the first of the table that can.
+    total
+        Use of the range; what is more or less than before is taken from the use after it.
+    dry_run
+        Show what it would do, and keep nothing.
+    """
+    first, last = period(at, since, until, day)
+    asked = EditMeter(
+        device_id=device_id_of(meter),
+        since=first,
+        until=last,
+        register=register,
+        method=method,
+        total=total,
+        reason=reason,
+        dry_run=dry_run,
+    )
+    answer = ask(data, "edit", asked, operator.Text, timeout=LONG_RUN)
+    show(answer.json, as_json=json, lines=_done)
+    return 0
+
+
+def edits(
+    *, data: Path, limit: Annotated[int, between(1, 1000)] = 50, json: Annotated[bool, Flag] = False
+) -> int:
+    """List edits, newest first."""
+    answer = ask(data, "edits", operator.Page(limit=limit), operator.Text)
+    show(
+        answer.json,
+        as_json=json,
+        lines=lambda rows: (_line(row) for row in rows) if rows else ["No edit yet."],
+    )
+    return 0
+
+
+def approve(
+    number: int,
+    /,
+    *,
+    data: Path,
+    to: Path | None = None,
+    order: Path | None = None,
+    hours: Hours = 24,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Have a proposed edit signed and saved: first --to FILE, which two officers sign (`meterseal keys sign FILE`), then
+    --order FILE.
+
+    Parameters
+    ----------
+    number
+        The edit, as `meterseal vee edits` lists it.
+    to
+        Write what officers sign into this file.
+    order
+        The signed file.
+    hours
+        How long the request holds, at most 168.
+    """
+    if to is not None and order is not None:
+        raise LocalError("use.order", "Give --to FILE to have the edit signed, or --order FILE once it is.")
+    signed = read(order, RequestFile).order if order is not None else None
+    answer = ask(data, "edit_approve", ApproveEdit(number=number, order=signed), operator.Text)
+    said = json_module.loads(answer.json)
+    if "order" not in said:
+        show(answer.json, as_json=json, lines=lambda row: [_line(row)])
+        return 0
+    fields = said["order"] | {"digest": bytes.fromhex(said["order"]["digest"])}
+    return keys_orders.ordered(data, PURPOSE, fields, to, hours, as_json_text=json)
+
+
+def undo(
+    number: int,
+    /,
+    *,
+    data: Path,
+    reason: str = "",
+    dry_run: Annotated[bool, Flag] = False,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Take a saved edit back, or give a proposed one up; what was visible before is visible again.
+
+    Parameters
+    ----------
+    number
+        The edit, as `meterseal vee edits` lists it.
+    reason
+        Why; a proposal needs none.
+    dry_run
+        Show what it would do, and keep nothing.
+    """
+    asked = EditNumber(number=number, reason=reason, dry_run=dry_run)
+    answer = ask(data, "edit_undo", asked, operator.Text, timeout=LONG_RUN)
+    show(answer.json, as_json=json, lines=lambda said: _done(said) if "says" in said else [_line(said)])
+    return 0
+
+
+def period(at: str, since: str, until: str, day_text: str) -> tuple[int, int]:
+    """Unix ms of a point, a range or a local day. LocalError `use.period`, `use.date`."""
+    if [bool(at), bool(since), bool(day_text)].count(True) != 1 or bool(since) != bool(until):
+        raise LocalError("use.period", "Say --at, or --since and --until, or --day. Nothing was changed.")
+    if at:
+        return moment(at), moment(at)
+    if since:
+        first, last = moment(since), moment(until)
+        if first >= last:
+            raise LocalError("use.period", "The range ends before it begins; give --since before --until.")
+        return first, last
+    begin = operate.day(day_text)
+    following = datetime.fromtimestamp(begin / 1000, LOCAL).date() + timedelta(days=1)
+    return begin, operate.day(following.isoformat())
+
+
+def _done(said: dict[str, Any]) -> Iterator[str]:
+    rows = said["readings"]
+    for row in rows[:SHOWN]:
+        yield f"  {operate.at(row['end_at'])}  {row['register']} {row['unit']}  {row['quality']}"
+    if len(rows) > SHOWN:
+        yield f"  … and {len(rows) - SHOWN} more (--json shows all)"
+    yield from said["says"]
+    for one in said["effect"]["periods"]:
+        for line in one["lines"]:
+            yield f"  {line['line']}: {line['before'] or '-'} -> {line['after'] or '-'}"
+    made = said["edit"]
+    if made is None:
+        who = (
+            f"{said['people']} officers would have to sign it" if said["people"] else "one person may save it"
+        )
+        yield f"Nothing was changed; {who}."
+    elif made["state"] == "proposed":
+        yield f"Edit {made['number']} is proposed. Two officers sign it: meterseal vee approve {made['number']} --to FILE"
+    else:
+        yield f"Edit {made['number']} is saved."
+
+
+def _line(row: dict[str, Any]) -> str:
+    what = f"undoes {row['undoes']}  " if row["undoes"] is not None else ""
+    who = ", ".join(row["officers"]) or row["author"]
+    return (
+        f"{row['number']:>5}  {row['state']:<9}  {row['usage_point']}/{row['channel']}  {operate.at(row['since'])} to "
+        f"{operate.at(row['until'])}  {what}{row['visible']} of {row['readings']} visible  by {who}: {row['reason']}"
+    )

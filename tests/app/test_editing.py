@@ -1,0 +1,293 @@
+"""Edits as the operator makes them: shown on bills before they are saved, signed by two officers, corrected by the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import Struct
+from msgspec.structs import replace
+
+from meterseal.app.editing import ApproveEdit, EditingDesk, EditMeter, EditNumber
+from meterseal.app.operator import Page
+from meterseal.control import write
+from meterseal.control.tables import meters
+from meterseal.errors import DataError, LocalError, MetersealError, TrustError
+from meterseal.mdms.service import Mdms
+from meterseal.model import Batch, Quality
+from meterseal.security.editorders import PURPOSE, EditOrder
+from meterseal.security.orders import SignedOrder, encoded
+from meterseal.things.fleet import Fleet
+from meterseal.utility.customers import NewCustomer
+from meterseal.utility.customers import Person as Somebody
+from meterseal.utility.samples import sample_tariffs
+from meterseal.utility.service import Utility
+from tests.mdms.fleet import DAY, FIRST, HOUR, day_record, device, open_store, point, register
+from tests.security.conftest import Bench, Clock, bench, cheap_stretching, clock, template
+from tests.security.people import Person, fields, founded, ordered
+from tests.utility.twins import MemoryKeys
+
+__all__ = ["bench", "cheap_stretching", "clock", "template"]
+
+BEGIN, END = FIRST + DAY, FIRST + 30 * DAY
+NOW = END + 2 * DAY
+REASON = "the meter's clock stood still"
+
+
+class House(Struct):
+    """A water meter over one billing period, its customer, the desk and the officers."""
+
+    mdms: Mdms
+    utility: Utility
+    desk: EditingDesk
+    people: tuple[Person, ...]
+
+    async def edit(self, **asked: Any) -> dict[str, Any]:
+        request = EditMeter(**{"device_id": device(0), "reason": REASON, **asked})
+        found: dict[str, Any] = json.loads((await self.desk.edit("operator", request)).json)
+        return found
+
+    async def undo(self, number: int, **asked: Any) -> dict[str, Any]:
+        asked = {"number": number, "reason": "it was the right clock", **asked}
+        found: dict[str, Any] = json.loads((await self.desk.undo("operator", EditNumber(**asked))).json)
+        return found
+
+    async def order(self, number: int, **other: Any) -> EditOrder:
+        answer = await self.desk.approve("operator", ApproveEdit(number=number))
+        said = json.loads(answer.json)["order"]
+        said["digest"] = bytes.fromhex(said["digest"])
+        return EditOrder(**(fields(NOW + HOUR) | said | other))  # type: ignore[arg-type]
+
+    async def approve(self, number: int, order: SignedOrder | None) -> dict[str, Any]:
+        answer = await self.desk.approve("operator", ApproveEdit(number=number, order=order))
+        found: dict[str, Any] = json.loads(answer.json)
+        return found
+
+    def seen(self) -> list[tuple[int, int, int]]:
+        found = self.mdms.registers(point(0), 1, 0, NOW)
+        columns = (found.end_at, found.register, found.quality)
+        rows = zip(*(one.tolist() for one in columns), strict=True)
+        return [row for row in rows if row[2] != Quality.MISSING]
+
+
+@pytest.fixture
+async def house(tmp_path: Path, bench: Bench, clock: Clock) -> AsyncIterator[House]:
+    clock.now = NOW
+    mdms, engine = open_store(tmp_path, 1)
+    for day in range(31):
+        await mdms.publish(Batch((day_record(0, day, day + 1),)))
+    utility = await Utility.start(engine, mdms, MemoryKeys(), BEGIN)
+    utility.publish_tariffs(sample_tariffs())
+    await utility.customers.add(NewCustomer(Somebody("张望舒", "梧桐里 3 号楼"), "c1"), BEGIN)
+    utility.add_agreement("a-1", "c1", point(0), "sample-cold-water-tiered", BEGIN, 1)
+    people = await founded(bench)
+    desk = EditingDesk(mdms, utility, Fleet(engine, clock), bench.platform, clock)
+    yield House(mdms, utility, desk, people)
+    await mdms.close()
+    engine.dispose()
+
+
+def value(at: int, more: int = 0) -> str:
+    return f"{(register(0, at) + more) / 100:.2f}"
+
+
+async def test_the_effect_on_the_bill_is_what_the_run_then_makes(house: House) -> None:
+    """Before any bill: a small edit is one person's; the figures shown before are those of the bill issued after."""
+    before = house.seen()
+    asked = {"since": END, "until": END, "register": value(END, 5)}
+    shown = await house.edit(**asked, dry_run=True)
+    assert house.seen() == before
+    assert house.mdms.edits.latest() == []
+    assert (shown["people"], shown["moved"], shown["edit"]) == (0, "0.05", None)
+    (period,) = shown["effect"]["periods"]
+    assert (period["issued"], period["corrects"]) == ("", False)
+    assert period["after_fen"] - period["before_fen"] == 25
+    (line,) = period["lines"]
+    assert line["before"] != line["after"]
+    saved = await house.edit(**asked)
+    assert (saved["edit"]["state"], saved["edit"]["visible"], saved["effect"]) == (
+        "saved",
+        1,
+        shown["effect"],
+    )
+    report = await house.utility.run_bills(NOW)
+    assert house.utility.bill(report.issued[0]).total_fen == period["after_fen"]
+
+
+async def test_an_edit_that_a_bill_counted_with_takes_two_officers_and_the_run_corrects_the_bill(
+    house: House,
+) -> None:
+    (issued,) = (await house.utility.run_bills(NOW)).issued
+    before = house.seen()
+    shown = await house.edit(since=END, until=END, register=value(END, 5))
+    assert (shown["people"], shown["edit"]["state"], shown["effect"]["used_by"]) == (2, "proposed", [issued])
+    (period,) = shown["effect"]["periods"]
+    assert (period["issued"], period["corrects"]) == (issued, True)
+    assert house.seen() == before
+    assert (await house.utility.run_bills(NOW)).corrected == ()
+    order = ordered(PURPOSE, await house.order(1), house.people)
+    saved = await house.approve(1, order)
+    assert (saved["state"], saved["officers"], saved["visible"]) == ("saved", ["an", "bo"], 1)
+    (corrected,) = (await house.utility.run_bills(NOW + 1)).corrected
+    assert house.utility.bill(corrected).total_fen == period["after_fen"]
+    assert house.utility.bill(issued).total_fen == period["before_fen"]
+    undo = await house.undo(1)
+    assert (undo["people"], undo["edit"]["state"]) == (2, "proposed")
+    await house.approve(2, ordered(PURPOSE, await house.order(2), house.people))
+    assert house.seen() == before
+    (again,) = (await house.utility.run_bills(NOW + 2)).corrected
+    assert house.utility.bill(again).total_fen == period["before_fen"]
+    rows = json.loads((await house.desk.edits("operator", Page())).json)
+    assert [(row["number"], row["state"], row["undoes"]) for row in rows] == [
+        (2, "saved", 1),
+        (1, "undone", None),
+    ]
+
+
+async def test_inside_a_billed_period_an_edit_takes_two_even_when_no_total_changes(house: House) -> None:
+    await house.utility.run_bills(NOW)
+    asked = {"since": BEGIN + DAY, "until": BEGIN + 2 * DAY, "method": "flat", "dry_run": True}
+    shown = await house.edit(**asked)
+    assert shown["people"] == 2
+    assert [one["before_fen"] - one["after_fen"] for one in shown["effect"]["periods"]] == [0] * len(
+        shown["effect"]["periods"]
+    )
+
+
+async def test_what_moves_much_takes_two_officers_without_any_bill(house: House) -> None:
+    end = FIRST + 31 * DAY
+    small, large = (
+        {"since": end, "until": end + HOUR, "total": total, "dry_run": True} for total in ("1.00", "1.01")
+    )
+    assert (await house.edit(**small))["people"] == 0
+    assert (await house.edit(**large))["people"] == 2
+
+
+async def proposed(house: House) -> int:
+    end = FIRST + 31 * DAY
+    shown = await house.edit(since=end, until=end + HOUR, total="5")
+    assert shown["edit"]["state"] == "proposed"
+    return int(shown["edit"]["number"])
+
+
+async def test_attack_one_person_approves_an_own_proposal(house: House) -> None:
+    """Alone, twice, under another name, with a stranger, or without any signature."""
+    number = await proposed(house)
+    an, bo = house.people
+    before, request = house.seen(), await house.order(number)
+    renamed = Person("bo")
+    renamed.key = an.key
+    for signers, code in (
+        ((), "security.two-persons"),
+        ((an,), "security.two-persons"),
+        ((an, an), "security.two-persons"),
+        ((an, renamed), "security.signature"),
+        ((an, Person("eve")), "security.officer"),
+    ):
+        with pytest.raises(TrustError) as error:
+            await house.approve(number, ordered(PURPOSE, request, signers))
+        assert error.value.code == code
+    with pytest.raises(TrustError) as error:
+        await house.approve(number, ordered("command", request, (an, bo)))
+    assert error.value.code == "security.signature"
+    said = await house.approve(number, None)  # asks only what there is to sign
+    assert said["state"] == "proposed"
+    assert house.seen() == before
+
+
+async def test_attack_an_order_for_something_else_than_the_edit_as_it_stands(house: House) -> None:
+    number, other = await proposed(house), await proposed(house)
+    before, request = house.seen(), await house.order(number)
+    for change in (
+        {"edit": other},
+        {"digest": (await house.order(other)).digest},
+        {"reason": "another"},
+        {"effect": "nothing at all"},
+        {"until": NOW},
+        {"usage_point": point(1)},
+    ):
+        with pytest.raises(TrustError) as error:
+            await house.approve(number, ordered(PURPOSE, replace(request, **change), house.people))
+        assert error.value.code == "edit.order"
+    for change, code in (
+        ({"project_id": bytes(16)}, "security.project"),
+        ({"not_after": NOW - 1}, "security.expired"),
+    ):
+        with pytest.raises(TrustError) as error:
+            await house.approve(number, ordered(PURPOSE, replace(request, **change), house.people))
+        assert error.value.code == code
+    signed = ordered(PURPOSE, request, house.people)
+    with pytest.raises(LocalError) as garbled:
+        await house.approve(number, replace(signed, request=encoded(request) + b"\0"))
+    assert garbled.value.code == "security.request"
+    assert house.seen() == before
+
+
+async def test_attack_an_approval_is_used_again(house: House, bench: Bench) -> None:
+    number = await proposed(house)
+    order = ordered(PURPOSE, await house.order(number), house.people)
+    await house.approve(number, order)
+    noted = (await bench.platform.audit(0, 10, newest=True))[-1].entry
+    assert (noted.code, noted.officers) == ("security.edit-readings", ("an", "bo"))
+    with pytest.raises(DataError) as error:
+        await house.approve(number, order)
+    assert error.value.code == "edit.state"
+    undo = (await house.undo(number))["edit"]["number"]
+    with pytest.raises(TrustError) as wrong:
+        await house.approve(undo, order)
+    assert wrong.value.code == "edit.order"
+
+
+async def test_attack_edit_a_period_of_another_tenant(house: House) -> None:
+    """Before the meter came, across a change of customers, and at the register at which one followed the other."""
+    before = house.seen()
+    change = FIRST + 10 * DAY
+    with write(house.utility._engine) as connection:
+        connection.execute(meters.update().values(since=BEGIN))
+    with pytest.raises(DataError) as error:
+        await house.edit(since=BEGIN - HOUR, until=BEGIN + DAY, method="flat")
+    assert error.value.code == "edit.elsewhere"
+    house.utility.end_agreement("a-1", change)
+    await house.utility.customers.add(NewCustomer(Somebody("李四", "梧桐里 3 号楼"), "c2"), BEGIN)
+    house.utility.add_agreement("a-2", "c2", point(0), "sample-cold-water-tiered", change, 1)
+    with pytest.raises(DataError) as error:
+        await house.edit(since=change - DAY, until=change + DAY, method="flat")
+    assert error.value.code == "edit.tenants"
+    shown = await house.edit(since=change, until=change, register=value(change, 1), dry_run=True)
+    assert shown["people"] == 2
+    assert shown["effect"]["between_tenants"]
+    assert (await house.edit(since=change - DAY, until=change, method="flat", dry_run=True))["people"] == 0
+    assert house.seen() == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ({"since": NOW + HOUR, "until": NOW + HOUR, "register": "9999"}, "edit.future"),
+        ({"since": END, "until": END, "register": "1", "device_id": bytes(8)}, "fleet.unknown"),
+        ({"since": END, "until": END, "register": "1", "reason": " "}, "edit.reason"),
+    ],
+)
+async def test_what_is_refused_leaves_nothing(house: House, asked: dict[str, Any], code: str) -> None:
+    with pytest.raises(MetersealError) as error:
+        await house.edit(**asked)
+    assert error.value.code == code
+    assert house.mdms.edits.latest() == []
+
+
+async def test_a_proposal_is_given_up_and_then_nobody_saves_it(house: House) -> None:
+    number = await proposed(house)
+    order = ordered(PURPOSE, await house.order(number), house.people)
+    assert (await house.undo(number, reason=""))["state"] == "withdrawn"
+    with pytest.raises(DataError) as error:
+        await house.approve(number, order)
+    assert error.value.code == "edit.state"
+
+
+async def test_the_use_of_a_month_follows_the_register_at_its_beginning(house: House) -> None:
+    shown = await house.edit(since=BEGIN, until=BEGIN, register=value(BEGIN, 3), dry_run=True)
+    (period,) = shown["effect"]["periods"]
+    assert period["after_fen"] == period["before_fen"] - 15
