@@ -15,6 +15,7 @@ from meterseal.edge.making import personal
 from meterseal.edge.nv import MemoryNv
 from meterseal.errors import DataError, LocalError, MetersealError
 from meterseal.mesh.rpc import InProcess
+from meterseal.model import MAIN
 from meterseal.security.messages import Personalisation
 from tests.scenarios.small_system import GAS, HOUR, MASTER, MORNING, SINCE, WATER, Counting, System
 from tests.security.conftest import cheap_stretching
@@ -137,6 +138,25 @@ async def test_what_cannot_have_been_changes_nothing(
     assert refused.value.code == code
     assert in_place(system) == before
     assert len(acts.verified(system.centre.engine)) == told
+
+
+async def test_attack_an_exchange_before_its_time_takes_back_nothing_that_the_meter_counted(
+    system: System,
+) -> None:
+    """By the wrong day, or by one that suits somebody, weeks of true readings would be gone from bills."""
+    system.clock.now = MORNING + 10 * HOUR
+    before, (usage_point, _) = in_place(system), in_place(system)[WATER]
+    mdms = system.centre.parts.mdms
+    stored = mdms.registers(usage_point, MAIN, SINCE, MORNING).register.tolist()
+    early = MORNING - 14 * HOUR
+    for how in ({}, {"installed": b"", "first": ""}):
+        with pytest.raises(DataError) as refused:
+            await change(system, exchange(at=early, last=shows(WATER, early), **how))
+        assert refused.value.code == "fleet.counted-on"
+    assert in_place(system) == before
+    assert mdms.registers(usage_point, MAIN, SINCE, MORNING).register.tolist() == stored
+    done = await change(system, exchange(at=early, last=shows(WATER, early), counted_on=True))
+    assert done.taken_back > 1
 
 
 async def test_the_same_exchange_told_otherwise_is_refused(system: System) -> None:

@@ -26,7 +26,7 @@ from meterseal.errors import DataError, LocalError, TrustError
 from meterseal.link.profiles import OURS
 from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import OPERATOR, Method, Methods
-from meterseal.model import MAIN, medium_of
+from meterseal.model import MAIN, Quality, medium_of
 from meterseal.security.messages import Personalisation, PersonaliseRequest
 from meterseal.security.sdk import SecuritySdk
 from meterseal.things.exchange import Known, MeterChange, Stated, changes, check_change, known, write_change
@@ -38,6 +38,8 @@ from meterseal.wire.profile import profiles
 
 LOOK_BACK = 40 * 86_400_000
 """How far back a stored register is looked for to hold the installer's against (ms)."""
+LATE = 3_600_000
+"""An installer's clock may be off by so much (ms)."""
 MOST_TEXT = 200
 MOST_DECIMALS = 4
 MOST_REGISTER = Decimal(10**8)
@@ -62,7 +64,8 @@ class ChangeMeter(Struct, frozen=True, kw_only=True):
     """One change. Both ids: exchanged; the first alone: taken out; the second alone: put in at a vacant `usage_point`.
 
     The same id twice moves a meter to `usage_point`. `last` and `first` are registers as the meters show them, in the
-    unit they are billed in. `withdraw`: the old module never comes back; else the meter lies in stock.
+    unit they are billed in. `withdraw`: the old module never comes back; else the meter lies in stock. `counted_on`: it is
+    known that the old meter counted after it was taken out, as on a test bench.
     """
 
     removed: bytes = b""
@@ -75,6 +78,7 @@ class ChangeMeter(Struct, frozen=True, kw_only=True):
     installer: str
     new: NewMeter = NewMeter()
     withdraw: bool = False
+    counted_on: bool = False
 
 
 class Changed(Struct, frozen=True, kw_only=True):
@@ -121,8 +125,8 @@ class ExchangeDesk:
     async def change_meter(self, _: str, asked: ChangeMeter) -> Changed:
         """Write a change down and do what follows from it. Repeating it with the same words completes what was cut off.
 
-        DataError `fleet.*` (see `things.exchange`), `bill.registers-apart`; LocalError `use.change`, `use.register`,
-        `use.module`, `use.model`, `use.concentrator`; and what the security service refuses.
+        DataError `fleet.*` (see `things.exchange`), `fleet.counted-on`, `bill.registers-apart`; LocalError `use.change`,
+        `use.register`, `use.module`, `use.model`, `use.concentrator`; and what the security service refuses.
         """
         _check_words(asked)
         now = self._clock()
@@ -136,6 +140,7 @@ class ExchangeDesk:
                 check_change(connection, *steps[0])
         if not written:
             self._check_last(asked, old)
+            self._check_stopped(asked, old, now)
         given = await self._personalise(asked)
         if installation is not None and given is not None:
             installation = replace(installation, project=given.project_id)
@@ -266,6 +271,19 @@ class ExchangeDesk:
         if before is not None:
             last = asked.at, _register(asked.last, "last")
             check_meets(medium, asked.removed.hex(), before, last, stored.value(ROLL_OVER))
+
+    def _check_stopped(self, asked: ChangeMeter, old: Known | None, now: int) -> None:
+        """A meter that was taken out counts no more. What it says up to `LATE` after that is put down to clocks."""
+        if old is None or asked.removed == asked.installed or asked.counted_on:
+            return
+        stored = self._mdms.registers(old.usage_point, MAIN, asked.at + LATE, now)
+        said = stored.register[stored.quality == Quality.MEASURED]
+        if len(said) and said[0] != said[-1]:
+            raise DataError(
+                "fleet.counted-on",
+                f"Meter {asked.removed.hex()} counted on after the time that is given, by its own readings, and they would "
+                "be taken back. Correct the time; if it was on a test bench, say that it counted on. Nothing was changed.",
+            )
 
     async def _personalise(self, asked: ChangeMeter) -> Personalisation | None:
         said = asked.new

@@ -92,6 +92,7 @@ def exchange(
     installer: str,
     comes: Comes = LIKE_THE_OLD,
     withdraw: Annotated[bool, Flag] = False,
+    counted_on: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
 ) -> int:
     """Exchange a meter for another at its usage point; agreement and bills go on, and a bill shows both meters.
@@ -116,6 +117,8 @@ def exchange(
         Who read both meters.
     withdraw
         Take the old meter's module out of service for good; without it the meter goes to stock.
+    counted_on
+        The old meter counted after it was taken out, as on a test bench; without it a time before that is refused.
     """
     asked = ChangeMeter(
         removed=device_id_of(old),
@@ -127,6 +130,7 @@ def exchange(
         installer=installer,
         new=comes.meter(),
         withdraw=withdraw,
+        counted_on=counted_on,
     )
     return _change(data, asked, comes.to, as_json=json)
 
@@ -140,6 +144,7 @@ def remove(
     reason: str,
     installer: str,
     withdraw: Annotated[bool, Flag] = False,
+    counted_on: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
 ) -> int:
     """Take a meter out of its usage point and into stock; nothing is put in its place.
@@ -158,6 +163,8 @@ def remove(
         Who read it.
     withdraw
         Take its module out of service for good.
+    counted_on
+        It counted after it was taken out, as on a test bench; without it a time before that is refused.
     """
     asked = ChangeMeter(
         removed=device_id_of(meter),
@@ -166,6 +173,7 @@ def remove(
         reason=reason,
         installer=installer,
         withdraw=withdraw,
+        counted_on=counted_on,
     )
     return _change(data, asked, None, as_json=json)
 
