@@ -73,6 +73,17 @@ def lines_of(series: list[Exported]) -> list[dict[str, str]]:
     return lines
 
 
+@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r"])
+def test_attack_no_word_of_a_reading_is_calculated_by_a_spreadsheet(begin: str) -> None:
+    """Columns come from other systems, with usage points and units as these wrote them."""
+    word = f"{begin}HYPERLINK(1)"
+    whole = one([-5])
+    values = {name: getattr(whole, name) for name in whole.__struct_fields__}
+    (line,) = lines_of([Exported(**values | {"usage_point": word, "unit": word, "methods": (word,)})])
+    assert {line["usage_point"], line["unit"], line["method"]} == {f"'{word}"}
+    assert line["value"].startswith("-"), "a number stays one"
+
+
 def tree_of(series: list[Exported]) -> ElementTree.Element:
     out = io.BytesIO()
     write_cim(series, out, ZONE)

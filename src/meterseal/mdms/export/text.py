@@ -33,6 +33,9 @@ HEADER = (
 )
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
 def write_csv(series: Iterable[Exported], out: BinaryIO, zone: ZoneInfo) -> int:
     """Write a header and a line for each reading; returns how many readings. A missing register has an empty value."""
     lines = StringIO(newline="")
@@ -47,17 +50,17 @@ def write_csv(series: Iterable[Exported], out: BinaryIO, zone: ZoneInfo) -> int:
             missing = quality == Quality.MISSING
             writer.writerow(
                 (
-                    one.usage_point,
+                    _word(one.usage_point),
                     one.medium,
                     one.channel,
                     instants.local(end_at, zone),
                     "" if missing else f"{Decimal(register).scaleb(one.exponent):f}",
-                    one.unit,
+                    _word(one.unit),
                     Quality(quality).name.lower(),
                     quality_code(Quality(quality)),
                     ORIGINS[origin],
                     version,
-                    one.methods[method],
+                    _word(one.methods[method]),
                 )
             )
         written += len(columns.end_at)
@@ -66,3 +69,8 @@ def write_csv(series: Iterable[Exported], out: BinaryIO, zone: ZoneInfo) -> int:
         lines.truncate()
     out.write(lines.getvalue().encode())
     return written
+
+
+def _word(text: str) -> str:
+    """A word from outside: one that a spreadsheet would calculate stands behind an apostrophe."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
