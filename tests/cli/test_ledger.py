@@ -41,6 +41,7 @@ def test_what_is_no_checkpoint_and_no_leaf_is_answered_with_a_sentence(
     answer = inside("ledger", "consistency", other, "--data", running.data, "--json")
     assert (answer.status, answer.error()) == (1, "ledger.note")
     answer = inside("ledger", "verify", "--data", running.data, "--since", tmp_path / "none")
+    assert "checkpoint: No such file or directory." in answer.err
     assert answer.status == 2
     answer = inside("ledger", "prove", "99999999", "--data", running.data)
     assert answer.status == 1

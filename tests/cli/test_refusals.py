@@ -99,6 +99,13 @@ def test_a_model_that_is_none_points_to_the_list_of_those_that_are(inside: Run) 
     assert {one["name"] for one in inside("device", "models", "--json").document} == set(profiles())
 
 
+@pytest.mark.parametrize(
+    ("command", "helps"), [("vee try", "vee try "), ("device nosuch", "device "), ("nosuch", "")]
+)
+def test_wrong_arguments_point_to_the_help_of_that_command(command: str, helps: str, inside: Run) -> None:
+    assert inside(*command.split(), "--data", "x").sentence().endswith(f"Try: meterseal {helps}--help")
+
+
 @pytest.mark.parametrize("command", NO_DATA, ids=" ".join)
 def test_a_directory_without_a_system(command: list[str], tmp_path: Path, inside: Run) -> None:
     data = tmp_path / "nothing"

@@ -364,7 +364,8 @@ def _run(arguments: list[str]) -> int:
         result = app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         said = " ".join(str(error).split()) or "The arguments are wrong."
-        report(LocalError("use.arguments", f"{said} Try: meterseal --help"), as_json=as_json)
+        tried = " ".join(("meterseal", *(error.command_chain or ()), "--help"))
+        report(LocalError("use.arguments", f"{said} Try: {tried}"), as_json=as_json)
         return 2
     except MetersealError as error:
         report(error, as_json=as_json)

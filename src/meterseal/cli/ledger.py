@@ -164,4 +164,5 @@ def note_of(path: Path) -> str:
         with path.open(encoding="utf-8") as file:
             return file.read(LONGEST + 1)
     except (OSError, ValueError) as error:
-        raise LocalError("use.file", f"{path} cannot be read as a checkpoint: {error}.") from None
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise LocalError("use.file", f"{path} cannot be read as a checkpoint: {why}.") from None

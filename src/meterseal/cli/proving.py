@@ -69,6 +69,8 @@ def check(file: Path, *, root: Path | None = None, json: Annotated[bool, Flag] =
         f"  ledger: checkpoint {checked.checkpoint} of {at(checked.checkpoint_at)} over {checked.leaves} leaves"
         if checked.checkpoint
         else "  ledger: none, the bundle is from before there was one"
+        if checked.good
+        else "  ledger: no checkpoint that holds"
     )
     lines.append(f"  root certificate: SM3 {checked.root}")
     lines += [f"  does not hold: {fault}" for fault in checked.faults]
