@@ -18,6 +18,7 @@ from meterseal.errors import DataError, LocalError
 from meterseal.headend.ports import FirmwareSaid
 from meterseal.link import firmware
 from meterseal.link.firmware import Phase, Reason, Report, Signed, switch_frame
+from meterseal.model import Refusal
 from meterseal.security.orders import (
     Authorised,
     BulkGrant,
@@ -30,7 +31,7 @@ from meterseal.security.orders import (
 from meterseal.things.bulk import Bulks
 from meterseal.things.firmware import Firmwares, Payload
 from meterseal.things.firmware_campaigns import LATE, Campaign, Campaigns, ready
-from meterseal.things.firmware_sending import FirmwareWords
+from meterseal.things.firmware_sending import FALLS_A_DAY, FirmwareWords
 from meterseal.things.words import DownWords
 
 NOW, DAY = 1_779_200_000_000, 86_400_000
@@ -270,6 +271,46 @@ async def test_what_a_meter_refused_before_is_not_its_answer_to_this_offer(platf
     platform.campaigns.step()
     await report(4, Reason.LATE)
     assert platform.shown(other).items[DEVICES[0].hex()][1] == "sending", "nothing of this was offered"
+
+
+class Trail:
+    """An audit trail that counts."""
+
+    def __init__(self) -> None:
+        self.entries: list[Refusal] = []
+
+    async def refused(self, entries: Sequence[Refusal]) -> None:
+        self.entries += entries
+
+
+async def test_a_meter_that_says_over_and_over_that_it_fell_back_does_not_fill_the_audit_trail(
+    platform: Platform,
+) -> None:
+    open_sessions(platform)
+    firmwares, trail = Offering(platform.engine, None, Service(), lambda: NOW), Trail()  # type: ignore[arg-type]
+    said = FirmwareWords(platform.words, firmwares, platform.campaigns, trail, lambda: platform.clock[0])  # type: ignore[arg-type]
+
+    async def falls(session: bytes, device_id: bytes, since: int) -> int:
+        before = len(trail.entries)
+        for counter in range(since, since + 200):
+            reason = (Reason.NONE, Reason.NO_REPORT, Reason.NO_START)[counter % 3]
+            made = Report(
+                phase=Phase.IDLE,
+                reason=reason,
+                version=1,
+                hardware=1,
+                running=bytes(32),
+                staged=bytes(32),
+                refused=0,
+                model="m",
+            )
+            await said.firmware([FirmwareSaid(device_id, session, counter, firmware.report(made))])
+        return len(trail.entries) - before
+
+    assert await falls(b"session1", DEVICES[0], 1) == FALLS_A_DAY
+    assert await falls(b"session3", DEVICES[1], 1) == FALLS_A_DAY, "another meter is heard all the same"
+    platform.clock[0] += DAY
+    assert await falls(b"session1", DEVICES[0], 1_000) == FALLS_A_DAY
 
 
 def test_a_report_that_is_repeated_late_or_somebody_elses_changes_nothing(platform: Platform) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import structlog
 
 from meterseal.errors import MetersealError
+from meterseal.headend.limits import Buckets
 from meterseal.headend.ports import Answer, AuditTrail, Down, FirmwareSaid, Taken, Waiting
 from meterseal.link import firmware
 from meterseal.link.control import Word
@@ -33,6 +34,8 @@ TURN = 5.0
 """Seconds between looks at the campaigns."""
 NUDGED = 500
 """Most devices whose head-ends are reminded of them in one answer."""
+FALLS_A_DAY = 16
+"""Entries in the audit trail about one device that says again and again that it fell back."""
 
 log = structlog.get_logger()
 
@@ -70,6 +73,7 @@ class FirmwareWords:
         self._audit = audit
         self._clock = clock
         self._flows: dict[bytes, _Flow] = {}
+        self._falls = Buckets(rate=FALLS_A_DAY / 86_400, burst=FALLS_A_DAY)
         self._news = asyncio.Event()
         self._nudged: set[bytes] = set()
 
@@ -148,7 +152,8 @@ class FirmwareWords:
             self._campaigns.moved(one.device_id, report, offered=b"" if old else flow.offered)
             flow.heard += 1
             flow.owed = True
-            if report.reason in FELL_BACK and (before is None or before.reason != report.reason):
+            news = report.reason in FELL_BACK and (before is None or before.reason != report.reason)
+            if news and self._falls.take(one.device_id, self._clock()):
                 fell_back.append(self._fell_back(one, report))
         if fell_back:
             await self._audit.refused(fell_back)
