@@ -233,6 +233,21 @@ def open_sessions(platform: Platform) -> None:
             connection.execute(sessions.insert().values(values))
 
 
+def idle(reason: Reason, version: int = 1) -> bytes:
+    """A report of a device that does nothing about firmware."""
+    plain = Report(
+        phase=Phase.IDLE,
+        reason=reason,
+        version=version,
+        hardware=1,
+        running=bytes(32),
+        staged=bytes(32),
+        refused=0,
+        model="m",
+    )
+    return firmware.report(plain)
+
+
 class Offering(Firmwares):
     """Says one manifest of every image; what signs it is in the scenarios."""
 
@@ -247,17 +262,7 @@ async def test_what_a_meter_refused_before_is_not_its_answer_to_this_offer(platf
     said = FirmwareWords(platform.words, firmwares, platform.campaigns, None, lambda: NOW)  # type: ignore[arg-type]
 
     async def report(counter: int, reason: Reason) -> tuple[int, str]:
-        made = Report(
-            phase=Phase.IDLE,
-            reason=reason,
-            version=1,
-            hardware=1,
-            running=bytes(32),
-            staged=bytes(32),
-            refused=0,
-            model="m",
-        )
-        await said.firmware([FirmwareSaid(DEVICES[0], b"session1", counter, firmware.report(made))])
+        await said.firmware([FirmwareSaid(DEVICES[0], b"session1", counter, idle(reason))])
         return platform.shown(campaign).items[DEVICES[0].hex()]
 
     campaign = await platform.start((100,))
@@ -294,17 +299,7 @@ async def test_a_meter_that_says_over_and_over_that_it_fell_back_does_not_fill_t
         before = len(trail.entries)
         for counter in range(since, since + 200):
             reason = (Reason.NONE, Reason.NO_REPORT, Reason.NO_START)[counter % 3]
-            made = Report(
-                phase=Phase.IDLE,
-                reason=reason,
-                version=1,
-                hardware=1,
-                running=bytes(32),
-                staged=bytes(32),
-                refused=0,
-                model="m",
-            )
-            await said.firmware([FirmwareSaid(device_id, session, counter, firmware.report(made))])
+            await said.firmware([FirmwareSaid(device_id, session, counter, idle(reason))])
         return len(trail.entries) - before
 
     assert await falls(b"session1", DEVICES[0], 1) == FALLS_A_DAY
@@ -318,17 +313,7 @@ def test_a_report_that_is_repeated_late_or_somebody_elses_changes_nothing(platfo
     open_sessions(platform)
 
     def said(session: bytes, counter: int, version: int, device_id: bytes = DEVICES[0]) -> FirmwareSaid:
-        made = Report(
-            phase=Phase.IDLE,
-            reason=Reason.NONE,
-            version=version,
-            hardware=1,
-            running=bytes(32),
-            staged=bytes(32),
-            refused=0,
-            model="m",
-        )
-        return FirmwareSaid(device_id, session, counter, firmware.report(made))
+        return FirmwareSaid(device_id, session, counter, idle(Reason.NONE, version))
 
     def version() -> int:
         return firmwares.versions([DEVICES[0]])[DEVICES[0]][2]
