@@ -110,6 +110,33 @@ async def test_a_new_key_signs_and_what_the_old_one_signed_stays_verifiable(benc
     assert Rotate(kind="ledger").kind == "ledger"
 
 
+async def test_attack_a_withdrawn_key_signs_nothing_after_the_one_that_replaced_it(bench: Bench) -> None:
+    """Who stole it could else show another history, and have the service go on from there."""
+    await bench.platform.sign_checkpoint(asked(3))
+    vault = bench.service.room.authorities
+    stolen = vault.signing("LEDGER", 1)
+    await operator(bench).rotate("ledger", b"", b"")
+    bench.clock.now += 1000
+    second = await bench.platform.sign_checkpoint(asked(4, 3))
+    bench.clock.now += 1000
+    head = await bench.platform.ledger_head()
+    true = read(second.note)
+
+    def forged(at: int) -> str:
+        one = replace(true, number=true.number + 1, size=5, root=ROOTS[6], at=at, previous=true.digest())
+        return signed(one, head.keys[0].point, stolen.sign(one.text().encode()))
+
+    late, early = forged(true.at + 1), forged(true.at - 1)
+    assert not good(late, head.keys)
+    assert good(early, head.keys), "before its time ended it may have"
+    for newest, code in ((late, "ledger.signature"), (early, "security.ledger-changed")):
+        proof = tuple(merkle.consistency(5, 9, node_at))
+        sign = asked(9, 5, newest=newest, proof=proof)
+        assert await code_of(bench.platform.sign_checkpoint(sign)) == code
+    assert (await bench.platform.ledger_head()).note == second.note
+    assert read((await bench.platform.sign_checkpoint(asked(9, 4))).note).number == true.number + 1
+
+
 async def test_a_key_that_nobody_under_the_root_vouches_for_is_refused(bench: Bench) -> None:
     (key,) = (await bench.platform.sign_checkpoint(asked(3))).keys
     root = bench.service.room.pki.root

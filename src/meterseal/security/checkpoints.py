@@ -126,13 +126,15 @@ def read(note: str) -> Checkpoint:
 
 
 def verified(note: str, keys: Iterable[LedgerKey]) -> Checkpoint:
-    """What a note says, once one of these keys is found to have signed it.
+    """What a note says, once one of these keys is found to have signed it, and no later one was made by then.
 
     The keys themselves are `check_key`'s. TrustError `ledger.note`, `ledger.signature`.
     """
     checkpoint, lines = _parted(note)
     message = checkpoint.text().encode()
-    points = {key_id(checkpoint.name, key.point): key.point for key in keys}
+    made = sorted(keys, key=lambda key: key.version)
+    replaced = max((place for place, key in enumerate(made) if key.at < checkpoint.at), default=0)
+    points = {key_id(checkpoint.name, key.point): key.point for key in made[replaced:]}
     for name, signature in lines:
         point = points.get(signature[:4])
         if name == checkpoint.name and point and sm2.verify(point, message, signature[4:]):

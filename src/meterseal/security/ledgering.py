@@ -79,13 +79,14 @@ class Ledgering:
             reset = before.number if self._signed.reset else 0
             if not reset:
                 _check_growth(before, asked)
-        key = self._key(now)
+        at = max(now, before.at if before else 0)
+        key = self._key(now, at)
         checkpoint = Checkpoint(
             store_id=asked.store_id,
             size=asked.size,
             root=asked.root,
             number=1 + (before.number if before else 0),
-            at=max(now, before.at if before else 0),
+            at=at,
             previous=before.digest() if before else NO_PREVIOUS,
             begins=asked.begins,
             reset=reset,
@@ -107,12 +108,12 @@ class Ledgering:
         ours = read(self._signed.note) if self._signed.note else None
         if asked.newest and (not self._signed.reset or good(asked.newest, self._signed.keys)):
             theirs = verified(asked.newest, self._signed.keys)
-            if ours is None or theirs.number > ours.number:
+            if ours is None or (theirs.number > ours.number and theirs.at >= ours.at):
                 return theirs
         return ours
 
-    def _key(self, now: int) -> LedgerKey:
-        """The newest version of the key, vouched for."""
+    def _key(self, now: int, at: int) -> LedgerKey:
+        """The newest version of the key, vouched for; when it is new, as made at `at`, before which others signed."""
         if not any(facts.id == KEY for facts in self._vault.all_facts()):
             self._vault.add(KEY, 1, Sm2PrivateKey.generate(f"{KEY} version 1"), limit=_LIMIT)
         version = self._vault.newest(KEY)
@@ -124,9 +125,9 @@ class Ledgering:
         key = LedgerKey(
             version=version,
             point=point,
-            at=now,
+            at=at,
             chain=identity.chain,
-            signature=self._pki.sign(identity, key_statement(version, point, now)),
+            signature=self._pki.sign(identity, key_statement(version, point, at)),
         )
         self._write(replace(self._signed, keys=(*self._signed.keys, key)))
         return key
