@@ -540,15 +540,13 @@ async def test_evidence_that_waits_for_its_check_is_not_called_removed(world: Wo
         async def verify(self, statements: object) -> object:
             raise EngineError("security.away", "The security service is away.")
 
-    there = world.mdms._verifier
     await world.mdms.settle()
-    world.mdms._verifier = Away()  # type: ignore[assignment]
+    world.mdms._evidence._verifier = Away()  # type: ignore[assignment]
     await world.mdms.publish(Batch(tuple(records(METERS, DAYS + 1)[2 * METERS * DAYS :])))
     with pytest.raises(EngineError):
         await world.verdict()
     assert world.mdms._state.pending
     async with world.mdms._compacting, world.mdms._checking:
         walk = world.mdms._walk(world.checkpoints)
-        walk._verifier = there
         assert (await walk.run()).faults == ()
     await world.close()
