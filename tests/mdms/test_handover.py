@@ -280,6 +280,16 @@ async def test_a_delivery_that_fails_leaves_nothing_and_the_next_is_whole(mdms: 
     assert point(1) in str(told(root))
 
 
+async def test_a_file_in_the_place_of_the_directory_is_said_in_one_sentence(
+    mdms: Mdms, tmp_path: Path
+) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(LocalError, match="out cannot be written: File exists") as refused:
+        write(mdms, tmp_path / "out")
+    assert refused.value.code == "handover.file"
+    assert (tmp_path / "out").read_text() == "mine"
+
+
 def test_an_empty_directory_is_no_hand_over(tmp_path: Path) -> None:
     with pytest.raises(DataError) as refused:
         check(tmp_path)

@@ -27,6 +27,7 @@ from meterseal.security.checkpoints import Checkpoint, LedgerKey, check_key, ver
 from meterseal.utility import arithmetic
 from meterseal.utility.arithmetic import EXPONENTS
 from meterseal.utility.bills import Bill, Boundary
+from meterseal.utility.calendar import local
 from meterseal.utility.proof import ORDER
 from meterseal.utility.views import Assurance
 
@@ -192,7 +193,7 @@ def _register(
     faults: list[str],
 ) -> CheckedRegister:
     signed_by = {"estimated": "estimate", "vouched": "concentrator"}.get(edge.assurance, "nobody")
-    where = f"the register of {edge.end_at}"
+    where = f"the register of {local(edge.end_at):%Y-%m-%d %H:%M}"
     statement: EvidenceStatement | None = None
     if edge.evidence is not None:
         try:

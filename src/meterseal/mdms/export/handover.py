@@ -16,6 +16,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.export.columns import write_parquet_file
 from meterseal.mdms.export.series import Exported, Page, Since
-from meterseal.mdms.store.files import disk, place_file, sync_directory
+from meterseal.mdms.store.files import sync_directory
 
 MANIFEST, READINGS = "manifest.json", "readings.parquet"
 FORMAT = "meterseal-handover/1"
@@ -77,9 +78,9 @@ def deliver(
     """Write the next delivery, up to journal entry `sequence`: it stands there whole, with its manifest, or not at all.
 
     `pages` gives every channel with what the entries in question changed. Raises DataError as `check`, LocalError
-    `handover.other` for deliveries that are not this store's, EngineError `mdms.full`, `mdms.disk`.
+    `handover.other` for deliveries that are not this store's, `handover.file` when the directory cannot be written.
     """
-    with disk(root):
+    with _writable(root):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
     before, previous = last(root) or (None, FIRST)
     if before is not None and (before.store != store_id or before.through > sequence):
@@ -100,7 +101,7 @@ def deliver(
             yield from page.series
 
     try:
-        with disk(root):
+        with _writable(root):
             shutil.rmtree(making, ignore_errors=True)
             making.mkdir(mode=0o700)
             path = making / READINGS
@@ -120,12 +121,26 @@ def deliver(
                 sha256=digest_of(path),
                 made_at=made_at,
             )
-            place_file(making / MANIFEST, encode(manifest))
+            with (making / MANIFEST).open("xb") as account:
+                account.write(encode(manifest))
+                account.flush()
+                os.fsync(account.fileno())
+            sync_directory(making)
             making.rename(root / directory_of(number))
             sync_directory(root)
     finally:
         shutil.rmtree(making, ignore_errors=True)
     return manifest
+
+
+@contextmanager
+def _writable(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LocalError(
+            "handover.file", f"{root} cannot be written: {error.strerror}. Nothing of this delivery was kept."
+        ) from error
 
 
 def last(root: Path) -> tuple[Manifest, str] | None:
