@@ -135,7 +135,7 @@ async def test_an_edit_that_a_bill_counted_with_takes_two_officers_and_the_run_c
     assert house.utility.bill(corrected).total_fen == period["after_fen"]
     assert house.utility.bill(issued).total_fen == period["before_fen"]
     undo = await house.undo(1)
-    assert (undo["people"], undo["edit"]["state"]) == (2, "proposed")
+    assert (undo["people"], undo["edit"]["state"], undo["moved"]) == (2, "proposed", "0.05")
     await house.approve(2, ordered(PURPOSE, await house.order(2), house.people))
     assert house.seen() == before
     (again,) = (await house.utility.run_bills(NOW + 2)).corrected
@@ -291,3 +291,25 @@ async def test_the_use_of_a_month_follows_the_register_at_its_beginning(house: H
     shown = await house.edit(since=BEGIN, until=BEGIN, register=value(BEGIN, 3), dry_run=True)
     (period,) = shown["effect"]["periods"]
     assert period["after_fen"] == period["before_fen"] - 15
+
+
+async def test_a_small_edit_that_was_cut_off_is_not_completed_by_one_person_once_a_bill_counted_with_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = house.seen()
+
+    async def crash(*_: object) -> None:
+        raise OSError("the process ended here")
+
+    for at in (END, FIRST + 31 * DAY):
+        with monkeypatch.context() as patch:
+            patch.setattr(house.mdms.edits, "save", crash)
+            with pytest.raises(OSError, match="ended"):
+                await house.edit(since=at, until=at, register=value(at, 2))
+    await house.utility.run_bills(NOW)
+    with pytest.raises(DataError) as error:
+        await house.approve(1, None)
+    assert error.value.code == "edit.people"
+    assert house.seen() == before
+    assert (await house.approve(2, None))["state"] == "saved"
+    assert len(set(house.seen()) - set(before)) == 1

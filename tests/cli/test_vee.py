@@ -28,7 +28,27 @@ def test_the_rules_are_listed_with_their_parameters() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("try", "spikes"), ("try", "spike", "least"), ("try", "spike", "colour=3"), ("try", "gap", "allowed=x")],
+    [
+        ("edit", "1078330000000001", "--reason", "r", "--day", "2026-11-02", "--at", "2026-11-02 01:00"),
+        ("edit", "1078330000000001", "--reason", "r", "--since", "2026-11-02 01:00"),
+        (
+            "edit",
+            "1078330000000001",
+            "--reason",
+            "r",
+            "--since",
+            "2026-11-02 01:00",
+            "--until",
+            "2026-11-02 01:00",
+        ),
+        ("edit", "1078330000000001", "--reason", "r", "--day", "yesterday"),
+        ("edit", "1078", "--reason", "r", "--day", "2026-11-02"),
+        ("approve", "1", "--to", "a", "--order", "b"),
+        ("try", "spikes"),
+        ("try", "spike", "least"),
+        ("try", "spike", "colour=3"),
+        ("try", "gap", "allowed=x"),
+    ],
 )
 def test_what_cannot_be_tried_is_refused_before_anybody_is_asked(arguments: tuple[str, ...]) -> None:
     answer = meterseal("vee", *arguments, "--data", "nowhere")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from itertools import pairwise
 from pathlib import Path
@@ -9,10 +10,11 @@ from random import Random
 
 import pytest
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 from meterseal.control import acts, write
 from meterseal.control.tables import edits as table
-from meterseal.errors import DataError, LocalError, MetersealError
+from meterseal.errors import DataError, EngineError, LocalError, MetersealError
 from meterseal.mdms.editing import Plan, Wish
 from meterseal.mdms.edits import Edit
 from meterseal.mdms.ledger.checkpoints import Checkpoints
@@ -306,6 +308,56 @@ async def test_attack_an_edit_races_with_a_late_delivery(tmp_path: Path) -> None
         mdms.edits.plan_undo(edit.number, NOW)
     assert code(error) == "edit.gone"
     await mdms.close()
+
+
+async def test_attack_an_edit_and_a_delivery_at_the_same_time_leave_no_mixture(tmp_path: Path) -> None:
+    """Whichever comes first, what the meter says of its day is what is visible, and the edit says so."""
+    mdms, _ = await filled(tmp_path, left_out=(3,), days=6)
+    edit = propose(
+        mdms, Wish(usage_point=UP, since=FIRST + 3 * DAY, until=FIRST + 4 * DAY + HOUR, method="flat")
+    )
+    saving = mdms.edits.save(edit.number, edit.digest, (), "operator", NOW)
+    came = mdms.publish(Batch((day_record(0, 3, 4),)))
+    saved, _ = await asyncio.gather(saving, came, return_exceptions=True)
+    assert isinstance(saved, Edit) or (isinstance(saved, DataError) and saved.code == "edit.overtaken")
+    rows = facts(shown(mdms))
+    assert [row[1] for row in rows] == [register(0, FIRST + k * HOUR) for k in range(1, 6 * 24 + 1)]
+    assert mdms.edits.shown(edit) == 0
+    await mdms.close()
+
+
+async def test_no_edit_goes_where_the_decimal_places_or_the_unit_change(tmp_path: Path) -> None:
+    mdms, _ = await filled(tmp_path, days=3)
+    record = day_record(0, 3, 9)
+    finer = tuple(
+        replace(one, exponent=-3, registers=tuple(10 * (r or 0) for r in one.registers))
+        for one in record.series
+    )
+    await mdms.publish(Batch((replace(record, series=finer),)))
+    edge = FIRST + 3 * DAY
+    with pytest.raises(DataError) as error:
+        mdms.edits.plan(
+            Wish(usage_point=UP, since=edge, until=edge, register=f"{register(0, edge) / 100:.2f}1"), NOW
+        )
+    assert code(error) == "edit.number"
+    for at in (edge, edge + HOUR):
+        text = f"{(register(0, at) - 1) / 100:.2f}"
+        with pytest.raises(DataError) as error:
+            mdms.edits.plan(Wish(usage_point=UP, since=at, until=at, register=text), NOW)
+        assert code(error) == "edit.units"
+    assert mdms.edits.plan(
+        Wish(usage_point=UP, since=edge + 2 * HOUR, until=edge + DAY, method="flat"), NOW
+    ).versions
+    await mdms.close()
+
+
+async def test_a_store_that_is_closed_takes_no_edit(tmp_path: Path) -> None:
+    mdms, _ = await filled(tmp_path, days=5)
+    edit = propose(mdms, Wish(usage_point=UP, since=FIRST + DAY, until=FIRST + 2 * DAY, method="flat"))
+    await mdms.close()
+    with pytest.raises(EngineError) as error:
+        await mdms.edits.save(edit.number, edit.digest, (), "operator", NOW)
+    assert error.value.code == "mdms.closed"
 
 
 async def test_an_undo_that_would_leave_a_later_edit_with_a_fall_is_refused(tmp_path: Path) -> None:

@@ -156,6 +156,16 @@ class EditingDesk:
                     f"anew: meterseal vee approve {asked.number} --to FILE",
                 )
             officers, digest = (await self._security.judge_edit(asked.order)).officers, order.digest
+        elif not edits.shown(edit):
+            effect = await asyncio.to_thread(
+                self._utility.effect_of, edit.content.plan.versions, self._clock()
+            )
+            if effect.used_by:  # since it was proposed, so that nobody has seen what it does to that bill
+                raise DataError(
+                    "edit.people",
+                    f"A bill counted with the readings of edit {asked.number} meanwhile; nothing was changed. Give it up "
+                    f"(meterseal vee undo {asked.number}) and propose it anew.",
+                )
         saved = await edits.save(asked.number, digest, officers, caller, self._clock())
         return ask.Text(json=ask.as_json(self._row(saved)))
 

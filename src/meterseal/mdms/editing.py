@@ -77,7 +77,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """New versions (`recorded_at` 0 until they are saved); `basis` is a hash of all that is stored from `first` to
     `last`, neighbours included.
 
-    `moved`: most that a register differs from what stood there before any edit, in the unit of the medium.
+    `moved`: most that a register differs from what stood there before any edit, of an undo from the edit's, in the unit of
+    the medium.
     """
 
     versions: tuple[Version, ...]
@@ -161,6 +162,7 @@ def undone(edit: int, since: int, until: int, scene: Scene) -> Plan:
             "edit.gone", f"nothing of edit {edit} is visible any more: later readings or edits replaced it"
         )
     made = []
+    moved = Decimal(0)
     word = scene.words.known(f"{EDIT}{edit}")
     for row in ours:
         at = int(row["end_at"])
@@ -175,6 +177,7 @@ def undone(edit: int, since: int, until: int, scene: Scene) -> Plan:
             continue
         was = before[0]
         how = own_method(texts[int(was["method"])])
+        moved = max(moved, abs(_value(was) - _value(row)))
         back = _version(scene, at, int(was["register"]), was, int(row["version"]) + 1, int(was["origin"]))
         method = f"{UNDO}{_NO_NUMBER}:{how}" if how else f"{UNDO}{_NO_NUMBER}"
         made.append(msgspec.structs.replace(back, quality=Quality(int(was["quality"])), method=method))
@@ -184,7 +187,7 @@ def undone(edit: int, since: int, until: int, scene: Scene) -> Plan:
         first=since,
         last=until,
         basis=basis(scene.rows, since, until),
-        moved=Decimal(0),
+        moved=moved,
     )
 
 
@@ -399,6 +402,10 @@ def _together(made: Sequence[Version]) -> Iterator[Version]:
         waiting = one
     if waiting is not None:
         yield waiting
+
+
+def _value(row: np.void) -> Decimal:
+    return Decimal(int(row["register"])).scaleb(int(row["exponent"]))
 
 
 def _numbered(method: str, number: int) -> str:

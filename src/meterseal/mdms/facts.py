@@ -279,4 +279,5 @@ def _row(
 
 
 def _append(connection: sa.Connection, rows: Sequence[Mapping[str, str | int | None]]) -> None:
-    connection.execute(sa.insert(table), [dict(row) for row in rows])
+    if rows:  # an insert of nothing would be one of empty columns
+        connection.execute(sa.insert(table), [dict(row) for row in rows])
