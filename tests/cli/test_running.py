@@ -158,6 +158,12 @@ def test_the_same_device_is_not_issued_twice_and_can_be_issued_after_a_refusal(
         (["bill", "list", "--device-id", "1078330000000001"], "fleet.unknown"),
         (["account", "link", "--resident", "1078330000000001"], "fleet.unknown"),
         (["bill", "show", "b-none"], "bill.none"),
+        (["vee", "undo", "7", "--reason", "r"], "edit.none"),
+        (["vee", "approve", "7"], "edit.none"),
+        (
+            ["vee", "edit", "1078330000000001", "--day", "2026-11-02", "--total", "1", "--reason", "r"],
+            "fleet.unknown",
+        ),
     ],
 )
 def test_what_is_not_there_is_answered_with_status_1(
@@ -173,6 +179,7 @@ def test_what_is_not_there_is_answered_with_status_1(
     [
         ["vee", "run"],
         ["vee", "show"],
+        ["vee", "edits"],
         ["vee", "try", "spike", "least=100"],
         ["bill", "run"],
         ["bill", "list"],

@@ -23,7 +23,7 @@ from meterseal.mdms.store.rows import Readings
 from meterseal.mdms.vee.estimators import ESTIMATORS
 from meterseal.model import Batch, Quality
 from tests.mdms.fleet import DAY, FIRST, HOUR, day_record, open_store, point, register
-from tests.mdms.test_exchange import exchanged
+from tests.mdms.test_exchange import LEFT, NEW, OLD, exchanged, hours, say
 from tests.security.conftest import Bench, bench, cheap_stretching, clock, template
 
 __all__ = ["bench", "cheap_stretching", "clock", "template"]
@@ -205,6 +205,21 @@ async def test_no_edit_goes_across_an_exchange_of_the_meter(tmp_path: Path) -> N
     assert mdms.edits.plan(
         Wish(usage_point=UP, since=FIRST + DAY, until=FIRST + 2 * DAY - HOUR, method="flat"), NOW
     ).versions
+    await mdms.close()
+
+
+async def test_an_edit_stands_above_what_was_taken_back_from_an_exchanged_meter(tmp_path: Path) -> None:
+    mdms, engine = open_store(tmp_path, 1)
+    await say(mdms, OLD, 1, hours(OLD, 1, 40, 1000), received_at=LEFT + 6 * HOUR)
+    exchanged(engine)
+    assert await mdms.meter_left(UP, LEFT, LEFT + 7 * HOUR) == 7
+    await say(mdms, NEW, 1, hours(NEW, 34, 35), hours(NEW, 38, 48, 28), received_at=LEFT + DAY)
+    before = facts(shown(mdms))
+    at = FIRST + 36 * HOUR
+    edit = await made(mdms, Wish(usage_point=UP, since=at, until=at, register="0.15"))
+    assert [row[:3] for row in facts(shown(mdms)) if row[0] == at] == [(at, 15, Quality.EDITED)]
+    await taken_back(mdms, edit.number)
+    assert facts(shown(mdms)) == before
     await mdms.close()
 
 

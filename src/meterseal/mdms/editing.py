@@ -132,7 +132,8 @@ def planned(wish: Wish, scene: Scene) -> Plan:
             "edit.units", "the unit or the decimal places change in this time; edit the parts one by one"
         )
     _check_rising({at: known[at] for at in around["end_at"].tolist()} | new, new)
-    highest = dict(zip(shown["end_at"].tolist(), shown["version"].tolist(), strict=True))
+    newest = visible(scene.rows)  # with what was taken back at an exchange, which an edit must stand above
+    highest = dict(zip(newest["end_at"].tolist(), newest["version"].tolist(), strict=True))
     origins = dict(zip(shown["end_at"].tolist(), shown["origin"].tolist(), strict=True))
     made = [
         _version(scene, at, register, like, highest.get(at, 0) + 1, origins.get(at, int(like["origin"])))
@@ -218,7 +219,7 @@ def scaled(text: str, exponent: int, what: str) -> int:
     if digits != digits.to_integral_value() or digits >= LARGEST:
         raise refused(
             "edit.number",
-            f"the meter counts with {max(-exponent, 0)} decimals and eight digits, {text} does not fit",
+            f"the meter counts with {max(-exponent, 0)} decimals and eight digits, {text[:40]} does not fit",
         )
     return int(digits)
 
