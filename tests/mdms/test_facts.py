@@ -162,6 +162,14 @@ async def test_heat_is_held_against_the_volume_that_the_meter_counted(
     await mdms.close()
 
 
+async def test_another_channel_of_a_heat_meter_is_no_part_of_its_balance(tmp_path: Path) -> None:
+    mdms, _ = open_store(tmp_path, 3)
+    await fed(mdms, HEAT, lambda hour: 150, range(73), 3)
+    assert (await mdms.run_vee(NOW)).channels == 1
+    assert {finding.rule for finding in mdms.findings()} <= {"high-use", "constant"}
+    await mdms.close()
+
+
 async def test_gas_is_held_against_days_of_heating_that_the_weather_tells(tmp_path: Path) -> None:
     mdms, _ = open_store(tmp_path, 6)
     for number in (GAS, 5):

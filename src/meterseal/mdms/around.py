@@ -13,13 +13,11 @@ from msgspec.structs import replace
 from meterseal.mdms.facts import Facts
 from meterseal.mdms.spans import Span, Told, at, subs_of
 from meterseal.mdms.store.rows import Key, Words
-from meterseal.mdms.surroundings import HOUR, Surroundings
+from meterseal.mdms.surroundings import HOUR, MOST_HOURS, Surroundings
 from meterseal.mdms.vee.context import DAY, OFFSET, Calendar, Context, Heating, Period, Size, Weather
 from meterseal.mdms.vee.engine import Joined, Nothing
 from meterseal.model import HEAT_VOLUME, MAIN
 
-MOST_HOURS = 3 * 366 * 24
-"""Weather that a run is told at most: what lies further back than its longest look is of no use."""
 SUNDAY, MIDWEEK = 6, 2
 NEIGHBOURS = 30
 """Usage points that an estimate asks at most."""
@@ -67,11 +65,12 @@ class Around(Nothing):
         found = []
         for main, subs, since, until in self._mains:
             known = [self._words.known(point) for point in (main, *subs)]
-            cluster = tuple(Key(point, MAIN) for point in known if point is not None)
+            cluster = tuple(Key(point, MAIN) for point in known if point in self._words.medium)
             if len(cluster) == len(known) and any(key in keys for key in cluster):
                 found.append(Joined(cluster, since, until))
-        heats = sorted({key.point for key in keys if self._words.medium[key.point] == "heat"})
-        found += [Joined((Key(point, MAIN), Key(point, HEAT_VOLUME)), balance=True) for point in heats]
+        pair = (MAIN, HEAT_VOLUME)
+        heat = {key.point for key in keys if self._words.medium[key.point] == "heat" and key.channel in pair}
+        found += [Joined(tuple(Key(point, one) for one in pair), balance=True) for point in sorted(heat)]
         return found
 
     def neighbours(self, key: Key, since: int, until: int) -> list[Key]:

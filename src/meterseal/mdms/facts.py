@@ -21,7 +21,7 @@ from meterseal.errors import DataError
 from meterseal.headend.meteralarms import kinds
 from meterseal.mdms.ingest import Pending
 from meterseal.mdms.spans import Span, Told, at, joined, laid, unagreed
-from meterseal.mdms.surroundings import Surroundings
+from meterseal.mdms.surroundings import MOST_HOURS, Surroundings
 from meterseal.mdms.vee.context import CLASSES, DAY, EVER, HOUR, OFFSET, Event, Weather
 from meterseal.model import MAIN
 
@@ -214,7 +214,8 @@ class Facts:
         hours = self._surroundings.weather_known()
         if hours is None:
             return []
-        first, last = hours[0], min(hours[1], now // HOUR - 1)
+        last = min(hours[1], now // HOUR - 1)
+        first = max(hours[0], last - MOST_HOURS + 1)
         if last < first:
             return []
         degrees = self._surroundings.weather(first * HOUR, last - first + 1)

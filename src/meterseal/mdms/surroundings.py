@@ -22,6 +22,8 @@ COLDEST, WARMEST = -60.0, 60.0
 """Bounds of what a weather can be, in degC."""
 MOST = 200_000
 """Hours or days in one call: more than 22 years of hours."""
+MOST_HOURS = 3 * 366 * 24
+"""Weather that a run is told at most: what lies further back than its longest look is of no use."""
 LAST_HOUR, LAST_DAY = 1_200_000, 50_000
 """The year 2106: nothing beyond it is taken."""
 
