@@ -1,0 +1,230 @@
+"""Control store, everything about measurements except the values: keys, manifest, findings, evidence, ledger, facts.
+
+Tables alone; the values are in the sealed journal and segments.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from meterseal.control.tables.shape import metadata
+from meterseal.control.types import Document, Id, Instant
+
+data_keys = Table(
+    "data_keys",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("purpose", String(32), nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
+# Per kind of wrapped key: the version of the security service's wrapping key below which nothing is stored any more.
+wrapping_floors = Table(
+    "wrapping_floors",
+    metadata,
+    Column("kind", String(32), primary_key=True),
+    Column("version", Integer, nullable=False),
+)
+
+# The head of another process's audit log as it was last seen; `lost_at` while a later look did not find it there.
+service_heads = Table(
+    "service_heads",
+    metadata,
+    Column("service", String(32), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("hash", LargeBinary(32), nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    Column("lost_at", Instant),
+    Column("learned", BigInteger, nullable=False, server_default="0"),  # entries that were read for modules
+)
+
+service_modules = Table(  # whom the security service enrolled and withdrew, as its log says
+    "service_modules",
+    metadata,
+    Column("module_id", Id(), primary_key=True),
+    Column("device_id", Id(), nullable=False),
+    Column("withdrawn_at", Instant),
+)
+
+stores = Table(
+    "stores",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),  # last journal entry that is in segments and tables
+    Column("counts", Document, nullable=False),  # what came, up to that entry
+    Column("sealed_mark", LargeBinary, nullable=False),  # the key that digests of findings are made with
+    Column("key_version", Integer, nullable=False),
+)
+
+segments = Table(
+    "segments",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("store_id", String(32), nullable=False),
+    Column("medium", String(16), nullable=False),
+    Column("month", Integer, nullable=False),  # 202611: month of end_at, UTC
+    Column("path", String(256), nullable=False),
+    Column("key_version", Integer, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("digest", Id(32), nullable=False),  # SM3 of the sealed file
+    Column("first_usage_point", String(32), nullable=False),
+    Column("last_usage_point", String(32), nullable=False),
+    Column("first_end_at", Instant, nullable=False),
+    Column("last_end_at", Instant, nullable=False),
+    Column("journal_first", BigInteger, nullable=False),
+    Column("journal_last", BigInteger, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Index(None, "store_id", "medium", "month"),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("session_id", Id(), nullable=False),
+    Column("counter", BigInteger, nullable=False),
+    Column("device_id", Id(), nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("reject_class", SmallInteger, nullable=False),  # 1 does not decode, 2 policy, 3 unknown meter
+    Column("code", String(64), nullable=False),
+    Column("key_version", Integer, nullable=False),
+    Column("sealed_record", LargeBinary, nullable=False),
+    UniqueConstraint("session_id", "counter", "code", "device_id"),
+)
+
+findings = Table(
+    "findings",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("usage_point", String(32), nullable=False),
+    Column("channel", SmallInteger, nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("until", Instant, nullable=False),
+    Column("rule", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("detail", Document, nullable=False),  # parameters and counts, never a register
+    Column("sealed_values", LargeBinary),  # the registers it is about, where that matters
+    Column("key_version", Integer),
+    Column("digest", Id(32), nullable=False),  # keyed: the same finding has the same one
+    Column("run", String(32), nullable=False),
+    UniqueConstraint("usage_point", "channel", "since", "until", "rule", "digest"),
+    CheckConstraint("severity in ('info', 'warning', 'error')", name="severity"),
+)
+
+# What people wished to change of readings (ADR 0038). The versions are in the store of measurements once it is saved.
+edits = Table(
+    "edits",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # 1, 2, 3 … without a hole
+    Column("usage_point", String(32), nullable=False, index=True),
+    Column("channel", SmallInteger, nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("until", Instant, nullable=False),
+    Column("undoes", Integer),  # the edit that it takes back
+    Column("people", SmallInteger, nullable=False),  # officers who must sign it
+    Column("state", String(16), nullable=False),
+    Column("author", String(64), nullable=False),
+    Column("officers", String(512), nullable=False),  # ids of those who signed, between commas
+    Column("created_at", Instant, nullable=False),
+    Column("saved_at", Instant),
+    Column(
+        "sealed_content", LargeBinary, nullable=False
+    ),  # msgpack mdms.edits.Content: reason, effect, versions
+    Column("key_version", Integer, nullable=False),
+    Column("digest", Id(32), nullable=False),  # keyed: of all of it but state, officers and saved_at
+    CheckConstraint("state in ('proposed', 'saved', 'undone', 'withdrawn')", name="state"),
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("device_id", Id(), primary_key=True),
+    Column("channel", SmallInteger, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True),
+    Column("usage_point", String(32), nullable=False),
+    Column("end_at", Instant, nullable=False),
+    Column("suite", SmallInteger, nullable=False),
+    Column("module_id", Id(), nullable=False),
+    Column("checked", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("key_version", Integer, nullable=False),
+    Column("sealed_statement", LargeBinary, nullable=False),  # statement 65 || signature
+    Index(None, "usage_point", "channel", "end_at"),
+    Index(None, "checked", "usage_point"),
+    CheckConstraint(
+        "checked in ('signed', 'mac', 'bad', 'chain-broken', 'chain-open', 'unchecked')", name="checked"
+    ),
+)
+
+ledger_seeds = Table(
+    "ledger_seeds",
+    metadata,
+    Column(
+        "usage_point", String(32), primary_key=True
+    ),  # or "device:" and a device that is installed nowhere
+    Column("key_version", Integer, nullable=False),
+    Column("sealed_nodes", LargeBinary, nullable=False),  # keys that the salts of leaves are made of
+)
+
+ledger_checkpoints = Table(
+    "ledger_checkpoints",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("size", BigInteger, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("note", Text, nullable=False),  # the signed text, as published
+)
+
+# What is around the meters, the same for all of them: nothing here is anybody's.
+weather = Table(
+    "weather",
+    metadata,
+    Column("hour", Integer, primary_key=True),  # hours since 1970 UTC
+    Column("centidegrees", SmallInteger, nullable=False),  # mean outdoor temperature of the hour
+)
+
+# What rules know of usage points (ADR 0032): appended and never changed, a later row wins over an earlier one where both
+# say something, so that what a run knew is found again.
+point_facts = Table(
+    "point_facts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("usage_point", String(32), nullable=False),  # empty: of all of them
+    Column("channel", SmallInteger, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("value", String(64), nullable=False),  # empty: it holds no longer
+    Column("since", Instant, nullable=False),
+    Column("until", Instant),
+    Column("recorded_at", Instant, nullable=False),
+    Index(None, "kind", "usage_point"),
+    CheckConstraint(
+        "kind in ('class', 'size', 'main', 'group', 'heats', 'limit', 'vacant', 'heating', 'event')",
+        name="kind",
+    ),
+    sqlite_autoincrement=True,
+)
+
+day_kinds = Table(
+    "day_kinds",
+    metadata,
+    Column("day", Integer, primary_key=True),  # local days since 1970
+    Column("kind", String(16), nullable=False),
+    CheckConstraint("kind in ('holiday', 'workday')", name="kind"),
+)
