@@ -178,7 +178,9 @@ class Listener:
             self._closed(oldest)
             oldest.drop()
         self.links.add(link)
-        link.pause(self._paused)
+        if self._paused:
+            # Not at once: asyncio of Python 3.11 begins to read after it told of the connection, whatever was said then.
+            asyncio.get_running_loop().call_soon(lambda: link.pause(self._paused))
         self._joined(link)
 
     def _closed(self, link: Stream) -> None:

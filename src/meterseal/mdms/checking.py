@@ -11,7 +11,7 @@ from threading import RLock
 
 from meterseal.mdms.evidence import AT_ONCE, EvidenceBook
 from meterseal.mdms.findings import Findings
-from meterseal.mdms.ingest import Pending, State
+from meterseal.mdms.state import Pending, State
 from meterseal.mdms.verifier import EvidenceVerifier, signed_statement
 
 

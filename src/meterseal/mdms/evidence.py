@@ -36,8 +36,8 @@ from meterseal.control.writes import insert_new
 from meterseal.link.evidence import GENESIS, EvidenceStatement, chain, unpack
 from meterseal.mdms import rivals
 from meterseal.mdms.finding import Finding
-from meterseal.mdms.ingest import EvidenceKey, Pending
 from meterseal.mdms.rivals import UNCHECKED, Rival
+from meterseal.mdms.state import EvidenceKey, Pending
 from meterseal.mdms.store.rows import Key
 from meterseal.mdms.store.store import Store
 

@@ -19,8 +19,8 @@ from meterseal.control.tables import point_facts as table
 from meterseal.control.tables import usage_points
 from meterseal.errors import DataError
 from meterseal.headend.meteralarms import kinds
-from meterseal.mdms.ingest import Pending
 from meterseal.mdms.spans import Span, Told, at, joined, laid, unagreed
+from meterseal.mdms.state import Pending
 from meterseal.mdms.surroundings import MOST_HOURS, Surroundings
 from meterseal.mdms.vee.context import CLASSES, DAY, EVER, HOUR, OFFSET, Event, Weather
 from meterseal.model import MAIN

@@ -12,12 +12,17 @@ from msgspec import Struct
 from meterseal.mdms.columns import Columns
 from meterseal.mdms.evidence import EvidenceBook, EvidenceFacts
 from meterseal.mdms.export import series
-from meterseal.mdms.ingest import State
+from meterseal.mdms.finding import Finding
+from meterseal.mdms.findings import Findings
+from meterseal.mdms.notes import Notes
+from meterseal.mdms.quarantine import Quarantine
 from meterseal.mdms.reconciliation import Reconciled
+from meterseal.mdms.state import State
+from meterseal.mdms.store.consumed import Consumed
 from meterseal.mdms.store.manifest import Manifest
 from meterseal.mdms.store.rows import Key, Readings
 from meterseal.mdms.store.store import Store
-from meterseal.model import Medium
+from meterseal.model import Medium, Quarantined, Status
 
 
 class Limits(Struct, frozen=True):
@@ -91,6 +96,10 @@ class Reading:
     _manifest: Manifest
     _state: State
     _book: EvidenceBook
+    _consumed: Consumed
+    _quarantine: Quarantine
+    _findings: Findings
+    _notes: Notes
 
     def readings(
         self, usage_point: str, channel: int, since: int, until: int, as_of: int | None = None
@@ -160,3 +169,49 @@ class Reading:
         """(id of the store, its newest journal entry)."""
         with self._store.lock:
             return self._manifest.store_id, self._state.sequence
+
+    # --- what is kept beside readings -----------------------------------------------------------
+
+    def consumed(self, session_id: bytes) -> bytes:
+        """All consumed counters of a session, as `link.counters` ranges."""
+        with self._store.lock:
+            return self._consumed.of(session_id).to_bytes()
+
+    def rejected(self, session_id: bytes) -> list[tuple[int, int]]:
+        """(counter, class of REJECT) of every record of a session that was committed to quarantine, rising."""
+        with self._store.lock:  # first: what leaves this list stands in the table before
+            noticed = {
+                (held.counter, held.reject_class)
+                for held in self._state.quarantined
+                if held.session_id == session_id and not held.code.startswith("mdms.")
+            }
+        return sorted(noticed.union(self._quarantine.rejected(session_id)))
+
+    def status(self, device_id: bytes) -> Status | None:
+        """The newest state that a meter reported."""
+        self._notes.write()
+        return self._manifest.status(device_id)
+
+    def findings(self, limit: int = 100, usage_point: str | None = None) -> list[Finding]:
+        """Newest findings first."""
+        self._notes.write()
+        return self._findings.latest(limit, usage_point)
+
+    def quarantine(self, limit: int = 100) -> list[Quarantined]:
+        """Newest quarantined records first, opened; `record` of code `mdms.*` is the msgpack of a
+        `model.Opened`."""
+        self._notes.write()
+        return self._quarantine.latest(limit)
+
+    def counts(self) -> Counts:
+        """What came and what is kept."""
+        with self._store.lock:
+            counts = dict(self._state.counts)
+            pending = [item.key for item in self._state.pending.values()]
+        tally, waiting = self._book.tally(pending)
+        return Counts(
+            **counts,
+            evidence=sum(tally.values()) + waiting,
+            evidence_good=tally.get("signed", 0) + tally.get("mac", 0),
+            evidence_waiting=waiting + tally.get("unchecked", 0),
+        )

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from meterseal.control.tables import evidence as table
 from meterseal.link.evidence import STATEMENT, unpack
-from meterseal.mdms.ingest import Pending
+from meterseal.mdms.state import Pending
 
 UNCHECKED = "unchecked"
 RIVALS = 64

@@ -30,18 +30,19 @@ from meterseal.mdms.edits import Edits
 from meterseal.mdms.entries import Entry, Version
 from meterseal.mdms.evidence import EvidenceBook
 from meterseal.mdms.facts import Agreed, Fact, Facts
-from meterseal.mdms.finding import Finding
 from meterseal.mdms.findings import Findings
 from meterseal.mdms.forecasts import Forecasts
-from meterseal.mdms.ingest import Ingest, Pending, State
+from meterseal.mdms.ingest import Ingest
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.ledger import Ledger, without_leaves
 from meterseal.mdms.ledger.verdict import Verdict
 from meterseal.mdms.ledger.walk import Walk
+from meterseal.mdms.notes import Notes
 from meterseal.mdms.places import Places
 from meterseal.mdms.quarantine import Quarantine
-from meterseal.mdms.reading import Counts, Limits, Reading, VeeRun
+from meterseal.mdms.reading import Limits, Reading, VeeRun
 from meterseal.mdms.retracting import taken_back
+from meterseal.mdms.state import Pending, State
 from meterseal.mdms.store.compact import Compacted, compact, convert, merge, sweep
 from meterseal.mdms.store.consumed import Consumed
 from meterseal.mdms.store.files import disk
@@ -56,7 +57,7 @@ from meterseal.mdms.upkeep import Upkeep, Works
 from meterseal.mdms.vee import engine as vee
 from meterseal.mdms.vee.trial import Trial, trial
 from meterseal.mdms.verifier import EvidenceVerifier
-from meterseal.model import Batch, Quarantined, Status
+from meterseal.model import Batch
 
 BEHIND = 2
 """Columns wait for a compaction when so many times the rows lie in memory at which one begins."""
@@ -97,6 +98,7 @@ class Mdms(Reading):
         self._book = EvidenceBook(engine, self._store, keys, self._places.since)
         self._findings = Findings(engine, keys, self._manifest.mark)
         self._quarantine = Quarantine(engine, keys)
+        self._notes = Notes(self._state, self._store.lock, self._quarantine, self._findings, self._manifest)
         self._journal = Journal(directory / "journal", store_id, keys)
         self.ledger = Ledger(directory / "ledger", store_id, engine, keys, counts, position)
         self.surroundings = Surroundings(engine)
@@ -251,7 +253,7 @@ class Mdms(Reading):
         """
         async with self._checking:
             await asyncio.to_thread(self.ledger.take_up)
-            await asyncio.to_thread(self._write_notes)
+            await asyncio.to_thread(self._notes.write)
             if not self._begun:
                 await asyncio.to_thread(self._begin)
             sequence = self._state.sequence
@@ -420,7 +422,7 @@ class Mdms(Reading):
             log.warning("mdms.unchecked", code=error.code)  # it goes into the book unchecked
 
     def _compact(self, checkpoint: Checkpoint) -> Compacted:
-        self._write_notes()
+        self._notes.write()
         with self._store.lock:
             waiting = {k: p for k, p in self._state.pending.items() if p.batch <= checkpoint.sequence}
         self._findings.append(self._book.keep(list(waiting.values())))
@@ -434,20 +436,6 @@ class Mdms(Reading):
         self._journal.forget(checkpoint.sequence)
         merge(self._store, self._manifest)
         return done
-
-    def _write_notes(self) -> None:
-        """What ingest noticed, into its tables: all of it is written again after a crash, and counts once."""
-        with self._store.lock:
-            held, found = list(self._state.quarantined), list(self._state.findings)
-            statuses = dict(self._state.statuses)
-        self._quarantine.append(held)
-        self._findings.append(found)
-        self._manifest.statuses(list(statuses.values()))
-        with self._store.lock:
-            del self._state.quarantined[: len(held)], self._state.findings[: len(found)]
-            for device_id, status in statuses.items():
-                if self._state.statuses.get(device_id) is status:
-                    del self._state.statuses[device_id]
 
     def _take_alarms(self, items: Sequence[Pending], good: Sequence[bool]) -> None:
         """Alarms of checked statements are facts, and what they are about is judged again."""
@@ -467,52 +455,6 @@ class Mdms(Reading):
         """What the manifest lists now."""
         with self._store.lock:
             return list(self._store.catalogue.segments.values())
-
-    # --- out, beside Reading ----------------------------------------------------------------------
-
-    def consumed(self, session_id: bytes) -> bytes:
-        """All consumed counters of a session, as `link.counters` ranges."""
-        with self._store.lock:
-            return self._consumed.of(session_id).to_bytes()
-
-    def rejected(self, session_id: bytes) -> list[tuple[int, int]]:
-        """(counter, class of REJECT) of every record of a session that was committed to quarantine, rising."""
-        with self._store.lock:  # first: what leaves this list stands in the table before
-            noticed = {
-                (held.counter, held.reject_class)
-                for held in self._state.quarantined
-                if held.session_id == session_id and not held.code.startswith("mdms.")
-            }
-        return sorted(noticed.union(self._quarantine.rejected(session_id)))
-
-    def status(self, device_id: bytes) -> Status | None:
-        """The newest state that a meter reported."""
-        self._write_notes()
-        return self._manifest.status(device_id)
-
-    def findings(self, limit: int = 100, usage_point: str | None = None) -> list[Finding]:
-        """Newest findings first."""
-        self._write_notes()
-        return self._findings.latest(limit, usage_point)
-
-    def quarantine(self, limit: int = 100) -> list[Quarantined]:
-        """Newest quarantined records first, opened; `record` of code `mdms.*` is the msgpack of a
-        `model.Opened`."""
-        self._write_notes()
-        return self._quarantine.latest(limit)
-
-    def counts(self) -> Counts:
-        """What came and what is kept."""
-        with self._store.lock:
-            counts = dict(self._state.counts)
-            pending = [item.key for item in self._state.pending.values()]
-        tally, waiting = self._book.tally(pending)
-        return Counts(
-            **counts,
-            evidence=sum(tally.values()) + waiting,
-            evidence_good=tally.get("signed", 0) + tally.get("mac", 0),
-            evidence_waiting=waiting + tally.get("unchecked", 0),
-        )
 
 
 def _locked(directory: Path) -> int:

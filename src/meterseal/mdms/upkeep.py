@@ -14,8 +14,8 @@ import structlog
 
 from meterseal.bus.outage import Outage
 from meterseal.errors import MetersealError
-from meterseal.mdms.ingest import State
 from meterseal.mdms.reading import Limits
+from meterseal.mdms.state import State
 from meterseal.mdms.store.journal import Journal
 from meterseal.mdms.store.manifest import Manifest
 from meterseal.mdms.store.store import Store

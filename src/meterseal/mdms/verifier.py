@@ -11,7 +11,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from meterseal.mdms.ingest import Pending
+from meterseal.mdms.state import Pending
 
 
 class SignedStatement(Struct, frozen=True):

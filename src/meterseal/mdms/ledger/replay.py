@@ -19,11 +19,12 @@ from meterseal.errors import MetersealError
 from meterseal.link.counters import CounterSet
 from meterseal.mdms.bulk import Bulk, pack_bulk, unpack_bulk
 from meterseal.mdms.entries import Entry, Place
-from meterseal.mdms.ingest import Ingest, State
+from meterseal.mdms.ingest import Ingest
 from meterseal.mdms.ledger.files import Made
 from meterseal.mdms.ledger.leaves import Added, Delivered, read
 from meterseal.mdms.ledger.ledger import Ledger
 from meterseal.mdms.ledger.verdict import Faults
+from meterseal.mdms.state import State
 from meterseal.mdms.store.consumed import Consumed
 from meterseal.mdms.store.recent import joined
 from meterseal.mdms.store.rows import ROW, Block, Key, Rows, Words

@@ -13,13 +13,13 @@ import sqlalchemy as sa
 from meterseal.control.sealing import KeyRing
 from meterseal.crypto.symmetric import sm3
 from meterseal.mdms.evidence import EvidenceBook, EvidenceFacts
-from meterseal.mdms.ingest import EvidenceKey
 from meterseal.mdms.ledger import audit, replay
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.ledger import Ledger
 from meterseal.mdms.ledger.verdict import Faults, Verdict
 from meterseal.mdms.places import Places
 from meterseal.mdms.rivals import UNCHECKED
+from meterseal.mdms.state import EvidenceKey
 from meterseal.mdms.store.manifest import Manifest
 from meterseal.mdms.store.rows import Rows
 from meterseal.mdms.store.store import Store
