@@ -3,6 +3,10 @@ which refusals no test met."""
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 pytest_plugins = ["tests.contracts.refusals"]
@@ -16,3 +20,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     attacked = sorted({str(value) for name, value in told if name == "attack"})
     if attacked:
         terminalreporter.write_line(f"search of the link, attacked when switched off: {', '.join(attacked)}")
+
+
+MANY_FILES = 400
+
+
+@pytest.fixture(autouse=True, scope="module")
+def files_that_nobody_holds_are_closed() -> Iterator[None]:
+    """Stores and engines that tests let go close their files when they are collected, which may be long after."""
+    yield
+    open_files = Path("/proc/self/fd")
+    if open_files.is_dir() and sum(1 for _ in open_files.iterdir()) > MANY_FILES:
+        gc.collect()
