@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import shutil
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import aiomqtt
 import pytest
 from structlog.testing import capture_logs
 
+from meterseal.edge.direct import MqttWay
 from meterseal.errors import EngineError, LocalError
 from meterseal.headend import mqtt
 from meterseal.headend.link import Link
@@ -162,6 +164,41 @@ async def test_a_broker_that_is_away_is_logged_without_its_words_and_waits_are_b
     for _ in range(2 * mqtt.WAITING_DOWN):
         topic.send(b"", b"m")
     assert len(listener._down) == mqtt.WAITING_DOWN
+
+
+async def gone_while_leaving(inside: asyncio.Event, *_: object) -> None:
+    """What the library does when its broker breaks off just while it is being left."""
+    inside.set()
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        raise aiomqtt.MqttError("Operation timed out") from None
+
+
+async def test_a_broker_that_breaks_off_while_it_is_being_left_does_not_keep_the_head_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listener, inside = MqttListener(Taken(), Broker(url=f"mqtt://127.0.0.1:{free()}")), asyncio.Event()
+    monkeypatch.setattr(listener, "_connection", functools.partial(gone_while_leaving, inside))
+    with capture_logs():
+        await listener.start()
+        async with asyncio.timeout(10):
+            await inside.wait()
+            await listener.stop()
+
+
+async def test_nor_a_meter(monkeypatch: pytest.MonkeyPatch) -> None:
+    way, inside = (
+        MqttWay("127.0.0.1", free(), "meterseal/v1/home/water", bytes.fromhex(DEVICE)),
+        asyncio.Event(),
+    )
+    monkeypatch.setattr(way, "_connection", functools.partial(gone_while_leaving, inside))
+    running = asyncio.create_task(way.run(lambda message: None))
+    async with asyncio.timeout(10):
+        await inside.wait()
+        running.cancel()
+        await asyncio.wait([running])
+    assert running.cancelled()
 
 
 @pytest.mark.parametrize(

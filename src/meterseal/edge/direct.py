@@ -153,6 +153,8 @@ class MqttWay:
         while True:
             with contextlib.suppress(MqttError, OSError, TimeoutError):
                 await self._connection(hear)
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise asyncio.CancelledError  # the library may turn one into an error of its own
             await asyncio.sleep(PAUSE)
 
     async def _connection(self, hear: Hear) -> None:

@@ -164,6 +164,9 @@ class MqttListener:
                 # Their texts may quote what the broker sent; the kind is enough to know where to look.
                 faults = sorted({type(error).__name__ for error in errors.exceptions})
                 log.warning("mqtt.away", broker=self._broker.address, faults=faults)
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                # Leaving a broker that just went away, the library answers a cancellation with an error of its own.
+                raise asyncio.CancelledError
             if self.connected.is_set():
                 self.connected.clear()
                 pause = FIRST_PAUSE
