@@ -33,7 +33,7 @@ def refused(tmp_path: Path, content: bytes) -> str:
         (HEAD.replace("bus", "password").encode() + ROW.encode(), "first line"),
         (HEAD.encode() + b"1078330011220001,water-generic\n", "line 2"),
         (HEAD.encode() + ROW.encode() + ROW.encode(), "line 3: 1078330011220001 stands in line 2"),
-        (HEAD.encode() + ROW.replace("water-generic", "../../etc").encode(), "no model"),
+        (HEAD.encode() + ROW.replace("water-generic", "../../etc").encode(), "no meter model"),
         (HEAD.encode() + ROW.replace(",0,", ",٣,").encode(), "no bus"),
         (HEAD.encode() + ROW.replace(",0,", ",-1,").encode(), "no bus"),
         (HEAD.encode() + ROW.replace("2026-11-01", "2026-13-01").encode(), "no date"),

@@ -106,6 +106,17 @@ def test_a_person_is_erased_by_a_meter_once_and_cannot_sign_in(running: Up, insi
     assert inside("customer", "erase", "--data", running.data, "--json").error() == "use.customer"
 
 
+def test_an_agreement_is_ended_by_a_meter_on_a_day_that_is_not_billed_yet(running: Up, inside: Run) -> None:
+    issued = inside("device", "issue", "--lab", "--data", running.data, "--json").document
+    end = ("customer", "end", issued["device_id"], "--data", running.data, "--json", "--until")
+    first = inside(*end, "2099-01-01").document
+    assert first["until"] > first["since"]
+    assert inside(*end, "2099-01-01").document == first
+    assert inside(*end, "2099-02-01").error() == "agreement.end"
+    assert inside(*end, "2001-01-01").error() == "agreement.end"
+    assert inside(*end, "soon").error() == "use.date"
+
+
 @pytest.mark.parametrize("suite", [1, 2])
 def test_an_issued_lab_device_is_listed_and_its_credentials_are_whole(
     running: Up, suite: int, inside: Run

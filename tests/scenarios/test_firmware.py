@@ -199,6 +199,16 @@ async def test_every_process_stops_in_the_middle_and_the_image_arrives_whole(sys
     assert station(system, WATER).version == 2
 
 
+async def test_an_image_for_a_misspelt_model_is_not_kept_and_the_nearest_names_are_said(
+    system: System,
+) -> None:
+    new = NewImage(image=sample(2, size=2_000), model="water-genric", hardware=1, version=2, lowest=1)
+    with pytest.raises(LocalError, match="water-generic") as refused:
+        await system.desk.call("firmware_import", new, Image)
+    assert refused.value.code == "firmware.model"
+    assert (await system.desk.call("firmware_list", Empty(), Images)).images == []
+
+
 async def test_one_officer_only_releases_nothing_and_orders_nothing(system: System) -> None:
     await found(system)
     image = sample(2, size=2_000)

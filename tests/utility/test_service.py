@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
-from meterseal.control import write
-from meterseal.control.tables import agreements
+from meterseal.control import read, write
+from meterseal.control.tables import acts, agreements
 from meterseal.errors import DataError, LocalError
 from meterseal.model import Quality
 from meterseal.utility.calendar import HOUR
@@ -113,6 +113,20 @@ async def test_the_card_stays_with_an_agreement_that_ended(town: Town) -> None:
     town.utility.end_agreement("a-w", day("2026-06-11"))
     card = town.utility.card("w", JULY + 5 * DAY)
     assert (card.period.until, card.period.used) == (day("2026-06-11"), Decimal("2.40"))
+
+
+async def test_an_agreement_ends_once_and_the_trail_of_acts_says_who_ended_it(town: Town) -> None:
+    town.supply("w", "water", "2026-06-01")
+    with pytest.raises(LocalError) as refused:
+        town.utility.end_agreement("a-w", JUNE, actor="operator", now=JULY)
+    assert refused.value.code == "agreement.end"
+    for _ in range(2):
+        town.utility.end_agreement("a-w", JULY, actor="operator", now=JULY)
+    with pytest.raises(LocalError, match="another time"):
+        town.utility.end_agreement("a-w", JULY + DAY, actor="operator", now=JULY)
+    with read(town.engine) as connection:
+        (row,) = connection.execute(sa.select(acts)).all()
+    assert (row.at, row.actor, row.act, row.subject) == (JULY, "operator", "agreement.ended", "a-w")
 
 
 async def test_periods_of_agreements_are_told_without_a_name(town: Town) -> None:

@@ -243,6 +243,12 @@ class BulkDesk:
             if not which.model or name == which.model:
                 yield row.device_id, row.medium, profiles().get(name), row.plain
 
+    def models(self) -> set[str]:
+        """The models that meters in place were enrolled with."""
+        with read(self._engine) as connection:
+            rows = connection.execute(sa.select(meters).where(meters.c.until.is_(None))).all()
+        return {self._model(row) for row in rows} - {""}
+
     def _model(self, row: sa.Row[Any]) -> str:
         packed = METERS.open(self._fleet, row, "sealed_parameters")
         return str(msgspec.msgpack.decode(packed)[0]) if packed else ""

@@ -79,6 +79,7 @@ class Desk:
             "bill": (self.bill, ask.BillQuery),
             "bill_readings": (self.bill_readings, ask.BillLine),
             "account_link": (self.account_link, ask.Account),
+            "customer_end": (self.customer_end, ask.EndAgreement),
             "customer_erase": (self.customer_erase, ask.EraseCustomer),
             "data_keys_renew": (self.data_keys_renew, ask.Page),
         }
@@ -113,6 +114,30 @@ class Desk:
             audit_broken=trail.says,
             to_reseal=await self._resealing.remaining(),
             reconciled=tuple(self._mdms.reconciled()),
+        )
+
+    async def customer_end(self, _: str, asked: ask.EndAgreement) -> ask.Text:
+        """End the agreement that bills a meter. LocalError `agreement.end`, `agreement.billed`, `usage.none`."""
+        usage_point = self._usage_point(asked.device_id)
+        query = sa.select(agreements).where(agreements.c.usage_point_id == usage_point)
+        with read(self._engine) as connection:
+            row = connection.execute(query.order_by(agreements.c.since.desc())).first()
+        if row is None:
+            raise LocalError(
+                "usage.none", f"Usage point {usage_point} has no agreement; nothing was changed."
+            )
+        billed = max((bill.until for bill in self._utility.bills(row.id)), default=0)
+        if row.until != asked.until < billed:
+            raise LocalError(
+                "agreement.billed",
+                f"A bill of agreement {row.id} goes further than that day, and issued bills keep their period. Name the "
+                "first day that is not billed. Nothing was changed.",
+            )
+        self._utility.end_agreement(row.id, asked.until, actor=OPERATOR, now=self._clock())
+        return ask.Text(
+            json=ask.as_json(
+                {"agreement": row.id, "usage_point": usage_point, "since": row.since, "until": asked.until}
+            )
         )
 
     async def customer_erase(self, _: str, asked: ask.EraseCustomer) -> ask.Text:

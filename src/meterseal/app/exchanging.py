@@ -34,7 +34,7 @@ from meterseal.things.fleet import Installation
 from meterseal.things.words import DownWords
 from meterseal.utility.exchange import check_meets
 from meterseal.utility.readings import ROLL_OVER, usable
-from meterseal.wire.profile import profiles
+from meterseal.wire.profile import no_model, profiles
 
 LOOK_BACK = 40 * 86_400_000
 """How far back a stored register is looked for to hold the installer's against (ms)."""
@@ -214,7 +214,9 @@ class ExchangeDesk:
         said = asked.new
         model = said.model or (like.installation.profile if like else "")
         medium = medium_of(asked.installed) or (like.installation.medium if like else None)
-        if model not in profiles() or medium is None:
+        if model and model not in profiles():
+            raise LocalError("use.model", f"{no_model(model)}. Nothing was changed.")
+        if not model or medium is None:
             raise LocalError(
                 "use.model",
                 f"Say the model of {asked.installed.hex()}: one of `meterseal device models`. Nothing was changed.",

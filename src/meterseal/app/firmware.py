@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from meterseal.app.bulking import BulkDesk, Filter, Plan, PlanBulk
-from meterseal.errors import DataError
+from meterseal.errors import DataError, LocalError
 from meterseal.mesh.rpc import OPERATOR, Empty, Method, Methods
 from meterseal.security.orders import BulkPart, OfficerSignature, SignedBulk
 from meterseal.security.sdk import SecuritySdk
@@ -21,6 +21,7 @@ from meterseal.things.bulk import Skipped
 from meterseal.things.firmware import Firmwares, Image
 from meterseal.things.firmware_campaigns import ACT, STOP, WAVES, Campaign, Campaigns
 from meterseal.things.firmware_sending import FirmwareWords
+from meterseal.wire.profile import no_model, profiles
 
 
 class FirmwareOfficers(Struct, frozen=True, kw_only=True):
@@ -165,7 +166,9 @@ class FirmwareDesk:
         return ToSign(purpose="firmware-root", request=raw)
 
     async def add(self, _: str, asked: NewImage) -> Image:
-        """Keep an image that waits for its release."""
+        """Keep an image that waits for its release. LocalError `firmware.model` for a model that no meter can have."""
+        if asked.model not in profiles() and asked.model not in (own := self._bulking.models()):
+            raise LocalError("firmware.model", f"{no_model(asked.model, own)}. Nothing was kept.")
         return self._firmwares.add(
             asked.image,
             model=asked.model,

@@ -166,6 +166,13 @@ class EraseCustomer(Struct, frozen=True, kw_only=True):
     device_id: bytes = b""
 
 
+class EndAgreement(Struct, frozen=True, kw_only=True):
+    """End the agreement that bills this meter at `until`, a local midnight."""
+
+    device_id: bytes
+    until: int
+
+
 class Page(Struct, frozen=True, kw_only=True):
     limit: int = 50
     before: int | None = None

@@ -324,7 +324,10 @@ module.command("meterseal.cli.keys_module:destroy", name="destroy", help="Erase 
 keys.command(module)
 app.command(keys)
 
-customer = App(name="customer", help="What customers may ask for.")
+customer = App(name="customer", help="When customers go, and what they may ask for.")
+customer.command(
+    "meterseal.cli.operate:customer_end", name="end", help="End the agreement that bills a meter."
+)
 customer.command(
     "meterseal.cli.operate:customer_erase",
     name="erase",

@@ -20,7 +20,7 @@ from meterseal.app import operator
 from meterseal.app.system import now_ms
 from meterseal.cli.operate import LOCAL, ask, day, device_id_of, show
 from meterseal.errors import LocalError, MetersealError
-from meterseal.wire.profile import profiles
+from meterseal.wire.profile import no_model, profiles
 
 Flag = Parameter(negative=())
 LONGEST_FILE = 1 << 20
@@ -170,8 +170,10 @@ def _supply(row: dict[str, str]) -> operator.Supply:
     device_id = device_id_of(row["device_id"])
     model = profiles().get(row["model"])
     if model is None:
-        said = f"`{row['model']}` is no model" if row["model"] else "Name the meter's model"
-        raise LocalError("use.model", f"{said}; see: meterseal device models.")
+        raise LocalError(
+            "use.model",
+            f"{no_model(row['model']) if row['model'] else 'Name its model; see: meterseal device models'}.",
+        )
     bus = row.get("bus", "")
     if bus and not (bus.isascii() and bus.isdigit() and int(bus) <= _MOST_RISER):
         raise LocalError("use.bus", f"`{bus}` is no bus: give its number, 0 to {_MOST_RISER}.")

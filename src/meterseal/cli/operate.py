@@ -223,6 +223,28 @@ def account_link(
     return 0
 
 
+def customer_end(device_id: str, *, data: Path, until: str, json: Annotated[bool, Flag] = False) -> int:
+    """End the agreement that bills a meter: its last bill goes up to this day, and nobody is billed from it on.
+
+    Saying the same again changes nothing. The meter stays where it is and goes on being read.
+
+    Parameters
+    ----------
+    device_id
+        Device id of the meter, 16 hex digits.
+    until
+        The first day that is not billed any more, YYYY-MM-DD; it may lie ahead.
+    """
+    request = operator.EndAgreement(device_id=device_id_of(device_id), until=day(until))
+    answer = ask(data, "customer_end", request, operator.Text)
+    show(
+        answer.json,
+        as_json=json,
+        lines=lambda ended: [f"agreement {ended['agreement']} of {ended['usage_point']} ends before {until}"],
+    )
+    return 0
+
+
 def customer_erase(
     customer_id: str = "", *, data: Path, device_id: str = "", json: Annotated[bool, Flag] = False
 ) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from meterseal.control import read, write
+from meterseal.control import acts, read, write
 from meterseal.control.sealed import AGREEMENTS
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import agreements, tariffs, usage_points
@@ -98,14 +98,25 @@ def add_agreement(
         connection.execute(sa.insert(agreements).values(**AGREEMENTS.seal(keys, values)))
 
 
-def end_agreement(engine: sa.Engine, agreement_id: str, until: int) -> None:
-    """End an agreement; its last billing period ends there. Raises LocalError `agreement.none`."""
+def end_agreement(engine: sa.Engine, agreement_id: str, until: int, *, actor: str = "", now: int = 0) -> None:
+    """End an agreement; its last billing period ends there. With an `actor`, the trail of acts says so at `now`.
+
+    Raises LocalError `agreement.none`, and `agreement.end` where it began later or was ended at another time.
+    """
     with write(engine) as connection:
-        done = connection.execute(
-            sa.update(agreements).where(agreements.c.id == agreement_id).values(until=until)
-        )
-        if not done.rowcount:
+        row = connection.execute(sa.select(agreements).where(agreements.c.id == agreement_id)).one_or_none()
+        if row is None:
             raise LocalError("agreement.none", f"There is no agreement {agreement_id}; check its id.")
+        if row.until == until:
+            return
+        if row.until is not None or until <= row.since:
+            why = "was ended at another time already" if row.until is not None else "began then or later"
+            raise LocalError(
+                "agreement.end", f"Agreement {agreement_id} {why}; check the day. Nothing was changed."
+            )
+        connection.execute(sa.update(agreements).where(agreements.c.id == agreement_id).values(until=until))
+        if actor:
+            acts.append(connection, acts.Act(now, actor, "agreement.ended", agreement_id))
 
 
 def agreed(engine: sa.Engine) -> dict[str, list[tuple[int, int | None]]]:

@@ -124,9 +124,9 @@ class Utility:
             keys=self.keys,
         )
 
-    def end_agreement(self, agreement_id: str, until: int) -> None:
-        """End an agreement; raises LocalError `agreement.none`."""
-        agreements.end_agreement(self._engine, agreement_id, until)
+    def end_agreement(self, agreement_id: str, until: int, *, actor: str = "", now: int = 0) -> None:
+        """End an agreement (see `agreements.end_agreement`)."""
+        agreements.end_agreement(self._engine, agreement_id, until, actor=actor, now=now)
 
     def agreed(self) -> dict[str, list[tuple[int, int | None]]]:
         """When which usage point had an agreement (see `agreements.agreed`)."""

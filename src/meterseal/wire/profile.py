@@ -6,7 +6,8 @@ the digits it fixes count first, then whether frames show what it looks for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from itertools import combinations
@@ -15,7 +16,17 @@ from meterseal.errors import DataError
 from meterseal.wire.frame import Frame
 from meterseal.wire.profile_file import Profile, Timing, Vector, ambiguous, parse_profile
 
-__all__ = ["Models", "Profile", "Timing", "Vector", "largest_data", "parse_profile", "profile_of", "profiles"]
+__all__ = [
+    "Models",
+    "Profile",
+    "Timing",
+    "Vector",
+    "largest_data",
+    "no_model",
+    "parse_profile",
+    "profile_of",
+    "profiles",
+]
 
 
 class Models:
@@ -80,6 +91,13 @@ def models() -> Models:
 def profiles() -> dict[str, Profile]:
     """All meter models that come with the package, by name."""
     return models().by_name
+
+
+def no_model(name: str, known: Collection[str] = ()) -> str:
+    """What to say of a name that no model has, with the nearest that there are; `known` beside the package's."""
+    near = get_close_matches(name, sorted({*models().by_name, *known}), n=3)
+    nearest = f"; the nearest: {', '.join(near)}" if near else ""
+    return f"`{name[:60]}` is no meter model{nearest}. See: meterseal device models"
 
 
 def profile_of(device_id: bytes, frames: Sequence[Frame] = ()) -> Profile:
