@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from meterseal.control import open_control, read, write
 from meterseal.control.engine import HEAD, alembic_config
-from meterseal.control.tables import metadata, premises, tariffs, usage_points
+from meterseal.control.tables import metadata, point_facts, premises, tariffs, usage_points
 from meterseal.control.writes import insert_new, upsert
 from meterseal.errors import EngineError, LocalError
 
@@ -49,6 +50,31 @@ def test_a_store_that_never_got_its_tables_is_brought_up_to_date(tmp_path: Path)
     engine.dispose()
     with read(open_control(path)) as connection:
         assert connection.execute(sa.select(premises)).all() == []
+
+
+def test_facts_of_a_store_that_knew_no_zones_stay_and_zones_may_be_stated(tmp_path: Path) -> None:
+    path = tmp_path / "control.db"
+    plain = sa.create_engine(f"sqlite:///{path}")
+    with plain.begin() as connection:
+        command.upgrade(alembic_config(connection), "0014")
+        connection.exec_driver_sql(
+            "insert into point_facts (id, usage_point, channel, kind, value, since, recorded_at)"
+            " values (7, 'up-1', 1, 'size', '10', 0, 5)"
+        )
+    plain.dispose()
+    engine = open_control(path)
+    row = {"usage_point": "up-1", "channel": 1, "since": 0, "recorded_at": 6}
+    with write(engine) as connection:
+        connection.execute(point_facts.insert().values(kind="zone", value="east", **row))
+        assert connection.execute(sa.select(point_facts.c.id, point_facts.c.value)).all() == [
+            (7, "10"),
+            (8, "east"),
+        ]
+        with pytest.raises(sa.exc.IntegrityError):
+            connection.execute(point_facts.insert().values(kind="songs", value="east", **row))
+        indexes = sa.inspect(connection).get_indexes("point_facts")
+    assert [index["column_names"] for index in indexes] == [["kind", "usage_point"]]
+    engine.dispose()
 
 
 def test_a_store_of_a_newer_program_is_refused_and_not_touched(tmp_path: Path) -> None:

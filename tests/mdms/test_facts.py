@@ -287,3 +287,29 @@ def test_a_later_fact_wins_where_both_say_something() -> None:
             assert [at(spans, instant) for instant in range(20)] == plain
         assert all(a.until < b.since or a.value != b.value for a, b in pairwise(spans))
         assert all(a.until <= b.since for a, b in pairwise(spans))
+
+
+async def test_the_zone_of_a_usage_point_is_dated_and_has_nothing_judged_again(tmp_path: Path) -> None:
+    mdms, _ = open_store(tmp_path, 3)
+    await fed(mdms, WATER, lambda hour: 10, range(240))
+    await mdms.run_vee(NOW)
+    await mdms.state([fact(0, "zone", "east"), fact(1, "zone", "east"), fact(2, "zone", "west", NOW)], NOW)
+    await mdms.state([fact(1, "zone", "west", NOW + DAY), fact(0, "zone", "", NOW + 2 * DAY)], NOW + 1)
+    assert mdms.facts.zones(NOW - 1) == {point(0): "east", point(1): "east"}
+    assert mdms.facts.zones(NOW + DAY) == {point(0): "east", point(1): "west", point(2): "west"}
+    assert mdms.facts.zones(NOW + 2 * DAY) == {point(1): "west", point(2): "west"}
+    assert (await mdms.run_vee(NOW + 2)).readings == 0
+    await mdms.close()
+
+
+async def test_so_many_zones_that_no_forecast_could_hold_them_are_refused_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meterseal.mdms.facts.MOST_ZONES", 2)
+    mdms, _ = open_store(tmp_path, 3)
+    await mdms.state([fact(0, "zone", "east"), fact(1, "zone", "west")], NOW)
+    with pytest.raises(DataError) as refused:
+        await mdms.state([fact(2, "zone", "west"), fact(2, "zone", "north")], NOW)
+    assert refused.value.code == "facts.zones"
+    assert set(mdms.facts.zones(NOW)) == {point(0), point(1)}
+    await mdms.close()

@@ -15,8 +15,8 @@ from meterseal.control.sealing import KeyRing
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.columns import Columns
-from meterseal.mdms.forecast.task import LEVELS, WEEK
-from meterseal.mdms.forecasts import ARRIVED, DAY, HISTORY, HORIZON, KEPT, Forecasts, midnight
+from meterseal.mdms.forecast.task import HORIZON, LEVELS, WEEK
+from meterseal.mdms.forecasts import ARRIVED, DAY, HISTORY, KEPT, Forecasts, midnight
 from meterseal.mdms.store.rows import Key, Words
 from meterseal.mdms.surroundings import HOUR, MOST, Surroundings
 from meterseal.model import MAIN, Medium, Quality
@@ -87,9 +87,18 @@ def forecasts(
     of: Street,
     keys: KeyRing | None = None,
     replaced: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    zones: Mapping[str, str] = MappingProxyType({}),
 ) -> Forecasts:
-    around = Surroundings(engine)
-    return Forecasts(tmp_path / "forecasts", "st-1", keys or ring(1), of, of.words, around, lambda: replaced)
+    return Forecasts(
+        tmp_path / "forecasts",
+        "st-1",
+        keys or ring(1),
+        of,
+        of.words,
+        Surroundings(engine),
+        lambda: replaced,
+        lambda at: zones,
+    )
 
 
 def test_a_week_is_forecast_for_every_usage_point_and_for_all_together(
@@ -111,6 +120,40 @@ def test_a_week_is_forecast_for_every_usage_point_and_for_all_together(
     first = (midnight(NOW) - made_of.since) // HOUR
     came = made_of.use[first : first + 24].sum(axis=1)
     assert ((came >= whole.quantiles[0][:24]) & (came <= whole.quantiles[-1][:24])).mean() > 0.6
+
+
+def test_a_zone_is_forecast_as_the_series_that_its_usage_points_make_together(
+    tmp_path: Path, engine: sa.Engine
+) -> None:
+    zones = {"up-1": "east", "up-4": "east", "up-2": "west", "up-9999": "nowhere"}
+    book = forecasts(tmp_path, engine, Street(NOW), zones=zones)
+    assert book.make(NOW).zones["electricity"] == 2
+    # A street of one meter that uses what the two use together has the same forecast.
+    one = Street(NOW)
+    one.use = one.use.copy()
+    one.use[:, 0] = one.use[:, 1] + one.use[:, 4]
+    (tmp_path / "one").mkdir()
+    single = forecasts(tmp_path / "one", engine, one)
+    single.make(NOW)
+    east, alone = book.whole("electricity", "east"), single.of("up-0", "electricity")
+    assert (east.zone, east.usage_point, east.model) == ("east", "", alone.model)
+    np.testing.assert_allclose(east.quantiles, alone.quantiles, rtol=1e-3, atol=1e-2)
+    assert book.whole("electricity") == forecasts(tmp_path, engine, Street(NOW)).whole("electricity")
+    with pytest.raises(LocalError, match=r"Zones with one: east, west\.") as refused:
+        book.whole("electricity", "nowhere")
+    assert refused.value.code == "forecast.zone"
+    with pytest.raises(LocalError):
+        book.of("east", "electricity")
+
+
+def test_a_sum_is_judged_by_the_points_it_was_made_of(tmp_path: Path, engine: sa.Engine) -> None:
+    of = Street(SUMMER)
+    of.holes = {5}
+    book = forecasts(tmp_path, engine, of, zones={"up-5": "dark", "up-3": "east", "up-4": "east"})
+    made = book.make(SUMMER - 2 * DAY)
+    assert made.zones["electricity"] == 1  # nothing is known of the other
+    summed = book.judged(SUMMER)[1]
+    assert (summed.sums, summed.score.series, summed.score.hours) == (True, 2, 48)
 
 
 def test_a_forecast_knows_nothing_that_was_measured_later(tmp_path: Path, engine: sa.Engine) -> None:
@@ -161,7 +204,10 @@ def test_kept_forecasts_are_judged_by_what_came(tmp_path: Path, engine: sa.Engin
     assert book.judged(SUMMER) == []
     for ago in range(6, 0, -1):
         book.make(SUMMER - ago * DAY)
-    (judged,) = book.judged(SUMMER)
+    judged, summed = book.judged(SUMMER)
+    assert (judged.sums, summed.sums, summed.days, summed.score.series) == (False, True, 6, 1)
+    assert summed.score.hours == 6 * 24
+    assert 0.6 < summed.score.coverage <= 1
     assert (judged.medium, judged.days, judged.score.series) == ("electricity", 6, POINTS)
     assert judged.score.hours == 6 * 24 * POINTS
     assert 0.75 < judged.score.coverage <= 1

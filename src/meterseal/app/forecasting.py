@@ -22,10 +22,11 @@ from meterseal.things.fleet import Fleet
 
 
 class Asked(Struct, frozen=True, kw_only=True):
-    """The newest forecast of a meter's usage point, or of everything of a medium."""
+    """The newest forecast of a meter's usage point, or of everything of a medium, or of that in a zone."""
 
     device_id: bytes = b""
     medium: Medium | None = None
+    zone: str = ""
 
 
 class WeatherHours(Struct, frozen=True, kw_only=True):
@@ -82,12 +83,12 @@ class ForecastDesk:
         return ask.Text(json=ask.as_json(made))
 
     async def forecast(self, _: str, asked: Asked) -> ask.Text:
-        """One forecast. LocalError `forecast.none`, `fleet.unknown`."""
+        """One forecast. LocalError `forecast.none`, `forecast.zone`, `fleet.unknown`."""
         if asked.device_id:
             device = self._fleet.device(asked.device_id)
             found = await asyncio.to_thread(self._forecasts.of, device.usage_point, device.medium)
         elif asked.medium:
-            found = await asyncio.to_thread(self._forecasts.whole, asked.medium)
+            found = await asyncio.to_thread(self._forecasts.whole, asked.medium, asked.zone)
         else:
             raise LocalError("use.forecast", "Name a meter, or a medium: water, gas, heat or electricity.")
         return ask.Text(json=ask.as_json(found))

@@ -31,8 +31,9 @@ def facts_import(file: Path, *, data: Path, json: Annotated[bool, Flag] = False)
     """Take facts from a CSV with the columns usage_point, fact, value, since and until.
 
     fact is class (dwelling or business), size (what the connection carries, unit an hour), main (the usage point of its
-    main meter), group (neighbours used alike), heats (gas, where gas heats), or limit (degC, of no usage point: a colder
-    day is one of heating). A period begins with since and ends before until; an empty one is open. A later file wins.
+    main meter), group (neighbours used alike), zone (what supplies it, forecast as one), heats (gas, where gas heats), or
+    limit (degC, of no usage point: a colder day is one of heating). A period begins with since and ends before until; an
+    empty one is open. A later file wins.
 
     Parameters
     ----------

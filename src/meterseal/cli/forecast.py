@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from meterseal.app.forecasting import Asked
 from meterseal.app.operator import Page, Text, as_json
-from meterseal.cli.operate import LONG_RUN, Flag, ask, at, between, device_id_of, show
+from meterseal.cli.operate import LONG_RUN, Flag, ask, at, between, device_id_of, plain, show
 from meterseal.errors import LocalError
 from meterseal.model import Medium
 from meterseal.utility.tariff import UNITS
@@ -21,7 +21,7 @@ SHOWN = {"seasonal-naive/1": "the same hour a week ago", "average-week/1": "the 
 
 
 def run(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
-    """Make today's forecasts now: a week ahead for every usage point and for each medium as a whole."""
+    """Make today's forecasts now: a week ahead for every usage point, each zone and each medium as a whole."""
     answer = ask(data, "forecast_run", Page(), Text, timeout=LONG_RUN)
     show(answer.json, as_json=json, lines=_made)
     return 0
@@ -32,7 +32,8 @@ def _made(made: dict[str, Any]) -> list[str]:
     for medium, count in made["series"].items():
         left_out = made["left_out"][medium]
         without = f", {left_out} without enough readings of the last weeks" if left_out else ""
-        lines.append(f"  {medium:<12} {count} usage points{without}")
+        zones = f", {made['zones'][medium]} zones" if made["zones"][medium] else ""
+        lines.append(f"  {medium:<12} {count} usage points{zones}{without}")
     return lines
 
 
@@ -41,10 +42,11 @@ def forecast(
     *,
     data: Path,
     medium: Medium | None = None,
+    zone: str = "",
     hours: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
 ) -> int:
-    """What a meter's usage point, or a medium as a whole, will probably use: by day, and the hour of its peak.
+    """What a meter's usage point, a zone, or a medium as a whole will probably use: by day, and the hour of its peak.
 
     Parameters
     ----------
@@ -54,19 +56,27 @@ def forecast(
         Data directory of the running system.
     medium
         Everything of water, gas, heat or electricity together, as a system operator plans by.
+    zone
+        Of that medium the usage points of this zone (vee facts import states zones).
     hours
         Every hour of the week with its quantiles.
     """
-    if bool(meter) == bool(medium):
-        raise LocalError("use.forecast", "Name a meter, or --medium water, gas, heat or electricity.")
-    asked = Asked(device_id=device_id_of(meter) if meter else b"", medium=medium)
+    if bool(meter) == bool(medium) or (zone and not medium):
+        raise LocalError(
+            "use.forecast",
+            "Name a meter, or --medium water, gas, heat or electricity, of which --zone takes a part.",
+        )
+    asked = Asked(device_id=device_id_of(meter) if meter else b"", medium=medium, zone=zone)
     answer = ask(data, "forecast", asked, Text)
     show(answer.json, as_json=json, lines=_by_hour if hours else _by_day)
     return 0
 
 
 def _head(found: dict[str, Any]) -> str:
-    of = found["usage_point"] or f"all {found['medium']}"
+    of = found["usage_point"] or (
+        f"{found['medium']} of zone {plain(found['zone'])}" if found["zone"] else ""
+    )
+    of = of or f"all {found['medium']}"
     return f"{of}, from {at(found['begin'])} on, by {SHOWN.get(found['model'], 'the learned week')}"
 
 
@@ -103,14 +113,18 @@ def score(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
 def _scores(found: list[dict[str, Any]]) -> list[str]:
     if not found:
         return ["no forecast is a day old yet"]
-    lines = [f"{'':<12} days  points   MASE  RMSSE  within 90 %  within 50 %"]
+    lines = [f"{'':<20} days  series   MASE  RMSSE  within 90 %  within 50 %"]
     for one in found:
         of = one["score"]
+        what = f"{one['medium']}, summed" if one["sums"] else one["medium"]
         lines.append(
-            f"{one['medium']:<12} {one['days']:>4} {of['series']:>7} {of['mase']:>6.2f} {of['rmsse']:>6.2f}"
+            f"{what:<20} {one['days']:>4} {of['series']:>7} {of['mase']:>6.2f} {of['rmsse']:>6.2f}"
             f"  {of['coverage']:>11.1%} {of['half']:>12.1%}"
         )
-    return [*lines, "MASE and RMSSE below 1 are better than the same hour a week before."]
+    return [
+        *lines,
+        "MASE and RMSSE below 1 are better than the same hour a week before; summed: zones, and all together.",
+    ]
 
 
 def backtest(

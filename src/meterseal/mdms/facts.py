@@ -25,14 +25,19 @@ from meterseal.mdms.surroundings import MOST_HOURS, Surroundings
 from meterseal.mdms.vee.context import CLASSES, DAY, EVER, HOUR, OFFSET, Event, Weather
 from meterseal.model import MAIN
 
-Stated = Literal["class", "size", "main", "group", "heats", "limit"]
+Stated = Literal["class", "size", "main", "group", "zone", "heats", "limit"]
 """What an operator states: class of customer, what the connection carries (unit an hour), the main meter's usage point,
-the group of neighbours, `gas` where gas heats, and (of all) the mean of a day in degC under which it is heated."""
-STATED: tuple[Stated, ...] = ("class", "size", "main", "group", "heats", "limit")
+the group of neighbours, the zone that supplies it, `gas` where gas heats, and (of all) the mean of a day in degC under
+which it is heated."""
+STATED: tuple[Stated, ...] = ("class", "size", "main", "group", "zone", "heats", "limit")
+UNJUDGED = frozenset({"zone"})
+"""What no rule looks at: such a fact has nothing judged again."""
 LIMIT = 15.0
 """degC: a day with a lower mean is one of heating unless an operator states another limit (base of degree days)."""
 MOST = 50_000
 """Facts in one call."""
+MOST_ZONES = 2_000
+"""Zones: a forecast holds twelve weeks of hours of each."""
 MOST_SUBS = 1_000
 """Sub-meters of a main meter: their days are looked at together."""
 LARGEST = 1_000_000
@@ -76,6 +81,16 @@ class Facts:
                 )
         return found
 
+    def zones(self, instant: int) -> dict[str, str]:
+        """The zone of each usage point that belongs to one at an instant."""
+        query = sa.select(table).where(table.c.kind == "zone").order_by(table.c.id)
+        spans: dict[str, list[Span]] = {}
+        with read(self._engine) as connection:
+            for row in connection.execute(query):
+                new = Span(row.since, EVER if row.until is None else row.until, row.value)
+                spans[row.usage_point] = laid(spans.get(row.usage_point, []), new)
+        return {point: zone for point, of in spans.items() if (zone := at(of, instant))}
+
     def events(self, points: Mapping[str, Mapping[int, int]], as_of: int) -> tuple[Event, ...]:
         """The alarms of these usage points, as recorded up to an instant; the values of `points` number the columns of
         their channels. A meter repeats an alarm every day while it lasts: the first day alone is an event.
@@ -114,8 +129,11 @@ class Facts:
         with write(self._engine) as connection:
             _append(connection, rows)
             mains = self._mains(connection)
+            _check_zones(connection)
         again: dict[str, int] = {}
         for fact in stated:
+            if fact.kind in UNJUDGED:
+                continue
             # A main meter that it is or was behind has other days now too.
             beside = mains.get(fact.usage_point, ()) if fact.kind == "main" else ()
             for point in filter(None, (fact.usage_point, *beside)):
@@ -232,6 +250,19 @@ class Facts:
         return joined(changed)
 
 
+def _check_zones(connection: sa.Connection) -> None:
+    """DataError `facts.zones` when there are too many zones."""
+    query = sa.select(sa.func.count(table.c.value.distinct())).where(
+        table.c.kind == "zone", table.c.value != ""
+    )
+    if connection.execute(query).scalar_one() > MOST_ZONES:
+        raise DataError(
+            "facts.zones",
+            f"There would be more than {MOST_ZONES} zones; nothing was taken. State fewer, larger ones: each is "
+            "forecast by itself.",
+        )
+
+
 def _check(fact: Fact) -> None:
     number = _number(fact.value)
     right = {
@@ -239,6 +270,7 @@ def _check(fact: Fact) -> None:
         "size": number is not None and 0 < number <= LARGEST,
         "main": len(fact.value) <= NAME,
         "group": len(fact.value) <= NAME and fact.value.isprintable(),
+        "zone": len(fact.value) <= NAME and fact.value.isprintable(),
         "heats": fact.value == "gas",
         "limit": number is not None and -60 <= number <= 60,
     }[fact.kind]
@@ -251,9 +283,9 @@ def _check(fact: Fact) -> None:
         raise DataError(
             "facts.value",
             f"`{fact.value[:40]}` is nothing that can be stated as {fact.kind} of `{fact.usage_point[:40]}` for that time. "
-            f"class is {' or '.join(CLASSES)}, size the unit an hour, main a usage point, group a name of {NAME} "
-            "characters, heats gas; limit is in degC and of no usage point; a period ends after it begins. Nothing was "
-            "taken.",
+            f"class is {' or '.join(CLASSES)}, size the unit an hour, main a usage point, group and zone names of "
+            f"{NAME} characters, heats gas; limit is in degC and of no usage point; a period ends after it begins. "
+            "Nothing was taken.",
         )
 
 

@@ -112,6 +112,7 @@ class Mdms(Reading):
             self._store.words,
             self.surroundings,
             self._places.replaced,
+            self.facts.zones,
         )
         self._turning = Turning(keys, self._store, self._manifest, self.ledger, self.forecasts)
         self._evidence = Checking(

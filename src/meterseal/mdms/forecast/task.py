@@ -17,6 +17,8 @@ Codes = NDArray[np.int8]
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Quantiles of every forecast; the outer two enclose nine hours of ten."""
 WEEK = 168
+HORIZON = WEEK
+"""Hours that a daily forecast looks ahead."""
 WORKDAY, SATURDAY, REST = 0, 1, 2
 """Kinds of days: a public holiday counts as a Sunday, a Saturday that is worked as a workday."""
 

@@ -1,0 +1,167 @@
+"""Station MDMS, the files of forecasts: sealed under the store's data key, bound to the store and their own name.
+
+It makes and judges none (`forecasts` does). One file for each block of series, `<begin>-<medium>-<number>.forecast`;
+values are kept as 16 bits of each series' largest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from meterseal.control.sealing import KeyRing, place
+from meterseal.errors import DataError, TrustError
+from meterseal.mdms.forecast.task import HORIZON, LEVELS, Floats
+from meterseal.mdms.store.files import disk, place_file
+from meterseal.model import Medium
+
+SUFFIX = ".forecast"
+LARGEST = 65_535
+
+
+class Block(Struct, frozen=True, array_like=True):
+    """A file's content: quantiles (levels, hours, series) as 16-bit parts of `scale` (float32 a series).
+
+    `points` are usage points, or, where the series are sums, the zones summed.
+    """
+
+    begin: int
+    medium: Medium
+    points: tuple[str, ...]
+    models: tuple[str, ...]
+    scale: bytes
+    parts: bytes
+    error: bytes
+    square: bytes
+    sums: bool = False
+
+    def quantiles(self) -> Floats:
+        """(levels, hours, series)."""
+        parts = np.frombuffer(self.parts, "<u2").reshape(len(LEVELS), HORIZON, len(self.points))
+        scale = np.frombuffer(self.scale, "<f4") / np.float32(LARGEST)
+        return (parts * scale).astype(np.float32, copy=False)
+
+
+def parts(quantiles: Floats) -> tuple[bytes, bytes]:
+    """`scale` and `parts` of a block that holds these quantiles (levels, hours, series)."""
+    scale = np.maximum(quantiles.max(axis=(0, 1)), 1e-9)
+    return scale.astype("<f4").tobytes(), np.rint(quantiles / scale * LARGEST).astype("<u2").tobytes()
+
+
+class Place(NamedTuple):
+    """Where a series is: a file, and its place in it."""
+
+    name: str
+    column: int
+
+
+Series = tuple[bool, str, Medium]
+"""Is it a sum; the zone or usage point; the medium."""
+
+
+class ForecastFiles:
+    """The files of one store's forecasts. Calls may come from any thread; one at a time writes.
+
+    Reading raises DataError `forecast.damaged` for a file that is not what was kept; EngineError `mdms.full`, `mdms.disk`.
+    """
+
+    def __init__(self, directory: Path, store_id: str, keys: KeyRing) -> None:
+        self._directory = directory
+        self._store_id = store_id
+        self._keys = keys
+        with disk(directory):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for left in directory.glob(f"*{SUFFIX}.new"):
+                left.unlink()
+
+    def write(self, block: Block, number: int) -> None:
+        """Keep one block, the `number`-th of its medium and begin."""
+        self._seal(f"{block.begin:014d}-{block.medium}-{number:05d}{SUFFIX}", msgspec.msgpack.encode(block))
+
+    def _names(self) -> list[str]:
+        return sorted(path.name for path in self._directory.glob(f"*{SUFFIX}"))
+
+    def begins(self) -> list[int]:
+        """When the kept forecasts begin, rising."""
+        return sorted({_begin(name) for name in self._names()})
+
+    def blocks(self, begin: int) -> Iterator[Block]:
+        """All that begins then."""
+        for name in self._names():
+            if _begin(name) == begin:
+                yield self.open(name)
+
+    def find(self, begin: int) -> dict[Series, Place]:
+        """Where each series is that begins then."""
+        return {
+            (block.sums, point, block.medium): Place(name, column)
+            for name in self._names()
+            if _begin(name) == begin
+            for block in (self.open(name),)
+            for column, point in enumerate(block.points)
+        }
+
+    def forget(self, before: int) -> None:
+        """Remove what begins earlier."""
+        for name in self._names():
+            if _begin(name) < before:
+                with disk(self._directory):
+                    (self._directory / name).unlink(missing_ok=True)
+
+    def open(self, name: str) -> Block:
+        """One file."""
+        return msgspec.msgpack.decode(self._content(name), type=Block)
+
+    def _seal(self, name: str, content: bytes) -> None:
+        version = self._keys.version
+        sealed = self._keys.seal(content, place(self._store_id, "forecast", name), version)
+        place_file(self._directory / name, version.to_bytes(4) + sealed)
+
+    def _content(self, name: str) -> bytes:
+        path = self._directory / name
+        with disk(path):
+            sealed = path.read_bytes()
+        try:
+            if len(sealed) > 4:
+                return self._keys.open(
+                    sealed[4:], place(self._store_id, "forecast", name), int.from_bytes(sealed[:4])
+                )
+        except TrustError as error:
+            if error.code != "crypto.tag":
+                raise
+        raise DataError(
+            "forecast.damaged",
+            f"{path} is not the forecast that was kept there. Delete it; forecasts are made anew every day.",
+        )
+
+    # --- moving to a newer data key -----------------------------------------------------------------
+
+    def older(self) -> int:
+        """Files under an older key version."""
+        return len(self._older())
+
+    def _older(self) -> list[str]:
+        version = self._keys.version.to_bytes(4)
+        found = []
+        for name in self._names():
+            with disk(self._directory), (self._directory / name).open("rb") as file:
+                if file.read(4) != version:
+                    found.append(name)
+        return found
+
+    def reseal(self) -> int:
+        """Move one file to the newest key version; 0 when none is left."""
+        older = self._older()
+        if not older:
+            return 0
+        self._seal(older[0], self._content(older[0]))
+        return 1
+
+
+def _begin(name: str) -> int:
+    return int(name.partition("-")[0])
