@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,14 @@ import numpy as np
 import pytest
 
 from meterseal.errors import EngineError
-from meterseal.kit.bench.store import A_DAY, AT_REST, YEAR, Ground
+from meterseal.kit.bench.store import A_DAY, AT_REST, BATCH, YEAR, Ground, chunks_of
+from meterseal.mdms.store.packing import Unpacker
+
+
+def decode_rows(content: bytes) -> int:
+    """Rows in an opened chunk: the length of its third column."""
+    columns = Unpacker(zlib.decompress(content))
+    return [len(columns.next()) for _ in range(3)][2]
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +47,24 @@ def test_a_year_that_came_back_otherwise_fails_the_run(
     with pytest.raises(EngineError) as caught:
         ground.year(1)
     assert caught.value.code == "bench.store"
+
+
+def test_readings_come_in_batches_of_exactly_so_many_and_none_twice(ground: Ground) -> None:
+    before = ground.at_rest()[1]
+    bulks = list(ground.bulks(2 * BATCH + 17))
+    assert [len(bulk.point) for bulk in bulks] == [BATCH, BATCH, 17]
+    assert ground.take(iter(bulks)) == 2 * BATCH + 17
+    counts = ground.mdms.counts()
+    assert (counts.readings, counts.conflicts, counts.repeated_readings) == (before + 2 * BATCH + 17, 0, 0)
+    assert ground.at_rest()[1] == counts.readings
+
+
+def test_the_bound_of_a_year_opens_every_chunk_of_it(ground: Ground) -> None:
+    chunks = chunks_of(ground, 1)
+    keys = ground.keys()
+    opened = [
+        decode_rows(keys.open(one.path.read_bytes()[one.offset : one.offset + one.size], one.where, 1))
+        for one in chunks
+    ]
+    assert sum(opened) >= YEAR * A_DAY
+    assert len(chunks) == len({(one.path, one.offset) for one in chunks})

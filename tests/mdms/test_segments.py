@@ -22,7 +22,7 @@ from meterseal.errors import DataError
 from meterseal.mdms.store import compact as compactor
 from meterseal.mdms.store.manifest import Checkpoint, Manifest
 from meterseal.mdms.store.recent import Part
-from meterseal.mdms.store.rows import ROW, Rows, Words, sort_rows, visible
+from meterseal.mdms.store.rows import ROW, Rows, Words, hash_of, sort_rows, visible
 from meterseal.mdms.store.segments import Bucket, Segment, SegmentFile
 from meterseal.mdms.store.store import Store
 from meterseal.model import MAIN, Batch, Quality
@@ -143,6 +143,40 @@ def test_small_segments_become_large_ones_in_buckets_and_every_version_stays(
             text = ground.store.words.texts[key.point]
             if not one.bucket.holds(ground.store.words.hash(key.point)):
                 assert text not in (one.first_usage_point, one.last_usage_point)
+
+
+def test_a_usage_points_month_lies_in_one_segment_once_the_next_has_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compactor, "FULL_ROWS", 2_000)
+    ground = Ground(tmp_path / "s")
+
+    def holding(day: int, number: int) -> int:
+        at = FIRST + day * DAY
+        hashed = hash_of(point(number))
+        return len(ground.store.catalogue.holding("electricity", hashed, at, at + DAY))
+
+    written = []
+    for day in range(35):
+        rows = readings(ground.store, range(20), 96 * day, 96, day)
+        ground.add(rows)
+        ground.compact()
+        compactor.merge(ground.store, ground.manifest)
+        written.append(len(rows))
+        # of each size fewer than FAN, and sizes grow by FAN
+        assert max(holding(day, number) for number in range(20)) <= 3 * 4
+    assert {holding(day, number) for day in (2, 10, 20) for number in range(20)} == {1}
+    assert max(one.bucket.of for one in ground.listed() if one.bucket) >= 16
+    assert ground.store.written < 5 * sum(one.size for one in ground.listed())
+    assert len(ground.all()) == sum(written)
+    # a reading that comes late for a month that is over makes nobody write all of it again
+    before = ground.store.written
+    late = readings(ground.store, range(1), 96 * 5, 1, 99)
+    late["version"] = 2
+    ground.add(late)
+    ground.compact()
+    assert compactor.merge(ground.store, ground.manifest) == 0
+    assert ground.store.written - before < 1000
 
 
 def test_a_damaged_segment_is_left_out_of_a_merge_and_the_others_are_merged(

@@ -56,8 +56,18 @@ class _Packed(msgspec.Struct, frozen=True, array_like=True):
     columns: bytes
 
 
+class _Receipt(msgspec.Struct, frozen=True, array_like=True):
+    """The beginning of `_Packed`."""
+
+    medium: Medium
+    origin: Origin
+    profile: bool
+    received_at: int
+
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Packed)
+_receipt = msgspec.msgpack.Decoder(_Receipt)
 
 
 def pack_bulk(bulk: Bulk) -> bytes:
@@ -86,6 +96,11 @@ def unpack_bulk(content: bytes) -> Bulk:
         unit,
         missing.astype(np.bool_),
     )
+
+
+def received_at(content: bytes) -> int:
+    """When packed columns came, without unpacking them."""
+    return _receipt.decode(content).received_at
 
 
 def _check(bulk: Bulk) -> None:

@@ -27,7 +27,7 @@ from meterseal.mdms.state import Pending, State
 from meterseal.mdms.store.consumed import Consumed
 from meterseal.mdms.store.index import CHANNELS
 from meterseal.mdms.store.packing import Ints
-from meterseal.mdms.store.rows import ORIGINS, RETRACTED, ROW, Block, Key, Rows, blocks_of
+from meterseal.mdms.store.rows import ORIGINS, RETRACTED, ROW, Block, Key, Rows, blocks_of, pick
 from meterseal.mdms.store.store import Store
 from meterseal.model import MAIN, Evidence, Opened, Quality, Quarantined, Series, Status
 
@@ -172,9 +172,10 @@ class Ingest:
         known = self._store.touches_all(bulk.medium, numbers[begins], first, last)
         twice = (numbers[1:] == numbers[:-1]) & (end_at[1:] == end_at[:-1])
         known |= np.logical_or.reduceat(np.append(twice, False), begins)
-        near = np.repeat(known, lengths)
-        if not near.all():
-            self._add_rows(rows[~near])
+        if not known.any():
+            self._add_rows(rows)
+        elif not known.all():
+            self._add_rows(pick(rows, np.repeat(~known, lengths)))
         for at in np.flatnonzero(known).tolist():
             for block in blocks_of(rows[begins[at] : begins[at] + lengths[at]]):
                 self._piece(block, f"columns/{sequence}")
@@ -183,17 +184,20 @@ class Ingest:
         """The rows that a bulk is where nothing stands in their way, sorted by (usage point as a word, channel, time)."""
         rows = np.empty(len(bulk.point), ROW)
         rows["point"] = codes[bulk.point]
-        rows["channel"], rows["end_at"], rows["exponent"] = bulk.channel, bulk.end_at, bulk.exponent
+        end_at = np.asarray(bulk.end_at, np.int64)
+        rows["channel"], rows["end_at"], rows["exponent"] = bulk.channel, end_at, bulk.exponent
         rows["register"] = np.where(bulk.missing, 0, bulk.register)
         rows["unit"] = np.array([self._words.code(unit) for unit in bulk.units], np.int64)[bulk.unit]
-        ahead = bulk.end_at > bulk.received_at + FUTURE
+        ahead = end_at > bulk.received_at + FUTURE
         rows["quality"] = np.where(
             bulk.missing, Quality.MISSING, np.where(ahead, Quality.SUSPECT, Quality.MEASURED)
         )
         rows["origin"], rows["profile"] = ORIGINS.index(bulk.origin), bulk.profile
         rows["version"], rows["method"] = 1, 0
         rows["recorded_at"], rows["batch"] = bulk.received_at, sequence
-        return rows[np.lexsort((rows["end_at"], rows["channel"], rows["point"]))]
+        number = (rows["point"].astype(np.int64) << CHANNELS) | rows["channel"]
+        later = (number[1:] > number[:-1]) | ((number[1:] == number[:-1]) & (end_at[1:] >= end_at[:-1]))
+        return rows if later.all() else pick(rows, np.lexsort((end_at, number)))
 
     def _add_rows(self, rows: Rows) -> None:
         self._store.add_part(rows)
@@ -203,9 +207,10 @@ class Ingest:
         counts["missing"] += missing
         counts["readings"] += len(rows) - missing
         counts["suspect"] += int(np.count_nonzero(quality == Quality.SUSPECT))
-        measured = rows[(quality == Quality.MEASURED) & (rows["channel"] == MAIN)]
-        ends = np.append(measured["point"][1:] != measured["point"][:-1], True)[: len(measured)]
-        for point, at, receipt in measured[["point", "end_at", "recorded_at"]][ends].tolist():
+        measured = np.flatnonzero((quality == Quality.MEASURED) & (rows["channel"] == MAIN))
+        points = rows["point"][measured]
+        newest = pick(rows, measured[np.append(points[1:] != points[:-1], True)[: len(points)]])
+        for point, at, receipt in newest[["point", "end_at", "recorded_at"]].tolist():
             if at > self.state.newest.get(point, (-1, 0))[0]:
                 self.state.newest[point] = (at, receipt)
 

@@ -18,7 +18,11 @@ from meterseal.model import Medium
 class Measurements(Protocol):
     """Readings by (usage point, channel, end_at) with all their versions; the highest is the visible one.
 
-    What `append` and `revise` returned from survives any end of the process and any loss of power. Delivered readings
+    What `append` and `revise` returned from survives any end of the process and any loss of power. A batch is durable
+    by two syncs, and is answered after the first: that of the journal, in which the batch lies sealed and whole, with
+    others that waited at the same time, or not at all (and of the directory, where the file is new). The second is that
+    of the sealed segment and its directory; then one transaction of the manifest names the segment, and only after
+    that transaction is the journal cut. What is answered can be asked for, before and after. Delivered readings
     are judged one by one in the order of their commit: the same value again is a repeat, another one is a conflict
     and the first stays, a late one takes the place of a hole or an estimate, and a load profile that of a single
     reading (ADR 0006).

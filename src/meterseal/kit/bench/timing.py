@@ -140,14 +140,14 @@ def _round(case: Case, seconds: float, costs: list[Cost], limits: list[Cost]) ->
         costs.append(Cost(watch.cpu / done, watch.wall / done))
         spent += watch.by(case.clock)
         if case.limit is not None:
-            limits.append(_bare(case.limit, watch.cpu))
+            limits.append(_bare(case.limit, watch.by(case.clock), case.clock))
 
 
-def _bare(limit: Limit, seconds: float) -> Cost:
-    """The bound for about these CPU seconds."""
+def _bare(limit: Limit, seconds: float, clock: Clock) -> Cost:
+    """The bound for about these seconds by a clock."""
     watch = Watch()
     passes, at_once = 0, 1
-    while not passes or watch.cpu < seconds:
+    while not passes or watch.by(clock) < seconds:
         with watch:
             for _ in range(at_once):
                 for count, part in limit.parts:

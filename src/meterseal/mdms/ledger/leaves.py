@@ -22,7 +22,7 @@ from meterseal.crypto import merkle
 from meterseal.crypto.symmetric import hmac_sm3
 from meterseal.errors import PeerError
 from meterseal.link.evidence import unpack
-from meterseal.mdms.bulk import unpack_bulk
+from meterseal.mdms.bulk import received_at, unpack_bulk
 from meterseal.mdms.cutting import LATEST, split, storable
 from meterseal.mdms.entries import Entry, Place, Version
 from meterseal.model import Evidence, Opened, Origin, Series, Status
@@ -203,7 +203,7 @@ def added_of(version: Version) -> Added:
 
 def delivered_of(columns: bytes) -> Delivered:
     """The leaf of packed columns; it stands under the day of its receipt."""
-    return Delivered(day_of(unpack_bulk(columns).received_at), columns)
+    return Delivered(day_of(received_at(columns)), columns)
 
 
 def leaves_of(taken: Iterable[Opened], entry: Entry) -> list[tuple[bytes, Leaf]]:

@@ -78,7 +78,10 @@ def kinds(rows: Rows, unit: Ints, method: Ints) -> Ints:
     found = np.zeros(len(rows), np.int64)
     for one in FIELDS:
         column = unit if one.name == "unit" else method if one.name == "method" else rows[one.name]
-        found |= (column.astype(np.int64) - one.less) << one.shift
+        if (column == column[0]).all():
+            found |= (int(column[0]) - one.less) << one.shift
+        else:
+            found |= (column.astype(np.int64) - one.less) << one.shift
     return found
 
 

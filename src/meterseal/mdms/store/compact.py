@@ -8,34 +8,41 @@ segments, delete what they replace. A crash before the transaction leaves files 
 which the next start removes; a crash after it leaves old files, which it removes likewise.
 
 What comes is written as one small segment a medium and month; a back-fill's millions as one for each bucket of usage
-points. When FAN of them are of one size they are merged, key range after key range, so a row is written a handful of
-times however large its month grows, and merging needs memory for one block of rows.
+points. When FAN of them hold a usage point and are of one size they are merged, key range after key range, into as many
+buckets as leave FULL_ROWS in each; and a month after which another one has begun into one segment for each usage point,
+as soon as what lies beside the largest is worth it. So a row is written a handful of times however large its month
+grows, a usage point's year lies in about as many chunks as it has months, and merging needs memory for one block of
+rows.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import structlog
 
 from meterseal.errors import DataError
+from meterseal.mdms.store.catalogue import Listed
 from meterseal.mdms.store.chunks import CHUNK
 from meterseal.mdms.store.files import disk
 from meterseal.mdms.store.legacy import read_first_format
 from meterseal.mdms.store.manifest import Checkpoint, Manifest
 from meterseal.mdms.store.recent import joined
-from meterseal.mdms.store.rows import Rows, sort_rows
+from meterseal.mdms.store.rows import Rows, pick, sort_rows, together
 from meterseal.mdms.store.segments import SUFFIX, Bucket, Segment, SegmentWriter, months
 from meterseal.mdms.store.sources import Source, blocks, rows_of_keys
 from meterseal.mdms.store.store import Store
 from meterseal.model import Medium
 
 FULL_ROWS = 500_000
-"""A segment of so many rows is not merged any more, and one of twice as many is not made."""
+"""Buckets are split so that a segment has so many rows at least and not twice as many."""
 FAN = 4
-"""So many segments of about one size become one."""
+"""So many segments of about one size become one; and a month that is over all of its, when those beside the largest
+have this part of its rows."""
 _BLOCK = 250_000
 
 log = structlog.get_logger()
@@ -81,13 +88,13 @@ def merge(store: Store, manifest: Manifest) -> int:
     with store.lock:
         partitions = store.catalogue.partitions()
     for medium, month in partitions:
-        while due := _due(store, medium, month):
+        while (due := _due(store, medium, month)) is not None:
             try:
                 _merge(store, manifest, medium, month, due)
             except DataError as error:
                 log.warning("mdms.merge", code=error.code, message=str(error))
                 break
-            replaced += len(due)
+            replaced += len(due.segments)
     return replaced
 
 
@@ -133,7 +140,7 @@ def _partitions(store: Store, rows: Rows) -> Iterator[tuple[Medium, int, Rows]]:
         of_point[point] = media.index(medium)
     which = of_point[rows["point"]]
     for code, medium in enumerate(media):
-        here = rows if (which == code).all() else rows[which == code]
+        here = rows if (which == code).all() else pick(rows, which == code)
         if not len(here):
             continue
         first, last = months((int(here["end_at"].min()), int(here["end_at"].max()))).tolist()
@@ -142,7 +149,7 @@ def _partitions(store: Store, rows: Rows) -> Iterator[tuple[Medium, int, Rows]]:
             continue
         month = months(here["end_at"])
         for one in np.unique(month).tolist():
-            yield medium, one, here[month == one]
+            yield medium, one, pick(here, month == one)
 
 
 def _of(rows: int) -> int:
@@ -161,46 +168,97 @@ def _buckets(store: Store, rows: Rows) -> Iterator[tuple[Bucket, Rows]]:
         return
     which = store.words.hashes(rows["point"].astype(np.int64)) % of
     for number in range(of):
-        part = rows[which == number]
+        part = pick(rows, which == number)
         if len(part):
             yield Bucket(number, of), part
 
 
-def _due(store: Store, medium: Medium, month: int) -> list[Segment]:
-    """Segments that should become one: FAN of about one size, and all that are smaller."""
+class Due(NamedTuple):
+    """Segments that should become one for each usage point, and the bucket in which all of them lie."""
+
+    segments: list[Segment]
+    bucket: Bucket
+
+
+def _due(store: Store, medium: Medium, month: int) -> Due | None:
+    """Which segments to merge next, if any."""
     with store.lock:
-        small = [one.segment for one in store.catalogue.partition(medium, month)]
-    small = sorted((one for one in small if one.rows < FULL_ROWS), key=lambda one: one.rows)
-    sizes = [one.rows.bit_length() // 2 for one in small]
-    best = [size for size in set(sizes) if sizes.count(size) >= FAN]
-    return [one for one, size in zip(small, sizes, strict=True) if size <= max(best)] if best else []
+        listed = store.catalogue.partition(medium, month)
+        over = any(of == medium and later > month for of, later in store.catalogue.partitions())
+    finest = max((one.bucket.of for one in listed), default=0)
+    holding: list[list[Listed]] = [[] for _ in range(finest)]
+    for one in listed:
+        for hashed in range(one.bucket.number, finest, one.bucket.of):
+            holding[hashed].append(one)
+    for hashed, here in enumerate(holding):
+        most = _worth(here, over)
+        if most is not None:
+            of = min(one.bucket.of for one in here if _slice(one) <= most)
+            bucket = Bucket(hashed % of, of)
+            due = [one.segment for one in listed if _slice(one) <= most and bucket.meets(one.bucket)]
+            return Due(due, bucket)
+    return None
 
 
-def _merge(store: Store, manifest: Manifest, medium: Medium, month: int, old: list[Segment]) -> None:
-    of = _of(sum(one.rows for one in old))
-    sources: list[Source] = []
+def _slice(one: Listed) -> int:
+    """Rows that were written with those of a segment, those of other buckets included."""
+    return one.segment.rows * one.bucket.of
+
+
+def _worth(here: list[Listed], over: bool) -> int | None:
+    """Up to which size segments that hold one usage point should be merged; None when it would be for nothing."""
+    ranges = sorted((one.segment.first_usage_point, one.segment.last_usage_point) for one in here)
+    if all(last <= first for (_, last), (first, _) in pairwise(ranges)):
+        return None
+    largest = max(_slice(one) for one in here)
+    if over and FAN * (sum(_slice(one) for one in here) - largest) >= largest:
+        return largest
+    sizes = Counter(_slice(one).bit_length() // 2 for one in here)
+    best = [size for size, count in sizes.items() if count >= FAN]
+    return max(_slice(one) for one in here if _slice(one).bit_length() // 2 <= max(best)) if best else None
+
+
+def _merge(store: Store, manifest: Manifest, medium: Medium, month: int, due: Due) -> None:
+    old, (number, of) = due
+    parts = _of(sum(one.rows for one in old))
+    serial = max(one.journal_last for one in old)
     added: list[Segment] = []
     try:
-        for one in old:
-            file = store.shelf.file(one)
-            sources.append(Source(file, store.shelf.index(one), one.bucket or Bucket()))
-        serial = max(one.journal_last for one in old)
-        for number in range(of):
-            bucket = Bucket(number, of)
-            rows = (
-                sort_rows(rows_of_keys(sources, numbers), store.words)
-                for numbers in blocks(sources, store.words, bucket, _BLOCK)
+        for part in range(parts):
+            added += _bucket(
+                store, manifest, medium, month, old, Bucket(number + part * of, parts * of), serial
             )
-            added += _write(store, manifest, medium, month, bucket, serial, rows)
     except BaseException:
         _delete(store, added)
         raise
-    finally:
-        for source in sources:
-            source.close()
     manifest.exchange([one.id for one in old], added)
     store.replace([one.id for one in old], added, -1)
     _delete(store, old)
+
+
+def _bucket(
+    store: Store,
+    manifest: Manifest,
+    medium: Medium,
+    month: int,
+    old: list[Segment],
+    bucket: Bucket,
+    serial: int,
+) -> list[Segment]:
+    """What segments hold of one bucket, in a segment of its own."""
+    sources: list[Source] = []
+    try:
+        for one in old:
+            if bucket.meets(one.bucket or Bucket()):
+                sources.append(Source(store.shelf.file(one), store.shelf.index(one), one.bucket or Bucket()))
+        rows = (
+            sort_rows(rows_of_keys(sources, numbers), store.words)
+            for numbers in blocks(sources, store.words, bucket, _BLOCK)
+        )
+        return _write(store, manifest, medium, month, bucket, serial, rows)
+    finally:
+        for source in sources:
+            source.close()
 
 
 def _write(
@@ -246,7 +304,7 @@ def _write(
 def _chunks(sorted_: Iterable[Rows]) -> Iterator[Rows]:
     left: Rows | None = None
     for rows in sorted_:
-        joined_ = rows if left is None else np.concatenate([left, rows])
+        joined_ = rows if left is None else together([left, rows])
         whole = len(joined_) // CHUNK * CHUNK
         for start in range(0, whole, CHUNK):
             yield joined_[start : start + CHUNK]

@@ -185,6 +185,14 @@ class Index:
         """The bytes of the same index over chunks that were sealed again."""
         return msgspec.msgpack.encode(msgspec.structs.replace(self._parts, tags=b"".join(tags)))
 
+    def chunks(self, entry: int) -> range:
+        """The numbers of the chunks in which a channel's rows stand."""
+        start = int(self.row[entry])
+        first, end = np.searchsorted(
+            self.chunk_rows, (start, start + int(self.rows[entry]) - 1), "right"
+        ).tolist()
+        return range(first - 1, end)
+
     def names(self, usage_point: str) -> bool:
         """Is this usage point in the segment?"""
         at = bisect_left(self._parts.points, usage_point)

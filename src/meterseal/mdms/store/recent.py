@@ -13,7 +13,7 @@ import numpy as np
 from meterseal.mdms.store.coverage import Coverage
 from meterseal.mdms.store.index import CHANNELS, key_of, number_of
 from meterseal.mdms.store.packing import Ints
-from meterseal.mdms.store.rows import Block, Key, Rows, rows_of
+from meterseal.mdms.store.rows import Block, Key, Rows, rows_of, together
 
 
 class Part:
@@ -38,9 +38,9 @@ class Part:
         if at == len(self.numbers) or self.numbers[at] != number:
             return None
         rows = self.rows[self.row[at] : self.row[at + 1]]
-        found = rows[(rows["end_at"] >= since) & (rows["end_at"] <= until)]
-        assert isinstance(found, np.ndarray)
-        return found if len(found) else None
+        # They rise, and so do those of one instant with several versions.
+        first, last = np.searchsorted(rows["end_at"], (since, until + 1)).tolist()
+        return rows[first:last] if first < last else None
 
 
 class Recent:
@@ -144,4 +144,4 @@ class Recent:
 
 def joined(blocks: Iterable[Block], parts: Iterable[Part]) -> Rows:
     """The rows of both, in no order."""
-    return np.concatenate([rows_of(list(blocks)), *(part.rows for part in parts)])
+    return together([rows_of(list(blocks)), *(part.rows for part in parts)])

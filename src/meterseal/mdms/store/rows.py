@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from msgspec import Struct
@@ -43,6 +43,8 @@ ROW = np.dtype(
         ("batch", "<i8"),  # sequence of the journal entry
     ]
 )
+_WHOLE = np.dtype((np.void, ROW.itemsize))
+"""A row as plain bytes: numpy moves these twenty times as fast as a row of many fields."""
 ORIGINS = ("sealed", "vouched")
 _SPAN = 1 << 33
 _POINTS = 1 << 23
@@ -59,6 +61,18 @@ RETRACTED = "retracted/1:exchange"
 def hash_of(text: str) -> int:
     """What decides in which bucket a usage point is kept; it protects nothing."""
     return zlib.crc32(text.encode())
+
+
+def pick(rows: Rows, which: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> Rows:
+    """Rows by their numbers, or those that a mask says; a copy."""
+    found: Rows = rows.view(_WHOLE)[which].view(ROW)
+    return found
+
+
+def together(parts: Iterable[Rows]) -> Rows:
+    """The rows of all parts, one after the other; a copy."""
+    found: Rows = np.concatenate([np.empty(0, _WHOLE), *(part.view(_WHOLE) for part in parts)]).view(ROW)
+    return found
 
 
 class Words:
@@ -188,19 +202,17 @@ def visible(rows: Rows, as_of: int | None = None) -> Rows:
     Of one version that is there twice, which only a repair brings about, the one that was committed first.
     """
     if as_of is not None:
-        rows = rows[rows["recorded_at"] <= as_of]
+        rows = pick(rows, rows["recorded_at"] <= as_of)
     if _in_order(rows):
         return rows
     order = np.lexsort((-rows["batch"], rows["version"], rows["end_at"], rows["channel"], rows["point"]))
-    rows = rows[order]
+    rows = pick(rows, order)
     same = (
         (rows["end_at"][1:] == rows["end_at"][:-1])
         & (rows["channel"][1:] == rows["channel"][:-1])
         & (rows["point"][1:] == rows["point"][:-1])
     )
-    shown = rows[np.append(~same, True)]
-    assert isinstance(shown, np.ndarray)
-    return shown
+    return pick(rows, np.append(~same, True))
 
 
 def _in_order(rows: Rows) -> bool:
@@ -214,16 +226,14 @@ def _in_order(rows: Rows) -> bool:
 def standing(rows: Rows, words: Words) -> Rows:
     """Rows of one key without those that were taken back: of lower versions than a `RETRACTED` one of that instant."""
     word = words.known(RETRACTED)
-    taken = rows[rows["method"] == word] if word is not None else rows[:0]
+    taken = pick(rows, rows["method"] == word) if word is not None else rows[:0]
     if not len(taken):
         return rows
     floor: dict[int, int] = {}
     for end_at, version in taken[["end_at", "version"]].tolist():
         floor[end_at] = max(version, floor.get(end_at, 0))
     kept = [version > floor.get(end_at, 0) for end_at, version in rows[["end_at", "version"]].tolist()]
-    left = rows[np.array(kept, np.bool_)]
-    assert isinstance(left, np.ndarray)
-    return left
+    return pick(rows, np.array(kept, np.bool_))
 
 
 class Readings(NamedTuple):
@@ -300,11 +310,9 @@ def sort_rows(rows: Rows, words: Words) -> Rows:
         place = (point << _PLACES[0]) | (rows["channel"].astype(np.int64) << _PLACES[1]) | end_at
         if not (place[1:] >= place[:-1]).all():
             order = np.argsort(place, kind="stable")
-            rows, place = rows[order], place[order]
+            rows, place = pick(rows, order), place[order]
         again = place[1:] == place[:-1]
         if not (again & (rows["version"][1:] < rows["version"][:-1])).any():
             return rows
         point = rank[rows["point"]]
-    sorted_rows = rows[np.lexsort((rows["version"], rows["end_at"], rows["channel"], point))]
-    assert isinstance(sorted_rows, np.ndarray)
-    return sorted_rows
+    return pick(rows, np.lexsort((rows["version"], rows["end_at"], rows["channel"], point)))

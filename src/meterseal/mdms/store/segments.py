@@ -47,6 +47,11 @@ class Bucket(NamedTuple):
         """Does a usage point of this hash belong here?"""
         return hashed % self.of == self.number
 
+    def meets(self, other: Bucket) -> bool:
+        """Can a usage point be in both?"""
+        of = min(self.of, other.of)
+        return self.number % of == other.number % of
+
 
 class Segment(Struct, frozen=True, kw_only=True):
     """One row of the manifest. The bucket stands in the id, `electricity-202611-3of8-…`, to which seals are bound."""
@@ -134,7 +139,7 @@ class SegmentWriter:
         starts = channel_starts(rows["point"], rows["channel"])
         unit, method = self._index.local(rows)
         content = encode(rows, starts, kinds(rows, unit, method))
-        sealed = self._keys.seal(content, _chunk_place(self._segment, len(self._index.sizes)), self._version)
+        sealed = self._keys.seal(content, chunk_place(self._segment, len(self._index.sizes)), self._version)
         self._file.write(sealed)
         self._index.add(rows, starts, len(sealed), sealed[-GCM_TAG:])
         one, texts = self._segment, self._words.texts
@@ -221,7 +226,7 @@ class SegmentFile:
         try:
             tags = []
             for number in range(len(index.sizes)):
-                sealed = self._keys.seal(self._chunk(index, number), _chunk_place(new, number), version)
+                sealed = self._keys.seal(self._chunk(index, number), chunk_place(new, number), version)
                 tags.append(sealed[-GCM_TAG:])
                 file.write(sealed)
             content = zlib.compress(index.with_tags(tags), 1)
@@ -250,7 +255,7 @@ class SegmentFile:
             sealed = os.pread(self._descriptor, int(index.sizes[number]), int(index.offsets[number]))
         if not equal(sealed[-GCM_TAG:], index.tag(number)):
             raise damaged(self._path)
-        return self._open(sealed, _chunk_place(self.segment, number))
+        return self._open(sealed, chunk_place(self.segment, number))
 
     def _open(self, sealed: bytes, where: bytes) -> bytes:
         try:
@@ -270,7 +275,8 @@ def damaged(path: Path) -> DataError:
     )
 
 
-def _chunk_place(segment: Segment, number: int) -> bytes:
+def chunk_place(segment: Segment, number: int) -> bytes:
+    """To what a chunk is sealed."""
     return place(segment.store_id, "segment", segment.id, number)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from meterseal.control.sealing import KeyRing
 from meterseal.mdms.store.chunks import Chunk, rows_from
 from meterseal.mdms.store.index import Index
-from meterseal.mdms.store.rows import ROW, Key, Rows, Words
+from meterseal.mdms.store.rows import ROW, Key, Rows, Words, together
 from meterseal.mdms.store.segments import Segment, SegmentFile
 
 INDEX_BYTES = 64 * 1024 * 1024
@@ -91,10 +91,7 @@ class Shelf:
         start = int(index.row[entry])
         stop = start + int(index.rows[entry])
         parts = []
-        for number in range(
-            int(np.searchsorted(index.chunk_rows, start, "right")) - 1,
-            int(np.searchsorted(index.chunk_rows, stop, "left")),
-        ):
+        for number in index.chunks(entry):
             chunk = self._chunk(segment, index, number)
             before = int(index.chunk_rows[number])
             here = chunk.part(max(0, start - before), min(len(chunk.end_at), stop - before))
@@ -102,7 +99,7 @@ class Shelf:
             if first < last:
                 inside = here.part(first, last)
                 parts.append(rows_from(inside, key.point, key.channel, index.units, index.methods))
-        return np.concatenate(parts) if parts else NO_ROWS
+        return parts[0] if len(parts) == 1 else together(parts)
 
     def _chunk(self, segment: Segment, index: Index, number: int) -> Chunk:
         name = (segment.id, number)

@@ -14,7 +14,7 @@ from meterseal.mdms.columns import Columns
 from meterseal.mdms.store.chunks import Chunk, channel_starts, field, kinds, rows_from
 from meterseal.mdms.store.index import CHANNELS, Index, IndexMaker, key_of
 from meterseal.mdms.store.packing import Ints
-from meterseal.mdms.store.rows import Key, Rows, Words
+from meterseal.mdms.store.rows import Key, Rows, Words, together
 from meterseal.mdms.store.segments import Bucket, SegmentFile
 from meterseal.model import Quality
 
@@ -140,7 +140,7 @@ def rows_of_keys(sources: Sources, numbers: Ints) -> Rows:
             parts.append(
                 rows_from(source.take(entries), of >> CHANNELS, channel, source.units, source.methods)
             )
-    return np.concatenate(parts)
+    return together(parts)
 
 
 class _Delivered(NamedTuple):

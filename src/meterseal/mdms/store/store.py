@@ -34,10 +34,12 @@ from meterseal.mdms.store.rows import (
     Rows,
     Words,
     hash_of,
+    pick,
     readings_of,
     rows_of,
     sort_rows,
     standing,
+    together,
     visible,
 )
 from meterseal.mdms.store.segments import Bucket, Segment
@@ -82,9 +84,9 @@ class Store:
             parts = [rows_of(self.recent.blocks(key, since, until)), *self.recent.parts(key, since, until)]
             segments = self._holding(key, since, until)
         parts += [self.shelf.rows(segment, key, since, until) for segment in segments]
-        rows = np.concatenate(parts)
+        rows = together(parts)
         within = (rows["end_at"] >= since) & (rows["end_at"] <= until)
-        return rows if within.all() else rows[within]
+        return rows if within.all() else pick(rows, within)
 
     def _holding(self, key: Key, since: int, until: int) -> list[Segment]:
         medium = self.words.medium.get(key.point)
@@ -148,7 +150,7 @@ class Store:
                 if all(b.quality != Quality.MISSING for b in found) and all(b.method != back for b in near):
                     return _delivered(found, after, until)
         rows = standing(self.rows(key, after + 1, until), self.words)
-        rows = rows[rows["profile"] & (rows["method"] == 0) & (rows["quality"] != Quality.MISSING)]
+        rows = pick(rows, rows["profile"] & (rows["method"] == 0) & (rows["quality"] != Quality.MISSING))
         rows = visible(rows)
         return rows["end_at"].tolist(), rows["register"].tolist()
 
