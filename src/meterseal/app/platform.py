@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 import structlog
 
-from meterseal.app import doctoring, heads, links, listening
+from meterseal.app import doctoring, heads, links, listening, restoring
 from meterseal.app.bulking import BulkDesk
 from meterseal.app.bundling import Bundles
 from meterseal.app.commanding import CommandingDesk
@@ -29,6 +29,7 @@ from meterseal.app.exporting import ExportDesk
 from meterseal.app.firmware import FirmwareDesk
 from meterseal.app.forecasting import ForecastDesk
 from meterseal.app.judging import JudgingDesk
+from meterseal.app.keeping import KeepingDesk
 from meterseal.app.ledgering import LedgerDesk
 from meterseal.app.measurements import open_measurements
 from meterseal.app.reach import Reach
@@ -103,6 +104,8 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     security = SecuritySdk(keys)
     source, now = DataKeySource(security), clock()
     rings = {name: await open_ring(engine, name, source, now) for name in (MEASUREMENTS, FLEET, WORDS)}
+    if restored := restoring.settle(measurements.parent, engine, rings[MEASUREMENTS], now):
+        log.warning("store.restored", backup=restored.id)
     mdms = await open_measurements(measurements, engine, security, rings[MEASUREMENTS])
     utility = await Utility.start(engine, mdms, source, now)
     mdms.agreements_from(utility.agreed)
@@ -196,6 +199,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         | JudgingDesk(mdms, clock).methods()
         | EditingDesk(mdms, utility, fleet, security, clock).methods()
         | ExportDesk(mdms, fleet).methods()
+        | KeepingDesk(engine, mdms, rings[MEASUREMENTS], security, measurements.parent, clock).methods()
         | ledgers.methods()
         | bulking.methods()
         | FirmwareDesk(firmwares, campaigns, sending, bulking, security, clock).methods()

@@ -168,6 +168,19 @@ ledger.command(
 )
 app.command(ledger)
 
+store = App(
+    name="store", help="Back the platform up while it runs, bring it back, see that everything opens."
+)
+store.command("meterseal.cli.store:backup", name="backup", help="Write a backup while all runs.")
+store.command("meterseal.cli.store:list_backups", name="list", help="List the backups of a directory.")
+store.command(
+    "meterseal.cli.store:restore", name="restore", help="Bring a backup back, or drill it on a copy."
+)
+store.command(
+    "meterseal.cli.store:check", name="check", help="Open every stored piece; name what is damaged."
+)
+app.command(store)
+
 vee = App(name="vee", help="Validate and estimate what was read.")
 vee.command("meterseal.cli.vee:rules", name="rules", help="List the rules and their parameters.")
 vee.command("meterseal.cli.vee:run", name="run", help="Validate and estimate now.")

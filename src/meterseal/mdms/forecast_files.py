@@ -139,6 +139,16 @@ class ForecastFiles:
             f"{path} is not the forecast that was kept there. Delete it; forecasts are made anew every day.",
         )
 
+    def opened(self) -> Iterator[tuple[str, DataError | None]]:
+        """Every file, and what is wrong with it."""
+        for name in self._names():
+            try:
+                self._content(name)
+            except DataError as error:
+                yield name, error
+            else:
+                yield name, None
+
     # --- moving to a newer data key -----------------------------------------------------------------
 
     def older(self) -> int:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from meterseal.control.sealing import KeyRing
-from meterseal.errors import LocalError
+from meterseal.errors import DataError, LocalError
 from meterseal.mdms.columns import Columns, Scan
 from meterseal.mdms.forecast.bands import forecast
 from meterseal.mdms.forecast.history import HOUR, LOCAL, calendar, hourly
@@ -260,6 +260,10 @@ class Forecasts:
             )
             if judged is not None:
                 yield sums, judged
+
+    def opened(self) -> Iterator[tuple[str, DataError | None]]:
+        """Every file, and what is wrong with it."""
+        return self._files.opened()
 
     # --- moving to a newer data key -----------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -33,10 +33,12 @@ from meterseal.mdms.facts import Agreed, Fact, Facts
 from meterseal.mdms.findings import Findings
 from meterseal.mdms.forecasts import Forecasts
 from meterseal.mdms.ingest import Ingest
+from meterseal.mdms.integrity import Integrity, Look
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.ledger import Ledger, without_leaves
 from meterseal.mdms.ledger.verdict import Verdict
 from meterseal.mdms.ledger.walk import Walk
+from meterseal.mdms.moment import Moment, Resting, forget_pins
 from meterseal.mdms.notes import Notes
 from meterseal.mdms.places import Places
 from meterseal.mdms.quarantine import Quarantine
@@ -132,6 +134,8 @@ class Mdms(Reading):
         self._compacting = asyncio.Lock()
         self._relieving = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._resting = Resting(directory, self._store, self.ledger)
+        forget_pins(self._resting.pinned)
         sweep(self._store, segments)
         self._store.load(convert(self._store, self._manifest, segments))
         for sequence, content in self._journal.replay(position):
@@ -392,6 +396,28 @@ class Mdms(Reading):
             sequence=self._state.sequence,
             pending={item.key for item in self._state.pending.values()},
         )
+
+    async def moment(self, known: Container[str]) -> Moment:
+        """Everything that is stored now, held for a copy; `known` are facts of files that need no copy.
+
+        What was answered before the call is in it. Raises EngineError `mdms.*`, `control.*`; then nothing is held.
+        """
+        await self._clear_evidence()
+        async with self._compacting:
+            async with self._committer.quiet:
+                self._journal.rotate()
+                await asyncio.to_thread(self.ledger.take_up)
+                begun = await asyncio.to_thread(self._resting.begin, self._engine, self._state.sequence)
+            return await asyncio.to_thread(self._resting.hold, begun, known)
+
+    async def integrity(self) -> Integrity:
+        """Open every piece that is stored and say which do not open, and what is lost; nothing is compacted meanwhile."""
+        async with self._compacting:
+            async with self._committer.quiet:
+                self._journal.rotate()
+                look = Look(self._keys, self._store, self.segments(), self.ledger, self.forecasts)
+                await asyncio.to_thread(look.journal, self._directory / "journal", self._manifest)
+            return await asyncio.to_thread(look.rest, self._engine)
 
     # --- moving to a newer data key -----------------------------------------------------------------
 

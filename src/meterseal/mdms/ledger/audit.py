@@ -18,8 +18,8 @@ from meterseal.mdms.ledger.files import Made
 from meterseal.mdms.ledger.leaves import commitment, leaves_of, plaintext, read
 from meterseal.mdms.ledger.ledger import Ledger
 from meterseal.mdms.ledger.verdict import Faults
-from meterseal.mdms.store.journal import Journal
 from meterseal.mdms.store.manifest import Manifest
+from meterseal.mdms.store.strict import StrictJournal
 from meterseal.security.checkpoints import Checkpoint, check_key, verified
 from meterseal.security.checkpoints import read as read_note
 from meterseal.security.ledgerorders import LedgerHead
@@ -187,13 +187,6 @@ class TreeWalk:
             )
 
 
-class _Strict(Journal):
-    """A journal that is only read: what looks torn is said, not cut off."""
-
-    def _cut(self, path: Path, offset: int) -> None:
-        raise DataError("mdms.journal-damaged", f"{path} ends in the middle of an entry, at byte {offset}.")
-
-
 def check_journal(
     directory: Path, keys: KeyRing, manifest: Manifest, ledger: Ledger, sequence: int, faults: Faults
 ) -> int:
@@ -201,7 +194,7 @@ def check_journal(
 
     Nobody may write the journal meanwhile.
     """
-    journal = _Strict(directory, manifest.store_id, keys)
+    journal = StrictJournal(directory, manifest.store_id, keys)
     expected = iter(ledger.recent())
     wanted = next(expected, None)
     seen: dict[bytes, CounterSet] = {}

@@ -150,6 +150,11 @@ class Ledger:
             del self._made[: size - before]
             self._ends = [one for one in self._ends if one[0] > sequence]
 
+    def at_rest(self) -> tuple[list[File], Path, int]:
+        """(files that hold the kept leaves, the file of the tree, leaves that are kept)."""
+        with self.lock:
+            return list(self._files), self.directory / "tree", self._tree.kept
+
     def older(self) -> int:
         """Files that are sealed under another key version than the newest."""
         with self.lock:

@@ -1,0 +1,132 @@
+"""The operator's desk for keeping a store: backups while all runs, drills of them, and whether every piece still opens.
+
+It copies nothing itself (`app.backup`, `app.restoring`) and judges no reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from msgspec import Struct
+
+from meterseal.app import restoring
+from meterseal.app.backup import Place, Written
+from meterseal.app.backup import write as write_backup
+from meterseal.app.measurements import Verifier
+from meterseal.app.restoring import Drill
+from meterseal.control import acts, write
+from meterseal.control.rings import MEASUREMENTS, open_ring
+from meterseal.control.sealing import KeyRing
+from meterseal.errors import LocalError
+from meterseal.mdms.integrity import Integrity
+from meterseal.mdms.service import Mdms
+from meterseal.mesh.rpc import OPERATOR, Empty, Method, Methods
+from meterseal.security.sdk import DataKeySource, SecuritySdk
+
+
+class Backup(Struct, frozen=True, kw_only=True):
+    """Write a backup into the directory `place` (absolute); with `keep` only so many stay there."""
+
+    place: str
+    keep: int = 0
+
+
+class DrillBackup(Struct, frozen=True, kw_only=True):
+    """Prove on a copy that a backup in `place` would come back, the newest unless `name` is one."""
+
+    place: str
+    name: str = ""
+
+
+class KeepingDesk:
+    """What the Unix socket serves about backups and the state of the store's files."""
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        mdms: Mdms,
+        ring: KeyRing,
+        security: SecuritySdk,
+        platform: Path,
+        clock: Callable[[], int],
+    ) -> None:
+        self._engine = engine
+        self._mdms = mdms
+        self._ring = ring
+        self._security = security
+        self._platform = platform
+        self._clock = clock
+        self._busy = asyncio.Lock()
+
+    def methods(self) -> Methods:
+        """The table, to be joined with the desk's."""
+        table: dict[str, tuple[Callable[[str, Any], Awaitable[Struct]], type[Struct]]] = {
+            "store_backup": (self.backup, Backup),
+            "store_drill": (self.drill, DrillBackup),
+            "store_check": (self.check, Empty),
+        }
+        return {
+            name: Method(handler, request, frozenset({OPERATOR}))
+            for name, (handler, request) in table.items()
+        }
+
+    async def backup(self, _: str, asked: Backup) -> Written:
+        """Write a backup; everything that was acknowledged before this call is in it.
+
+        LocalError `backup.place`, `backup.busy`; EngineError `backup.full`, `backup.disk`, `mdms.*`; DataError
+        `backup.control`. Then the backups that stood there stand there still.
+        """
+        root = Path(asked.place)
+        if not root.is_absolute() or root.resolve().is_relative_to(self._platform.resolve()):
+            raise LocalError(
+                "backup.place",
+                f"A backup at {root} would lie inside what it copies. Give a directory on another disk.",
+            )
+        if self._busy.locked():
+            raise LocalError("backup.busy", "Another backup or drill is under way. Wait until it is done.")
+        async with self._busy:
+            return await self._write(Place(root), asked.keep)
+
+    async def _write(self, place: Place, keep: int) -> Written:
+        with place.writing():
+            known = await asyncio.to_thread(place.known)
+            at = self._clock()
+            moment = await self._mdms.moment(known)
+            try:
+                # Shielded from a caller who goes away: pins must not go while the copy reads them.
+                done = await asyncio.shield(
+                    asyncio.to_thread(write_backup, place, moment, self._ring, at, keep)
+                )
+            finally:
+                await asyncio.to_thread(moment.release)
+        await asyncio.to_thread(self._act, "store-backup", done.id)
+        return done
+
+    async def drill(self, _: str, asked: DrillBackup) -> Drill:
+        """Bring a backup back on a copy beside the platform's directory, and remove it. Errors as `restoring.drill`."""
+        if self._busy.locked():
+            raise LocalError("backup.busy", "Another backup or drill is under way. Wait until it is done.")
+        source = DataKeySource(self._security)
+
+        async def opened(engine: sa.Engine) -> KeyRing:
+            return await open_ring(engine, MEASUREMENTS, source, self._clock())
+
+        def started(directory: Path, engine: sa.Engine, ring: KeyRing) -> Mdms:
+            return Mdms.open(directory, engine, ring, Verifier(self._security))
+
+        async with self._busy:
+            return await restoring.drill(
+                Place(Path(asked.place)), asked.name, self._platform, opened, started
+            )
+
+    async def check(self, _: str, asked: Empty) -> Integrity:
+        """Open every piece of the store. EngineError when a disk does not answer."""
+        return await self._mdms.integrity()
+
+    def _act(self, act: str, subject: str) -> None:
+        with write(self._engine) as connection:
+            acts.append(connection, acts.Act(self._clock(), OPERATOR, act, subject))

@@ -1,0 +1,183 @@
+"""Brings a backup of a platform back into a data directory, or proves on a copy that it would come back.
+
+It writes no backup (`app.backup`) and knows no key; what it brings back is believed at the next start, when the store's
+own data key has opened the seal over the backup's list.
+
+Complete or not at all: everything is written beside the platform's place, every byte compared with the digest in the list,
+and takes that place by one rename.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import sqlalchemy as sa
+from msgspec import Struct
+
+from meterseal.app.backup import CONTROL, Place, Point, check_control, sealed_by
+from meterseal.app.config import Layout, unusable
+from meterseal.control import acts, open_control, write
+from meterseal.control.engine import HEAD
+from meterseal.control.sealing import KeyRing
+from meterseal.errors import DataError, LocalError
+from meterseal.mdms.integrity import Integrity
+from meterseal.mdms.service import Mdms
+from meterseal.mdms.store.files import sync_directory
+
+RESTORED = "restored"
+"""Name of the list of the backup that was brought back, in the platform's directory until its first start."""
+MAKING = ".platform.restored"
+DRILL = "drill-"
+_NAME = re.compile(r"(control\.db|(measurements|firmware)(/[A-Za-z0-9][A-Za-z0-9._-]{0,199}){1,4})")
+
+
+class Drill(Struct, frozen=True, kw_only=True):
+    """What came of bringing a backup back on a copy and starting a store there; `ok` when all of it holds."""
+
+    id: str
+    at: int
+    sequence: int
+    leaves: int
+    missing: tuple[str, ...]
+    same: bool
+    """Is it the store, the journal entry and the leaves that the backup names?"""
+    integrity: Integrity
+    ok: bool
+
+
+def restore(place: Place, layout: Layout, name: str = "") -> Point:
+    """Put a backup (the newest unless named) where the platform of a data directory lies; its system is down.
+
+    LocalError `backup.there` when a platform lies there, `backup.none`, `backup.newer`; DataError `backup.damaged`,
+    `backup.control`; EngineError `backup.*`. Then nothing was brought back.
+    """
+    if layout.control.exists() or _holds_files(layout.platform):
+        raise LocalError(
+            "backup.there",
+            f"{layout.platform} holds a platform already; move that directory away first. Nothing was brought back.",
+        )
+    making = layout.root / MAKING
+    try:
+        layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.rmtree(making, ignore_errors=True)
+        point = unpack(place, making, name)
+        if layout.platform.exists():
+            shutil.rmtree(layout.platform)  # empty folders, as `keys restore` makes them
+        making.rename(layout.platform)
+        sync_directory(layout.root)
+    except OSError as error:
+        raise unusable(making, error) from None
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+    return point
+
+
+def unpack(place: Place, target: Path, name: str = "") -> Point:
+    """Write a backup below a new directory. Errors as `restore`."""
+    point, raw = place.point(name)
+    if int(point.control) > int(HEAD):
+        raise LocalError(
+            "backup.newer",
+            f"The backup {point.id} holds tables of a newer meterseal ({point.control}, this program knows {HEAD}). "
+            "Restore it with that one.",
+        )
+    names = {part.name for part in point.parts}
+    if CONTROL not in names or not all(_NAME.fullmatch(one) for one in names):
+        raise DataError(
+            "backup.damaged", f"The list of the backup {point.id} names files that no backup has."
+        )
+    target.mkdir(mode=0o700)
+    folders = {target}
+    for part in point.parts:
+        path = target / part.name
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place.copy(part, path)
+        folders |= {path.parent, path.parent.parent}
+    check_control(target / CONTROL)
+    (target / "measurements").mkdir(mode=0o700, exist_ok=True)
+    with (target / RESTORED).open("xb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(raw)
+        file.flush()
+        os.fsync(file.fileno())
+    for folder in folders:
+        sync_directory(folder)
+    return point
+
+
+def settle(platform: Path, engine: sa.Engine, ring: KeyRing, now: int) -> Point | None:
+    """At a start: is what was brought back the store's own backup? Then it is written down, and counts.
+
+    None when nothing was brought back. TrustError `backup.seal` when it is not; then the system does not start.
+    """
+    path = platform / RESTORED
+    if not path.exists():
+        return None
+    point = sealed_by(path.read_bytes(), ring)
+    with write(engine) as connection:
+        acts.append(connection, acts.Act(now, "operator", "store-restored", point.id))
+    path.unlink()
+    return point
+
+
+async def drill(
+    place: Place,
+    name: str,
+    beside: Path,
+    opened: Callable[[sa.Engine], Awaitable[KeyRing]],
+    started: Callable[[Path, sa.Engine, KeyRing], Mdms],
+) -> Drill:
+    """Bring a backup back into a directory that is removed again, start a store there and open everything in it.
+
+    `opened` gives the data keys that the copy's control store names, from the security service; `started` opens the store.
+    Errors as `restore`, TrustError `backup.seal`, and those of a start.
+    """
+    _sweep(beside)
+    folder = Path(tempfile.mkdtemp(prefix=DRILL, dir=beside))
+    try:
+        copy = folder / "platform"
+        point = await asyncio.to_thread(unpack, place, copy, name)
+        engine = await asyncio.to_thread(open_control, copy / CONTROL)
+        try:
+            ring = await opened(engine)
+            sealed_by((copy / RESTORED).read_bytes(), ring)
+            mdms = await asyncio.to_thread(started, copy / "measurements", engine, ring)
+            try:
+                found = await mdms.integrity()
+                said = *mdms.position(), await asyncio.to_thread(_kept, mdms)
+            finally:
+                await mdms.close()
+        finally:
+            engine.dispose()
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    same = said == (point.store_id, point.sequence, point.leaves)
+    return Drill(
+        id=point.id,
+        at=point.at,
+        sequence=point.sequence,
+        leaves=point.leaves,
+        missing=point.missing,
+        same=same,
+        integrity=found,
+        ok=same and found.good and not point.missing,
+    )
+
+
+def _kept(mdms: Mdms) -> int:
+    return mdms.ledger.at_rest()[2]
+
+
+def _sweep(beside: Path) -> None:
+    for left in beside.glob(f"{DRILL}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _holds_files(folder: Path) -> bool:
+    return folder.exists() and any(not path.is_dir() for path in folder.rglob("*"))

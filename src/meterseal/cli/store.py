@@ -1,0 +1,187 @@
+"""`meterseal store …`: backups of the platform's data, bringing one back, and whether every stored piece still opens.
+
+It asks the running system and formats; only a restore works on files itself, while the system is down.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from meterseal.app import config
+from meterseal.app.backup import Place, Written
+from meterseal.app.keeping import Backup, DrillBackup
+from meterseal.app.operator import as_json
+from meterseal.app.restoring import Drill
+from meterseal.app.restoring import restore as bring_back
+from meterseal.cli.operate import LONG_RUN, Flag, ask, at, between, plain
+from meterseal.errors import LocalError
+from meterseal.mdms.integrity import Integrity
+from meterseal.mesh.rpc import Empty
+
+_MB = 1_000_000
+
+
+def backup(
+    *,
+    data: Path,
+    to: Path,
+    keep: Annotated[int, between(0, 10_000)] = 0,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Back up measurements, ledger, control store and firmware while readings go on coming.
+
+    Everything that was acknowledged before is in it. Files that lie there from an earlier backup are not copied again.
+    It is sealed as the data directory is, and opens only with the security service's keys: back these up as well (keys
+    backup).
+
+    Parameters
+    ----------
+    data
+        Data directory of the running system.
+    to
+        A directory of its own for backups, best on another machine's disk.
+    keep
+        Remove older backups there, so that this many stay; 0 removes none.
+    """
+    target = _place(to)
+    if target.is_relative_to(os.path.abspath(data)):  # noqa: PTH100  # as it was named, links and all
+        raise LocalError("backup.place", f"{to} lies inside {data}. Give a directory on another disk.")
+    done = ask(data, "store_backup", Backup(place=str(target), keep=keep), Written, timeout=LONG_RUN)
+    lines = [
+        f"{done.id}: {done.files} files, {done.bytes / _MB:.1f} MB, of which {done.new_files} files, "
+        f"{done.new_bytes / _MB:.1f} MB are new; {done.points} backups in {target}"
+    ]
+    lines += [f"{name} was lost before and is not in it. Run: meterseal store check" for name in done.missing]
+    return _say(done, lines, json=json, good=not done.missing)
+
+
+def list_backups(place: Path, *, json: Annotated[bool, Flag] = False) -> int:
+    """List the backups of a directory, oldest first.
+
+    Parameters
+    ----------
+    place
+        The directory that `store backup --to` was given.
+    """
+    here = Place(_place(place))
+    found = [here.point(name)[0] for name in here.ids()]
+    facts = [
+        {
+            "id": one.id,
+            "at": one.at,
+            "store_id": one.store_id,
+            "sequence": one.sequence,
+            "leaves": one.leaves,
+            "files": len(one.parts),
+            "bytes": sum(part.size for part in one.parts),
+        }
+        for one in found
+    ]
+    lines = [
+        f"{one['id']}  {at(int(str(one['at'])))}  journal {one['sequence']}, {one['leaves']} leaves, {one['files']} files"
+        for one in facts
+    ]
+    return _say(facts, lines or ["no backup"], json=json)
+
+
+def restore(
+    place: Path,
+    *,
+    data: Path,
+    backup: str = "",
+    drill: Annotated[bool, Flag] = False,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Bring a backup back into a data directory whose system is down, or prove on a copy that it would come back.
+
+    Parameters
+    ----------
+    place
+        The directory that `store backup --to` was given.
+    data
+        Where the platform's data go; none may be there. With --drill the running system's directory, where a copy is
+        made and removed.
+    backup
+        Which one, as `store list` names it; the newest when left out.
+    drill
+        Bring it back beside the running platform, start a store there with the security service's keys, open every piece,
+        report, and remove it.
+    """
+    target = _place(place)
+    if drill:
+        request = DrillBackup(place=str(target), name=backup)
+        found = ask(data, "store_drill", request, Drill, timeout=LONG_RUN)
+        verdict = "comes back" if found.ok else "DOES NOT come back whole"
+        lines = [f"The backup of {at(found.at)} {verdict}: journal {found.sequence}, {found.leaves} leaves."]
+        if not found.same:
+            lines.append("What came back is not at the journal entry and the leaf that the backup names.")
+        lines += [f"{name} was lost before the backup and is not in it." for name in found.missing]
+        return _say(found, lines + _integrity(found.integrity), json=json, good=found.ok)
+    point = _brought_back(target, config.Layout(data), backup)
+    lines = [
+        f"The platform of {at(point.at)} is back in {data}: journal entry {point.sequence}, {point.leaves} leaves of "
+        f"{point.store_id}.",
+        "The keys are not in it: they must be those that this store was sealed with (meterseal keys restore).",
+        "Once it runs, see that all of it opens (store check). If the ledger says that its end was cut off, what was "
+        "signed after this backup is lost, and two officers order ledger-reset.",
+    ]
+    facts = {"id": point.id, "at": point.at, "sequence": point.sequence, "missing": point.missing}
+    return _say(facts, lines, json=json)
+
+
+def _brought_back(target: Path, layout: config.Layout, name: str) -> Any:
+    import asyncio
+
+    from meterseal.app.lock import take_lock
+
+    async def run() -> Any:
+        lock = await take_lock(layout)  # nobody starts the system meanwhile
+        try:
+            return bring_back(Place(target), layout, name)
+        finally:
+            os.close(lock)
+
+    return asyncio.run(run())
+
+
+def check(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
+    """Open every stored piece once and name what is damaged and what is lost by it; status 1 when anything is.
+
+    Whether all of it is what was accepted says `ledger verify`.
+
+    Parameters
+    ----------
+    data
+        Data directory of the running system.
+    """
+    found = ask(data, "store_check", Empty(), Integrity, timeout=LONG_RUN)
+    return _say(found, _integrity(found), json=json, good=found.good)
+
+
+def _integrity(found: Integrity) -> list[str]:
+    lines = [
+        f"{found.segments} segments in {found.chunks} parts with {found.readings} versions of readings, {found.entries} "
+        f"entries in the journal, {found.leaves} leaves, {found.forecasts} forecasts, control store"
+    ]
+    for one in found.damages:
+        lost = ""
+        if one.readings:
+            of = f" of {one.channels} channels" if one.channels else ""
+            lost = f" {one.readings} readings{of} between {at(one.since)} and {at(one.until)} cannot be read."
+        lines.append(f"{one.code}: {one.where}: {one.sentence}{lost}")
+    if found.more:
+        lines.append(f"and {found.more} more")
+    if not found.damages:
+        lines.append("everything opens; whether it is what was accepted: meterseal ledger verify")
+    return lines
+
+
+def _place(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100  # the service must not follow a link that we resolved
+
+
+def _say(facts: Any, lines: list[str], *, json: bool, good: bool = True) -> int:
+    print(as_json(facts) if json else "\n".join(map(plain, lines)))
+    return 0 if good else 1

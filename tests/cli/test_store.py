@@ -1,0 +1,40 @@
+"""`meterseal store …` against a running system: a backup, a drill of it, and what is refused in a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.cli.conftest import Run, Up
+
+
+def test_a_backup_of_a_running_system_is_listed_and_comes_back_on_a_copy(
+    running: Up, inside: Run, tmp_path: Path
+) -> None:
+    place = tmp_path / "backups"
+    assert inside("store", "list", place).out == "no backup\n"
+    done = inside("store", "backup", "--data", running.data, "--to", place, "--json").document
+    assert done["new_bytes"] == done["bytes"] > 0
+    again = inside("store", "backup", "--data", running.data, "--to", place, "--keep", "1", "--json").document
+    assert again["points"] == 1
+    (listed,) = inside("store", "list", place, "--json").document
+    assert listed["id"] == again["id"] != done["id"]
+    drilled = inside("store", "restore", place, "--data", running.data, "--drill")
+    assert drilled.status == 0
+    assert "comes back" in drilled.out
+    checked = inside("store", "check", "--data", running.data)
+    assert checked.status == 0
+    assert "ledger verify" in checked.out
+
+
+def test_what_cannot_be_backed_up_or_brought_back_is_a_sentence(
+    running: Up, inside: Run, tmp_path: Path
+) -> None:
+    answer = inside("store", "backup", "--data", running.data, "--to", running.data / "b", "--json")
+    assert (answer.status, answer.error()) == (1, "backup.place")
+    place = tmp_path / "backups"
+    answer = inside("store", "restore", place, "--data", running.data, "--json")
+    assert (answer.status, answer.error()) == (1, "app.in-use")
+    answer = inside("store", "restore", place, "--data", running.data, "--drill", "--json")
+    assert (answer.status, answer.error()) == (1, "backup.none")
+    answer = inside("store", "restore", place, "--data", tmp_path / "new", "--json")
+    assert (answer.status, answer.error()) == (1, "backup.none")
