@@ -142,6 +142,8 @@ def test_a_zone_is_forecast_as_the_series_that_its_usage_points_make_together(
     with pytest.raises(LocalError, match=r"Zones with one: east, west\.") as refused:
         book.whole("electricity", "nowhere")
     assert refused.value.code == "forecast.zone"
+    with pytest.raises(LocalError, match="No zone is stated"):
+        forecasts(tmp_path / "one", engine, one).whole("electricity", "east")
     with pytest.raises(LocalError):
         book.of("east", "electricity")
 

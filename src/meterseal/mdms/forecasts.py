@@ -194,10 +194,14 @@ class Forecasts:
             and sums
             and (zones := [zone for other, zone, of in places if other and of == medium])
         ):
+            known = ", ".join(sorted(zones)[1:21])
+            others = (
+                f"Zones with one: {known}."
+                if known
+                else "No zone is stated; do so with: meterseal vee facts import FILE.csv"
+            )
             raise LocalError(
-                "forecast.zone",
-                f"There is no forecast of {medium} for zone `{name[:40]}`. Zones with one: "
-                f"{', '.join(sorted(zones)[1:21]) or 'none; state them with: meterseal vee facts import FILE.csv'}.",
+                "forecast.zone", f"There is no forecast of {medium} for zone `{name[:40]}`. {others}"
             )
         if found is None:
             raise LocalError(
