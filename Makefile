@@ -5,7 +5,7 @@ UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: demo test check lint fix types contracts attack model soak mutate fuzz clean help
+.PHONY: demo test check lint fix types contracts attack model soak mutate fuzz backtest clean help
 
 help:
 	@echo "make demo     a street from meter to bill, about a minute   (ARGS=\"--exit --json\" for one JSON object)"
@@ -15,6 +15,7 @@ help:
 	@echo "make model    the symbolic model of the link, where ProVerif is installed"
 	@echo "make soak     the long runs: trials at full size, every process killed at many moments"
 	@echo "make bench    rates, each beside what bounds it in the same run"
+	@echo "make backtest how good validation and estimation are, over a street and the sample meters of another package"
 	@echo "make mutate   small faults in link and crypto, and which of them no test notices"
 	@echo "make fuzz     coverage-guided fuzzing of every parser"
 
@@ -57,6 +58,14 @@ contracts: .venv/.stamp-test
 bench: .venv/.stamp
 	@$(BIN)/meterseal bench all $(ARGS)
 
+# The sample meters come in a package of which nothing runs: without what it needs, and away from everything else.
+backtest:
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "This Python has no venv module. On Debian and Ubuntu: apt install python3-venv"; exit 2; }
+	@test -x .venv-backtest/bin/pip || $(PYTHON) -m venv .venv-backtest
+	@.venv-backtest/bin/python -m pip install -q --disable-pip-version-check --prefer-binary -c constraints.txt -e .
+	@.venv-backtest/bin/python -m pip install -q --disable-pip-version-check --no-deps -c constraints.txt opendsm
+	@.venv-backtest/bin/meterseal vee backtest --samples --dwellings 60 --page docs/validation.md $(ARGS)
+
 attack: .venv/.stamp
 	@$(BIN)/meterseal demo --dwellings 4 --days 3 --exit $(ARGS)
 
@@ -73,4 +82,4 @@ fuzz: .venv/.stamp-test
 	@for target in tests/fuzz/fuzz_*.py; do echo "$$target"; $(BIN)/python $$target -atheris_runs=$${RUNS:-300000} || exit 1; done
 
 clean:
-	@rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf .venv .venv-backtest dist .pytest_cache .mypy_cache .ruff_cache

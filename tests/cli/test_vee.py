@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from meterseal.cli.changes import _trial
 from meterseal.cli.facts import _lines
-from meterseal.cli.vee import SENTENCES, _said, _trial, sentence
+from meterseal.cli.vee import SENTENCES, _said, sentence
 from meterseal.mdms.vee.context import EVER, Context
 from meterseal.mdms.vee.judge import judge
 from meterseal.mdms.vee.rules import RULES, Rule

@@ -6,41 +6,46 @@ import msgspec
 import numpy as np
 import pytest
 
-from meterseal.kit import backtest
+from meterseal.errors import LocalError
+from meterseal.kit.backtest import estimates, faults, samples
+from meterseal.kit.backtest import page as pages
+from meterseal.kit.backtest.ground import Street
 from meterseal.mdms.vee.estimators import ESTIMATORS
 from meterseal.mdms.vee.rules import RULES
 
 
 @pytest.fixture(scope="module")
-def street() -> backtest.Street:
-    return backtest.Street(188, 8, published=True)
+def street() -> Street:
+    return Street(188, 8, published=True)
 
 
-def test_the_halves_share_no_dwelling_and_leave_none_out(street: backtest.Street) -> None:
-    other = backtest.Street(188, 8, published=False)
-    halves = [{one.dwelling for found in half.profiles.values() for one in found} for half in (street, other)]
+def test_the_halves_share_no_dwelling_and_leave_none_out(street: Street) -> None:
+    other = Street(188, 8, published=False)
+    halves = [
+        {int(one.name) for found in half.profiles.values() for one in found} for half in (street, other)
+    ]
     assert halves[0] & halves[1] == set()
     assert sorted(halves[0] | halves[1]) == list(range(8))
     assert all(halves)
 
 
-def test_every_method_is_scored_meets_the_registers_and_again_says_the_same(street: backtest.Street) -> None:
-    found = list(backtest.scores(street, lengths=(2, 24), times=1))
-    assert {score.method for score in found} == {backtest.IN_ORDER, *ESTIMATORS}
-    assert {score.method for score in found if score.hours == 24} == {backtest.IN_ORDER, *ESTIMATORS} - {
+def test_every_method_is_scored_meets_the_registers_and_again_says_the_same(street: Street) -> None:
+    found = list(estimates.scores(street, lengths=(2, 24), times=1))
+    assert {score.method for score in found} == {estimates.IN_ORDER, *ESTIMATORS}
+    assert {score.method for score in found if score.hours == 24} == {estimates.IN_ORDER, *ESTIMATORS} - {
         "linear"
     }
     assert {score.energy for score in found} == {0}
     assert all(0 <= score.held <= 1 and score.gaps > 0 for score in found)
-    assert found == list(backtest.scores(street, lengths=(2, 24), times=1))
+    assert found == list(estimates.scores(street, lengths=(2, 24), times=1))
     day = {
         score.method: score.hourly for score in found if (score.medium, score.hours) == ("electricity", 24)
     }
-    assert day[backtest.IN_ORDER] < day["flat"]
+    assert day[estimates.IN_ORDER] < day["flat"]
 
 
 def test_a_method_that_knew_the_truth_would_make_no_error(
-    street: backtest.Street, monkeypatch: pytest.MonkeyPatch
+    street: Street, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile = street.profiles["electricity"][0]
 
@@ -53,34 +58,82 @@ def test_a_method_that_knew_the_truth_would_make_no_error(
     cheat = msgspec.structs.replace(ESTIMATORS["flat"], name="cheat", shape=knows)
     monkeypatch.setitem(ESTIMATORS, "cheat", cheat)
     begin = len(profile.end_at) - 200
-    hourly, inner, peak, energy, held, use = backtest._gap(street, profile, begin, 24, "cheat")  # type: ignore[misc]
+    hourly, inner, peak, energy, held, use = estimates.gap_of(street, profile, begin, 24, "cheat")  # type: ignore[misc]
     assert (hourly, inner, peak, energy, held) == (0, 0, 0, 0, 1)
     assert use > 0
-    honest = backtest._gap(street, profile, begin, 24, "flat")
+    honest = estimates.gap_of(street, profile, begin, 24, "flat")
     assert honest is not None
     assert honest[0] > 0
 
 
-def test_faults_are_found_and_a_sane_street_is_left_alone(street: backtest.Street) -> None:
-    found = list(backtest.detections(street))
-    assert {one.fault for one in found} == set(backtest.FAULTS)
+def test_faults_are_found_and_a_sane_street_is_left_alone(street: Street) -> None:
+    found = list(faults.detections(street))
+    assert {one.fault for one in found} == set(faults.FAULTS)
     assert {one.rule for one in found} <= set(RULES)
     slow = {"a day delivered twice", "a decimal point that slipped"}
     assert all(one.found == one.injected > 0 for one in found if one.fault not in slow)
-    assert all(one.per_thousand < 1 for one in backtest.alarms(street))
+    assert all(one.per_thousand < 1 for one in faults.alarms(street))
 
 
-def test_the_page_says_how_it_was_made_and_shows_every_line(street: backtest.Street) -> None:
-    report = backtest.Report(
-        seed=188,
-        dwellings=8,
-        published=4,
-        estimates=list(backtest.scores(street, lengths=(2,), times=1)),
+def test_the_page_says_how_it_was_made_and_shows_every_line(street: Street) -> None:
+    found = pages.Part(
+        shown=("1", "3", "4", "6"),
+        estimates=list(estimates.scores(street, lengths=(2,), times=1)),
         detections=[],
-        alarms=list(backtest.alarms(street)),
+        alarms=list(faults.alarms(street)),
     )
-    page = backtest.page(report)
-    assert "meterseal vee backtest --seed 188 --dwellings 8" in page
+    page = pages.page(pages.Report(seed=188, dwellings=8, street=found))
+    assert "meterseal vee backtest --seed 188 --dwellings 8 --page" in page
     assert sum(line.startswith("| water | 2 |") for line in page.splitlines()) == len(
-        [score for score in report.estimates if score.medium == "water"]
+        [score for score in found.estimates if score.medium == "water"]
     )
+    assert "sample meters" not in page
+    homes = tuple(home for home in samples.HOMES if samples.is_published(188, home))
+    both = pages.page(
+        pages.Report(
+            seed=188,
+            dwellings=8,
+            street=found,
+            samples=msgspec.structs.replace(found, shown=homes),
+            package="opendsm 1",
+        )
+    )
+    assert "--dwellings 8 --samples --page" in both
+    held_back = next(line for line in both.splitlines() if line.startswith("Not shown"))
+    assert all(home in held_back for home in samples.HOMES if home not in homes)
+    assert not any(home in held_back for home in homes)
+
+
+def test_sample_meters_are_split_by_usage_point_with_some_of_each_source_in_both_halves() -> None:
+    for seed in range(20):
+        shown = {home for home in samples.HOMES if samples.is_published(seed, home)}
+        for source in samples.SOURCES:
+            here = {home for home in samples.HOMES if home.startswith(source)}
+            assert here & shown
+            assert here - shown
+    assert len({frozenset(h for h in samples.HOMES if samples.is_published(s, h)) for s in range(20)}) > 1
+
+
+def test_half_hours_become_hours_and_what_is_not_whole_is_a_hole() -> None:
+    half_hours = [
+        ("2013-01-01 00:00:00", 0.25),
+        ("2013-01-01 00:30:00", 0.5),
+        ("2013-01-01 01:00:00", 1.0),
+        ("2013-01-01 01:00:00", 1.0),  # said twice
+        ("2013-01-01 01:30:00", 1.0),
+        ("2013-01-01 02:30:00", 4.0),  # without its first half
+        ("2013-01-01 03:00:00", 0.125),
+        ("2013-01-01 03:30:00", 0.125),
+    ]
+    end_at, register = samples.registers(half_hours, 100.0)
+    local = (end_at + 8 * 3_600_000) // 3_600_000 % 24
+    assert local.tolist() == [0, 1, 2, 4]
+    assert register.tolist() == [0, 75, 275, 300]
+
+
+def test_without_the_package_its_meters_are_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "PACKAGE", "no_package_has_this_name")
+    with pytest.raises(LocalError) as refused:
+        pages.run(188, 4, samples=True)
+    assert refused.value.code == "backtest.samples"
+    assert "make backtest" in str(refused.value)

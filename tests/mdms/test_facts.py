@@ -18,6 +18,7 @@ from meterseal.mdms.service import Mdms
 from meterseal.mdms.spans import Span, at, laid
 from meterseal.mdms.store.rows import Key
 from meterseal.mdms.vee import engine
+from meterseal.mdms.vee.settings import RuleChange
 from meterseal.model import FAULT, HEAT_VOLUME, MAGNET, MAIN, Batch, Evidence, Series
 from tests.mdms.fleet import DAY, FIRST, HOUR, KEY, day_record, device, evidence_record, open_store, point
 
@@ -144,7 +145,7 @@ async def test_sub_meters_are_held_against_their_main_while_they_are_behind_it(t
     assert said(mdms, "sub-meters", WATER) == [(48, 72), (72, 96)]
     (finding, _) = [f for f in mdms.findings(1000) if f.rule == "sub-meters"]
     assert finding.facts == {"main": pytest.approx(5.4), "subs": pytest.approx(3.6)}
-    trial = await mdms.try_rule("sub-meters", {"percent": "50"}, FIRST, NOW + 5)
+    trial = await mdms.try_rule(RuleChange(rule="sub-meters", values={"percent": "50"}), FIRST, NOW + 5)
     assert (trial.flags_now, trial.would_flag, trial.gone_count) == (2, 0, 2)
     await mdms.close()
 

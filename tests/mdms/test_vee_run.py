@@ -19,6 +19,7 @@ from meterseal.mdms.vee.engine import AsOf
 from meterseal.mdms.vee.estimators import Override
 from meterseal.mdms.vee.rules import RULES, Found
 from meterseal.mdms.vee.rules.gaps import Gap
+from meterseal.mdms.vee.settings import RuleChange
 from meterseal.mdms.vee.versions import Bridging
 from meterseal.mdms.vee.view import View
 from meterseal.model import MAIN, Batch, Opened, Quality, Series
@@ -61,7 +62,7 @@ async def test_a_missing_hour_is_found_and_estimated_once(tmp_path: Path, explic
     run = await mdms.run_vee(NOW)
     assert (run.findings, run.versions) == (1, 1)
     assert shown(mdms) == [(1, 10, M), (2, 20, M), (3, 30, M), (4, 40, E), (5, 51, M), (6, 60, M)]
-    assert mdms.registers(point(0), MAIN, 0, NOW).method[3] == "linear/1:gap/2~11"
+    assert mdms.registers(point(0), MAIN, 0, NOW).method[3] == "linear/2:gap/2~11"
     assert mdms.registers(point(0), MAIN, 0, NOW).uncertainty == (None, None, None, 11, None, None)
     (finding,) = mdms.findings()
     assert said([finding]) == {("gap", 3, 5)}
@@ -96,7 +97,7 @@ async def test_a_longer_hole_waits_three_days_and_then_meets_both_registers(tmp_
     values = [hours[400], *(value for _, value in filled), hours[430]]
     assert values == sorted(values)
     method = mdms.registers(point(0), MAIN, FIRST + 410 * HOUR, FIRST + 410 * HOUR).method[0]
-    assert method.startswith("average-like-days/1:gap/2~")
+    assert method.startswith("average-like-days/2:gap/2~")
     assert (await mdms.run_vee(NOW + 3)).versions == 0
     await mdms.close()
 
@@ -297,15 +298,15 @@ async def test_a_changed_rule_is_tried_on_what_is_stored_and_changes_nothing(tmp
     await mdms.publish(Batch((record(1, hours),)))
     await mdms.run_vee(NOW)
     before = (mdms.findings(), mdms.counts(), shown(mdms))
-    said = await mdms.try_rule("spike", {"least": "1000"}, FIRST, NOW)
+    said = await mdms.try_rule(RuleChange(rule="spike", values={"least": "1000"}), FIRST, NOW)
     assert (said.flags_now, said.would_flag, said.new_count, said.gone_count) == (1, 2, 1, 0)
     assert (said.readings, said.channels) == (119, 1)
     (new,) = said.new
     assert ((new.until - FIRST) // HOUR, new.facts["rate"]) == (60, 1.4)
     assert new.detail["parameters"]["least"] == 1000
-    said = await mdms.try_rule("spike", {"least": "9000", "excess": "99"}, FIRST, NOW)
+    said = await mdms.try_rule(RuleChange(rule="spike", values={"least": "9000", "excess": "99"}), FIRST, NOW)
     assert (said.flags_now, said.would_flag, said.gone_count) == (1, 0, 1)
-    said = await mdms.try_rule("spike", {"least": "1000"}, FIRST + 70 * HOUR, NOW)
+    said = await mdms.try_rule(RuleChange(rule="spike", values={"least": "1000"}), FIRST + 70 * HOUR, NOW)
     assert (said.flags_now, said.would_flag) == (1, 1)
     assert (mdms.findings(), mdms.counts(), shown(mdms)) == before
     await mdms.close()
@@ -325,7 +326,7 @@ async def test_a_rule_that_is_not_there_or_lacks_the_parameter_is_not_tried(
 ) -> None:
     mdms, _ = open_store(tmp_path, 1)
     with pytest.raises(LocalError) as refused:
-        await mdms.try_rule(rule, change, FIRST, NOW)
+        await mdms.try_rule(RuleChange(rule=rule, values=change), FIRST, NOW)
     assert refused.value.code == code
     await mdms.close()
 

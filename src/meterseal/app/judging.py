@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import Struct
@@ -16,7 +16,10 @@ from meterseal.app import operator as ask
 from meterseal.mdms.facts import Fact
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.service import Mdms
+from meterseal.mdms.vee.estimators import Override
+from meterseal.mdms.vee.settings import RuleChange
 from meterseal.mesh.rpc import OPERATOR, Method, Methods
+from meterseal.model import Medium
 
 DAY = 86_400_000
 SHOWN = 20_000
@@ -30,12 +33,50 @@ class FindingsQuery(Struct, frozen=True, kw_only=True):
     limit: int = 50
 
 
-class TrialOrder(Struct, frozen=True, kw_only=True):
-    """Try a rule with other values of its parameters on so many days."""
+class RuleOrder(Struct, frozen=True, kw_only=True):
+    """A rule with other values of its parameters, or switched off, for a class and medium (empty: every one)."""
 
     rule: str
     change: dict[str, str]
+    on: bool = True
+    medium: str = ""
+    customer: str = ""
+
+    @property
+    def asked(self) -> RuleChange:
+        """The same as rules are told it."""
+        return RuleChange(
+            rule=self.rule,
+            medium=cast(Medium, self.medium) if self.medium else None,
+            customer=self.customer or None,
+            on=self.on,
+            values=self.change,
+        )
+
+
+class TrialOrder(RuleOrder, frozen=True, kw_only=True):
+    """Try it on so many days."""
+
     days: int = 90
+
+
+class ChangeOrder(RuleOrder, frozen=True, kw_only=True):
+    """Judge by it from now on, and why."""
+
+    reason: str
+
+
+class MethodsOrder(Struct, frozen=True, kw_only=True):
+    """Ask methods in this order (none: in that of the table) for gaps that begin in since <= t < until, and why; for a
+    medium and a zone (empty: all).
+    """
+
+    order: tuple[str, ...]
+    since: int
+    until: int
+    reason: str
+    medium: str = ""
+    zone: str = ""
 
 
 class FactsOrder(Struct, frozen=True, kw_only=True):
@@ -62,6 +103,9 @@ class JudgingDesk:
             "vee_run": (self.run, ask.Page),
             "vee_show": (self.show, FindingsQuery),
             "vee_try": (self.attempt, TrialOrder),
+            "vee_change": (self.change, ChangeOrder),
+            "vee_order": (self.order, MethodsOrder),
+            "vee_changes": (self.changes, ask.Page),
             "facts_put": (self.facts_put, FactsOrder),
             "facts": (self.facts, FactsQuery),
         }
@@ -81,12 +125,36 @@ class JudgingDesk:
         return ask.Text(json=_json([_row(finding) for finding in found]))
 
     async def attempt(self, _: str, asked: TrialOrder) -> ask.Text:
-        """What a rule would flag with other values; nothing is kept. LocalError `use.rule`, `use.parameter`."""
+        """What a rule would flag with other values; nothing is changed. Errors as `Mdms.try_rule`."""
         now = self._clock()
         days = min(max(asked.days, 1), 400)
-        said = await self._mdms.try_rule(asked.rule, asked.change, now - days * DAY, now)
+        said = await self._mdms.try_rule(asked.asked, now - days * DAY, now)
         rows = {"new": [_row(one) for one in said.new], "gone": [_row(one) for one in said.gone]}
         return ask.Text(json=_json(msgspec.structs.asdict(said) | rows))
+
+    async def change(self, caller: str, asked: ChangeOrder) -> ask.Text:
+        """Let a rule judge otherwise from now on. Errors as `Changes.change`."""
+        made = await asyncio.to_thread(
+            self._mdms.changes.change, asked.asked, reason=asked.reason, author=caller, now=self._clock()
+        )
+        return ask.Text(json=ask.as_json(made))
+
+    async def order(self, caller: str, asked: MethodsOrder) -> ask.Text:
+        """Ask methods in another order for gaps of a time. Errors as `Changes.order`."""
+        override = Override(
+            asked.since,
+            asked.until,
+            asked.order,
+            asked.reason,
+            cast(Medium, asked.medium) if asked.medium else None,
+            asked.zone,
+        )
+        return ask.Text(json=ask.as_json(await self._mdms.order_methods(override, caller, self._clock())))
+
+    async def changes(self, _: str, asked: ask.Page) -> ask.Text:
+        """What was changed of rules and of the order of methods, newest first, with who and why."""
+        found = await asyncio.to_thread(self._mdms.changes.latest, min(max(asked.limit, 1), 1000))
+        return ask.Text(json=ask.as_json(found))
 
     async def facts_put(self, _: str, asked: FactsOrder) -> ask.Text:
         """Keep what is stated; the next run judges by it. DataError `facts.*`."""

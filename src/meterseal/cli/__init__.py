@@ -191,8 +191,15 @@ vee.command(
     help="How good estimates and rules are where the truth is known.",
 )
 vee.command(
-    "meterseal.cli.vee:attempt", name="try", help="Show what a changed rule would flag, before it is changed."
+    "meterseal.cli.changes:attempt",
+    name="try",
+    help="Show what a changed rule would flag, before it is changed.",
 )
+vee.command("meterseal.cli.changes:change", name="change", help="Let a rule judge otherwise from now on.")
+vee.command(
+    "meterseal.cli.changes:order", name="order", help="Ask methods in another order for gaps of a time."
+)
+vee.command("meterseal.cli.changes:changes", name="changes", help="List what was changed, by whom and why.")
 facts = App(name="facts", help="What rules know of usage points.")
 facts.command("meterseal.cli.facts:facts_import", name="import", help="Take facts from a CSV.")
 facts.command("meterseal.cli.facts:facts_show", name="show", help="What is known, and from when to when.")

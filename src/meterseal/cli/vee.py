@@ -1,4 +1,4 @@
-"""`meterseal vee`: the rules and their parameters, a run now, what was found and why, a rule tried before it is changed.
+"""`meterseal vee`: the rules and their parameters, a run now, what was found and why, and how good all of it is.
 
 It judges nothing; the running system and the kit do.
 """
@@ -6,7 +6,6 @@ It judges nothing; the running system and the kit do.
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 
 from meterseal.app import operator
-from meterseal.app.judging import FindingsQuery, TrialOrder
+from meterseal.app.judging import FindingsQuery
 from meterseal.cli.operate import LOCAL, LONG_RUN, Flag, ask, between, show
 from meterseal.errors import LocalError
 
@@ -119,47 +118,6 @@ def _said(rows: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def attempt(
-    rule: str,
-    /,
-    *changes: str,
-    data: Path,
-    days: Annotated[int, between(1, 400)] = 90,
-    json: Annotated[bool, Flag] = False,
-) -> int:
-    """Try a rule with other values on what is stored, and show what it would flag; nothing is changed.
-
-    Parameters
-    ----------
-    rule
-        Its name, as `meterseal vee rules` lists it.
-    changes
-        Parameters as name=value.
-    days
-        How many days back.
-    """
-    change = dict(one.partition("=")[::2] for one in changes)
-    if any("=" not in one for one in changes):
-        raise LocalError("use.parameter", "Give each parameter as name=value, such as `percent=300`.")
-    from meterseal.mdms.vee.trial import check
-
-    check(rule, change)
-    order = TrialOrder(rule=rule, change=change, days=days)
-    answer = ask(data, "vee_try", order, operator.Text, timeout=LONG_RUN)
-    show(answer.json, as_json=json, lines=_trial)
-    return 0
-
-
-def _trial(said: dict[str, Any]) -> Iterator[str]:
-    yield (
-        f"{said['readings']:,} readings of {said['channels']} channels: {said['rule']} flags {said['flags_now']} now "
-        f"and would flag {said['would_flag']}."
-    )
-    for name, word in (("new", "would be new"), ("gone", "would be gone")):
-        yield f"{said[name + '_count']} {word}" + (":" if said[name] else ".")
-        yield from (f"  {sentence(row)}" for row in said[name])
-
-
 def sentence(row: dict[str, Any]) -> str:
     """A finding as a person reads it."""
     since, until = (
@@ -182,6 +140,7 @@ def backtest(
     *,
     seed: int = 2027,
     dwellings: Annotated[int, between(4, 200)] = 20,
+    samples: Annotated[bool, Flag] = False,
     page: Path | None = None,
     json: Annotated[bool, Flag] = False,
 ) -> int:
@@ -195,14 +154,16 @@ def backtest(
         The street, its weather and the half that is shown.
     dwellings
         How many households, of which about half are shown.
+    samples
+        Also over the sample meters of the package opendsm, where it is installed (`make backtest`).
     page
         Write the documentation's page here as well.
     """
-    from meterseal.kit import backtest as kit
+    from meterseal.kit.backtest import page as kit
 
-    report = kit.run(seed, dwellings)
+    report = kit.run(seed, dwellings, samples=samples)
     text = kit.page(report)
     if page is not None:
         page.write_text(text, encoding="utf-8")
-    show(msgspec.json.encode(report).decode(), as_json=json, lines=lambda _: text.splitlines()[7:])
+    show(msgspec.json.encode(report).decode(), as_json=json, lines=lambda _: text.splitlines()[5:])
     return 0

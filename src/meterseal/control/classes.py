@@ -369,6 +369,23 @@ CLASSES: dict[str, dict[str, Class]] = {
         "until": TIME,
         "recorded_at": TIME,
     },
+    "vee_changes": {
+        "id": COUNT,
+        "kind": WORD,
+        "rule": WORD,
+        "medium": WORD,
+        "customer": WORD,
+        "zone": Public("what supplies usage points, as facts name it; no person"),
+        "since": TIME,
+        "until": TIME,
+        "state": WORD,
+        "setting": Public("parameters of a rule, or names of methods; no reading"),
+        "tried": COUNT,
+        "author": ID,
+        "sealed_reason": SEALED,
+        "key_version": VERSION,
+        "recorded_at": TIME,
+    },
     "day_kinds": {"day": TIME, "kind": WORD},
 }
 

@@ -18,6 +18,7 @@ FINDINGS = SealedTable(
     columns=("sealed_values",),
 )
 EDITS = SealedTable(tables.edits, row=("id", "usage_point"), columns=("sealed_content",))
+VEE_CHANGES = SealedTable(tables.vee_changes, row=("id", "kind"), columns=("sealed_reason",))
 EVIDENCE = SealedTable(
     tables.evidence, row=("device_id", "channel", "sequence"), columns=("sealed_statement",)
 )
@@ -36,7 +37,7 @@ CUSTOMERS = SealedTable(tables.customers, row=("id",), columns=("name", "address
 """Under each customer's own key, not under a ring; see `utility.customers`."""
 
 UNDER: dict[str, tuple[SealedTable, ...]] = {
-    MEASUREMENTS: (QUARANTINE, FINDINGS, EDITS, EVIDENCE, METER_STATUS, STORES, LEDGER_SEEDS),
+    MEASUREMENTS: (QUARANTINE, FINDINGS, EDITS, VEE_CHANGES, EVIDENCE, METER_STATUS, STORES, LEDGER_SEEDS),
     BILLS: (BILL, AGREEMENTS, METER_CHANGES),
     FLEET: (CONCENTRATORS, METERS),
     WORDS: (DOWN_WORDS, BULK_ORDERS, FIRMWARE_KEYS),

@@ -92,6 +92,10 @@ class Around(Nothing):
         medium = self._words.medium
         return [one for one in found if medium.get(one.point) == medium[key.point]][:NEIGHBOURS]
 
+    def zone(self, key: Key, when: int) -> str:
+        """The zone that supplied its usage point at an instant."""
+        return at(self._told.get("zone", {}).get(self._words.texts[key.point], ()), when)
+
     def _of(self, kind: str, main: Mapping[str, int]) -> Iterator[tuple[int, Span]]:
         known = self._told.get(kind, {})
         return ((number, span) for point, number in main.items() for span in known.get(point, ()))

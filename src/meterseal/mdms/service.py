@@ -24,6 +24,7 @@ from meterseal.errors import DataError, EngineError, LocalError
 from meterseal.mdms import entries
 from meterseal.mdms.around import Around
 from meterseal.mdms.bulk import Bulk, pack_bulk
+from meterseal.mdms.changes import Change, Changes
 from meterseal.mdms.checking import Checking
 from meterseal.mdms.commit import Committer
 from meterseal.mdms.edits import Edits
@@ -57,7 +58,10 @@ from meterseal.mdms.surroundings import Surroundings
 from meterseal.mdms.turning import Turning
 from meterseal.mdms.upkeep import Upkeep, Works
 from meterseal.mdms.vee import engine as vee
+from meterseal.mdms.vee.estimators import Override
+from meterseal.mdms.vee.settings import RuleChange
 from meterseal.mdms.vee.trial import Trial, trial
+from meterseal.mdms.vee.versions import Bridging
 from meterseal.mdms.verifier import EvidenceVerifier
 from meterseal.model import Batch
 
@@ -105,6 +109,7 @@ class Mdms(Reading):
         self.ledger = Ledger(directory / "ledger", store_id, engine, keys, counts, position)
         self.surroundings = Surroundings(engine)
         self.facts = Facts(engine, self.surroundings)
+        self.changes = Changes(engine, keys)
         self._agreed: Callable[[], Agreed] = dict
         self.forecasts = Forecasts(
             directory / "forecasts",
@@ -299,18 +304,40 @@ class Mdms(Reading):
     def _judged(self, dirty: Mapping[Key, int], now: int) -> vee.Outcome:
         return vee.run(self._store, dirty, self._how(now))
 
-    async def try_rule(self, rule: str, change: Mapping[str, str], since: int, now: int) -> Trial:
-        """What a rule would flag with other values of its parameters, beside what it flags; nothing is kept.
+    async def try_rule(self, change: RuleChange, since: int, now: int) -> Trial:
+        """What a rule would flag with a change, beside what it flags; nothing is kept but that it was tried.
 
-        Raises LocalError `use.rule` or `use.parameter`.
+        Raises LocalError `use.rule`, `use.rules` or `use.parameter`.
         """
         keys = sorted(self._store.oldest())
-        return await asyncio.to_thread(trial, self._store, keys, rule, change, since, self._how(now))
+        said = await asyncio.to_thread(trial, self._store, keys, change, since, self._how(now))
+        self.changes.tried(change, said)
+        return said
+
+    async def order_methods(self, override: Override, author: str, now: int) -> Change:
+        """Ask methods in another order for gaps of a time; the next run estimates these anew. Errors as `Changes.order`."""
+        made = await asyncio.to_thread(self.changes.order, override, author=author, now=now)
+        medium = self._store.words.medium
+        keys = {
+            key: override.since
+            for key in self._store.keys_stored()
+            if override.medium in (None, medium[key.point])
+        }
+        with self._store.lock:
+            self._state.mark_dirty(keys)
+        return made
 
     def _how(self, now: int) -> vee.Run:
-        """A run with what is known beside the registers."""
+        """A run with what is known beside the registers and what an operator changed, as recorded up to then."""
         around = Around(self.surroundings, self.facts, self._store.words, now)
-        return vee.Run(now, replaced=self._places.replaced(), surroundings=around)
+        settings, overrides = self.changes.known(now)
+        return vee.Run(
+            now,
+            replaced=self._places.replaced(),
+            surroundings=around,
+            settings=settings,
+            bridging=Bridging(overrides=overrides),
+        )
 
     # --- facts ------------------------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ from meterseal.control.tables.measurements import (
     service_heads,
     service_modules,
     stores,
+    vee_changes,
     weather,
     wrapping_floors,
 )
@@ -102,6 +103,7 @@ __all__ = [
     "stores",
     "tariffs",
     "usage_points",
+    "vee_changes",
     "weather",
     "web_sessions",
     "wrapping_floors",

@@ -221,6 +221,29 @@ point_facts = Table(
     sqlite_autoincrement=True,
 )
 
+# What an operator changed of rules and of the order of methods (ADR 0039): appended and never changed.
+vee_changes = Table(
+    "vee_changes",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # 1, 2, 3 … without a hole
+    Column("kind", String(16), nullable=False),
+    Column("rule", String(32), nullable=False),  # empty: the order of methods
+    Column("medium", String(16), nullable=False),  # empty here and below: every one
+    Column("customer", String(16), nullable=False),
+    Column("zone", String(64), nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("until", Instant),
+    Column("state", String(16), nullable=False),
+    Column("setting", Document, nullable=False),  # parameters by name, or the order
+    Column("tried", Document, nullable=False),  # what its trial counted
+    Column("author", String(64), nullable=False),
+    Column("sealed_reason", LargeBinary, nullable=False),
+    Column("key_version", Integer, nullable=False),
+    Column("recorded_at", Instant, nullable=False),
+    CheckConstraint("kind in ('rule', 'order')", name="kind"),
+    CheckConstraint("state in ('on', 'off')", name="state"),
+)
+
 day_kinds = Table(
     "day_kinds",
     metadata,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -23,8 +23,9 @@ from meterseal.mdms.entries import Version
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.store.rows import Key, Rows, Words, standing, visible
 from meterseal.mdms.vee.context import DAY, EVER, HOUR, Balance, Context, Main
-from meterseal.mdms.vee.judge import Choose, Failure, Judgement, Objection, defaults, judge
+from meterseal.mdms.vee.judge import Failure, Judgement, Objection, judge
 from meterseal.mdms.vee.rules import RULES, Rule
+from meterseal.mdms.vee.settings import Settings
 from meterseal.mdms.vee.versions import Bridging, Judged, versions
 from meterseal.model import Medium, Quality
 
@@ -87,6 +88,9 @@ class Surroundings(Protocol):
     def neighbours(self, key: Key, since: int, until: int) -> Sequence[Key]:
         """Channels that were used alike in all of since <= t < until, in an order that holds."""
 
+    def zone(self, key: Key, when: int) -> str:
+        """The zone that supplied a usage point at an instant, empty for none."""
+
 
 class Nothing:
     """Surroundings in which nothing is known: every channel is a dwelling's."""
@@ -102,6 +106,9 @@ class Nothing:
 
     def neighbours(self, key: Key, since: int, until: int) -> Sequence[Key]:
         return ()
+
+    def zone(self, key: Key, when: int) -> str:
+        return ""
 
 
 class Outcome(NamedTuple):
@@ -121,7 +128,7 @@ class Run(Struct, frozen=True):
     now: int
     replaced: Mapping[str, Sequence[int]] = MappingProxyType({})
     surroundings: Surroundings = Nothing()
-    choose: Choose = defaults
+    settings: Settings = Settings()
     rules: Mapping[str, Rule] = RULES
     bridging: Bridging = Bridging()
 
@@ -131,15 +138,30 @@ def run(store: History, dirty: Mapping[Key, int], how: Run) -> Outcome:
     outcome = Outcome([], [], 0)
     for group, channels, context in groups(store, dirty, how):
         columns = columns_of(channels)
-        said = judge(columns, context, how.choose, how.rules)
+        said = judged(columns, context, how, how.rules)
         outcome.findings.extend(_findings(store, how, channels, columns, context, said))
         outcome.versions.extend(versions(store, group, channels, columns, context, said, how))
         outcome = outcome._replace(readings=outcome.readings + len(columns.end_at))
     for _, channels, context in joined(store, dirty, how):
         columns = columns_of(channels)
-        said = judge(columns, context, how.choose, _joint(how))
+        said = judged(columns, context, how, _joint(how))
         outcome.findings.extend(_findings(store, how, channels, columns, context, said))
     return outcome
+
+
+def judged(columns: Columns, context: Context, how: Run, rules: Mapping[str, Rule]) -> Judgement:
+    """What rules say of every row by the parameters that held at its instant."""
+    if not len(columns.end_at):
+        return Judgement([], [])
+    said = Judgement([], [])
+    for since, until in how.settings.spans(int(columns.end_at.min()), int(columns.end_at.max())):
+        here = how.settings.rules(rules, context, since)
+        found = judge(columns, context, how.settings.choose(since), here)
+        said.objections.extend(
+            one for one in found.objections if since <= int(columns.end_at[one.row]) < until
+        )
+        said.failures.extend(one for one in found.failures if one not in said.failures)
+    return said
 
 
 Group = tuple[str, Medium, int]
@@ -235,7 +257,8 @@ def _reach(how: Run, customer: str, medium: Medium, rules: Mapping[str, Rule] | 
     """Milliseconds that these rules, or all of a run, look back at most."""
     context = Context(medium=medium, customer=customer)
     applied = [rule for rule in (rules or how.rules).values() if medium in rule.media]
-    return max((rule.reach(how.choose(rule, context)).before for rule in applied), default=0)
+    every = (rule.reach(one).before for rule in applied for one in how.settings.every(rule, context))
+    return max(every, default=0)
 
 
 def _take(store: History, key: Key, since: int, before: int, begins: Sequence[int]) -> Judged:
@@ -291,7 +314,9 @@ def finding_of(
     context: Context,
     objection: Objection,
 ) -> Finding:
-    """An objection as it is kept: what it is about, the parameters in clear, registers and facts to be sealed."""
+    """An objection as it is kept: what it is about, the parameters and which change set them in clear, registers and facts
+    to be sealed.
+    """
     rule, channel = how.rules[objection.rule], channels[objection.channel]
     first, last = objection.since, objection.row
     values = {
@@ -300,15 +325,19 @@ def finding_of(
         "unit": store.words.texts[int(columns.unit[last])],
         "facts": objection.facts,
     }
+    until = int(columns.end_at[last])
+    parameters = how.settings.parameters(rule, context, until)
+    detail: dict[str, Any] = {"parameters": msgspec.to_builtins(parameters)}
+    change = how.settings.at(rule, context, until)
     return Finding(
         usage_point=store.words.texts[channel.key.point],
         channel=channel.key.channel,
         since=int(columns.end_at[first]),
-        until=int(columns.end_at[last]),
+        until=until,
         rule=rule.name,
         version=rule.version,
         severity=rule.severity,
-        detail={"parameters": msgspec.to_builtins(how.choose(rule, context))},
+        detail=detail if change is None else detail | {"change": change.number},
         values=msgspec.msgpack.encode(values),
         run=f"vee-{how.now}",
     )

@@ -193,7 +193,9 @@ def _open(gap: Gap, shown: _Shown) -> bool:
 def _fill(
     store: History, channel: Judged, shown: _Shown, gap: Gap, context: Context, how: Run
 ) -> Bridge | None:
-    order = order_for(gap, context.medium, context.customer, how.bridging.overrides)
+    overrides = how.bridging.overrides
+    zone = how.surroundings.zone(channel.key, gap.since) if overrides else ""
+    order = order_for(gap, context.medium, context.customer, overrides, zone)
     here = max((begin for begin in channel.begins if begin <= gap.since), default=0)
     rows = store.rows(channel.key, max(here, gap.since - YEAR_AND_MORE, 0), gap.since)
     before = visible(standing(rows, store.words))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import Struct
 
-from meterseal.mdms.vee.context import CLASSES, DAY
+from meterseal.mdms.vee.context import CLASSES
 from meterseal.mdms.vee.estimators.estimator import Estimator, Gap, Known, Shape
 from meterseal.mdms.vee.estimators.methods import ESTIMATORS
 from meterseal.mdms.vee.view import Floats
@@ -39,7 +39,8 @@ ORDERS: dict[tuple[str, Medium], tuple[str, ...]] = {
 class Override(Struct, frozen=True):
     """An operator's order of methods for gaps that begin in since <= t < until, and why: a feast, a lockdown, a cold spell.
 
-    Of one medium, or of every one where `medium` is None. `days` to take for reference are the estimators' own business.
+    Of one medium, or of every one where `medium` is None; of one zone, or of all where `zone` is empty. An
+    empty order is that of the table again. Which days to take for reference is the estimators' own business.
     """
 
     since: int
@@ -47,6 +48,8 @@ class Override(Struct, frozen=True):
     order: tuple[str, ...]
     reason: str
     medium: Medium | None = None
+    zone: str = ""
+    number: int = 0
 
 
 class Bridge(NamedTuple):
@@ -60,11 +63,14 @@ class Bridge(NamedTuple):
     sources: int
 
 
-def order_for(gap: Gap, medium: Medium, customer: str, overrides: Sequence[Override] = ()) -> tuple[str, ...]:
+def order_for(
+    gap: Gap, medium: Medium, customer: str, overrides: Sequence[Override] = (), zone: str = ""
+) -> tuple[str, ...]:
     """The methods for a gap, first one first; the last override that fits wins over the table."""
     for override in reversed(overrides):
-        if override.since <= gap.since < override.until and override.medium in (None, medium):
-            return override.order
+        here = override.medium in (None, medium) and override.zone in ("", zone)
+        if here and override.since <= gap.since < override.until:
+            return override.order or ORDERS[customer, medium]
     return ORDERS[customer, medium]
 
 
@@ -84,8 +90,7 @@ def bridge(gap: Gap, known: Known, order: Sequence[str]) -> Bridge | None:
 
 def _meet(gap: Gap, shape: Shape, estimator: Estimator) -> Bridge:
     registers = spread(shape.weights, gap.last - gap.first)[:-1]
-    scale = estimator.beyond if gap.until - gap.since > DAY else estimator.calibration
-    halves = _halves(gap, shape, scale, np.array(registers, np.float64))
+    halves = _halves(gap, shape, estimator.scale(gap.until - gap.since), np.array(registers, np.float64))
     return Bridge(
         estimator,
         tuple(gap.first + register for register in registers),
