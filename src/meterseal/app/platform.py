@@ -32,6 +32,7 @@ from meterseal.app.judging import JudgingDesk
 from meterseal.app.keeping import KeepingDesk
 from meterseal.app.ledgering import LedgerDesk
 from meterseal.app.measurements import open_measurements
+from meterseal.app.querying import QueryDesk
 from meterseal.app.reach import Reach
 from meterseal.app.resealing import Resealing, newest_wrapping_of
 from meterseal.app.system import now_ms
@@ -199,6 +200,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         | JudgingDesk(mdms, clock).methods()
         | EditingDesk(mdms, utility, fleet, security, clock).methods()
         | ExportDesk(mdms, fleet).methods()
+        | QueryDesk(engine, mdms, fleet, rings[MEASUREMENTS], clock).methods()
         | KeepingDesk(engine, mdms, rings[MEASUREMENTS], security, measurements.parent, clock).methods()
         | ledgers.methods()
         | bulking.methods()

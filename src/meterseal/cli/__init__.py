@@ -181,6 +181,8 @@ store.command(
 )
 app.command(store)
 
+app.command("meterseal.cli.sql:sql", name="sql", help="Ask readings and findings of a period in SQL.")
+
 vee = App(name="vee", help="Validate and estimate what was read.")
 vee.command("meterseal.cli.vee:rules", name="rules", help="List the rules and their parameters.")
 vee.command("meterseal.cli.vee:run", name="run", help="Validate and estimate now.")

@@ -335,6 +335,14 @@ CLASSES: dict[str, dict[str, Class]] = {
             "HMAC-SM3 of the edit under a sealed key; a plain hash would tell an 8-digit register"
         ),
     },
+    "questions": {
+        "id": COUNT,
+        "at": TIME,
+        "author": ID,
+        "outcome": WORD,
+        "sealed_content": SEALED,
+        "key_version": VERSION,
+    },
     "ledger_seeds": {"usage_point": ID, "key_version": VERSION, "sealed_nodes": SEALED},
     "ledger_checkpoints": {
         "number": COUNT,

@@ -19,6 +19,7 @@ FINDINGS = SealedTable(
 )
 EDITS = SealedTable(tables.edits, row=("id", "usage_point"), columns=("sealed_content",))
 VEE_CHANGES = SealedTable(tables.vee_changes, row=("id", "kind"), columns=("sealed_reason",))
+QUESTIONS = SealedTable(tables.questions, row=("id",), columns=("sealed_content",))
 EVIDENCE = SealedTable(
     tables.evidence, row=("device_id", "channel", "sequence"), columns=("sealed_statement",)
 )
@@ -37,7 +38,17 @@ CUSTOMERS = SealedTable(tables.customers, row=("id",), columns=("name", "address
 """Under each customer's own key, not under a ring; see `utility.customers`."""
 
 UNDER: dict[str, tuple[SealedTable, ...]] = {
-    MEASUREMENTS: (QUARANTINE, FINDINGS, EDITS, VEE_CHANGES, EVIDENCE, METER_STATUS, STORES, LEDGER_SEEDS),
+    MEASUREMENTS: (
+        QUARANTINE,
+        FINDINGS,
+        EDITS,
+        VEE_CHANGES,
+        QUESTIONS,
+        EVIDENCE,
+        METER_STATUS,
+        STORES,
+        LEDGER_SEEDS,
+    ),
     BILLS: (BILL, AGREEMENTS, METER_CHANGES),
     FLEET: (CONCENTRATORS, METERS),
     WORDS: (DOWN_WORDS, BULK_ORDERS, FIRMWARE_KEYS),

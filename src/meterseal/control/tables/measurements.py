@@ -151,6 +151,22 @@ edits = Table(
     CheckConstraint("state in ('proposed', 'saved', 'undone', 'withdrawn')", name="state"),
 )
 
+# What was asked in SQL, by whom and why (ADR 0039), written down before it is answered.
+questions = Table(
+    "questions",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # 1, 2, 3 … without a hole
+    Column("at", Instant, nullable=False),
+    Column("author", String(64), nullable=False),
+    Column(
+        "outcome", String(64), nullable=False
+    ),  # rows or a code; empty while it runs, or when it was cut off
+    Column(
+        "sealed_content", LargeBinary, nullable=False
+    ),  # msgpack app.querying.Asked: reason, query, period
+    Column("key_version", Integer, nullable=False),
+)
+
 evidence = Table(
     "evidence",
     metadata,

@@ -1,0 +1,285 @@
+"""The operator's desk for SQL: hands readings of a period to a process of their own, and writes down who asked and why.
+
+It runs no query itself (`app.sqlchild` does) and knows no name: usage points are pseudonyms in every view.
+
+The question is written down before anything is read. Readings travel through a pipe and lie in memory alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Struct
+
+from meterseal.app.operator import Text, as_json
+from meterseal.app.sqlchild import FRAME, Handed, Orders
+from meterseal.control import acts, read, write
+from meterseal.control.sealed import QUESTIONS
+from meterseal.control.sealing import KeyRing
+from meterseal.control.tables import questions
+from meterseal.errors import DataError, EngineError, LocalError, MetersealError
+from meterseal.mdms.export.batches import Batches
+from meterseal.mdms.service import Mdms
+from meterseal.mdms.store.rows import ORIGINS
+from meterseal.mesh.rpc import OPERATOR, Method, Methods
+from meterseal.model import Quality
+from meterseal.things.fleet import Fleet
+
+MOST_READINGS = 5_000_000
+MOST_FINDINGS = 50_000
+MOST_ROWS = 100_000
+MOST_BYTES = 8 << 20
+LONGEST_QUERY = 20_000
+MEMORY_MB = 1024
+ENDED = "ended"
+"""Outcome of a question whose process was killed by a limit."""
+
+
+class Ask(Struct, frozen=True, kw_only=True):
+    """A query over the visible readings with since <= end_at < until, of all usage points or of one meter's.
+
+    `author` is whoever asks, as the caller says; `rows` and `seconds` bound the answer.
+    """
+
+    sql: str
+    since: int
+    until: int
+    author: str
+    reason: str
+    device_id: bytes = b""
+    rows: int = 1000
+    seconds: int = 60
+
+
+class Latest(Struct, frozen=True, kw_only=True):
+    """The newest questions."""
+
+    limit: int = 50
+
+
+class Asked(Struct, frozen=True):
+    """What is sealed of a question."""
+
+    reason: str
+    sql: str
+    since: int
+    until: int
+    device_id: bytes
+
+
+class QueryDesk:
+    """What the Unix socket serves for SQL; one query at a time."""
+
+    def __init__(
+        self, engine: sa.Engine, mdms: Mdms, fleet: Fleet, ring: KeyRing, clock: Callable[[], int]
+    ) -> None:
+        self._engine = engine
+        self._mdms = mdms
+        self._fleet = fleet
+        self._ring = ring
+        self._clock = clock
+        self._one = asyncio.Lock()
+
+    def methods(self) -> Methods:
+        """The table, to be joined with the desk's."""
+        table: dict[str, tuple[Callable[[str, Any], Awaitable[Struct]], type[Struct]]] = {
+            "sql": (self.sql, Ask),
+            "sql_log": (self.log, Latest),
+        }
+        return {
+            name: Method(handler, request, frozenset({OPERATOR}))
+            for name, (handler, request) in table.items()
+        }
+
+    async def sql(self, _: str, asked: Ask) -> Text:
+        """Answer one SELECT: columns, types, rows, whether there are more, seconds, readings looked at.
+
+        LocalError `sql.*` for what is refused, DataError `sql.failed`, `sql.too-much`, EngineError `sql.limit` when it took
+        more memory or time than it may.
+        """
+        _check(asked)
+        usage_point = self._fleet.device(asked.device_id).usage_point if asked.device_id else None
+        async with self._one:
+            number = await asyncio.to_thread(self._begin, asked)
+            outcome = ENDED
+            try:
+                answer = await self._answered(asked, usage_point)
+                outcome = f"{len(answer['rows'])} rows"
+            except MetersealError as error:
+                outcome = error.code
+                raise
+            finally:
+                await asyncio.to_thread(self._end, number, outcome)
+        return Text(json=json.dumps({"id": number, **answer}, ensure_ascii=False))
+
+    async def log(self, _: str, asked: Latest) -> Text:
+        """The newest questions first: when, who, why, what, and what came of it."""
+        return Text(json=as_json(await asyncio.to_thread(self._latest, max(1, min(asked.limit, 500)))))
+
+    # --- the process --------------------------------------------------------------------------------
+
+    async def _answered(self, asked: Ask, usage_point: str | None) -> dict[str, Any]:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "meterseal.app.sqlchild",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,  # what it says may hold readings
+            env={name: value for name, value in os.environ.items() if name in ("PYTHONPATH", "PATH", "LANG")},
+            start_new_session=True,
+        )
+        assert child.stdin is not None
+        assert child.stdout is not None
+        out, readings = b"", 0
+        try:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                readings = await self._hand_over(child.stdin, asked, usage_point)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(asked.seconds + 5):
+                    out = await child.stdout.read()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
+            await child.wait()
+        if not out:
+            raise EngineError(
+                "sql.limit",
+                f"The query took more than {asked.seconds} s or more than {MEMORY_MB} MB, and was ended. Ask for less: a "
+                "shorter period, one meter, sums instead of rows.",
+            )
+        answer: dict[str, Any] = json.loads(out)
+        if "error" in answer:
+            raise _refused(answer, asked)
+        return answer | {"readings": readings}
+
+    async def _hand_over(self, pipe: asyncio.StreamWriter, asked: Ask, usage_point: str | None) -> int:
+        async def give(kind: bytes, payload: bytes) -> None:
+            pipe.write(FRAME.pack(kind, len(payload)) + payload)
+            await pipe.drain()
+
+        orders = Orders(MEMORY_MB, asked.seconds, asked.rows, MOST_BYTES)
+        await give(b"O", msgspec.json.encode(orders))
+        batches, after = Batches(), None
+        while True:
+            page = await asyncio.to_thread(
+                self._mdms.page, asked.since, asked.until, None, after, usage_point
+            )
+            for one in await asyncio.to_thread(batches.add, page.series):
+                await give(b"R", one)
+            if batches.readings > MOST_READINGS:
+                raise DataError(
+                    "sql.too-much",
+                    f"The period holds more than {MOST_READINGS} readings, which is the most that is opened for a query. "
+                    "Give a shorter one, or one meter.",
+                )
+            if (after := page.after) is None:
+                break
+        for one in batches.rest():
+            await give(b"R", one)
+        handed = Handed(
+            tuple(batches.points),
+            tuple(batches.words),
+            tuple(quality.name.lower() for quality in Quality),
+            ORIGINS,
+        )
+        await give(b"D", msgspec.json.encode(handed))
+        found = await asyncio.to_thread(self._mdms.findings, MOST_FINDINGS, usage_point)
+        rows = [
+            (
+                one.usage_point,
+                one.channel,
+                one.since,
+                one.until,
+                one.rule,
+                one.version,
+                one.severity,
+                json.dumps(one.detail),
+            )
+            for one in found
+            if one.since < asked.until and one.until > asked.since
+        ]
+        await give(b"F", msgspec.json.encode(rows))
+        await give(b"Q", asked.sql.encode())
+        pipe.close()
+        return batches.readings
+
+    # --- who asked what and why ---------------------------------------------------------------------
+
+    def _begin(self, asked: Ask) -> int:
+        content = Asked(asked.reason, asked.sql, asked.since, asked.until, asked.device_id)
+        now = self._clock()
+        with write(self._engine) as connection:
+            last = connection.execute(sa.select(sa.func.max(questions.c.id))).scalar() or 0
+            row = {
+                "id": last + 1,
+                "at": now,
+                "author": asked.author,
+                "outcome": "",
+                "sealed_content": msgspec.msgpack.encode(content),
+            }
+            connection.execute(questions.insert().values(**QUESTIONS.seal(self._ring, row)))
+            acts.append(connection, acts.Act(now, asked.author, "sql", f"question-{last + 1}"))
+        return int(last) + 1
+
+    def _end(self, number: int, outcome: str) -> None:
+        with write(self._engine) as connection:
+            connection.execute(
+                questions.update().where(questions.c.id == number).values(outcome=outcome[:64])
+            )
+
+    def _latest(self, limit: int) -> list[dict[str, Any]]:
+        with read(self._engine) as connection:
+            rows = connection.execute(sa.select(questions).order_by(questions.c.id.desc()).limit(limit)).all()
+        found = []
+        for row in rows:
+            said = msgspec.msgpack.decode(QUESTIONS.open(self._ring, row) or b"", type=Asked)
+            facts = {"id": row.id, "at": row.at, "author": row.author, "outcome": row.outcome}
+            found.append(facts | msgspec.structs.asdict(said))
+        return found
+
+
+def _check(asked: Ask) -> None:
+    if asked.until <= asked.since:
+        raise LocalError(
+            "use.period", "The period to look at ends before it begins; give --since before --until."
+        )
+    if len(asked.reason.strip()) < 5 or len(asked.reason) > 500:
+        raise LocalError(
+            "sql.reason", "Say in 5 to 500 characters why you ask (--reason); it is written down."
+        )
+    if not asked.author.strip() or len(asked.author) > 64:
+        raise LocalError("sql.author", "Say who asks in up to 64 characters (--by); it is written down.")
+    if not asked.sql.strip() or len(asked.sql) > LONGEST_QUERY:
+        raise LocalError("sql.query", f"Give one SELECT of up to {LONGEST_QUERY} characters.")
+    if not 1 <= asked.rows <= MOST_ROWS or not 1 <= asked.seconds <= 600:
+        raise LocalError("sql.bounds", f"An answer has 1 to {MOST_ROWS} rows, and a query 1 to 600 seconds.")
+
+
+def _refused(answer: dict[str, Any], asked: Ask) -> MetersealError:
+    kind = answer["kind"]
+    if kind == "NotOneSelect":
+        return LocalError(
+            "sql.select",
+            "One SELECT is answered and nothing else: views readings, findings and usage_points, nothing is changed.",
+        )
+    if kind == "OutOfMemoryException":
+        return EngineError(
+            "sql.limit",
+            f"The query took more than {MEMORY_MB} MB, and was ended. Ask for less: a shorter period, one meter, sums "
+            "instead of rows.",
+        )
+    if kind == "PermissionException":
+        return LocalError(
+            "sql.outside",
+            "A query sees the views readings, findings and usage_points, and no file, network or setting. Ask without.",
+        )
+    return DataError("sql.failed", f"The query cannot be answered: {answer['error']}")
