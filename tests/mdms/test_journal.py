@@ -203,3 +203,87 @@ def test_after_a_failed_sync_nothing_is_answered_until_it_is_opened_again(
     assert caught.value.code == "mdms.disk"
     journal.close()
     assert replayed(tmp_path)[0] == (1, b"kept")
+
+
+@pytest.mark.parametrize("between", ["nothing", "rotate", "another failure", "cut fails"])
+def test_an_entry_whose_sync_failed_is_cut_off_before_the_next_and_the_journal_goes_on_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: str
+) -> None:
+    journal = Journal(tmp_path, "st-1", keys())
+    assert list(journal.replay(0)) == []
+    for entry in ENTRIES:
+        journal.append(entry)
+
+    def fails(_: int) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fails)
+        with pytest.raises(EngineError) as refused:
+            journal.append(b"refused")
+        assert refused.value.code == "mdms.full"
+    if between == "rotate":
+        journal.rotate()
+    if between == "another failure":
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", fails)
+            for _ in range(3):
+                with pytest.raises(EngineError):
+                    journal.append(b"refused as well")
+    if between == "cut fails":
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fails)
+            with pytest.raises(EngineError):
+                journal.append(b"refused as well")
+    assert journal.append(b"fourth") == 4
+    journal.rotate()
+    assert journal.append(b"fifth") == 5
+    journal.close()
+    assert replayed(tmp_path) == list(enumerate([*ENTRIES, b"fourth", b"fifth"], 1))
+
+
+@pytest.mark.parametrize("kind", [errno.EIO, errno.ENOSPC])
+def test_a_process_that_ends_with_a_failed_sync_leaves_a_journal_that_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: int
+) -> None:
+    journal = Journal(tmp_path, "st-1", keys())
+    assert list(journal.replay(0)) == []
+    journal.append(b"first")
+
+    def fails(_: int) -> None:
+        raise OSError(kind, os.strerror(kind))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fails)
+        with pytest.raises(EngineError):
+            journal.append(b"nobody knows")
+    journal.close()
+    again = Journal(tmp_path, "st-1", keys())
+    found = list(again.replay(0))
+    assert found[0] == (1, b"first")
+    assert again.append(b"next") == len(found) + 1
+    again.close()
+    assert replayed(tmp_path)[-1] == (len(found) + 1, b"next")
+
+
+def test_a_new_file_whose_name_is_not_durable_holds_no_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path, "st-1", keys())
+    assert list(journal.replay(0)) == []
+    synced: list[bool] = []
+    fsync = os.fsync
+
+    def once(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink() == tmp_path)
+        if len(synced) == 1:
+            raise OSError(errno.ENOSPC, "no space")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", once)
+    with pytest.raises(EngineError):
+        journal.append(b"refused")
+    assert journal.append(b"first") == 1
+    assert synced == [True, True]
+    journal.close()
+    assert replayed(tmp_path) == [(1, b"first")]

@@ -563,7 +563,7 @@ async def test_a_disk_that_stays_full_is_one_sentence_and_a_count(
             raise EngineError("mdms.full", "The disk is full. Free some space.")
         return await compact()
 
-    monkeypatch.setattr(mdms._upkeep, "_works", Works(full, mdms.settle))
+    monkeypatch.setattr(mdms._upkeep, "_works", Works(full, mdms.settle, mdms._troubles))
     with capture_logs() as logged:
         mdms.start()
         await mdms.publish(Batch(tuple(next(days(1, 1)))))

@@ -114,6 +114,7 @@ class Desk:
             audit_broken=trail.says,
             to_reseal=await self._resealing.remaining(),
             reconciled=tuple(self._mdms.reconciled()),
+            troubles=self._mdms.troubles(),
         )
 
     async def customer_end(self, _: str, asked: ask.EndAgreement) -> ask.Text:

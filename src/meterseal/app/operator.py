@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from meterseal.link.profiles import OURS
 from meterseal.mdms.reconciliation import Reconciled
+from meterseal.mdms.trouble import Trouble
 from meterseal.model import Medium
 from meterseal.utility.views import RowResolution
 
@@ -226,6 +227,8 @@ class Counts(Struct, frozen=True, kw_only=True):
     """Rows, segments and journal entries that still stand under an older data key."""
     reconciled: tuple[Reconciled, ...] = ()
     """Of every delivered reading what became of it, by way and hour of receipt."""
+    troubles: tuple[Trouble, ...] = ()
+    """Why the store of measurements takes no readings, why its work waits, and what of it cannot be read."""
 
 
 def as_json(value: Any) -> str:

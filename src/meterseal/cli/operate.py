@@ -369,8 +369,9 @@ def _reconciled(lines: list[dict[str, Any]]) -> list[str]:
 def _status_lines(found: dict[str, Any]) -> list[str]:
     from meterseal.cli.words import limits
 
-    lists = ("alarms", "words", "room", "keys", "reconciled", "audit_broken", "keys_put_back_at")
+    lists = ("alarms", "words", "room", "keys", "reconciled", "audit_broken", "keys_put_back_at", "troubles")
     lines = [f"KEY LIMIT {one['level'].upper()}: {_near(one)}" for one in found["keys"] or ()]
+    lines += [f"{one['what'].upper()}: {one['sentence']}" for one in found["troubles"]]
     if found["audit_ok"] is False:
         lines.append(f"THE AUDIT TRAIL DOES NOT HOLD: {found['audit_broken']}")
     if found["keys_put_back_at"] is not None:

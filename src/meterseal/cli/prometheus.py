@@ -43,6 +43,7 @@ def _held(counts: Counts) -> Iterable[Metric]:
         "bills": ("Bills in their newest version.", counts.bills),
         "items_to_reseal": ("What still stands under an older data key.", counts.to_reseal),
         "audit_entries": ("Entries of the audit trail that were verified.", counts.audit_entries),
+        "store_troubles": ("What is wrong with the store of measurements now.", len(counts.troubles)),
     }
     counters = {
         "records": ("Records that were taken.", counts.records),

@@ -131,6 +131,8 @@ def sentence(row: dict[str, Any]) -> str:
         why = ""
     if row["rule"] == "rule-failed":
         why = f"the rule {row['detail'].get('rule')} failed ({row['detail'].get('fault')}); please report it"
+    if row["rule"] == "unreadable":
+        why = f"these readings lie in {row['detail'].get('file')}, which is damaged; restore it from a backup"
     return f"{since} to {until}  {row['usage_point']}/{row['channel']}  {row['severity']}: {row['rule']}: {why}".rstrip(
         ": "
     )

@@ -33,6 +33,7 @@ from meterseal.control.sealed import EVIDENCE
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import evidence as table
 from meterseal.control.writes import insert_new
+from meterseal.errors import DataError
 from meterseal.link.evidence import GENESIS, EvidenceStatement, chain, unpack
 from meterseal.mdms import rivals
 from meterseal.mdms.finding import Finding
@@ -221,7 +222,7 @@ class EvidenceBook:
         for item, holds in zip(items, good, strict=True):
             channel = (item.statement.device_id, item.statement.channel)
             anchor = self._anchor(item.statement, before.get(channel))
-            checked, reason = self._judge(item.usage_point, item.statement, item.suite, holds, anchor)
+            checked, reason = self._judge_now(item.usage_point, item.statement, item.suite, holds, anchor)
             rows.append(self._row(item, checked, reason))
             if holds:
                 before[channel] = item.statement
@@ -271,13 +272,31 @@ class EvidenceBook:
             if oldest is None or oldest > facts.end_at:
                 continue
             statement = unpack(facts.statement)
-            checked, reason = self._judge(
-                facts.usage_point, statement, facts.suite, True, self._anchor(statement)
-            )
+            anchor = self._anchor(statement)
+            checked, reason = self._judge_now(facts.usage_point, statement, facts.suite, True, anchor)
             if (checked, reason) != (facts.checked, facts.reason):
                 self._update(facts, checked, reason)
             if checked in GOOD:
                 self._good(statement)
+
+    def _judge_now(
+        self,
+        usage_point: str,
+        statement: EvidenceStatement,
+        suite: int,
+        holds: bool,
+        anchor: EvidenceStatement | None,
+    ) -> tuple[str, str]:
+        """`_judge`, and an open chain where the readings cannot be read: everybody else's are followed all the same."""
+        try:
+            return self._judge(usage_point, statement, suite, holds, anchor)
+        except DataError as error:
+            if error.code != "mdms.segment-damaged":
+                raise
+            return (
+                "chain-open",
+                "Readings that the meter signed lie in a damaged file; restored, they are followed.",
+            )
 
     def _judge(
         self,

@@ -20,7 +20,7 @@ import structlog
 from msgspec.structs import replace
 
 from meterseal.control.sealing import KeyRing
-from meterseal.errors import DataError, EngineError, LocalError
+from meterseal.errors import DataError, EngineError, LocalError, MetersealError
 from meterseal.mdms import entries
 from meterseal.mdms.around import Around
 from meterseal.mdms.bulk import Bulk, pack_bulk
@@ -55,7 +55,9 @@ from meterseal.mdms.store.rows import Key, Words
 from meterseal.mdms.store.segments import Segment
 from meterseal.mdms.store.store import Store
 from meterseal.mdms.surroundings import Surroundings
+from meterseal.mdms.trouble import DAMAGED, REFUSES, Trouble, Troubles
 from meterseal.mdms.turning import Turning
+from meterseal.mdms.unreadable import Readable
 from meterseal.mdms.upkeep import Upkeep, Works
 from meterseal.mdms.vee import engine as vee
 from meterseal.mdms.vee.estimators import Override
@@ -125,6 +127,7 @@ class Mdms(Reading):
         self._evidence = Checking(
             self._state, self._store.lock, verifier, self._book, self._findings, self._take_alarms
         )
+        self._troubles = Troubles()
         self._committer = Committer(self._commit)
         self.edits = Edits(
             engine,
@@ -145,7 +148,7 @@ class Mdms(Reading):
         self._store.load(convert(self._store, self._manifest, segments))
         for sequence, content in self._journal.replay(position):
             self._apply(sequence, entries.unpack(content))
-        works = Works(self.compact, self.settle)
+        works = Works(self.compact, self.settle, self._troubles)
         self._upkeep = Upkeep(limits, self._state, self._store, self._journal, self._manifest, works)
         # What was checked before the journal came to be replayed waits no more, and is no second statement.
         for key in self._book.settled(self._state.pending.values()):
@@ -226,6 +229,14 @@ class Mdms(Reading):
 
     def _commit(self, entry: Entry) -> None:
         """Worker thread, one call at a time: place, write, apply."""
+        try:
+            self._commit_now(entry)
+        except MetersealError as error:
+            self._troubles.failed(REFUSES, error)
+            raise
+        self._troubles.over(REFUSES)
+
+    def _commit_now(self, entry: Entry) -> None:
         devices = {series.device_id for opened in entry.batch.opened for series in opened.series}
         devices |= {evidence.device_id for opened in entry.batch.opened for evidence in opened.evidence}
         placed = Entry(entry.batch, self._places.of(devices), entry.versions, entry.columns)
@@ -282,7 +293,8 @@ class Mdms(Reading):
         """Let every rule look at what came since the last run, append findings, estimate gaps.
 
         Deterministic and idempotent: with no new readings a run adds nothing. After a start the first run
-        looks at everything once. Raises EngineError when nothing could be written; the next run does it
+        looks at everything once. What lies in a damaged file is a finding of each of its channels, which are judged after
+        it and looked at again by every run. Raises EngineError when nothing could be written; the next run does it
         again.
         """
         await self.settle()
@@ -291,18 +303,30 @@ class Mdms(Reading):
             self._state.merge()
             dirty, self._state.dirty = self._state.dirty, {}
         try:
-            outcome = await asyncio.to_thread(self._judged, dirty, now)
-            new = await asyncio.to_thread(self._findings.append, outcome.findings)
+            outcome, readable = await asyncio.to_thread(self._judged, dirty, now)
+            found = [*readable.findings(f"vee-{now}"), *outcome.findings]
+            new = await asyncio.to_thread(self._findings.append, found)
             if outcome.versions:
                 await self.revise(outcome.versions)
         except BaseException:
             with self._store.lock:
                 self._state.mark_dirty(dirty)
             raise
+        error = readable.trouble()
+        if error is None:
+            self._troubles.over(DAMAGED)
+        else:
+            self._troubles.failed(DAMAGED, error)
+            log.error("mdms.unreadable", message=error.message)
+        with self._store.lock:
+            # Until their file is restored; nobody else is held up by them.
+            self._state.mark_dirty(readable.oldest())
+            self._state.mark_grown(readable.oldest())
         return VeeRun(outcome.readings, len(dirty), new, len(outcome.versions))
 
-    def _judged(self, dirty: Mapping[Key, int], now: int) -> vee.Outcome:
-        return vee.run(self._store, dirty, self._how(now))
+    def _judged(self, dirty: Mapping[Key, int], now: int) -> tuple[vee.Outcome, Readable]:
+        readable = Readable(self._store)
+        return vee.run(readable, dirty, self._how(now)), readable
 
     async def try_rule(self, change: RuleChange, since: int, now: int) -> Trial:
         """What a rule would flag with a change, beside what it flags; nothing is kept but that it was tried.
@@ -310,7 +334,7 @@ class Mdms(Reading):
         Raises LocalError `use.rule`, `use.rules` or `use.parameter`.
         """
         keys = sorted(self._store.oldest())
-        said = await asyncio.to_thread(trial, self._store, keys, change, since, self._how(now))
+        said = await asyncio.to_thread(trial, Readable(self._store), keys, change, since, self._how(now))
         self.changes.tried(change, said)
         return said
 
@@ -499,6 +523,10 @@ class Mdms(Reading):
             self._state.mark_dirty({Key(words.code(p), channel): at for (p, channel), at in said.items()})
 
     # --- the store itself -------------------------------------------------------------------------
+
+    def troubles(self) -> tuple[Trouble, ...]:
+        """What is wrong now: why no readings are taken, why work waits, and what a run of the rules could not read."""
+        return self._troubles.said()
 
     @property
     def written(self) -> int:

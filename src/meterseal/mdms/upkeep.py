@@ -19,6 +19,7 @@ from meterseal.mdms.state import State
 from meterseal.mdms.store.journal import Journal
 from meterseal.mdms.store.manifest import Manifest
 from meterseal.mdms.store.store import Store
+from meterseal.mdms.trouble import WAITS, Troubles
 
 log = structlog.get_logger()
 
@@ -28,6 +29,8 @@ class Works(NamedTuple):
 
     compact: Callable[[], Awaitable[object]]
     settle: Callable[[], Awaitable[None]]
+    troubles: Troubles
+    """Told how it goes."""
 
 
 class Upkeep:
@@ -82,8 +85,10 @@ class Upkeep:
                     self._replayed = False
                 await self._works.settle()
                 outage.over()
+                self._works.troubles.over(WAITS)
             except MetersealError as error:
                 outage.failed(error)
+                self._works.troubles.failed(WAITS, error)
                 await asyncio.sleep(self._limits.idle_seconds)
             except Exception as error:  # noqa: BLE001  # a defect here must not end the work for good
                 log.critical("mdms.upkeep-defect", fault=type(error).__name__)

@@ -122,7 +122,9 @@ def decode(content: bytes, starts: Ints, size: int) -> Chunk:
         raise _strange()
     lengths = np.diff(starts, append=size)
     register = _sums(registers, starts, lengths, first_register)
-    register[field(kind, "quality") == Quality.MISSING] = 0
+    some = kind[:1] if size and (kind == kind[0]).all() else kind
+    if (gone := field(some, "quality") == Quality.MISSING).any():
+        register[gone if len(gone) == size else slice(None)] = 0
     return Chunk(_sums(times, starts, lengths, first_at), register, kind, recorded_at, batch)
 
 

@@ -43,6 +43,8 @@ FULL_ROWS = 500_000
 FAN = 4
 """So many segments of about one size become one; and a month that is over all of its, when those beside the largest
 have this part of its rows."""
+AT_ONCE = 16
+"""Buckets that are written in one pass over what is merged."""
 _BLOCK = 250_000
 
 log = structlog.get_logger()
@@ -221,13 +223,14 @@ def _worth(here: list[Listed], over: bool) -> int | None:
 def _merge(store: Store, manifest: Manifest, medium: Medium, month: int, due: Due) -> None:
     old, (number, of) = due
     parts = _of(sum(one.rows for one in old))
-    serial = max(one.journal_last for one in old)
+    passes = max(1, parts // AT_ONCE)
+    place = _Place(medium, month, max(one.journal_last for one in old))
     added: list[Segment] = []
     try:
-        for part in range(parts):
-            added += _bucket(
-                store, manifest, medium, month, old, Bucket(number + part * of, parts * of), serial
-            )
+        for first in range(passes):
+            whole = Bucket(number + first * of, passes * of)
+            children = [Bucket(whole.number + k * whole.of, parts * of) for k in range(parts // passes)]
+            added += _split(store, manifest, place, old, whole, children)
     except BaseException:
         _delete(store, added)
         raise
@@ -236,29 +239,103 @@ def _merge(store: Store, manifest: Manifest, medium: Medium, month: int, due: Du
     _delete(store, old)
 
 
-def _bucket(
+def _split(
     store: Store,
     manifest: Manifest,
-    medium: Medium,
-    month: int,
+    place: _Place,
     old: list[Segment],
-    bucket: Bucket,
-    serial: int,
+    whole: Bucket,
+    children: list[Bucket],
 ) -> list[Segment]:
-    """What segments hold of one bucket, in a segment of its own."""
+    """What segments hold of a bucket, in one segment for each of its children."""
     sources: list[Source] = []
+    pens = [_Pen(store, manifest, place, child) for child in children]
     try:
         for one in old:
-            if bucket.meets(one.bucket or Bucket()):
+            if whole.meets(one.bucket or Bucket()):
                 sources.append(Source(store.shelf.file(one), store.shelf.index(one), one.bucket or Bucket()))
-        rows = (
-            sort_rows(rows_of_keys(sources, numbers), store.words)
-            for numbers in blocks(sources, store.words, bucket, _BLOCK)
-        )
-        return _write(store, manifest, medium, month, bucket, serial, rows)
+        for numbers in blocks(sources, store.words, whole, _BLOCK):
+            rows = sort_rows(rows_of_keys(sources, numbers), store.words)
+            if len(pens) == 1:
+                pens[0].add(rows)
+                continue
+            which = store.words.hashes(rows["point"].astype(np.int64)) % children[0].of
+            for pen in pens:
+                pen.add(pick(rows, which == pen.bucket.number))
+        return [segment for pen in pens for segment in pen.finish()]
+    except BaseException:
+        for pen in pens:
+            pen.drop()
+        raise
     finally:
         for source in sources:
             source.close()
+
+
+class _Place(NamedTuple):
+    """Where new segments belong, and the newest journal entry in them."""
+
+    medium: Medium
+    month: int
+    serial: int
+
+
+class _Pen:
+    """Writes sorted rows, which follow each other, into a segment; into more only where its dictionaries are full."""
+
+    def __init__(self, store: Store, manifest: Manifest, place: _Place, bucket: Bucket) -> None:
+        self.bucket = bucket
+        self._store, self._manifest, self._place = store, manifest, place
+        self._writer: SegmentWriter | None = None
+        self._left: list[Rows] = []
+        self._waiting = 0
+        self._made: list[Segment] = []
+
+    def add(self, rows: Rows) -> None:
+        """Write what fills chunks; the rest waits."""
+        self._left.append(rows)
+        self._waiting += len(rows)
+        if self._waiting < CHUNK:
+            return
+        joined_ = together(self._left) if len(self._left) > 1 else rows
+        whole = len(joined_) // CHUNK * CHUNK
+        for start in range(0, whole, CHUNK):
+            self._write(joined_[start : start + CHUNK])
+        self._left, self._waiting = [joined_[whole:].copy()], len(joined_) - whole
+
+    def _write(self, rows: Rows) -> None:
+        if self._writer is not None and self._writer.full:
+            self._made.append(self._writer.finish())
+            self._writer = None
+        if self._writer is None:
+            self._writer = SegmentWriter(
+                self._store.directory,
+                self._store.keys,
+                self._store.words,
+                store_id=self._manifest.store_id,
+                medium=self._place.medium,
+                month=self._place.month,
+                bucket=self.bucket,
+                serial=self._place.serial,
+            )
+        self._writer.add(rows)
+
+    def finish(self) -> list[Segment]:
+        """Make all of it durable; none for no rows."""
+        if self._waiting:
+            self._write(together(self._left))
+        if self._writer is not None:
+            self._made.append(self._writer.finish())
+            self._writer = None
+        self._store.written += sum(segment.size for segment in self._made)
+        return self._made
+
+    def drop(self) -> None:
+        """Take back what was written."""
+        if self._writer is not None:
+            self._writer.drop()
+            self._writer = None
+        _delete(self._store, self._made)
 
 
 def _write(
@@ -270,47 +347,15 @@ def _write(
     serial: int,
     sorted_: Iterable[Rows],
 ) -> list[Segment]:
-    """Write sorted rows, which follow each other, into a segment; into more only where its dictionaries are full."""
-    made: list[Segment] = []
-    writer: SegmentWriter | None = None
+    """Sorted rows, which follow each other, as durable segments of one bucket."""
+    pen = _Pen(store, manifest, _Place(medium, month, serial), bucket)
     try:
-        for part in _chunks(sorted_):
-            if writer is not None and writer.full:
-                made.append(writer.finish())
-                writer = None
-            if writer is None:
-                writer = SegmentWriter(
-                    store.directory,
-                    store.keys,
-                    store.words,
-                    store_id=manifest.store_id,
-                    medium=medium,
-                    month=month,
-                    bucket=bucket,
-                    serial=serial,
-                )
-            writer.add(part)
-        if writer is not None:
-            made.append(writer.finish())
+        for rows in sorted_:
+            pen.add(rows)
+        return pen.finish()
     except BaseException:
-        if writer is not None:
-            writer.drop()
-        _delete(store, made)
+        pen.drop()
         raise
-    store.written += sum(segment.size for segment in made)
-    return made
-
-
-def _chunks(sorted_: Iterable[Rows]) -> Iterator[Rows]:
-    left: Rows | None = None
-    for rows in sorted_:
-        joined_ = rows if left is None else together([left, rows])
-        whole = len(joined_) // CHUNK * CHUNK
-        for start in range(0, whole, CHUNK):
-            yield joined_[start : start + CHUNK]
-        left = joined_[whole:]
-    if left is not None and len(left):
-        yield left
 
 
 def _delete(store: Store, segments: Iterable[Segment]) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from meterseal.errors import EngineError
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What a disk says that has no room."""
 
 
 @contextmanager
@@ -23,7 +24,7 @@ def disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise EngineError(
                 "mdms.full",
                 f"The disk that holds {path} is full, so readings are not accepted. Free some space; the "

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from meterseal.control.sealing import KeyRing, place
 from meterseal.errors import DataError, EngineError, TrustError
-from meterseal.mdms.store.files import disk, sync_directory, write_all
+from meterseal.mdms.store.files import FULL, disk, sync_directory, write_all
 
 HEADER = struct.Struct(">IQII")
 LARGEST = 256 * 1024 * 1024
@@ -31,7 +31,9 @@ class Journal:
     """The journal in one directory. Calls must not overlap; the caller sees to that.
 
     `replay` first, then `append`. After a failed write the entry is not there; after a failed fsync nobody
-    knows, so the journal refuses everything until it is opened again (EngineError `mdms.disk`).
+    knows. If the disk was full, every later `append` first cuts off what was written of the entry, and syncs the cut:
+    once there is room, the journal goes on by itself, in a new file. If the disk failed, nobody knows what else it
+    lost: the journal refuses everything until it is opened again (EngineError `mdms.disk`).
     """
 
     def __init__(self, directory: Path, store_id: str, keys: KeyRing) -> None:
@@ -42,7 +44,7 @@ class Journal:
         self._path = directory
         self._size = 0
         self._sizes: dict[Path, int] = {}
-        self._broken = False
+        self._broken = self._torn = False
         self.sequence = 0
         """Sequence of the last durable entry."""
         self.written = 0
@@ -121,6 +123,8 @@ class Journal:
                 "mdms.disk",
                 f"The disk under {self._directory} failed while readings were synced. See to it and restart.",
             )
+        if self._torn:
+            self._mend()
         sequence = self.sequence + 1
         version = self._keys.version
         sealed = self._keys.seal(entry, self._place(sequence), version)
@@ -135,8 +139,8 @@ class Journal:
                 raise
             try:
                 os.fdatasync(descriptor)
-            except OSError:
-                self._broken = True
+            except OSError as error:
+                self._unsure(error)
                 raise
         self._size += len(frame)
         self.written += len(frame)
@@ -147,18 +151,35 @@ class Journal:
     def _open(self, sequence: int) -> int:
         if self._descriptor is None:
             path = self._directory / f"{sequence:016d}{SUFFIX}"
-            # A file of this name can only be what a torn first frame left behind.
-            self._descriptor = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND, 0o600)
-            self._path, self._size = path, 0
-            sync_directory(self._directory)
+            # A file of this name can only be what a torn first frame, or a try that had no room, left behind.
+            descriptor = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND, 0o600)
+            try:
+                sync_directory(self._directory)
+            except OSError:
+                os.close(descriptor)
+                raise
+            self._descriptor, self._path, self._size = descriptor, path, 0
         return self._descriptor
 
     def _undo(self, descriptor: int) -> None:
-        """Take back a half-written frame; if even that fails, nothing more may follow it."""
+        """Take back a half-written frame; if even that fails, nothing may follow it before it is mended."""
         try:
             os.ftruncate(descriptor, self._size)
-        except OSError:
-            self._broken = True
+        except OSError as error:
+            self._unsure(error)
+
+    def _unsure(self, error: OSError) -> None:
+        self._torn = error.errno in FULL
+        self._broken = not self._torn
+
+    def _mend(self) -> None:
+        """Cut off what may or may not have become durable, durably: it was refused, and its number is given out again."""
+        assert self._descriptor is not None
+        with disk(self._path):
+            os.ftruncate(self._descriptor, self._size)
+            os.fsync(self._descriptor)
+        self._torn = False
+        self.rotate()
 
     @property
     def size(self) -> int:
@@ -177,7 +198,9 @@ class Journal:
         return found
 
     def rotate(self) -> None:
-        """End the current file; the next entry begins a new one."""
+        """End the current file; the next entry begins a new one. One that must be mended first ends then."""
+        if self._torn:
+            return
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor, self._size = None, 0
@@ -196,6 +219,7 @@ class Journal:
 
     def close(self) -> None:
         """Close the file; what was appended is durable already."""
+        self._torn = False
         self.rotate()
 
     def _files(self) -> list[Path]:

@@ -10,10 +10,12 @@ SM3 of index and footer. So a changed, moved or missing byte is found where it i
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -180,13 +182,8 @@ class SegmentFile:
         self.segment = segment
         self._path = directory / segment.path
         self._keys = keys
-        try:
-            with disk(self._path):
-                self._descriptor = os.open(self._path, os.O_RDONLY)
-        except EngineError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                raise damaged(self._path) from error
-            raise
+        with _reading(self._path):
+            self._descriptor = os.open(self._path, os.O_RDONLY)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -241,7 +238,7 @@ class SegmentFile:
 
     def _sealed_index(self) -> bytes:
         size = self.segment.size
-        with disk(self._path):
+        with _reading(self._path):
             footer = os.pread(self._descriptor, _FOOTER, max(0, size - _FOOTER))
             length = int.from_bytes(footer[:4])
             end = os.pread(self._descriptor, length + _FOOTER, max(0, size - _FOOTER - length))
@@ -251,7 +248,7 @@ class SegmentFile:
         return end[:length]
 
     def _chunk(self, index: Index, number: int) -> bytes:
-        with disk(self._path):
+        with _reading(self._path):
             sealed = os.pread(self._descriptor, int(index.sizes[number]), int(index.offsets[number]))
         if not equal(sealed[-GCM_TAG:], index.tag(number)):
             raise damaged(self._path)
@@ -264,6 +261,18 @@ class SegmentFile:
             if error.code != "crypto.tag":
                 raise
             raise damaged(self._path) from error
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """A file that is not there, or a sector that cannot be read, is damage; the disk's other faults are its own."""
+    try:
+        with disk(path):
+            yield
+    except EngineError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOENT, errno.EIO):
+            raise damaged(path) from error
+        raise
 
 
 def damaged(path: Path) -> DataError:

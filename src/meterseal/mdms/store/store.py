@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from threading import RLock
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import structlog
@@ -55,6 +55,14 @@ Answer = TypeVar("Answer")
 log = structlog.get_logger()
 
 
+class Lost(NamedTuple):
+    """Readings of since <= end_at <= until that lie in a file which is not what was stored."""
+
+    since: int
+    until: int
+    file: str
+
+
 class Store:
     """Rows of every version by key and time. Every method may be called from any thread; `lock` guards what changes.
 
@@ -84,9 +92,43 @@ class Store:
             parts = [rows_of(self.recent.blocks(key, since, until)), *self.recent.parts(key, since, until)]
             segments = self._holding(key, since, until)
         parts += [self.shelf.rows(segment, key, since, until) for segment in segments]
-        rows = together(parts)
-        within = (rows["end_at"] >= since) & (rows["end_at"] <= until)
-        return rows if within.all() else pick(rows, within)
+        return _within(together(parts), since, until)
+
+    def readable(self, key: Key, since: int, until: int) -> tuple[Rows, list[Lost]]:
+        """The same as far as files open, and what of it lies in those that do not.
+
+        Where not even the index of a file opens, the channel may have readings in all of the file's time.
+        """
+        while True:
+            lost: list[Lost] = []
+            with self.lock:
+                parts = [
+                    rows_of(self.recent.blocks(key, since, until)),
+                    *self.recent.parts(key, since, until),
+                ]
+                segments = self._holding(key, since, until)
+            for segment in segments:
+                try:
+                    parts.append(self.shelf.rows(segment, key, since, until))
+                except DataError:
+                    lost += self._lost(segment, key)
+            with self.lock:
+                if lost and any(one.id not in self.catalogue.segments for one in segments):
+                    continue  # a compaction took one away in the middle
+            return _within(together(parts), since, until), lost
+
+    def _lost(self, segment: Segment, key: Key) -> list[Lost]:
+        text = self.words.texts[key.point]
+        first, last = segment.first_end_at, segment.last_end_at
+        try:
+            index = self.shelf.index(segment)
+            entry = index.find(key)
+            assert entry is not None, "only a channel that is in a chunk can be lost with it"
+            first, last = int(index.first[entry]), int(index.last[entry])
+        except DataError:
+            if not segment.first_usage_point <= text <= segment.last_usage_point:
+                return []
+        return [Lost(first, last, segment.path)]
 
     def _holding(self, key: Key, since: int, until: int) -> list[Segment]:
         medium = self.words.medium.get(key.point)
@@ -323,6 +365,11 @@ class Store:
             self.catalogue.change(removed, added)
             if sequence >= 0:
                 self.recent.forget(sequence)
+
+
+def _within(rows: Rows, since: int, until: int) -> Rows:
+    within = (rows["end_at"] >= since) & (rows["end_at"] <= until)
+    return rows if within.all() else pick(rows, within)
 
 
 def _delivered(found: list[Block], after: int, until: int) -> tuple[list[int], list[int]]:

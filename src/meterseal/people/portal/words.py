@@ -112,6 +112,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "gas-heating": _("Use of gas that does not fit the heating"),
         "vacant": _("Use where nobody has an agreement"),
         "rule-failed": _("A rule could not be applied"),
+        "unreadable": _("Stored readings cannot be read"),
         "conflict": _("Two different readings for the same instant"),
         "evidence-contradiction": _("Two different signed statements under one number"),
     },
@@ -146,6 +147,9 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "gas-heating": _("Heating out of season, or none in the cold."),
         "vacant": _("Somebody moved in unannounced, or something leaks."),
         "rule-failed": _("The other rules were; report this, because it is a defect of the rule."),
+        "unreadable": _(
+            "A file of the store is damaged and must be restored from a backup; nothing is billed across it meanwhile."
+        ),
         "conflict": _(
             "The first one stays; the second came sealed, too, so somebody should look at the meter."
         ),

@@ -1,0 +1,68 @@
+"""Station MDMS, a store as far as it can be read: what a damaged file holds is named, and everybody else is judged.
+
+It repairs nothing, and hides nothing from those who bill or show: they read the store itself, which refuses.
+
+Of a channel of which part cannot be read, only what came after the last such part is given: the rules must not take what
+is there and cannot be read for a gap, and fill it. It is judged whole by the first run that can read it again.
+"""
+
+from __future__ import annotations
+
+from meterseal.errors import DataError
+from meterseal.mdms.finding import Finding
+from meterseal.mdms.store.rows import Key, Rows, pick
+from meterseal.mdms.store.store import Lost, Store
+
+UNREADABLE = "unreadable"
+"""The finding about readings that are stored in a file that does not open."""
+
+
+class Readable:
+    """The rows of a store for one run of the rules; `missed` says afterwards what could not be read."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.words = store.words
+        self.missed: dict[Key, list[Lost]] = {}
+
+    def rows(self, key: Key, since: int, until: int) -> Rows:
+        """Every version with since <= end_at <= until that lies after what cannot be read."""
+        rows, lost = self._store.readable(key, since, until)
+        if not lost:
+            return rows
+        known = self.missed.setdefault(key, [])
+        known += [one for one in lost if one not in known]
+        return pick(rows, rows["end_at"] > max(one.until for one in lost))
+
+    def oldest(self) -> dict[Key, int]:
+        """The channels that must be judged again, and from when on."""
+        return {key: min(one.since for one in lost) for key, lost in self.missed.items()}
+
+    def trouble(self) -> DataError | None:
+        """All of it in a sentence; None when everything could be read."""
+        if not self.missed:
+            return None
+        files = sorted({one.file for lost in self.missed.values() for one in lost})
+        return DataError(
+            "mdms.segment-damaged",
+            f"{len(self.missed)} channels have readings in {len(files)} damaged files, {files[0]} the first; nothing is "
+            "billed or estimated across them. Restore them from a backup; findings name the channels and times.",
+        )
+
+    def findings(self, run: str) -> list[Finding]:
+        """One for each channel and file."""
+        return [
+            Finding(
+                usage_point=self.words.texts[key.point],
+                channel=key.channel,
+                since=one.since,
+                until=one.until,
+                rule=UNREADABLE,
+                version=1,
+                severity="error",
+                detail={"file": one.file},
+                run=run,
+            )
+            for key, lost in sorted(self.missed.items())
+            for one in lost
+        ]
