@@ -14,6 +14,7 @@ from meterseal.edge.metering.inputs import Measured
 from meterseal.edge.nv import MemoryNv, SealedNv
 from meterseal.edge.poll import Pace
 from meterseal.edge.schedule import DAY, MINUTE, Schedule
+from meterseal.edge.watching import AlarmBits
 from meterseal.link import control, records
 from meterseal.wire.frame import Frame
 from meterseal.wire.meaning import interpret
@@ -54,7 +55,9 @@ class Site:
         *,
         models: dict[bytes, str] | None = None,
         suite: int = 1,
+        alarms: dict[str, AlarmBits] | None = None,
     ) -> None:
+        self.alarms = alarms or {}
         self.wire = Wire(devices)
         self.devices, self.schedule = devices, schedule
         self.sealed, self.models = sealed or [], models or {}
@@ -83,6 +86,7 @@ class Site:
             jitter=lambda: 0.5,
             send=self.up.append,
             schedule=self.schedule,
+            alarms=self.alarms,
         )
         (self.riser,) = self.concentrator.risers
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from meterseal.edge.held import HELD
 from meterseal.edge.nv import SealedNv
 from meterseal.edge.schedule import DAY, MINUTE, Schedule
-from meterseal.edge.strangers import MOST_TOLD, TOLD
+from meterseal.edge.strangers import A_SEARCH, MOST_TOLD, TOLD
 from meterseal.wire.frame import Frame
 from meterseal.wire.meaning import interpret
 from tests.edge.platform import STORAGE
@@ -73,18 +75,72 @@ def test_a_meter_that_is_set_up_here_is_forgotten_and_told_anew_if_it_is_taken_o
     assert [frame.device_id for frame in site.told] == [OTHER, OTHER]
 
 
+def numbers(tens: int, count: int) -> list[bytes]:
+    """Made-up numbers on a bus; another `tens`, others."""
+    return [bytes.fromhex(f"1099{tens:02d}{number:010d}") for number in range(count)]
+
+
 def test_who_answers_under_thousands_of_numbers_is_told_of_so_often_and_no_more() -> None:
     site = Searched([WATER])
     strangers, held = site.concentrator.strangers, site.concentrator.outbox
     before = len(held)
     for night in range(3):
-        found = [bytes.fromhex(f"1099{night:02d}{number:010d}") for number in range(1_000)]
-        strangers.tell(0, found, site.now + night, utc_offset_minutes=480)
-    assert len(strangers.told) == MOST_TOLD == len(held) - before
-    assert strangers.untold == 3_000 - MOST_TOLD
+        strangers.tell(0, numbers(night, 1_000), site.now + night, utc_offset_minutes=480)
+    told = MOST_TOLD + 2 * A_SEARCH
+    assert len(held) - before == told
+    assert len(strangers.told) == MOST_TOLD
+    assert strangers.untold == 3_000 - told
     names = [name for name in site.store.pages if name.startswith(TOLD)]
     assert len(names) == MOST_TOLD
     assert not [name for name in site.store.pages if "1099" in name]
+
+
+@pytest.mark.parametrize("changing", [False, True])
+def test_whoever_fills_the_table_with_false_numbers_hides_a_new_meter_for_nights_and_not_for_good(
+    changing: bool,
+) -> None:
+    site = Searched([WATER])
+    for night in range(20):
+        site.concentrator.strangers.tell(
+            0, numbers(night if changing else 0, 500), site.now + night * DAY, utc_offset_minutes=480
+        )
+    nights = 0
+    while OTHER not in site.concentrator.strangers.told:
+        nights += 1
+        assert nights < 60
+        found = [*numbers(20 + nights if changing else 0, 500), OTHER]
+        if nights % 7 == 0:
+            site.power_on()
+        site.concentrator.strangers.tell(0, found, site.now + (20 + nights) * DAY, utc_offset_minutes=480)
+    site.power_on()
+    assert len(site.concentrator.strangers.told) == MOST_TOLD
+    assert OTHER in site.concentrator.strangers.told
+
+
+def test_false_numbers_on_one_bus_take_nothing_of_the_room_of_another() -> None:
+    site = Searched([WATER])
+    strangers = site.concentrator.strangers
+    strangers.tell(0, numbers(0, 1_000), site.now, utc_offset_minutes=480)
+    strangers.tell(1, [OTHER, POWER], site.now, utc_offset_minutes=480)
+    assert {strangers.told[one].bus for one in (OTHER, POWER)} == {1}
+
+
+def test_a_stranger_that_is_there_is_told_once_and_one_that_was_long_away_anew() -> None:
+    site = Searched([WATER])
+
+    def after(days: int, *found: bytes) -> int:
+        """How many are told of now, in the search of that day."""
+        site.power_on()
+        held = site.concentrator.outbox
+        held.expire(site.now + days * DAY)
+        before = len(held)
+        site.concentrator.strangers.tell(0, found, site.now + days * DAY, utc_offset_minutes=480)
+        return len(held) - before
+
+    assert after(0, OTHER, POWER) == 2
+    assert [after(days, OTHER) for days in range(5, 70, 5)] == [0] * 13
+    assert set(site.concentrator.strangers.told) == {OTHER}
+    assert after(71, OTHER, POWER) == 1
 
 
 def test_nothing_is_told_before_the_time_is_known() -> None:

@@ -274,13 +274,17 @@ class System:
             device_id=MASTER,
             chip=self.chip(MASTER),
             store=SealedNv(self.held, STORAGE, b"held"),
-            risers=[[MeterAt(device_id=device_id) for device_id in KINDS]],
+            risers=[self.behind()],
             pace=PACE,
             timing=TIMING,
             jitter=self.random.random,
             send=self.up.append,
         )
         self.concentrator.reach(True)
+
+    def behind(self) -> list[MeterAt]:
+        """Whom the concentrator was set up with."""
+        return [MeterAt(device_id=device_id) for device_id in KINDS]
 
     def move_to(self, head_end: int) -> None:
         """The concentrator connects to another head-end; what was under way on the old link is lost."""
@@ -297,6 +301,7 @@ class System:
         for _ in range(16):
             self.clock.now += 10
             now = self.clock.now
+            self.concentrator.tick(now)
             for riser in self.concentrator.risers:
                 request = riser.request(now)
                 if request is not None and not riser.answer(

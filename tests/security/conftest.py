@@ -141,8 +141,9 @@ class Bench:
         self.service.close()
         return Bench(self.directory, self.clock)
 
-    async def module(self, number: int, suite: int = 1) -> Module:
+    async def module(self, number: int, suite: int = 1, device_id: bytes = b"") -> Module:
         module = Module(number, suite)
+        module.device_id = device_id or module.device_id
         given = await self.platform.personalise(
             module.device_id, module.module_id, suite, module.key.public_point
         )

@@ -18,6 +18,7 @@ from meterseal.link import commands
 from meterseal.security import orders as o
 from meterseal.security.enrolled import DEFAULT_ZONE
 from meterseal.wire.frame import Frame, address_of
+from meterseal.wire.roster import Listed, roster_frame
 
 from .conftest import NOW, PASSPHRASE, PROJECT, Bench, Clock, Module
 from .people import HOUR, Person, fields, founded, ordered
@@ -33,7 +34,7 @@ def order(module: Module, **other: object) -> o.CommandOrder:
         request_id=o.fresh_request_id(),
         device_id=module.device_id,
         zone=DEFAULT_ZONE,
-        frame=frame(module.device_id),
+        frame=other.pop("frame") if "frame" in other else frame(module.device_id),  # type: ignore[arg-type]
         not_after=NOW + HOUR,
         reason="a settlement in the middle of the month",
         project_id=PROJECT,
@@ -387,3 +388,40 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+# --- through a concentrator ---------------------------------------------------------------------------------
+
+
+async def test_a_concentrator_is_authorised_for_a_plain_meter_and_for_none_that_has_a_module(
+    bench: Bench,
+) -> None:
+    concentrator = await bench.module(1, device_id=bytes.fromhex("f000000000000001"))
+    sealed, plain = await bench.module(2), bytes.fromhex("1078330000000099")
+    an, bo = await founded(bench)
+    close = b"\x17\xa0\x01\x99"
+    await refused(
+        bench, signed(order(concentrator, frame=frame(plain, data=close)), an), "security.two-persons"
+    )
+    asked = order(concentrator, frame=frame(plain, data=close))
+    given = await bench.platform.authorise_command(*signed(asked, an, bo))
+    assert (given.device_id, given.frame) == (concentrator.device_id, asked.frame)
+    for_sealed = order(concentrator, frame=frame(sealed.device_id, data=close))
+    await refused(bench, signed(for_sealed, an, bo), "security.not-plain")
+
+
+async def test_a_meters_own_module_is_told_nothing_about_whom_a_concentrator_reads(bench: Bench) -> None:
+    module = await bench.module(1)
+    an, _ = await founded(bench)
+    word = roster_frame(module.device_id, Listed("remove"), 1).encode()
+    await refused(bench, signed(order(module, frame=word), an), "security.command")
+    concentrator = await bench.module(2, device_id=bytes.fromhex("f000000000000001"))
+    given = await bench.platform.authorise_command(*signed(order(concentrator, frame=word), an))
+    assert given.device_id == concentrator.device_id
+
+
+async def test_a_concentrator_itself_is_no_meter_that_a_frame_could_be_for(bench: Bench) -> None:
+    concentrator = await bench.module(1, device_id=bytes.fromhex("f000000000000001"))
+    an, bo = await founded(bench)
+    own = Frame("cjt188", 0xF0, concentrator.device_id[:0:-1], 0x04, b"\x17\xa0\x01\x99").encode()
+    await refused(bench, signed(order(concentrator, frame=own), an, bo), "security.command")

@@ -10,15 +10,20 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
 from meterseal.app import operator as ask
 from meterseal.control import read
+from meterseal.control.sealed import METERS
+from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import meters, usage_points
-from meterseal.errors import DataError, LocalError, MetersealError
+from meterseal.errors import DataError, LocalError, MetersealError, PeerError
 from meterseal.headend.ports import Down
+from meterseal.link.records import CONCENTRATOR
 from meterseal.mesh.rpc import OPERATOR, Method, Methods
+from meterseal.model import Medium
 from meterseal.security.orders import CommandOrder, CommandRoom, OfficerSignature, decoded
 from meterseal.security.sdk import SecuritySdk
 from meterseal.things import alarms, commands, witness
@@ -26,6 +31,8 @@ from meterseal.things.alarms import Count
 from meterseal.things.commands import Act
 from meterseal.things.rollout import Rollout
 from meterseal.things.words import DownWords, Outcome, Word
+from meterseal.wire.frame import parse_frame
+from meterseal.wire.roster import listed_of
 
 LONGEST = 7 * 86_400_000
 """How long a request may wait for its meter, in ms; a command at most as long as its order says."""
@@ -45,6 +52,15 @@ class CommandMeter(Struct, frozen=True, kw_only=True):
     order: bytes
     act: Act
     signatures: tuple[OfficerSignature, ...]
+
+
+class Way(Struct, frozen=True, kw_only=True):
+    """How a meter is reached: by itself, or where it is plain by its concentrator; its medium and model."""
+
+    plain: bool
+    concentrator_id: bytes
+    medium: Medium
+    model: str
 
 
 class WordQuery(Struct, frozen=True, kw_only=True):
@@ -93,9 +109,11 @@ class CommandingDesk:
         security: SecuritySdk,
         words: DownWords,
         rollout: Rollout,
+        fleet: KeyRing,
         clock: Callable[[], int],
     ) -> None:
         self._engine = engine
+        self._fleet = fleet
         self._security = security
         self._words = words
         self._rollout = rollout
@@ -106,6 +124,7 @@ class CommandingDesk:
         table: dict[str, tuple[Callable[[str, Any], Awaitable[Struct]], type[Struct]]] = {
             "read_meter": (self.read, ReadMeter),
             "command_meter": (self.command, CommandMeter),
+            "command_way": (self.way, WordQuery),
             "words": (self.words, WordQuery),
             "withdraw_word": (self.withdraw, WordQuery),
             "rollout": (self.rollout, ask.Page),
@@ -123,7 +142,8 @@ class CommandingDesk:
             raise LocalError(
                 "command.late", "A request waits for its meter at most seven days, and not backwards."
             )
-        commands.check(asked.device_id, self._medium(asked.device_id), asked.frame, "read")
+        whom, medium = self._whom(asked.device_id, asked.frame)
+        commands.check(whom, medium, asked.frame, "read")
         word = Word(
             request_id=os.urandom(16),
             device_id=asked.device_id,
@@ -144,12 +164,14 @@ class CommandingDesk:
                 "command.bulk",
                 "Firmware goes out behind its image, to one meter too: meterseal firmware plan",
             )
-        commands.check(order.device_id, self._medium(order.device_id), order.frame, asked.act)
+        whom, medium = self._whom(order.device_id, order.frame)
+        commands.check(whom, medium, order.frame, asked.act)
         known = self._words.known(order.request_id)
         if known is None:
             commands.timely(asked.act, order.not_after, self._clock())
             if asked.act == "purchase":
-                commands.unbought(order.frame, self._words.purchases(order.device_id))
+                meter = whom if whom != order.device_id else b""
+                commands.unbought(order.frame, self._words.purchases(order.device_id, meter))
         given = await self._security.authorise_command(asked.order, asked.signatures)
         word = Word(
             request_id=order.request_id,
@@ -177,9 +199,16 @@ class CommandingDesk:
         if asked.word_id:
             found = [self._words.outcome(asked.word_id)]
         else:
-            found = self._words.latest(asked.limit, asked.device_id or None)
+            found = self._words.latest(asked.limit, *self._said_to(asked.device_id))
         room = await self._room() if asked.room else None
         return Outcomes(words=found, counts=self._words.counts(), room=room)
+
+    def _said_to(self, device_id: bytes) -> tuple[bytes | None, bytes]:
+        """Under which device words to this one are queued, and which meter they are about where it is another."""
+        if not device_id or device_id[:1] == CONCENTRATOR:
+            return device_id or None, b""
+        way = self._way(device_id, gone=True)
+        return (way.concentrator_id, device_id) if way.plain else (device_id, b"")
 
     async def withdraw(self, _: str, asked: WordQuery) -> Outcome:
         """Take back a word that has not been sent; one that was stays as it is."""
@@ -205,20 +234,56 @@ class CommandingDesk:
         except MetersealError:
             return None
 
-    def _medium(self, device_id: bytes) -> Any:
+    def _whom(self, device_id: bytes, raw: bytes) -> tuple[bytes, Any]:
+        """Whom a frame to this device is for, and of which medium: the device itself, or what is plain behind it."""
+        if device_id[:1] != CONCENTRATOR:
+            way = self._way(device_id)
+            if way.plain:
+                raise LocalError(
+                    "command.plain",
+                    f"Meter {device_id.hex()} has no module; what is said to it goes by its concentrator "
+                    f"{way.concentrator_id.hex()}, whose order this is not.",
+                )
+            return device_id, way.medium
+        try:
+            frame, _ = parse_frame(raw)
+        except PeerError as error:
+            raise LocalError("command.frame", f"The command is no complete frame: {error.message}") from None
+        removed = (listed := listed_of(frame)) is not None and listed.what == "remove"
+        way = self._way(frame.device_id, gone=removed)
+        if way.concentrator_id != device_id or (listed is None and not way.plain):
+            raise LocalError(
+                "command.elsewhere",
+                f"Meter {frame.device_id.hex()} is no plain meter behind concentrator {device_id.hex()}; nothing was "
+                "queued. See: meterseal device list",
+            )
+        if listed is not None and not removed and way.plain != (listed.what == "add"):
+            raise LocalError(
+                "command.roster",
+                f"Meter {frame.device_id.hex()} is enrolled {'without' if way.plain else 'with'} a module: say "
+                f"`roster {'add' if way.plain else 'seal'}`. Nothing was queued.",
+            )
+        return frame.device_id, way.medium
+
+    async def way(self, _: str, asked: WordQuery) -> Way:
+        """By whom a meter is reached. It is looked for among those taken out too."""
+        return self._way(asked.device_id, gone=True)
+
+    def _way(self, device_id: bytes, *, gone: bool = False) -> Way:
         with read(self._engine) as connection:
             row = connection.execute(
-                sa.select(meters.c.plain, usage_points.c.medium)
+                sa.select(meters, usage_points.c.medium)
                 .join(usage_points, usage_points.c.id == meters.c.usage_point_id)
-                .where(meters.c.device_id == device_id, meters.c.until.is_(None))
+                .where(meters.c.device_id == device_id, sa.true() if gone else meters.c.until.is_(None))
             ).first()
         if row is None:
             raise DataError(
                 "fleet.unknown", f"No device {device_id.hex()} is enrolled. See: meterseal device list"
             )
-        if row.plain:
-            raise LocalError(
-                "command.plain",
-                f"Meter {device_id.hex()} has no module, so nothing can be said to it under seal.",
-            )
-        return row.medium
+        packed = METERS.open(self._fleet, row, "sealed_parameters")
+        return Way(
+            plain=row.plain,
+            concentrator_id=row.concentrator_id or b"",
+            medium=row.medium,
+            model=str(msgspec.msgpack.decode(packed)[0]) if packed else "",
+        )

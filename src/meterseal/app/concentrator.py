@@ -51,6 +51,7 @@ def gateway_of(config: ConcentratorConfig, memories: Memories) -> Gateway:
             jitter=jitter,
             send=send,
             schedule=config.schedule,
+            alarms=config.alarms,
         )
 
     return Gateway(

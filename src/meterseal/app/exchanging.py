@@ -31,10 +31,10 @@ from meterseal.security.messages import Personalisation, PersonaliseRequest
 from meterseal.security.sdk import SecuritySdk
 from meterseal.things.exchange import Known, MeterChange, Stated, changes, check_change, known, write_change
 from meterseal.things.fleet import Installation
-from meterseal.things.words import DownWords
+from meterseal.things.words import DownWords, passed_to
 from meterseal.utility.exchange import check_meets
 from meterseal.utility.readings import ROLL_OVER, usable
-from meterseal.wire.profile import no_model, profiles
+from meterseal.wire.profile import models, no_model, profiles
 
 LOOK_BACK = 40 * 86_400_000
 """How far back a stored register is looked for to hold the installer's against (ms)."""
@@ -92,6 +92,8 @@ class Changed(Struct, frozen=True, kw_only=True):
     personalisation: bytes = b""
     taken_back: int = 0
     words_ended: int = 0
+    roster: tuple[str, ...] = ()
+    """What to tell the concentrators, whose lists nobody else changes: commands of `meterseal`."""
 
 
 class ExchangeDesk:
@@ -319,6 +321,9 @@ class ExchangeDesk:
             taken_back = await self._mdms.meter_left(left, asked.at, recorded_at)
         if left and asked.removed != asked.installed:
             gone = [word_id for word_id, *_ in self._words.opened(asked.removed)]
+            if old is not None and old.installation.concentrator_id:
+                passed = self._words.opened(old.installation.concentrator_id)
+                gone += [word_id for word_id, *_, word in passed if passed_to(word) == asked.removed]
             self._words.end(gone, "withdrawn")
             ended = len(gone)
         if asked.withdraw and old is not None and old.installation.module_id:
@@ -333,7 +338,28 @@ class ExchangeDesk:
             personalisation=msgspec.msgpack.encode(given) if given is not None else b"",
             taken_back=taken_back,
             words_ended=ended,
+            roster=tuple(_roster(asked, old, next((new for _, new in steps if new is not None), None))),
         )
+
+
+def _roster(asked: ChangeMeter, old: Known | None, new: Installation | None) -> list[str]:
+    """What the concentrators of both meters are to be told, as commands; nothing where no list changes."""
+    before = old.installation if old is not None and asked.removed else None
+    same = before is not None and new is not None and before.device_id == new.device_id
+    where = [(one.concentrator_id, one.riser) for one in (before, new) if one is not None]
+    if same and where[0] == where[1]:
+        return []
+    said = []
+    if before is not None and before.concentrator_id and not same:
+        said.append(
+            f"meterseal device command {before.device_id.hex()} roster remove --officer FILE --data DIR"
+        )
+    if new is not None and new.concentrator_id:
+        by_number = models().find(new.device_id)
+        model = "" if by_number is not None and by_number.name == new.profile else f" model={new.profile}"
+        verb = f"{'add' if new.suite is None else 'seal'} bus={new.riser or 0}{model}"
+        said.append(f"meterseal device command {new.device_id.hex()} roster {verb} --officer FILE --data DIR")
+    return said
 
 
 def _check_words(asked: ChangeMeter) -> None:

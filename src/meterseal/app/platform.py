@@ -176,7 +176,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     sending = FirmwareWords(words, firmwares, campaigns, audit, clock)
     bulking = BulkDesk(engine, security, bulks, rings[FLEET], clock)
     forecasting = ForecastDesk(mdms.forecasts, mdms.surroundings, fleet, clock)
-    commanding = CommandingDesk(engine, security, words, rollout, clock)
+    commanding = CommandingDesk(engine, security, words, rollout, rings[FLEET], clock)
     queries = Queries(engine, accounts, utility, mdms, clock, rings[FLEET], trail)
     bundles = Bundles(engine, mdms, utility, checkpoints, security)
     ledgers = LedgerDesk(engine, mdms, checkpoints, anchoring, security, bundles)

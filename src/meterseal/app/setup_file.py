@@ -7,6 +7,8 @@ It keeps nothing and starts nothing; what it gives is sealed by `edge.parameters
     headend = "headend.example:7688"
     [schedule]                       # for plain meters; see edge.schedule
     every_minutes = 15
+    [alarms.water-generic]           # bits of the second status byte of such plain meters, as their maker documents them
+    removed = 0x20                   # also: magnet, fault, reverse
     [[bus]]
     line = "serial:/dev/ttyUSB0:2400:E"
     sealed = ["1078330000000001"]    # meters with a module
@@ -26,9 +28,10 @@ from msgspec import Meta, Struct, field
 from meterseal.edge.agent import Timing
 from meterseal.edge.place import Place
 from meterseal.edge.schedule import Schedule
+from meterseal.edge.watching import AlarmBits
 from meterseal.errors import LocalError
 from meterseal.hostport import parted
-from meterseal.wire.profile import models, profiles
+from meterseal.wire.profile import models, no_model, profiles
 
 DeviceId = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")]
 MOST_METERS, MOST_BUSES = 2_000, 64
@@ -52,6 +55,7 @@ class SetupFile(Struct, kw_only=True, forbid_unknown_fields=True):
     """`HOST:PORT`; an IPv6 host in brackets."""
     schedule: Schedule = Schedule()
     timing: Timing = Timing()
+    alarms: dict[str, AlarmBits] = field(default_factory=dict)
     bus: Annotated[tuple[BusFile, ...], Meta(min_length=1, max_length=MOST_BUSES)]
 
 
@@ -74,6 +78,9 @@ def read(path: Path) -> SetupFile:
         for one, model in bus.models.items():
             if one not in bus.plain or model not in profiles():
                 raise _wrong(path, f"`models` names {one}, {model}: no plain meter of that bus, or no model")
+    for model in found.alarms:
+        if model not in profiles():
+            raise _wrong(path, f"`alarms`: {no_model(model)}")
     if len(seen) > MOST_METERS:
         raise _wrong(path, f"it names {len(seen)} meters, and {MOST_METERS} are the most")
     if parted(found.headend) is None:
@@ -101,6 +108,7 @@ def orders(found: SetupFile, directory: Path, tls: dict[str, str]) -> dict[str, 
         "tls": tls,
         "timing": msgspec.to_builtins(found.timing),
         "schedule": msgspec.to_builtins(found.schedule),
+        "alarms": msgspec.to_builtins(found.alarms),
     }
 
 

@@ -10,7 +10,7 @@ import secrets
 from pathlib import Path
 from typing import Annotated
 
-from meterseal.app.commanding import CommandMeter, ReadMeter
+from meterseal.app.commanding import CommandMeter, ReadMeter, Way, WordQuery
 from meterseal.app.operator import Page, Text
 from meterseal.app.system import now_ms
 from meterseal.cli.keys import ask as ask_keys
@@ -24,10 +24,10 @@ from meterseal.model import medium_of
 from meterseal.security import officerfile
 from meterseal.security.orders import CommandOrder, OfficerSignature, decoded, encoded, fresh_request_id
 from meterseal.security.orders import sign as signed_by
-from meterseal.things.verbs import frame_of, given, split
+from meterseal.things.verbs import ROSTER_ACTS, frame_of, given, split
 from meterseal.things.words import Outcome
-from meterseal.wire.frame import Frame, address_of, parse_frame
-from meterseal.wire.profile import profile_of
+from meterseal.wire.frame import Frame, parse_frame
+from meterseal.wire.profile import profile_of, profiles
 
 MINUTE = 60_000
 WITHIN = 60
@@ -48,6 +48,9 @@ def command(
     json: Annotated[bool, Flag] = False,
 ) -> int:
     """Say something to a meter in its secure session: a question, or a guarded command that officers sign.
+
+    A meter without a module is told by its concentrator, in that one's session. `roster add`, `roster seal` and `roster
+    remove` say to a concentrator whether it reads the meter at all.
 
     Valves, relays, load control and addresses take two officers: both here, or with --to each where they are. Nobody
     opens a gas valve from afar: `valve permit` lets a person at the meter open it within the hour. See: device verbs
@@ -82,6 +85,8 @@ def command(
     now = now_ms()
     name, rest = split(act)
     row = COMMANDS[name]
+    way = ask(data, "command_way", WordQuery(device_id=device_id), Way)
+    by = way.concentrator_id if way.plain or name in ROSTER_ACTS else device_id
     until = now + (within * MINUTE or min(WITHIN * MINUTE, row.lasts // 2 or WITHIN * MINUTE))
     if frame:
         made = _given(frame)
@@ -90,20 +95,26 @@ def command(
     else:
         ser = secrets.randbelow(255) + 1  # 0 is a report's
         made = frame_of(
-            device_id, name, given(name, rest), profile_of(device_id), ser=ser, until=until, now=now
+            device_id,
+            name,
+            given(name, rest),
+            profiles().get(way.model) or profile_of(device_id),
+            ser=ser,
+            until=until,
+            now=now,
         )
     if name == "read":
-        request = ReadMeter(device_id=device_id, frame=made.encode(), not_after=until)
+        request = ReadMeter(device_id=by, frame=made.encode(), not_after=until)
         return shown(data, ask(data, "read_meter", request, Outcome), wait, as_json_text=json)
     if officer is None and to is None:
         raise LocalError(
             "use.officer",
             "A command needs an officer's signature: name the key file with --officer, or write the order with --to.",
         )
-    facts = ask_keys(data, lambda sdk: sdk.device_facts(device_id))
+    facts = ask_keys(data, lambda sdk: sdk.device_facts(by))
     order = CommandOrder(
         request_id=fresh_request_id(epoch(data)),
-        device_id=device_id,
+        device_id=by,
         zone=zone or facts.zone,
         frame=made.encode(),
         not_after=until,
@@ -139,8 +150,8 @@ def send(
     if asked.purpose != "command":
         raise LocalError("use.purpose", f"{file} is no order for one meter; it is for `{asked.purpose}`.")
     order = decoded(asked.request, CommandOrder)
-    frame, _ = parse_frame(order.frame, 0, address_of(order.device_id)[0])
-    act = act_of(frame, medium_of(order.device_id) or "water")
+    frame, _ = parse_frame(order.frame)
+    act = act_of(frame, medium_of(frame.device_id) or "water")
     said = CommandMeter(order=asked.request, act=act, signatures=asked.order.signatures)
     return shown(data, ask(data, "command_meter", said, Outcome), wait, as_json_text=json)
 

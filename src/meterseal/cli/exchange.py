@@ -281,6 +281,7 @@ def _change(data: Path, asked: ChangeMeter, to: Path | None, *, as_json: bool) -
         "came": answer.came,
         "taken_back": answer.taken_back,
         "words_ended": answer.words_ended,
+        "roster": answer.roster,
         "file": str(to) if to is not None else "",
     }
     show(operator.as_json(document), as_json=as_json, lines=lambda said: _lines(asked, said))
@@ -301,6 +302,9 @@ def _lines(asked: ChangeMeter, said: dict[str, object]) -> list[str]:
         )
     if said["words_ended"]:
         lines.append(f"{said['words_ended']} words that waited for it are withdrawn.")
+    if said["roster"]:
+        lines.append("Tell its concentrator, with an officer's key each:")
+        lines += [f"  {one}" for one in list(said["roster"])]  # type: ignore[call-overload]
     if said["file"]:
         lines.append(f"Personalise the new module with {said['file']}.")
     return lines

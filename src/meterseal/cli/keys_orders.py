@@ -37,8 +37,9 @@ from meterseal.security import (
     rootorders,
 )
 from meterseal.security.commanding import part_frame
-from meterseal.wire.frame import Frame, address_of, parse_frame
+from meterseal.wire.frame import Frame, parse_frame
 from meterseal.wire.meaning import interpret
+from meterseal.wire.roster import listed_of
 
 Flag = Parameter(negative=())
 HOUR = 3_600_000
@@ -254,8 +255,9 @@ def says(made: msgspec.Struct) -> dict[str, Any]:
     """The fields of a request in words for people."""
     fields: dict[str, Any] = json_module.loads(as_json(msgspec.structs.asdict(made)))
     if isinstance(made, orders.CommandOrder):
-        frame, _ = parse_frame(made.frame, 0, address_of(made.device_id)[0])
-        fields["does"] = _does(frame, made.device_id)
+        frame, _ = parse_frame(made.frame)
+        fields["meter"] = frame.device_id.hex()
+        fields["does"] = _does(frame, frame.device_id)
     if isinstance(made, papers.WithdrawModules):
         fields["modules"] = len(made.module_ids)
     if isinstance(made, orders.BulkOrder):
@@ -276,6 +278,8 @@ def _does(frame: Frame, device_id: bytes) -> str:
     values += [meaning.clock] if meaning.clock is not None else []
     digest = switch_of(frame)
     values += [f"manifest {digest.hex()}"] if digest is not None else []
+    listed = listed_of(frame)
+    values += [f"bus {listed.bus} {listed.model}".strip()] if listed is not None else []
     return ", ".join([f"{row.english} {row.chinese}", *values])
 
 

@@ -26,7 +26,7 @@ SENTENCES = {
     "done": "The meter did it and answered.",
     "refused": "The meter answered that it cannot do that.",
     "expired": "Its time ended before it could be sent; it takes no effect any more.",
-    "unknown": "It was sent and its time ended without an answer; read the meter to see whether it took effect.",
+    "unknown": "It was sent and the meter gave no answer; read it to see whether it took effect.",
     "withdrawn": "It was taken back, or its module was replaced; it takes no effect.",
 }
 
@@ -94,7 +94,7 @@ def told(word: Outcome, *, as_json_text: bool) -> int:
     if word.act in BY_NAME:
         said["does"] = {"english": BY_NAME[word.act].english, "chinese": BY_NAME[word.act].chinese}
     if word.answer:
-        meaning = interpret(parse_frame(word.answer, 0, address_of(word.device_id)[0])[0])
+        meaning = interpret(parse_frame(word.answer, 0, address_of(word.meter or word.device_id)[0])[0])
         said["readings"] = {
             name: f"{value.shown} {value.unit or ''}".strip() for name, value in meaning.readings.items()
         }
@@ -151,4 +151,5 @@ def _line(word: Outcome) -> str:
     act = f" {word.act.replace('-', ' ')}" if word.act else ""
     why = f" ({', '.join(word.officers)}: {plain(word.reason)})" if word.officers else ""
     bulk = f" bulk {word.bulk_id}" if word.bulk_id else ""
-    return f"{word.id:>6} {at(word.created_at)} {word.device_id.hex()} {word.kind}{act}{number}{bulk}: {word.state}{why}"
+    whom = f"{word.meter.hex()} by {word.device_id.hex()}" if word.meter else word.device_id.hex()
+    return f"{word.id:>6} {at(word.created_at)} {whom} {word.kind}{act}{number}{bulk}: {word.state}{why}"

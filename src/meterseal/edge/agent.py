@@ -83,11 +83,12 @@ class Station(Protocol):
 
 class Order(NamedTuple):
     """A frame from the platform that the module found good: a read request, or a guarded command with its
-    number.
+    number and its end (Unix ms).
     """
 
     frame: bytes
     number: int
+    not_after: int = 0
 
 
 @dataclass(slots=True)
@@ -299,7 +300,7 @@ class LinkAgent:
             if opened.answer:
                 self._again.append(Item(("answer", opened.number), opened.answer))
                 return []
-            return [Order(frame, opened.number) for frame in opened.frames]
+            return [Order(frame, opened.number, opened.not_after) for frame in opened.frames]
         elif opened.kind == FRAMES:
             return [Order(frame, 0) for frame in opened.frames]
         return []

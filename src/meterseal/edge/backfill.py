@@ -88,6 +88,17 @@ class Backfill:
     def _plain(riser: Riser) -> list[Line]:
         return [line for line in riser.lines.values() if line.plain]
 
+    def add(self, riser: Riser, line: Line) -> None:
+        """A plain meter is on this bus from now on."""
+        self._turns[id(riser)].append(line)
+
+    def remove(self, riser: Riser, device_id: bytes) -> None:
+        """A meter is gone, and what was missed of it with it."""
+        turn = self._turns[id(riser)]
+        self._turns[id(riser)] = deque(line for line in turn if line.device_id != device_id)
+        self._now.pop(device_id, None)
+        self._held.marks.keep({line.device_id for turn in self._turns.values() for line in turn})
+
     def waiting(self) -> int:
         """How many meters have something to be read back."""
         return len(self._held.marks.missed)

@@ -131,6 +131,8 @@ class Opened(Struct, frozen=True, array_like=True):
     clock_at: int = 0
     firmware: bytes = b""
     """A word about firmware, which the module has judged: `reason` is 0 or what it has against it (`link.firmware`)."""
+    not_after: int = 0
+    """When a guarded command ends (Unix ms)."""
 
 
 class FirmwareFacts(Struct, frozen=True, array_like=True):

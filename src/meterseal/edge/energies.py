@@ -41,6 +41,8 @@ def stated(meter: Meter, now: int) -> dict[str, Stated]:
         "overdraft_amount": max(0, -state.account.balance) // 100,
         "power_failures": state.power.failures,
         "trip_count": state.motion.closings,
+        "cover_open_count": sum(event.kind == "cover-opened" for event in state.events),
+        "magnetic_field_count": sum(event.kind == "magnet" for event in state.events),
     }
 
 

@@ -144,7 +144,9 @@ class HeldAnswers:
         return Item(f"{HELD}{number:012x}", number)
 
     def seal(self, item: Item, chip: Chip, now: int) -> Sealed:
-        """A vouched record of one answer, or of some of what was read back."""
+        """A vouched record of one answer, or of some of what was read back; or of what a meter said to a word."""
+        if isinstance(item.what, bytes):
+            return chip.seal(item.what, now, vouched=True)
         page = self._store.read(str(item.key))
         assert page is not None
         if page[:1] == b"\x68":  # of an earlier version, which knew no times

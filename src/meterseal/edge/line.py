@@ -33,6 +33,8 @@ class Wanted(NamedTuple):
 
     make: Make
     answered: Answered
+    errors: bool = False
+    """Whether a refusal is handed on as it came, and not as None."""
 
 
 class Line:

@@ -22,6 +22,7 @@ from meterseal.edge.memories import Memories
 from meterseal.edge.place import Place
 from meterseal.edge.poll import Pace
 from meterseal.edge.schedule import Schedule
+from meterseal.edge.watching import AlarmBits
 from meterseal.errors import LocalError, TrustError
 from meterseal.hostport import written
 
@@ -73,6 +74,7 @@ class ConcentratorConfig(Struct, kw_only=True):
     timing: Timing = Timing()
     backoff: Backoff = field(default_factory=Backoff)
     schedule: Schedule | None = None
+    alarms: dict[str, AlarmBits] = {}
     verbose: bool = False
 
 

@@ -102,14 +102,35 @@ class Riser:
             self._pending.append(line)
         line.down.append(message)
 
-    def want(self, device_id: bytes, make: Make, answered: Answered, *, hurried: bool = False) -> None:
-        """Ask a plain meter this as well; `hurried`: somebody waits for it."""
+    def want(
+        self, device_id: bytes, make: Make, answered: Answered, *, hurried: bool = False, errors: bool = False
+    ) -> None:
+        """Ask a plain meter this as well; `hurried`: somebody waits for it. `errors`: they hear a refusal as it came."""
         line = self.lines[device_id]
         if hurried:
-            line.wanted.appendleft(Wanted(make, answered))
+            line.wanted.appendleft(Wanted(make, answered, errors))
             self._hurried.append(line)
         else:
-            line.wanted.append(Wanted(make, answered))
+            line.wanted.append(Wanted(make, answered, errors))
+
+    def hurry(self, device_id: bytes) -> None:
+        """Read a plain meter at its next turn, whatever the schedule says: something was done to it."""
+        self.lines[device_id].due = 0
+
+    def add(self, line: Line) -> None:
+        """A meter is on this bus from now on."""
+        self.lines[line.device_id] = line
+        self._order.append(line)
+
+    def remove(self, device_id: bytes) -> None:
+        """A meter is not on this bus any more; what was under way with it is dropped."""
+        line = self.lines.pop(device_id)
+        self._order.remove(line)
+        self._hurried = deque(other for other in self._hurried if other is not line)
+        self._pending = deque(other for other in self._pending if other is not line)
+        self._turn = 0
+        if self._line is line:
+            self._line, self._doing, self._waits, self._request = None, "", None, None
 
     def say(self, make: Make) -> None:
         """Send a frame that everybody takes and nobody answers, made for the moment at which it is sent."""
@@ -270,7 +291,8 @@ class Riser:
         line.failures = line.attempts = self._tries = 0
         line.heard_at = now
         if self._doing in ("wanted", "spare"):
-            self._wanted(None if frame.control & 0x40 else frame, now)
+            errors = self._waits is not None and self._waits.errors
+            self._wanted(None if frame.control & 0x40 and not errors else frame, now)
         elif frame.control & 0x40:
             self._refused(line, now)
         elif self._doing == "read":

@@ -62,7 +62,7 @@ class Sealing:
         gathers = state.device_id[0] == CONCENTRATOR
         need(vouched == gathers and not command.p1 & ~(records.VOUCHED | records.WANTED), Sw.CONDITIONS)
         try:
-            frames = parse_frames(content, None if gathers else self._protocol())
+            frames = parse_frames(content, self._protocol())
         except PeerError:
             need(False, Sw.WRONG_DATA)
             raise
@@ -233,7 +233,7 @@ class Sealing:
         self._outstanding.pop(session_id, None)
 
     def _requests(self, session: OpenSession, after: SessionState, header: Header, record: bytes) -> Opened:
-        """Read requests for this device; nothing else travels down without a guard."""
+        """Read requests for this device, or plain meters behind it; nothing else travels down without a guard."""
         policy = self._card.policy(after.policy)
         need(not (header.plain and policy == CIPHER_ONLY), Sw.SECURITY)
         need(header.plain or policy != PLAIN_ONLY, Sw.SECURITY)
@@ -279,7 +279,13 @@ class Sealing:
             command_answer=b"",
         )
         self._firmware.adopt(kept)
-        return Opened(GUARDED, after.session_id, frames=_encoded([command.frame]), number=command.number)
+        return Opened(
+            GUARDED,
+            after.session_id,
+            frames=_encoded([command.frame]),
+            number=command.number,
+            not_after=command.not_after,
+        )
 
     def keep_answer(self, command: Command) -> bytes:
         """Store the answer to the last guarded command."""
@@ -288,7 +294,10 @@ class Sealing:
         self._memory.save(command_answer=answer)
         return b""
 
-    def _protocol(self) -> Protocol:
+    def _protocol(self) -> Protocol | None:
+        """Of the frames in its records; a concentrator's are of whatever meters are plain behind it."""
+        if self._memory.state.device_id[0] == CONCENTRATOR:
+            return None
         return "dlt645" if medium_of(self._memory.state.device_id) == "electricity" else "cjt188"
 
 

@@ -20,6 +20,12 @@ SAID: Final = {
 """Bits of the second status byte, and what is written about them."""
 ABNORMAL: Final = 3
 """Valve bits of the first status byte."""
+VALVE: Final = ("meter.valve", "its valve does not move as it was told.")
+PLAIN: Final = {
+    0x0400: ("meter.battery", "its battery is low; have it replaced."),
+    0x8000: ("meter.power", "its power failed, once or more often."),
+}
+"""What is told of plain meters besides, once: a meter that signs says it in its counters."""
 
 
 def kinds(status: int) -> list[str]:
@@ -28,13 +34,20 @@ def kinds(status: int) -> list[str]:
     return sorted(found | ({"fault"} if status >> 8 & 3 == ABNORMAL else set()))
 
 
+def sayings(status: int) -> list[tuple[str, str]]:
+    """Code and sentence of each alarm of a plain meter; the first byte of `status` is the higher one."""
+    bits = {**PLAIN, **SAID}
+    valve = [VALVE] if status >> 8 & 3 == ABNORMAL else []
+    return valve + [said for bit, said in bits.items() if status & bit]
+
+
 def told(opened: Opened, source: str) -> list[Refusal]:
     """The alarms of a record that is to be committed; at their time, in the order of bits."""
     entries: list[tuple[int, str, str]] = []
     for one in opened.evidence:
         statement = unpack(one.statement)
         if statement.status >> 8 & 3 == ABNORMAL:
-            entries.append((statement.end_at, "meter.valve", "its valve does not move as it was told."))
+            entries.append((statement.end_at, *VALVE))
         entries += [
             (statement.end_at, code, sentence)
             for bit, (code, sentence) in SAID.items()

@@ -25,6 +25,7 @@ from meterseal.link.schedule import TrafficKeys
 from meterseal.model import Opened, Quarantined, Refusal, medium_of
 from meterseal.wire.frame import Frame
 from meterseal.wire.frame import Protocol as FrameProtocol
+from meterseal.wire.roster import is_roster
 
 HANDSHAKE = b"MS"
 PLAIN_ONLY, CIPHER_ONLY = 0, 2
@@ -79,6 +80,8 @@ class Accepted(Struct, frozen=True):
     answer: bytes = b""
     found: tuple[Refusal, ...] = ()
     """Entries about meters that a concentrator found and nobody enrolled."""
+    raised: tuple[Refusal, ...] = ()
+    """Entries about what plain meters raised the alarm about."""
 
 
 class Held(Struct, frozen=True):
@@ -190,10 +193,13 @@ def open_and_say(
     answer = b""
     try:
         frames = records.open_frames(keys, header, proved.frames, profiles.load(session.profile))
+        answer = _answer(frames)
         if any(frame.device_id in strange and not findings.is_one(frame) for frame in frames):
-            return _held(arrival, header, session, UNKNOWN_METER, "link.vouching")
-        answer = _answer(frames, header)
-        said = say(frames, arrival.received_at, vouched=header.vouched)
+            held = _held(arrival, header, session, UNKNOWN_METER, "link.vouching")
+            # It may say what it did about whom it reads, whoever that is or was.
+            return Held(held.quarantined, answer if answer and is_roster(frames[0]) else b"")
+        alarms = [frame for frame in frames if header.vouched and findings.is_alarm(frame)]
+        said = say([one for one in frames if one not in alarms], arrival.received_at, vouched=header.vouched)
     except MetersealError as error:
         held = _held(arrival, header, session, DOES_NOT_DECODE, error.code)
         return Held(held.quarantined, answer)
@@ -202,7 +208,12 @@ def open_and_say(
         for frame in frames
         if header.vouched and findings.is_one(frame)
     )
-    return Accepted(_accepted(arrival, header, session, said).opened, answer, found)
+    raised = tuple(
+        _refusal(arrival, code, sentence, header, session, frame)
+        for frame in alarms
+        for code, sentence in findings.raised(frame, session.device_id)
+    )
+    return Accepted(_accepted(arrival, header, session, said).opened, answer, found, raised)
 
 
 def _strange(proved: Proved, session: StoredSession, enrolments: Mapping[bytes, Enrolment]) -> set[bytes]:
@@ -223,14 +234,16 @@ def as_answer(arrival: Arrival, session: StoredSession, verdict: Accepted | Held
     """
     if isinstance(verdict, Held):
         return Accepted(_opened(arrival, session, verdict.quarantined.counter, Said(), vouched=False))
-    if medium_of(session.device_id) != "electricity":
-        return verdict
-    timed = tuple(series for series in verdict.opened.series if series.step)
+    timed = tuple(
+        series
+        for series in verdict.opened.series
+        if series.step or medium_of(series.device_id) != "electricity"
+    )
     return Accepted(replace(verdict.opened, series=timed))
 
 
-def _answer(frames: Sequence[Frame], header: Header) -> bytes:
-    if len(frames) != 1 or header.vouched or not frames[0].control & UP:
+def _answer(frames: Sequence[Frame]) -> bytes:
+    if len(frames) != 1 or not frames[0].control & UP:
         return b""
     return frames[0].encode()
 

@@ -37,6 +37,9 @@ IN_FLIGHT = 3
 FOUND_A_DAY = 256
 """Unknown meters that one concentrator may tell of in a day; a good one tells of no more in its life (`edge.strangers`)."""
 
+ALARMS_A_DAY = 2_000
+"""Alarms of plain meters that one concentrator may tell of in a day: each of a thousand, twice."""
+
 FAULT = "mesh.internal"
 """What the platform answers when it met a fault of its own over a batch."""
 
@@ -83,6 +86,7 @@ class Uplink:
         self._unproven = Buckets(rate=10_000, burst=20_000, keys=WAYS)
         self._complaints = Buckets(rate=10, burst=100)
         self._finders = Buckets(rate=FOUND_A_DAY / 86_400, burst=FOUND_A_DAY)
+        self._raisers = Buckets(rate=ALARMS_A_DAY / 86_400, burst=ALARMS_A_DAY)
         self._outage = Outage("uplink.not-committed")
         self.counts = dict.fromkeys(
             ("records", "accepted", "again", "refused", "held", "dropped", "handshakes"), 0
@@ -310,13 +314,12 @@ class Uplink:
                 log.warning("audit.unwritten", code=error.code, entries=len(alarms))
 
     def _new(self, verdict: Accepted) -> list[Refusal]:
-        """What a concentrator found, as far as it may say so: one in wrong hands may not fill the trail."""
+        """What a concentrator tells of meters, as far as it may: one in wrong hands may not fill the trail."""
         sender = verdict.opened.device_id
         told = [entry for entry in verdict.found if self._finders.take(sender, entry.at)]
-        if len(told) < len(verdict.found):
-            log.warning(
-                "uplink.too-many-found", concentrator=sender.hex(), dropped=len(verdict.found) - len(told)
-            )
+        told += [entry for entry in verdict.raised if self._raisers.take(sender, entry.at)]
+        if dropped := len(verdict.found) + len(verdict.raised) - len(told):
+            log.warning("uplink.too-many-told", concentrator=sender.hex(), dropped=dropped)
         return told
 
     async def _refuse(self, refusals: list[tuple[Arrival, Refusal]]) -> None:

@@ -30,7 +30,9 @@ from meterseal.kit.factory import manufacture, manufacture_concentrator
 from meterseal.kit.plan import MEDIA, StreetPlan
 from meterseal.mesh.rpc import Rpc
 from meterseal.mesh.tls import Files, client_context
+from meterseal.model import FAULT, MAGNET, REMOVED, REVERSE
 from meterseal.security.messages import Personalisation
+from meterseal.wire.profile import profiles
 
 TIMING = {"repeat": 5_000, "slowest": 10_000, "handshake": 20_000}
 """Milliseconds. Days pass in seconds here, so a device does not wait minutes for an answer that a restart has lost."""
@@ -190,6 +192,11 @@ class Field:
             "usage_points": self.joined.usage_points,
             "record": str(self.record),
             "timing": TIMING,
+            "alarms": {
+                name: {"removed": REMOVED, "magnet": MAGNET, "fault": FAULT, "reverse": REVERSE}
+                for name, model in profiles().items()
+                if model.protocol == "cjt188"
+            },
         }
 
     def concentrator_orders(

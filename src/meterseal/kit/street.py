@@ -119,6 +119,7 @@ class Street:
             profile=self.models[planned.model] if planned.model else None,
         )
         if planned.plain:
+            meter.clear_writes = True  # nothing else guards it
             return Node(meter)
         chip = self.memories.chip(planned.module_id, planned.device_id)
         pages = self.memories.controller(planned.device_id)

@@ -41,13 +41,16 @@ Act = Literal[
     "relay-keep",
     "relay-keep-off",
     "load-limit",
+    "roster-add",
+    "roster-seal",
+    "roster-remove",
     "firmware",
     "write",
 ]
 ACTS: tuple[Act, ...] = get_args(Act)
 
-Shape = Literal["number", "time", "digits", "hex", "hours"]
-"""A decimal number; a local time; digits of an address; bytes; hours with their tariffs."""
+Shape = Literal["number", "time", "digits", "hex", "hours", "name"]
+"""A decimal number; a local time; digits of an address; bytes; hours with their tariffs; a name."""
 EVERY_DEVICE = 5000
 """Most devices of one bulk order, whatever it says."""
 

@@ -15,6 +15,7 @@ from meterseal.link.firmware import DIGEST, SWITCH, SWITCH_645
 from meterseal.model import Medium
 from meterseal.wire import identifiers as ids
 from meterseal.wire.frame import Frame
+from meterseal.wire.roster import MOST_NAME, ROSTER, ROSTER_645, WORDS, What
 
 __all__ = ["ACTS", "BY_NAME", "COMMANDS", "Act", "Command", "Form", "Given", "act_of", "protection"]
 
@@ -51,6 +52,30 @@ def _valve(act: Act, media: tuple[Medium, ...], english: str, chinese: str, bulk
         bulk=bulk,
         supply=True,
     )
+
+
+def _roster(
+    act: Act, what: What, english: str, chinese: str, given: tuple[Given, ...] = (), size: int | None = None
+) -> Command:
+    first = WORDS[what]
+    return Command(
+        act=act,
+        english=english,
+        chinese=chinese,
+        officers=1,
+        forms={
+            "cjt188": Form("vendor", 0x04, ROSTER, size, first),
+            "dlt645": Form("write", 0x14, ROSTER_645, size, first),
+        },
+        given=given,
+        bulk=0,  # it is told to a concentrator, of one meter
+    )
+
+
+_ON_A_BUS: Final = (
+    Given("bus", "bus of the concentrator", "总线号", 0, 63, needed=False),
+    Given("model", "model, where the number does not tell", "型号", 1, MOST_NAME, "name", needed=False),
+)
 
 
 def _day(english: str, chinese: str, sent: str) -> tuple[Given, ...]:
@@ -317,6 +342,15 @@ COMMANDS: Final[dict[Act, Command]] = {
             bulk=200,
             supply=True,
         ),
+        _roster("roster-add", "add", "have its concentrator read it", "下发抄表档案", _ON_A_BUS),
+        _roster(
+            "roster-seal",
+            "add-sealed",
+            "have its concentrator carry what its module says",
+            "下发密文表档案",
+            _ON_A_BUS,
+        ),
+        _roster("roster-remove", "remove", "have its concentrator leave it alone", "删除抄表档案", size=2),
         Command(
             act="firmware",
             english="run new firmware that was received and verified",

@@ -22,6 +22,7 @@ from meterseal.crypto.symmetric import equal, sm3
 from meterseal.errors import LocalError, MetersealError, PeerError, TrustError
 from meterseal.link import commands
 from meterseal.link.acts import BY_NAME, Act, Command, protection
+from meterseal.link.records import CONCENTRATOR
 from meterseal.model import medium_of
 from meterseal.security.book import Book
 from meterseal.security.granting import Granting
@@ -42,6 +43,7 @@ from meterseal.security.orders import (
 from meterseal.security.registry import Module, Registry
 from meterseal.security.vault import Vault
 from meterseal.wire.frame import Frame, address_of, parse_frame
+from meterseal.wire.roster import is_roster
 
 PURPOSE = "command"
 BULK = "command-bulk"
@@ -83,6 +85,7 @@ class Commanding:
         self._check_project(order.project_id)
         module = self._module(order.device_id)
         row = _check_frame(order)
+        self._check_plain(order)
         _check_people(people, row)
         given, fresh = self._authorise(order, raw, order.request_id, module, row, now)
         return given, order, people, fresh
@@ -166,6 +169,18 @@ class Commanding:
                 "security.not-enrolled", f"Device {device_id[:8].hex()} has no module in service."
             )
         return module
+
+    def _check_plain(self, order: CommandOrder) -> None:
+        """What a concentrator is to pass on is for a meter that has no module: one with a module has its own say."""
+        frame, _ = parse_frame(order.frame)
+        if frame.device_id == order.device_id or is_roster(frame):
+            return
+        if self._registry.of_device(frame.device_id) is not None:
+            raise TrustError(
+                "security.not-plain",
+                f"Meter {frame.device_id.hex()} has a module of its own, so no concentrator is told anything for it; "
+                "nothing was authorised.",
+            )
 
     def _check_bulk(self, order: BulkOrder) -> Command:
         """The row that all frames of the order stand under; TrustError and LocalError for an order that names none."""
@@ -282,19 +297,22 @@ def _check_frame(order: CommandOrder, act: Act | None = None) -> Command:
         raise LocalError(
             "security.command", f"A command names its zone and its reason, at most {_LONGEST} characters."
         )
+    passed_on = order.device_id[:1] == CONCENTRATOR
     try:
-        protocol = address_of(order.device_id)[0]
-        frame, end = parse_frame(order.frame, 0, protocol)
-    except PeerError as error:
+        frame, end = parse_frame(order.frame, 0, None if passed_on else address_of(order.device_id)[0])
+        address_of(frame.device_id)
+    except (PeerError, LocalError) as error:
         raise LocalError("security.command", f"The command is no complete frame: {error.message}") from None
-    if end != len(order.frame) or frame.device_id != order.device_id:
+    if end != len(order.frame) or (frame.device_id != order.device_id and not passed_on):
         raise LocalError(
             "security.command", "A command is exactly one frame with its own device's address; refused."
         )
+    if is_roster(frame) and not passed_on:
+        raise LocalError("security.command", "Whom it reads is told to a concentrator alone; refused.")
     if commands.is_read(frame):
         raise LocalError("security.command", "This frame only reads; send it as a request, unguarded.")
     # What is enrolled here as gas by its number is; what the platform knows besides changes no protection.
-    row = protection(frame, medium_of(order.device_id) or "water")
+    row = protection(frame, medium_of(frame.device_id) or "water")
     if act is not None and act not in (row.act, protection(frame, "gas").act):
         raise LocalError(
             "security.command", f"The frame would do `{row.act}` to this device and not `{act}`; refused."

@@ -56,6 +56,8 @@ KINDS: dict[str, Alarm] = {
     "meter.fault": "meter",
     "meter.reverse": "meter",
     "meter.valve": "meter",
+    "meter.battery": "meter",
+    "meter.power": "meter",
     UNKNOWN: "meter",
 }
 """Which alarm a code belongs to; codes of frames (`wire.*`) and of shapes are `content`."""

@@ -10,12 +10,16 @@ from typing import Literal
 
 from meterseal.errors import PeerError
 from meterseal.wire.frame import Frame, Protocol, parse_frame
+from meterseal.wire.roster import silence
 
 ANSWER, ERROR, MORE = 0x80, 0xC0, 0x20
 
 
-def answers(protocol: Protocol, request: bytes, answer: bytes) -> Literal["done", "refused"] | None:
-    """Whether `answer` is that request's: `done` a normal one, `refused` an error; None for another's.
+def answers(
+    protocol: Protocol, request: bytes, answer: bytes
+) -> Literal["done", "refused", "unknown"] | None:
+    """Whether `answer` is that request's: `done` a normal one, `refused` an error, `unknown` where a concentrator says that
+    the meter gave none; None for another's.
 
     Both are complete frames in clear, 68 … 16.
     """
@@ -26,6 +30,8 @@ def answers(protocol: Protocol, request: bytes, answer: bytes) -> Literal["done"
         return None
     if came.address != asked.address or came.meter_type != asked.meter_type:
         return None
+    if came.data == silence(asked).data:
+        return "unknown"
     if came.control == asked.control | ERROR:
         return "refused" if _same_number(asked, came) else None
     if came.control & ~(MORE if protocol == "dlt645" else 0) != asked.control | ANSWER:

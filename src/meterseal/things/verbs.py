@@ -20,6 +20,7 @@ from meterseal.wire.asked import Ask
 from meterseal.wire.dlt645.names import RATES
 from meterseal.wire.frame import Frame, address_of
 from meterseal.wire.profile import Profile
+from meterseal.wire.roster import Listed, What, roster_frame
 from meterseal.wire.sheet import Value
 from meterseal.wire.values import Stated
 
@@ -28,6 +29,27 @@ Said = Mapping[str, str]
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 AT_ONCE = "99999999"
 """The time of a freeze that is wanted now."""
+
+
+ROSTER_ACTS: dict[Act, What] = {"roster-add": "add", "roster-seal": "add-sealed", "roster-remove": "remove"}
+"""What is told to a meter's concentrator, and not to the meter."""
+
+
+_WITHOUT: dict[tuple[Act, str], str] = {
+    (
+        "freeze",
+        "cjt188",
+    ): "no freeze command of CJ/T 188 is public; it freezes by its own days, or `freeze-parameters`",
+    (
+        "price",
+        "dlt645",
+    ): "no confirmed layout of its prices (0405, 0406) is public; hours are written by `day-table`",
+    (
+        "purchase",
+        "dlt645",
+    ): "a purchase is between it and its own security module (07), whose keys are not ours",
+}
+"""Why a protocol lacks a word that one would look for."""
 
 
 def split(words: Sequence[str]) -> tuple[Act, tuple[str, ...]]:
@@ -67,14 +89,23 @@ def frame_of(
     if form is None:
         raise LocalError(
             "use.act",
-            f"A meter on {'DL/T 645' if protocol == 'dlt645' else 'CJ/T 188'} is not told to {row.english} by this name; "
-            "give the whole frame.",
+            f"A meter on {'DL/T 645' if protocol == 'dlt645' else 'CJ/T 188'} is not told to {row.english} by this name: "
+            f"{_WITHOUT.get((act, protocol), 'its protocol has no such command')}. Give the whole frame (write --frame) "
+            "where its maker documents one.",
         )
     values = _values(row, said)
     if act == "read":
         return encode.read_request(device_id, _identifier(values, protocol), ser)
     if isinstance(digest := values.get("manifest"), bytes):
         return switch_frame(device_id, digest, ser)
+    if row.act in ROSTER_ACTS:
+        name, bus = values.get("model"), values.get("bus")
+        listed = Listed(
+            ROSTER_ACTS[row.act],
+            bus if isinstance(bus, int) else 0,
+            name if isinstance(name, str) else "",
+        )
+        return roster_frame(device_id, listed, ser)
     return roles.request(device_id, _asked(form, values, ser, until, now), profile)
 
 
@@ -135,6 +166,10 @@ def _value(row: Given, text: str) -> Stated:
             return _bytes(row, text)
         case "hours":
             return _periods(row, text)
+        case "name":
+            if text.isascii() and text.isprintable() and " " not in text and len(text) <= row.most:
+                return text
+            raise _unfit(row, text, f"at most {row.most} letters")
 
 
 def _number(row: Given, text: str) -> Stated:

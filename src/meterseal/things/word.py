@@ -58,6 +58,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     officers: tuple[str, ...] = ()
     reason: str = ""
     bulk_id: int = 0
+    meter: bytes = b""
+    """Whom it is about, where a concentrator passes it on to a meter without a module."""
     sent_at: int | None = None
     said: bytes = b""
     answer: bytes = b""

@@ -21,12 +21,12 @@ from meterseal.control.tables import down_words as table
 from meterseal.control.tables import sessions
 from meterseal.errors import DataError, PeerError, TrustError
 from meterseal.headend.ports import Answer, Taken, Waiting, WordKind
+from meterseal.link.records import CONCENTRATOR
 from meterseal.things.answers import answers
 from meterseal.things.word import Outcome, State, Word
-from meterseal.wire.frame import Protocol as Wire
-from meterseal.wire.frame import address_of
+from meterseal.wire.frame import parse_frame
 
-__all__ = ["DownWords", "Outcome", "State", "Word"]
+__all__ = ["DownWords", "Outcome", "State", "Word", "passed_to"]
 
 OPEN: tuple[State, ...] = ("waiting", "sent")
 MAY_HAVE_ACTED: tuple[State, ...] = ("waiting", "sent", "unknown", "done")
@@ -41,6 +41,8 @@ LINE_PAUSE = 5_000
 LISTEN = 20.0
 """Seconds that a head-end is kept waiting when there is nothing new."""
 PAGE = 5_000
+_LOOKED_AT = 5_000
+"""Words of a concentrator among which those of one meter are looked for."""
 KEPT_FOR = 400 * 86_400_000
 """Milliseconds after which an ended word is deleted."""
 
@@ -200,10 +202,11 @@ class DownWords:
             .order_by(table.c.id.desc())
             .limit(64)
         ).all()
-        protocol: Wire = address_of(answer.device_id)[0]
         # Waiting again, after it was sent: its answer may be on the way up in a session made meanwhile.
         for row in reversed([row for row in rows if row.state in ("waiting", "sent", "unknown")]):
-            outcome = answers(protocol, self._open(row).down.content, answer.frame)
+            said = self._open(row).down.content
+            # What a concentrator passes on is of the meter's protocol, which the frame was made by.
+            outcome = answers(parse_frame(said)[0].protocol, said, answer.frame)
             if outcome:
                 settled = {
                     "request_id": row.request_id,
@@ -287,8 +290,10 @@ class DownWords:
             raise DataError("words.none", f"There is no word {word_id}; see: meterseal device words")
         return self._outcome(row)
 
-    def purchases(self, device_id: bytes) -> list[tuple[int, State, bytes]]:
-        """The newest purchases that this device was told of and may have taken: id, state, frame."""
+    def purchases(self, device_id: bytes, meter: bytes = b"") -> list[tuple[int, State, bytes]]:
+        """The newest purchases that this device was told of and may have taken: id, state, frame. With `meter` those that
+        a concentrator was to pass on to it.
+        """
         with read(self._engine) as connection:
             rows = connection.execute(
                 sa.select(table)
@@ -298,19 +303,25 @@ class DownWords:
                     table.c.state.in_(MAY_HAVE_ACTED),
                 )
                 .order_by(table.c.id.desc())
-                .limit(64)
+                .limit(_LOOKED_AT if meter else 64)
             ).all()
         opened = [(row, self._open(row)) for row in rows]
-        return [(row.id, row.state, word.down.content) for row, word in opened if word.act == "purchase"]
+        return [
+            (row.id, row.state, word.down.content)
+            for row, word in opened
+            if word.act == "purchase" and passed_to(word) == meter
+        ]
 
-    def latest(self, limit: int = 50, device_id: bytes | None = None) -> list[Outcome]:
-        """The newest words first, without their answers."""
+    def latest(self, limit: int = 50, device_id: bytes | None = None, meter: bytes = b"") -> list[Outcome]:
+        """The newest words first, without their answers. With `meter` those that a concentrator was to pass on to it."""
         self.expire()
-        query = sa.select(table).order_by(table.c.id.desc()).limit(max(0, min(limit, 500)))
+        most = max(0, min(limit, 500))
+        query = sa.select(table).order_by(table.c.id.desc()).limit(_LOOKED_AT if meter else most)
         if device_id is not None:
             query = query.where(table.c.device_id == device_id)
         with read(self._engine) as connection:
-            return [replace(self._outcome(row), said=b"", answer=b"") for row in connection.execute(query)]
+            found = [replace(self._outcome(row), said=b"", answer=b"") for row in connection.execute(query)]
+        return [one for one in found if not meter or one.meter == meter][:most]
 
     def counts(self) -> dict[str, dict[str, int]]:
         """How many words there are, by kind and state."""
@@ -338,6 +349,7 @@ class DownWords:
             officers=word.officers,
             reason=word.reason,
             bulk_id=word.bulk_id,
+            meter=passed_to(word),
             sent_at=row.sent_at,
             said=word.down.content if row.kind in ASKS else b"",
             answer=self._answer(row) if row.sealed_answer is not None else b"",
@@ -357,6 +369,13 @@ class DownWords:
 
     def _answer(self, row: sa.Row[tuple[object, ...]]) -> bytes:
         return DOWN_WORDS.open(self._keys, row, "sealed_answer") or b""
+
+
+def passed_to(word: Word) -> bytes:
+    """The meter that a concentrator is to pass this on to; empty for a device's own word."""
+    if word.device_id[:1] != CONCENTRATOR or word.down.kind not in ASKS:
+        return b""
+    return parse_frame(word.down.content)[0].device_id
 
 
 def _pause(attempts: int) -> int:

@@ -66,6 +66,7 @@ FIELDS: Final[dict[str, Field]] = {
         Field("freeze_time", "冻结时间", "moment", 7),
         Field("bus", "总线号", "count", 1, 0, ""),
         Field("first_seen", "首次发现时间", "moment", 7),
+        Field("alarm_at", "告警时间", "moment", 7),
         Field("status", "状态", "status", 2),
         _money("price_1", "价格1", 3),
         Field("volume_1", "用量1", "number", 3, 0, "m3"),
@@ -115,6 +116,7 @@ Kind = Literal[
     "segment",
     "intervals",
     "found",
+    "alarm",
     "follow-up",
     "baud-rate",
     "password",
@@ -348,8 +350,11 @@ ROWS: Final[tuple[Identifier, ...]] = (
         "own",
         up=("bus", "first_seen"),
     ),
+    Identifier(
+        0xE007, "alarm of a plain meter", "仪表告警", "alarm", READ, "own", "own", up=("status", "alarm_at")
+    ),
 )
-"""Every identifier of both editions, and our three (LINK sections 4 and 5, ADR 0034)."""
+"""Every identifier of both editions, and our own (LINK sections 4 and 5, ADR 0034 and 0040)."""
 
 _SINGLE: Final = {row.di: row for row in ROWS if row.last is None}
 _RANGES: Final = {row.di >> 8: row for row in ROWS if row.last is not None}

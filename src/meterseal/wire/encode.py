@@ -155,6 +155,16 @@ def found_report(
     return _frame(device_id, READ | ANSWER, READ_645 | ANSWER, lead + body)
 
 
+def alarm_report(
+    device_id: bytes, status: bytes, at: int, ser: int = 0, *, utc_offset_minutes: int = 480
+) -> Frame:
+    """What a concentrator saw a plain meter raise the alarm about: two status bytes (`headend.meteralarms`), since when."""
+    lead = _lead(device_id, ids.ALARM, ids.ALARM_645, ser)
+    return _frame(
+        device_id, READ | ANSWER, READ_645 | ANSWER, lead + status + to_clock(at, utc_offset_minutes)
+    )
+
+
 def _place(total: int, offset: int) -> bytes:
     if not (0 <= offset <= total <= 0xFFFF):
         raise _refuse(

@@ -43,7 +43,7 @@ STANDARD: Final = frozenset(row.function for row in ROWS)
 READING: Final = (READ, READ_ADDRESS, READ_KEY)
 DAYS: Final = ("settlement_day", "reading_day", "start_day")
 DEFAULT: Final[dict[Kind, int]] = {
-    row.kind: row.di for row in reversed(ROWS) if row.kind not in ("read", "intervals", "found")
+    row.kind: row.di for row in reversed(ROWS) if row.kind not in ("read", "intervals", "found", "alarm")
 }
 """The identifier of a kind of request that has one; where there are two, the one that stands first."""
 

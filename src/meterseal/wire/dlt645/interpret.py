@@ -110,6 +110,7 @@ def _with_identifier(sheet: Sheet, head: _Head) -> int | None:
         ids.INTERVALS_645: "interval block 区间数据块",
         ids.SEGMENTS_645: "link message segment 链路报文分段",
         ids.FOUND_645: "meter found on a bus 总线上发现的仪表",
+        ids.ALARM_645: "alarm of a plain meter 仪表告警",
     }
     said = own.get(di) or (f"{quantity.chinese}{'数据块' if quantity.block else ''}" if quantity else "")
     sheet.say(f"{di:0{2 * head.width}X} {said or 'not known'}")
@@ -126,6 +127,9 @@ def _with_identifier(sheet: Sheet, head: _Head) -> int | None:
     elif di == ids.FOUND_645 and head.edition == "2007" and head.up:
         sheet.whole_number("bus", "总线号")
         sheet.moment("first_seen", "首次发现时间")
+    elif di == ids.ALARM_645 and head.edition == "2007" and head.up:
+        sheet.read_status()
+        sheet.moment("alarm_at", "告警时间")
     elif head.up or write:
         _values(sheet, head, di, quantity)
     elif head.function in (0x12, 0x02) and sheet.left == 1:
