@@ -28,6 +28,7 @@ PAGES = {
     "operator": [
         "/fleet",
         "/fleet/refusals",
+        "/fleet/readings",
         "/fleet/exceptions",
         "/fleet/meters",
         "/fleet/meters/up-lu-water",

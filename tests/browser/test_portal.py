@@ -66,6 +66,13 @@ def test_an_operator_reads_fleet_refusals_exceptions_and_a_meter(
     page.click("#more a")
     page.wait_for_selector(f".entries > li >> nth={first}")
     assert page.locator(".entries > li").count() == 60
+    page.click("nav a[href='/fleet/readings']")
+    watched.settled()
+    assert "3 号楼 2 单元" in page.inner_text("table >> nth=0")
+    page.click("table >> nth=0 >> a")
+    watched.settled()
+    assert "concentrator=" in page.url
+    assert page.locator("table >> nth=1 >> tbody tr").count() > 0
     page.click("nav a[href='/fleet/exceptions']")
     watched.settled()
     assert "up-lu-heat" in page.inner_text("#held")

@@ -21,7 +21,9 @@ COUNTS = Counts(
     meters=240, sessions=241, records=9_000, readings=231_000, evidence=40, evidence_good=39, repeats=7, quarantined=2,
     refused=30, bills=12, total_fen=99_000, audit_ok=True, audit_entries=30, to_reseal=5,
     reconciled=tuple(
-        Reconciled(way="sealed", hour_at=hour, received=20, stored=11, repeated=5, refused=3, held=1)
+        Reconciled(
+            way="sealed", hour_at=hour, received=20, stored=11, repeated=5, refused=3, held=1, concentrator="c0"
+        )
         for hour in (0, 3_600_000)
     ),
 )  # fmt: skip
@@ -40,7 +42,19 @@ KEYS = [
     )
     for name, version, limit in (("DIAK", 1, 10**9), ("DIAK", 2, 10**9), ("AUDIT", 1, 1 << 62))
 ]  # fmt: skip
-LABELS = {"way", "outcome", "code", "alarm", "held", "kind", "state", "vault", "key", "version"}
+LABELS = {
+    "concentrator",
+    "way",
+    "outcome",
+    "code",
+    "alarm",
+    "held",
+    "kind",
+    "state",
+    "vault",
+    "key",
+    "version",
+}
 UNITS = re.compile(r"(_ms|_milliseconds|_minutes|_hours|_days|_kb|_mb|_percent|_fen)(_|$)")
 
 
@@ -134,3 +148,16 @@ def test_what_was_received_is_accounted_for_by_way_and_outcome() -> None:
     assert said == [
         "sealed         40 readings = 22 stored + 10 repeated + 6 refused + 2 held; newest hour 20"
     ]
+
+
+def test_readings_are_accounted_for_by_concentrator_and_what_is_not_is_an_alarm() -> None:
+    behind = {
+        tuple(one.labels.values()): one.value
+        for one in families()["meterseal_concentrator_readings"].samples  # type: ignore[attr-defined]
+    }
+    assert behind == {("c0", "stored"): 22, ("c0", "repeated"): 10, ("c0", "refused"): 6, ("c0", "held"): 2}
+    (none,) = families()["meterseal_readings_unaccounted"].samples  # type: ignore[attr-defined]
+    assert none.value == 0
+    lost = structs.replace(COUNTS, reconciled=(structs.replace(COUNTS.reconciled[0], stored=9),))
+    text = exposition(lost, ALARMS, KEYS)
+    assert "meterseal_readings_unaccounted 2.0" in text

@@ -6,7 +6,18 @@ from pathlib import Path
 
 import msgspec
 
-from meterseal.mdms.reconciliation import HOUR, HOURS, Reconciled, Reconciliation, without_reconciled
+from meterseal.control.engine import write
+from meterseal.control.tables import concentrators, meters
+from meterseal.mdms.reconciliation import (
+    CONCENTRATORS,
+    FURTHER,
+    HOUR,
+    HOURS,
+    LINES,
+    Reconciled,
+    Reconciliation,
+    without_reconciled,
+)
 from meterseal.mdms.service import Mdms
 from meterseal.model import MAIN, Batch, Series
 from tests.mdms.fleet import DAY, FIRST, day_record, device, open_store
@@ -73,3 +84,60 @@ def test_old_hours_become_one_account_and_nothing_falls_out() -> None:
     kept = one.flat() | {"records": 4}
     assert Reconciliation(kept).lines() == found
     assert without_reconciled(kept) == {"records": 4}
+
+
+async def test_a_reading_is_in_the_account_of_its_concentrator(tmp_path: Path) -> None:
+    mdms, engine = open_store(tmp_path, 3)
+    behind, alone = b"\x27" + bytes(7), b"\x28" + bytes(7)
+    with write(engine) as connection:
+        for one in (behind, alone):
+            connection.execute(
+                concentrators.insert().values(device_id=one, sealed_name=b"x" * 40, key_version=1)
+            )
+        connection.execute(
+            meters.update().where(meters.c.device_id == device(0)).values(concentrator_id=behind)
+        )
+    await mdms.publish(Batch((day_record(0, 0, 1), day_record(1, 0, 1))))
+    vouched = msgspec.structs.replace(day_record(2, 0, 1), origin="vouched", device_id=alone)
+    await mdms.publish(Batch((vouched,)))
+    lines = mdms.reconciled()
+    found = {(one.way, one.concentrator): (one.received, one.stored) for one in lines}
+    assert found == {
+        ("sealed", behind.hex()): (24, 24),
+        ("sealed", ""): (24, 24),
+        ("vouched", alone.hex()): (24, 24),
+    }
+    # The fleet changes; what came before stays where it was, also when the journal is replayed.
+    with write(engine) as connection:
+        connection.execute(meters.update().values(concentrator_id=alone))
+    await mdms.close()
+    engine.dispose()
+    mdms, engine = open_store(tmp_path)
+    assert mdms.reconciled() == lines
+    await mdms.compact()
+    await mdms.close()
+    engine.dispose()
+    mdms, engine = open_store(tmp_path)
+    assert mdms.reconciled() == lines
+    await mdms.close()
+    engine.dispose()
+
+
+def test_any_number_of_concentrators_takes_a_bounded_number_of_lines_and_no_reading_is_lost() -> None:
+    one = Reconciliation({})
+    came = 0
+    for hour in range(1, 9):
+        for number in range(CONCENTRATORS + 20):
+            one.begin("sealed", hour * HOUR, 3, f"{number:016x}")
+            one.note("stored", 2)
+            one.note("held")
+            came += 3
+    found = one.lines()
+    assert len(found) <= LINES + 1
+    assert sum(line.received for line in found) == came
+    assert all(line.balanced for line in found)
+    assert {line.concentrator for line in found} == {f"{n:016x}" for n in range(CONCENTRATORS)} | {FURTHER}
+    assert sum(line.received for line in found if line.concentrator == FURTHER) == 8 * 20 * 3
+    newest = [line for line in found if line.hour_at == 8 * HOUR]
+    assert len(newest) == CONCENTRATORS + 1
+    assert Reconciliation(one.flat()).lines() == found

@@ -71,6 +71,24 @@ def _held(counts: Counts) -> Iterable[Metric]:
             became.add_metric((way, outcome), sum(getattr(one, outcome) for one in here))
     yield received
     yield became
+    behind = CounterMetricFamily(
+        "meterseal_concentrator_readings",
+        "Readings by the concentrator that brought them and what became of them; at most 251 concentrators.",
+        labels=("concentrator", "outcome"),
+    )
+    for concentrator in sorted({one.concentrator for one in counts.reconciled} - {""}):
+        here = [one for one in counts.reconciled if one.concentrator == concentrator]
+        for outcome in OUTCOMES:
+            behind.add_metric((concentrator, outcome), sum(getattr(one, outcome) for one in here))
+    yield behind
+    yield GaugeMetricFamily(
+        "meterseal_readings_unaccounted",
+        "Readings of which it is not known what became of them; not 0 is an alarm.",
+        value=sum(
+            abs(one.received - sum(getattr(one, outcome) for outcome in OUTCOMES))
+            for one in counts.reconciled
+        ),
+    )
     if counts.audit_ok is not None:
         yield GaugeMetricFamily(
             "meterseal_audit_trail_intact",

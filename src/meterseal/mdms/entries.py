@@ -20,6 +20,8 @@ class Place(Struct, frozen=True, array_like=True):
     medium: Medium
     since: int
     until: int
+    concentrator: bytes = b""
+    """That the fleet knew it behind as the batch came; empty where there is none, or in an entry of before it was kept."""
 
 
 class Version(Struct, frozen=True, array_like=True):

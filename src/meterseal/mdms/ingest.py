@@ -92,7 +92,7 @@ class Ingest:
     def _opened(self, sequence: int, opened: Opened, places: Mapping[bytes, Sequence[Place]]) -> bool:
         counts = self.state.counts
         came = sum(len(series.registers) for series in opened.series)
-        self.state.reconciliation.begin(opened.origin, opened.received_at, came)
+        self.state.reconciliation.begin(opened.origin, opened.received_at, came, _behind(opened, places))
         if opened.counter in self._consumed.of(opened.session_id):
             counts["repeated_records"] += 1
             self.state.reconciliation.note("repeated", came)
@@ -390,6 +390,13 @@ def _quarantined(part: Opened, device_id: bytes, code: str) -> Quarantined:
         code=code,
         record=msgspec.msgpack.encode(part),
     )
+
+
+def _behind(opened: Opened, places: Mapping[bytes, Sequence[Place]]) -> str:
+    """The concentrator that vouches for a record, or behind which the fleet knows the meter that sealed it; in hex."""
+    if opened.origin == "vouched":
+        return opened.device_id.hex()
+    return next((one.concentrator.hex() for one in places.get(opened.device_id, ()) if one.concentrator), "")
 
 
 def _single(series: Series) -> bool:

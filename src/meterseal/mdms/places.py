@@ -95,11 +95,26 @@ class Places:
         )
         with read(self._engine) as connection:
             rows = connection.execute(query).all()
+            behind = {
+                row.device_id: row.concentrator_id or b""
+                for row in connection.execute(
+                    sa.select(meters.c.device_id, meters.c.concentrator_id).where(
+                        meters.c.device_id.in_(device_ids)
+                    )
+                )
+            }
         if len(self._known) + len(rows) > KEPT:
             self._known.clear()
         found: dict[bytes, tuple[Place, ...]] = {}
         for row in rows:
-            place = Place(row.device_id, row.usage_point_id, row.medium, row.since, row.until or 0)
+            place = Place(
+                row.device_id,
+                row.usage_point_id,
+                row.medium,
+                row.since,
+                row.until or 0,
+                behind.get(row.device_id, b""),
+            )
             found[row.device_id] = (*found.get(row.device_id, ()), place)
         self._known.update(found)
 

@@ -23,8 +23,10 @@ from meterseal.control.tables import (
     refusals,
     usage_points,
 )
+from meterseal.mdms.reconciliation import Reconciled
 from meterseal.model import MAIN, Medium, Quality
 from meterseal.people.messages import (
+    Account,
     Counts,
     EvidenceRow,
     Finding,
@@ -36,6 +38,7 @@ from meterseal.people.messages import (
     OperatorHomePage,
     OperatorMeterPage,
     OperatorMetersPage,
+    OperatorReconciliationPage,
     OperatorRefusalsPage,
     QuarantineEntry,
     ReadingRow,
@@ -53,6 +56,8 @@ FRESH_WITHIN = 30 * HOUR
 """Meters deliver once a day, after midnight; six hours are allowed for that."""
 MEDIA: tuple[Medium, ...] = ("water", "gas", "heat", "electricity")
 MOST_LATE = 20
+_ID = 8
+"""Bytes of a device id."""
 MOST_ROWS = 200
 SEALED = 0
 
@@ -253,6 +258,35 @@ class Fleet:
         sealed = {"device_id": row.master, "sealed_name": row.sealed_name, "key_version": row.name_version}
         return (CONCENTRATORS.open(self._keys, sealed) or b"").decode()
 
+    def reconciliation(self, concentrator: str) -> OperatorReconciliationPage:
+        """What became of every delivered reading; the hours of one concentrator, or of all together."""
+        lines = self._readings.reconciled()
+        names = self._names({line.concentrator for line in lines})
+        sources: dict[tuple[str, str], list[Reconciled]] = {}
+        hours: dict[int, list[Reconciled]] = {}
+        for line in lines:
+            sources.setdefault((line.way, line.concentrator), []).append(line)
+            if concentrator in ("", line.concentrator):
+                hours.setdefault(line.hour_at, []).append(line)
+        return OperatorReconciliationPage(
+            total=_account(lines),
+            unaccounted=sum(_account([line]).missing for line in lines),
+            sources=tuple(
+                msgspec.structs.replace(_account(found), way=way, concentrator=who, name=names.get(who, ""))
+                for (way, who), found in sorted(sources.items())
+            ),
+            hours=tuple(
+                msgspec.structs.replace(_account(found), hour_at=hour)
+                for hour, found in sorted(hours.items(), reverse=True)
+            ),
+        )
+
+    def _names(self, ids: Iterable[str]) -> dict[str, str]:
+        wanted = [bytes.fromhex(one) for one in ids if len(one) == 2 * _ID]
+        with read(self._engine) as db:
+            rows = db.execute(sa.select(concentrators).where(concentrators.c.device_id.in_(wanted))).all()
+        return {row.device_id.hex(): (CONCENTRATORS.open(self._keys, row) or b"").decode() for row in rows}
+
     def _meter(self, row: sa.Row[Any]) -> InstalledMeter:
         parameters = METERS.open(self._keys, row)
         profile, _riser = msgspec.msgpack.decode(parameters) if parameters else ("", None)
@@ -279,6 +313,17 @@ def _origin(code: int) -> str:
 
 def _fresh(latest_at: int | None, now: int) -> bool:
     return latest_at is not None and latest_at > now - FRESH_WITHIN
+
+
+def _account(lines: Iterable[Reconciled]) -> Account:
+    found = list(lines)
+    return Account(
+        received=sum(line.received for line in found),
+        stored=sum(line.stored for line in found),
+        repeated=sum(line.repeated for line in found),
+        refused=sum(line.refused for line in found),
+        held=sum(line.held for line in found),
+    )
 
 
 _MASTER = (

@@ -340,6 +340,45 @@ class OperatorExceptionsPage(Struct, frozen=True):
     next: int
 
 
+class OperatorReconciliation(Struct, frozen=True):
+    """Ask what became of every delivered reading; `concentrator` (hex) shows the hours of one alone."""
+
+    session: str
+    concentrator: str = ""
+
+
+class Account(Struct, frozen=True, kw_only=True):
+    """Readings that came: received = stored + repeated + refused + held, else some are not accounted for.
+
+    `way` is sealed, vouched or columns; `concentrator` the hex id of one, `further` for those beyond the ones that are
+    kept apart, empty where there is none; `name` what it is called. `hour_at` is the hour of receipt, 0 for all earlier.
+    """
+
+    received: int
+    stored: int
+    repeated: int
+    refused: int
+    held: int
+    way: str = ""
+    concentrator: str = ""
+    name: str = ""
+    hour_at: int = 0
+
+    @property
+    def missing(self) -> int:
+        """Readings of which it is not known what became of them."""
+        return abs(self.received - self.stored - self.repeated - self.refused - self.held)
+
+
+class OperatorReconciliationPage(Struct, frozen=True):
+    """The account as a whole, by way and concentrator, and by hour (newest first; of one concentrator where asked)."""
+
+    total: Account
+    unaccounted: int
+    sources: tuple[Account, ...]
+    hours: tuple[Account, ...]
+
+
 class OperatorMeter(Struct, frozen=True):
     """Ask for one usage point: its meters, the readings and evidence of the `length` ms up to `until`.
 

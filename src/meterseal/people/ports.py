@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from meterseal.mdms.reconciliation import Reconciled
 from meterseal.model import Status
 from meterseal.utility.bills import Bill, FleetBills, LineReadings
 from meterseal.utility.calendar import Period
@@ -80,6 +81,9 @@ class FleetReadings(Protocol):
 
     def counts(self) -> StoredCounts:
         """What came and what is kept."""
+
+    def reconciled(self) -> Sequence[Reconciled]:
+        """Of every delivered reading what became of it, by way, concentrator and hour of receipt."""
 
     def registers(self, usage_point: str, channel: int, since: int, until: int) -> RegisterColumns:
         """Visible readings with since <= end_at <= until."""

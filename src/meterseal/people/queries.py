@@ -76,6 +76,7 @@ class Queries:
             (ask.OperatorMeters, self.operator_meters),
             (ask.OperatorRefusals, self.operator_refusals),
             (ask.OperatorExceptions, self.operator_exceptions),
+            (ask.OperatorReconciliation, self.operator_reconciliation),
             (ask.OperatorMeter, self.operator_meter),
         ]
         return {ask.method_of(kind): Method(_plain(handler), kind, CALLERS) for kind, handler in table}
@@ -204,6 +205,13 @@ class Queries:
         """Findings, held bills, quarantine."""
         self._operator(question.session)
         return self._fleet.exceptions(question.before, question.limit, self._utility.fleet())
+
+    async def operator_reconciliation(
+        self, question: ask.OperatorReconciliation
+    ) -> ask.OperatorReconciliationPage:
+        """What became of every delivered reading."""
+        self._operator(question.session)
+        return await asyncio.to_thread(self._fleet.reconciliation, question.concentrator)
 
     async def operator_meter(self, question: ask.OperatorMeter) -> ask.OperatorMeterPage:
         """One usage point with readings and evidence. LocalError `people.period` beyond 40 days."""

@@ -19,6 +19,8 @@ from meterseal.people.messages import (
     OperatorMeterPage,
     OperatorMeters,
     OperatorMetersPage,
+    OperatorReconciliation,
+    OperatorReconciliationPage,
     OperatorRefusals,
     OperatorRefusalsPage,
 )
@@ -72,6 +74,16 @@ async def exceptions(request: Web, before: FromQuery[int] = 0) -> Response[bytes
     return visit.page("part_findings.html" if _is_part(request) else "exceptions.html", page=page)
 
 
+@get("/fleet/readings")
+async def readings(request: Web, concentrator: FromQuery[str] = "") -> Response[bytes]:
+    """What became of every delivered reading, by concentrator and hour."""
+    visit = Visit(request)
+    await visit.signed_in("operator")
+    question = OperatorReconciliation(visit.session, concentrator[:64])
+    page = await visit.ask(question, OperatorReconciliationPage)
+    return visit.page("readings.html", page=page, concentrator=concentrator)
+
+
 @get("/fleet/meters/{usage_point:str}")
 async def meter(
     request: Web, usage_point: FromPath[str], until: FromQuery[int] = 0, days: FromQuery[int] = 2
@@ -92,4 +104,4 @@ def _cursor(before: int) -> int:
     return before
 
 
-HANDLERS = [fleet, meters, refusals, exceptions, meter]
+HANDLERS = [fleet, meters, refusals, exceptions, readings, meter]

@@ -30,6 +30,11 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         Quality.MISSING.name: _("missing"),
         Quality.SUSPECT.name: _("suspect"),
     },
+    "way": {
+        "sealed": _("Sealed by the meter"),
+        "vouched": _("Vouched for by the concentrator"),
+        "columns": _("Back-filled"),
+    },
     "assurance": {
         "meter-signed": _("Signed by the meter"),
         "meter-chained": _("Inside the meter's signed chain"),
