@@ -132,3 +132,60 @@ def test_sizes_that_are_none_are_refused() -> None:
         with pytest.raises(LocalError) as refused:
             ask()
         assert refused.value.code == "crypto.tree"
+
+
+def test_a_tree_has_fewer_than_2_to_the_63_leaves() -> None:
+    """The largest proof that there is holds, and one leaf more is no size."""
+
+    def same(level: int, index: int) -> bytes:
+        return SAME[level]
+
+    most, over = 2**63 - 1, 2**63
+    whole = merkle.root(most, same)
+    path = merkle.inclusion(5, most, same)
+    assert len(path) == 63
+    assert merkle.included(SAME[0], 5, most, path, whole)
+    proof = merkle.consistency(3, most, same)
+    assert len(proof) == 64
+    assert merkle.consistent(3, merkle.root(3, same), most, whole, proof)
+    for ask in (
+        lambda: merkle.root(over, same),
+        lambda: merkle.inclusion(0, over, same),
+        lambda: merkle.consistency(1, over, same),
+    ):
+        with pytest.raises(LocalError) as refused:
+            ask()
+        assert refused.value.code == "crypto.tree"
+    for level in (62, 63):
+        size, holds = 2**level, level < 63
+        assert merkle.included(SAME[0], 0, size, SAME[:level], SAME[level]) is holds
+        half = [SAME[level - 1]]
+        assert merkle.consistent(size // 2, SAME[level - 1], size, SAME[level], half) is holds
+
+
+SAME = [sm3(b"\x00")]
+for _ in range(63):
+    SAME.append(sm3(b"\x01", SAME[-1], SAME[-1]))
+"""By level, the hash over so many empty leaves."""
+
+
+def test_a_leaf_behind_the_last_is_in_no_tree() -> None:
+    for leaf in (merkle.leaf_hash(b"x"), merkle.EMPTY):
+        assert merkle.included(leaf, 0, 1, [], leaf)
+        assert not merkle.included(leaf, 1, 1, [], leaf)
+        assert not merkle.included(leaf, 0, 0, [], leaf)
+
+
+def test_bytes_moved_from_a_hash_to_its_neighbour_make_no_proof() -> None:
+    """SM3(01 ‖ left ‖ right) is the same wherever the border between left and right lies."""
+    left, right, other = (merkle.leaf_hash(bytes((at,))) for at in range(3))
+    two = merkle.node_hash(left, right)
+    four = merkle.node_hash(two, other)
+    assert merkle.included(left, 0, 2, [right], two)
+    assert merkle.consistent(2, two, 4, four, [other])
+    for by in (1, 16, 31):
+        assert merkle.node_hash(left + right[:by], right[by:]) == two
+        assert not merkle.included(left + right[:by], 0, 2, [right[by:]], two)
+        assert not merkle.included(right[by:], 1, 2, [left + right[:by]], two)
+        assert not merkle.consistent(2, two + other[:by], 4, four, [other[by:]])
+    assert not merkle.included(left[:-1], 0, 1, [], left[:-1])

@@ -14,6 +14,7 @@ from meterseal.wire.frame import Frame
 WATER = bytes.fromhex("1078330011223344")
 GAS = bytes.fromhex("3078330011223355")
 GUARD = bytes(8)
+DAY_TABLE = bytes.fromhex("01000104")
 
 
 def cjt188(content: str, control: int = 0x04) -> Frame:
@@ -124,6 +125,7 @@ def test_what_shows_the_effect_is_an_identifier_that_can_be_read() -> None:
         (cjt188("11A0010100"), "water", "write"),
         (cjt188("13A0010100500000"), "water", "purchase"),
         (cjt188("01A101"), "water", "verification-enter"),
+        (cjt188("01A1"), "water", "write"),
         (cjt188("16A001" + "00" * 5, 0x16), "water", "write"),
         (cjt188("1F9001", 0x01), "water", "read"),
         (dlt645(0x1C, GUARD + b"\x1a" + bytes(7)), "electricity", "relay-trip"),
@@ -133,6 +135,9 @@ def test_what_shows_the_effect_is_an_identifier_that_can_be_read() -> None:
         (dlt645(0x14, bytes.fromhex("010e0004") + GUARD + bytes(3)), "electricity", "load-limit"),
         (dlt645(0x14, bytes.fromhex("020e0004") + GUARD + bytes(3)), "electricity", "write"),
         (dlt645(0x14, bytes.fromhex("010e0004")), "electricity", "write"),
+        (dlt645(0x14, DAY_TABLE + GUARD + b"\x01\x00\x06"), "electricity", "day-table"),
+        (dlt645(0x14, DAY_TABLE + GUARD), "electricity", "write"),
+        (dlt645(0x14, DAY_TABLE + GUARD[:-1]), "electricity", "write"),
         (dlt645(0x08, bytes(6)), "electricity", "time"),
         (dlt645(0x1A, GUARD), "electricity", "write"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from aiocoap.numbers import ContentFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,6 +72,10 @@ def test_what_is_no_envelope_is_refused(envelope: bytes) -> None:
     refuses("link.envelope", lambda: unpack_envelope(pack_envelope(DEVICE, bytes(4096)) + b"\0"))
     with pytest.raises(LocalError):
         pack_envelope(DEVICE[:-1], b"x")
+
+
+def test_a_message_over_coap_is_an_octet_stream_by_the_registry_of_content_formats() -> None:
+    assert ContentFormat.OCTETSTREAM == transport.COAP_OCTETS
 
 
 def test_kinds_of_messages() -> None:

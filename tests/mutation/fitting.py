@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 CRYPTO = [
+    "tests/mutation/test_kills.py", "tests/mutation/test_kills_of_crypto.py", "tests/contracts/test_refusals_of_misuse.py",
     "tests/crypto/test_symmetric.py", "tests/crypto/test_vectors.py", "tests/crypto/test_sm2.py",
     "tests/crypto/test_certificates.py", "tests/crypto/test_lists.py", "tests/crypto/test_verifying.py",
-    "tests/crypto/test_second_opinion.py", "tests/crypto/test_refusals.py", "tests/crypto/test_selftest.py",
-    "tests/security/test_proven_leaves.py", "tests/link/test_handshake.py",
-    "tests/contracts/test_refusals_of_misuse.py", "tests/mutation/test_kills.py", "tests/mutation/test_kills_of_crypto.py",
+    "tests/crypto/test_refusals.py", "tests/security/test_proven_leaves.py", "tests/link/test_handshake.py",
+    "tests/crypto/test_second_opinion.py", "tests/crypto/test_selftest.py",
 ]  # fmt: skip
 LINK = [
+    "tests/mutation/test_kills.py", "tests/mutation/test_kills_of_link.py", "tests/contracts/test_refusals_of_misuse.py",
     "tests/link/test_records.py", "tests/link/test_link_runs.py", "tests/link/test_profiles.py",
     "tests/link/test_control.py", "tests/link/test_handshake.py", "tests/link/test_any_bytes.py",
     "tests/link/test_branches.py", "tests/link/test_counters.py", "tests/link/test_evidence.py",
     "tests/link/test_segments.py", "tests/link/test_transport.py", "tests/link/test_refusals.py",
-    "tests/contracts/test_refusals_of_misuse.py", "tests/mutation/test_kills.py", "tests/mutation/test_kills_of_link.py",
 ]  # fmt: skip
 CARD = [
     "tests/edge/test_module_vectors.py", "tests/edge/test_module_t15_authentication.py",
@@ -38,7 +38,7 @@ FITTING: dict[str, list[str]] = {
     "link.segments": LINK,
     "link.transport": LINK,
     "link.handshake": LINK,
-    "link.firmware": ["tests/link/test_firmware.py"],
+    "link.firmware": ["tests/link/test_firmware.py", "tests/mutation/test_kills.py"],
     "link.acts": ACTS,
     "link.act_rows": ACTS,
     "link.cardkeys": [*LINK, *CARD],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
@@ -53,24 +54,34 @@ class Mutant(NamedTuple):
 
 
 def mutants(source: str) -> Iterator[Mutant]:
-    """Every mutant of a source, in order of its lines; the same changed text in one function is met once."""
+    """Every mutant of a source, in order of its lines; of those that read alike in one function all but the first have a
+    number."""
     tree = ast.parse(source)
-    seen: set[tuple[str, str]] = set()
+    met: Counter[tuple[str, str]] = Counter()
     for where, statement, path in _places(tree):
         for changed in _changes(statement):
             old, new = ast.unparse(_at(tree, path)), ast.unparse(changed)
-            name = (where, f"{_line(tree, path)} :: {old} -> {new}")
-            if name in seen:
-                continue
-            seen.add(name)
+            name = f"{_line(tree, path)} :: {old} -> {new}"
+            met[where, name] += 1
+            count = met[where, name]
             line, last = _lines(tree, path)
-            yield Mutant(where, name[1], line, last, partial(_changed, tree, path, changed))
+            yield Mutant(
+                where,
+                name if count == 1 else f"{name} ({count})",
+                line,
+                last,
+                partial(_changed, tree, path, changed),
+            )
 
 
 def _changed(tree: ast.Module, path: Path, node: ast.AST) -> str:
-    whole = copy.deepcopy(tree)
-    _put(whole, path, node)
-    return ast.unparse(ast.fix_missing_locations(whole))
+    """The source with this node in its place, which is put back."""
+    old = _at(tree, path)
+    _put(tree, path, node)
+    try:
+        return ast.unparse(tree)
+    finally:
+        _put(tree, path, old)
 
 
 Path = tuple[tuple[str, int | None], ...]

@@ -20,14 +20,20 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from tests.mutation.fitting import FIRST, FITTING
 from tests.mutation.mutants import Mutant, mutants
-from tests.mutation.warm import LONGEST, Warm, forked, silent
+from tests.mutation.warm import LONGEST, SLOW, Reached, Trace, Warm, forked, silent
+
+if TYPE_CHECKING:
+    import pytest
 
 ROOT = Path(__file__).parents[2]
 SURVIVORS = Path(__file__).with_name("survivors.toml")
 KEPT = ROOT / ".mutation"
+ANEW = ", all imported anew"
+"""Behind the name of a test that noticed a fault that way."""
 
 QUIET = [
     "-x",
@@ -41,7 +47,27 @@ QUIET = [
     "-p",
     "no:xdist",
 ]
+QUIET += ["-p", "no:unraisableexception"]  # it collects all garbage three times a run
 QUIET += ["--timeout=0", "--assert=plain", "-m", "not soak", "--hypothesis-seed=1"]
+
+HEAVY: tuple[str, ...] = (
+    "pytest",
+    "hypothesis",
+    "numpy",
+    "cryptography.x509",
+    "OpenSSL.crypto",
+    "gmalg",
+    "msgspec",
+)
+HEAVY += (
+    "_hypothesis_pytestplugin",
+    "pytest_asyncio.plugin",
+    "pytest_timeout",
+    "pytest_randomly",
+    "xdist.plugin",
+)
+HEAVY += ("meterseal.wire.encode", "meterseal.wire.dlt645.table", "meterseal.units")
+"""Loaded once, before any fork: none of them imports what is changed."""
 
 
 class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -72,10 +98,6 @@ def path_of(module: str) -> Path:
     return ROOT / "src" / "meterseal" / (module.replace(".", "/") + ".py")
 
 
-def tests_of(module: str) -> list[str]:
-    return [one for one in FITTING[module] if (ROOT / one).exists()]
-
-
 def _pytest(tests: Sequence[str], *plugins: object) -> int:
     """Run tests in this process; hypothesis looks for no smaller example and keeps none."""
     import hypothesis
@@ -94,32 +116,99 @@ def _pytest(tests: Sequence[str], *plugins: object) -> int:
         return int(pytest.main([*QUIET, *tests], plugins=list(plugins)))
 
 
-def noticed(module: str, source: str, *stages: Sequence[str], longest: float = LONGEST) -> bool:
-    """Whether the fitting tests fail with this source in place of the module, all imported anew, stage by stage."""
+class TestsFail(Exception):
+    """The tests of a module fail without any fault, so that they can say nothing of one."""
 
-    def run(chosen: Sequence[str]) -> bool:
-        sys.meta_path.insert(0, _Changed(f"meterseal.{module}", source, path_of(module)))
-        return _pytest(chosen) != 0
+    __test__ = False
 
-    stages = stages or (tests_of(module),)
-    return any(forked(lambda one=one: run(one), longest) is not False for one in stages if one)  # type: ignore[misc]
+
+class _Failed:
+    """Notes which test failed."""
+
+    name = ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.name = report.nodeid
+
+
+def noticed(
+    module: str, source: str, *stages: Sequence[str], longest: float = LONGEST, before: str = ""
+) -> str:
+    """What fails with this source in place of the module, all imported anew, stage by stage; "" where nothing does.
+
+    It is the name of a test, else of the way in which all failed. `before` is the test that noticed it the last time,
+    which is tried alone first. Raises TestsFail where a stage fails with the sound source too.
+    """
+
+    def run(chosen: Sequence[str], tried: str) -> str:
+        sys.meta_path.insert(0, _Changed(f"meterseal.{module}", tried, path_of(module)))
+        failed = _Failed()
+        status = _pytest(chosen, failed)
+        return failed.name or ("no import" if status else "")
+
+    def said(chosen: Sequence[str], tried: str) -> str:
+        return str(forked(lambda: run(chosen, tried), longest))
+
+    if before and said([before], source) == before:
+        return before
+    for chosen in stages or (FITTING[module],):
+        by = said(chosen, source) if chosen else ""
+        if by:
+            if (module, *chosen) not in _SOUND and (fails := said(chosen, path_of(module).read_text())):
+                raise TestsFail(fails)
+            _SOUND.add((module, *chosen))
+            return by
+    return ""
+
+
+_SOUND: set[tuple[str, ...]] = set()
+"""Stages that were seen to pass with the sound source of a module."""
+
+
+def traced(module: str) -> dict[str, tuple[set[int], float]]:
+    """For each test that fits: the lines of the module that it runs, and its CPU seconds. Raises TestsFail.
+
+    A file of tests is run over the sound sources once for all modules that it fits.
+    """
+    every = [path_of(one) for one in FITTING]
+
+    def run(file: str) -> tuple[str, Reached]:
+        plugin = Trace(every)
+        _pytest([file], plugin)
+        return plugin.fails, plugin.reached
+
+    found: dict[str, tuple[set[int], float]] = {}
+    for file in FITTING[module]:
+        if file not in _TRACED:
+            said = forked(lambda file=file: run(file), sys.maxsize, sys.maxsize)  # type: ignore[misc]
+            _TRACED[file] = said if isinstance(said, tuple) else (f"{file} {said}", {})
+        fails, reached = _TRACED[file]
+        if fails:
+            raise TestsFail(fails)
+        found |= reached[str(path_of(module))]
+    return found
+
+
+_TRACED: dict[str, tuple[str, Reached]] = {}
 
 
 def warm(
     module: str, chosen: Sequence[Mutant], first: dict[tuple[str, str], str]
-) -> tuple[list[str | None], list[str], float]:
-    """For each mutant the test that noticed it, of those that can be tried without an import; the slow tests; and the
-    CPU seconds of all. Exits where the tests fail by themselves."""
+) -> tuple[list[str | None], dict[str, float]]:
+    """For each mutant the test that noticed it, of those that can be tried without an import; and the CPU seconds of
+    each test. Raises TestsFail."""
+    reached = traced(module)
 
-    def run() -> tuple[str, list[str | None], list[str], float]:
-        plugin = Warm(module, path_of(module), chosen, first)
-        _pytest(tests_of(module), plugin)
-        return plugin.fails, plugin.found, plugin.slow, plugin.cost
+    def run() -> list[str | None]:
+        plugin = Warm(module, chosen, reached, first)
+        _pytest(FITTING[module], plugin)
+        return plugin.found
 
-    fails, found, slow, cost = forked(run, sys.maxsize, sys.maxsize)  # type: ignore[misc]
-    if len(found) != len(chosen):
-        raise SystemExit(f"{module}: its tests fail without any fault ({fails}); mend them first.")
-    return found, slow, cost
+    found = forked(run, sys.maxsize, sys.maxsize)
+    if not isinstance(found, list) or len(found) != len(chosen):
+        raise TestsFail(f"not one by one, but together: {found}")
+    return found, {test: took for test, (_, took) in reached.items()}
 
 
 def reasons() -> dict[tuple[str, str, str], str]:
@@ -129,31 +218,38 @@ def reasons() -> dict[tuple[str, str, str], str]:
 
 
 def _digest(module: str) -> str:
-    """Of a source, of all that it takes from these packages, and of the tests that try it."""
+    """Of a source and all that it takes from the project, of the tests that try it and what these share, and of what
+    makes and runs mutants."""
     from hashlib import sha256
 
-    tried = [ROOT / one for one in tests_of(module)] + list((ROOT / "tests").glob("*/p*.py"))
+    tests = [ROOT / one for one in FITTING[module]]
+    around = {above / "conftest.py" for one in tests for above in one.parents if ROOT in above.parents}
+    shared = _taken(*tests, *(one for one in around if one.exists()), of="tests")
     whole = sha256()
-    for path in sorted({*_taken(module), *tried, *Path(__file__).parent.glob("[mrsw]*.py")}):
+    for path in sorted(
+        {*_taken(path_of(module), of="meterseal"), *shared, *Path(__file__).parent.glob("[mrsw]*.py")}
+    ):
         whole.update(path.read_bytes())
     return whole.hexdigest()
 
 
-def _taken(module: str) -> set[Path]:
-    """The source of a module and those that it imports, and these import, from the whole project."""
+def _taken(*paths: Path, of: str) -> set[Path]:
+    """These sources, those that they import from the packages of that name, and those that these import."""
     import ast
 
+    folder = {"meterseal": ROOT / "src" / "meterseal", "tests": ROOT / "tests"}[of]
     seen: set[Path] = set()
-    queue = [module]
+    queue = [*paths]
     while queue:
-        path = path_of(queue.pop())
+        path = queue.pop()
         if path in seen or not path.exists():
             continue
         seen.add(path)
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("meterseal"):
-                name = (node.module or "").removeprefix("meterseal").strip(".")
-                queue += [name, *(f"{name}.{one.name}".strip(".") for one in node.names)]
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == of:
+                parts = (node.module or "").split(".")[1:]
+                for one in ([], *([alias.name] for alias in node.names)):
+                    queue.append(folder.joinpath(*parts, *one).with_suffix(".py"))
     return seen
 
 
@@ -168,14 +264,16 @@ def survivors(module: str, anew: bool = False, quick: bool = False) -> tuple[int
     if not chosen:
         return 0, [], False
     known = reasons()
-    found, slow, cost = warm(module, chosen, first)
-    whole = [*tests_of(module), *(f"--deselect={one}" for one in slow)]
+    found, took = warm(module, chosen, first)
+    slow = [one for one, seconds in took.items() if seconds > SLOW]
+    whole = [*FITTING[module], *(f"--deselect={one}" for one in slow)]
     stages = [FIRST.get(module, whole[:4])] if quick else [FIRST.get(module, whole[:4]), whole, slow]
     for at, mutant in enumerate(chosen):
         if found[at] or (module, mutant.where, mutant.change) in known or (quick and found[at] == ""):
             continue
-        if noticed(module, mutant.source, *stages, longest=LONGEST + 3 * cost):
-            found[at] = "with everything imported anew"
+        before = first.get((mutant.where, mutant.change), "").removesuffix(ANEW)
+        by = noticed(module, mutant.source, *stages, longest=LONGEST + 3 * sum(took.values()), before=before)
+        found[at] = by and by + ANEW
     if not quick:
         KEPT.mkdir(exist_ok=True)
         lines = [[one.where, one.change, by] for one, by in zip(chosen, found, strict=True)]
@@ -194,7 +292,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     asked = parser.parse_args(arguments)
     os.chdir(ROOT)
-    for heavy in ("pytest", "hypothesis", "numpy", "cryptography.x509", "OpenSSL.crypto", "gmalg", "msgspec"):
+    for heavy in HEAVY:
         __import__(heavy)
     known, until, new = reasons(), time.monotonic() + asked.seconds, 0
     for module in asked.modules:
@@ -207,7 +305,12 @@ def main(arguments: Sequence[str]) -> int:
             tell(f"{module}: no time left")
             new += 1
             continue
-        count, alive, before = survivors(module, asked.anew, asked.quick)
+        try:
+            count, alive, before = survivors(module, asked.anew, asked.quick)
+        except TestsFail as error:
+            tell(f"{module}: its tests fail without any fault ({error}); mend them first")
+            new += 1
+            continue
         unknown = [one for one in alive if (module, one.where, one.change) not in known]
         new += len(unknown)
         tell(

@@ -433,6 +433,18 @@ def test_dates_are_of_two_digits_from_1950_to_2049_and_of_four_from_2050(
     assert proven._date(encoded) == expected
 
 
+@pytest.mark.parametrize(
+    ("time", "good"),
+    [("000000", True), ("235959", True), ("240000", False), ("236000", False), ("235960", False)],
+)
+def test_a_date_has_hours_to_23_and_minutes_and_seconds_to_59(time: str, good: bool) -> None:
+    midnight = int(datetime(2026, 1, 2, tzinfo=UTC).timestamp()) * 1000
+    later = (int(time[:2]) * 60 + int(time[2:4])) * 60_000 + int(time[4:]) * 1000
+    for encoded in (f"\x17\x0d260102{time}Z", f"\x18\x0f20600102{time}Z"):
+        assert (proven._date(encoded.encode()) is not None) is good
+    assert proven._date(f"\x17\x0d260102{time}Z".encode()) == (midnight + later if good else None)
+
+
 def test_an_authority_stands_from_its_last_beginning_to_its_first_end_but_for_a_second() -> None:
     made = tree()
     lists = [made.device_crls()[0], made.crl(made.device_ca, made.device_ca_key, until=NOW + DAY)]

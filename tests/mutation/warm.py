@@ -1,14 +1,15 @@
 """Runs mutants in forks of one process that has all tests collected, each against the tests that reach its line.
 
-It is a plug-in of pytest in place of the loop over tests: once over the sound source, noting which test runs which line,
-then once for each mutant, quickest tests first, ending at the first that fails. What it cannot put into a loaded module it
-gives back, and what no test noticed too: both are tried again in a process of their own (`run.noticed`), because what a
-fixture made before, or an import, may have hidden the fault.
+Two plug-ins of pytest stand in place of the loop over tests: `Trace` runs tests over the sound sources and notes which runs
+which line, `Warm` runs for each mutant those that do, quickest first, ending at the first that fails. What it cannot put
+into a loaded module it gives back, and what no test noticed too: both are tried again in a process of their own
+(`run.noticed`), because what a fixture made before, or an import, may have hidden the fault.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import pickle
 import signal
@@ -25,7 +26,7 @@ import pytest
 from tests.mutation.mutants import Mutant
 from tests.mutation.swap import forget, swap
 
-LONGEST = 60.0
+LONGEST = 20.0
 """CPU seconds that a mutant may use at least before it counts as noticed: it hangs."""
 
 ASLEEP = 60
@@ -35,71 +36,88 @@ SLOW = 1.0
 """CPU seconds, traced, from which a test is tried last."""
 
 
-class Warm:
-    """The plug-in. `found` says of each mutant the test that noticed it, "" for none, None where it was not tried."""
+Reached = dict[str, dict[str, tuple[set[int], float]]]
+"""By source and test: the lines of that source that the test runs, and the CPU seconds of the whole test, traced."""
 
-    def __init__(
-        self, module: str, path: Path, mutants: Sequence[Mutant], first: dict[tuple[str, str], str]
-    ) -> None:
-        self._module, self._path, self._mutants, self._first = module, str(path), mutants, first
-        self.found: list[str | None] = []
-        self.slow: list[str] = []
-        self.cost = 0.0
-        """CPU seconds of all tests over the sound source, traced."""
-        self.fails = ""
-        """The test that fails over the sound source, or what else went wrong; then nothing was tried."""
+
+class Trace:
+    """The plug-in that runs tests over the sound sources. `fails` names the first that fails."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = [str(path) for path in paths]
+        self.reached: Reached = {path: {} for path in self._paths}
+        self.fails = "no test was collected"
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        reached = forked(lambda: self._trace(session), 3_600)
-        if not isinstance(reached, list):
-            self.fails = str(reached)
-            return True
-        self.slow = [
-            item.nodeid for item, (_, took) in zip(session.items, reached, strict=True) if took > SLOW
-        ]
-        self.cost = sum(took for _, took in reached)
-        order = sorted(range(len(session.items)), key=lambda at: reached[at][1])
-        for mutant in self._mutants:
-            tests = [at for at in order if reached[at][0] & set(range(mutant.line, mutant.last + 1))]
-            before = self._first.get((mutant.where, mutant.change))
-            tests.sort(key=lambda at: session.items[at].nodeid != before)
-            bound = 5 + 3 * sum(reached[at][1] for at in tests)
-            noted = forked(lambda m=mutant, t=tests: self._try(session, m, t), bound) if tests else None  # type: ignore[misc]
-            self.found.append(noted if isinstance(noted, str) else None)
-        return True
+        own: dict[str, set[int]] = {}
 
-    def _trace(self, session: pytest.Session) -> list[tuple[set[int], float]] | str:
-        lines: list[tuple[set[int], float]] = []
-        own: set[int] = set()
+        def tracer(path: str) -> Callable[[FrameType, str, object], Any]:
+            def local(frame: FrameType, event: str, _: object) -> Any:
+                if event == "line":
+                    own[path].add(frame.f_lineno)
+                return local
 
-        def local(frame: FrameType, event: str, _: object) -> Any:
-            if event == "line":
-                own.add(frame.f_lineno)
             return local
 
+        local = {path: tracer(path) for path in self._paths}
+
         def whole(frame: FrameType, _event: str, _: object) -> Any:
-            return local if frame.f_code.co_filename == self._path else None
+            return local.get(frame.f_code.co_filename)
 
         threading.settrace(whole)
         forget("meterseal", "tests")
         for at, item in enumerate(session.items):
-            own = set()
+            own.update({path: set() for path in self._paths})
             began = _spent()
             sys.settrace(whole)
             _run(session, item, session.items[at + 1] if at + 1 < len(session.items) else None)
             sys.settrace(None)
             if session.testsfailed:
-                return item.nodeid
-            lines.append((own, _spent() - began))
-        return lines
+                self.fails = item.nodeid
+                return True
+            took = _spent() - began
+            for path, lines in own.items():
+                self.reached[path][item.nodeid] = (lines, took)
+        self.fails = ""
+        return True
 
-    def _try(self, session: pytest.Session, mutant: Mutant, tests: Sequence[int]) -> str | None:
+
+class Warm:
+    """The plug-in that tries mutants. `found` says of each the test that noticed it, "" for none, None where it was not
+    tried."""
+
+    def __init__(
+        self,
+        module: str,
+        mutants: Sequence[Mutant],
+        reached: dict[str, tuple[set[int], float]],
+        first: dict[tuple[str, str], str],
+    ) -> None:
+        self._module, self._mutants, self._reached, self._first = module, mutants, reached, first
+        self.found: list[str | None] = []
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        gc.freeze()  # what every fork shares stays shared
+        order = sorted(session.items, key=lambda item: self._reached[item.nodeid][1])
+        for mutant in self._mutants:
+            lines = set(range(mutant.line, mutant.last + 1))
+            tests = [item for item in order if self._reached[item.nodeid][0] & lines]
+            before = self._first.get((mutant.where, mutant.change))
+            tests.sort(key=lambda item: item.nodeid != before)
+            bound = 3 + 3 * sum(self._reached[item.nodeid][1] for item in tests)
+            noted = forked(lambda m=mutant, t=tests: self._try(session, m, t), bound) if tests else None  # type: ignore[misc]
+            self.found.append(noted if isinstance(noted, str) else None)
+        return True
+
+    def _try(self, session: pytest.Session, mutant: Mutant, tests: Sequence[pytest.Item]) -> str | None:
         forget("meterseal", "tests")
         if not swap(sys.modules[f"meterseal.{self._module}"], mutant.where, mutant.source):
             return None
-        items = [session.items[at] for at in tests]
-        for at, item in enumerate(items):
-            _run(session, item, items[at + 1] if at + 1 < len(items) else None)
+        for at, item in enumerate(tests):
+            signal.setitimer(
+                signal.ITIMER_PROF, 3 + 5 * self._reached[item.nodeid][1]
+            )  # ends what hangs here
+            _run(session, item, tests[at + 1] if at + 1 < len(tests) else None)
             if session.testsfailed:
                 return item.nodeid
         return ""
@@ -147,10 +165,9 @@ def forked(work: Callable[[], object], longest: float, asleep: int = ASLEEP) -> 
     reader = threading.Thread(target=lambda: said.append(_all_of(read)), daemon=True)
     reader.start()
     hangs = _hangs(psutil.Process(child), reader, longest, asleep)
-    if hangs:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child, signal.SIGKILL)
-        reader.join()
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child, signal.SIGKILL)  # what it started too
+    reader.join()
     os.waitpid(child, 0)
     return pickle.loads(said[0]) if said[0] else "hangs" if hangs else "dies"
 

@@ -173,7 +173,7 @@ def _resource(listener: CoapListener) -> Any:
                 raise error.RequestEntityTooLarge
             return super().feed_and_take(req)
 
-    class Messages(resource.Resource):  # type: ignore[misc]
+    class Messages(resource.Resource):  # type: ignore[misc]  # the same
         def __init__(self) -> None:
             super().__init__()
             self._block1 = Spool()

@@ -8,6 +8,7 @@ whether the models and their quantiles are sound, not what a city will see.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 from msgspec import Struct
@@ -110,8 +111,10 @@ def _row(
 def _task(use: Floats, since: int, start: int, horizon: int, seed: int) -> Task:
     hours: NDArray[np.int64] = since // HOUR + start + np.arange(HISTORY + horizon)
     days = np.unique(local_day(hours))
-    feasts = {int(day): "holiday" for day, feast in zip(days, is_holiday(days), strict=True) if feast}
-    hour, kind = calendar(since + start * HOUR, HISTORY + horizon, feasts)  # type: ignore[arg-type]
+    feasts: dict[int, Literal["holiday", "workday"]] = {
+        int(day): "holiday" for day, feast in zip(days, is_holiday(days), strict=True) if feast
+    }
+    hour, kind = calendar(since + start * HOUR, HISTORY + horizon, feasts)
     return Task(use[start : start + HISTORY], hour, kind, temperature(seed, hours).astype(np.float32))
 
 

@@ -89,7 +89,7 @@ def _trouble(
     meters[flowing] = _with(meters[flowing], Event("backflow", begin, begin + HOUR, 25_000))
     for place, kind in ((opened, "cover"), (held, "magnet")):
         begin = calendar.hour(9, 18)
-        incident = Incident(kind, begin + 7 * 60_000, begin + 3 * HOUR)  # type: ignore[arg-type]
+        incident = Incident(kind, begin + 7 * 60_000, begin + 3 * HOUR)  # type: ignore[arg-type]  # one of the two words above
         meters[place] = replace(meters[place], incidents=(incident,))
     power = thief + 3
     meters[power] = _with(meters[power], Event("theft", calendar.hour(1, 22), until, 600))

@@ -405,7 +405,7 @@ def _has(frame: Frame, form: Form) -> bool:
         return False
     body = frame.data
     if frame.protocol == "cjt188":
-        if len(body) < 3 or ids.read_di(body[:2])[0] != form.di:
+        if len(body) < 3 or ids.read_di(body)[0] != form.di:
             return False
         body = body[3:]
     else:
@@ -414,7 +414,7 @@ def _has(frame: Frame, form: Form) -> bool:
                 return False
             body = body[4:]
         if form.kind in ("write", "relay"):
-            if len(body) < _GUARD:
+            if len(body) <= _GUARD:
                 return False
             body = body[_GUARD:]
     return (form.size is None or len(body) == form.size) and (
@@ -423,4 +423,4 @@ def _has(frame: Frame, form: Form) -> bool:
 
 
 _GUARD = 8
-"""Password and operator of a DL/T 645 command."""
+"""Password and operator of a DL/T 645 command; one that says nothing behind them is none that a row names."""

@@ -211,7 +211,7 @@ def scaled(text: str, exponent: int, what: str) -> int:
         value = Decimal(text)
     except InvalidOperation:
         value = Decimal("NaN")
-    if not value.is_finite() or not 0 <= value < LARGEST or value.as_tuple().exponent < -9:  # type: ignore[operator]
+    if not value.is_finite() or not 0 <= value < LARGEST or value.as_tuple().exponent < -9:  # type: ignore[operator]  # a finite number's is an int
         raise refused(
             "edit.number", f"`{text[:40]}` is no {what}: write it as 1234.56, in the unit of the medium"
         )
@@ -378,7 +378,7 @@ def _version(scene: Scene, at: int, register: int, like: np.void, version: int, 
         quality=Quality.EDITED,
         method=f"{EDIT}{_NO_NUMBER}",
         recorded_at=0,
-        origin=ORIGINS[origin],  # type: ignore[arg-type]
+        origin=ORIGINS[origin],
         version=version,
     )
 

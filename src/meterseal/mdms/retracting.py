@@ -30,7 +30,7 @@ def taken_back(store: Store, usage_point: str, at: int, recorded_at: int) -> lis
             quality=Quality.MISSING,
             method=RETRACTED,
             recorded_at=recorded_at,
-            origin=ORIGINS[int(row["origin"])],  # type: ignore[arg-type]
+            origin=ORIGINS[int(row["origin"])],
             version=int(row["version"]) + 1,
         )
         for key in keys

@@ -75,7 +75,7 @@ def _offer_only_sm(context: SSL.Context) -> None:
     try:
         context.set_tls13_ciphersuites(SUITE.encode())
         # pyOpenSSL has no public name for these two; a version without them, or without SM, is refused here.
-        library, native = SSL._lib, context._context  # type: ignore[attr-defined]
+        library, native = SSL._lib, context._context  # type: ignore[attr-defined]  # not in its types
         able = (
             library.SSL_CTX_set1_curves_list(native, CURVE.encode()) == 1
             and library.SSL_CTX_set1_sigalgs_list(native, SIGNATURE.encode()) == 1

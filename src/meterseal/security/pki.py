@@ -164,7 +164,7 @@ def settle(pki: Pki, vault: Vault) -> None:
             if version in open_now:
                 wanted = "active" if version == pki.version(purpose) else "retiring"
             found = vault.facts(key_id, version).state
-            if STATES.index(wanted) > [*STATES].index(found):  # type: ignore[arg-type]
+            if STATES.index(wanted) > [*STATES].index(found):  # type: ignore[arg-type]  # both are words of STATES
                 vault.set_state(key_id, version, wanted)
     pki.end_older_platform_keys()
 

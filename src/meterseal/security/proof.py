@@ -224,7 +224,7 @@ class Proof:
             revision,
             _State(total.to_bytes(32), rows, schema, revision if changed else self.changed, others, head),
         )
-        connection.execute(f"UPDATE {TABLE} SET revision = ?, sealed = ?", (revision, sealed))  # noqa: S608
+        connection.execute(f"UPDATE {TABLE} SET revision = ?, sealed = ?", (revision, sealed))  # noqa: S608  # a constant
         self._coming = _Coming(total, rows, version, schema, head, changed)
 
     def committed(self) -> None:

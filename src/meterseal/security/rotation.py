@@ -280,7 +280,7 @@ class Rotation:
             )
         state: State = STATES[STATES.index(change.state)]
         facts = self._keys.facts(change.key_id, change.version)
-        if STATES.index(state) != [*STATES].index(facts.state) + 1 and not (  # type: ignore[arg-type]
+        if STATES.index(state) != [*STATES].index(facts.state) + 1 and not (  # type: ignore[arg-type]  # both are words of STATES
             facts.state in ("new", "active") and state == "withdrawn"
         ):
             raise LocalError(

@@ -152,7 +152,7 @@ class Vault:
         `destroyed` overwrites the key itself.
         """
         entry = self._entry(key_id, version)
-        if STATES.index(state) < [*STATES].index(entry.state):  # type: ignore[arg-type]
+        if STATES.index(state) < [*STATES].index(entry.state):  # type: ignore[arg-type]  # both are words of STATES
             raise LocalError(
                 "security.key-state", f"{entry.label} is {entry.state}; it does not become {state} again."
             )

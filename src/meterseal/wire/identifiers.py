@@ -51,7 +51,7 @@ AMBIGUOUS = frozenset({0xD2, 0xD3, 0xD4})
 
 
 def read_di(raw: bytes, *, high_first: bool | None = None) -> tuple[int, bool]:
-    """The DI of two bytes in either order, and whether it was sent high byte first (rule 3).
+    """The DI of the first two bytes in either order, and whether it was sent high byte first (rule 3).
 
     A known identifier decides; where both orders are known (only within D2..D4) `high_first` does, the meter's order,
     and without it the DI is taken as sent; where none is, the high byte of a known group decides.

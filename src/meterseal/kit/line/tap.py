@@ -86,7 +86,7 @@ class Tap:
                 side = _Side(self, "up")
                 try:
                     if self.place is not None:
-                        await self.place.connect(lambda side=side: side)  # type: ignore[misc]
+                        await self.place.connect(lambda side=side: side)  # type: ignore[misc]  # a lambda's default has no type
                         self.away = ""
                         await side.closed.wait()
                 except OSError as error:
@@ -262,7 +262,7 @@ class _Side(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # a serial port's is no Transport by type
-        self._tap.joined(self._way, self._transport)  # type: ignore[arg-type]
+        self._tap.joined(self._way, self._transport)  # type: ignore[arg-type]  # the same
 
     def data_received(self, data: bytes) -> None:
         self._tap.came(self._way, data)

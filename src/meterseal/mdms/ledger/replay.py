@@ -132,7 +132,7 @@ def replayed(
         if isinstance(leaf, Added):
             ingest.apply(number, Entry(versions=(leaf.version,)))
         elif leaf.usage_point:
-            place = Place(leaf.device_id, leaf.usage_point, leaf.medium, -_EVER, 0)  # type: ignore[arg-type]
+            place = Place(leaf.device_id, leaf.usage_point, leaf.medium, -_EVER, 0)  # type: ignore[arg-type]  # what a leaf was made of had a medium
             ingest.apply(number, Entry(Batch((leaf.opened(one.digest),)), (place,)))
             for pending in state.pending.values():
                 said.setdefault(pending.key, []).append(

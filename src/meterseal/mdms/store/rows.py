@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from meterseal.errors import DataError
 from meterseal.mdms.method import made
-from meterseal.model import Medium, Quality
+from meterseal.model import Medium, Origin, Quality
 
 Rows = NDArray[np.void]
 """A structured array of ROW."""
@@ -45,7 +45,7 @@ ROW = np.dtype(
 )
 _WHOLE = np.dtype((np.void, ROW.itemsize))
 """A row as plain bytes: numpy moves these twenty times as fast as a row of many fields."""
-ORIGINS = ("sealed", "vouched")
+ORIGINS: tuple[Origin, ...] = ("sealed", "vouched")
 _SPAN = 1 << 33
 _POINTS = 1 << 23
 _PLACES = (40, 33)

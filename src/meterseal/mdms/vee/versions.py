@@ -130,7 +130,7 @@ class _Shown:
             quality=kind,
             method=method,
             recorded_at=self._now,
-            origin=ORIGINS[int(like["origin"])],  # type: ignore[arg-type]
+            origin=ORIGINS[int(like["origin"])],
             version=self._highest[at],
         )
 

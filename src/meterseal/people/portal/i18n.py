@@ -51,7 +51,7 @@ def load_languages(folder: Path) -> dict[str, Language]:
             lstrip_blocks=True,
             extensions=["jinja2.ext.i18n"],
         )
-        environment.install_gettext_translations(catalogue, newstyle=True)  # type: ignore[attr-defined]
+        environment.install_gettext_translations(catalogue, newstyle=True)  # type: ignore[attr-defined]  # the extension adds it
         environment.filters.update(formats.filters())
         languages[code] = Language(code, tag, catalogue.gettext, formats, environment)
     return languages

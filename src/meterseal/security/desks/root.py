@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from meterseal.crypto.names import Purpose
@@ -112,7 +112,7 @@ class RootDesk(Desk):
 
     # --- an act that is ordered, then opened
 
-    def _begin(self, purpose: str) -> Callable[[str, Request, tuple[str, ...]], asyncio.Future[Done]]:
+    def _begin(self, purpose: str) -> Callable[[str, Request, tuple[str, ...]], Awaitable[Done]]:
         async def run(caller: str, asked: Request, people: tuple[str, ...]) -> Done:
             room = self._room
             pki.settle(room.pki, room.authorities)
@@ -136,7 +136,7 @@ class RootDesk(Desk):
                 ),
             )
 
-        return run  # type: ignore[return-value]
+        return run
 
     async def _share(self, caller: str, shown: r.ShareIn, people: tuple[str, ...]) -> Done:
         room, waiting, officer = self._room, self._current(), _alone(people)

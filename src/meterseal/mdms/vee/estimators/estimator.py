@@ -72,7 +72,7 @@ class Known:
         before = times <= gap.since
         times, registers = times[before], registers[before]
         if not len(times):
-            return cls(gap, gap.since, np.empty(0, np.int64), np.empty(0, np.bool_), **about)  # type: ignore[arg-type]
+            return cls(gap, gap.since, np.empty(0, np.int64), np.empty(0, np.bool_), **about)  # type: ignore[arg-type]  # as named above
         count = int(gap.since - times[0]) // interval
         start = gap.since - count * interval
         use, known = np.zeros(count + 1, np.int64), np.zeros(count + 1, np.bool_)
@@ -80,7 +80,7 @@ class Known:
         regular = (np.diff(times) == interval) & ((times[1:] - start) % interval == 0) & (step >= 0)
         at = (times[1:][regular] - start) // interval
         use[at], known[at] = step[regular], True
-        return cls(gap, start, use, known, **about)  # type: ignore[arg-type]
+        return cls(gap, start, use, known, **about)  # type: ignore[arg-type]  # the same
 
     def at(self, ends: Ints) -> tuple[Ints, Mask]:
         """Use of the intervals that end at these instants, and which of them is known."""
