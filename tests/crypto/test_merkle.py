@@ -111,6 +111,8 @@ def test_no_other_beginning_is_consistent() -> None:
             assert not merkle.consistent(old, forged, new, ROOTS[new], proof)
             assert not merkle.consistent(old, ROOTS[old], new, forged, proof)
             assert not merkle.consistent(old, ROOTS[old], new, ROOTS[new], [*proof, forged])
+            if old != new:
+                assert not merkle.consistent(old, ROOTS[old], new, ROOTS[new], [])
             if proof:
                 assert not merkle.consistent(old, ROOTS[old], new, ROOTS[new], proof[:-1])
                 changed = list(proof)

@@ -66,6 +66,13 @@ def test_a_corrupted_primitive_is_named(
     assert primitive in caught.value.message
 
 
+def test_a_gcm_that_opens_to_other_bytes_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it refuses what was changed."""
+    right = symmetric.sm4_gcm_open
+    monkeypatch.setattr(symmetric, "sm4_gcm_open", lambda *given: right(*given)[:-1] + b"?")
+    assert selftest.failing() == ["SM4-GCM"]
+
+
 def test_a_gcm_that_opens_anything_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(symmetric, "sm4_gcm_open", lambda key, nonce, sealed, aad: selftest._GCM_PLAIN)
     assert selftest.failing() == ["SM4-GCM"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from meterseal.link.act_rows import Command, Form, Given
+from meterseal.link.act_rows import EVERY_DEVICE, Command, Form, Given
 from meterseal.link.acts import ACTS, COMMANDS, Act, act_of, protection
 from meterseal.model import Medium
 from meterseal.wire.catalogue import name_of
@@ -55,46 +55,69 @@ def test_what_cuts_or_gives_a_supply_is_named_as_that() -> None:
     assert COMMANDS["relay-trip"].seen == {"dlt645": 0x04000503}
 
 
-def test_a_question_has_the_control_codes_of_the_standards_and_four_bytes_of_an_identifier() -> None:
-    row = COMMANDS["read"]
-    assert {protocol: form.control for protocol, form in row.forms.items()} == {
-        "cjt188": 0x01,
-        "dlt645": 0x11,
-    }
-    assert [(one.least, one.most) for one in row.given] == [(1, 4)]
-
-
 def test_a_clock_is_set_within_ten_minutes_or_not_at_all() -> None:
     assert {act: row.lasts for act, row in COMMANDS.items() if row.lasts} == {"time": 600_000}
 
 
-def test_steps_of_a_price_are_six_digits_from_nothing_up() -> None:
-    steps = {one.name: (one.least, one.most, one.exponent) for one in COMMANDS["price"].given}
-    prices, volumes = ({f"{name}{at}" for at in (1, 2, 3)} for name in ("price", "volume"))
-    assert steps.pop("start") == (1, 28, 0)
-    assert steps == dict.fromkeys(prices, (0, 999_999, -2)) | dict.fromkeys(
-        volumes - {"volume3"}, (0, 999_999, 0)
-    )
+AGREED = """\
+read | 0 | all | 01 | 11 | - | identifier 1..4?
+time | 1 | all | 04 A015 size 7 | 08 size 6 | 901F 4000102 | at 0..0?
+freeze | 1 | all | - | 16 size 4 | 5010001 | -
+freeze-parameters | 1 | all | 04 A104 size 4 | - | - | bytes 4..4
+settlement-day | 1 | all | 04 A011 size 1 | 14 4000B01 size 2 | 8103 4000B01 | day 1..28
+reading-day | 1 | all | 04 A012 size 1 | - | 8104 | day 1..28
+alarm-volume | 1 | all | 04 A105 size 5 | - | - | volume 0..99999999e-2
+alarm-amount | 1 | all | 04 A106 size 4 | 14 4001001 size 4 | 4001001 | amount 0..99999999e-2
+overdraft | 1 | all | - | 14 4001003 size 4 | 4001003 | amount 0..99999999e-2
+communication | 1 | all | 04 A103 size 1 | 17 size 1 | - | bytes 1..1
+price | 1 | all | 04 A010 size 16 | - | 8102 | price1 0..999999e-2, volume1 0..999999, price2 0..999999e-2, \
+volume2 0..999999, price3 0..999999e-2, start 1..28
+day-table | 1 | all | - | 14 4010001 | 4010001 | periods 1..11
+purchase | 1 | 0 | 04 A013 size 5 | - | 8105 | serial 0..255, amount 1..99999999e-2
+verification-enter | 1 | 100 | 04 A101 size 0 | - | - | -
+verification-leave | 1 | all | 04 A102 size 0 | - | - | -
+address | 2 | 0 | 15 A018 size 7 | 15 size 6 | - | address 12..14
+valve-open | 2 | 200 | 04 A017 size 1 first 55 | - | 901F | -
+valve-permit | 2 | 200 | 04 A017 size 1 first 55 | - | 901F | -
+valve-close | 2 | 200 | 04 A017 size 1 first 99 | - | 901F | -
+relay-trip | 2 | 200 | - | 1C size 8 first 1A | 4000503 | -
+relay-permit | 2 | 200 | - | 1C size 8 first 1B | 4000503 | -
+relay-close | 2 | 200 | - | 1C size 8 first 1C | 4000503 | -
+relay-alarm | 2 | all | - | 1C size 8 first 2A | 4000503 | -
+relay-alarm-off | 2 | all | - | 1C size 8 first 2B | 4000503 | -
+relay-keep | 2 | all | - | 1C size 8 first 3A | 4000503 | -
+relay-keep-off | 2 | 200 | - | 1C size 8 first 3B | 4000503 | -
+load-limit | 2 | 200 | - | 14 4000E01 size 3 | 4000E01 | limit 1..999999e-4
+firmware | 2 | all | 04 E004 size 32 | 14 E0040000 size 32 | - | manifest 32..32
+write | 2 | 0 | - | - | - | -
+"""
+"""Act | officers | devices in an order | CJ/T 188: control code, identifier, size behind it | DL/T 645 | seen | given"""
 
 
-def test_how_many_devices_one_order_may_name_is_fewer_where_a_supply_is_cut() -> None:
-    few = {act: row.bulk for act, row in COMMANDS.items() if row.bulk in (100, 200)}
-    valves = ("valve-open", "valve-permit", "valve-close")
-    relays = ("relay-trip", "relay-permit", "relay-close", "relay-keep-off", "load-limit")
-    assert few == dict.fromkeys((*valves, *relays), 200) | {"verification-enter": 100}
+def shape(form: Form | None) -> str:
+    if form is None:
+        return "-"
+    parts = [f"{form.control:02X}", *([] if form.di is None else [f"{form.di:X}"])]
+    parts += [] if form.size is None else [f"size {form.size}"]
+    return " ".join([*parts, *([] if form.first is None else [f"first {form.first:02X}"])])
 
 
-def test_what_a_person_gives_has_the_sizes_of_its_field() -> None:
-    most = {(act, one.name): one.most for act, row in COMMANDS.items() for one in row.given}
-    for act, name in (("alarm-volume", "volume"), ("alarm-amount", "amount"), ("overdraft", "amount")):
-        assert most[act, name] == 99_999_999  # type: ignore[index]
-    assert (most["purchase", "amount"], most["load-limit", "limit"]) == (99_999_999, 999_999)
-    assert (most["day-table", "periods"], most["address", "address"]) == (11, 14)
+def bounds(one: Given) -> str:
+    exponent = f"e{one.exponent}" if one.exponent else ""
+    return f"{one.name} {one.least}..{one.most}{exponent}{'' if one.needed else '?'}"
 
 
-def test_a_clock_and_a_freeze_are_seen_by_the_identifiers_of_their_tables() -> None:
-    assert COMMANDS["time"].seen["dlt645"] == 0x04000102
-    assert COMMANDS["freeze"].seen["dlt645"] == 0x05010001
+def test_each_row_is_what_was_agreed_for_it() -> None:
+    """Control codes and identifiers are those of the two standards; officers and numbers of devices those of ADR 0028. Who
+    changes the protection of a command changes it here as well, and says why."""
+    rows = []
+    for act, row in COMMANDS.items():
+        bulk = "all" if row.bulk == EVERY_DEVICE else str(row.bulk)
+        seen = " ".join(f"{di:X}" for di in row.seen.values()) or "-"
+        forms = [shape(row.forms.get(protocol)) for protocol in ("cjt188", "dlt645")]
+        given = ", ".join(bounds(one) for one in row.given) or "-"
+        rows.append(" | ".join([act, str(row.officers), bulk, *forms, seen, given]))
+    assert rows == AGREED.replace("\\\n", "").strip().splitlines()
 
 
 def test_whatever_cuts_or_gives_a_supply_takes_two_officers() -> None:

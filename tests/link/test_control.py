@@ -113,8 +113,8 @@ SIZES = {
     5: [7],
     6: [36],
     7: [97, 129],
-    8: [36, 97, 129, 257, 2048],
-    9: [33, 35, 36, 97, 129, 257, 2048, 2049, 3072],
+    8: [36, 97, 129, 257, 265, 2048],
+    9: [33, 35, 36, 97, 129, 257, 265, 2048, 2049, 3072],
 }
 """The table of kinds of LINK section 4, and those that ADRs added."""
 
@@ -122,7 +122,7 @@ SIZES = {
 @pytest.mark.parametrize("kind", range(11))
 def test_words_go_their_ways_in_their_sizes(kind: int) -> None:
     for up in (True, False):
-        for size in (0, 1, 7, 9, 14, 32, 33, 35, 36, 97, 129, 257, 2048, 2049, 3072, 3073):
+        for size in (0, 1, 7, 9, 14, 32, 33, 35, 36, 97, 129, 257, 265, 2048, 2049, 3072, 3073):
             flags = CONTROL | (0 if up else DOWN) | (WANTED if up and kind == 7 else 0)
             record = spoken(kind, bytes(size), flags)
             allowed = kind in WAYS and WAYS[kind] in ("both", "up" if up else "down") and size in SIZES[kind]
@@ -154,7 +154,11 @@ def test_control_of_no_whole_cipher_or_bad_padding_is_refused() -> None:
 
 
 def test_time_reject_and_close_read_back() -> None:
-    assert control.read_time(control.time(1_780_000_000_000, 77).content) == (1_780_000_000_000, 77)
+    for counter in (77, 2**48 - 1):
+        assert control.read_time(control.time(1_780_000_000_000, counter).content) == (
+            1_780_000_000_000,
+            counter,
+        )
     assert control.read_reject(control.reject(2**48 - 1, control.POLICY).content) == (2**48 - 1, 2)
     assert control.close(3) == Word(control.CLOSE, b"\x03")
     refuses("link.control", lambda: control.read_time(bytes(13)))

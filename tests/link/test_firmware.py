@@ -54,6 +54,7 @@ def test_a_manifest_has_one_encoding_and_bounds() -> None:
     raw = firmware.manifest_bytes(MANIFEST)
     assert firmware.read_manifest(raw) == MANIFEST
     fields = list(msgspec.structs.astuple(MANIFEST))
+    assert raw == msgspec.msgpack.encode(fields)
     for other in (b"", raw[:-1], raw + b"\x00", b"\xc0", msgspec.msgpack.encode([*fields, 1])):
         refused(firmware.read_manifest, other)
     for field, value in (
@@ -109,11 +110,15 @@ def test_every_word_of_firmware_is_its_bytes() -> None:
         word = firmware.offer(signed)
         assert word.content == b"\x01" + size.to_bytes(2, "big") + bytes(size) + bytes(range(64)) + chain
         assert firmware.read_offer(word.content) == signed
+        fields = [signed.manifest, signed.signature, signed.chain]
+        assert msgspec.msgpack.encode(signed) == msgspec.msgpack.encode(fields)  # as the platform asks for it
     path = b"".join(firmware.path_of(4, LEAVES))
     assert firmware.block(DIGEST, 4, BLOCKS, LEAVES, firmware.REPORT_NOW).content == (
         b"\x02" + DIGEST[:8] + b"\x00\x04\x01" + b"\x04\x00" + IMAGE[4096:5120] + path
     )
-    assert firmware.seen(DIGEST, 0x010203040506).content == b"\x03" + DIGEST + bytes(range(1, 7))
+    seen = firmware.seen(DIGEST, 0x010203040506).content
+    assert seen == b"\x03" + DIGEST + bytes(range(1, 7))
+    assert firmware.read_seen(seen) == (DIGEST, 0x010203040506)
     said = replace(REPORT, phase=Phase.TRIAL, reason=Reason.NO_START, version=0x01020304, hardware=0x0506)
     assert firmware.report(said) == (
         b"\x11\x03\x0b\x01\x02\x03\x04\x05\x06"

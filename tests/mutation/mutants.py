@@ -48,6 +48,11 @@ class Mutant(NamedTuple):
     make: Callable[[], str]
 
     @property
+    def name(self) -> tuple[str, str]:
+        """What it is known by."""
+        return self.where, self.change
+
+    @property
     def source(self) -> str:
         """The whole changed source."""
         return self.make()

@@ -20,14 +20,11 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from tests.mutation.fitting import FIRST, FITTING
 from tests.mutation.mutants import Mutant, mutants
-from tests.mutation.warm import LONGEST, SLOW, Reached, Trace, Warm, forked, silent
-
-if TYPE_CHECKING:
-    import pytest
+from tests.mutation.warm import SLOW, Cold, Reached, Trace, Warm, forked, silent
 
 ROOT = Path(__file__).parents[2]
 SURVIVORS = Path(__file__).with_name("survivors.toml")
@@ -98,6 +95,11 @@ def path_of(module: str) -> Path:
     return ROOT / "src" / "meterseal" / (module.replace(".", "/") + ".py")
 
 
+def name_of(path: Path) -> str:
+    """The whole name of the module in this file."""
+    return ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
+
+
 def _pytest(tests: Sequence[str], *plugins: object) -> int:
     """Run tests in this process; hypothesis looks for no smaller example and keeps none."""
     import hypothesis
@@ -122,48 +124,42 @@ class TestsFail(Exception):
     __test__ = False
 
 
-class _Failed:
-    """Notes which test failed."""
-
-    name = ""
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.failed:
-            self.name = report.nodeid
-
-
 def noticed(
-    module: str, source: str, *stages: Sequence[str], longest: float = LONGEST, before: str = ""
-) -> str:
-    """What fails with this source in place of the module, all imported anew, stage by stage; "" where nothing does.
+    module: str,
+    sources: Sequence[tuple[str, str]],
+    *stages: Sequence[str],
+    took: dict[str, float] | None = None,
+) -> list[str]:
+    """For each source what fails with it in place of the module, all that takes from it imported anew, stage by stage; ""
+    where nothing does.
 
-    It is the name of a test, else of the way in which all failed. `before` is the test that noticed it the last time,
-    which is tried alone first. Raises TestsFail where a stage fails with the sound source too.
+    Behind each source stands the test that noticed it the last time, which is tried alone first. A stage names files or
+    tests, and tests not to run with a minus before them; `took` says their CPU seconds. Raises TestsFail where a stage
+    fails with the sound source too.
     """
+    path = path_of(module)
+    below = [name_of(one) for one in _taken(path, of="meterseal") - {path}]
 
-    def run(chosen: Sequence[str], tried: str) -> str:
-        sys.meta_path.insert(0, _Changed(f"meterseal.{module}", tried, path_of(module)))
-        failed = _Failed()
-        status = _pytest(chosen, failed)
-        return failed.name or ("no import" if status else "")
+    def put(source: str) -> None:
+        sys.meta_path.insert(0, _Changed(f"meterseal.{module}", source, path))
 
-    def said(chosen: Sequence[str], tried: str) -> str:
-        return str(forked(lambda: run(chosen, tried), longest))
+    def run() -> list[str] | str:
+        plugin = Cold(
+            f"meterseal.{module}",
+            below,
+            put,
+            path.read_text(),
+            sources,
+            stages or [FITTING[module]],
+            took or {},
+        )
+        _pytest(["tests/mutation"], plugin)
+        return plugin.fails or plugin.found
 
-    if before and said([before], source) == before:
-        return before
-    for chosen in stages or (FITTING[module],):
-        by = said(chosen, source) if chosen else ""
-        if by:
-            if (module, *chosen) not in _SOUND and (fails := said(chosen, path_of(module).read_text())):
-                raise TestsFail(fails)
-            _SOUND.add((module, *chosen))
-            return by
-    return ""
-
-
-_SOUND: set[tuple[str, ...]] = set()
-"""Stages that were seen to pass with the sound source of a module."""
+    found = forked(run, sys.maxsize, sys.maxsize)
+    if not isinstance(found, list):
+        raise TestsFail(found)
+    return found
 
 
 def traced(module: str) -> dict[str, tuple[set[int], float]]:
@@ -207,7 +203,7 @@ def warm(
 
     found = forked(run, sys.maxsize, sys.maxsize)
     if not isinstance(found, list) or len(found) != len(chosen):
-        raise TestsFail(f"not one by one, but together: {found}")
+        raise TestsFail("together, or they changed meanwhile")
     return found, {test: took for test, (_, took) in reached.items()}
 
 
@@ -253,32 +249,61 @@ def _taken(*paths: Path, of: str) -> set[Path]:
     return seen
 
 
-def survivors(module: str, anew: bool = False, quick: bool = False) -> tuple[int, list[Mutant], bool]:
-    """How many mutants there are, those that nobody noticed, and whether that was known from the last time."""
+class Found(NamedTuple):
+    """What was found of a module: how many mutants it has, those that nobody noticed, those that somebody did though a
+    reason says why nobody can, and whether all that was known from the last time."""
+
+    made: int
+    alive: list[Mutant]
+    needless: list[Mutant]
+    before: bool
+
+
+def survivors(module: str, anew: bool = False, quick: bool = False) -> Found:
+    """Try a module. What has a reason is believed to survive, unless all is tried anew; a quick run believes also that
+    what was noticed before still is."""
     kept, digest = KEPT / f"{module}.json", _digest(module)
-    last = json.loads(kept.read_text()) if kept.exists() and not anew else {"digest": "", "found": []}
+    last = json.loads(kept.read_text()) if kept.exists() else {"digest": "", "found": []}
     first = {(one[0], one[1]): one[2] for one in last["found"] if one[2]}
-    chosen = list(mutants(path_of(module).read_text()))
-    if last["digest"] == digest:
-        return len(chosen), [one for one in chosen if (one.where, one.change) not in first], True
+    known = {key[1:] for key in reasons() if key[0] == module}
+    every = list(mutants(path_of(module).read_text()))
+    by: dict[tuple[str, str], str] = first
+    if last["digest"] != digest or anew:
+        chosen = [
+            one for one in every if anew or (one.name not in known and not (quick and one.name in first))
+        ]
+        by = (first if quick else {}) | _tried(module, chosen, known, first, quick)
+        KEPT.mkdir(exist_ok=True)
+        lines = [[*one.name, by.get(one.name, "")] for one in every]
+        kept.write_text(json.dumps({"digest": "" if quick else digest, "found": lines}, indent=0))
+    alive = [one for one in every if not by.get(one.name)]
+    needless = [one for one in every if by.get(one.name) and one.name in known]
+    return Found(len(every), alive, needless, last["digest"] == digest and not anew)
+
+
+def _tried(
+    module: str,
+    chosen: list[Mutant],
+    known: set[tuple[str, str]],
+    first: dict[tuple[str, str], str],
+    quick: bool,
+) -> dict[tuple[str, str], str]:
     if not chosen:
-        return 0, [], False
-    known = reasons()
+        return {}
     found, took = warm(module, chosen, first)
     slow = [one for one, seconds in took.items() if seconds > SLOW]
-    whole = [*FITTING[module], *(f"--deselect={one}" for one in slow)]
-    stages = [FIRST.get(module, whole[:4])] if quick else [FIRST.get(module, whole[:4]), whole, slow]
-    for at, mutant in enumerate(chosen):
-        if found[at] or (module, mutant.where, mutant.change) in known or (quick and found[at] == ""):
-            continue
-        before = first.get((mutant.where, mutant.change), "").removesuffix(ANEW)
-        by = noticed(module, mutant.source, *stages, longest=LONGEST + 3 * sum(took.values()), before=before)
+    whole = [*FITTING[module], *(f"-{one}" for one in slow)]
+    first_of_all = [*dict.fromkeys((*FITTING[module][:2], *FIRST.get(module, FITTING[module][2:4])))]
+    stages = [first_of_all] if quick else [first_of_all, whole, slow]
+    left = [
+        at
+        for at, one in enumerate(chosen)
+        if not found[at] and one.name not in known and not (quick and found[at] == "")
+    ]
+    sources = [(chosen[at].source, first.get(chosen[at].name, "").removesuffix(ANEW)) for at in left]
+    for at, by in zip(left, noticed(module, sources, *stages, took=took) if left else [], strict=True):
         found[at] = by and by + ANEW
-    if not quick:
-        KEPT.mkdir(exist_ok=True)
-        lines = [[one.where, one.change, by] for one, by in zip(chosen, found, strict=True)]
-        kept.write_text(json.dumps({"digest": digest, "found": lines}, indent=0))
-    return len(chosen), [one for one, by in zip(chosen, found, strict=True) if not by], False
+    return {one.name: by or "" for one, by in zip(chosen, found, strict=True)}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -288,7 +313,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--list", action="store_true", help="print every mutant and run none")
     parser.add_argument("--anew", action="store_true", help="believe nothing that an earlier run found")
     parser.add_argument(
-        "--quick", action="store_true", help="believe the forks about survivors; keep nothing"
+        "--quick",
+        action="store_true",
+        help="try what was not noticed before, believe the forks about it, and try all again the next time",
     )
     asked = parser.parse_args(arguments)
     os.chdir(ROOT)
@@ -306,19 +333,20 @@ def main(arguments: Sequence[str]) -> int:
             new += 1
             continue
         try:
-            count, alive, before = survivors(module, asked.anew, asked.quick)
+            count, alive, needless, before = survivors(module, asked.anew, asked.quick)
         except TestsFail as error:
             tell(f"{module}: its tests fail without any fault ({error}); mend them first")
             new += 1
             continue
-        unknown = [one for one in alive if (module, one.where, one.change) not in known]
-        new += len(unknown)
+        unknown = [one for one in alive if (module, *one.name) not in known]
+        new += len(unknown) + len(needless)
         tell(
             f"{module}: {count} mutants, {count - len(alive)} noticed, {len(alive) - len(unknown)} with a reason, "
             f"{len(unknown)} survive; {'unchanged since' if before else f'{time.monotonic() - began:.0f} s'}"
         )
-        for one in unknown:
-            tell(f"  {path_of(module).relative_to(ROOT)}:{one.line} {one.where}\n    {one.change}")
+        for one in (*unknown, *needless):
+            has = " has a reason in survivors.toml, but a test notices it" if one in needless else ""
+            tell(f"  {path_of(module).relative_to(ROOT)}:{one.line} {one.where}{has}\n    {one.change}")
     return 1 if new else 0
 
 

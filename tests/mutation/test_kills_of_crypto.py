@@ -298,6 +298,21 @@ def test_a_ciphertext_of_nothing_is_refused_though_its_check_holds() -> None:
     assert caught.value.code == "crypto.ciphertext"
 
 
+@pytest.mark.parametrize("number", ["07", "0102", "00ff", "7f" * 31, "00" + "ff" * 32, "7f" * 32])
+def test_numbers_of_any_length_in_der_fill_their_32_bytes(number: str) -> None:
+    """One signature in 128 has an r or s of less than 32 bytes."""
+    short, full = bytes.fromhex(number), b"\x00" + b"\xaa" * 32
+    filled = int.from_bytes(short).to_bytes(32)
+    for r, s in ((short, full), (full, short), (short, short)):
+        numbers = element(2, r) + element(2, s)
+        expected = (filled if r is short else full[1:]) + (filled if s is short else full[1:])
+        assert sm2._signature_from_der(element(0x30, numbers)) == expected
+        more = element(4, bytes(range(32))) + element(4, b"x" * 200)
+        made = sm2._ciphertext_from_der(element(0x30, numbers + more))
+        assert made == b"\x04" + expected + bytes(range(32)) + b"x" * 200
+        assert sm2._ciphertext_to_der(made) == element(0x30, numbers + more)
+
+
 @pytest.mark.parametrize("lie", [True, False])
 def test_a_library_that_says_the_same_of_every_signature_is_not_used(
     monkeypatch: pytest.MonkeyPatch, lie: bool
@@ -438,11 +453,11 @@ def test_dates_are_of_two_digits_from_1950_to_2049_and_of_four_from_2050(
     [("000000", True), ("235959", True), ("240000", False), ("236000", False), ("235960", False)],
 )
 def test_a_date_has_hours_to_23_and_minutes_and_seconds_to_59(time: str, good: bool) -> None:
-    midnight = int(datetime(2026, 1, 2, tzinfo=UTC).timestamp()) * 1000
+    midnight = int(datetime(2026, 12, 31, tzinfo=UTC).timestamp()) * 1000
     later = (int(time[:2]) * 60 + int(time[2:4])) * 60_000 + int(time[4:]) * 1000
-    for encoded in (f"\x17\x0d260102{time}Z", f"\x18\x0f20600102{time}Z"):
+    for encoded in (f"\x17\x0d261231{time}Z", f"\x18\x0f20601231{time}Z"):
         assert (proven._date(encoded.encode()) is not None) is good
-    assert proven._date(f"\x17\x0d260102{time}Z".encode()) == (midnight + later if good else None)
+    assert proven._date(f"\x17\x0d261231{time}Z".encode()) == (midnight + later if good else None)
 
 
 def test_an_authority_stands_from_its_last_beginning_to_its_first_end_but_for_a_second() -> None:

@@ -214,7 +214,10 @@ def test_what_a_profile_says_is_what_it_is() -> None:
         },
         {"tag": "8"},
         {"tag": "17"},
-        {"colour": "1", "padding": '"none"'},
+        {"padding": '"none"'},
+        {"tag": "16\ncolour = 1"},
+        {"cipher_cjt188": "{ up = 96, down = 48, aside = 16 }"},
+        {"plain_dlt645": "{ up = 200, down = 50, aside = 1 }"},
     ],
     ids=lambda change: " ".join(f"{name} {value}" for name, value in change.items()),
 )

@@ -76,7 +76,7 @@ places = [("MessageReader.feed", line + 1), ("MessageReader.feed", line), ("", 1
 chosen = [Mutant(where, str(at), at, at, lambda s=s: s) for (where, at), s in zip(places, sources)]
 found, _ = run.warm("link.transport", chosen, {})
 print([one and one.split("::")[1].split("[")[0] for one in found])
-print([bool(run.noticed("link.transport", source)) for source in sources])
+print([bool(one) for one in run.noticed("link.transport", [(source, "") for source in sources])])
 """
 
 

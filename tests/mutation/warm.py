@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import pickle
 import signal
@@ -102,7 +103,7 @@ class Warm:
         for mutant in self._mutants:
             lines = set(range(mutant.line, mutant.last + 1))
             tests = [item for item in order if self._reached[item.nodeid][0] & lines]
-            before = self._first.get((mutant.where, mutant.change))
+            before = self._first.get(mutant.name)
             tests.sort(key=lambda item: item.nodeid != before)
             bound = 3 + 3 * sum(self._reached[item.nodeid][1] for item in tests)
             noted = forked(lambda m=mutant, t=tests: self._try(session, m, t), bound) if tests else None  # type: ignore[misc]
@@ -115,12 +116,82 @@ class Warm:
             return None
         for at, item in enumerate(tests):
             signal.setitimer(
-                signal.ITIMER_PROF, 3 + 5 * self._reached[item.nodeid][1]
+                signal.ITIMER_PROF, 2 + 5 * self._reached[item.nodeid][1]
             )  # ends what hangs here
             _run(session, item, tests[at + 1] if at + 1 < len(tests) else None)
             if session.testsfailed:
                 return item.nodeid
         return ""
+
+
+class Cold:
+    """The plug-in that tries changed sources with the module, and all that takes from it, imported anew.
+
+    `below` are loaded before: what the module itself takes. `found` says of each source what fails, "" where nothing
+    does; `fails` what fails with the sound one.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        below: Sequence[str],
+        put: Callable[[str], None],
+        sound: str,
+        sources: Sequence[tuple[str, str]],
+        stages: Sequence[Sequence[str]],
+        took: dict[str, float],
+    ) -> None:
+        self._module, self._below, self._put, self._sound = module, below, put, sound
+        self._sources, self._stages, self._took = sources, stages, took
+        self._good: set[int] = set()
+        self.found: list[str] = []
+        self.fails = "nothing was tried"
+
+    def pytest_collection(self) -> bool:
+        return True  # each fork collects for itself
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        for one in self._below:
+            importlib.import_module(one)
+        if self._module in sys.modules:
+            self.fails = f"{self._module} is loaded before it is changed"
+            return True
+        self.fails = ""
+        gc.freeze()
+        for source, before in self._sources:
+            self.found.append(self._first(session, source, before))
+            if self.fails:
+                break
+        return True
+
+    def _first(self, session: pytest.Session, source: str, before: str) -> str:
+        if before and self._said(session, source, [before]) == before:
+            return before
+        for at, chosen in enumerate(self._stages):
+            by = self._said(session, source, chosen) if chosen else ""
+            if by and at not in self._good:
+                self.fails = self._said(session, self._sound, chosen)
+                self._good.add(at)
+            if by:
+                return by
+        return ""
+
+    def _said(self, session: pytest.Session, source: str, chosen: Sequence[str]) -> str:
+        return str(forked(lambda: self._try(session, source, chosen), LONGEST + 3 * sum(self._took.values())))
+
+    def _try(self, session: pytest.Session, source: str, chosen: Sequence[str]) -> str:
+        self._put(source)
+        without = {one[1:] for one in chosen if one.startswith("-")}
+        with contextlib.suppress(session.Failed, session.Interrupted, pytest.UsageError):
+            session.perform_collect([one for one in chosen if one[1:] not in without])
+            items = [item for item in session.items if item.nodeid not in without]
+            for at, item in enumerate(items if not session.testsfailed else []):
+                signal.setitimer(signal.ITIMER_PROF, 5 + 5 * self._took.get(item.nodeid, LONGEST))
+                _run(session, item, items[at + 1] if at + 1 < len(items) else None)
+                if session.testsfailed:
+                    return item.nodeid
+            return "no import" if session.testsfailed else ""
+        return "no import"
 
 
 def _run(session: pytest.Session, item: pytest.Item, after: pytest.Item | None) -> None:

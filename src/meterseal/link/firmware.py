@@ -70,7 +70,7 @@ class Reason(IntEnum):
     NO_START = 11
 
 
-class Manifest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Manifest(Struct, frozen=True, array_like=True):
     """What the security service signs: project 16, the model and hardware revision that it is for, its version, the
     lowest version it may follow, bytes of the image, root of its blocks, and until when a switch may begin (Unix ms).
     """
