@@ -88,6 +88,9 @@ relay-alarm-off | 2 | all | - | 1C size 8 first 2B | 4000503 | -
 relay-keep | 2 | all | - | 1C size 8 first 3A | 4000503 | -
 relay-keep-off | 2 | 200 | - | 1C size 8 first 3B | 4000503 | -
 load-limit | 2 | 200 | - | 14 4000E01 size 3 | 4000E01 | limit 1..999999e-4
+roster-add | 1 | 0 | 04 E005 first 01 | 14 E0050000 first 01 | - | bus 0..63?, model 1..24?
+roster-seal | 1 | 0 | 04 E005 first 02 | 14 E0050000 first 02 | - | bus 0..63?, model 1..24?
+roster-remove | 1 | 0 | 04 E005 size 2 first 03 | 14 E0050000 size 2 first 03 | - | -
 firmware | 2 | all | 04 E004 size 32 | 14 E0040000 size 32 | - | manifest 32..32
 write | 2 | 0 | - | - | - | -
 """
@@ -108,8 +111,8 @@ def bounds(one: Given) -> str:
 
 
 def test_each_row_is_what_was_agreed_for_it() -> None:
-    """Control codes and identifiers are those of the two standards; officers and numbers of devices those of ADR 0028. Who
-    changes the protection of a command changes it here as well, and says why."""
+    """Control codes and identifiers are those of the two standards; officers and numbers of devices those of ADR 0028 and
+    0040. Who changes the protection of a command changes it here as well, and says why."""
     rows = []
     for act, row in COMMANDS.items():
         bulk = "all" if row.bulk == EVERY_DEVICE else str(row.bulk)
