@@ -11,7 +11,7 @@ import pytest
 
 from meterseal.app import operator
 from meterseal.cli import billing
-from meterseal.cli.operate import at
+from meterseal.cli.times import at
 from meterseal.control import open_control
 from meterseal.utility.bills import Bill
 from meterseal.utility.views import RowResolution

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from meterseal.cli.keys import say
+from meterseal.cli.answers import plain, say, show
 from meterseal.cli.keys_orders import sign
-from meterseal.cli.operate import plain, show
 from meterseal.security import officerfile, orders
 from meterseal.security.passphrase import Stretching
 from meterseal.security.platformorders import EnrolPlatform
@@ -51,7 +50,7 @@ def test_an_application_hides_nothing_from_the_officer_who_signs_it(
 @pytest.mark.parametrize("printed", ["say", "show"])
 def test_what_a_command_says_stays_on_its_line(printed: str, capsys: pytest.CaptureFixture[str]) -> None:
     if printed == "say":
-        say({}, as_json_text=False, lines=[HIDING, "正常"])
+        say({}, as_json=False, lines=[HIDING, "正常"])
     else:
         show("{}", as_json=False, lines=lambda _: [HIDING, "正常"])
     first, second = capsys.readouterr().out.splitlines()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from meterseal.cli.keys import ask
+from meterseal.cli.calls import ask_keys
 from meterseal.crypto.expose import expose
 from meterseal.crypto.sm2 import encrypt
 from meterseal.edge.card import Card
@@ -70,7 +70,7 @@ class Own:
         memories = Memories(self.fleet)
         point = memories.chip(self.module_id).make_key(self.module_id)
         memories.close()
-        given = ask(system.data, lambda sdk: sdk.personalise(self.device_id, self.module_id, 1, point))
+        given = ask_keys(system.data, lambda sdk: sdk.personalise(self.device_id, self.module_id, 1, point))
         assert personalise(self.fleet, [given]) == 1
 
     def order(self, purpose: str, *people: str) -> Path:
@@ -163,7 +163,7 @@ def test_a_module_in_a_card_reader(system: Up, virtual: VirtualCard, tmp_path: P
         chip = Chip(port)
         point = chip.make_key(cards.MODULE)
         chip.personalise(
-            personal(ask(system.data, lambda sdk: sdk.personalise(cards.WATER, cards.MODULE, 1, point)))
+            personal(ask_keys(system.data, lambda sdk: sdk.personalise(cards.WATER, cards.MODULE, 1, point)))
         )
 
     def in_reader(verb: str, name: str, *people: str) -> Answer:

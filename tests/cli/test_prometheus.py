@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from meterseal.app.commanding import Alarms
 from meterseal.app.operator import Counts, as_json
-from meterseal.cli.operate import _reconciled, _status_lines
 from meterseal.cli.prometheus import exposition
+from meterseal.cli.status import _reconciled, _status_lines
 from meterseal.mdms.reconciliation import Reconciled
 from meterseal.security.messages import KeyFacts
 from meterseal.security.nearing import nearing

@@ -62,7 +62,7 @@ WRONG_USE = [
     ["device", "issue", "--data", "x", "--lab", "--device-id", "zz"],
     ["device", "issue", "--data", "x", "--lab", "--since", "2026-13-01"],
     ["device", "issue", "--data", "x", "--lab", "--since", "yesterday"],
-    ["bill", "list", "--data", "x", "--device-id", "1078"],
+    ["bill", "list", "--data", "x", "--meter", "1078"],
     [*EXCHANGE, "--at", "yesterday"],
     [*EXCHANGE, "--at", "2026-11-20 10:00", "--module-id", "1122334455667788"],
     ["device", "add", "--data", "x"],
@@ -93,7 +93,7 @@ WRONG_USE = [
 def test_a_model_that_is_none_points_to_the_list_of_those_that_are(inside: Run) -> None:
     refused = inside("device", "add", "1078330011223344", "--data", "x", "--model", "none")
     assert refused.status == 2
-    assert refused.sentence().endswith("see: meterseal device models.")
+    assert refused.sentence().endswith("See: meterseal device models.")
     listed = inside("device", "models")
     assert {line.split()[0] for line in listed.out.splitlines()} == set(profiles())
     assert {one["name"] for one in inside("device", "models", "--json").document} == set(profiles())

@@ -95,7 +95,7 @@ def test_new_data_keys_are_begun_and_what_remains_reaches_zero(running: Up, insi
 
 def test_a_person_is_erased_by_a_meter_once_and_cannot_sign_in(running: Up, inside: Run) -> None:
     issued = inside("device", "issue", "--lab", "--data", running.data, "--json").document
-    who = ("--device-id", issued["device_id"], "--data", running.data, "--json")
+    who = ("--meter", issued["device_id"], "--data", running.data, "--json")
     first = inside("customer", "erase", *who).document
     assert (first["before"], first["accounts"]) == (False, 1)
     assert inside("customer", "erase", first["customer_id"], "--data", running.data, "--json").document[
@@ -166,7 +166,7 @@ def test_the_same_device_is_not_issued_twice_and_can_be_issued_after_a_refusal(
 @pytest.mark.parametrize(
     ("command", "code"),
     [
-        (["bill", "list", "--device-id", "1078330000000001"], "fleet.unknown"),
+        (["bill", "list", "--meter", "1078330000000001"], "fleet.unknown"),
         (["account", "link", "--resident", "1078330000000001"], "fleet.unknown"),
         (["bill", "show", "b-none"], "bill.none"),
         (["vee", "undo", "7", "--reason", "r"], "edit.none"),

@@ -210,7 +210,7 @@ def test_from_credentials_to_bill(system: System, medium: str, suite: int, assur
     # Bills
     run = system.run("bill", "run")
     assert (len(run["issued"]), run["held"]) == (2, [])
-    bills = {bill["since"]: bill for bill in system.run("bill", "list", "--device-id", issued["device_id"])}
+    bills = {bill["since"]: bill for bill in system.run("bill", "list", "--meter", issued["device_id"])}
     assert len(bills) == 2
     for since, until in itertools.pairwise(starts):
         listed = bills[int(since.timestamp()) * 1000]

@@ -134,6 +134,7 @@ def test_a_decode_loads_no_module_of_another_command() -> None:
     loaded = {name for name in done.stderr.split() if not name.startswith("meterseal.wire")}
     assert loaded == {
         "meterseal.cli",
+        "meterseal.cli.arguments",
         "meterseal.cli.decode",
         "meterseal.cli.outlet",
         "meterseal.errors",

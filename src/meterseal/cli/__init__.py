@@ -12,7 +12,7 @@ import contextlib
 import sys
 from typing import NoReturn
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from meterseal import __version__
 from meterseal.cli.outlet import Undelivered, delivering
@@ -23,6 +23,7 @@ app = App(
     version=__version__,
     help="Secure smart metering, from the meter's security module to the resident's bill.",
     result_action="return_value",
+    default_parameter=Parameter(negative=(), show_default=lambda value: str(value) if value else None),
 )
 
 app.command(
@@ -108,14 +109,14 @@ firmware.command("meterseal.cli.firmware:release", name="release", help="Request
 firmware.command("meterseal.cli.firmware:withdraw", name="withdraw", help="Request that it is no more.")
 firmware.command("meterseal.cli.firmware:adopt", name="adopt", help="Take up what two officers signed.")
 firmware.command("meterseal.cli.firmware:images", name="list", help="List every image.")
-firmware.command("meterseal.cli.firmware:meters", name="meters", help="What every meter runs.")
+firmware.command("meterseal.cli.campaigns:meters", name="meters", help="What every meter runs.")
 firmware.command(
-    "meterseal.cli.firmware:plan", name="plan", help="Show whom a release would reach; order it."
+    "meterseal.cli.campaigns:plan", name="plan", help="Show whom a release would reach; order it."
 )
-firmware.command("meterseal.cli.firmware:start", name="start", help="Begin a campaign by a signed order.")
-firmware.command("meterseal.cli.firmware:show", name="show", help="How far campaigns are, and who failed.")
-firmware.command("meterseal.cli.firmware:cancel", name="cancel", help="Begin nothing more of a campaign.")
-firmware.command("meterseal.cli.firmware:resume", name="resume", help="Go on after a stop.")
+firmware.command("meterseal.cli.campaigns:start", name="start", help="Begin a campaign by a signed order.")
+firmware.command("meterseal.cli.campaigns:show", name="show", help="How far campaigns are, and who failed.")
+firmware.command("meterseal.cli.campaigns:cancel", name="cancel", help="Begin nothing more of a campaign.")
+firmware.command("meterseal.cli.campaigns:resume", name="resume", help="Go on after a stop.")
 firmware.command(
     "meterseal.cli.firmware:sample_image", name="sample", help="Write an image for simulated meters."
 )
@@ -145,11 +146,11 @@ app.command(concentrator)
 
 bill = App(name="bill", help="Run, list and open bills.")
 bill.command(
-    "meterseal.cli.operate:bill_run", name="run", help="Bill every completed period that is not billed yet."
+    "meterseal.cli.billing:bill_run", name="run", help="Bill every completed period that is not billed yet."
 )
-bill.command("meterseal.cli.operate:bill_list", name="list", help="List the newest version of each bill.")
+bill.command("meterseal.cli.billing:bill_list", name="list", help="List the newest version of each bill.")
 bill.command(
-    "meterseal.cli.operate:bill_show", name="show", help="Open one bill to its readings and evidence."
+    "meterseal.cli.billing:bill_show", name="show", help="Open one bill to its readings and evidence."
 )
 bill.command(
     "meterseal.cli.proving:bundle", name="bundle", help="Write a bill with everything that proves it."
@@ -247,22 +248,22 @@ calendar.command("meterseal.cli.surroundings:calendar_show", name="show", help="
 app.command(calendar)
 
 account = App(name="account", help="Sign-in links for operators and residents.")
-account.command("meterseal.cli.operate:account_link", name="link", help="Print a one-time sign-in link.")
+account.command("meterseal.cli.people:account_link", name="link", help="Print a one-time sign-in link.")
 app.command(account)
 
 keys = App(name="keys", help="Officers, orders of two people, rotation, backup: the security service's keys.")
 officer = App(name="officer", help="Officers: their keys and cards, who they are, who joins and leaves.")
-officer.command("meterseal.cli.keys_orders:officer_new", name="new", help="Make an officer's key and card.")
+officer.command("meterseal.cli.keys_officers:officer_new", name="new", help="Make an officer's key and card.")
 officer.command(
-    "meterseal.cli.keys_orders:officer_list", name="list", help="List everybody who is or was an officer."
+    "meterseal.cli.keys_officers:officer_list", name="list", help="List everybody who is or was an officer."
 )
 officer.command(
-    "meterseal.cli.keys_orders:officer_add",
+    "meterseal.cli.keys_officers:officer_add",
     name="add",
     help="Write the first officers down, or request more.",
 )
 officer.command(
-    "meterseal.cli.keys_orders:officer_remove", name="remove", help="Request that officers leave."
+    "meterseal.cli.keys_officers:officer_remove", name="remove", help="Request that officers leave."
 )
 keys.command(officer)
 keys.command("meterseal.cli.keys_orders:request", name="request", help="Make a request that officers sign.")
@@ -348,25 +349,25 @@ app.command(keys)
 
 customer = App(name="customer", help="When customers go, and what they may ask for.")
 customer.command(
-    "meterseal.cli.operate:customer_end", name="end", help="End the agreement that bills a meter."
+    "meterseal.cli.people:customer_end", name="end", help="End the agreement that bills a meter."
 )
 customer.command(
-    "meterseal.cli.operate:customer_erase",
+    "meterseal.cli.people:customer_erase",
     name="erase",
     help="Erase a person for good: name, address, key and every way to sign in.",
 )
 app.command(customer)
 
 app.command(
-    "meterseal.cli.operate:reseal",
+    "meterseal.cli.status:reseal",
     name="reseal",
     help="Begin new data keys; what is stored moves to them in the background.",
 )
 
 app.command(
-    "meterseal.cli.operate:audit", name="audit", help="Refused messages, after their chain was verified."
+    "meterseal.cli.status:audit", name="audit", help="Refused messages, after their chain was verified."
 )
-app.command("meterseal.cli.operate:status", name="status", help="Count what the running system holds.")
+app.command("meterseal.cli.status:status", name="status", help="Count what the running system holds.")
 
 
 def main() -> NoReturn:

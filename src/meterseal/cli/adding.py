@@ -12,17 +12,16 @@ from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from meterseal.app import operator
 from meterseal.app.system import now_ms
-from meterseal.cli.operate import LOCAL, ask, day, device_id_of, show
+from meterseal.cli.answers import show
+from meterseal.cli.arguments import Data, Json, device_id_of
+from meterseal.cli.calls import ask
+from meterseal.cli.times import LOCAL, day
 from meterseal.errors import LocalError, MetersealError
 from meterseal.wire.profile import no_model, profiles
 
-Flag = Parameter(negative=())
 LONGEST_FILE = 1 << 20
 MOST_METERS = 5_000
 MOST_SAID = 20
@@ -35,14 +34,14 @@ NEEDED, MORE = ("device_id", "model", "concentrator"), ("bus", "since", "dwellin
 def add(
     meter: str = "",
     *,
-    data: Path,
+    data: Data,
     file: Path | None = None,
     model: str = "",
     concentrator: str = "",
     bus: int | None = None,
     since: str = "",
-    dry_run: Annotated[bool, Flag] = False,
-    json: Annotated[bool, Flag] = False,
+    dry_run: bool = False,
+    json: Json = False,
 ) -> int:
     """Enrol meters without a module; each gets a usage point of its own, which is printed.
 

@@ -14,7 +14,7 @@ import msgspec
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-Flag = Parameter(negative=())
+from meterseal.cli.arguments import Json
 
 
 def bench(
@@ -22,7 +22,7 @@ def bench(
     /,
     *,
     seconds: Annotated[float, Parameter(validator=Number(gte=0.01, lte=3600))] = 2.0,
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
     page: Path | None = None,
     readings: Annotated[int | None, Parameter(validator=Number(gte=10_000, lte=1_000_000_000))] = None,
 ) -> int:

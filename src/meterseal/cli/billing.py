@@ -1,14 +1,19 @@
-"""What `meterseal bill show` prints: lines, registers named once, what each word means, and the readings behind a line.
+"""`meterseal bill run|list|show`: a bill with its lines, registers named once, what each word means, and its readings.
 
-It asks through `cli.operate` and formats; every number comes from the platform.
+It asks and formats; every number comes from the platform. Bundles that prove a bill are `cli.proving`'s.
 """
 
 from __future__ import annotations
 
-import json
+import json as json_module
 from collections.abc import Callable
 from typing import Any
 
+from meterseal.app import operator
+from meterseal.cli.answers import show
+from meterseal.cli.arguments import Data, Json, device_id_of
+from meterseal.cli.calls import LONG_RUN, ask
+from meterseal.cli.times import at
 from meterseal.utility.views import MEANING
 
 Ask = Callable[[int | None, int | None, str, int], dict[str, Any]]
@@ -127,5 +132,76 @@ def _scaled(register: int, exponent: int) -> str:
 
 def with_readings(text: str, ask: Ask) -> str:
     """The JSON of a bill with `readings` added."""
-    bill = json.loads(text)
-    return json.dumps(bill | {"readings": opened(bill, ask)}, ensure_ascii=False)
+    bill = json_module.loads(text)
+    return json_module.dumps(bill | {"readings": opened(bill, ask)}, ensure_ascii=False)
+
+
+def bill_run(*, data: Data, json: Json = False) -> int:
+    """Bill every completed period that is not billed yet; a changed input issues a new version."""
+    answer = ask(data, "bills_run", operator.BillRun(), operator.Text, timeout=LONG_RUN)
+    show(answer.json, as_json=json, lines=_run_lines)
+    return 0
+
+
+def _run_lines(report: dict[str, Any]) -> list[str]:
+    lines = [
+        f"{report['periods']} periods looked at, {len(report['issued'])} bills issued, "
+        f"{len(report['corrected'])} corrected, {report['unchanged']} unchanged, {len(report['held'])} held"
+    ]
+    lines += [f"  held {held['usage_point']}: {held['sentence']}" for held in report["held"]]
+    return lines
+
+
+def bill_list(*, data: Data, meter: str = "", json: Json = False) -> int:
+    """List the newest version of each bill.
+
+    Parameters
+    ----------
+    meter
+        Only the bills of this device, 16 hex digits.
+    """
+    request = operator.BillQuery(device_id=device_id_of(meter) if meter else b"")
+    answer = ask(data, "bills", request, operator.Text)
+    show(
+        answer.json,
+        as_json=json,
+        lines=lambda rows: (
+            [
+                f"{row['bill_id']}  {row['medium']:<12} {at(row['since'])} to {at(row['until'])}  {row['used']:>10} "
+                f"{row['unit']:<4} {row['total_fen'] / 100:>10.2f} CNY  {row['assurance']}"
+                for row in rows
+            ]
+            or ["No bill was issued yet; completed periods are billed by: meterseal bill run"]
+        ),
+    )
+    return 0
+
+
+def bill_show(
+    bill_id: str,
+    *,
+    data: Data,
+    readings: bool = False,
+    json: Json = False,
+) -> int:
+    """Open one bill: its lines, what they rest on, and the meter's signed evidence.
+
+    Parameters
+    ----------
+    bill_id
+        The bill, as `meterseal bill list` shows it.
+    readings
+        Open every line to the readings it was made of: hours for bands, days and hours for everything else.
+    """
+    answer = ask(data, "bill", operator.BillQuery(bill_id=bill_id), operator.Text)
+
+    def page(line: int | None, determinant: int | None, resolution: Any, after: int) -> dict[str, Any]:
+        request = operator.BillLine(
+            bill_id=bill_id, line=line, determinant=determinant, resolution=resolution, after=after
+        )
+        found: dict[str, Any] = json_module.loads(ask(data, "bill_readings", request, operator.Text).json)
+        return found
+
+    text = with_readings(answer.json, page) if readings else answer.json
+    show(text, as_json=json, lines=lambda bill: bill_lines(bill, at))
+    return 0

@@ -6,12 +6,14 @@ It judges nothing and keeps nothing; the running system does.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
 from meterseal.app import operator
 from meterseal.app.judging import ChangeOrder, MethodsOrder, TrialOrder
-from meterseal.cli.operate import LONG_RUN, Flag, ask, at, between, day, show
+from meterseal.cli.answers import show
+from meterseal.cli.arguments import Data, Json, Limit, between
+from meterseal.cli.calls import LONG_RUN, ask
+from meterseal.cli.times import at, day
 from meterseal.cli.vee import sentence
 from meterseal.errors import LocalError
 
@@ -20,12 +22,12 @@ def attempt(
     rule: str,
     /,
     *values: str,
-    data: Path,
-    off: Annotated[bool, Flag] = False,
+    data: Data,
+    off: bool = False,
     medium: str = "",
     customer: str = "",
     days: Annotated[int, between(1, 400)] = 90,
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Try a rule with other values, or without it, on what is stored, and show what it would flag; nothing is changed.
 
@@ -57,12 +59,12 @@ def change(
     rule: str,
     /,
     *values: str,
-    data: Path,
+    data: Data,
     reason: str,
-    off: Annotated[bool, Flag] = False,
+    off: bool = False,
     medium: str = "",
     customer: str = "",
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Let a rule judge readings from now on by other values, or switch it off; the same must have been tried before.
 
@@ -96,13 +98,13 @@ def order(
     methods: str,
     /,
     *,
-    data: Path,
+    data: Data,
     since: str,
     until: str,
     reason: str,
     medium: str = "",
     zone: str = "",
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Ask methods in another order for gaps that begin in a period: a feast, a lockdown, a cold spell.
 
@@ -137,9 +139,7 @@ def order(
     return 0
 
 
-def changes(
-    *, data: Path, limit: Annotated[int, between(1, 1000)] = 50, json: Annotated[bool, Flag] = False
-) -> int:
+def changes(*, data: Data, limit: Limit = 50, json: Json = False) -> int:
     """List what was changed of rules and of the order of methods, newest first, with who and why."""
     answer = ask(data, "vee_changes", operator.Page(limit=limit), operator.Text)
     show(

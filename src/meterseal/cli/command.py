@@ -13,10 +13,12 @@ from typing import Annotated
 from meterseal.app.commanding import CommandMeter, ReadMeter, Way, WordQuery
 from meterseal.app.operator import Page, Text
 from meterseal.app.system import now_ms
-from meterseal.cli.keys import ask as ask_keys
-from meterseal.cli.keys import epoch, say, secret
-from meterseal.cli.keys_orders import ordered, says
-from meterseal.cli.operate import Flag, ask, at, between, device_id_of, show
+from meterseal.cli.answers import say, show
+from meterseal.cli.arguments import Data, Json, between, device_id_of
+from meterseal.cli.calls import ask, ask_keys, epoch
+from meterseal.cli.orders import ordered, says
+from meterseal.cli.passphrases import secret
+from meterseal.cli.times import at
 from meterseal.cli.words import shown
 from meterseal.errors import LocalError
 from meterseal.link.acts import COMMANDS, act_of
@@ -36,7 +38,7 @@ WITHIN = 60
 def command(
     meter: str,
     *act: str,
-    data: Path,
+    data: Data,
     officer: list[Path] | None = None,
     passphrase_file: list[Path] | None = None,
     to: Path | None = None,
@@ -45,7 +47,7 @@ def command(
     reason: str = "by the operator",
     within: Annotated[int, between(0, 7 * 24 * 60)] = 0,
     wait: Annotated[int, between(0, 3600)] = 0,
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Say something to a meter in its secure session: a question, or a guarded command that officers sign.
 
@@ -61,8 +63,6 @@ def command(
         Device id, 16 hex digits.
     act
         What to say, such as `read 901F`, `time`, `valve close`, `purchase serial=4 amount=100.00`, or `write` with --frame.
-    data
-        Data directory of the running system.
     officer
         Key file of an officer with the role command; twice for two. Not needed to read.
     passphrase_file
@@ -105,7 +105,7 @@ def command(
         )
     if name == "read":
         request = ReadMeter(device_id=by, frame=made.encode(), not_after=until)
-        return shown(data, ask(data, "read_meter", request, Outcome), wait, as_json_text=json)
+        return shown(data, ask(data, "read_meter", request, Outcome), wait, as_json=json)
     if officer is None and to is None:
         raise LocalError(
             "use.officer",
@@ -123,17 +123,17 @@ def command(
     )
     signatures = signed("command", encoded(order), officer or [], passphrase_file or [])
     if to is not None:
-        return _written(to, order, signatures, as_json_text=json)
+        return _written(to, order, signatures, as_json=json)
     asked = CommandMeter(order=encoded(order), act=name, signatures=signatures)
-    return shown(data, ask(data, "command_meter", asked, Outcome), wait, as_json_text=json)
+    return shown(data, ask(data, "command_meter", asked, Outcome), wait, as_json=json)
 
 
 def send(
     file: Path,
     *,
-    data: Path,
+    data: Data,
     wait: Annotated[int, between(0, 3600)] = 0,
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Send the command of an order that officers signed; the same order again is the same command.
 
@@ -141,8 +141,6 @@ def send(
     ----------
     file
         The order with its signatures, as `device command --to FILE` and `keys sign FILE` make it.
-    data
-        Data directory of the running system.
     wait
         Seconds to wait for the outcome, at most an hour.
     """
@@ -153,10 +151,10 @@ def send(
     frame, _ = parse_frame(order.frame)
     act = act_of(frame, medium_of(frame.device_id) or "water")
     said = CommandMeter(order=asked.request, act=act, signatures=asked.order.signatures)
-    return shown(data, ask(data, "command_meter", said, Outcome), wait, as_json_text=json)
+    return shown(data, ask(data, "command_meter", said, Outcome), wait, as_json=json)
 
 
-def verbs(*, json: Annotated[bool, Flag] = False) -> int:
+def verbs(*, json: Json = False) -> int:
     """List everything that can be said to a meter: its protocols, officers, fields and bounds."""
     rows = [
         {
@@ -176,7 +174,7 @@ def verbs(*, json: Annotated[bool, Flag] = False) -> int:
         f"{''.join(f' {one.name}=' for one in row.given)}"
         for row in COMMANDS.values()
     ]
-    return say(rows, as_json_text=json, lines=lines)
+    return say(rows, as_json=json, lines=lines)
 
 
 def signed(
@@ -195,7 +193,7 @@ def signed(
 
 
 def _written(
-    to: Path, order: CommandOrder, signatures: tuple[OfficerSignature, ...], *, as_json_text: bool
+    to: Path, order: CommandOrder, signatures: tuple[OfficerSignature, ...], *, as_json: bool
 ) -> int:
     file = officerfile.RequestFile(
         purpose="command", says=says(order), request=encoded(order), signatures=signatures
@@ -204,17 +202,17 @@ def _written(
     lines = [
         f"{to}: until {at(order.not_after)}. Sign it: meterseal keys sign {to}; then: meterseal device send {to}"
     ]
-    return say({"request": str(to), "says": file.says}, as_json_text=as_json_text, lines=lines)
+    return say({"request": str(to), "says": file.says}, as_json=as_json, lines=lines)
 
 
 def zone(
     name: str,
     *meters: str,
-    data: Path,
+    data: Data,
     to: Path,
     reason: str,
     hours: int = 24,
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Make the request by which two officers put meters into a zone, whose commands a minute are limited together.
 
@@ -224,8 +222,6 @@ def zone(
         A pseudonym of the zone, no address.
     meters
         Device ids, 16 hex digits each; up to 5000.
-    data
-        Data directory of the running system.
     to
         Where the request goes.
     reason
@@ -234,17 +230,11 @@ def zone(
         How long the request holds, at most 168.
     """
     values = {"zone": name, "device_ids": tuple(map(device_id_of, meters)), "reason": reason}
-    return ordered(data, "zone", values, to, hours, as_json_text=json)
+    return ordered(data, "zone", values, to, hours, as_json=json)
 
 
-def rollout(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
-    """Queue new keys for modules that stand on an old version, and certificates for those whose own ends soon.
-
-    Parameters
-    ----------
-    data
-        Data directory of the running system.
-    """
+def rollout(*, data: Data, json: Json = False) -> int:
+    """Queue new keys for modules that stand on an old version, and certificates for those whose own ends soon."""
     answer = ask(data, "rollout", Page(), Text, timeout=3600.0)
     show(
         answer.json,

@@ -13,16 +13,16 @@ import signal
 import sys
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from cyclopts import Parameter
 
-from meterseal.cli.keys import secret
-from meterseal.cli.operate import ask, device_id_of, show
+from meterseal.cli.answers import show
+from meterseal.cli.arguments import Data, Json, device_id_of
+from meterseal.cli.calls import ask
+from meterseal.cli.passphrases import secret
 from meterseal.errors import LocalError
 
-Flag = Parameter(negative=())
 _ENDS = {"certificate": ".crt", "key": ".key", "root": ".root.crt", "personalisation": ".personalisation"}
 _KEPT = {"certificate": "tls.crt", "key": "tls.key", "root": "root.crt"}
 
@@ -32,7 +32,7 @@ def new(
     *,
     dir: Path,
     module_id: str = "",
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Make the concentrator's module, with a key that stays in it, and print what the operator enrols.
 
@@ -60,13 +60,13 @@ def new(
 def enrol(
     device_id: str,
     *,
-    data: Path,
+    data: Data,
     module_id: str,
     module_point: str,
     to: Path,
     name: str = "",
     key_passphrase_file: Path | None = None,
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Enrol a concentrator with the running system: its module, and a TLS identity of its own.
 
@@ -118,7 +118,7 @@ def setup(
     dir: Path,
     identity: Path | None = None,
     key_passphrase_file: Path | None = None,
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Give a concentrator its parameters, which it keeps sealed from then on; the file may go after that.
 
@@ -181,13 +181,15 @@ def _take_identity(identity: Path, device_id: str, folder: Path, kept: dict[str,
             raise LocalError("use.identity", f"{papers} is not what enrolment writes.") from None
 
 
-def run(*, dir: Path, verbose: Annotated[bool, Flag] = False) -> int:
+def run(*, dir: Path, verbose: bool = False) -> int:
     """Run the concentrator of a directory until SIGTERM: on its buses, its line to the head-end, its maintenance port.
 
     Parameters
     ----------
     dir
         The concentrator's own directory, set up before.
+    verbose
+        Write more into the log.
     """
     from meterseal.app import child
     from meterseal.crypto import selftest
@@ -227,7 +229,7 @@ async def _run(folder: Path) -> None:
         memories.close()
 
 
-def status(*, dir: Path, meters: Annotated[bool, Flag] = False, json: Annotated[bool, Flag] = False) -> int:
+def status(*, dir: Path, meters: bool = False, json: Json = False) -> int:
     """Ask a running concentrator how it is.
 
     Parameters
@@ -240,7 +242,7 @@ def status(*, dir: Path, meters: Annotated[bool, Flag] = False, json: Annotated[
     return _asked(dir, {"ask": "meters" if meters else "status"}, as_json=json)
 
 
-def search(bus: int, *, dir: Path, json: Annotated[bool, Flag] = False) -> int:
+def search(bus: int, *, dir: Path, json: Json = False) -> int:
     """Have a running concentrator search one of its buses for unknown meters, whenever nothing else is due there.
 
     Parameters
@@ -253,7 +255,7 @@ def search(bus: int, *, dir: Path, json: Annotated[bool, Flag] = False) -> int:
     return _asked(dir, {"ask": "search", "bus": bus}, as_json=json)
 
 
-def read(meter: str, what: str = "register", *, dir: Path, json: Annotated[bool, Flag] = False) -> int:
+def read(meter: str, what: str = "register", *, dir: Path, json: Json = False) -> int:
     """Have a running concentrator read one of its plain meters now. What it reads so is shown here and goes nowhere else.
 
     Parameters
@@ -269,7 +271,7 @@ def read(meter: str, what: str = "register", *, dir: Path, json: Annotated[bool,
     return _asked(dir, question if what == "register" else {**question, "what": what}, as_json=json)
 
 
-def backfill(meter: str, *, dir: Path, days: int = 35, json: Annotated[bool, Flag] = False) -> int:
+def backfill(meter: str, *, dir: Path, days: int = 35, json: Json = False) -> int:
     """Have a running concentrator read back what one of its plain meters froze, whenever nothing else is due on its bus.
 
     After an outage it does so by itself. One that took another's place knows of no outage, and is told with this.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import msgspec
 from cyclopts import Parameter
 
+from meterseal.cli.arguments import Json
 from meterseal.errors import LocalError
 from meterseal.wire import decode as wire
 from meterseal.wire.text import LONGEST_TEXT
@@ -28,7 +29,7 @@ NO_INPUT = (
 
 def decode_command(
     *hex: Annotated[str, Parameter(allow_leading_hyphen=True)],
-    json: bool = False,
+    json: Json = False,
     file: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     profiles: Path | None = None,
 ) -> int:
@@ -38,8 +39,6 @@ def decode_command(
     ----------
     hex
         The frame in hex, with any spaces, commas, 0x or text around it; `-` reads standard input.
-    json
-        Print one JSON object.
     file
         A file with one frame a line; prints one JSON object a line. `-` reads standard input.
     profiles

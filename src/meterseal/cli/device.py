@@ -6,25 +6,25 @@ It opens no file of the system; commands to devices are `cli.command`'s.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
-
-from cyclopts import Parameter
+from typing import Literal
 
 from meterseal.app import config, operator
-from meterseal.cli.keys import secret
-from meterseal.cli.operate import ask, day, device_id_of, show
+from meterseal.cli.answers import show
+from meterseal.cli.arguments import Data, Json, device_id_of
+from meterseal.cli.calls import ask
+from meterseal.cli.passphrases import secret
+from meterseal.cli.times import day
 from meterseal.errors import LocalError
 from meterseal.link.profiles import OURS
 from meterseal.model import Medium
 
-Flag = Parameter(negative=())
 _TLS = {"certificate": ".crt", "key": ".key", "root": ".root.crt"}
 
 
 def issue(
     *,
     data: Path,
-    lab: Annotated[bool, Flag] = False,
+    lab: bool = False,
     medium: Medium = "water",
     suite: Literal[1, 2] = 1,
     device_id: str = "",
@@ -32,7 +32,7 @@ def issue(
     since: str = "",
     billing_day: int = 1,
     tariff: str = "",
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Enrol a device of a lab project with a usage point and an agreement, and print its credentials.
 
@@ -79,7 +79,7 @@ def _wrap(value: object) -> str:
     return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def devices(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
+def devices(*, data: Data, json: Json = False) -> int:
     """List every meter in place."""
     answer = ask(data, "devices", operator.Page(), operator.Text)
     show(
@@ -97,13 +97,13 @@ def devices(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
 def seal(
     meter: str,
     *,
-    data: Path,
+    data: Data,
     module_id: str,
     module_point: str,
     to: Path,
     suite: Literal[1, 2] = 1,
     security_profile: str = OURS.name,
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Give a plain meter in place a module: no concentrator vouches for it from then on; its usage point and bills stay.
 
@@ -155,10 +155,10 @@ def seal(
 def renew_tls(
     concentrator: str,
     *,
-    data: Path,
+    data: Data,
     to: Path,
     key_passphrase_file: Path | None = None,
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Give an enrolled concentrator a new TLS certificate, key and root: before its own ends, or under a new TLS root.
 

@@ -10,12 +10,11 @@ import platform
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
+from meterseal.cli.arguments import Json
 
 
-def doctor(*, json: Annotated[bool, Parameter(negative=())] = False) -> int:
+def doctor(*, json: Json = False) -> int:
     """Check Python, libcrypto (SM2, SM3, SM4), time zone data and Chromium (for the browser tests)."""
     checks = list(_checks())
     good = all(ok or not needed for _, ok, needed, _ in checks)

@@ -9,14 +9,15 @@ import json as json_module
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from meterseal.app import operator
 from meterseal.app.editing import ApproveEdit, EditMeter, EditNumber
-from meterseal.cli import keys_orders, operate
-from meterseal.cli.exchange import moment
-from meterseal.cli.keys import Hours
-from meterseal.cli.operate import LOCAL, LONG_RUN, Flag, ask, between, device_id_of, show
+from meterseal.cli.answers import show
+from meterseal.cli.arguments import Data, Hours, Json, Limit, device_id_of
+from meterseal.cli.calls import LONG_RUN, ask
+from meterseal.cli.orders import ordered
+from meterseal.cli.times import LOCAL, at, day, moment
 from meterseal.errors import LocalError
 from meterseal.security.editorders import PURPOSE
 from meterseal.security.officerfile import RequestFile, read
@@ -28,7 +29,7 @@ def edit(
     meter: str,
     /,
     *,
-    data: Path,
+    data: Data,
     reason: str,
     at: str = "",
     since: str = "",
@@ -37,8 +38,8 @@ def edit(
     register: str = "",
     method: str = "",
     total: str = "",
-    dry_run: Annotated[bool, Flag] = False,
-    json: Annotated[bool, Flag] = False,
+    dry_run: bool = False,
+    json: Json = False,
 ) -> int:
     """Edit readings of a meter: a point, a range or a local day; shows what it does to bills.
 
@@ -81,9 +82,7 @@ def edit(
     return 0
 
 
-def edits(
-    *, data: Path, limit: Annotated[int, between(1, 1000)] = 50, json: Annotated[bool, Flag] = False
-) -> int:
+def edits(*, data: Data, limit: Limit = 50, json: Json = False) -> int:
     """List edits, newest first."""
     answer = ask(data, "edits", operator.Page(limit=limit), operator.Text)
     show(
@@ -98,11 +97,11 @@ def approve(
     number: int,
     /,
     *,
-    data: Path,
+    data: Data,
     to: Path | None = None,
     order: Path | None = None,
     hours: Hours = 24,
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Have a proposed edit signed and saved: first --to FILE, which two officers sign (`meterseal keys sign FILE`), then
     --order FILE.
@@ -127,17 +126,17 @@ def approve(
         show(answer.json, as_json=json, lines=lambda row: [_line(row)])
         return 0
     fields = said["order"] | {"digest": bytes.fromhex(said["order"]["digest"])}
-    return keys_orders.ordered(data, PURPOSE, fields, to, hours, as_json_text=json)
+    return ordered(data, PURPOSE, fields, to, hours, as_json=json)
 
 
 def undo(
     number: int,
     /,
     *,
-    data: Path,
+    data: Data,
     reason: str = "",
-    dry_run: Annotated[bool, Flag] = False,
-    json: Annotated[bool, Flag] = False,
+    dry_run: bool = False,
+    json: Json = False,
 ) -> int:
     """Take a saved edit back, or give a proposed one up; what was visible before is visible again.
 
@@ -167,15 +166,15 @@ def period(at: str, since: str, until: str, day_text: str) -> tuple[int, int]:
         if first >= last:
             raise LocalError("use.period", "The range ends before it begins; give --since before --until.")
         return first, last
-    begin = operate.day(day_text)
+    begin = day(day_text)
     following = datetime.fromtimestamp(begin / 1000, LOCAL).date() + timedelta(days=1)
-    return begin, operate.day(following.isoformat())
+    return begin, day(following.isoformat())
 
 
 def _done(said: dict[str, Any]) -> Iterator[str]:
     rows = said["readings"]
     for row in rows[:SHOWN]:
-        yield f"  {operate.at(row['end_at'])}  {row['register']} {row['unit']}  {row['quality']}"
+        yield f"  {at(row['end_at'])}  {row['register']} {row['unit']}  {row['quality']}"
     if len(rows) > SHOWN:
         yield f"  … and {len(rows) - SHOWN} more (--json shows all)"
     yield from said["says"]
@@ -198,6 +197,6 @@ def _line(row: dict[str, Any]) -> str:
     what = f"undoes {row['undoes']}  " if row["undoes"] is not None else ""
     who = ", ".join(row["officers"]) or row["author"]
     return (
-        f"{row['number']:>5}  {row['state']:<9}  {row['usage_point']}/{row['channel']}  {operate.at(row['since'])} to "
-        f"{operate.at(row['until'])}  {what}{row['visible']} of {row['readings']} visible  by {who}: {row['reason']}"
+        f"{row['number']:>5}  {row['state']:<9}  {row['usage_point']}/{row['channel']}  {at(row['since'])} to "
+        f"{at(row['until'])}  {what}{row['visible']} of {row['readings']} visible  by {who}: {row['reason']}"
     )

@@ -7,7 +7,6 @@ cannot be true.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,15 +14,28 @@ from cyclopts import Parameter
 
 from meterseal.app import config, operator
 from meterseal.app.exchanging import Changed, ChangeMeter, NewMeter
-from meterseal.cli.operate import LOCAL, ask, device_id_of, show
+from meterseal.cli.answers import show
+from meterseal.cli.arguments import Data, Json, device_id_of
+from meterseal.cli.calls import ask
+from meterseal.cli.times import moment
 from meterseal.errors import LocalError
 from meterseal.link.profiles import OURS
-
-Flag = Parameter(negative=())
 
 
 def _says(text: str) -> Parameter:
     return Parameter(help=text)
+
+
+When = Annotated[str, _says("When it was done, local time, YYYY-MM-DD HH:MM.")]
+Reason = Annotated[str, _says('Why, such as "calibration is over".')]
+Installer = Annotated[str, _says("Who read the meter, or both.")]
+Withdraw = Annotated[
+    bool, _says("Take its module out of service for good; without it the meter goes to stock.")
+]
+CountedOn = Annotated[
+    bool,
+    _says("It counted after it was taken out, as on a test bench; without it a time before that is refused."),
+]
 
 
 @Parameter(name="*")
@@ -37,7 +49,7 @@ class Comes:
     concentrator: Annotated[
         str, _says("Concentrator behind which it is; by default that of the old one.")
     ] = ""
-    riser: Annotated[int | None, _says("Its bus there.")] = None
+    bus: Annotated[int | None, _says("Its bus there.")] = None
     module_id: Annotated[
         str,
         _says("Id of its module, 16 hex digits; without one it is plain, or has the one it had in stock."),
@@ -69,7 +81,7 @@ class Comes:
         return NewMeter(
             model=self.model,
             concentrator_id=device_id_of(self.concentrator) if self.concentrator else b"",
-            riser=self.riser,
+            riser=self.bus,
             suite=self.suite,
             module_id=device_id_of(self.module_id) if self.module_id else b"",
             module_point=point,
@@ -84,16 +96,16 @@ def exchange(
     old: str,
     new: str,
     *,
-    data: Path,
-    at: str,
+    data: Data,
+    at: When,
     last: str,
     first: str,
-    reason: str,
-    installer: str,
+    reason: Reason,
+    installer: Installer,
     comes: Comes = LIKE_THE_OLD,
-    withdraw: Annotated[bool, Flag] = False,
-    counted_on: Annotated[bool, Flag] = False,
-    json: Annotated[bool, Flag] = False,
+    withdraw: Withdraw = False,
+    counted_on: CountedOn = False,
+    json: Json = False,
 ) -> int:
     """Exchange a meter for another at its usage point; agreement and bills go on, and a bill shows both meters.
 
@@ -105,20 +117,10 @@ def exchange(
         Device id of the meter that went, 16 hex digits.
     new
         Device id of the meter that came, 16 hex digits.
-    at
-        When it was done, local time, YYYY-MM-DD HH:MM.
     last
         What the old meter showed, in the unit it is billed in, such as 1234.56.
     first
         What the new meter showed.
-    reason
-        Why, such as "calibration is over".
-    installer
-        Who read both meters.
-    withdraw
-        Take the old meter's module out of service for good; without it the meter goes to stock.
-    counted_on
-        The old meter counted after it was taken out, as on a test bench; without it a time before that is refused.
     """
     asked = ChangeMeter(
         removed=device_id_of(old),
@@ -138,14 +140,14 @@ def exchange(
 def remove(
     meter: str,
     *,
-    data: Path,
-    at: str,
+    data: Data,
+    at: When,
     last: str,
-    reason: str,
-    installer: str,
-    withdraw: Annotated[bool, Flag] = False,
-    counted_on: Annotated[bool, Flag] = False,
-    json: Annotated[bool, Flag] = False,
+    reason: Reason,
+    installer: Installer,
+    withdraw: Withdraw = False,
+    counted_on: CountedOn = False,
+    json: Json = False,
 ) -> int:
     """Take a meter out of its usage point and into stock; nothing is put in its place.
 
@@ -153,18 +155,8 @@ def remove(
     ----------
     meter
         Its device id, 16 hex digits.
-    at
-        When it was done, local time, YYYY-MM-DD HH:MM.
     last
         What it showed, in the unit it is billed in.
-    reason
-        Why.
-    installer
-        Who read it.
-    withdraw
-        Take its module out of service for good.
-    counted_on
-        It counted after it was taken out, as on a test bench; without it a time before that is refused.
     """
     asked = ChangeMeter(
         removed=device_id_of(meter),
@@ -181,14 +173,14 @@ def remove(
 def place(
     meter: str,
     *,
-    data: Path,
+    data: Data,
     usage_point: str,
-    at: str,
+    at: When,
     first: str,
-    reason: str,
-    installer: str,
+    reason: Reason,
+    installer: Installer,
     comes: Comes = LIKE_THE_OLD,
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Put a meter in at a usage point whose meter was taken out: a new one, or one out of stock.
 
@@ -198,14 +190,8 @@ def place(
         Its device id, 16 hex digits.
     usage_point
         Where: the pseudonym that `device remove` and `device list` show.
-    at
-        When it was done, local time, YYYY-MM-DD HH:MM.
     first
         What it showed, in the unit it is billed in.
-    reason
-        Why.
-    installer
-        Who read it.
     """
     asked = ChangeMeter(
         installed=device_id_of(meter),
@@ -222,15 +208,15 @@ def place(
 def move(
     meter: str,
     *,
-    data: Path,
+    data: Data,
     usage_point: str,
-    at: str,
+    at: When,
     last: str,
-    reason: str,
-    installer: str,
+    reason: Reason,
+    installer: Installer,
     concentrator: str = "",
-    riser: int | None = None,
-    json: Annotated[bool, Flag] = False,
+    bus: int | None = None,
+    json: Json = False,
 ) -> int:
     """Move a meter, as it is, from its usage point to another whose meter was taken out.
 
@@ -240,15 +226,9 @@ def move(
         Its device id, 16 hex digits.
     usage_point
         Where it is now: the pseudonym that `device remove` and `device list` show.
-    at
-        When it was done, local time, YYYY-MM-DD HH:MM.
     last
         What it showed, in the unit it is billed in; the one place is billed to it, the other from it.
-    reason
-        Why.
-    installer
-        Who read it.
-    concentrator, riser
+    concentrator, bus
         Behind which concentrator it is now, and on which bus; by default as before.
     """
     asked = ChangeMeter(
@@ -259,17 +239,9 @@ def move(
         last=last,
         reason=reason,
         installer=installer,
-        new=NewMeter(concentrator_id=device_id_of(concentrator) if concentrator else b"", riser=riser),
+        new=NewMeter(concentrator_id=device_id_of(concentrator) if concentrator else b"", riser=bus),
     )
     return _change(data, asked, None, as_json=json)
-
-
-def moment(text: str) -> int:
-    """Local YYYY-MM-DD HH:MM in Unix milliseconds; LocalError `use.date`."""
-    try:
-        return int(datetime.strptime(text, "%Y-%m-%d %H:%M").replace(tzinfo=LOCAL).timestamp()) * 1000
-    except (ValueError, OverflowError):
-        raise LocalError("use.date", f"`{text}` is no time: write it as '2026-11-21 14:30'.") from None
 
 
 def _change(data: Path, asked: ChangeMeter, to: Path | None, *, as_json: bool) -> int:

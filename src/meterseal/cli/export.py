@@ -12,12 +12,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 import msgspec
 
 from meterseal.app.exporting import ExportPage
-from meterseal.cli.operate import LOCAL, LONG_RUN, Flag, ask, day, device_id_of
+from meterseal.cli.arguments import Data, Json, device_id_of
+from meterseal.cli.calls import LONG_RUN, ask
+from meterseal.cli.times import LOCAL, day
 from meterseal.errors import LocalError
 from meterseal.mdms.export.cim import write_cim
 from meterseal.mdms.export.series import Exported, Page
@@ -30,14 +32,14 @@ TOMORROW = 86_400_000
 def export(
     out: Path | None = None,
     *,
-    data: Path,
+    data: Data,
     format: Format = "csv",
     since: str = "",
     until: str = "",
     as_of: str = "",
     meter: str = "",
-    force: Annotated[bool, Flag] = False,
-    json: Annotated[bool, Flag] = False,
+    force: bool = False,
+    json: Json = False,
 ) -> int:
     """Write the readings of all usage points, or of one meter's, as they are visible.
 
@@ -48,8 +50,6 @@ def export(
     ----------
     out
         The file to write; nothing stands there before it is whole. Without it, standard output.
-    data
-        Data directory of the running system.
     format
         csv, arrow (IPC stream), parquet, or cim (IEC 61968-9 MeterReadings).
     since

@@ -6,15 +6,16 @@ It stores nothing itself; a file is taken whole or not at all.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from meterseal.app.judging import FactsOrder, FactsQuery
 from meterseal.app.operator import Text
-from meterseal.cli.operate import Flag, ask, day, show
-from meterseal.cli.operate import at as shown_at
-from meterseal.cli.surroundings import rows, wrong
+from meterseal.cli.answers import show
+from meterseal.cli.arguments import Data, Json
+from meterseal.cli.calls import ask
+from meterseal.cli.csv_rows import rows, wrong
+from meterseal.cli.times import at, day, instant
 from meterseal.errors import LocalError
 from meterseal.mdms.facts import MOST, STATED, Fact
 from meterseal.mdms.vee.context import EVER
@@ -27,7 +28,7 @@ WANTED = (
 LONGEST = 64
 
 
-def facts_import(file: Path, *, data: Path, json: Annotated[bool, Flag] = False) -> int:
+def facts_import(file: Path, *, data: Data, json: Json = False) -> int:
     """Take facts from a CSV with the columns usage_point, fact, value, since and until.
 
     fact is class (dwelling or business), size (what the connection carries, unit an hour), main (the usage point of its
@@ -39,8 +40,6 @@ def facts_import(file: Path, *, data: Path, json: Annotated[bool, Flag] = False)
     ----------
     file
         The CSV file.
-    data
-        Data directory of the running system.
     """
     facts: list[Fact] = []
     for line, row in rows(file, COLUMNS):
@@ -55,15 +54,13 @@ def facts_import(file: Path, *, data: Path, json: Annotated[bool, Flag] = False)
     return 0
 
 
-def facts_show(usage_point: str = "", /, *, data: Path, json: Annotated[bool, Flag] = False) -> int:
+def facts_show(usage_point: str = "", /, *, data: Data, json: Json = False) -> int:
     """What rules know of usage points: what was stated, and what follows from agreements and the weather.
 
     Parameters
     ----------
     usage_point
         Of this one alone.
-    data
-        Data directory of the running system.
     """
     answer = ask(data, "facts", FactsQuery(usage_point=usage_point), Text)
     show(answer.json, as_json=json, lines=_lines)
@@ -74,8 +71,8 @@ def _lines(said: dict[str, Any]) -> Iterator[str]:
     if not said["facts"]:
         yield "nothing is known; state something with: meterseal vee facts import FILE.csv"
     for one in said["facts"]:
-        since = "always" if one["since"] <= 0 else shown_at(one["since"])
-        until = "open" if one["until"] >= EVER else shown_at(one["until"])
+        since = "always" if one["since"] <= 0 else at(one["since"])
+        until = "open" if one["until"] >= EVER else at(one["until"])
         yield f"{one['usage_point'] or 'all':<24} {one['fact']:<8} {one['value']:<12} {since} to {until}"
     if said["more"]:
         yield f"and {said['more']} more; name a usage point to see its own"
@@ -96,12 +93,9 @@ def _instant(text: str, empty: int) -> int | None:
     """Unix ms of a local day or of an instant with its offset, None for what is neither."""
     if not text:
         return empty
+    if len(text) != len("2026-11-21"):
+        return instant(text)
     try:
-        if len(text) == len("2026-11-21"):
-            return day(text)
-        when = datetime.fromisoformat(text)
-    except (ValueError, LocalError):
+        return day(text)
+    except LocalError:
         return None
-    if when.tzinfo is None or not 1970 < when.year < 2106:
-        return None
-    return round(when.timestamp() * 1000)

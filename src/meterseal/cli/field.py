@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-from cyclopts import Parameter
 
-from meterseal.cli.operate import between, day
+from meterseal.cli.arguments import Json, between
 from meterseal.cli.signals import unless
+from meterseal.cli.times import day
 from meterseal.errors import LocalError
 
-Flag = Parameter(negative=())
 STEPS = {
     "start": "starting security service, platform, head-end and portal",
     "enrol": "enrolling the street: modules, keys, certificates, agreements",
@@ -32,8 +31,8 @@ STEPS = {
 
 def demo(
     *,
-    exit: Annotated[bool, Flag] = False,
-    json: Annotated[bool, Flag] = False,
+    exit: bool = False,
+    json: Json = False,
     dwellings: Annotated[int, between(1, 10_000)] = 60,
     days: Annotated[int, between(1, 3_660)] = 40,
     until: str = "",
@@ -133,8 +132,8 @@ def simulate(
     profiles: Path | None = None,
     replay: Path | None = None,
     field: Path | None = None,
-    exit: Annotated[bool, Flag] = False,
-    json: Annotated[bool, Flag] = False,
+    exit: bool = False,
+    json: Json = False,
 ) -> int:
     """Play a street, or captured answers of plain meters, against the running system of a data directory.
 

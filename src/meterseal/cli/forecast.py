@@ -10,7 +10,10 @@ from typing import Annotated, Any
 
 from meterseal.app.forecasting import Asked
 from meterseal.app.operator import Page, Text, as_json
-from meterseal.cli.operate import LONG_RUN, Flag, ask, at, between, device_id_of, plain, show
+from meterseal.cli.answers import plain, show
+from meterseal.cli.arguments import Data, Json, between, device_id_of
+from meterseal.cli.calls import LONG_RUN, ask
+from meterseal.cli.times import at
 from meterseal.errors import LocalError
 from meterseal.model import Medium
 from meterseal.utility.tariff import UNITS
@@ -20,7 +23,7 @@ MIDDLE, HIGH = 0.5, 0.95
 SHOWN = {"seasonal-naive/1": "the same hour a week ago", "average-week/1": "the mean of like hours"}
 
 
-def run(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
+def run(*, data: Data, json: Json = False) -> int:
     """Make today's forecasts now: a week ahead for every usage point, each zone and each medium as a whole."""
     answer = ask(data, "forecast_run", Page(), Text, timeout=LONG_RUN)
     show(answer.json, as_json=json, lines=_made)
@@ -40,11 +43,11 @@ def _made(made: dict[str, Any]) -> list[str]:
 def forecast(
     meter: str = "",
     *,
-    data: Path,
+    data: Data,
     medium: Medium | None = None,
     zone: str = "",
-    hours: Annotated[bool, Flag] = False,
-    json: Annotated[bool, Flag] = False,
+    hours: bool = False,
+    json: Json = False,
 ) -> int:
     """What a meter's usage point, a zone, or a medium as a whole will probably use: by day, and the hour of its peak.
 
@@ -52,8 +55,6 @@ def forecast(
     ----------
     meter
         Device id of a meter.
-    data
-        Data directory of the running system.
     medium
         Everything of water, gas, heat or electricity together, as a system operator plans by.
     zone
@@ -103,7 +104,7 @@ def _by_hour(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def score(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
+def score(*, data: Data, json: Json = False) -> int:
     """How good the forecasts of the last days were over the first day of each, against what came."""
     answer = ask(data, "forecast_scores", Page(), Text, timeout=LONG_RUN)
     show(answer.json, as_json=json, lines=_scores)
@@ -132,7 +133,7 @@ def backtest(
     seed: int = 188,
     dwellings: Annotated[int, between(2, 500)] = 60,
     page: Path | None = None,
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """How good forecasts are over a simulated street: every medium, three seasons, a day and a week ahead.
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from meterseal.app.exporting import ExportPage, Store
 from meterseal.app.operator import as_json
-from meterseal.cli.operate import LONG_RUN, Flag, ask, show
+from meterseal.cli.answers import show
+from meterseal.cli.arguments import Data, Json
+from meterseal.cli.calls import LONG_RUN, ask
 from meterseal.errors import LocalError
 from meterseal.mdms.export.handover import check as whole
 from meterseal.mdms.export.handover import deliver
@@ -24,15 +26,13 @@ from meterseal.mesh.rpc import Empty
 EVER = 1 << 62
 
 
-def write(directory: Path, *, data: Path, json: Annotated[bool, Flag] = False) -> int:
+def write(directory: Path, *, data: Data, json: Json = False) -> int:
     """Write the next delivery: everything that was stored or corrected since the one before it.
 
     Parameters
     ----------
     directory
         Where the deliveries lie; an empty or new directory begins with everything.
-    data
-        Data directory of the running system.
     """
     store = ask(data, "store", Empty(), Store)
 
@@ -57,7 +57,7 @@ def _written(manifest: dict[str, Any]) -> list[str]:
     ]
 
 
-def check(directory: Path, *, json: Annotated[bool, Flag] = False) -> int:
+def check(directory: Path, *, json: Json = False) -> int:
     """Show that deliveries are whole: none missing, none changed, and as many readings as the store said.
 
     Parameters

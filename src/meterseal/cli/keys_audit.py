@@ -5,28 +5,23 @@ It judges nothing; the service does.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 from meterseal.app.operator import as_json
-from meterseal.cli.keys import ask
-from meterseal.cli.operate import Flag, at, between, plain
+from meterseal.cli.answers import plain
+from meterseal.cli.arguments import Data, Json, Limit
+from meterseal.cli.calls import ask_keys
+from meterseal.cli.times import at
 
 
-def audit(
-    *, data: Path, limit: Annotated[int, between(1, 1000)] = 20, json: Annotated[bool, Flag] = False
-) -> int:
+def audit(*, data: Data, limit: Limit = 20, json: Json = False) -> int:
     """Show the newest entries of the security service's own log; status 1 when its chain does not hold.
 
     Parameters
     ----------
-    data
-        Data directory of the running system.
     limit
         How many entries.
     """
-    state = ask(data, lambda sdk: sdk.verify_audit())
-    entries = ask(data, lambda sdk: sdk.audit(limit=limit, newest=True))
+    state = ask_keys(data, lambda sdk: sdk.verify_audit())
+    entries = ask_keys(data, lambda sdk: sdk.audit(limit=limit, newest=True))
     if json:
         print(as_json({"state": state, "ok": state.ok, "entries": list(entries)}))
         return 0 if state.ok else 1

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
-from cyclopts import Parameter
 
 from meterseal.app.doctoring import Sightings, SightingsRequest
 from meterseal.app.operator import as_json
-from meterseal.cli.keys import ask as ask_keys
-from meterseal.cli.operate import ask, at, device_id_of, plain
+from meterseal.cli.answers import plain
+from meterseal.cli.arguments import Data, Json, device_id_of
+from meterseal.cli.calls import ask, ask_keys
+from meterseal.cli.times import at
 from meterseal.errors import LocalError
 from meterseal.security.symptoms import Diagnosis, Symptom, session_named
 
@@ -25,12 +25,12 @@ _MARKS = {"good": "good ", "wrong": "WRONG", "unchecked": "  -  "}
 def doctor(
     meter: str,
     *,
-    data: Path,
+    data: Data,
     message: str = "",
     frame: str = "",
     file: Path | None = None,
     project: list[str] | None = None,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    json: Json = False,
 ) -> int:
     """Say which link is wrong: address, module, key version, region, project, certificate, counter, profile.
 

@@ -9,22 +9,19 @@ import json as json_module
 import os
 from functools import partial
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from meterseal.app import config
 from meterseal.app.operator import as_json
 from meterseal.app.system import now_ms
-from meterseal.cli.keys import Hours, ask, epoch
-from meterseal.cli.operate import at
+from meterseal.cli.arguments import Data, Hours, Json
+from meterseal.cli.calls import ask_keys, epoch
+from meterseal.cli.times import at
 from meterseal.errors import LocalError
 from meterseal.security import manifest as mf
 from meterseal.security import officerfile, orders
 from meterseal.security.manifest import Manifest, ProductionOrder, RowRefusal
 from meterseal.security.sdk import SecuritySdk
 
-Flag = Parameter(negative=())
 HOUR = 3_600_000
 PURPOSE = "production"
 
@@ -35,7 +32,7 @@ def template() -> int:
     return 0
 
 
-def check(manifest: Path, *, json: Annotated[bool, Flag] = False) -> int:
+def check(manifest: Path, *, json: Json = False) -> int:
     """Read a manifest and name every row that is wrong; exit status 1 when there is one.
 
     Parameters
@@ -53,9 +50,7 @@ def check(manifest: Path, *, json: Annotated[bool, Flag] = False) -> int:
     return 1 if read.refused or not read.rows else 0
 
 
-def order(
-    manifest: Path, *, data: Path, to: Path, hours: Hours = 24, json: Annotated[bool, Flag] = False
-) -> int:
+def order(manifest: Path, *, data: Data, to: Path, hours: Hours = 24, json: Json = False) -> int:
     """Make the order of a whole manifest, for an officer with the role enrol to sign (meterseal keys sign).
 
     Parameters
@@ -81,7 +76,7 @@ def order(
     return 0
 
 
-def issue(manifest: Path, *, data: Path, order: Path, to: Path, json: Annotated[bool, Flag] = False) -> int:
+def issue(manifest: Path, *, data: Data, order: Path, to: Path, json: Json = False) -> int:
     """Enrol the modules of a signed order and write their packages (JSON lines); call it again after any interruption.
 
     A chunk with a wrong row is refused whole, its rows are named, and the next one goes on; exit status 1 then.
@@ -104,7 +99,7 @@ def issue(manifest: Path, *, data: Path, order: Path, to: Path, json: Annotated[
     for number, chunk in enumerate(read.chunks()):
         if all(row.module_id.hex() in there for row in chunk):
             continue
-        reply = ask(data, partial(_produced, made.request_id, number, chunk))
+        reply = ask_keys(data, partial(_produced, made.request_id, number, chunk))
         refused += reply.refused
         _append(to, [mf.package_line(one) for one in reply.answers if one.module_id.hex() not in there])
     written = len(_packages(to))
@@ -117,7 +112,7 @@ def issue(manifest: Path, *, data: Path, order: Path, to: Path, json: Annotated[
     return 1 if refused or written < made.rows else 0
 
 
-def state(*, data: Path, order: Path, json: Annotated[bool, Flag] = False) -> int:
+def state(*, data: Data, order: Path, json: Json = False) -> int:
     """Say how far a production is.
 
     Parameters
@@ -127,7 +122,7 @@ def state(*, data: Path, order: Path, json: Annotated[bool, Flag] = False) -> in
     """
     asked = officerfile.read(order, officerfile.RequestFile)
     made = orders.decoded(asked.request, ProductionOrder)
-    found = ask(data, lambda sdk: sdk.production(made.request_id))
+    found = ask_keys(data, lambda sdk: sdk.production(made.request_id))
     if json:
         print(as_json(found))
     else:
@@ -147,11 +142,11 @@ async def _produced(
 def _open(data: Path, asked: officerfile.RequestFile, made: ProductionOrder) -> None:
     """Submit the order unless it is open already."""
     try:
-        ask(data, lambda sdk: sdk.production(made.request_id))
+        ask_keys(data, lambda sdk: sdk.production(made.request_id))
     except LocalError as error:
         if error.code != "security.no-production":
             raise
-        ask(data, lambda sdk: sdk.submit(asked.order))
+        ask_keys(data, lambda sdk: sdk.submit(asked.order))
 
 
 def _read(manifest: Path) -> Manifest:

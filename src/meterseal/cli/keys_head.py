@@ -5,11 +5,10 @@ It holds no rule; the platform looks (`things.witness`).
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 from meterseal.app.operator import as_json
-from meterseal.cli.operate import Flag, ask, at
+from meterseal.cli.arguments import Data, Json
+from meterseal.cli.calls import ask
+from meterseal.cli.times import at
 from meterseal.mesh.rpc import Empty
 from meterseal.things.witness import Seen
 
@@ -19,13 +18,11 @@ _BEFORE = (
 )
 
 
-def head(*, data: Path, accept: Annotated[bool, Flag] = False, json: Annotated[bool, Flag] = False) -> int:
+def head(*, data: Data, accept: bool = False, json: Json = False) -> int:
     """Look whether the keys directory was put back to an older state; exit status 1 when it was and is not accepted.
 
     Parameters
     ----------
-    data
-        Data directory of the running system.
     accept
         Take what the security service has now as the right one, after a restore. It is written down; modules that
         the platform knows and the service does not are reserved, so that they are enrolled again by two officers' order

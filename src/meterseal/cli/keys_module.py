@@ -15,7 +15,10 @@ from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 
-from meterseal.cli.keys import ask, say, secret
+from meterseal.cli.answers import say
+from meterseal.cli.arguments import Data, Json
+from meterseal.cli.calls import ask_keys
+from meterseal.cli.passphrases import secret
 from meterseal.edge import chip as life
 from meterseal.edge.apdu import CardIns, ModulePort, Sw, pack
 from meterseal.edge.card import Card
@@ -26,7 +29,6 @@ from meterseal.link.cardkeys import Purpose
 from meterseal.security import cardorders, officerfile, orders
 from meterseal.security.sdk import SecuritySdk
 
-Flag = Parameter(negative=())
 T = TypeVar("T")
 LIVES = ("factory", "personalised", "active", "locked", "destroyed")
 assert LIVES.index("locked") == life.LOCKED
@@ -95,10 +97,10 @@ class ServiceIssuer:
         }
 
     def _call(self, call: Callable[[SecuritySdk], Awaitable[T]]) -> T:
-        return ask(self._data, call)
+        return ask_keys(self._data, call)
 
 
-def state(*, place: Place = HERE, module: str = "", json: Annotated[bool, Flag] = False) -> int:
+def state(*, place: Place = HERE, module: str = "", json: Json = False) -> int:
     """Say what a module is: ids, life, tries that are left.
 
     Parameters
@@ -113,11 +115,11 @@ def state(*, place: Place = HERE, module: str = "", json: Annotated[bool, Flag] 
 def check(
     order: Path,
     *,
-    data: Path,
+    data: Data,
     place: Place = HERE,
     challenge: str = "",
     answer: str = "",
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Ask whether a module is the one that was enrolled (INTERNAL AUTHENTICATE); status 1 when it is not.
 
@@ -139,11 +141,11 @@ def check(
             genuine = ServiceIssuer(data, signed, asked, found.key_version).proves(fresh, said)
     named = f"Module {asked.module_id.hex()} of device {asked.device_id.hex()}"
     line = f"{named} {'is the enrolled one' if genuine else 'IS NOT the enrolled one'}."
-    say({"module_id": asked.module_id, "genuine": genuine}, as_json_text=json, lines=[line])
+    say({"module_id": asked.module_id, "genuine": genuine}, as_json=json, lines=[line])
     return 0 if genuine else 1
 
 
-def unlock(order: Path, *, data: Path, place: Afar = AFAR, json: Annotated[bool, Flag] = False) -> int:
+def unlock(order: Path, *, data: Data, place: Afar = AFAR, json: Json = False) -> int:
     """Unlock a module that wrong PINs, wrong answers or an order locked.
 
     Parameters
@@ -154,7 +156,7 @@ def unlock(order: Path, *, data: Path, place: Afar = AFAR, json: Annotated[bool,
     return _external(order, data, Purpose.UNLOCK, place, as_json=json)
 
 
-def lock(order: Path, *, data: Path, place: Afar = AFAR, json: Annotated[bool, Flag] = False) -> int:
+def lock(order: Path, *, data: Data, place: Afar = AFAR, json: Json = False) -> int:
     """Lock a module: it answers nothing more until it is unlocked.
 
     Parameters
@@ -165,7 +167,7 @@ def lock(order: Path, *, data: Path, place: Afar = AFAR, json: Annotated[bool, F
     return _external(order, data, Purpose.LOCK, place, as_json=json)
 
 
-def destroy(order: Path, *, data: Path, place: Afar = AFAR, json: Annotated[bool, Flag] = False) -> int:
+def destroy(order: Path, *, data: Data, place: Afar = AFAR, json: Json = False) -> int:
     """Erase every key in a module for good.
 
     Parameters
@@ -179,10 +181,10 @@ def destroy(order: Path, *, data: Path, place: Afar = AFAR, json: Annotated[bool
 def pin(
     order: Path,
     *,
-    data: Path,
+    data: Data,
     place: Place = HERE,
     pin_file: Path | None = None,
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Give a module a new PIN, with all its tries.
 
@@ -207,7 +209,7 @@ def _external(path: Path, data: Path, purpose: Purpose, place: Afar, *, as_json:
     if place.challenge:
         typed = _hex("challenge", place.challenge, 16)
         answer = ServiceIssuer(data, signed, asked, 0).answer(purpose, typed)
-        return say({"answer": answer}, as_json_text=as_json, lines=[answer.hex()])
+        return say({"answer": answer}, as_json=as_json, lines=[answer.hex()])
     with _module(asked, place, locked=purpose is Purpose.UNLOCK) as (card, found):
         card.external(ServiceIssuer(data, signed, asked, found.key_version), purpose)
         return _shown(card.state(), as_json=as_json)
@@ -294,4 +296,4 @@ def _shown(found: PublicState, *, as_json: bool) -> int:
         "left": found.left,
     }
     line = f"Module {found.module_id.hex()} of device {found.device_id.hex()} is {LIVES[found.life]}."
-    return say(facts, as_json_text=as_json, lines=[line])
+    return say(facts, as_json=as_json, lines=[line])

@@ -1,173 +1,31 @@
-"""`meterseal keys officer|request|sign|submit`: officers, and orders that two of them sign at two places.
+"""`meterseal keys request|sign|submit`: an order from its fields to its signatures at two places, and into the service.
 
-It decides nothing: officers' files are `security.officerfile`'s, every rule is the service's.
+It decides nothing; what kinds of orders there are is `cli.orders`'s, every rule the service's.
 """
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from cyclopts import Parameter
 
-from meterseal.app import config
-from meterseal.app.operator import as_json
-from meterseal.app.system import now_ms
-from meterseal.cli.keys import Hours, ask, epoch, say, secret
-from meterseal.cli.operate import at, plain
+from meterseal.cli.answers import plain, say
+from meterseal.cli.arguments import Data, Hours, Json
+from meterseal.cli.calls import ask_keys
+from meterseal.cli.orders import PURPOSES, ordered, says
+from meterseal.cli.passphrases import secret
 from meterseal.errors import LocalError
-from meterseal.link.acts import protection
-from meterseal.link.firmware import switch_of
-from meterseal.model import medium_of
 from meterseal.security import (
-    anchororders,
-    cardorders,
-    editorders,
     firmwareorders,
-    keyorders,
-    ledgerorders,
-    manifest,
     officerfile,
     orders,
-    papers,
-    platformorders,
-    reserveorders,
-    rootorders,
 )
-from meterseal.security.commanding import part_frame
-from meterseal.wire.frame import Frame, parse_frame
-from meterseal.wire.meaning import interpret
-from meterseal.wire.roster import listed_of
 
-Flag = Parameter(negative=())
 HOUR = 3_600_000
 
-PURPOSES: dict[str, type[orders.Request | orders.CommandOrder]] = {
-    "officers": orders.OfficerChange,
-    "command-policy": orders.CommandPolicyChange,
-    "zone": orders.ZoneChange,
-    "command": orders.CommandOrder,
-    "command-bulk": orders.BulkOrder,
-    "key-state": keyorders.KeyStateChange,
-    "import-key": keyorders.ImportKey,
-    "ca-rotate": rootorders.RotateAuthority,
-    "ca-close": rootorders.CloseAuthority,
-    "root-quorum": rootorders.NewQuorum,
-    "lower-policy": papers.LowerPolicy,
-    "withdraw-modules": papers.WithdrawModules,
-    "root-share": rootorders.ShareIn,
-    "root-kept": rootorders.ShareKept,
-    "revoke-platform": papers.RevokePlatform,
-    "withdraw-platform": platformorders.WithdrawPlatform,
-    "enrol-platform": platformorders.EnrolPlatform,
-    "production": manifest.ProductionOrder,
-    "trail-reset": anchororders.TrailReset,
-    "ledger-reset": ledgerorders.LedgerReset,
-    editorders.PURPOSE: editorders.EditOrder,
-    "release-module": reserveorders.ReleaseModule,
-    **dict.fromkeys(cardorders.NEEDED, cardorders.CardOrder),
-}
-"""What officers may order with `keys request`, `keys sign` and `keys submit` (cards: `keys module`)."""
-ALONE = {"lower-policy", "root-share", "root-kept"} | {
-    who for who, needed in cardorders.NEEDED.items() if needed == 1
-}
-"""Those that one officer signs."""
 
-
-def officer_new(
-    officer: str,
-    *,
-    role: list[str],
-    to: Path = Path(),
-    passphrase_file: Path | None = None,
-    json: Annotated[bool, Flag] = False,
-) -> int:
-    """Make an officer's key and card; the key stays with the officer, the card is handed in.
-
-    Parameters
-    ----------
-    officer
-        Id of 1 to 32 letters a-z, digits and hyphens.
-    role
-        What the officer may sign: enrol, keys, ca, command; give it more than once for several.
-    to
-        Directory for ID.key and ID.card.
-    passphrase_file
-        Passphrase of the key, mode 0600; typed when absent.
-    """
-    passphrase = secret(passphrase_file, f"New passphrase for {officer}: ")
-    file, card = officerfile.make(officer, tuple(sorted(set(role))), passphrase)
-    key_path, card_path = to / f"{officer}.key", to / f"{officer}.card"
-    officerfile.write(key_path, file)
-    officerfile.write(card_path, card, mode=0o644)
-    return say(
-        {"officer": officer, "key": str(key_path), "card": str(card_path)},
-        as_json_text=json,
-        lines=[f"{key_path} stays with {officer}; hand in {card_path}."],
-    )
-
-
-def officer_list(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
-    """List everybody who is or was an officer."""
-    found = ask(data, lambda sdk: sdk.officers())
-    lines = [
-        f"{one.officer:<20} {','.join(one.roles):<24} since {at(one.since)}"
-        f"{f', until {at(one.until)}' if one.until is not None else ''}"
-        for one in found
-    ]
-    return say(
-        list(found),
-        as_json_text=json,
-        lines=lines or ["There is no officer yet; found them with: keys officer add"],
-    )
-
-
-def officer_add(
-    *cards: Path, data: Path, to: Path | None = None, hours: Hours = 24, json: Annotated[bool, Flag] = False
-) -> int:
-    """Write the first officers down, or make the request by which two officers let more people join.
-
-    Parameters
-    ----------
-    cards
-        Card files. The first officers are all given at once, at least two with the role enrol.
-    to
-        Where the request goes when there are officers already; two of them sign it, then it is submitted.
-    hours
-        How long the request holds, at most 168.
-    """
-    shown = tuple(officerfile.read(card, orders.OfficerCard) for card in cards)
-    if not shown:
-        raise LocalError("use.cards", "Name at least one card file.")
-    if not ask(data, lambda sdk: sdk.officers()):
-        found = ask(data, lambda sdk: sdk.found_officers(orders.Founding(cards=shown)))
-        said = "The first officers: " + ", ".join(one.officer for one in found)
-        return say(list(found), as_json_text=json, lines=[said])
-    return ordered(data, "officers", {"add": shown}, to, hours, as_json_text=json)
-
-
-def officer_remove(
-    *officers: str, data: Path, to: Path, hours: Hours = 24, json: Annotated[bool, Flag] = False
-) -> int:
-    """Make the request by which two officers remove others.
-
-    Parameters
-    ----------
-    officers
-        Ids of those who leave.
-    to
-        Where the request goes.
-    hours
-        How long it holds, at most 168.
-    """
-    return ordered(data, "officers", {"remove": tuple(officers)}, to, hours, as_json_text=json)
-
-
-def request(
-    purpose: str, *fields: str, data: Path, to: Path, hours: Hours = 24, json: Annotated[bool, Flag] = False
-) -> int:
+def request(purpose: str, *fields: str, data: Data, to: Path, hours: Hours = 24, json: Json = False) -> int:
     """Make a request for officers: `keys request key-state key_id=DIAK version=1 state=withdrawn --to FILE`.
 
     Parameters
@@ -204,7 +62,7 @@ def request(
         raise LocalError(
             "use.fields", "A number, a hex string or true/false is wrong in these fields."
         ) from None
-    return ordered(data, purpose, values, to, hours, as_json_text=json)
+    return ordered(data, purpose, values, to, hours, as_json=json)
 
 
 def _value(text: str, kind: Any) -> Any:
@@ -231,64 +89,12 @@ def _listed(text: str) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
 
 
-def ordered(
-    data: Path, purpose: str, values: dict[str, Any], to: Path | None, hours: int, *, as_json_text: bool
-) -> int:
-    """Write the request of a purpose with these fields for officers to sign, and say what it says."""
-    if to is None:
-        raise LocalError("use.to", "Officers sign this: say with --to where the request goes.")
-    project = bytes.fromhex(config.load(config.Layout(data)).project)
-    always: dict[str, Any] = {
-        "request_id": orders.fresh_request_id(epoch(data)),
-        "not_after": now_ms() + hours * HOUR,
-        "project_id": project,
-    }
-    made = PURPOSES[purpose](**always, **values)
-    file = officerfile.RequestFile(purpose=purpose, says=says(made), request=orders.encoded(made))
-    officerfile.write(to, file, mode=0o644)
-    who = "One officer signs" if purpose in ALONE else "Two officers sign"
-    lines = [f"{to}: {purpose}, until {at(made.not_after)}. {who} it: meterseal keys sign {to}"]
-    return say({"request": str(to), "says": file.says}, as_json_text=as_json_text, lines=lines)
-
-
-def says(made: msgspec.Struct) -> dict[str, Any]:
-    """The fields of a request in words for people."""
-    fields: dict[str, Any] = json_module.loads(as_json(msgspec.structs.asdict(made)))
-    if isinstance(made, orders.CommandOrder):
-        frame, _ = parse_frame(made.frame)
-        fields["meter"] = frame.device_id.hex()
-        fields["does"] = _does(frame, frame.device_id)
-    if isinstance(made, papers.WithdrawModules):
-        fields["modules"] = len(made.module_ids)
-    if isinstance(made, orders.BulkOrder):
-        fields["devices"] = sum(len(part.device_ids) for part in made.parts)
-        fields["does"] = [
-            _does(part_frame(part, part.device_ids[0]), part.device_ids[0])
-            for part in made.parts
-            if part.device_ids
-        ]
-    return fields
-
-
-def _does(frame: Frame, device_id: bytes) -> str:
-    """What a frame does and with which values, read from its bytes: what an officer signs, and not what it is called."""
-    row = protection(frame, medium_of(device_id) or "water")
-    meaning = interpret(frame)
-    values = [f"{name} {value.shown} {value.unit or ''}".strip() for name, value in meaning.readings.items()]
-    values += [meaning.clock] if meaning.clock is not None else []
-    digest = switch_of(frame)
-    values += [f"manifest {digest.hex()}"] if digest is not None else []
-    listed = listed_of(frame)
-    values += [f"bus {listed.bus} {listed.model}".strip()] if listed is not None else []
-    return ", ".join([f"{row.english} {row.chinese}", *values])
-
-
 def sign(
     file: Path,
     *,
     key: Path,
     passphrase_file: Path | None = None,
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Show what a request says, read from the very bytes that are signed, and add an officer's signature.
 
@@ -319,7 +125,7 @@ def sign(
     people = [one.officer for one in done.signatures]
     return say(
         {"request": str(file), "says": shown, "signed": people},
-        as_json_text=json,
+        as_json=json,
         lines=[f"signed by {', '.join(people)}"],
     )
 
@@ -335,7 +141,7 @@ def _shown(asked: officerfile.RequestFile) -> dict[str, Any]:
     return says(orders.decoded(asked.request, kind))
 
 
-def submit(file: Path, *, data: Path, json: Annotated[bool, Flag] = False) -> int:
+def submit(file: Path, *, data: Data, json: Json = False) -> int:
     """Hand a signed request to the running service, which carries it out once.
 
     Parameters
@@ -344,6 +150,6 @@ def submit(file: Path, *, data: Path, json: Annotated[bool, Flag] = False) -> in
         The request with its signatures.
     """
     order = officerfile.read(file, officerfile.RequestFile).order
-    done = ask(data, lambda sdk: sdk.submit(order))
+    done = ask_keys(data, lambda sdk: sdk.submit(order))
     lines = [f"{done.sentence} Ordered by {', '.join(done.officers)}."]
-    return say(done, as_json_text=json, lines=lines)
+    return say(done, as_json=json, lines=lines)

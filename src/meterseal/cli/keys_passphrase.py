@@ -9,12 +9,11 @@ import asyncio
 import os
 import secrets
 from pathlib import Path
-from typing import Annotated
 
 from meterseal.app import config, passphrases
 from meterseal.app.lock import in_use, take_lock
-from meterseal.cli.keys import secret, system_passphrase
-from meterseal.cli.operate import Flag
+from meterseal.cli.arguments import Json
+from meterseal.cli.passphrases import secret, system_passphrase
 from meterseal.errors import LocalError
 
 
@@ -23,7 +22,7 @@ def passphrase(
     data: Path,
     passphrase_file: Path | None = None,
     new_passphrase_file: Path | None = None,
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Change the passphrase of the vaults, the TLS keys, the offline root and where it is kept, all or nothing.
 

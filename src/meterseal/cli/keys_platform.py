@@ -17,15 +17,17 @@ from meterseal.app import config
 from meterseal.app.listening import Listening
 from meterseal.app.operator import as_json
 from meterseal.app.system import now_ms
-from meterseal.cli import keys_orders, operate
-from meterseal.cli.keys import HOUR, Hours, ask, epoch, say, secret
-from meterseal.cli.operate import at
+from meterseal.cli import keys_orders
+from meterseal.cli.answers import say
+from meterseal.cli.arguments import Data, Hours, Json
+from meterseal.cli.calls import ask, ask_keys, epoch
+from meterseal.cli.orders import HOUR
+from meterseal.cli.passphrases import secret
+from meterseal.cli.times import at
 from meterseal.errors import LocalError
 from meterseal.hostport import written
 from meterseal.mesh.rpc import Empty
 from meterseal.security import officerfile, orders, platformfile
-
-Flag = Parameter(negative=())
 
 
 def request(
@@ -39,7 +41,7 @@ def request(
     epoch_id: Annotated[str, Parameter(name="--epoch")] = "",
     hours: Hours = 24,
     passphrase_file: Path | None = None,
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Make a platform's keys and its application, which two officers of the system sign; the keys stay here.
 
@@ -95,10 +97,10 @@ def request(
         f"sign {path} --key FILE",
         f"{to / f'{name}.key'} and {to / f'{name}.tls.key'} stay with the platform.",
     ]
-    return say({"request": str(path), "says": says}, as_json_text=json, lines=lines)
+    return say({"request": str(path), "says": says}, as_json=json, lines=lines)
 
 
-def enrol(file: Path, *, data: Path, json: Annotated[bool, Flag] = False) -> int:
+def enrol(file: Path, *, data: Data, json: Json = False) -> int:
     """Hand a signed application to the running service, which enrols the platform.
 
     Parameters
@@ -109,20 +111,18 @@ def enrol(file: Path, *, data: Path, json: Annotated[bool, Flag] = False) -> int
     return keys_orders.submit(file, data=data, json=json)
 
 
-def certificate(name: str, *, data: Path, to: Path = Path(), json: Annotated[bool, Flag] = False) -> int:
+def certificate(name: str, *, data: Data, to: Path = Path(), json: Json = False) -> int:
     """Write an enrolled platform's certificate and our TLS root, to be put beside its key; say where to call.
 
     Parameters
     ----------
     name
         The platform.
-    data
-        Data directory of the running system.
     to
         Directory for NAME.crt and root.crt; older ones are replaced.
     """
-    given = ask(data, lambda sdk: sdk.platform_certificate(name))
-    heard = operate.ask(data, "listening", Empty(), Listening)
+    given = ask_keys(data, lambda sdk: sdk.platform_certificate(name))
+    heard = ask(data, "listening", Empty(), Listening)
     own, root = to / f"{name}.crt", to / "root.crt"
     platformfile.put(root, given.root, replace=True)
     platformfile.put(own, given.certificate, replace=True)
@@ -130,18 +130,12 @@ def certificate(name: str, *, data: Path, to: Path = Path(), json: Annotated[boo
     lines = [
         f"{own} and {root}: beside {name}.tls.key, call {written(heard.host, heard.platforms)} with them."
     ]
-    return say(said, as_json_text=json, lines=lines)
+    return say(said, as_json=json, lines=lines)
 
 
-def list_platforms(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
-    """List every platform that is or was enrolled, what for, and how often it called.
-
-    Parameters
-    ----------
-    data
-        Data directory of the running system.
-    """
-    found = ask(data, lambda sdk: sdk.platforms())
+def list_platforms(*, data: Data, json: Json = False) -> int:
+    """List every platform that is or was enrolled, what for, and how often it called."""
+    found = ask_keys(data, lambda sdk: sdk.platforms())
     lines = [
         f"{one.caller:<28} {','.join(one.purposes):<32} since {at(one.enrolled_at)}"
         f"{f', withdrawn {at(one.withdrawn_at)}' if one.withdrawn_at is not None else ''}"
@@ -149,10 +143,10 @@ def list_platforms(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
         for one in found
     ]
     said = {"platforms": json_module.loads(as_json(list(found))), "epoch": epoch(data).hex()}
-    return say(said, as_json_text=json, lines=lines)
+    return say(said, as_json=json, lines=lines)
 
 
-def sessions(name: str, *, data: Path, json: Annotated[bool, Flag] = False) -> int:
+def sessions(name: str, *, data: Data, json: Json = False) -> int:
     """List the meters whose module has its newest session with a platform, and until when it seals in it at most.
 
     A withdrawn platform opens no session any more and keeps the keys of these. A meter that shakes hands with our
@@ -162,22 +156,18 @@ def sessions(name: str, *, data: Path, json: Annotated[bool, Flag] = False) -> i
     ----------
     name
         The platform.
-    data
-        Data directory of the running system.
     """
-    found = ask(data, lambda sdk: sdk.lent_sessions(name))
+    found = ask_keys(data, lambda sdk: sdk.lent_sessions(name))
     lines = [
         f"{one.device_id.hex()}  module {one.module_id.hex()}  until {at(one.until)}"
         for one in found.sessions
     ]
     if found.count > len(found.sessions):
         lines.append(f"and {found.count - len(found.sessions)} more, the last until {at(found.until)}")
-    return say(found, as_json_text=json, lines=lines or [f"No module has its newest session with {name}."])
+    return say(found, as_json=json, lines=lines or [f"No module has its newest session with {name}."])
 
 
-def withdraw(
-    name: str, *, reason: str, data: Path, to: Path, hours: Hours = 24, json: Annotated[bool, Flag] = False
-) -> int:
+def withdraw(name: str, *, reason: str, data: Data, to: Path, hours: Hours = 24, json: Json = False) -> int:
     """Make the request by which two officers withdraw a platform; from then on it is answered nothing.
 
     Parameters
@@ -186,8 +176,6 @@ def withdraw(
         The platform.
     reason
         What the audit log keeps.
-    data
-        Data directory of the running system.
     to
         Where the request goes.
     hours

@@ -6,24 +6,25 @@ It sees no share in clear but the one that its officer seals; every rule is the 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from cyclopts import Parameter
 from msgspec import Struct
 
 from meterseal.app import config
 from meterseal.app.system import now_ms
-from meterseal.cli.keys import Hours, ask, epoch, say, secret, system_passphrase
-from meterseal.cli.keys_orders import PURPOSES, ordered, says
-from meterseal.cli.operate import at, plain
+from meterseal.cli.answers import plain, say
+from meterseal.cli.arguments import Data, Hours, Json
+from meterseal.cli.calls import ask_keys, epoch
+from meterseal.cli.orders import PURPOSES, ordered, says
+from meterseal.cli.passphrases import secret, system_passphrase
+from meterseal.cli.times import at
 from meterseal.crypto import sm2
 from meterseal.errors import LocalError
 from meterseal.security import officerfile, orders, quorum
 from meterseal.security import rootorders as r
 from meterseal.security.sdk import SecuritySdk
 
-Flag = Parameter(negative=())
 HOUR = 3_600_000
 
 
@@ -45,20 +46,20 @@ class OpeningFile(Struct, frozen=True, kw_only=True):
     epoch: bytes
 
 
-def show(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
+def show(*, data: Data, json: Json = False) -> int:
     """Say who opens the root, whose share is dead, and who has yet to confirm a new quorum."""
-    facts = ask(data, lambda sdk: sdk.quorum())
+    facts = ask_keys(data, lambda sdk: sdk.quorum())
     document = msgspec.structs.asdict(facts) | {"says": facts.sentence}
-    return say(document, as_json_text=json, lines=[facts.sentence])
+    return say(document, as_json=json, lines=[facts.sentence])
 
 
 def begin(
     quorum: str,
     *officers: str,
-    data: Path,
+    data: Data,
     to: Path,
     hours: Hours = 24,
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Make the request for a new quorum: the first one, a renewal, or other people or numbers.
 
@@ -82,10 +83,10 @@ def begin(
             "use.quorum", f"`{quorum}` does not fit {len(officers)} officers: give m/n and n ids."
         )
     fields = {"threshold": int(needed), "officers": officers}
-    return ordered(data, "root-quorum", fields, to, hours, as_json_text=json)
+    return ordered(data, "root-quorum", fields, to, hours, as_json=json)
 
 
-def shares(*, data: Path, to: Path, json: Annotated[bool, Flag] = False) -> int:
+def shares(*, data: Data, to: Path, json: Json = False) -> int:
     """Write ID.share for each holder of the quorum that is being set up; only its officer's key opens one.
 
     Parameters
@@ -93,7 +94,7 @@ def shares(*, data: Path, to: Path, json: Annotated[bool, Flag] = False) -> int:
     to
         Directory for the files.
     """
-    coming = ask(data, lambda sdk: sdk.coming_quorum())
+    coming = ask_keys(data, lambda sdk: sdk.coming_quorum())
     project, begins = _words(data)
     for one in coming.shares:
         file = ShareFile(
@@ -108,7 +109,7 @@ def shares(*, data: Path, to: Path, json: Annotated[bool, Flag] = False) -> int:
     line = f"Each of {', '.join(people)} keeps their share and shows that it opens: meterseal keys quorum keep SHARE"
     return say(
         {"shares": people, "threshold": coming.threshold, "kept": coming.kept},
-        as_json_text=json,
+        as_json=json,
         lines=[line],
     )
 
@@ -120,7 +121,7 @@ def keep(
     to: Path,
     passphrase_file: Path | None = None,
     hours: Hours = 24,
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Open your share of a coming quorum with your key, and sign that you can; the share itself goes nowhere.
 
@@ -146,10 +147,10 @@ def keep(
         quorum_id=kept.quorum_id,
         check=quorum.check_of(signing.decrypt(kept.sealed)),
     )
-    return _hand_in("root-kept", made, own, signing, to, as_json_text=json)
+    return _hand_in("root-kept", made, own, signing, to, as_json=json)
 
 
-def confirm(*kept: Path, data: Path, json: Annotated[bool, Flag] = False) -> int:
+def confirm(*kept: Path, data: Data, json: Json = False) -> int:
     """Hand in what the new holders signed; with the last one the new quorum is in force, and what was before opens
     nothing.
 
@@ -159,13 +160,11 @@ def confirm(*kept: Path, data: Path, json: Annotated[bool, Flag] = False) -> int
         The files that `keys quorum keep` wrote.
     """
     done = _submitted(data, kept)
-    facts = ask(data, lambda sdk: sdk.quorum())
-    return say(
-        msgspec.structs.asdict(facts) | {"says": facts.sentence}, as_json_text=json, lines=[done.sentence]
-    )
+    facts = ask_keys(data, lambda sdk: sdk.quorum())
+    return say(msgspec.structs.asdict(facts) | {"says": facts.sentence}, as_json=json, lines=[done.sentence])
 
 
-def opening(*, data: Path, to: Path | None = None, json: Annotated[bool, Flag] = False) -> int:
+def opening(*, data: Data, to: Path | None = None, json: Json = False) -> int:
     """Show the act that waits for the root to be opened, and write it down for those who hold shares.
 
     Parameters
@@ -173,7 +172,7 @@ def opening(*, data: Path, to: Path | None = None, json: Annotated[bool, Flag] =
     to
         The file that holders seal their shares for.
     """
-    found = ask(data, lambda sdk: sdk.root_opening())
+    found = ask_keys(data, lambda sdk: sdk.root_opening())
     project, begins = _words(data)
     if to is not None:
         officerfile.write(to, OpeningFile(opening=found, project_id=project, epoch=begins), mode=0o644)
@@ -185,7 +184,7 @@ def opening(*, data: Path, to: Path | None = None, json: Annotated[bool, Flag] =
         "needed": found.threshold,
         "handed_in": found.handed_in,
     }
-    return say(document, as_json_text=json, lines=_lines(found))
+    return say(document, as_json=json, lines=_lines(found))
 
 
 def seal(
@@ -195,7 +194,7 @@ def seal(
     opening: Path,
     to: Path,
     passphrase_file: Path | None = None,
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Show the act that waits, open your share with your key, and seal and sign it for that act alone.
 
@@ -226,14 +225,14 @@ def seal(
         act=act,
         sealed=sm2.encrypt(waits.opening.point, signing.decrypt(kept.sealed)),
     )
-    return _hand_in("root-share", made, own, signing, to, as_json_text=json)
+    return _hand_in("root-share", made, own, signing, to, as_json=json)
 
 
 def open_root(
     *shown: Path,
-    data: Path,
+    data: Data,
     passphrase_file: Path | None = None,
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Hand in shares for the act that waits; with the last one needed it is carried out. Under the lab default the
     passphrase does it.
@@ -249,8 +248,8 @@ def open_root(
         done = _submitted(data, shown)
     else:
         passphrase = system_passphrase(data, passphrase_file)
-        done = ask(data, lambda sdk: sdk.open_root(passphrase))
-    return say(done, as_json_text=json, lines=[done.sentence])
+        done = ask_keys(data, lambda sdk: sdk.open_root(passphrase))
+    return say(done, as_json=json, lines=[done.sentence])
 
 
 def _own(key: Path, passphrase_file: Path | None) -> tuple[str, sm2.Sm2PrivateKey]:
@@ -265,11 +264,11 @@ def _hand_in(
     key: sm2.Sm2PrivateKey,
     to: Path,
     *,
-    as_json_text: bool,
+    as_json: bool,
 ) -> int:
     file = officerfile.RequestFile(purpose=purpose, says=says(made), request=orders.encoded(made))
     officerfile.write(to, officerfile.signed(file, officer, key))
-    return say({"officer": officer, "file": str(to)}, as_json_text=as_json_text, lines=[f"Hand in {to}."])
+    return say({"officer": officer, "file": str(to)}, as_json=as_json, lines=[f"Hand in {to}."])
 
 
 def _submitted(data: Path, files: tuple[Path, ...]) -> orders.Done:
@@ -280,7 +279,7 @@ def _submitted(data: Path, files: tuple[Path, ...]) -> orders.Done:
     async def each(sdk: SecuritySdk) -> orders.Done:
         return [await sdk.submit(one) for one in signed][-1]
 
-    return ask(data, each)
+    return ask_keys(data, each)
 
 
 def _words(data: Path) -> tuple[bytes, bytes]:

@@ -10,31 +10,30 @@ from pathlib import Path
 from typing import Annotated
 
 from cryptography import x509
-from cyclopts import Parameter
 
 from meterseal.app.config import Layout, load, take_passphrase
 from meterseal.app.operator import as_json
 from meterseal.app.settings import open_settings
 from meterseal.app.system import now_ms
-from meterseal.cli.keys import ask
-from meterseal.cli.operate import at, between, day
+from meterseal.cli.arguments import Data, Json, between
+from meterseal.cli.calls import ask_keys
+from meterseal.cli.times import at, day
 from meterseal.errors import LocalError
 from meterseal.mesh.authority import TlsDirectory
 from meterseal.security.keystore import open_place, parse_place
 from meterseal.security.nearing import nearing
 from meterseal.security.papers import Expiring
 
-Flag = Parameter(negative=())
 HOUR, DAY = 3_600_000, 86_400_000
 _SPAN = re.compile(r"([1-9][0-9]{0,4})([hd])")
 
 
 def usage(
     *,
-    data: Path,
+    data: Data,
     since: str = "24h",
-    by_day: Annotated[bool, Flag] = False,
-    json: Annotated[bool, Flag] = False,
+    by_day: bool = False,
+    json: Json = False,
 ) -> int:
     """Show how often each key was used, hour by hour or day by day, and which keys come near their limit (HM 8.5.3.b).
 
@@ -46,8 +45,8 @@ def usage(
         One line for each day (UTC) instead of each hour.
     """
     start = _since(since)
-    uses = ask(data, lambda sdk: sdk.usage_over_time(start, by_day=by_day))
-    near = nearing(ask(data, lambda sdk: sdk.usage()).keys)
+    uses = ask_keys(data, lambda sdk: sdk.usage_over_time(start, by_day=by_day))
+    near = nearing(ask_keys(data, lambda sdk: sdk.usage()).keys)
     if json:
         print(as_json({"since": start, "uses": list(uses), "nearing": near}))
         return 0
@@ -60,9 +59,7 @@ def usage(
     return 0
 
 
-def certificates(
-    *, data: Path, within: Annotated[int, between(1, 36_500)] = 90, json: Annotated[bool, Flag] = False
-) -> int:
+def certificates(*, data: Data, within: Annotated[int, between(1, 36_500)] = 90, json: Json = False) -> int:
     """List what ends soon: certificates of root, CAs, platform, devices and TLS, and the root's revocation list.
 
     Exit status 1 when something has ended already.
@@ -72,7 +69,7 @@ def certificates(
     within
         Days from now.
     """
-    found = ask(data, lambda sdk: sdk.expiring(within * DAY))
+    found = ask_keys(data, lambda sdk: sdk.expiring(within * DAY))
     now = now_ms()
     items = sorted((*found.items, *_tls(Layout(data).tls, now + within * DAY)), key=lambda one: one.until)
     if json:
@@ -90,7 +87,7 @@ def certificates(
     return 1 if any(one.until < now for one in items) else 0
 
 
-def store(*, data: Path, passphrase_file: Path | None = None, json: Annotated[bool, Flag] = False) -> int:
+def store(*, data: Data, passphrase_file: Path | None = None, json: Json = False) -> int:
     """Say where the vaults' key-encryption keys lie, what that place does itself and what it only seals.
 
     Parameters

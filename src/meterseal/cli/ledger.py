@@ -11,7 +11,9 @@ from typing import Annotated, Any
 
 from meterseal.app import operator
 from meterseal.app.ledgering import Since
-from meterseal.cli.operate import LONG_RUN, Flag, ask, between, show
+from meterseal.cli.answers import show
+from meterseal.cli.arguments import Data, Json, between
+from meterseal.cli.calls import LONG_RUN, ask
 from meterseal.crypto import merkle
 from meterseal.errors import DataError, LocalError
 from meterseal.mesh.rpc import Empty
@@ -21,7 +23,7 @@ from meterseal.security.checkpoints import read
 LONGEST = 16_384
 
 
-def checkpoint(*, data: Path, to: Path | None = None, json: Annotated[bool, Flag] = False) -> int:
+def checkpoint(*, data: Data, to: Path | None = None, json: Json = False) -> int:
     """Print the newest checkpoint, signed anew when the ledger has grown. Keep it where the system cannot reach it.
 
     Parameters
@@ -55,14 +57,16 @@ def checkpoint(*, data: Path, to: Path | None = None, json: Annotated[bool, Flag
 def prove(
     leaf: int,
     *,
-    data: Path,
+    data: Data,
     size: Annotated[int, between(0, merkle.LARGEST - 1)] = 0,
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Prove that a leaf is in the ledger: its hash and the hashes beside its way to the root.
 
     Parameters
     ----------
+    leaf
+        Its number, as bills and bundles name it.
     size
         Of the tree, as a checkpoint gives it; the newest one's when nothing is said.
     """
@@ -93,7 +97,7 @@ def _proof(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def consistency(old: Path, *, data: Path, json: Annotated[bool, Flag] = False) -> int:
+def consistency(old: Path, *, data: Data, json: Json = False) -> int:
     """Prove that the ledger only grew since a checkpoint; status 1 when it did not.
 
     Parameters
@@ -118,7 +122,7 @@ def consistency(old: Path, *, data: Path, json: Annotated[bool, Flag] = False) -
     return 0 if holds else 1
 
 
-def verify(*, data: Path, since: Path | None = None, json: Annotated[bool, Flag] = False) -> int:
+def verify(*, data: Data, since: Path | None = None, json: Json = False) -> int:
     """Compare everything that is stored with the ledger and its signed checkpoints; status 1 when anything was changed.
 
     Journal, segments, every version of every reading, evidence, checkpoints, tree and audit trails are read anew.

@@ -10,9 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any
 
 from meterseal.errors import LocalError
 from meterseal.hostport import parted, written
@@ -30,7 +28,7 @@ def line(
     listen: str = "127.0.0.1:0",
     session: Path | None = None,
     keys: Path | None = None,
-    plain: Annotated[bool, Parameter(negative=())] = False,
+    plain: bool = False,
 ) -> int:
     """Show a line live: every request beside its reply, byte by byte.
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from meterseal.cli.arguments import Json
 from meterseal.errors import DataError, LocalError
 from meterseal.wire.decode import Decoded
 from meterseal.wire.profile import Models, Profile, parse_profile, profiles
@@ -28,8 +29,8 @@ def new_profile(
     frames: Annotated[Path, Parameter(allow_leading_hyphen=True)],
     *,
     name: str | None = None,
-    out: Path | None = None,
-    json: bool = False,
+    to: Path | None = None,
+    json: Json = False,
 ) -> int:
     """Start a meter model from captured frames: a TOML file that holds, to be edited further.
 
@@ -40,10 +41,8 @@ def new_profile(
         standard input.
     name
         The model's name; lower-case letters, digits and hyphens. Made from medium and numbers where it is not given.
-    out
+    to
         The file to write, NAME.toml where it is not given. A file that is there is never written over.
-    json
-        Print one JSON object.
     """
     from meterseal.wire.draft import draft
 
@@ -52,13 +51,13 @@ def new_profile(
             "use.arguments", f"{name!r} is no name of a model; use lower-case letters, digits and hyphens."
         )
     made = draft(_text(frames).splitlines(), name)
-    target = out or Path(f"{made.name}.toml")
+    target = to or Path(f"{made.name}.toml")
     try:
         with target.open("x", encoding="utf-8") as file:
             file.write(made.text)
     except FileExistsError:
         raise LocalError(
-            "use.file", f"{target} is there already; give another file with --out or another --name."
+            "use.file", f"{target} is there already; give another file with --to or another --name."
         ) from None
     if json:
         said: dict[str, Any] = {"profile": made.name, "file": str(target), "known": made.known}
@@ -73,7 +72,7 @@ def new_profile(
     return 0
 
 
-def models(*, json: bool = False) -> int:
+def models(*, json: Json = False) -> int:
     """List the meter models of the package: name, medium, protocol, and what each is."""
     known = sorted(profiles().values(), key=lambda one: (one.medium, one.name))
     if json:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
 
 from meterseal.app import operator
-from meterseal.cli.operate import LONG_RUN, Flag, ask, at, show
+from meterseal.cli.answers import show
+from meterseal.cli.arguments import Data, Json
+from meterseal.cli.calls import LONG_RUN, ask
+from meterseal.cli.times import at
 from meterseal.errors import LocalError
 from meterseal.utility import bundle as bundles
 from meterseal.utility.views import MEANING
@@ -24,11 +26,13 @@ _SIGNED = {
 }
 
 
-def bundle(bill_id: str, *, data: Path, to: Path, json: Annotated[bool, Flag] = False) -> int:
+def bundle(bill_id: str, *, data: Data, to: Path, json: Json = False) -> int:
     """Write a bill with the meters' signatures and its place in the ledger. It holds salts: it is for its customer alone.
 
     Parameters
     ----------
+    bill_id
+        The bill, as `meterseal bill list` shows it.
     to
         The new file.
     """
@@ -43,11 +47,13 @@ def bundle(bill_id: str, *, data: Path, to: Path, json: Annotated[bool, Flag] = 
     return 0
 
 
-def check(file: Path, *, root: Path | None = None, json: Annotated[bool, Flag] = False) -> int:
+def check(file: Path, *, root: Path | None = None, json: Json = False) -> int:
     """Check a bundle: arithmetic, signatures, ledger; status 1 when something does not hold.
 
     Parameters
     ----------
+    file
+        What `meterseal bill bundle` wrote.
     root
         The root certificate (DER) that is trusted. Without it the bundle's own is taken: compare what is printed of it.
     """

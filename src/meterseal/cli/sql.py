@@ -10,12 +10,14 @@ import getpass
 import json as json_module
 import sys
 import time
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from meterseal.app.operator import Text
 from meterseal.app.querying import MOST_ROWS, Ask, Latest
-from meterseal.cli.operate import LONG_RUN, Flag, ask, at, between, day, device_id_of, plain, show
+from meterseal.cli.answers import plain, show
+from meterseal.cli.arguments import Data, Json, between, device_id_of
+from meterseal.cli.calls import LONG_RUN, ask
+from meterseal.cli.times import at, day
 from meterseal.errors import LocalError
 
 TOMORROW = 86_400_000
@@ -24,7 +26,7 @@ TOMORROW = 86_400_000
 def sql(
     query: str = "",
     *,
-    data: Path,
+    data: Data,
     since: str = "",
     until: str = "",
     reason: str = "",
@@ -33,8 +35,8 @@ def sql(
     rows: Annotated[int, between(1, MOST_ROWS)] = 1000,
     within: Annotated[int, between(1, 600)] = 60,
     format: Literal["table", "csv", "json"] = "table",
-    log: Annotated[bool, Flag] = False,
-    json: Annotated[bool, Flag] = False,
+    log: bool = False,
+    json: Json = False,
 ) -> int:
     """Ask readings, findings and usage points of a period in SQL (DuckDB's), one SELECT at a time.
 
@@ -47,8 +49,6 @@ def sql(
     ----------
     query
         The SELECT.
-    data
-        Data directory of the running system.
     since
         First day, as 2026-11-01; the day before today when left out.
     until
@@ -67,8 +67,6 @@ def sql(
         table, csv or json.
     log
         List the newest questions instead: when, who, why, what, and what came of it.
-    json
-        As --format json.
     """
     if log:
         answer = ask(data, "sql_log", Latest(), Text)

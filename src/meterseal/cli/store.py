@@ -12,10 +12,12 @@ from typing import Annotated, Any
 from meterseal.app import config
 from meterseal.app.backup import Place, Written
 from meterseal.app.keeping import Backup, DrillBackup
-from meterseal.app.operator import as_json
 from meterseal.app.restoring import Drill
 from meterseal.app.restoring import restore as bring_back
-from meterseal.cli.operate import LONG_RUN, Flag, ask, at, between, plain
+from meterseal.cli.answers import say
+from meterseal.cli.arguments import Data, Json, between
+from meterseal.cli.calls import LONG_RUN, ask
+from meterseal.cli.times import at
 from meterseal.errors import LocalError
 from meterseal.mdms.integrity import Integrity
 from meterseal.mesh.rpc import Empty
@@ -25,10 +27,10 @@ _MB = 1_000_000
 
 def backup(
     *,
-    data: Path,
+    data: Data,
     to: Path,
     keep: Annotated[int, between(0, 10_000)] = 0,
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Back up measurements, ledger, control store and firmware while readings go on coming.
 
@@ -38,8 +40,6 @@ def backup(
 
     Parameters
     ----------
-    data
-        Data directory of the running system.
     to
         A directory of its own for backups, best on another machine's disk.
     keep
@@ -54,10 +54,10 @@ def backup(
         f"{done.new_bytes / _MB:.1f} MB are new; {done.points} backups in {target}"
     ]
     lines += [f"{name} was lost before and is not in it. Run: meterseal store check" for name in done.missing]
-    return _say(done, lines, json=json, good=not done.missing)
+    return say(done, lines=lines, as_json=json, good=not done.missing)
 
 
-def list_backups(place: Path, *, json: Annotated[bool, Flag] = False) -> int:
+def list_backups(place: Path, *, json: Json = False) -> int:
     """List the backups of a directory, oldest first.
 
     Parameters
@@ -83,7 +83,7 @@ def list_backups(place: Path, *, json: Annotated[bool, Flag] = False) -> int:
         f"{one['id']}  {at(int(str(one['at'])))}  journal {one['sequence']}, {one['leaves']} leaves, {one['files']} files"
         for one in facts
     ]
-    return _say(facts, lines or ["no backup"], json=json)
+    return say(facts, lines=lines or ["no backup"], as_json=json)
 
 
 def restore(
@@ -91,8 +91,8 @@ def restore(
     *,
     data: Path,
     backup: str = "",
-    drill: Annotated[bool, Flag] = False,
-    json: Annotated[bool, Flag] = False,
+    drill: bool = False,
+    json: Json = False,
 ) -> int:
     """Bring a backup back into a data directory whose system is down, or prove on a copy that it would come back.
 
@@ -118,7 +118,7 @@ def restore(
         if not found.same:
             lines.append("What came back is not at the journal entry and the leaf that the backup names.")
         lines += [f"{name} was lost before the backup and is not in it." for name in found.missing]
-        return _say(found, lines + _integrity(found.integrity), json=json, good=found.ok)
+        return say(found, lines=lines + _integrity(found.integrity), as_json=json, good=found.ok)
     point = _brought_back(target, config.Layout(data), backup)
     lines = [
         f"The platform of {at(point.at)} is back in {data}: journal entry {point.sequence}, {point.leaves} leaves of "
@@ -128,7 +128,7 @@ def restore(
         "signed after this backup is lost, and two officers order ledger-reset.",
     ]
     facts = {"id": point.id, "at": point.at, "sequence": point.sequence, "missing": point.missing}
-    return _say(facts, lines, json=json)
+    return say(facts, lines=lines, as_json=json)
 
 
 def _brought_back(target: Path, layout: config.Layout, name: str) -> Any:
@@ -146,18 +146,12 @@ def _brought_back(target: Path, layout: config.Layout, name: str) -> Any:
     return asyncio.run(run())
 
 
-def check(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
+def check(*, data: Data, json: Json = False) -> int:
     """Open every stored piece once and name what is damaged and what is lost by it; status 1 when anything is.
 
-    Whether all of it is what was accepted says `ledger verify`.
-
-    Parameters
-    ----------
-    data
-        Data directory of the running system.
-    """
+    Whether all of it is what was accepted says `ledger verify`."""
     found = ask(data, "store_check", Empty(), Integrity, timeout=LONG_RUN)
-    return _say(found, _integrity(found), json=json, good=found.good)
+    return say(found, lines=_integrity(found), as_json=json, good=found.good)
 
 
 def _integrity(found: Integrity) -> list[str]:
@@ -180,8 +174,3 @@ def _integrity(found: Integrity) -> list[str]:
 
 def _place(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100  # the service must not follow a link that we resolved
-
-
-def _say(facts: Any, lines: list[str], *, json: bool, good: bool = True) -> int:
-    print(as_json(facts) if json else "\n".join(map(plain, lines)))
-    return 0 if good else 1

@@ -5,26 +5,26 @@ It stores nothing itself; a file is taken whole or not at all.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
 from meterseal.app.forecasting import Days, WeatherHours
 from meterseal.app.operator import Page, Text
-from meterseal.cli.operate import Flag, ask, at, show
-from meterseal.errors import LocalError
-from meterseal.mdms.surroundings import COLDEST, HOUR, MOST, WARMEST, Kind
+from meterseal.cli.answers import show
+from meterseal.cli.arguments import Data, Json
+from meterseal.cli.calls import ask
+from meterseal.cli.csv_rows import rows, wrong
+from meterseal.cli.times import at, instant
+from meterseal.mdms.surroundings import COLDEST, HOUR, WARMEST, Kind
 
-LARGEST = 32 * 1024 * 1024
 _EPOCH = date(1970, 1, 1).toordinal()
 KINDS = ("holiday", "workday")
 
 
-def weather_import(file: Path, *, data: Path, json: Annotated[bool, Flag] = False) -> int:
+def weather_import(file: Path, *, data: Data, json: Json = False) -> int:
     """Take temperatures from a CSV with the columns `at` and `temperature`: outdoors, degC, whole hours.
 
     Hours to come are the weather forecast, and are replaced when the file is imported again. `at` is ISO 8601 with its
@@ -34,8 +34,6 @@ def weather_import(file: Path, *, data: Path, json: Annotated[bool, Flag] = Fals
     ----------
     file
         The CSV file.
-    data
-        Data directory of the running system.
     """
     hours: dict[int, float] = {}
     for line, row in rows(file, ("at", "temperature")):
@@ -52,7 +50,7 @@ def weather_import(file: Path, *, data: Path, json: Annotated[bool, Flag] = Fals
     return 0
 
 
-def weather_show(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
+def weather_show(*, data: Data, json: Json = False) -> int:
     """From when to when the weather is known."""
     answer = ask(data, "weather_known", Page(), Text)
     show(answer.json, as_json=json, lines=_known)
@@ -65,7 +63,7 @@ def _known(said: dict[str, Any]) -> list[str]:
     return [f"weather from {at(said['since'])} to {at(said['until'])}"]
 
 
-def calendar_import(file: Path, *, data: Path, json: Annotated[bool, Flag] = False) -> int:
+def calendar_import(file: Path, *, data: Data, json: Json = False) -> int:
     """Take days that are not what their weekday says from a CSV with the columns `day` and `kind`.
 
     `kind` is holiday for a public holiday, workday for a Saturday or Sunday that is worked in exchange (调休).
@@ -74,8 +72,6 @@ def calendar_import(file: Path, *, data: Path, json: Annotated[bool, Flag] = Fal
     ----------
     file
         The CSV file.
-    data
-        Data directory of the running system.
     """
     kinds: dict[int, Kind] = {}
     for line, row in rows(file, ("day", "kind")):
@@ -92,7 +88,7 @@ def calendar_import(file: Path, *, data: Path, json: Annotated[bool, Flag] = Fal
     return 0
 
 
-def calendar_show(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
+def calendar_show(*, data: Data, json: Json = False) -> int:
     """The days that are not what their weekday says."""
     answer = ask(data, "days", Page(), Text)
     show(answer.json, as_json=json, lines=_days)
@@ -105,39 +101,12 @@ def _days(said: list[dict[str, Any]]) -> list[str]:
     return [f"{date.fromordinal(one['day'] + _EPOCH).isoformat()}  {one['kind']}" for one in said]
 
 
-def rows(file: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, row) of a CSV that has these columns; LocalError `use.file`, `use.csv`."""
-    try:
-        if file.stat().st_size > LARGEST:
-            raise LocalError("use.csv", f"{file} has more than {LARGEST >> 20} MiB; cut it by years.")
-        text = file.read_text("utf-8-sig")
-    except OSError as error:
-        raise LocalError("use.file", f"{file} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError:
-        raise LocalError("use.csv", f"{file} is no text in UTF-8; save it as CSV UTF-8.") from None
-    reader = csv.DictReader(text.splitlines(), strict=True)
-    try:
-        if set(columns) - set(reader.fieldnames or ()):
-            raise LocalError(
-                "use.csv", f"{file} needs the columns {' and '.join(columns)} in its first line."
-            )
-        for row in reader:
-            if reader.line_num > MOST:
-                raise LocalError("use.csv", f"{file} has more than {MOST} lines; cut it by years.")
-            yield reader.line_num, {name: row[name] or "" for name in columns}
-    except csv.Error as error:
-        raise LocalError("use.csv", f"{file} is no CSV ({error}); save it as CSV with commas.") from None
-
-
 def _hour(text: str) -> int | None:
     """Hours since 1970 UTC, None for what is no whole hour with an offset."""
-    try:
-        when = datetime.fromisoformat(text.strip())
-    except ValueError:
+    when = instant(text)
+    if when is None:
         return None
-    if when.tzinfo is None or not 1970 < when.year < 2106:
-        return None
-    hour, odd = divmod(round(when.timestamp() * 1000), HOUR)
+    hour, odd = divmod(when, HOUR)
     return None if odd else hour
 
 
@@ -147,7 +116,3 @@ def _degrees(text: str) -> float | None:
     except ValueError:
         return None
     return degrees if COLDEST <= degrees <= WARMEST else None
-
-
-def wrong(file: Path, line: int, wanted: str) -> LocalError:
-    return LocalError("use.csv", f"{file}, line {line}: wanted is {wanted}. Nothing was taken.")

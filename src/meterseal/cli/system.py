@@ -11,31 +11,27 @@ import json as json_module
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
+from meterseal.cli.arguments import Json
 from meterseal.cli.signals import unless
-
-Flag = Parameter(negative=())
 
 
 def up(
     *,
     data: Path,
-    json: Annotated[bool, Flag] = False,
-    lab: Annotated[bool, Flag] = False,
+    json: Json = False,
+    lab: bool = False,
     project: str | None = None,
     passphrase_file: Path | None = None,
-    keyring: Annotated[bool, Flag] = False,
+    keyring: bool = False,
     keystore: str = "",
     host: str = "127.0.0.1",
     web_port: int = 0,
     headend_tcp_port: int = 0,
     headend_tls_port: int = 0,
     platforms_port: int = 0,
-    verbose: Annotated[bool, Flag] = False,
-    sm_tls: Annotated[bool, Flag] = False,
+    verbose: bool = False,
+    sm_tls: bool = False,
     transports: Path | None = None,
 ) -> int:
     """Start the system of a data directory and keep it running until SIGTERM or Ctrl-C.

@@ -6,7 +6,6 @@ It judges nothing; the running system and the kit do.
 from __future__ import annotations
 
 import json as json_module
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +13,10 @@ import msgspec
 
 from meterseal.app import operator
 from meterseal.app.judging import FindingsQuery
-from meterseal.cli.operate import LOCAL, LONG_RUN, Flag, ask, between, show
+from meterseal.cli.answers import show
+from meterseal.cli.arguments import Data, Json, Limit, between
+from meterseal.cli.calls import LONG_RUN, ask
+from meterseal.cli.times import at
 from meterseal.errors import LocalError
 
 SENTENCES = {
@@ -48,7 +50,7 @@ SENTENCES = {
 """What a finding says, from its facts."""
 
 
-def rules(*, medium: str = "", customer: str = "dwelling", json: Annotated[bool, Flag] = False) -> int:
+def rules(*, medium: str = "", customer: str = "dwelling", json: Json = False) -> int:
     """List every rule with its version, severity and parameters.
 
     Parameters
@@ -85,7 +87,7 @@ def rules(*, medium: str = "", customer: str = "dwelling", json: Annotated[bool,
     return 0
 
 
-def run(*, data: Path, json: Annotated[bool, Flag] = False) -> int:
+def run(*, data: Data, json: Json = False) -> int:
     """Validate what was read and estimate gaps now; what was done before is not done again."""
     answer = ask(data, "vee_run", operator.Page(), operator.Text, timeout=LONG_RUN)
     show(answer.json, as_json=json, lines=lambda done: [f"{key}: {value}" for key, value in done.items()])
@@ -96,9 +98,9 @@ def findings(
     usage_point: str = "",
     /,
     *,
-    data: Path,
-    limit: Annotated[int, between(1, 1000)] = 50,
-    json: Annotated[bool, Flag] = False,
+    data: Data,
+    limit: Limit = 50,
+    json: Json = False,
 ) -> int:
     """Show what the rules found, newest first, with the numbers that led to it.
 
@@ -120,10 +122,6 @@ def _said(rows: list[dict[str, Any]]) -> list[str]:
 
 def sentence(row: dict[str, Any]) -> str:
     """A finding as a person reads it."""
-    since, until = (
-        datetime.fromtimestamp(row[name] / 1000, LOCAL).strftime("%Y-%m-%d %H:%M")
-        for name in ("since", "until")
-    )
     template = SENTENCES.get(row["rule"], "")
     try:
         why = template.format(**row["facts"])
@@ -133,18 +131,18 @@ def sentence(row: dict[str, Any]) -> str:
         why = f"the rule {row['detail'].get('rule')} failed ({row['detail'].get('fault')}); please report it"
     if row["rule"] == "unreadable":
         why = f"these readings lie in {row['detail'].get('file')}, which is damaged; restore it from a backup"
-    return f"{since} to {until}  {row['usage_point']}/{row['channel']}  {row['severity']}: {row['rule']}: {why}".rstrip(
-        ": "
-    )
+    where = f"{row['usage_point']}/{row['channel']}"
+    said = f"{at(row['since'])} to {at(row['until'])}  {where}  {row['severity']}: {row['rule']}: {why}"
+    return said.rstrip(": ")
 
 
 def backtest(
     *,
     seed: int = 2027,
     dwellings: Annotated[int, between(4, 200)] = 20,
-    samples: Annotated[bool, Flag] = False,
+    samples: bool = False,
     page: Path | None = None,
-    json: Annotated[bool, Flag] = False,
+    json: Json = False,
 ) -> int:
     """Hide known hours of a simulated street and estimate them; put faults in and look for them.
 

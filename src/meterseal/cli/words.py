@@ -9,9 +9,12 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
+from meterseal.app import operator
 from meterseal.app.commanding import Outcomes, WordQuery
-from meterseal.app.operator import as_json
-from meterseal.cli.operate import Flag, ask, at, between, device_id_of, plain, show
+from meterseal.cli.answers import plain, show
+from meterseal.cli.arguments import Data, Json, Limit, between, device_id_of
+from meterseal.cli.calls import ask
+from meterseal.cli.times import at
 from meterseal.errors import LocalError
 from meterseal.link.acts import BY_NAME
 from meterseal.security.orders import CommandRoom
@@ -34,11 +37,11 @@ SENTENCES = {
 def words(
     word: Annotated[int, between(0, 2**53)] = 0,
     *,
-    data: Path,
+    data: Data,
     meter: str = "",
-    limit: Annotated[int, between(1, 1000)] = 50,
-    withdraw: Annotated[bool, Flag] = False,
-    json: Annotated[bool, Flag] = False,
+    limit: Limit = 50,
+    withdraw: bool = False,
+    json: Json = False,
 ) -> int:
     """What was said to meters, newest first: who ordered it, why, and what came of it; with a number, that word and what
     the meter answered.
@@ -47,12 +50,8 @@ def words(
     ----------
     word
         Number of one word.
-    data
-        Data directory of the running system.
     meter
         Only this device's.
-    limit
-        How many at most.
     withdraw
         Take that word back. One that was sent already stays as it is: its meter may act on it.
     """
@@ -62,14 +61,14 @@ def words(
                 "use.word", "Name the word to take back by its number; see: meterseal device words"
             )
         taken = ask(data, "withdraw_word", WordQuery(word_id=word), Outcome)
-        told(taken, as_json_text=json)
+        told(taken, as_json=json)
         return 0 if taken.state == "withdrawn" else 1
     query = WordQuery(word_id=word, device_id=device_id_of(meter) if meter else b"", limit=limit, room=True)
     found = ask(data, "words", query, Outcomes)
     if word:
-        return told(found.words[0], as_json_text=json)
+        return told(found.words[0], as_json=json)
     show(
-        as_json(found),
+        operator.as_json(found),
         as_json=json,
         lines=lambda _: [
             *([_line(one) for one in found.words] or ["Nothing was said to any meter yet."]),
@@ -79,16 +78,16 @@ def words(
     return 0
 
 
-def shown(data: Path, word: Outcome, wait: int, *, as_json_text: bool) -> int:
+def shown(data: Path, word: Outcome, wait: int, *, as_json: bool) -> int:
     """Print a word once it has ended or `wait` seconds are over; status 1 where it came to nothing."""
     until = time.monotonic() + wait
     while word.state not in ENDED and time.monotonic() < until:
         time.sleep(0.25)
         word = ask(data, "words", WordQuery(word_id=word.id), Outcomes).words[0]
-    return told(word, as_json_text=as_json_text)
+    return told(word, as_json=as_json)
 
 
-def told(word: Outcome, *, as_json_text: bool) -> int:
+def told(word: Outcome, *, as_json: bool) -> int:
     """Print one word with who, why, when and what the meter answered."""
     said: dict[str, Any] = {"sentence": SENTENCES[word.state]}
     if word.act in BY_NAME:
@@ -100,10 +99,10 @@ def told(word: Outcome, *, as_json_text: bool) -> int:
         }
         if meaning.status is not None:
             said["valve"] = meaning.status.valve
-    if as_json_text:
+    if as_json:
         import json
 
-        print(json.dumps(json.loads(as_json(word)) | said, ensure_ascii=False))
+        print(json.dumps(json.loads(operator.as_json(word)) | said, ensure_ascii=False))
     else:
         print("\n".join([_line(word), *_story(word, said)]))
     return 0 if word.state in ("waiting", "sent", "done") else 1
