@@ -221,18 +221,18 @@ def judged(
 
 
 def test_a_guarded_command_travels_and_comes_back_in_clear() -> None:
-    for frame, device_id in (
-        (VALVE, DEVICE),
-        (encode.read_request(METER_645, 0x00010000).encode(), METER_645),
+    for frame, device_id, number, until in (
+        (VALVE, DEVICE, 9, 99),
+        (encode.read_request(METER_645, 0x00010000).encode(), METER_645, 2**64 - 2, 2**64 - 1),
     ):
-        mac = commands.authorise(COMMAND_KEY, device_id, 9, 99, frame)
+        mac = commands.authorise(COMMAND_KEY, device_id, number, until, frame)
         record = commands.seal_guarded(
-            KEYS, SESSION, 3, number=9, not_after=99, authorisation=mac, frame=frame
+            KEYS, SESSION, 3, number=number, not_after=until, authorisation=mac, frame=frame
         )
         header = records.parse_header(record, up=False)
         assert records.check_tag(KEYS, record)
         opened = commands.open_guarded(KEYS, header, record, device_id)
-        assert opened == Guarded(9, 99, mac, parse_frame(frame)[0])
+        assert opened == Guarded(number, until, mac, parse_frame(frame)[0])
         assert opened.frame.encode() == frame
         refuses("link.address", lambda h=header, r=record: commands.open_guarded(KEYS, h, r, OTHER_DEVICE))
 

@@ -67,6 +67,7 @@ FIRST: dict[str, list[str]] = {
     "link.legality": ["tests/link/test_diagram.py", "tests/link/test_branches.py"],
     "link.counters": ["tests/link/test_counters.py", "tests/contracts/test_refusals_of_misuse.py"],
     "link.control": ["tests/link/test_control.py"],
+    "link.commands": ["tests/link/test_control.py"],
     "link.evidence": ["tests/link/test_evidence.py"],
     "crypto.sm2": ["tests/crypto/test_vectors.py", "tests/crypto/test_sm2.py"],
     "crypto.verifying": ["tests/crypto/test_verifying.py"],

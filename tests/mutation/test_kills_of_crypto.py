@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from cffi import FFI
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from meterseal.crypto import (
     _libcrypto,
@@ -26,12 +28,23 @@ from meterseal.crypto import (
 from meterseal.crypto._libcrypto import lib
 from meterseal.crypto.sm2 import ORDER, Sm2PrivateKey
 from meterseal.crypto.verifying import VerifyingKey
-from meterseal.errors import EngineError, TrustError
+from meterseal.errors import EngineError, LocalError, TrustError
 from tests.crypto import reference
 from tests.crypto.pki import DAY, DEVICE, MODULE, NOW, PROJECT, SINCE, UNTIL, Tree
 from tests.link.parties import tree
 
 # --- names --------------------------------------------------------------------------------------------------
+
+
+def test_ids_have_the_sizes_of_their_kinds_in_names_too() -> None:
+    for kind, size in (("project", 16), ("device", 8), ("module", 8), ("concentrator", 8)):
+        identity = bytes(range(size))
+        assert names.identity_of(names.uri(kind, identity)) == (kind, identity)  # type: ignore[arg-type]
+        for other in (identity[:-1], identity + b"x"):
+            assert names.identity_of(f"urn:meterseal:{kind}:{other.hex()}") is None
+            with pytest.raises(LocalError) as caught:
+                names.uri(kind, other)  # type: ignore[arg-type]
+            assert caught.value.code == "crypto.identity"
 
 
 def test_the_name_of_a_process_is_read_back_and_no_other_word_is_one() -> None:
@@ -244,8 +257,12 @@ def test_a_private_number_that_was_read_is_wiped(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_refusal_leaves_no_reason_behind_that_a_later_call_would_be_blamed_with() -> None:
+    p256 = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        Encoding.DER, PrivateFormat.PKCS8, NoEncryption()
+    )
     _libcrypto.drained()
     for act, says in (
+        (lambda: Sm2PrivateKey.from_pkcs8(p256), "not on curve SM2"),
         (lambda: Sm2PrivateKey.from_pkcs8(b"no key"), "no private key in PKCS#8"),
         (lambda: sm2.public_pkey(b"\x04" + bytes(64)), "not on curve"),
         (lambda: Sm2PrivateKey.from_encrypted_pem(KEY.to_encrypted_pem(b"one"), b"other"), "this password"),

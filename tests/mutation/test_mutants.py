@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.mutation.fitting import FITTING
+from tests.mutation.fitting import FIRST, FITTING
 from tests.mutation.mutants import mutants
-from tests.mutation.run import path_of, reasons
+from tests.mutation.run import ROOT, path_of, reasons
 
 SOURCE = '''
 """A docstring of 3."""
@@ -58,6 +58,12 @@ def test_no_module_of_link_and_crypto_is_left_out() -> None:
     assert there - {"link.__init__", "crypto.__init__"} == set(FITTING)
 
 
+def test_every_file_of_tests_that_is_named_is_there() -> None:
+    named = {file for files in (*FITTING.values(), *FIRST.values()) for file in files}
+    assert [file for file in sorted(named) if not (ROOT / file).exists()] == []
+    assert FIRST.keys() <= FITTING.keys()
+
+
 PLANTED = """
 from tests.mutation import run
 from tests.mutation.fitting import FITTING
@@ -80,13 +86,36 @@ print([bool(one) for one in run.noticed("link.transport", [(source, "") for sour
 """
 
 
+def running(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
 def test_a_planted_fault_is_noticed_and_a_harmless_change_is_not() -> None:
     """In a loaded module and with all imported anew; what runs at import alone is left to the second way."""
-    root = Path(__file__).parents[2]
-    ran = subprocess.run(
-        [sys.executable, "-c", PLANTED], cwd=root, capture_output=True, text=True, check=False
-    )
+    ran = running(PLANTED)
     assert ran.stdout.splitlines() == [
         "['test_a_length_that_no_message_has_ends_the_stream', '', None]",
         "[True, False, True]",
     ], ran.stderr
+
+
+FAILING = """
+import sys
+from pathlib import Path
+from tests.mutation import run
+
+run.KEPT = Path(sys.argv[1])
+run.FITTING["link.transport"] = [str(run.KEPT / "test_wrong.py")]
+print(run.main(["link.transport", "link.handshake"]))
+"""
+
+
+def test_a_module_whose_tests_fail_by_themselves_is_a_failure_and_the_next_is_tried(tmp_path: Path) -> None:
+    (tmp_path / "test_wrong.py").write_text("def test_wrong():\n    assert False\n")
+    ran = running(FAILING, str(tmp_path))
+    first, second, status = ran.stdout.splitlines()
+    assert first.startswith("link.transport: its tests fail without any fault (")
+    assert "test_wrong.py::test_wrong" in first
+    assert second.startswith("link.handshake: 0 mutants, 0 noticed, 0 with a reason, 0 survive")
+    assert status == "1"

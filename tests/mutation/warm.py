@@ -1,9 +1,9 @@
-"""Runs mutants in forks of one process that has all tests collected, each against the tests that reach its line.
+"""Runs mutants in forks of a process that has made ready what they share: plug-ins of pytest in place of its loop.
 
-Two plug-ins of pytest stand in place of the loop over tests: `Trace` runs tests over the sound sources and notes which runs
-which line, `Warm` runs for each mutant those that do, quickest first, ending at the first that fails. What it cannot put
-into a loaded module it gives back, and what no test noticed too: both are tried again in a process of their own
-(`run.noticed`), because what a fixture made before, or an import, may have hidden the fault.
+`Trace` runs tests over the sound sources and notes which runs which line. `Warm` has all tests collected and runs for each
+mutant those that reach its line, quickest first, ending at the first that fails. What it cannot put into a loaded module it
+gives back, and what no test noticed too: both go to `Cold`, where the module, all that takes from it and the tests are
+imported anew for each, because what a fixture made before, or an import, may have hidden the fault.
 """
 
 from __future__ import annotations
@@ -115,9 +115,8 @@ class Warm:
         if not swap(sys.modules[f"meterseal.{self._module}"], mutant.where, mutant.source):
             return None
         for at, item in enumerate(tests):
-            signal.setitimer(
-                signal.ITIMER_PROF, 2 + 5 * self._reached[item.nodeid][1]
-            )  # ends what hangs here
+            most = 2 + 5 * self._reached[item.nodeid][1]
+            signal.setitimer(signal.ITIMER_PROF, most)  # its signal ends what hangs
             _run(session, item, tests[at + 1] if at + 1 < len(tests) else None)
             if session.testsfailed:
                 return item.nodeid

@@ -81,7 +81,6 @@ class Sm2PrivateKey(Opaque):
             raise TrustError("crypto.key", "These bytes are no private key in PKCS#8; give another file.")
         pkey = ffi.gc(pkey, lib.EVP_PKEY_free)
         if lib.EVP_PKEY_is_a(pkey, b"SM2") != 1:
-            drained()
             raise TrustError("crypto.key", "This private key is not on curve SM2; give an SM2 key.")
         number = ffi.new("BIGNUM **")
         need(lib.EVP_PKEY_get_bn_param(pkey, b"priv", number), "read a private number")
@@ -110,9 +109,9 @@ class Sm2PrivateKey(Opaque):
     @classmethod
     def from_encrypted_pem(cls, pem: bytes, password: bytes, label: str = "SM2") -> Sm2PrivateKey:
         """The key of `to_encrypted_pem`. TrustError `crypto.key` for another password, other bytes or another key."""
-        begin, end = pem.find(_PEM[0]), pem.find(_PEM[1])
+        text, end, _ = pem.partition(_PEM[0])[2].partition(_PEM[1])
         try:
-            encoded = base64.b64decode(pem[begin + len(_PEM[0]) : end]) if 0 <= begin < end else b""
+            encoded = base64.b64decode(text) if end else b""
         except ValueError:
             encoded = b""
         cursor = ffi.new("unsigned char **")
