@@ -3,9 +3,9 @@
     python -m tests.mutation.run [MODULE …] [--seconds N] [--list] [--anew] [--quick]
 
 A mutant runs in a fork of a process that has the tests collected, against those that reach its line; what that does not
-notice is tried once more with all that takes from the module imported anew (`warm`). The source tree is not touched. A
-survivor must stand in survivors.toml with a reason, else the status is 1. What was found is kept in .mutation/ until a source
-or a test changes.
+notice is tried once more with all that takes from the module imported anew (`warm`). The source tree is not touched.
+A survivor must stand in survivors.toml with a reason, else the status is 1. What was found is kept in .mutation/ until
+a source or a test changes.
 """
 
 from __future__ import annotations
