@@ -7,12 +7,13 @@ more of it than that it was sent.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from meterseal.edge.agent import Item, LinkAgent, Order
 from meterseal.edge.chip import Chip
 from meterseal.edge.poll import Riser
-from meterseal.errors import PeerError
+from meterseal.errors import PeerError, TrustError
 from meterseal.link.commands import is_read
 from meterseal.wire.frame import Frame, parse_frame
 from meterseal.wire.roster import Listed, is_roster, listed_of, roster_answer, silence
@@ -119,5 +120,6 @@ class Passing:
         raw = answer.encode()
         if order.number:
             self._silent.pop(answer.device_id, None)
-            self._chip.keep_answer(order.number, raw)
+            with suppress(TrustError):  # a later command came meanwhile: this one is not asked for again
+                self._chip.keep_answer(order.number, raw)
         self._agent.queue(Item(("answer", order.number or -read), raw))
