@@ -201,6 +201,36 @@ async def test_nor_a_meter(monkeypatch: pytest.MonkeyPatch) -> None:
     assert running.cancelled()
 
 
+class Confirming:
+    """A client as the library is under some versions of asyncio: a confirmation hides a cancellation of the same turn."""
+
+    def __init__(self) -> None:
+        self.published = 0
+
+    async def publish(self, topic: str, message: bytes, qos: int) -> None:
+        self.published += 1
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+
+async def test_a_confirmation_that_hides_a_cancellation_leaves_no_sender_behind() -> None:
+    """One that stayed kept the head-end at a broker that was gone: it never came back to it."""
+    listener = MqttListener(Taken(), Broker(url=f"mqtt://127.0.0.1:{free()}"))
+    way = MqttWay("127.0.0.1", free(), "meterseal/v1/home/water", bytes.fromhex(DEVICE))
+    for put, send in (
+        (lambda: listener._down.append(("topic", b"one")), listener._send),
+        (lambda: way.send(b"one"), way._send),
+    ):
+        put()
+        client = Confirming()
+        sending = asyncio.create_task(send(client))  # type: ignore[arg-type]
+        while not client.published:
+            await asyncio.sleep(0)
+        sending.cancel()
+        await asyncio.wait([sending], timeout=5)
+        assert sending.cancelled()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,11 +18,14 @@ from meterseal.link import records
 from meterseal.security.keyorders import Rotate, Rotated
 from meterseal.security.orders import sign
 from meterseal.things import rollout
+from meterseal.things.commands import Act
+from meterseal.things.verbs import frame_of
 from meterseal.things.words import Outcome, Word
 from meterseal.wire import encode
 from meterseal.wire import identifiers as ids
 from meterseal.wire.frame import parse_frame
 from meterseal.wire.meaning import interpret
+from meterseal.wire.profile import profile_of
 from tests.scenarios.small_system import ELECTRIC, GAS, HOUR, MASTER, WATER, System
 from tests.security.conftest import cheap_stretching
 
@@ -93,6 +97,52 @@ async def test_a_permission_to_open_by_hand_ends_after_an_hour(system: System) -
         await system.until_ended(word)
     assert not meter.press_button(system.clock.now + HOUR)
     assert meter.state.valve == "closed"
+
+
+STEPS = {
+    "price1": "2.50",
+    "volume1": "10",
+    "price2": "3.75",
+    "volume2": "20",
+    "price3": "5.00",
+    "start": "1",
+}
+
+
+@pytest.mark.parametrize(
+    ("device_id", "act", "said", "shows"),
+    [
+        (WATER, "time", {}, lambda state: True),
+        (WATER, "price", STEPS, lambda state: state.account.prices == (250, 375, 500)),
+        (WATER, "purchase", {"serial": "1", "amount": "99.90"}, lambda state: state.account.bought == 9_990),
+        (WATER, "settlement-day", {"day": "15"}, lambda state: state.parameters.settlement_day == 15),
+        (WATER, "alarm-amount", {"amount": "20.00"}, lambda state: state.account.alarm_amount == 2_000),
+        (GAS, "purchase", {"serial": "1", "amount": "50.00"}, lambda state: state.account.bought == 5_000),
+        (ELECTRIC, "freeze", {}, lambda state: len(state.book.instants) == 1),
+        (ELECTRIC, "day-table", {"periods": "6:1,22:4"}, lambda s: s.parameters.tariff_hours[6:8] == (1, 1)),
+        (ELECTRIC, "load-limit", {"limit": "3.5"}, lambda state: state.load.limit == 3_500),
+        (ELECTRIC, "relay-trip", {}, lambda state: state.valve == "closed"),
+    ],
+)
+async def test_every_word_goes_from_an_officer_to_the_meter_which_confirms_it(
+    system: System, device_id: bytes, act: Act, said: dict[str, str], shows: Callable[[Any], bool]
+) -> None:
+    await system.settle()
+    now = system.clock.now
+    frame = frame_of(device_id, act, said, profile_of(device_id), ser=9, until=now + HOUR, now=now)
+    done = await system.until_ended(await system.command(frame, act, lasts=300_000))
+    assert (done.state, done.act, done.number, done.officers) == ("done", act, 1, ("li", "wang"))
+    assert (done.reason, done.sent_at is not None, bool(done.answer)) == ("a reason of a test", True, True)
+    assert shows(system.nodes[device_id].meter.state)
+
+
+@pytest.mark.parametrize(
+    ("device_id", "act"), [(WATER, "freeze"), (ELECTRIC, "price"), (ELECTRIC, "purchase")]
+)
+def test_a_word_that_a_protocol_lacks_is_refused_with_the_reason(device_id: bytes, act: Act) -> None:
+    with pytest.raises(LocalError, match=r"public|not ours") as refused:
+        frame_of(device_id, act, STEPS, profile_of(device_id), ser=9, until=HOUR, now=0)
+    assert refused.value.code == "use.act"
 
 
 # --- what is lost, repeated or stopped on the way ------------------------------------------------------

@@ -33,6 +33,12 @@ SENTENCES = {
     "withdrawn": "It was taken back, or its module was replaced; it takes no effect.",
 }
 
+ROSTER = {
+    "done": "Its concentrator did it and answered.",
+    "refused": "Its concentrator cannot do that: no such bus, no model of such meters, or too many of them.",
+    "unknown": "It was sent and the concentrator did not answer; see: meterseal concentrator status --meters",
+}
+
 
 def words(
     word: Annotated[int, between(0, 2**53)] = 0,
@@ -89,7 +95,8 @@ def shown(data: Path, word: Outcome, wait: int, *, as_json: bool) -> int:
 
 def told(word: Outcome, *, as_json: bool) -> int:
     """Print one word with who, why, when and what the meter answered."""
-    said: dict[str, Any] = {"sentence": SENTENCES[word.state]}
+    sentences = SENTENCES | (ROSTER if word.act.startswith("roster-") else {})
+    said: dict[str, Any] = {"sentence": sentences[word.state]}
     if word.act in BY_NAME:
         said["does"] = {"english": BY_NAME[word.act].english, "chinese": BY_NAME[word.act].chinese}
     if word.answer:

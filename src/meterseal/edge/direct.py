@@ -186,6 +186,8 @@ class MqttWay:
     async def _send(self, client: Any) -> None:
         while True:
             await client.publish(f"{self._topic}/up", await self._up.get(), qos=1)
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise asyncio.CancelledError  # hidden by a confirmation that came in the same turn
 
 
 class Direct:

@@ -81,12 +81,16 @@ class MaintenancePort:
                 return
             self._peers.add(task)
             with contextlib.suppress(TimeoutError, ValueError, ConnectionError):
-                while line := await asyncio.wait_for(reader.readline(), self._idle):
+                while line := await self._line(reader):
                     writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
                     await writer.drain()
         finally:
             self._peers.discard(task)
             writer.close()
+
+    async def _line(self, reader: asyncio.StreamReader) -> bytes:
+        async with asyncio.timeout(self._idle):
+            return await reader.readline()
 
     async def _answer(self, line: bytes) -> dict[str, object]:
         try:

@@ -242,6 +242,9 @@ class MqttListener:
                 await self._news.wait()
             topic, message = self._down.popleft()
             await client.publish(topic, message, qos=1)
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                # A confirmation that comes in the same turn as a cancellation hides it, and whoever cancelled waits.
+                raise asyncio.CancelledError
 
 
 def _largest() -> Properties:
