@@ -214,14 +214,18 @@ class Mdms(Reading):
         Raises DataError `mdms.columns` or `mdms.unknown-usage-point`, EngineError as `publish`: then nothing was kept.
         While compaction cannot follow, this waits for it.
         """
-        columns = pack_bulk(bulk)
-        await asyncio.to_thread(self._places.require, bulk.points, bulk.medium)
+        columns = await asyncio.to_thread(self._packed, bulk)
         if self._store.recent.weight > BEHIND * self._limits.recent_rows:
             async with self._relieving:
                 if self._store.recent.weight > BEHIND * self._limits.recent_rows:
                     await self.compact()
         await self._committer.submit(Batch(), columns=(columns,))
         self._upkeep.wake()
+
+    def _packed(self, bulk: Bulk) -> bytes:
+        columns = pack_bulk(bulk)
+        self._places.require(bulk.points, bulk.medium)
+        return columns
 
     async def revise(self, versions: Iterable[Version]) -> None:
         """Return once these new versions of readings are durable; errors as `publish`."""
