@@ -141,6 +141,17 @@ def test_a_wrong_setup_file_is_refused_in_one_sentence(
     assert not (tmp_path / "none").exists()
 
 
+def test_a_setup_file_that_is_no_text_or_not_there_is_refused_in_plain_words(
+    inside: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "setup.toml").write_bytes(b"\xbb")
+    for name, said in (("setup.toml", "no text in UTF-8"), ("none.toml", "(No such file or directory)")):
+        answer = inside("concentrator", "setup", tmp_path / name, "--dir", tmp_path / "none")
+        assert answer.status == 1
+        assert said in answer.sentence()
+        assert "Errno" not in answer.err
+
+
 def test_nothing_is_run_or_asked_where_no_concentrator_is(inside: Run, tmp_path: Path) -> None:
     for verb in ("run", "unit"):
         assert "concentrator new" in inside("concentrator", verb, "--dir", tmp_path, *_who(verb)).sentence()

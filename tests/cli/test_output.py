@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -87,3 +88,19 @@ def test_a_closed_output_is_said() -> None:
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "closed" in done.stderr
+
+
+@pytest.mark.parametrize("as_json", [(), ("--json",)], ids=["lines", "json"])
+def test_a_terminal_that_is_not_utf_8_gets_the_answer_all_the_same(
+    as_json: tuple[str, ...], tmp_path: Path
+) -> None:
+    with (tmp_path / "said").open("w+b") as said:
+        status, complaint = run(
+            ["device", "verbs", *as_json], tmp_path, said.fileno(), PYTHONIOENCODING="latin-1"
+        )
+        said.seek(0)
+        text = said.read().decode("ascii")
+    assert (status, complaint) == (0, "")
+    assert "\\u6821\\u65f6" in text  # 校时
+    if as_json:
+        assert "校时" in {row["chinese"] for row in json.loads(text)}

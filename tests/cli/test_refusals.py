@@ -74,6 +74,8 @@ WRONG_USE = [
     ["device", "command", "1078330011223344", "read", "--data", "{new}", "--within", "99999"],
     ["keys", "officer", "remove", "an", "--data", "{new}", "--to", "{new}", "--hours", "169"],
     ["keys", "certificates", "--data", "{new}", "--within", "-1"],
+    ["device", "command", "1078330011223344", "--data", "{new}"],
+    ["device", "new-profile", "{new}"],
     [
         "device",
         "seal",

@@ -11,6 +11,8 @@ def test_a_backup_of_a_running_system_is_listed_and_comes_back_on_a_copy(
     running: Up, inside: Run, tmp_path: Path
 ) -> None:
     place = tmp_path / "backups"
+    assert inside("store", "list", place, "--json").error() == "use.file"
+    place.mkdir()
     assert inside("store", "list", place).out == "no backup\n"
     done = inside("store", "backup", "--data", running.data, "--to", place, "--json").document
     assert done["new_bytes"] == done["bytes"] > 0
@@ -38,3 +40,4 @@ def test_what_cannot_be_backed_up_or_brought_back_is_a_sentence(
     assert (answer.status, answer.error()) == (1, "backup.none")
     answer = inside("store", "restore", place, "--data", tmp_path / "new", "--json")
     assert (answer.status, answer.error()) == (1, "backup.none")
+    assert not (tmp_path / "new").exists()

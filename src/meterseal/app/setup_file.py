@@ -63,7 +63,11 @@ def read(path: Path) -> SetupFile:
     """The file, checked whole. LocalError `concentrator.config`, `concentrator.schedule`, `line.place`."""
     try:
         found = msgspec.convert(tomllib.loads(path.read_text("utf-8")), SetupFile)
-    except (OSError, ValueError, RecursionError, msgspec.ValidationError) as error:
+    except OSError as error:
+        raise _wrong(path, f"it cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise _wrong(path, "it is no text in UTF-8") from None
+    except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise _wrong(path, str(error)) from None
     found.schedule.check()
     seen: set[str] = set()

@@ -399,7 +399,7 @@ def _run(arguments: list[str]) -> int:
     except OSError as error:
         said = f"{error.filename or 'The system'} cannot be used: {error.strerror}. Mend it and try again."
         report(LocalError("use.file", said), as_json=as_json)
-        return 1
+        return 2
     except KeyboardInterrupt:
         return 130
     return result if isinstance(result, int) else 0

@@ -44,9 +44,9 @@ def delivering() -> Iterator[None]:
     if isinstance(given, io.TextIOWrapper) and given is sys.__stdout__:
         straight = given.isatty() or given.write_through
         raw = _Descriptor(given.fileno(), "wb", closefd=False)
-        sys.stdout = io.TextIOWrapper(
-            io.BufferedWriter(raw), given.encoding, given.errors, line_buffering=straight
-        )
+        # A terminal that is not UTF-8 shows what it cannot write as \\u6c34, which in JSON means the same.
+        errors = "backslashreplace" if given.errors == "strict" else given.errors
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), given.encoding, errors, line_buffering=straight)
     try:
         yield
         sys.stdout.flush()

@@ -66,6 +66,10 @@ def list_backups(place: Path, *, json: Json = False) -> int:
         The directory that `store backup --to` was given.
     """
     here = Place(_place(place))
+    if not here.root.is_dir():
+        raise LocalError(
+            "use.file", f"{place} is no directory; name the one that `store backup --to` was given."
+        )
     found = [here.point(name)[0] for name in here.ids()]
     facts = [
         {
@@ -135,6 +139,9 @@ def _brought_back(target: Path, layout: config.Layout, name: str) -> Any:
     import asyncio
 
     from meterseal.app.lock import take_lock
+
+    if not layout.root.exists():
+        Place(target).point(name)  # so that no directory is made where nothing comes back
 
     async def run() -> Any:
         lock = await take_lock(layout)  # nobody starts the system meanwhile

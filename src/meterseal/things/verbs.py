@@ -60,7 +60,8 @@ def split(words: Sequence[str]) -> tuple[Act, tuple[str, ...]]:
             if act == name:
                 return act, tuple(words[count:])
     said = ", ".join(act.replace("-", " ") for act in COMMANDS)
-    raise LocalError("use.act", f"`{' '.join(words)}` is nothing to say to a meter; there are: {said}.")
+    named = f"`{' '.join(words)}` is nothing to say to a meter" if words else "Say what to say to the meter"
+    raise LocalError("use.act", f"{named}; there are: {said}.")
 
 
 def given(act: Act, words: Sequence[str]) -> dict[str, str]:
