@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from meterseal.errors import ConsentError, LocalError, MetersealError, TrustError
 from meterseal.mesh.rpc import Empty
+from meterseal.people import fleet_messages as of_fleet
 from meterseal.people import messages as ask
 from meterseal.people.messages import SignedIn
 from meterseal.people.scope import Grant, clip
@@ -43,7 +44,7 @@ def questions(session: str) -> dict[str, Struct]:
         "locale": "en",
         "length": DAY,
     }
-    for kind in vars(ask).values():
+    for kind in (vars(ask) | vars(of_fleet)).values():
         if not (isinstance(kind, type) and issubclass(kind, Struct) and "session" in kind.__struct_fields__):
             continue
         if kind is SignedIn:
@@ -200,7 +201,7 @@ async def test_a_session_is_over_when_its_time_is(town: Town) -> None:
 async def test_too_long_a_period_is_refused(town: Town) -> None:
     session = town.session(town.operator)
     for length in (0, -1, 41 * DAY):
-        found = await refusal(town, ask.OperatorMeter(session, "up-ren-water", 0, length))
+        found = await refusal(town, of_fleet.OperatorMeter(session, "up-ren-water", 0, length))
         assert (type(found), found.code) == (LocalError, "people.period")
 
 
@@ -216,7 +217,7 @@ def test_clip_answers_within_one_agreement_only() -> None:
 
 async def test_operator_pages_hold_together(town: Town) -> None:
     session = town.session(town.operator)
-    home = await put(town, ask.OperatorHome(session), ask.OperatorHomePage)
+    home = await put(town, of_fleet.OperatorHome(session), of_fleet.OperatorHomePage)
     assert sum(medium.meters for medium in home.media) == 8
     assert [(late.usage_point, late.latest_at) for late in home.late] == [("up-lu-gas", day("2026-11-19"))]
     every, late, missing = 7 * (52 * 24 + 1), 50 * 24 + 1, 10
@@ -225,22 +226,24 @@ async def test_operator_pages_hold_together(town: Town) -> None:
     seen: list[int] = []
     before = 0
     while True:
-        page = await put(town, ask.OperatorRefusals(session, before, 17), ask.OperatorRefusalsPage)
+        page = await put(town, of_fleet.OperatorRefusals(session, before, 17), of_fleet.OperatorRefusalsPage)
         seen += [entry.id for entry in page.entries]
         before = page.next
         if not before:
             break
     assert seen == list(range(60, 0, -1))
-    only = await put(town, ask.OperatorRefusals(session, code="link.tag"), ask.OperatorRefusalsPage)
+    only = await put(town, of_fleet.OperatorRefusals(session, code="link.tag"), of_fleet.OperatorRefusalsPage)
     assert {entry.code for entry in only.entries} == {"link.tag"}
     assert {entry.usage_point for entry in only.entries} == {"up-lu-electricity"}
-    first = await put(town, ask.OperatorMeters(session, limit=5), ask.OperatorMetersPage)
-    rest = await put(town, ask.OperatorMeters(session, after=first.next, limit=5), ask.OperatorMetersPage)
+    first = await put(town, of_fleet.OperatorMeters(session, limit=5), of_fleet.OperatorMetersPage)
+    rest = await put(
+        town, of_fleet.OperatorMeters(session, after=first.next, limit=5), of_fleet.OperatorMetersPage
+    )
     names = [row.usage_point for row in (*first.meters, *rest.meters)]
     assert names == sorted(names)
     assert len(set(names)) == 8
     assert rest.next == ""
-    exceptions = await put(town, ask.OperatorExceptions(session), ask.OperatorExceptionsPage)
+    exceptions = await put(town, of_fleet.OperatorExceptions(session), of_fleet.OperatorExceptionsPage)
     assert {finding.rule for finding in exceptions.findings} == {
         *("gap", "spike", "stuck-register", "overload", "lonely-spike", "high-use", "negative-step"),
     }
@@ -250,19 +253,27 @@ async def test_operator_pages_hold_together(town: Town) -> None:
 
 async def test_a_meter_page_says_who_stands_behind_its_readings(town: Town) -> None:
     session = town.session(town.operator)
-    sealed = await put(town, ask.OperatorMeter(session, "up-ren-gas", 0, DAY), ask.OperatorMeterPage)
+    sealed = await put(
+        town, of_fleet.OperatorMeter(session, "up-ren-gas", 0, DAY), of_fleet.OperatorMeterPage
+    )
     assert {reading.origin for reading in sealed.readings} == {"sealed"}
     assert [evidence.checked for evidence in sealed.evidence] == ["mac", "mac"]
     assert sealed.until == day("2026-11-21")
-    vouched = await put(town, ask.OperatorMeter(session, "up-lu-water", 0, DAY), ask.OperatorMeterPage)
+    vouched = await put(
+        town, of_fleet.OperatorMeter(session, "up-lu-water", 0, DAY), of_fleet.OperatorMeterPage
+    )
     assert {reading.origin for reading in vouched.readings} == {"vouched"}
     assert vouched.evidence == ()
     hole = await put(
-        town, ask.OperatorMeter(session, "up-lu-heat", at("2026-11-01T02:00"), DAY), ask.OperatorMeterPage
+        town,
+        of_fleet.OperatorMeter(session, "up-lu-heat", at("2026-11-01T02:00"), DAY),
+        of_fleet.OperatorMeterPage,
     )
     before = [reading for reading in hole.readings if reading.end_at < at("2026-10-31T22:00")]
     inside = [reading for reading in hole.readings if reading.end_at >= at("2026-10-31T22:00")]
     assert all(reading.register is not None for reading in before)
     assert len(before) == 20
     assert {reading.register for reading in inside} <= {None}
-    assert (await refusal(town, ask.OperatorMeter(session, "up-never", 0, DAY))).code == "people.not-found"
+    assert (
+        await refusal(town, of_fleet.OperatorMeter(session, "up-never", 0, DAY))
+    ).code == "people.not-found"

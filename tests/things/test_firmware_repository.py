@@ -15,7 +15,8 @@ from meterseal.crypto.symmetric import sm3
 from meterseal.errors import DataError, LocalError, MetersealError, TrustError
 from meterseal.security.firmwareorders import PURPOSES, names, says
 from meterseal.security.orders import OfficerSignature, sign
-from meterseal.things.firmware_repository import LIFE, Repository, _ends
+from meterseal.things.firmware_metadata import LIFE, ends
+from meterseal.things.firmware_repository import Repository
 
 NOW = 1_779_200_000_000
 DAY = 86_400_000
@@ -72,7 +73,7 @@ class Stand:
         snapshot.sign(self.online)
         self.file(f"{snapshot.signed.version}.snapshot.json").write_bytes(snapshot.to_bytes())
         meta = MetaFile(snapshot.signed.version)
-        made = Metadata(Timestamp(version, expires=_ends("timestamp", now), snapshot_meta=meta))
+        made = Metadata(Timestamp(version, expires=ends("timestamp", now), snapshot_meta=meta))
         made.sign(self.online)
         self.file("timestamp.json").write_bytes(made.to_bytes())
 
@@ -118,7 +119,7 @@ def test_a_stolen_online_key_releases_nothing(stand: Stand) -> None:
     forged.sign(stand.online)
     stand.repository.put_image(OTHER, b"evil")
     stand.file("2.targets.json").write_bytes(forged.to_bytes())
-    snapshot = Metadata(Snapshot(7, expires=_ends("snapshot", NOW), meta={"targets.json": MetaFile(2)}))
+    snapshot = Metadata(Snapshot(7, expires=ends("snapshot", NOW), meta={"targets.json": MetaFile(2)}))
     stand.stamp(snapshot, 7)
     assert "UnsignedMetadata" in stand.refused(name=OTHER)
 
@@ -138,7 +139,7 @@ def test_rollback_to_an_older_list_is_noticed(stand: Stand) -> None:
     shutil.rmtree(stand.place / "metadata")
     shutil.copytree(stand.place / "older", stand.place / "metadata")
     assert "BadVersionNumber" in stand.refused()
-    snapshot = Metadata(Snapshot(9, expires=_ends("snapshot", NOW), meta={"targets.json": MetaFile(1)}))
+    snapshot = Metadata(Snapshot(9, expires=ends("snapshot", NOW), meta={"targets.json": MetaFile(1)}))
     stand.stamp(snapshot, 9)
     assert "BadVersionNumber" in stand.refused(), "the stolen online key rolls nothing back either"
 

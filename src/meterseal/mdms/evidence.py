@@ -1,18 +1,8 @@
-"""Station MDMS, proof: checks what the meters signed, and that the stored load profile is the one they
-signed.
+"""Station MDMS, proof: the book of what meters signed, and whether the stored load profile is the one they signed.
 
 It verifies no signature itself; a port does (`verifier`), for suite 2 behind the security service.
 
-The chain (LINK section 4) is followed from the nearest earlier statement with a good signature, or from 0^32
-when there is none: c' = SM3(c || channel || end_at || register) over the stored readings in between. So an
-altered reading shows in the one statement that covers it, and each stored reading is hashed once.
-
-signed        suite 1: signature good, and the readings since the statement before are those the meter signed
-mac           the same under suite 2
-chain-open    signature good; readings or the statement before are missing, so the chain cannot be followed
-yet chain-broken  signature good; every reading is there and they are not the ones that the meter signed
-bad           the signature does not hold
-unchecked     nobody could be asked yet
+What the word in `checked` means, and how it is found, is `chain`'s; nobody was asked yet: unchecked.
 
 Whoever can put a false statement in first must not keep the meter's own out. So the row of an unchecked number holds
 every statement that came under it (`rivals`), and none of them gives way to another before it was checked.
@@ -21,7 +11,6 @@ every statement that came under it (`rivals`), and none of them gives way to ano
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -34,15 +23,15 @@ from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import evidence as table
 from meterseal.control.writes import insert_new
 from meterseal.errors import DataError
-from meterseal.link.evidence import GENESIS, EvidenceStatement, chain, unpack
+from meterseal.link.evidence import EvidenceStatement, unpack
 from meterseal.mdms import rivals
+from meterseal.mdms.chain import BAD, GOOD, UNREADABLE, judged
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.rivals import UNCHECKED, Rival
 from meterseal.mdms.state import EvidenceKey, Pending
 from meterseal.mdms.store.rows import Key
 from meterseal.mdms.store.store import Store
 
-GOOD = ("signed", "mac", "chain-open", "chain-broken")
 AT_ONCE = 512
 _EVER = 1 << 62
 _KEY = sa.tuple_(table.c.device_id, table.c.channel, table.c.sequence)
@@ -222,7 +211,7 @@ class EvidenceBook:
         for item, holds in zip(items, good, strict=True):
             channel = (item.statement.device_id, item.statement.channel)
             anchor = self._anchor(item.statement, before.get(channel))
-            checked, reason = self._judge_now(item.usage_point, item.statement, item.suite, holds, anchor)
+            checked, reason = self._judge(item.usage_point, item.statement, item.suite, holds, anchor)
             rows.append(self._row(item, checked, reason))
             if holds:
                 before[channel] = item.statement
@@ -273,30 +262,11 @@ class EvidenceBook:
                 continue
             statement = unpack(facts.statement)
             anchor = self._anchor(statement)
-            checked, reason = self._judge_now(facts.usage_point, statement, facts.suite, True, anchor)
+            checked, reason = self._judge(facts.usage_point, statement, facts.suite, True, anchor)
             if (checked, reason) != (facts.checked, facts.reason):
                 self._update(facts, checked, reason)
             if checked in GOOD:
                 self._good(statement)
-
-    def _judge_now(
-        self,
-        usage_point: str,
-        statement: EvidenceStatement,
-        suite: int,
-        holds: bool,
-        anchor: EvidenceStatement | None,
-    ) -> tuple[str, str]:
-        """`_judge`, and an open chain where the readings cannot be read: everybody else's are followed all the same."""
-        try:
-            return self._judge(usage_point, statement, suite, holds, anchor)
-        except DataError as error:
-            if error.code != "mdms.segment-damaged":
-                raise
-            return (
-                "chain-open",
-                "Readings that the meter signed lie in a damaged file; restored, they are followed.",
-            )
 
     def _judge(
         self,
@@ -306,25 +276,21 @@ class EvidenceBook:
         holds: bool,
         anchor: EvidenceStatement | None,
     ) -> tuple[str, str]:
+        """As `chain.judged` over the stored readings; open where these lie in a damaged file, so that all others are
+        followed the same."""
         if not holds:
-            return "bad", "The signature is not that of the meter's module over this statement."
-        key = Key(self._store.words.code(usage_point), statement.channel)
-        after, head = (anchor.end_at, anchor.head) if anchor else (-1, GENESIS)
+            return BAD
         # What another meter said at this usage point before is no part of this one's chain.
         here = self._since(statement.device_id, usage_point, statement.end_at)
-        times, registers = self._store.profile(key, max(after, here - 1), statement.end_at)
-        if chain(head, statement.channel, zip(times, registers, strict=True)) == statement.head:
-            if times and times[-1] == statement.end_at and registers[-1] != statement.register:
-                return "chain-broken", "The signed register is not the last one of the signed load profile."
-            return ("signed" if suite == 1 else "mac"), ""
-        if anchor is None and statement.sequence > 1:
-            return (
-                "chain-open",
-                "The statement before this one has not arrived, so the chain has no beginning here.",
-            )
-        if hole := _hole(after if anchor else None, times, statement.end_at):
-            return "chain-open", f"Readings that the meter signed are missing after {hole}."
-        return "chain-broken", "The stored readings are not those that the meter signed."
+        key = Key(self._store.words.code(usage_point), statement.channel)
+        after = -1 if anchor is None else anchor.end_at
+        try:
+            times, registers = self._store.profile(key, max(after, here - 1), statement.end_at)
+        except DataError as error:
+            if error.code != "mdms.segment-damaged":
+                raise
+            return UNREADABLE
+        return judged(statement, suite, anchor, times, registers)
 
     def _anchor(
         self, statement: EvidenceStatement, near: EvidenceStatement | None = None
@@ -425,18 +391,3 @@ def _contradiction(item: Pending, stored: bytes) -> Finding:
         values=msgspec.msgpack.encode([stored, item.raw, item.signature]),
         run="ingest",
     )
-
-
-def _hole(after: int | None, times: Sequence[int], end_at: int) -> int | None:
-    """The instant after which evenly spaced readings are missing up to `end_at`; None when none are."""
-    known = ([after] if after is not None else []) + list(times)
-    if not known:
-        return end_at
-    steps = [later - earlier for earlier, later in pairwise(known)]
-    if not steps:
-        return None if known[-1] == end_at else known[-1]
-    step = min(steps)
-    for earlier, distance in zip(known, steps, strict=False):
-        if distance != step:
-            return earlier
-    return None if known[-1] == end_at else known[-1]

@@ -25,7 +25,7 @@ from meterseal.control.tables import (
 )
 from meterseal.mdms.reconciliation import Reconciled
 from meterseal.model import MAIN, Medium, Quality
-from meterseal.people.messages import (
+from meterseal.people.fleet_messages import (
     Account,
     Counts,
     EvidenceRow,

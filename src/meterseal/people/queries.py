@@ -21,6 +21,7 @@ from meterseal.control.engine import read
 from meterseal.control.sealing import KeyRing
 from meterseal.errors import EngineError, LocalError
 from meterseal.mesh.rpc import Empty, Method, Methods
+from meterseal.people import fleet_messages as of_fleet
 from meterseal.people import messages as ask
 from meterseal.people import scope
 from meterseal.people.accounts import Accounts, Subject, own_agreements
@@ -72,12 +73,12 @@ class Queries:
             (ask.ResidentBills, self.resident_bills),
             (ask.ResidentBill, self.resident_bill),
             (ask.ResidentBillReadings, self.resident_bill_readings),
-            (ask.OperatorHome, self.operator_home),
-            (ask.OperatorMeters, self.operator_meters),
-            (ask.OperatorRefusals, self.operator_refusals),
-            (ask.OperatorExceptions, self.operator_exceptions),
-            (ask.OperatorReconciliation, self.operator_reconciliation),
-            (ask.OperatorMeter, self.operator_meter),
+            (of_fleet.OperatorHome, self.operator_home),
+            (of_fleet.OperatorMeters, self.operator_meters),
+            (of_fleet.OperatorRefusals, self.operator_refusals),
+            (of_fleet.OperatorExceptions, self.operator_exceptions),
+            (of_fleet.OperatorReconciliation, self.operator_reconciliation),
+            (of_fleet.OperatorMeter, self.operator_meter),
         ]
         return {ask.method_of(kind): Method(_plain(handler), kind, CALLERS) for kind, handler in table}
 
@@ -182,18 +183,18 @@ class Queries:
 
     # --- operators ---------------------------------------------------------------------------------------
 
-    async def operator_home(self, question: ask.OperatorHome) -> ask.OperatorHomePage:
+    async def operator_home(self, question: of_fleet.OperatorHome) -> of_fleet.OperatorHomePage:
         """The state of the fleet."""
         self._operator(question.session)
         trail = await self._trail.state()
         return await asyncio.to_thread(lambda: self._fleet.home(self._clock(), self._utility.fleet(), trail))
 
-    async def operator_meters(self, question: ask.OperatorMeters) -> ask.OperatorMetersPage:
+    async def operator_meters(self, question: of_fleet.OperatorMeters) -> of_fleet.OperatorMetersPage:
         """A page of meters."""
         self._operator(question.session)
         return self._fleet.meters(self._clock(), question.medium, question.after, question.limit)
 
-    async def operator_refusals(self, question: ask.OperatorRefusals) -> ask.OperatorRefusalsPage:
+    async def operator_refusals(self, question: of_fleet.OperatorRefusals) -> of_fleet.OperatorRefusalsPage:
         """A page of the audit trail, and whether the trail holds."""
         self._operator(question.session)
         trail = await self._trail.state()
@@ -201,19 +202,21 @@ class Queries:
             self._fleet.refusals, question.before, question.limit, question.code, trail
         )
 
-    async def operator_exceptions(self, question: ask.OperatorExceptions) -> ask.OperatorExceptionsPage:
+    async def operator_exceptions(
+        self, question: of_fleet.OperatorExceptions
+    ) -> of_fleet.OperatorExceptionsPage:
         """Findings, held bills, quarantine."""
         self._operator(question.session)
         return self._fleet.exceptions(question.before, question.limit, self._utility.fleet())
 
     async def operator_reconciliation(
-        self, question: ask.OperatorReconciliation
-    ) -> ask.OperatorReconciliationPage:
+        self, question: of_fleet.OperatorReconciliation
+    ) -> of_fleet.OperatorReconciliationPage:
         """What became of every delivered reading."""
         self._operator(question.session)
         return await asyncio.to_thread(self._fleet.reconciliation, question.concentrator)
 
-    async def operator_meter(self, question: ask.OperatorMeter) -> ask.OperatorMeterPage:
+    async def operator_meter(self, question: of_fleet.OperatorMeter) -> of_fleet.OperatorMeterPage:
         """One usage point with readings and evidence. LocalError `people.period` beyond 40 days."""
         self._operator(question.session)
         if not 0 < question.length <= LONGEST_METER_PAGE:

@@ -17,72 +17,45 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import msgspec
-from securesystemslib.exceptions import UnverifiedSignatureError
-from securesystemslib.signer import KEY_FOR_TYPE_AND_SCHEME, CryptoSigner, Key, Signature
-from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
+from securesystemslib.signer import CryptoSigner, Key
+from tuf.api.exceptions import DownloadHTTPError, RepositoryError
 from tuf.api.metadata import (
     Metadata,
     MetaFile,
     Role,
     Root,
-    Signed,
     Snapshot,
     TargetFile,
     Targets,
     Timestamp,
 )
-from tuf.api.serialization import DeserializationError
-from tuf.api.serialization.json import CanonicalJSONSerializer
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
-from meterseal.crypto import sm2
-from meterseal.errors import DataError, EngineError, LocalError, TrustError
+from meterseal.errors import DataError, LocalError
 from meterseal.link.firmware import MOST_BLOCKS, SIZE
-from meterseal.security.orders import OfficerSignature, signed_bytes
+from meterseal.security.orders import OfficerSignature
+from meterseal.things.firmware_metadata import (
+    BROKEN,
+    MOST,
+    SM2,
+    Sm2Key,
+    canonical,
+    disk,
+    ends,
+    half_over,
+    load,
+    moment,
+    read,
+    refused,
+    stale,
+    unsigned,
+    with_signatures,
+)
 
 PEOPLE = 2
-LIFE: Final = {
-    Root.type: timedelta(days=400),
-    Targets.type: timedelta(days=190),
-    Snapshot.type: timedelta(days=8),
-    Timestamp.type: timedelta(days=1),
-}
-_SM2 = "sm2", "sm2-sm3"
-_BROKEN = RepositoryError, DeserializationError, DownloadError
-_MOST = {"root": 65_536, "timestamp": 16_384, "snapshot": 16_384, "targets": 1 << 20}
-
-
-class Sm2Key(Key):
-    """An officer's public key in the metadata: signatures as on every order, under a purpose that names the role."""
-
-    @classmethod
-    def from_dict(cls, keyid: str, key_dict: dict[str, Any]) -> Sm2Key:
-        """As `Key.from_dict`."""
-        keytype, scheme, keyval = cls._from_dict(key_dict)
-        return cls(keyid, keytype, scheme, keyval, key_dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As `Key.to_dict`."""
-        return self._to_dict()
-
-    def verify_signature(self, signature: Signature, data: bytes) -> None:
-        """As `Key.verify_signature`; `data` is canonical JSON, whose type is part of what was signed."""
-        try:
-            kind = msgspec.json.decode(data)["_type"]
-            point, given = bytes.fromhex(self.keyval["public"]), bytes.fromhex(signature.signature)
-            good = len(given) == 64 and sm2.verify(point, signed_bytes(f"firmware-{kind}", data), given)
-        except (msgspec.MsgspecError, TrustError, KeyError, TypeError, ValueError):
-            good = False
-        if not good:
-            raise UnverifiedSignatureError(f"The signature of {self.keyid} does not hold.")
-
-
-KEY_FOR_TYPE_AND_SCHEME[_SM2] = Sm2Key
 
 
 class Repository:
@@ -104,7 +77,7 @@ class Repository:
             )
         before = self._root()
         keys: dict[str, Key] = {
-            name: Sm2Key(name, *_SM2, {"public": point.hex()}) for name, point in sorted(officers.items())
+            name: Sm2Key(name, *SM2, {"public": point.hex()}) for name, point in sorted(officers.items())
         }
         online = self._online.public_key
         offline = [*keys]
@@ -116,31 +89,31 @@ class Repository:
         }
         made = Root(
             version=1 + (before.signed.version if before is not None else 0),
-            expires=_ends(Root.type, now),
+            expires=ends(Root.type, now),
             keys={**keys, online.keyid: online},
             roles=roles,
             consistent_snapshot=True,
         )
-        return _canonical(made)
+        return canonical(made)
 
     def adopt_root(self, raw: bytes, signatures: Sequence[OfficerSignature], now: int) -> int:
         """Take up a root that two of its officers, and two of the one before, signed; its version.
 
         TrustError `firmware.signatures`, DataError `firmware.order` for one that does not follow.
         """
-        made: Root = _read(Root, raw)
-        metadata = _with(made, signatures)
+        made: Root = read(Root, raw)
+        metadata = with_signatures(made, signatures)
         before = self._root()
         if made.version != 1 + (before.signed.version if before is not None else 0):
-            raise _stale("a change of who releases")
+            raise stale("a change of who releases")
         try:
             made.verify_delegate(Root.type, raw, metadata.signatures)
             if before is not None:
                 before.signed.verify_delegate(Root.type, raw, metadata.signatures)
         except RepositoryError:
-            raise _unsigned() from None
+            raise unsigned() from None
         if made.roles[Timestamp.type].keyids != [self._online.public_key.keyid]:
-            raise _stale("a change of who releases")
+            raise stale("a change of who releases")
         if before is None:
             _put(self._trusted / "first.json", metadata.to_bytes())
         _put(self._metadata / f"{made.version}.root.json", metadata.to_bytes())
@@ -177,23 +150,23 @@ class Repository:
             kept[name] = TargetFile(len(image), {"sha256": digest}, name, {"custom": custom})
         made = Targets(
             version=1 + (before.signed.version if before is not None else 0),
-            expires=_ends(Targets.type, now),
+            expires=ends(Targets.type, now),
             targets=kept,
         )
-        return _canonical(made)
+        return canonical(made)
 
     def adopt_targets(self, raw: bytes, signatures: Sequence[OfficerSignature], now: int) -> Targets:
         """Take up a list that two officers signed. TrustError `firmware.signatures`, DataError `firmware.order`."""
         root = self._root()
-        made: Targets = _read(Targets, raw)
+        made: Targets = read(Targets, raw)
         before = self._targets()
         if root is None or made.version != 1 + (before.signed.version if before is not None else 0):
-            raise _stale("a list of releases")
-        metadata = _with(made, signatures)
+            raise stale("a list of releases")
+        metadata = with_signatures(made, signatures)
         try:
             root.signed.verify_delegate(Targets.type, raw, metadata.signatures)
         except RepositoryError:
-            raise _unsigned() from None
+            raise unsigned() from None
         _put(self._metadata / f"{made.version}.targets.json", metadata.to_bytes())
         self._publish(now, anew=True)
         return made
@@ -210,7 +183,7 @@ class Repository:
         with self._client(now):
             kept = (self._trusted / "targets.json").read_bytes()
         metadata: Metadata[Targets] = Metadata.from_bytes(kept)
-        return _canonical(metadata.signed), tuple(
+        return canonical(metadata.signed), tuple(
             OfficerSignature(one.keyid, bytes.fromhex(one.signature)) for one in metadata.signatures.values()
         )
 
@@ -243,17 +216,17 @@ class Repository:
         named = (
             snapshot is not None and snapshot.signed.meta["targets.json"].version == targets.signed.version
         )
-        if snapshot is None or anew or not named or _half_over(snapshot.signed, now):
+        if snapshot is None or anew or not named or half_over(snapshot.signed, now):
             version = 1 + (snapshot.signed.version if snapshot is not None else 0)
             meta = {"targets.json": MetaFile(targets.signed.version)}
-            snapshot = Metadata(Snapshot(version, expires=_ends(Snapshot.type, now), meta=meta))
+            snapshot = Metadata(Snapshot(version, expires=ends(Snapshot.type, now), meta=meta))
             snapshot.sign(self._online)
             _put(self._metadata / f"{version}.snapshot.json", snapshot.to_bytes())
         known = timestamp is not None and timestamp.signed.snapshot_meta.version == snapshot.signed.version
-        if timestamp is None or anew or not known or _half_over(timestamp.signed, now):
+        if timestamp is None or anew or not known or half_over(timestamp.signed, now):
             version = 1 + (timestamp.signed.version if timestamp is not None else 0)
             meta_file = MetaFile(snapshot.signed.version)
-            stamp = Metadata(Timestamp(version, expires=_ends(Timestamp.type, now), snapshot_meta=meta_file))
+            stamp = Metadata(Timestamp(version, expires=ends(Timestamp.type, now), snapshot_meta=meta_file))
             stamp.sign(self._online)
             _put(self._metadata / "timestamp.json", stamp.to_bytes())
 
@@ -265,7 +238,7 @@ class Repository:
 
     def _timestamp(self) -> Metadata[Timestamp] | None:
         path = self._metadata / "timestamp.json"
-        return _load(path) if path.exists() else None
+        return load(path) if path.exists() else None
 
     def _newest(self, kind: type[Any]) -> Metadata[Any] | None:
         found = sorted(
@@ -273,7 +246,7 @@ class Repository:
             for path in self._metadata.glob(f"*.{kind.type}.json")
             if path.name.partition(".")[0].isdecimal()
         )
-        return _load(self._metadata / f"{found[-1]}.{kind.type}.json") if found else None
+        return load(self._metadata / f"{found[-1]}.{kind.type}.json") if found else None
 
 
 class _Files(FetcherInterface):
@@ -303,10 +276,10 @@ class _Client:
     def __enter__(self) -> Updater:
         first, trusted, files = self._make
         config = UpdaterConfig(
-            root_max_length=_MOST["root"],
-            timestamp_max_length=_MOST["timestamp"],
-            snapshot_max_length=_MOST["snapshot"],
-            targets_max_length=_MOST["targets"],
+            root_max_length=MOST["root"],
+            timestamp_max_length=MOST["timestamp"],
+            snapshot_max_length=MOST["snapshot"],
+            targets_max_length=MOST["targets"],
         )
         try:
             client = Updater(
@@ -318,60 +291,17 @@ class _Client:
                 bootstrap=first,
             )
             # The client takes the time when it is made; ours is an argument everywhere.
-            client._trusted_set.reference_time = _moment(self._now)
+            client._trusted_set.reference_time = moment(self._now)
             client.refresh()
-        except (*_BROKEN, ValueError) as error:
-            raise _refused(error) from None
+        except (*BROKEN, ValueError) as error:
+            raise refused(error) from None
         except OSError as error:
-            raise _disk(error) from None
+            raise disk(error) from None
         return client
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, _BROKEN):
-            raise _refused(error) from None
-
-
-def _canonical(signed: Signed) -> bytes:
-    return CanonicalJSONSerializer().serialize(signed)
-
-
-def _read(kind: type[Any], raw: bytes) -> Any:
-    """The metadata in the bytes that officers signed. DataError `firmware.order`."""
-    try:
-        if len(raw) > _MOST["targets"]:
-            raise _stale("a list of releases")
-        made = kind.from_dict(msgspec.json.decode(raw) | {})
-        made_again = _canonical(made)
-    except (msgspec.MsgspecError, ValueError, KeyError, TypeError, AttributeError):
-        raise _stale("metadata of firmware") from None
-    if made_again != raw:
-        raise _stale("metadata of firmware")
-    return made
-
-
-def _with(signed: Any, signatures: Sequence[OfficerSignature]) -> Metadata[Any]:
-    return Metadata(signed, {one.officer: Signature(one.officer, one.signature.hex()) for one in signatures})
-
-
-def _load(path: Path) -> Metadata[Any]:
-    try:
-        return Metadata.from_bytes(path.read_bytes())
-    except OSError as error:
-        raise _disk(error) from None
-    except DeserializationError as error:
-        raise _refused(error) from None
-
-
-def _ends(kind: str, now: int) -> datetime:
-    return _moment(now).replace(microsecond=0) + LIFE[kind]
-
-
-def _half_over(signed: Signed, now: int) -> bool:
-    return signed.expires - _moment(now) < LIFE[signed.type] / 2
-
-
-def _moment(now: int) -> datetime:
-    return datetime.fromtimestamp(now / 1000, UTC)
+        if isinstance(error, BROKEN):
+            raise refused(error) from None
 
 
 def _put(path: Path, content: bytes) -> None:
@@ -385,35 +315,7 @@ def _put(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         fresh.replace(path)
     except OSError as error:
-        raise _disk(error) from None
-
-
-def _stale(what: str) -> DataError:
-    return DataError(
-        "firmware.order",
-        f"This is {what} that does not follow what is in force; make it anew and sign it again.",
-    )
-
-
-def _unsigned() -> TrustError:
-    return TrustError(
-        "firmware.signatures",
-        "Two different officers who may release firmware did not both sign this; nothing was changed.",
-    )
-
-
-def _refused(error: Exception) -> TrustError:
-    return TrustError(
-        "firmware.repository",
-        f"The repository of firmware does not hold ({type(error).__name__}): it was altered or rolled back, or its time is "
-        "over. Nothing is sent to any meter; restore its directory, or let officers release again.",
-    )
-
-
-def _disk(error: OSError) -> EngineError:
-    return EngineError(
-        "firmware.disk", f"The repository of firmware cannot be used: {error.strerror}. Look at the disk."
-    )
+        raise disk(error) from None
 
 
 LARGEST = MOST_BLOCKS * SIZE

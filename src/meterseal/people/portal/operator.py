@@ -10,7 +10,7 @@ from litestar.params import FromPath, FromQuery
 
 from meterseal.errors import LocalError
 from meterseal.model import Medium
-from meterseal.people.messages import (
+from meterseal.people.fleet_messages import (
     OperatorExceptions,
     OperatorExceptionsPage,
     OperatorHome,
