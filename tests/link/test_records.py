@@ -181,6 +181,25 @@ def test_a_frame_of_another_meter_is_refused_unless_vouched() -> None:
     assert [one.device_id for one in opened(vouched)] == [DEVICE, OTHER_DEVICE]
 
 
+def test_frames_of_other_meters_go_down_to_a_concentrator_and_to_nobody_else() -> None:
+    """It passes them on to plain meters; what comes up from it in its own name is its own alone."""
+    concentrator = b"\xf0" + DEVICE[1:]
+    word = frame(b"x", OTHER_DEVICE, 0x04)
+    for up, device_id, passes in (
+        (False, concentrator, True),
+        (True, concentrator, False),
+        (False, DEVICE, False),
+        (False, b"\xf1" + DEVICE[1:], False),
+        (False, DEVICE[:1] + b"\xf0" + DEVICE[2:], False),
+    ):
+        record = records.seal_record(KEYS, SESSION, 1, [word.encode()], up=up)
+        header = records.parse_header(record, up=up)
+        if passes:
+            records.check_addresses(header, [word], device_id)
+        else:
+            refuses("link.address", lambda h=header, d=device_id: records.check_addresses(h, [word], d))
+
+
 def test_the_type_of_a_meter_is_part_of_its_address() -> None:
     same_number = frame(b"x", b"\x20" + DEVICE[1:]).encode()
     refuses("link.address", lambda: opened(records.seal_record(KEYS, SESSION, 1, [same_number], up=True)))
