@@ -15,7 +15,8 @@ from msgspec.structs import replace
 from meterseal.control import acts, write
 from meterseal.control.tables import edits as table
 from meterseal.errors import DataError, EngineError, LocalError, MetersealError
-from meterseal.mdms.editing import Plan, Wish
+from meterseal.mdms.edit_versions import Plan
+from meterseal.mdms.editing import Wish
 from meterseal.mdms.edits import Edit
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.service import Mdms

@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from meterseal.app import operator as ask
 from meterseal.errors import DataError, LocalError, TrustError
-from meterseal.mdms.editing import FOUR_EYES, Plan, Wish
+from meterseal.mdms.edit_versions import Plan
+from meterseal.mdms.editing import FOUR_EYES, Wish
 from meterseal.mdms.edits import MOST_REASON, Edit
 from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import OPERATOR, Method, Methods

@@ -6,20 +6,27 @@ below the one before it nor above the one after it, so that energy is moved in t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from itertools import pairwise
-from typing import NamedTuple
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 
-from meterseal.crypto.symmetric import equal, sm3
-from meterseal.errors import DataError
-from meterseal.mdms.entries import Version
-from meterseal.mdms.store.rows import ORIGINS, Key, Rows, Words, standing, visible
-from meterseal.mdms.vee.context import DAY, HOUR, Context
+from meterseal.mdms.edit_versions import (
+    EDIT,
+    UNDO,
+    USABLE,
+    Plan,
+    Scene,
+    basis,
+    refused,
+    together,
+    version_of,
+    when,
+)
+from meterseal.mdms.store.rows import Rows, Words, standing, visible
+from meterseal.mdms.vee.context import DAY, HOUR
 from meterseal.mdms.vee.engine import interval_of
 from meterseal.mdms.vee.estimators import ESTIMATORS, Gap, Known, bridge, order_for
 from meterseal.model import MAIN, Medium, Quality
@@ -28,10 +35,6 @@ LONGEST = 45 * DAY
 """Most that one edit covers: what the estimators reach."""
 LARGEST = 10**8
 """Registers have eight digits."""
-MOST_VERSIONS = 1000
-"""Versions of one instant, beyond which no edit goes."""
-USABLE = (Quality.MEASURED, Quality.ESTIMATED, Quality.EDITED)
-EDIT, UNDO = "edit/", "undo/"
 FOUR_EYES: dict[Medium, Decimal] = {
     "water": Decimal(1),
     "gas": Decimal(2),
@@ -40,7 +43,6 @@ FOUR_EYES: dict[Medium, Decimal] = {
 }
 """Most that one person may move a register away from what was there before any edit, in the unit of the medium."""
 
-_NO_NUMBER = 0
 Registers = dict[int, int]
 
 
@@ -58,50 +60,6 @@ class Wish(Struct, frozen=True, kw_only=True):
     register: str = ""
     method: str = ""
     total: str = ""
-
-
-class Scene(NamedTuple):
-    """What an edit is held against: every version of the channel from long before to the newest, when further meters
-    were put in place, what is known around, and now (Unix ms).
-    """
-
-    key: Key
-    rows: Rows
-    words: Words
-    begins: Sequence[int]
-    context: Context
-    now: int
-
-
-class Plan(Struct, frozen=True, kw_only=True):
-    """New versions (`recorded_at` 0 until they are saved); `basis` is a hash of all that is stored from `first` to
-    `last`, neighbours included.
-
-    `moved`: most that a register differs from what stood there before any edit, of an undo from the edit's, in the unit of
-    the medium.
-    """
-
-    versions: tuple[Version, ...]
-    first: int
-    last: int
-    basis: bytes
-    moved: Decimal
-
-    def numbered(self, number: int) -> Plan:
-        """The same under the number of its edit."""
-        named = [msgspec.structs.replace(one, method=_numbered(one.method, number)) for one in self.versions]
-        return msgspec.structs.replace(self, versions=tuple(named))
-
-    def stands(self, rows: Rows) -> bool:
-        """Whether what it stands on is still what is stored of the channel."""
-        return equal(basis(rows, self.first, self.last), self.basis)
-
-    @property
-    def instants(self) -> Iterator[tuple[int, int, Version]]:
-        """(end_at, register, the version it belongs to) of every reading."""
-        for one in self.versions:
-            for index, register in enumerate(one.registers):
-                yield one.start_at + index * one.step, register, one
 
 
 def planned(wish: Wish, scene: Scene) -> Plan:
@@ -136,73 +94,17 @@ def planned(wish: Wish, scene: Scene) -> Plan:
     highest = dict(zip(newest["end_at"].tolist(), newest["version"].tolist(), strict=True))
     origins = dict(zip(shown["end_at"].tolist(), shown["origin"].tolist(), strict=True))
     made = [
-        _version(scene, at, register, like, highest.get(at, 0) + 1, origins.get(at, int(like["origin"])))
+        version_of(scene, at, register, like, highest.get(at, 0) + 1, origins.get(at, int(like["origin"])))
         for at, register in sorted(new.items())
     ]
     moved = Decimal(_moved(new, stands, scene.words, begin, end)).scaleb(int(like["exponent"]))
     return Plan(
-        versions=tuple(_together(made)),
+        versions=tuple(together(made)),
         first=first,
         last=last,
         basis=basis(scene.rows, first, last),
         moved=moved,
     )
-
-
-def undone(edit: int, since: int, until: int, scene: Scene) -> Plan:
-    """What was visible before an edit, as further versions, wherever the edit is visible still.
-
-    The method keeps what it was before, uncertainty included. DataError `edit.gone` when nothing of the edit is
-    visible any more, `edit.built-on` when a later edit would no longer meet its neighbours.
-    """
-    within = (scene.rows["end_at"] >= since) & (scene.rows["end_at"] <= until)
-    texts, shown = scene.words.texts, visible(scene.rows[within])
-    ours = shown[[own_method(texts[method]) == f"{EDIT}{edit}" for method in shown["method"].tolist()]]
-    if not len(ours):
-        raise refused(
-            "edit.gone", f"nothing of edit {edit} is visible any more: later readings or edits replaced it"
-        )
-    made = []
-    moved = Decimal(0)
-    word = scene.words.known(f"{EDIT}{edit}")
-    for row in ours:
-        at = int(row["end_at"])
-        here = scene.rows[scene.rows["end_at"] == at]
-        wrote = int(here["version"][here["method"] == word].min())
-        before = visible(here[here["version"] < wrote])
-        if not len(before):
-            missing = _version(scene, at, 0, row, int(row["version"]) + 1, int(row["origin"]))
-            made.append(
-                msgspec.structs.replace(missing, quality=Quality.MISSING, method=f"{UNDO}{_NO_NUMBER}")
-            )
-            continue
-        was = before[0]
-        how = own_method(texts[int(was["method"])])
-        moved = max(moved, abs(_value(was) - _value(row)))
-        back = _version(scene, at, int(was["register"]), was, int(row["version"]) + 1, int(was["origin"]))
-        method = f"{UNDO}{_NO_NUMBER}:{how}" if how else f"{UNDO}{_NO_NUMBER}"
-        made.append(msgspec.structs.replace(back, quality=Quality(int(was["quality"])), method=method))
-    _check_built_on(scene, made, ours)
-    return Plan(
-        versions=tuple(_together(made)),
-        first=since,
-        last=until,
-        basis=basis(scene.rows, since, until),
-        moved=moved,
-    )
-
-
-def own_method(method: str) -> str:
-    """How a reading came about, whether it is visible because it was made or because something after it was undone."""
-    return method.partition(":")[2] if method.startswith(UNDO) else method
-
-
-def basis(rows: Rows, first: int, last: int) -> bytes:
-    """Hash of all versions of one channel with first <= end_at <= last; it changes with every reading that comes."""
-    within = rows[(rows["end_at"] >= first) & (rows["end_at"] <= last)]
-    names = ("end_at", "version", "register", "exponent", "quality")
-    columns = sorted(zip(*(within[name].tolist() for name in names), strict=True))
-    return sm3(msgspec.msgpack.encode((first, last, columns)))
 
 
 def scaled(text: str, exponent: int, what: str) -> int:
@@ -222,11 +124,6 @@ def scaled(text: str, exponent: int, what: str) -> int:
             f"the meter counts with {max(-exponent, 0)} decimals and eight digits, {text[:40]} does not fit",
         )
     return int(digits)
-
-
-def refused(code: str, why: str) -> DataError:
-    """Why an edit is not made."""
-    return DataError(code, f"The edit is refused: {why}. Nothing was changed.")
 
 
 def _check(wish: Wish, now: int) -> None:
@@ -312,35 +209,9 @@ def _check_rising(registers: Mapping[int, int], new: Registers) -> None:
             other = "after" if before in new else "before"
             raise refused(
                 "edit.falls",
-                f"the register would fall between {_when(before)} and {_when(after)}, so it does not meet the "
+                f"the register would fall between {when(before)} and {when(after)}, so it does not meet the "
                 f"reading {other} it",
             )
-
-
-def _check_built_on(scene: Scene, made: Sequence[Version], ours: Rows) -> None:
-    """No later edit beside an undone one may be left with a fall."""
-    shown = visible(scene.rows)
-    good = shown[np.isin(shown["quality"], USABLE)]
-    texts = scene.words.texts
-    gone = set(ours["end_at"].tolist())
-    back = {one.start_at: one.registers[0] for one in made if one.quality in USABLE}
-    registers = {
-        at: int(r)
-        for at, r in zip(good["end_at"].tolist(), good["register"].tolist(), strict=True)
-        if at not in gone
-    }
-    edits = {
-        at
-        for at, method in zip(good["end_at"].tolist(), good["method"].tolist(), strict=True)
-        if at not in gone and own_method(texts[method]).startswith(EDIT)
-    }
-    ordered = sorted((registers | back).items())
-    for (before, lower), (after, higher) in pairwise(ordered):
-        if higher < lower and ((before in back and after in edits) or (after in back and before in edits)):
-            later = own_method(
-                texts[int(good["method"][good["end_at"] == (after if after in edits else before)][0])]
-            )
-            raise refused("edit.built-on", f"{later} beside it would no longer meet it; undo that one first")
 
 
 def _moved(new: Registers, stands: Rows, words: Words, begin: int, end: int) -> int:
@@ -358,62 +229,3 @@ def _moved(new: Registers, stands: Rows, words: Words, begin: int, end: int) -> 
         stood = int(rows["register"][max(place, 0)]) if len(rows) else 0
         most = max(most, abs(register - stood))
     return most
-
-
-def _version(scene: Scene, at: int, register: int, like: np.void, version: int, origin: int) -> Version:
-    if version > MOST_VERSIONS:
-        raise refused(
-            "edit.versions", f"the reading of {_when(at)} was changed {MOST_VERSIONS} times already"
-        )
-    texts = scene.words.texts
-    return Version(
-        usage_point=texts[scene.key.point],
-        medium=scene.words.medium[scene.key.point],
-        channel=scene.key.channel,
-        start_at=at,
-        step=0,
-        registers=(register,),
-        exponent=int(like["exponent"]),
-        unit=texts[int(like["unit"])],
-        quality=Quality.EDITED,
-        method=f"{EDIT}{_NO_NUMBER}",
-        recorded_at=0,
-        origin=ORIGINS[origin],
-        version=version,
-    )
-
-
-def _together(made: Sequence[Version]) -> Iterator[Version]:
-    """The same versions, those that are alike and evenly spaced as one."""
-    waiting: Version | None = None
-    for one in made:
-        if waiting is not None:
-            last = waiting.start_at + waiting.step * (len(waiting.registers) - 1)
-            step = one.start_at - last
-            joined = msgspec.structs.replace(
-                waiting, step=step, registers=(*waiting.registers, *one.registers)
-            )
-            alike = msgspec.structs.replace(one, start_at=0, registers=()) == msgspec.structs.replace(
-                waiting, start_at=0, step=0, registers=()
-            )
-            if alike and waiting.step in (0, step):
-                waiting = joined
-                continue
-            yield waiting
-        waiting = one
-    if waiting is not None:
-        yield waiting
-
-
-def _value(row: np.void) -> Decimal:
-    return Decimal(int(row["register"])).scaleb(int(row["exponent"]))
-
-
-def _numbered(method: str, number: int) -> str:
-    how, colon, before = method.partition(":")
-    return f"{how.partition('/')[0]}/{number}{colon}{before}"
-
-
-def _when(at: int) -> str:
-    local = np.datetime64(at + 8 * HOUR, "ms")
-    return str(local.astype("datetime64[m]")).replace("T", " ")

@@ -23,12 +23,14 @@ from meterseal.control.tables import edits as table
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.symmetric import equal
 from meterseal.errors import DataError, LocalError
-from meterseal.mdms.editing import EDIT, UNDO, Plan, Scene, Wish, own_method, planned, refused, undone
+from meterseal.mdms.edit_versions import EDIT, UNDO, Plan, Scene, own_method, refused
+from meterseal.mdms.editing import Wish, planned
 from meterseal.mdms.entries import Version
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.findings import Findings
 from meterseal.mdms.store.rows import visible
 from meterseal.mdms.store.store import Store
+from meterseal.mdms.undoing import undone
 from meterseal.mdms.vee.context import Context
 from meterseal.mdms.vee.engine import Run
 from meterseal.mdms.vee.versions import YEAR_AND_MORE
