@@ -99,6 +99,7 @@ def test_the_page_says_how_it_was_made_and_shows_every_line(street: Street) -> N
         )
     )
     assert "--dwellings 8 --samples --page" in both
+    assert [line for line in both.splitlines() if line.startswith("# ")] == both.splitlines()[:1]
     held_back = next(line for line in both.splitlines() if line.startswith("Not shown"))
     assert all(home in held_back for home in samples.HOMES if home not in homes)
     assert not any(home in held_back for home in homes)

@@ -116,6 +116,10 @@ async def test_a_register_that_begins_anew_is_no_fall_and_is_not_estimated_acros
     exchanged(engine)
     mdms.meters_changed()
     await say(mdms, NEW, 1, hours(NEW, 35, 48, 5000), received_at=LEFT + DAY)
+    ((_, columns),) = mdms.scan("water", 0, NOW)
+    assert (
+        columns.meter.tolist() == [0] * 33 + [1] * 14
+    )  # whoever reads in bulk sees where another one counts
     await mdms.run_vee(NOW)
     assert mdms.findings() == []
     assert 34 not in shown(mdms)  # between two meters there is nothing to draw a line through

@@ -9,7 +9,9 @@ from random import Random
 
 import msgspec
 import pytest
+from msgspec.structs import asdict
 
+from meterseal.cli.vee import _done
 from meterseal.errors import DataError
 from meterseal.link.evidence import EvidenceStatement, signed_bytes
 from meterseal.mdms.around import Around
@@ -158,8 +160,12 @@ async def test_heat_is_held_against_the_volume_that_the_meter_counted(
     await fed(mdms, HEAT, lambda hour: 150 if hour >= 24 else 0, range(73))
     if volume is not None:
         await fed(mdms, HEAT, lambda hour: volume, range(73), HEAT_VOLUME)
-    await mdms.run_vee(NOW)
+    run = await mdms.run_vee(NOW)
     assert said(mdms, "heat-balance", HEAT) == found
+    # Whatever was found: that the temperatures are not known is said, not passed over.
+    assert run.unjudged == {"heat-balance": 1}
+    assert any(line.startswith("cannot judge: heat-balance of 1 heat meters") for line in _done(asdict(run)))
+    assert (await mdms.run_vee(NOW + 1)).unjudged == {}
     await mdms.close()
 
 

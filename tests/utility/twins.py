@@ -36,6 +36,7 @@ class Columns:
     origin: NDArray[np.int8]
     exponent: int
     unit: str
+    uncertainty: tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Channel:
     medium: Medium = "water"
     registers: dict[int, int] = field(default_factory=dict)
     quality: dict[int, Quality] = field(default_factory=dict)
+    half: dict[int, int] = field(default_factory=dict)
     vouched: bool = False
     evidence: dict[int, Facts] = field(default_factory=dict)
     unit: str | None = None
@@ -88,6 +90,7 @@ class Channel:
             np.full(len(ends), int(self.vouched), dtype=np.int8),
             -2,
             self.unit or UNITS[self.medium],
+            tuple(self.half.get(end) for end in ends),
         )
 
 

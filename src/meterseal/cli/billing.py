@@ -49,6 +49,16 @@ def _whole(ask: Ask, line: int | None, determinant: int | None, resolution: str)
     return whole
 
 
+def _estimate(said: dict[str, Any], unit: str, at: At) -> list[str]:
+    lines = [f"  ESTIMATED: the register of {', '.join(at(one) for one in said['at'])} was not delivered"]
+    if said["low"] is not None:
+        money = ""
+        if said["low_fen"] is not None:
+            money = f", {said['low_fen'] / 100:.2f} to {said['high_fen'] / 100:.2f} in all"
+        lines.append(f"    in nine cases of ten {said['low']} to {said['high']} {unit}{money}")
+    return lines
+
+
 def bill_lines(bill: dict[str, Any], at: At) -> list[str]:
     """A bill as a person reads it."""
     lines = [
@@ -62,6 +72,8 @@ def bill_lines(bill: dict[str, Any], at: At) -> list[str]:
             f"  {line['assurance']}"
         )
     lines.append(f"  total {bill['total_fen'] / 100:.2f} {bill['currency']}")
+    if bill["estimate"]:
+        lines += _estimate(bill["estimate"], bill["unit"], at)
     seen = set()
     for one in bill["determinants"]:
         first, last = one["readings"]["first"], one["readings"]["last"]

@@ -90,8 +90,17 @@ def rules(*, medium: str = "", customer: str = "dwelling", json: Json = False) -
 def run(*, data: Data, json: Json = False) -> int:
     """Validate what was read and estimate gaps now; what was done before is not done again."""
     answer = ask(data, "vee_run", operator.Page(), operator.Text, timeout=LONG_RUN)
-    show(answer.json, as_json=json, lines=lambda done: [f"{key}: {value}" for key, value in done.items()])
+    show(answer.json, as_json=json, lines=_done)
     return 0
+
+
+def _done(done: dict[str, Any]) -> list[str]:
+    lines = [f"{key}: {value}" for key, value in done.items() if key != "unjudged"]
+    return lines + [
+        f"cannot judge: {rule} of {meters} heat meters, whose temperatures are not known; their energy and volume were "
+        "only held against what is possible at all"
+        for rule, meters in done["unjudged"].items()
+    ]
 
 
 def findings(

@@ -5,7 +5,7 @@ It holds no version and decides nothing: what is visible was decided by the stor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -34,7 +34,9 @@ class Columns(NamedTuple):
     unit: NDArray[np.int32]
     """Word number per row (the store's words); equal number = equal unit."""
     meter: NDArray[np.int32]
-    """A number that changes when another meter delivered the row (swap); 0 where the store does not know."""
+    """A number that changes when another meter delivered the row (swap); `Store.scan` knows no meters and leaves it 0,
+    `with_meters` fills it in.
+    """
 
     @property
     def channels(self) -> int:
@@ -69,6 +71,19 @@ class Scan(Protocol):
         Blocks have at most about 2 million rows; at most two of them are alive at once. Raises DataError
         `mdms.segment-damaged`.
         """
+
+
+def with_meters(keys: list[Key], columns: Columns, begins: Mapping[int | None, Sequence[int]]) -> Columns:
+    """The same with the meters counted: `begins` are the instants, rising, from which on another one counts at a point."""
+    exchanged = [place for place, key in enumerate(keys) if begins.get(key.point)]
+    if not exchanged:
+        return columns
+    meter = columns.meter.copy()
+    for place in exchanged:
+        rows = slice(int(columns.starts[place]), int(columns.starts[place + 1]))
+        instants = np.array(begins[keys[place].point], np.int64)
+        meter[rows] = np.searchsorted(instants, columns.end_at[rows], side="right")
+    return columns._replace(meter=meter)
 
 
 def join(parts: list[Columns]) -> Columns:

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from meterseal.control.engine import read
-from meterseal.control.tables import former_installations, meters, usage_points
+from meterseal.control.tables import former_installations, meter_changes, meters, usage_points
 from meterseal.errors import DataError
 from meterseal.mdms.entries import Place
 from meterseal.model import Medium
@@ -46,8 +46,10 @@ class Places:
         ]
         return max(found, default=0)
 
-    def replaced(self) -> dict[str, tuple[int, ...]]:
-        """Usage points at which more than one meter was put in place, with the instants, rising."""
+    def replaced(self, as_of: int | None = None) -> dict[str, tuple[int, ...]]:
+        """Usage points at which more than one meter was put in place, with the instants, rising; with `as_of` without the
+        changes of meters that were written down later.
+        """
         periods = _periods().subquery()
         several = sa.select(periods.c.usage_point_id).group_by(periods.c.usage_point_id)
         query = (
@@ -55,9 +57,16 @@ class Places:
             .where(periods.c.usage_point_id.in_(several.having(sa.func.count() > 1)))
             .order_by(periods.c.usage_point_id, periods.c.since)
         )
+        later = sa.select(meter_changes.c.usage_point_id, meter_changes.c.at)
         found: dict[str, tuple[int, ...]] = {}
         with read(self._engine) as connection:
+            unknown = set()
+            if as_of is not None:
+                rows = connection.execute(later.where(meter_changes.c.recorded_at > as_of))
+                unknown = {(row.usage_point_id, row.at) for row in rows}
             for row in connection.execute(query):
+                if (row.usage_point_id, row.since) in unknown:
+                    continue
                 found[row.usage_point_id] = (*found.get(row.usage_point_id, ()), row.since)
         return found
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 from msgspec import Struct
 
-from meterseal.mdms.columns import Columns
+from meterseal.mdms.columns import Columns, with_meters
 from meterseal.mdms.evidence import EvidenceBook, EvidenceFacts
 from meterseal.mdms.export import series
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.findings import Findings
 from meterseal.mdms.notes import Notes
+from meterseal.mdms.places import Places
 from meterseal.mdms.quarantine import Quarantine
 from meterseal.mdms.reconciliation import Reconciled
 from meterseal.mdms.state import State
@@ -70,12 +72,15 @@ class Counts(Struct, frozen=True, kw_only=True):
 
 
 class VeeRun(Struct, frozen=True):
-    """What a run of the rules did: readings looked at, channels, new findings, new versions."""
+    """What a run of the rules did: readings looked at, channels, new findings, new versions; and of how many meters a rule
+    lacks what it would have to know.
+    """
 
     readings: int
     channels: int
     findings: int
     versions: int
+    unjudged: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class Freshness(Struct, frozen=True):
@@ -100,6 +105,7 @@ class Reading:
     _quarantine: Quarantine
     _findings: Findings
     _notes: Notes
+    _places: Places
 
     def readings(
         self, usage_point: str, channel: int, since: int, until: int, as_of: int | None = None
@@ -147,7 +153,10 @@ class Reading:
 
     def scan(self, medium: Medium, since: int, until: int) -> Iterator[tuple[list[Key], Columns]]:
         """Load profiles as meters delivered them, since <= end_at <= until, in blocks of whole channels (`columns`)."""
-        return self._store.scan(medium, since, until)
+        replaced = self._places.replaced()
+        known = {self._store.words.known(point): begins[1:] for point, begins in replaced.items()}
+        for keys, columns in self._store.scan(medium, since, until):
+            yield keys, with_meters(keys, columns, known)
 
     def page(
         self,

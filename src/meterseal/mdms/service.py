@@ -326,7 +326,7 @@ class Mdms(Reading):
             # Until their file is restored; nobody else is held up by them.
             self._state.mark_dirty(readable.oldest())
             self._state.mark_grown(readable.oldest())
-        return VeeRun(outcome.readings, len(dirty), new, len(outcome.versions))
+        return VeeRun(outcome.readings, len(dirty), new, len(outcome.versions), outcome.unjudged)
 
     def _judged(self, dirty: Mapping[Key, int], now: int) -> tuple[vee.Outcome, Readable]:
         readable = Readable(self._store)
@@ -355,13 +355,22 @@ class Mdms(Reading):
             self._state.mark_dirty(keys)
         return made
 
+    def replayed(self, now: int) -> vee.Outcome:
+        """What a run at an instant said of everything that was stored then, found again bit for bit; nothing is kept.
+
+        It sees the versions, facts, changes and installations of then. Hours of weather and kinds of days are those of
+        today: they are replaced, not appended.
+        """
+        oldest = self._store.oldest()
+        return vee.run(vee.AsOf(self._store, now - 1), oldest, self._how(now))
+
     def _how(self, now: int) -> vee.Run:
         """A run with what is known beside the registers and what an operator changed, as recorded up to then."""
         around = Around(self.surroundings, self.facts, self._store.words, now)
         settings, overrides = self.changes.known(now)
         return vee.Run(
             now,
-            replaced=self._places.replaced(),
+            replaced=self._places.replaced(now),
             surroundings=around,
             settings=settings,
             bridging=Bridging(overrides=overrides),

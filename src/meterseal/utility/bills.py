@@ -163,13 +163,28 @@ class AssuredPart(Struct, frozen=True):
     amount_fen: int
 
 
+class Estimated(Struct, frozen=True):
+    """A bill of which a boundary register is an estimate: `at` says of which instants.
+
+    In nine cases of ten the use is within `low` and `high`, and the total within `low_fen` and `high_fen`; None where the
+    uncertainty of an estimate is not known, and for the total where one price does not hold for all of the use. What is
+    too much here is too little in the bill at the other side of the boundary: both begin and end with the same register.
+    """
+
+    at: tuple[int, ...]
+    low: Decimal | None = None
+    high: Decimal | None = None
+    low_fen: int | None = None
+    high_fen: int | None = None
+
+
 class Bill(Struct, frozen=True):
     """One immutable bill: version 1, or a later version that names what changed since the one it replaces.
 
     `used` is the use of the whole period by its boundary registers, `use_assurance` who stands behind that,
     `parts` splits the total by assurance. `changes` is empty on version 1. `trail` repeats the arithmetic in
     words a program can check (one entry a line: quantity x price = exact amount -> fen). `exchanges` are the changes of
-    meters inside the period.
+    meters inside the period. `estimate` is there where a boundary register is an estimate.
     """
 
     bill_id: str
@@ -197,6 +212,7 @@ class Bill(Struct, frozen=True):
     changes: tuple[Change, ...] = ()
     supersedes: str | None = None
     exchanges: tuple[MeterExchange, ...] = ()
+    estimate: Estimated | None = None
 
 
 class HeldBill(Struct, frozen=True):

@@ -15,8 +15,8 @@ import msgspec
 import numpy as np
 
 from meterseal.errors import DataError
-from meterseal.model import Medium
-from meterseal.utility.bills import AssuredPart, Bill, BillLine, Change, Determinant
+from meterseal.model import Medium, Quality
+from meterseal.utility.bills import AssuredPart, Bill, BillLine, Change, Determinant, Estimated
 from meterseal.utility.calendar import Period, is_billing_start, local_day, year_start
 from meterseal.utility.determinants import Measured, by_register, segment_uses
 from meterseal.utility.exchange import exchanges
@@ -115,14 +115,13 @@ def compose(
                 opened, kind="year", amount=accumulated, carried=carried, assurance=assurance
             )
         )
-    rated = rate(
-        RatingInput(
-            segments=segments,
-            uses=tuple(one.use for one in measured),
-            accumulated=accumulated,
-            month_begins=is_billing_start(period.since, terms.billing_day),
-        )
+    request = RatingInput(
+        segments=segments,
+        uses=tuple(one.use for one in measured),
+        accumulated=accumulated,
+        month_begins=is_billing_start(period.since, terms.billing_day),
     )
+    rated = rate(request)
     lines = _lines(rated, determinants)
     resting = [boundary(readings, at, evidence_at).assurance for at in period]
     if readings.swaps:
@@ -151,7 +150,29 @@ def compose(
         parts=_parts(lines),
         trail=rated.trail,
         exchanges=exchanges(readings, evidence_at),
+        estimate=_estimated(period, readings, request),
     )
+
+
+def _estimated(period: Period, readings: Readings, request: RatingInput) -> Estimated | None:
+    """What a bill says of boundaries that are estimates: which, and how far use and total may be off."""
+    rows = {at: readings.find(at) for at in period}
+    at = tuple(
+        at for at, row in rows.items() if row is not None and readings.quality[row] == Quality.ESTIMATED
+    )
+    halves = [readings.halves.get(instant) for instant in at]
+    if not at or None in halves:
+        return Estimated(at) if at else None
+    half = sum((one for one in halves if one is not None), Decimal(0))
+    used = sum((one.amount for one in request.uses), Decimal(0))
+    low, high = max(used - half, Decimal(0)), used + half
+    if len(request.uses) != 1:
+        return Estimated(at, low, high)
+    fen = [
+        rate(request._replace(uses=(request.uses[0]._replace(amount=amount),))).total_fen
+        for amount in (low, high)
+    ]
+    return Estimated(at, low, high, *fen)
 
 
 def bill_id(agreement_id: str, since: int, version: int) -> str:
@@ -167,6 +188,7 @@ def next_version(bill: Bill, before: Bill) -> Bill | None:
         "created_at": 0,
         "changes": (),
         "supersedes": None,
+        "estimate": None,  # follows from the registers; a bill of before it was said is no other bill
     }
     if msgspec.structs.replace(bill, **plain) == msgspec.structs.replace(before, **plain):
         return None
@@ -216,6 +238,7 @@ def _join(first: Readings, then: Readings, swaps: tuple[Swap, ...]) -> Readings:
         np.concatenate((first.register, then.register)),
         np.concatenate((first.quality, then.quality)),
         np.concatenate((first.vouched, then.vouched)),
+        halves={**first.halves, **then.halves},
     )
     return with_swaps(joined, swaps)
 

@@ -31,6 +31,7 @@ class Columns(NamedTuple):
     origin: NDArray[np.int8]
     exponent: int
     unit: str
+    uncertainty: tuple[int | None, ...]
 
 
 class _Laid(NamedTuple):
@@ -70,6 +71,7 @@ class Overlay:
             at: (register * scale, quality, origin)
             for at, register, quality, origin in zip(*(column.tolist() for column in columns), strict=True)
         }
+        sure = dict(zip(found.end_at.tolist(), found.uncertainty, strict=True))
         for at, one in new.items():
             rows[at] = (one.register * 10 ** (one.exponent - finest), one.quality, one.origin)
         ends = sorted(rows)
@@ -80,6 +82,7 @@ class Overlay:
             np.array([rows[at][2] for at in ends], np.int8),
             finest,
             found.unit if len(found.end_at) else next(iter(new.values())).unit,
+            tuple(sure[at] * scale if at not in new and sure.get(at) is not None else None for at in ends),
         )
 
     def evidence_between(

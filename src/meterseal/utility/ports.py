@@ -17,7 +17,8 @@ class RegisterColumns(Protocol):
 
     `end_at` int64 Unix milliseconds; `register` int64, value = register * 10**exponent in `unit` (any number
     where quality is MISSING); `quality` int8 `model.Quality`; `origin` int8, 0 sealed by the meter's module,
-    1 vouched for by a concentrator.
+    1 vouched for by a concentrator; `uncertainty` how many last digits an estimate may be off, in nine cases of ten,
+    None where that is not known.
     """
 
     @property
@@ -28,6 +29,8 @@ class RegisterColumns(Protocol):
     def quality(self) -> NDArray[np.int8]: ...
     @property
     def origin(self) -> NDArray[np.int8]: ...
+    @property
+    def uncertainty(self) -> Sequence[int | None]: ...
     @property
     def exponent(self) -> int: ...
     @property

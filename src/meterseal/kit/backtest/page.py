@@ -75,7 +75,7 @@ def page(report: Report) -> str:
         "0 last digits. `held` is how many inner registers lie within the interval stated to hold 90 %: less means that",
         "the interval is too narrow. `(order)` is what a run asks: the first method of the table that can.",
         "",
-        "# A simulated street",
+        "## A simulated street",
         "",
         "Its households are believable, not real, so these figures say whether methods and stated intervals are sound,",
         f"not what a city will see. It is a winter. Of {report.dwellings} dwellings {len(report.street.shown)} are shown "
@@ -94,7 +94,7 @@ def page(report: Report) -> str:
 def _samples(report: Report, found: Part) -> list[str]:
     held_back = [home for home in HOMES if home not in found.shown]
     return [
-        f"# The sample meters of {report.package}",
+        f"## The sample meters of {report.package}",
         "",
         "No simulator of ours made these. The package calls all its samples simulated; those from Illinois are, with use",
         "that hardly repeats from day to day; the British ones repeat and skip instants as what real meters deliver does.",
@@ -118,7 +118,7 @@ def _untouched(seed: int) -> str:
 
 
 def _part(found: Part, said: str) -> Iterator[str]:
-    yield from ("## Estimates", "")
+    yield from ("### Estimates", "")
     yield from _table(
         "| medium | gap, h | method | gaps | hour, % | register, % | peak, % | sum | held |",
         "|---|--:|---|--:|--:|--:|--:|--:|--:|",
@@ -128,13 +128,13 @@ def _part(found: Part, said: str) -> Iterator[str]:
             for s in found.estimates
         ],
     )
-    yield from ("", "## Faults that were put in", "")
+    yield from ("", "### Faults that were put in", "")
     yield from _table(
         "| fault | rule | medium | put in | found |",
         "|---|---|---|--:|--:|",
         [f"| {d.fault} | {d.rule} | {d.medium} | {d.injected} | {d.found} |" for d in found.detections],
     )
-    yield from ("", "## Findings where nothing was put in", "", said, "")
+    yield from ("", "### Findings where nothing was put in", "", said, "")
     yield from _table(
         "| medium | days of usage points | findings per thousand | rules |",
         "|---|--:|--:|---|",

@@ -117,6 +117,8 @@ class Outcome(NamedTuple):
     findings: list[Finding]
     versions: list[Version]
     readings: int
+    unjudged: dict[str, int]
+    """How many heat meters, by rule, could not be judged for want of their temperatures."""
 
 
 class Run(Struct, frozen=True):
@@ -135,7 +137,7 @@ class Run(Struct, frozen=True):
 
 def run(store: History, dirty: Mapping[Key, int], how: Run) -> Outcome:
     """Judge channels from their oldest new reading on. `how.now` stamps the versions and names the run."""
-    outcome = Outcome([], [], 0)
+    outcome = Outcome([], [], 0, {})
     for group, channels, context in groups(store, dirty, how):
         columns = columns_of(channels)
         said = judged(columns, context, how, how.rules)
@@ -144,6 +146,8 @@ def run(store: History, dirty: Mapping[Key, int], how: Run) -> Outcome:
         outcome = outcome._replace(readings=outcome.readings + len(columns.end_at))
     for _, channels, context in joined(store, dirty, how):
         columns = columns_of(channels)
+        if dark := sum(not one.spread for one in context.balances):
+            outcome.unjudged["heat-balance"] = outcome.unjudged.get("heat-balance", 0) + dark
         said = judged(columns, context, how, _joint(how))
         outcome.findings.extend(_findings(store, how, channels, columns, context, said))
     return outcome
