@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from meterseal.control.sealed import CUSTOMERS, UNDER
-
 
 class Public(Struct, frozen=True):
     """In clear, and why that is right."""
@@ -396,9 +394,3 @@ CLASSES: dict[str, dict[str, Class]] = {
     },
     "day_kinds": {"day": TIME, "kind": WORD},
 }
-
-
-def declared_sealed() -> set[tuple[str, str]]:
-    """(table, column) of everything that a `SealedTable` seals."""
-    tables = [CUSTOMERS, *(one for ring in UNDER.values() for one in ring)]
-    return {(one.table.name, column) for one in tables for column in one.columns}

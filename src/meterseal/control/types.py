@@ -31,19 +31,6 @@ class Instant(TypeDecorator[int]):
         return value
 
 
-class Fen(TypeDecorator[int]):
-    """Money in whole fen as a 64-bit integer; a float or Decimal is refused (ValueError)."""
-
-    impl = sa.BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
-        """Refuse what is not a whole number of fen."""
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            raise ValueError(f"money is whole fen, not {value!r}")
-        return value
-
-
 class WrongLength(DataError, DontWrapMixin):
     """`control.id`: it comes out of a statement as it is, for ids come from other processes."""
 

@@ -50,7 +50,7 @@ class Handshakes:
         self._hellos = Buckets(rate=200, burst=1_000, keys=1)
         self._unproven = Buckets(rate=200, burst=1_000, keys=WAYS)
         """DEVICE of senders that show no address, all of one way together: a session id is no cookie."""
-        self.completed = self.retried = 0
+        self.retried = 0
 
     async def take(self, link: Link, arrival: Arrival) -> list[Refusal]:
         """Handle one handshake message; returns what is to be written to the audit trail."""
@@ -128,7 +128,6 @@ class Handshakes:
         # Before SESSION leaves, the session is in the control store: any head-end can take it up.
         await self._store.put(stored)
         self._sessions.add(stored, reply.keys)
-        self.completed += 1
         link.send(reply.device_id, reply.message)
         return []
 

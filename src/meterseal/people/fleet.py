@@ -303,7 +303,6 @@ class Fleet:
             self._concentrator(row),
             state.valve if state else "",
             state.battery_low if state else None,
-            state.at if state else None,
         )
 
 

@@ -252,7 +252,6 @@ class InstalledMeter(Struct, frozen=True):
     concentrator: str
     valve: str
     battery_low: bool | None
-    status_at: int | None
 
 
 class ReadingRow(Struct, frozen=True):

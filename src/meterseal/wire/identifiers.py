@@ -40,7 +40,6 @@ WRITE_CLOCK = 0xA015
 WRITE_SYNC = 0xA016
 VALVE = 0xA017
 WRITE_ADDRESS = 0xA018
-FACTORY_ENABLE = 0xA019
 
 KNOWN_HIGH = frozenset({0x90, 0x91, 0x81, 0xA0, 0xA1, 0xD1, 0xD2, 0xD3, 0xD4, 0xE0, 0xC0})
 """High bytes of standard, own and (C0) vendor identifier groups, to guess the order of unknown ones."""

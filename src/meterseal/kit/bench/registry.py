@@ -17,9 +17,6 @@ from meterseal.kit.bench.machine import machine
 from meterseal.kit.bench.report import Report, Result, result
 from meterseal.kit.bench.timing import Case, Measured, measure
 
-Build = Callable[[ExitStack, float], list[Case]]
-"""The rows of a benchmark: cleaning up is left on the stack; the number is the seconds of each row."""
-
 
 class Benchmark(NamedTuple):
     """A row of the table: the module under `kit.bench` whose `cases` builds it, and what it answers."""

@@ -71,10 +71,6 @@ class Stack(Struct, frozen=True):
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def of_size(self, size: int) -> NDArray[np.intp]:
-        """The rows of exactly this many bytes."""
-        return np.flatnonzero(self.sizes == size)
-
 
 def stack(frames: Sequence[bytes]) -> Stack:
     """Frames 68 … 16 without preamble, one a row. Bytes beyond what any frame has are cut off, and so refused."""
@@ -142,11 +138,6 @@ def device_column(raw: Bytes, protocol: Protocol) -> NDArray[np.uint64]:
         out[:, :6] = raw[:, 1:7]
         out[:, 7] = 0xD7
     return out.view("<u8")[:, 0].astype(np.uint64)
-
-
-def device_number(device_id: bytes) -> int:
-    """The number by which a column names a device."""
-    return int.from_bytes(device_id, "big")
 
 
 def heads(devices: NDArray[np.uint64], protocol: Protocol, control: int, length: int, width: int) -> Bytes:
