@@ -96,6 +96,19 @@ async def test_the_limit_on_supplies_is_narrower_than_the_zones(bench: Bench) ->
     await bench.platform.authorise_command(*signed(closing[2], *people))
 
 
+async def test_valves_of_plain_meters_count_in_the_zone_of_their_concentrator(bench: Bench) -> None:
+    concentrator = await bench.module(1, device_id=bytes.fromhex("f000000000000001"))
+    people = await founded(bench)
+    await limits(bench, people, supply_per_zone_minute=2)
+    closing = [
+        order(concentrator, frame=frame(bytes.fromhex(f"10783300000000{end:02d}"), data=CLOSE))
+        for end in range(3)
+    ]
+    for one in closing[:2]:
+        await bench.platform.authorise_command(*signed(one, *people))
+    await refused(bench, signed(closing[2], *people), "security.command-limit")
+
+
 # --- many devices ---------------------------------------------------------------------------------------
 
 

@@ -126,7 +126,9 @@ def setup(
     ----------
     file
         TOML: device_id, module_id, headend = "HOST:PORT", [schedule], and for each [[bus]] its line
-        (serial:/dev/ttyUSB0:2400:E or tcp:HOST:PORT) and its meters (sealed, plain, models).
+        (serial:/dev/ttyUSB0:2400:E or tcp:HOST:PORT) and its meters (sealed, plain, models). [alarms.MODEL] names the bits
+        of the second status byte of plain CJ/T 188 meters (removed, magnet, fault, reverse). Other meters than in the file
+        before end what `device command METER roster …` changed since.
     dir
         The concentrator's own directory.
     identity

@@ -183,6 +183,8 @@ class Gateway:
             "to_read_back": concentrator.backfill.waiting(),
             "told": len(concentrator.strangers.told),
             "untold": concentrator.strangers.untold,
+            "alarms": concentrator.watch.told,
+            "passed": concentrator.passing.passed,
             "clock_good": concentrator.clock.good(self._clock()),
             "unknown": sum(
                 len(concentrator.hunt.state(number).unknown) for number in range(len(concentrator.risers))
