@@ -24,6 +24,7 @@ from meterseal.headend.link import Listener
 from meterseal.headend.mqtt import Broker, MqttListener
 from meterseal.headend.udp import UdpListener
 from meterseal.wire import encode
+from tests.patience import Patience
 from tests.scenarios.small_system import DAY, DAYS, KINDS, SINCE, Counting, System
 
 TIMING = Timing(repeat=300, slowest=2_000, backoff=100, window=8)
@@ -44,18 +45,6 @@ class Wall:
             self._system.clock.now += passed
             self._last += passed / 1000
         return self._system.clock.now
-
-
-class Patience:
-    """So many seconds, and no fewer of them than this process got to work in: on a busy machine it waits for its turn."""
-
-    WORK = 3.0
-
-    def __init__(self, seconds: float) -> None:
-        self._until, self._worked = time.monotonic() + seconds, time.process_time() + self.WORK
-
-    def over(self) -> bool:
-        return time.monotonic() > self._until and time.process_time() > self._worked
 
 
 class Ip:

@@ -35,6 +35,8 @@ class Wanted(NamedTuple):
     answered: Answered
     errors: bool = False
     """Whether a refusal is handed on as it came, and not as None."""
+    once: bool = False
+    """Whether silence is an answer too, and the question is not repeated."""
 
 
 class Line:

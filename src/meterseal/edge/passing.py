@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from meterseal.edge.agent import Item, LinkAgent, Order
 from meterseal.edge.chip import Chip
+from meterseal.edge.line import Wanted
 from meterseal.edge.poll import Riser
 from meterseal.errors import PeerError, TrustError
 from meterseal.link.commands import is_read
@@ -113,7 +114,7 @@ class Passing:
             else:
                 self._answer(order, silence(frame), read)
 
-        riser.want(frame.device_id, make, answered, hurried=True, errors=True)
+        riser.want(frame.device_id, Wanted(make, answered, errors=True), hurried=True)
 
     def _answer(self, order: Order, answer: Frame, read: int = 0) -> None:
         self.passed += 1

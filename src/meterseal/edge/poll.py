@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from meterseal.edge.line import PREAMBLE, Answered, Line, Make, Wanted
+from meterseal.edge.line import PREAMBLE, Line, Make, Wanted
 from meterseal.edge.schedule import Schedule
 from meterseal.errors import PeerError
 from meterseal.wire import encode
@@ -102,16 +102,14 @@ class Riser:
             self._pending.append(line)
         line.down.append(message)
 
-    def want(
-        self, device_id: bytes, make: Make, answered: Answered, *, hurried: bool = False, errors: bool = False
-    ) -> None:
-        """Ask a plain meter this as well; `hurried`: somebody waits for it. `errors`: they hear a refusal as it came."""
+    def want(self, device_id: bytes, wanted: Wanted, *, hurried: bool = False) -> None:
+        """Ask a plain meter this as well; `hurried`: somebody waits for it."""
         line = self.lines[device_id]
         if hurried:
-            line.wanted.appendleft(Wanted(make, answered, errors))
+            line.wanted.appendleft(wanted)
             self._hurried.append(line)
         else:
-            line.wanted.append(Wanted(make, answered, errors))
+            line.wanted.append(wanted)
 
     def hurry(self, device_id: bytes) -> None:
         """Read a plain meter at its next turn, whatever the schedule says: something was done to it."""
@@ -338,7 +336,10 @@ class Riser:
         line.receiver.reset()
         line.failures += 1
         self._tries += 1
-        if self._tries <= min(line.timing.repeats, 1 if self._doing in ("read", "write") else 10):
+        once = self._doing == "wanted" and self._waits is not None and self._waits.once
+        if not once and self._tries <= min(
+            line.timing.repeats, 1 if self._doing in ("read", "write") else 10
+        ):
             self._offset = 0
             return
         if self._doing == "plain":

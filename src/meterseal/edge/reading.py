@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from meterseal.edge.line import Line
+from meterseal.edge.line import Line, Wanted
 from meterseal.edge.poll import Riser
 from meterseal.errors import LocalError, PeerError
 from meterseal.wire import roles
@@ -69,7 +69,7 @@ def read_whole(
 
     def ask(question: Ask) -> None:
         request = line.ask(question)
-        riser.want(line.device_id, lambda _: request, answered, hurried=True)
+        riser.want(line.device_id, Wanted(lambda _: request, answered), hurried=True)
 
     def answered(frame: Frame | None, now: int) -> None:
         if frame is not None:

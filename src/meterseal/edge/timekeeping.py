@@ -6,7 +6,7 @@ broadcast reaches every electricity meter of a bus, so a bus with a sealed one g
 
 from __future__ import annotations
 
-from meterseal.edge.line import Line
+from meterseal.edge.line import Line, Wanted
 from meterseal.edge.poll import Riser
 from meterseal.edge.schedule import Schedule
 from meterseal.wire.asked import Ask
@@ -93,4 +93,4 @@ class Timekeeping:
             elif not line.failures:  # it refused; who is silent may take it another day
                 self._refused.add(line.device_id)
 
-        riser.want(line.device_id, make, answered)
+        riser.want(line.device_id, Wanted(make, answered))

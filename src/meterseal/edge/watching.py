@@ -13,7 +13,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from meterseal.edge.held import HeldAnswers
-from meterseal.edge.line import Line
+from meterseal.edge.line import Line, Wanted
 from meterseal.edge.nv import SealedNv
 from meterseal.edge.poll import Riser
 from meterseal.model import FAULT, MAGNET, REMOVED, REVERSE
@@ -39,6 +39,8 @@ BATTERY_BITS = 0x0C
 """Clock battery and battery for reading without power, in status word 1."""
 _HEAD, _COUNT = 8 + 2, 4
 UNKNOWN = 0xFFFFFFFF
+SILENCES = 2
+"""So often a question may get no answer of a meter; then it counts as one that it refuses: some meters do it so."""
 
 Byte = Annotated[int, Meta(ge=0, le=0xFF)]
 
@@ -83,6 +85,7 @@ class Watch:
         self._names: dict[bytes, str] = {}
         self._looked: dict[bytes, int] = {}
         self._lacks: dict[bytes, set[int]] = {}
+        self._quiet: dict[bytes, dict[int, int]] = {}
         self.told = 0
         gone: dict[str, bytes | None] = {}
         for name in store.names():
@@ -107,7 +110,8 @@ class Watch:
     def forget(self, device_id: bytes) -> None:
         """The meter is not here any more."""
         self._known.pop(device_id, None)
-        self._looked.pop(device_id, None)
+        for table in (self._looked, self._lacks, self._quiet):
+            table.pop(device_id, None)
         if (name := self._names.pop(device_id, None)) is not None:
             self._store.write({name: None})
 
@@ -133,6 +137,7 @@ class Watch:
     def _look(self, riser: Riser, line: Line) -> None:
         """Ask for everything that the meter did not say it lacks, one question after the other."""
         lacks = self._lacks.setdefault(line.device_id, set())
+        quiet = self._quiet.setdefault(line.device_id, {})
         known = self._known.get(line.device_id, _Known())
         counts, lasts = list(known.counts), known.lasts & ~BATTERY
         asked = [di for di in (*(row[0] for row in COUNTERS), STATUS_WORD) if di not in lacks]
@@ -141,8 +146,12 @@ class Watch:
             def answered(frame: Frame | None, now: int) -> None:
                 nonlocal lasts
                 if frame is None:
-                    if not line.failures:
+                    silent = line.failures > 0
+                    quiet[di] = quiet.get(di, 0) + 1 if silent else SILENCES
+                    if quiet[di] >= SILENCES:
                         lacks.add(di)
+                    if silent:
+                        riser.hurry(line.device_id)  # is it there at all? Then the next question is asked
                 elif di == STATUS_WORD:
                     lasts |= BATTERY if frame.data[4:5] and frame.data[4] & BATTERY_BITS else 0
                 else:
@@ -156,7 +165,8 @@ class Watch:
             return answered
 
         for di in asked:
-            riser.want(line.device_id, lambda _, di=di: line.ask(Ask(kind="read", di=di)), hear(di))  # type: ignore[misc]
+            request = line.ask(Ask(kind="read", di=di))
+            riser.want(line.device_id, Wanted(lambda _, said=request: said, hear(di), once=True))  # type: ignore[misc]
 
     def _counted(self, device_id: bytes, after: _Known, now: int) -> None:
         before = self._known.get(device_id, _Known())
