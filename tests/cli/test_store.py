@@ -41,3 +41,25 @@ def test_what_cannot_be_backed_up_or_brought_back_is_a_sentence(
     answer = inside("store", "restore", place, "--data", tmp_path / "new", "--json")
     assert (answer.status, answer.error()) == (1, "backup.none")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_rule_of_retention_is_stated_tried_and_run_only_when_somebody_means_it(
+    running: Up, inside: Run
+) -> None:
+    assert (
+        "kept in full for ever: water/main"
+        in inside("store", "retention", "show", "--data", running.data).out
+    )
+    rule = ("store", "retention", "set", "heat", "--data", running.data, "--reason", "policy of 2026")
+    answer = inside(*rule, "--intervals", "100", "--json")
+    assert (answer.status, answer.error()) == (1, "retention.short")
+    said = inside(*rule, "--intervals", "1100", "--days", "3650", "--by", "li")
+    assert "heat/main            in full for 1100 days, then one register a day, after 3650 days" in said.out
+    assert "policy of 2026" in said.out
+    tried = inside("store", "retention", "try", "--data", running.data, "--json").document
+    assert (tried["rows"], tried["rollups"]) == (0, [])  # nothing is so old
+    answer = inside("store", "retention", "run", "--data", running.data)
+    assert answer.status == 2
+    assert "--yes" in answer.sentence()
+    done = inside("store", "retention", "run", "--data", running.data, "--yes")
+    assert done.out.startswith("no rule reaches further")

@@ -18,7 +18,7 @@ from meterseal.control.tables import agreements, customers
 from meterseal.errors import LocalError, TrustError
 from meterseal.link.evidence import unpack
 from meterseal.mdms.ledger.checkpoints import Checkpoints
-from meterseal.mdms.ledger.leaves import Added, Delivered, Leaf, day_of, instants
+from meterseal.mdms.ledger.leaves import Added, Delivered, Leaf, RolledUp, day_of, instants
 from meterseal.mdms.ledger.ledger import Proven
 from meterseal.mdms.service import Mdms
 from meterseal.model import MAIN
@@ -123,7 +123,7 @@ class Bundles:
 
 
 def _speaks_of(leaf: Leaf, at: int) -> bool:
-    if isinstance(leaf, Delivered):
+    if isinstance(leaf, Delivered | RolledUp):
         return False
     if isinstance(leaf, Added):
         version = leaf.version

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from meterseal.errors import LocalError
 from meterseal.mdms.export.series import Page, Since
-from meterseal.mdms.reading import Reading
+from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import OPERATOR, Empty, Method, Methods
 from meterseal.things.fleet import Fleet
 
@@ -35,12 +35,14 @@ class Store(Struct, frozen=True, kw_only=True):
 
     store_id: str
     sequence: int
+    removed: int = 0
+    """Readings that were rolled up so far."""
 
 
 class ExportDesk:
     """Answers pages off the event loop: opening segments takes a while."""
 
-    def __init__(self, measurements: Reading, fleet: Fleet) -> None:
+    def __init__(self, measurements: Mdms, fleet: Fleet) -> None:
         self._measurements = measurements
         self._fleet = fleet
 
@@ -54,7 +56,8 @@ class ExportDesk:
     async def store(self, _: str, asked: Empty) -> Store:
         """Which store this is, and how far it has come."""
         store_id, sequence = self._measurements.position()
-        return Store(store_id=store_id, sequence=sequence)
+        removed = await asyncio.to_thread(self._measurements.rollups.readings)
+        return Store(store_id=store_id, sequence=sequence, removed=removed)
 
     async def page(self, _: str, asked: ExportPage) -> Page:
         """The next channels. LocalError `use.period` when the period ends before it begins."""

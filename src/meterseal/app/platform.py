@@ -35,6 +35,7 @@ from meterseal.app.measurements import open_measurements
 from meterseal.app.querying import QueryDesk
 from meterseal.app.reach import Reach
 from meterseal.app.resealing import Resealing, newest_wrapping_of
+from meterseal.app.retaining import RetentionDesk
 from meterseal.app.system import now_ms
 from meterseal.app.wraps import Wraps, rewrapped_by
 from meterseal.bus.local import methods as bus_methods
@@ -95,6 +96,7 @@ class Parts(NamedTuple):
     checkpoints: Checkpoints
     firmware: FirmwareWords
     forecasting: ForecastDesk
+    retaining: RetentionDesk
 
 
 async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Callable[[], int]) -> Parts:
@@ -180,6 +182,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     queries = Queries(engine, accounts, utility, mdms, clock, rings[FLEET], trail)
     bundles = Bundles(engine, mdms, utility, checkpoints, security)
     ledgers = LedgerDesk(engine, mdms, checkpoints, anchoring, security, bundles)
+    retaining = RetentionDesk(engine, mdms, fleet, rings[MEASUREMENTS], clock)
     methods = (
         links.methods(sessions, fleet, audit, sending, Confirming(words, security, bulks.again).made)
         | bus_methods(Admission(engine, mdms, clock))
@@ -200,6 +203,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         | JudgingDesk(mdms, clock).methods()
         | EditingDesk(mdms, utility, fleet, security, clock).methods()
         | ExportDesk(mdms, fleet).methods()
+        | retaining.methods()
         | QueryDesk(engine, mdms, fleet, rings[MEASUREMENTS], clock).methods()
         | KeepingDesk(engine, mdms, rings[MEASUREMENTS], security, measurements.parent, clock).methods()
         | ledgers.methods()
@@ -218,6 +222,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         checkpoints,
         sending,
         forecasting,
+        retaining,
     )
 
 
@@ -244,6 +249,7 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
         asyncio.create_task(parts.bulks.run()),
         asyncio.create_task(parts.checkpoints.run()),
         asyncio.create_task(parts.firmware.run()),
+        asyncio.create_task(parts.retaining.finish()),
     ]
     ready()
     await stop.wait()

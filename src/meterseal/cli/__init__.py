@@ -180,6 +180,17 @@ store.command(
 store.command(
     "meterseal.cli.store:check", name="check", help="Open every stored piece; name what is damaged."
 )
+retention = App(name="retention", help="How long readings are kept in full, and rolling up what is older.")
+retention.command(
+    "meterseal.cli.retention:show_retention", name="show", help="Show rules, holds and roll-ups."
+)
+retention.command("meterseal.cli.retention:set_retention", name="set", help="State a rule.")
+retention.command(
+    "meterseal.cli.retention:hold", name="hold", help="Keep all of a usage point, or release it."
+)
+retention.command("meterseal.cli.retention:try_retention", name="try", help="Say what a run would take.")
+retention.command("meterseal.cli.retention:run_retention", name="run", help="Roll up what the rules say.")
+store.command(retention)
 app.command(store)
 
 app.command("meterseal.cli.sql:sql", name="sql", help="Ask readings and findings of a period in SQL.")

@@ -45,7 +45,9 @@ def write(directory: Path, *, data: Data, json: Json = False) -> int:
                 return
             request = msgspec.structs.replace(request, after=page.after)
 
-    manifest = deliver(directory, store.store_id, store.sequence, pages, time.time_ns() // 1_000_000)
+    manifest = deliver(
+        directory, store.store_id, store.sequence, pages, time.time_ns() // 1_000_000, store.removed
+    )
     show(as_json(manifest), as_json=json, lines=_written)
     return 0
 

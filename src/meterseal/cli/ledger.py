@@ -149,6 +149,10 @@ def _verdict(found: dict[str, Any]) -> list[str]:
     ]
     if found["erased"]:
         lines.append(f"{found['erased']} leaves belong to nobody any more: their salts were destroyed")
+    if found["rolled"]:
+        lines.append(
+            f"{found['rolled']} versions of readings were rolled up by rules that the ledger holds: store retention show"
+        )
     lines += [f"{fault['code']}: {fault['where']}: {fault['sentence']}" for fault in found["faults"]]
     if found["more"]:
         lines.append(f"and {found['more']} more")

@@ -6,7 +6,6 @@ It formats; what a query may see and use is decided where it runs (`app.querying
 from __future__ import annotations
 
 import csv
-import getpass
 import json as json_module
 import sys
 import time
@@ -17,8 +16,8 @@ from meterseal.app.querying import MOST_ROWS, Ask, Latest
 from meterseal.cli.answers import plain, show
 from meterseal.cli.arguments import Data, Json, between, device_id_of
 from meterseal.cli.calls import LONG_RUN, ask
+from meterseal.cli.retention import login
 from meterseal.cli.times import at, day
-from meterseal.errors import LocalError
 
 TOMORROW = 86_400_000
 
@@ -77,7 +76,7 @@ def sql(
         sql=query,
         since=day(since) if since else now - TOMORROW,
         until=day(until) if until else now + TOMORROW,
-        author=by or _login(),
+        author=by or login(),
         reason=reason,
         device_id=device_id_of(meter) if meter else b"",
         rows=rows,
@@ -127,10 +126,3 @@ def _log(found: list[dict[str, Any]]) -> list[str]:
         f"{one['id']:>5}  {at(one['at'])}  {one['author']}  {one['outcome'] or 'cut off'}  {one['reason']}: {one['sql']}"
         for one in found
     ] or ["nobody has asked yet"]
-
-
-def _login() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        raise LocalError("sql.author", "Say who asks: --by NAME; it is written down.") from None

@@ -333,6 +333,26 @@ CLASSES: dict[str, dict[str, Class]] = {
             "HMAC-SM3 of the edit under a sealed key; a plain hash would tell an 8-digit register"
         ),
     },
+    "rollups": {
+        "sequence": COUNT,
+        "at": TIME,
+        "content": Public("periods, pseudonyms of usage points and instants of exchanges; never a register"),
+        "done": WORD,
+        "rows": COUNT,
+        "readings": COUNT,
+        "bytes": COUNT,
+    },
+    "retentions": {
+        "id": COUNT,
+        "at": TIME,
+        "author": ID,
+        "kind": WORD,
+        "subject": ID,
+        "intervals": COUNT,
+        "days": COUNT,
+        "sealed_reason": SEALED,
+        "key_version": VERSION,
+    },
     "questions": {
         "id": COUNT,
         "at": TIME,

@@ -19,6 +19,7 @@ FINDINGS = SealedTable(
 )
 EDITS = SealedTable(tables.edits, row=("id", "usage_point"), columns=("sealed_content",))
 VEE_CHANGES = SealedTable(tables.vee_changes, row=("id", "kind"), columns=("sealed_reason",))
+RETENTIONS = SealedTable(tables.retentions, row=("id", "subject"), columns=("sealed_reason",))
 QUESTIONS = SealedTable(tables.questions, row=("id",), columns=("sealed_content",))
 EVIDENCE = SealedTable(
     tables.evidence, row=("device_id", "channel", "sequence"), columns=("sealed_statement",)
@@ -44,6 +45,7 @@ UNDER: dict[str, tuple[SealedTable, ...]] = {
         EDITS,
         VEE_CHANGES,
         QUESTIONS,
+        RETENTIONS,
         EVIDENCE,
         METER_STATUS,
         STORES,

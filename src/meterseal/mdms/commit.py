@@ -100,6 +100,13 @@ class Committer:
             if versions:
                 await asyncio.to_thread(self._commit, Entry(versions=versions))
 
+    async def entry(self, entry: Entry) -> None:
+        """Commit an entry of its own. Raises what the commit raises, with nothing kept."""
+        async with self.quiet:
+            if self._closed:
+                raise EngineError("mdms.closed", "The store of measurements is closing; do it again later.")
+            await asyncio.to_thread(self._commit, entry)
+
     async def close(self) -> None:
         """Refuse what comes, finish what waits."""
         self._closed = True

@@ -87,6 +87,9 @@ class Edits:
         self._engine, self._keys, self._mark = engine, keys, mark
         self._store, self._how, self._findings, self._alone = store, how, findings, alone
 
+    rolled: Callable[[str, int], int] = staticmethod(lambda _usage_point, _channel: -1)
+    """Up to where a channel was rolled up."""
+
     def plan(self, wish: Wish, now: int) -> Plan:
         """What a wish would make of what is visible now; nothing is kept. DataError `edit.*`."""
         return planned(wish, self._scene(wish.usage_point, wish.channel, wish.since, now))
@@ -235,7 +238,12 @@ class Edits:
         return row
 
     def _scene(self, usage_point: str, channel: int, since: int, now: int) -> Scene:
-        begin = max(0, since - YEAR_AND_MORE)
+        if since <= self.rolled(usage_point, channel):
+            raise refused(
+                "edit.rolled-up",
+                "its beginning lies where readings were rolled up, and what is left there stays",
+            )
+        begin = max(0, since - YEAR_AND_MORE, self.rolled(usage_point, channel))
         key = self._store.key(usage_point, channel, begin, _EVER)
         if key is None:
             raise refused("edit.nothing-known", "no reading of this meter is stored")

@@ -6,6 +6,8 @@ changed around it since, such as the installation of a meter.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 from msgspec import Struct
 
@@ -42,8 +44,26 @@ class Version(Struct, frozen=True, array_like=True):
     version: int
 
 
+class Rollup(Struct, frozen=True, array_like=True):
+    """From here on readings of a medium's main (or other) channels are kept by the day or month up to `until` (Unix ms).
+
+    `held`: usage points of which less is rolled up, and up to where. `edges`: instants beside which registers stay.
+    `author` and `at` say whose rule it followed, and when.
+    """
+
+    medium: Medium
+    main: bool
+    level: Literal["day", "month"]
+    until: int
+    held: dict[str, int]
+    edges: dict[str, tuple[int, ...]]
+    author: str
+    at: int
+
+
 class Entry(Struct, frozen=True, array_like=True):
-    """One journal entry: batches that came together, where their devices were, versions, and columns (`bulk`).
+    """One journal entry: batches that came together, where their devices were, versions, columns (`bulk`),
+    and roll-ups that hold from here on.
 
     An entry of an earlier version ends before the parts that it does not know.
     """
@@ -52,6 +72,7 @@ class Entry(Struct, frozen=True, array_like=True):
     places: tuple[Place, ...] = ()
     versions: tuple[Version, ...] = ()
     columns: tuple[bytes, ...] = ()
+    rolled: tuple[Rollup, ...] = ()
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -88,6 +88,8 @@ class EvidenceBook:
         """When the device was put in place at its usage point before an instant (`Places.since`)."""
         self._newest: dict[tuple[bytes, int], EvidenceStatement | None] = {}
         """The latest good statement of each channel met so far; None where there is none yet."""
+        self.rolled: Callable[[str, int], int] = lambda _usage_point, _channel: -1
+        """Up to where a channel was rolled up."""
 
     # --- asking -----------------------------------------------------------------------------------
 
@@ -253,12 +255,19 @@ class EvidenceBook:
         return findings
 
     def judge_again(self, grown: Mapping[Key, int]) -> None:
-        """Judge open chains of channels with new readings again; `grown` has the oldest new reading by channel."""
+        """Judge open chains of channels with new readings again; `grown` has the oldest new reading by channel.
+
+        What lies where readings were rolled up stays as it was judged.
+        """
         words = self._store.words
         for facts in self._unfinished(grown):
             point = words.known(facts.usage_point)
             oldest = grown.get(Key(point, facts.channel)) if point is not None else None
-            if oldest is None or oldest > facts.end_at:
+            if (
+                oldest is None
+                or oldest > facts.end_at
+                or facts.end_at <= self.rolled(facts.usage_point, facts.channel)
+            ):
                 continue
             statement = unpack(facts.statement)
             anchor = self._anchor(statement)

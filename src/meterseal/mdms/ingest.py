@@ -36,6 +36,8 @@ FUTURE = 15 * 60_000
 UNKNOWN_METER = 3
 """LINK section 4, class of REJECT."""
 DOES_NOT_DECODE = 1
+ROLLED_UP = "mdms.rolled-up"
+"""What is held back because it came for a time that was rolled up."""
 _EVER = 1 << 62
 
 log = structlog.get_logger()
@@ -84,6 +86,9 @@ class Ingest:
             self._version(sequence, version)
         for columns in entry.columns:
             self._bulk(sequence, unpack_bulk(columns))
+        for one in entry.rolled:
+            self.state.rolled.take(one)
+            self.state.rolled.waiting.append((sequence, one))
         self.state.sequence = sequence
         return taken
 
@@ -107,7 +112,9 @@ class Ingest:
                 continue
             rest = [series]
             for place in places.get(series.device_id, ()):
-                rest = [part for left in rest for part in self._placed(sequence, opened, left, place)]
+                rest = [
+                    part for left in rest for part in self._placed(sequence, opened, left, place, strange)
+                ]
             if rest:
                 strange.setdefault(("mdms.unknown-device", series.device_id), ([], []))[0].extend(rest)
         for status in opened.statuses:
@@ -125,9 +132,16 @@ class Ingest:
         counts["records"] += 1
         return True
 
-    def _placed(self, sequence: int, opened: Opened, series: Series, place: Place) -> list[Series]:
+    def _placed(
+        self, sequence: int, opened: Opened, series: Series, place: Place, strange: Strange
+    ) -> list[Series]:
         """Take in the readings inside the place's period; returns the others."""
         before, inside, after = split(series, place.since, place.until or _EVER)
+        if inside.registers and inside.start_at <= (
+            rolled := self.state.rolled.horizon(place.usage_point, place.medium, series.channel)
+        ):
+            _, late, inside = split(inside, inside.start_at, rolled + 1)
+            strange.setdefault((ROLLED_UP, series.device_id), ([], []))[0].append(late)
         if inside.registers:
             self._series(sequence, opened, inside, self._words.code(place.usage_point))
         return [part for part in (before, after) if part.registers]
@@ -163,6 +177,8 @@ class Ingest:
         codes = np.array([self._words.code(point) for point in bulk.points], np.int64)
         self._words.medium.update(dict.fromkeys(codes.tolist(), bulk.medium))
         rows = self._rows(sequence, bulk, codes)
+        if self.state.rolled and not len(rows := self._not_rolled(bulk, rows)):
+            return
         numbers = (rows["point"].astype(np.int64) << CHANNELS) | rows["channel"]
         end_at = rows["end_at"].astype(np.int64)
         begins = np.append(0, np.flatnonzero(numbers[1:] != numbers[:-1]) + 1)
@@ -198,6 +214,19 @@ class Ingest:
         number = (rows["point"].astype(np.int64) << CHANNELS) | rows["channel"]
         later = (number[1:] > number[:-1]) | ((number[1:] == number[:-1]) & (end_at[1:] >= end_at[:-1]))
         return rows if later.all() else pick(rows, np.lexsort((end_at, number)))
+
+    def _not_rolled(self, bulk: Bulk, rows: Rows) -> Rows:
+        """Without what came too late to be kept: the ledger alone has it."""
+        horizon = self.state.rolled.horizon
+        texts = self._words.texts
+        pairs = np.unique(rows[["point", "channel"]])
+        found = {(p, c): horizon(texts[p], bulk.medium, c) for p, c in pairs.tolist()}
+        ends = np.array([found[pair] for pair in rows[["point", "channel"]].tolist()], np.int64)
+        late = rows["end_at"] <= ends
+        if late.any():
+            self.state.reconciliation.note("refused", int(late.sum()))
+            return pick(rows, ~late)
+        return rows
 
     def _add_rows(self, rows: Rows) -> None:
         self._store.add_part(rows)
@@ -335,6 +364,10 @@ class Ingest:
         ]
         if not here:
             return "mdms.unknown-device"
+        if statement.end_at <= self.state.rolled.horizon(
+            here[0].usage_point, here[0].medium, statement.channel
+        ):
+            return ROLLED_UP
         pending = Pending(
             usage_point=here[0].usage_point,
             statement=statement,
@@ -353,6 +386,10 @@ class Ingest:
     def _version(self, sequence: int, version: Version) -> None:
         point = self._words.code(version.usage_point)
         self._words.medium[point] = version.medium
+        if version.start_at <= self.state.rolled.horizon(
+            version.usage_point, version.medium, version.channel
+        ):
+            return  # its instants are there no more
         self._store.add(
             Block(
                 key=Key(point, version.channel),

@@ -28,7 +28,7 @@ from meterseal.mdms.changes import Change, Changes
 from meterseal.mdms.checking import Checking
 from meterseal.mdms.commit import Committer
 from meterseal.mdms.edits import Edits
-from meterseal.mdms.entries import Entry, Version
+from meterseal.mdms.entries import Entry, Rollup, Version
 from meterseal.mdms.evidence import EvidenceBook
 from meterseal.mdms.facts import Agreed, Fact, Facts
 from meterseal.mdms.findings import Findings
@@ -45,6 +45,7 @@ from meterseal.mdms.places import Places
 from meterseal.mdms.quarantine import Quarantine
 from meterseal.mdms.reading import Limits, Reading, VeeRun
 from meterseal.mdms.retracting import taken_back
+from meterseal.mdms.rollups import RolledMonth, Rollups
 from meterseal.mdms.state import Pending, State
 from meterseal.mdms.store.compact import Compacted, compact, convert, merge, sweep
 from meterseal.mdms.store.consumed import Consumed
@@ -103,7 +104,9 @@ class Mdms(Reading):
         self._consumed = Consumed(self._manifest.consumed)
         self._ingest = Ingest(self._store, self._consumed, self._state)
         self._places = Places(engine)
+        self.rollups = Rollups(engine, self._store, self._manifest, self._state)
         self._book = EvidenceBook(engine, self._store, keys, self._places.since)
+        self._book.rolled = self.rollups.horizon
         self._findings = Findings(engine, keys, self._manifest.mark)
         self._quarantine = Quarantine(engine, keys)
         self._notes = Notes(self._state, self._store.lock, self._quarantine, self._findings, self._manifest)
@@ -138,6 +141,7 @@ class Mdms(Reading):
             self._findings,
             self._committer.alone,
         )
+        self.edits.rolled = self.rollups.horizon
         self._checking = asyncio.Lock()
         self._compacting = asyncio.Lock()
         self._relieving = asyncio.Lock()
@@ -243,7 +247,7 @@ class Mdms(Reading):
     def _commit_now(self, entry: Entry) -> None:
         devices = {series.device_id for opened in entry.batch.opened for series in opened.series}
         devices |= {evidence.device_id for opened in entry.batch.opened for evidence in opened.evidence}
-        placed = Entry(entry.batch, self._places.of(devices), entry.versions, entry.columns)
+        placed = replace(entry, places=self._places.of(devices))
         sequence = self._journal.append(entries.pack(placed))
         with self._store.lock:
             self._apply(sequence, placed)
@@ -329,7 +333,7 @@ class Mdms(Reading):
         return VeeRun(outcome.readings, len(dirty), new, len(outcome.versions), outcome.unjudged)
 
     def _judged(self, dirty: Mapping[Key, int], now: int) -> tuple[vee.Outcome, Readable]:
-        readable = Readable(self._store)
+        readable = Readable(self._store, self.rollups.floor)
         return vee.run(readable, dirty, self._how(now)), readable
 
     async def try_rule(self, change: RuleChange, since: int, now: int) -> Trial:
@@ -338,7 +342,9 @@ class Mdms(Reading):
         Raises LocalError `use.rule`, `use.rules` or `use.parameter`.
         """
         keys = sorted(self._store.oldest())
-        said = await asyncio.to_thread(trial, Readable(self._store), keys, change, since, self._how(now))
+        said = await asyncio.to_thread(
+            trial, Readable(self._store, self.rollups.floor), keys, change, since, self._how(now)
+        )
         self.changes.tried(change, said)
         return said
 
@@ -483,6 +489,36 @@ class Mdms(Reading):
                 await asyncio.to_thread(look.journal, self._directory / "journal", self._manifest)
             return await asyncio.to_thread(look.rest, self._engine)
 
+    # --- rolling up ---------------------------------------------------------------------------------
+
+    def exchanged(self) -> dict[str, tuple[int, ...]]:
+        """Usage points whose meter was exchanged, with the instants at which each was put in place."""
+        return {point: tuple(begins) for point, begins in self._places.replaced().items()}
+
+    async def try_roll_up(self, wanted: Sequence[Rollup]) -> list[RolledMonth]:
+        """What would go with these; nothing is changed. Errors as `roll_up`."""
+        await self.compact()
+        async with self._compacting:
+            return await asyncio.to_thread(lambda: list(self.rollups.tried(list(wanted))))
+
+    async def roll_up(self, wanted: Sequence[Rollup]) -> list[RolledMonth]:
+        """Let these hold from here on, and take away what goes with them, month by month while everything runs.
+
+        With none it goes on with what an end of the process left. Once they hold they hold for good: what is left to do
+        is done by the next call. Raises DataError `mdms.segment-damaged`, EngineError `mdms.*`, `control.*`.
+        """
+        for rollup in wanted:
+            await self._committer.entry(Entry(rolled=(rollup,)))
+        await self.compact()
+        gone = []
+        for medium, month in await asyncio.to_thread(self.rollups.open):
+            async with self._compacting:
+                one = await asyncio.to_thread(self.rollups.roll_up, medium, month)
+            if one.rows:
+                gone.append(one)
+        await asyncio.to_thread(self.rollups.finish)
+        return gone
+
     # --- moving to a newer data key -----------------------------------------------------------------
 
     async def older(self) -> int:
@@ -514,6 +550,7 @@ class Mdms(Reading):
 
     def _compact(self, checkpoint: Checkpoint) -> Compacted:
         self._notes.write()
+        self.rollups.keep()
         with self._store.lock:
             waiting = {k: p for k, p in self._state.pending.items() if p.batch <= checkpoint.sequence}
         self._findings.append(self._book.keep(list(waiting.values())))

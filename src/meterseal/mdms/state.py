@@ -13,6 +13,7 @@ from msgspec import Struct
 from meterseal.link.evidence import EvidenceStatement
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.reconciliation import Reconciliation, without_reconciled
+from meterseal.mdms.rolling import Rolled
 from meterseal.mdms.store.index import key_of
 from meterseal.mdms.store.packing import Ints
 from meterseal.mdms.store.rows import Key
@@ -60,6 +61,7 @@ class State:
         self.quarantined: list[Quarantined] = []
         self.findings: list[Finding] = []
         self.latest_receipt = 0
+        self.rolled = Rolled()
         self.newest: dict[int, tuple[int, int]] = {}
         """Per usage point (word): end_at and receipt of the newest reading of the main channel."""
         self.dirty: dict[Key, int] = {}

@@ -8,6 +8,8 @@ is there and cannot be read for a gap, and fill it. It is judged whole by the fi
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from meterseal.errors import DataError
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.store.rows import Key, Rows, pick
@@ -20,14 +22,16 @@ UNREADABLE = "unreadable"
 class Readable:
     """The rows of a store for one run of the rules; `missed` says afterwards what could not be read."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, floor: Callable[[Key], int] = lambda _: -1) -> None:
         self._store = store
+        self._floor = floor
+        """From when on a channel has intervals: what was rolled up before would be taken for gaps."""
         self.words = store.words
         self.missed: dict[Key, list[Lost]] = {}
 
     def rows(self, key: Key, since: int, until: int) -> Rows:
         """Every version with since <= end_at <= until that lies after what cannot be read."""
-        rows, lost = self._store.readable(key, since, until)
+        rows, lost = self._store.readable(key, max(since, self._floor(key)), until)
         if not lost:
             return rows
         known = self.missed.setdefault(key, [])

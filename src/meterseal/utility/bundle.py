@@ -21,7 +21,7 @@ from meterseal.crypto import certificates, merkle
 from meterseal.crypto.symmetric import hmac_sm3, sm3
 from meterseal.errors import DataError, MetersealError, TrustError
 from meterseal.link.evidence import EvidenceStatement, check_signature, unpack
-from meterseal.mdms.ledger.leaves import Added, Delivered, Part, read
+from meterseal.mdms.ledger.leaves import Added, Delivered, Part, RolledUp, read
 from meterseal.model import MAIN
 from meterseal.security.checkpoints import Checkpoint, LedgerKey, check_key, verified
 from meterseal.utility import arithmetic
@@ -267,7 +267,7 @@ def _ledger(
         except (ValueError, RecursionError):  # whoever made up a root made up its ledger
             faults.append(f"Record {record.number} is no leaf of a ledger.")
             continue
-        if isinstance(parsed, Delivered) or parsed.owner != bundle.bill.usage_point:
+        if isinstance(parsed, Delivered | RolledUp) or parsed.owner != bundle.bill.usage_point:
             faults.append(f"Record {record.number} is of another usage point.")
             continue
         said.append((record.number, parsed))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Index,
@@ -149,6 +150,37 @@ edits = Table(
     Column("key_version", Integer, nullable=False),
     Column("digest", Id(32), nullable=False),  # keyed: of all of it but state, officers and saved_at
     CheckConstraint("state in ('proposed', 'saved', 'undone', 'withdrawn')", name="state"),
+)
+
+# Roll-ups of readings (ADR 0039): they hold from a journal entry on, and are done when all of them was taken away.
+rollups = Table(
+    "rollups",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Instant, nullable=False),
+    Column("content", LargeBinary, nullable=False),  # msgpack mdms.entries.Rollup
+    Column("done", Boolean, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("readings", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+)
+
+# What a utility states about how long readings are kept, appended and never changed (ADR 0039).
+retentions = Table(
+    "retentions",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # 1, 2, 3 … without a hole
+    Column("at", Instant, nullable=False),
+    Column("author", String(64), nullable=False),
+    Column("kind", String(8), nullable=False),
+    Column("subject", String(48), nullable=False),  # medium and kind of channel, or a usage point
+    Column(
+        "intervals", Integer
+    ),  # days after which they are kept by the day, or 1 while a usage point is held
+    Column("days", Integer),  # days after which they are kept by the month
+    Column("sealed_reason", LargeBinary),
+    Column("key_version", Integer),
+    CheckConstraint("kind in ('rule', 'hold')", name="kind"),
 )
 
 # What was asked in SQL, by whom and why (ADR 0039), written down before it is answered.

@@ -50,6 +50,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     total: int
     sha256: str
     made_at: int
+    removed: int = 0
+    """Readings that the store had rolled up so far; what was delivered before is still there."""
 
 
 class Held(Struct, frozen=True, kw_only=True):
@@ -73,7 +75,12 @@ def directory_of(number: int) -> str:
 
 
 def deliver(
-    root: Path, store_id: str, sequence: int, pages: Callable[[Since], Iterable[Page]], made_at: int
+    root: Path,
+    store_id: str,
+    sequence: int,
+    pages: Callable[[Since], Iterable[Page]],
+    made_at: int,
+    removed: int = 0,
 ) -> Manifest:
     """Write the next delivery, up to journal entry `sequence`: it stands there whole, with its manifest, or not at all.
 
@@ -120,6 +127,7 @@ def deliver(
                 total=told,
                 sha256=digest_of(path),
                 made_at=made_at,
+                removed=removed,
             )
             with (making / MANIFEST).open("xb") as account:
                 account.write(encode(manifest))
@@ -157,7 +165,9 @@ def check(root: Path) -> Held:
     seen = np.empty(0, np.uint64)
     carried = 0
     newest: Manifest | None = None
+    first = None
     for newest, _ in _manifests(root):
+        first = newest if first is None else first
         path = root / directory_of(newest.number) / READINGS
         if digest_of(path) != newest.sha256:
             raise _changed(newest.number, f"{path} is not the file that was delivered")
@@ -167,7 +177,7 @@ def check(root: Path) -> Held:
             raise _changed(newest.number, f"it says {newest.readings} readings and holds {len(here)}")
         carried += len(rows)
         seen = np.union1d(seen, here)
-        if len(seen) != newest.total:
+        if len(seen) != newest.total + newest.removed - first.removed:
             raise DataError(
                 "handover.incomplete",
                 f"After delivery {newest.number} the store held {newest.total} readings, and these deliveries hold "

@@ -24,7 +24,7 @@ from meterseal.errors import PeerError
 from meterseal.link.evidence import unpack
 from meterseal.mdms.bulk import received_at, unpack_bulk
 from meterseal.mdms.cutting import LATEST, split, storable
-from meterseal.mdms.entries import Entry, Place, Version
+from meterseal.mdms.entries import Entry, Place, Rollup, Version
 from meterseal.model import Evidence, Opened, Origin, Series, Status
 
 NO_RECORD = bytes(32)
@@ -106,7 +106,19 @@ class Delivered(Struct, frozen=True, array_like=True, tag="columns", gc=False):
         return "columns"
 
 
-Leaf = Part | Added | Delivered
+class RolledUp(Struct, frozen=True, array_like=True, tag="rolled", gc=False):
+    """From here on readings are missing by rule: which, follows from this leaf and from those before it."""
+
+    day: int
+    rollup: Rollup
+
+    @property
+    def owner(self) -> str:
+        """Under whose salt it stands."""
+        return "rolled"
+
+
+Leaf = Part | Added | Delivered | RolledUp
 
 _encode = msgspec.json.Encoder().encode
 _decoder: msgspec.json.Decoder[Leaf] = msgspec.json.Decoder(Leaf)
@@ -216,6 +228,7 @@ def leaves_of(taken: Iterable[Opened], entry: Entry) -> list[tuple[bytes, Leaf]]
     ]
     found += [(NO_RECORD, added_of(version)) for version in entry.versions]
     found += [(NO_RECORD, delivered_of(columns)) for columns in entry.columns]
+    found += [(NO_RECORD, RolledUp(day_of(one.at), one)) for one in entry.rolled]
     return found
 
 
@@ -254,6 +267,8 @@ def instants(leaf: Leaf) -> tuple[int, int]:
     if isinstance(leaf, Delivered):
         end_at = unpack_bulk(leaf.columns).end_at
         return int(end_at.min()), int(end_at.max())
+    if isinstance(leaf, RolledUp):
+        return leaf.rollup.until, leaf.rollup.until
     if isinstance(leaf, Added):
         spans = [(leaf.version.start_at, leaf.version.step, len(leaf.version.registers))]
     else:

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from meterseal.errors import MetersealError
 from meterseal.link.counters import CounterSet
@@ -21,9 +22,10 @@ from meterseal.mdms.bulk import Bulk, pack_bulk, unpack_bulk
 from meterseal.mdms.entries import Entry, Place
 from meterseal.mdms.ingest import Ingest
 from meterseal.mdms.ledger.files import Made
-from meterseal.mdms.ledger.leaves import Added, Delivered, read
+from meterseal.mdms.ledger.leaves import Added, Delivered, RolledUp, read
 from meterseal.mdms.ledger.ledger import Ledger
 from meterseal.mdms.ledger.verdict import Faults
+from meterseal.mdms.rolling import Rolled
 from meterseal.mdms.state import State
 from meterseal.mdms.store.consumed import Consumed
 from meterseal.mdms.store.recent import joined
@@ -107,8 +109,8 @@ def mine(usage_point: str, share: int, shares: int) -> bool:
 
 def replayed(
     leaves: Iterable[tuple[int, Made]], live: Store, before: Rows, share: int, shares: int
-) -> tuple[Store, Said]:
-    """The readings of one share as the rules make them of the leaves, and the evidence in these.
+) -> tuple[Store, Said, Rolled]:
+    """The readings of one share as the rules make them of the leaves, the evidence in these, and roll-ups.
 
     `before` are rows from before there was a ledger.
     """
@@ -127,6 +129,9 @@ def replayed(
             if (columns := _of_share(leaf.columns, share, shares)) is not None:
                 ingest.apply(number, Entry(columns=(columns,)))
             continue
+        if isinstance(leaf, RolledUp):
+            ingest.apply(number, Entry(rolled=(leaf.rollup,)))
+            continue
         if not mine(leaf.owner, share, shares):
             continue
         if isinstance(leaf, Added):
@@ -141,7 +146,7 @@ def replayed(
             state.pending.clear()
             state.findings.clear()
             state.quarantined.clear()
-    return made, said
+    return made, said, state.rolled
 
 
 def _of_share(columns: bytes, share: int, shares: int) -> bytes | None:
@@ -155,9 +160,30 @@ def _of_share(columns: bytes, share: int, shares: int) -> bytes | None:
     return pack_bulk(Bulk(*bulk[:6], *(column[wanted] for column in bulk[6:])))
 
 
-def compare(stored: Rows, made: Store, words: Words, faults: Faults) -> None:
-    """Name every version of a reading that is not the same in both."""
-    is_, should = _sorted(stored), _sorted(joined(*made.recent.up_to(_EVER)))
+def compare(stored: Rows, made: Store, words: Words, faults: Faults, rolled: Rolled | None = None) -> int:
+    """Name every version of a reading that is not the same in both; how many are missing because a roll-up took them.
+
+    What a roll-up takes may still be there, where it has not come to it yet.
+    """
+    expected_ = joined(*made.recent.up_to(_EVER))
+    went = 0
+    if rolled:
+        gone = rolled.removable(expected_, words)
+        gone[gone] = ~_among(expected_[gone], stored)
+        went = int(gone.sum())
+        expected_ = expected_[~gone]
+    _compare(stored, expected_, words, faults)
+    return went
+
+
+def _among(rows: Rows, others: Rows) -> NDArray[np.bool_]:
+    """Which rows have one of the same key among others."""
+    known = set(others[list(_KEY)].tolist())
+    return np.array([key in known for key in rows[list(_KEY)].tolist()], np.bool_)
+
+
+def _compare(stored: Rows, expected_: Rows, words: Words, faults: Faults) -> None:
+    is_, should = _sorted(stored), _sorted(expected_)
     if len(is_) == len(should) and all(np.array_equal(is_[name], should[name]) for name in _COMPARED):
         return
     for key, found, expected in _paired(is_, should):

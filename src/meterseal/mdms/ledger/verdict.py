@@ -23,6 +23,8 @@ class Fault(Struct, frozen=True, kw_only=True):
 class Verdict(Struct, frozen=True, kw_only=True):
     """What was looked at, and every fault. `checkpoints` that were signed, `covered` leaves under the newest of them.
 
+    `rolled` versions of readings are not stored any more because a roll-up that stands in the ledger took them.
+
     `erased` leaves have no salt any more: their place in the tree holds, what they said is nobody's.
     """
 
@@ -40,6 +42,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     more: int
     root: str
     """SM3 of the root certificate under which checkpoints were verified, hex."""
+    rolled: int = 0
 
     @property
     def good(self) -> bool:

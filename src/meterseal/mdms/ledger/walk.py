@@ -58,6 +58,7 @@ class Walk:
         _, _, self._segments = self._manifest.open()
         self._journal = 0
         self._evidence = 0
+        self._rolled = 0
 
     def journal(self) -> None:
         """Read the journal on the disk; nobody may write it meanwhile."""
@@ -98,6 +99,7 @@ class Walk:
             rows=stored.rows,
             channels=len(stored.keys),
             evidence=self._evidence,
+            rolled=self._rolled,
             journal=self._journal,
             since=None if outside is None else outside.number,
             faults=tuple(faults.named),
@@ -124,8 +126,8 @@ class Walk:
     ) -> tuple[Store, replay.Said, list[str]]:
         rows = stored.of(share, shares)
         leaves = audit.readable(self._ledger, self._size)
-        made, said = replay.replayed(leaves, self._store, self._before(rows), share, shares)
-        replay.compare(rows, made, stored.words, self._faults)
+        made, said, rolled = replay.replayed(leaves, self._store, self._before(rows), share, shares)
+        self._rolled += replay.compare(rows, made, stored.words, self._faults, rolled)
         points = {stored.words.texts[key.point] for key in stored.keys}
         points |= {stored.words.texts[key.point] for key in made.keys_stored()}
         return made, said, [point for point in sorted(points) if replay.mine(point, share, shares)]

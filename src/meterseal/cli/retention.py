@@ -1,0 +1,189 @@
+"""`meterseal store retention …`: how long readings are kept in full, what is held all the same, and what a run takes.
+
+It asks the running system and formats.
+"""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated, Any, get_args
+
+from meterseal.app.operator import Text
+from meterseal.app.retaining import Channels, HoldReadings, RunRetention, SetRetention
+from meterseal.cli.answers import show
+from meterseal.cli.arguments import Data, Json, between, device_id_of
+from meterseal.cli.calls import LONG_RUN, ask
+from meterseal.cli.times import at
+from meterseal.errors import LocalError
+from meterseal.mesh.rpc import Empty
+from meterseal.model import Medium
+
+_MB = 1_000_000
+Days = Annotated[int, between(0, 36_500)]
+
+
+def show_retention(*, data: Data, json: Json = False) -> int:
+    """Show rules, what is held, and what was rolled up so far."""
+    answer = ask(data, "retention_show", Empty(), Text)
+    show(answer.json, as_json=json, lines=_shown)
+    return 0
+
+
+def set_retention(
+    medium: Medium,
+    channels: Channels = "main",
+    *,
+    data: Data,
+    intervals: Days,
+    days: Days = 0,
+    reason: str,
+    by: str = "",
+    json: Json = False,
+) -> int:
+    """State how long readings are kept in full. Nothing is removed before `store retention run`.
+
+    Parameters
+    ----------
+    medium
+        water, gas, heat or electricity.
+    channels
+        main (what bills count) or other.
+    intervals
+        Days that every reading is kept, 800 at least; 0 for ever.
+    days
+        Age in days from which one register a month is kept instead of one a day; 0 never.
+    reason
+        Why; it is written down.
+    by
+        Who states it; your login name when left out.
+    """
+    request = SetRetention(
+        medium=medium, channels=channels, intervals=intervals, days=days, author=by or login(), reason=reason
+    )
+    answer = ask(data, "retention_set", request, Text)
+    show(answer.json, as_json=json, lines=_shown)
+    return 0
+
+
+def hold(
+    meter: str,
+    *,
+    data: Data,
+    reason: str,
+    release: bool = False,
+    by: str = "",
+    json: Json = False,
+) -> int:
+    """Keep every reading of a meter's usage point whatever the rules say: a dispute, an order of a court.
+
+    Parameters
+    ----------
+    meter
+        Device id.
+    reason
+        Why; it is written down.
+    release
+        Let the rules hold for it again.
+    by
+        Who states it; your login name when left out.
+    """
+    request = HoldReadings(
+        device_id=device_id_of(meter), author=by or login(), reason=reason, released=release
+    )
+    answer = ask(data, "retention_hold", request, Text)
+    show(answer.json, as_json=json, lines=_shown)
+    return 0
+
+
+def try_retention(*, data: Data, json: Json = False) -> int:
+    """Say what a run would take today, what it would hold and why; nothing is changed."""
+    answer = ask(data, "retention_try", Empty(), Text, timeout=LONG_RUN)
+    show(answer.json, as_json=json, lines=lambda found: _told(found, "would go"))
+    return 0
+
+
+def run_retention(
+    *,
+    data: Data,
+    by: str = "",
+    yes: bool = False,
+    json: Json = False,
+) -> int:
+    """Roll up what the rules say today, while everything runs. What goes is gone; look first with `retention try`.
+
+    Parameters
+    ----------
+    by
+        Who lets it run; your login name when left out.
+    yes
+        Needed: this takes readings away for good.
+    """
+    if not yes:
+        raise LocalError(
+            "use.yes", "This takes readings away for good. Look with `store retention try`, then add --yes."
+        )
+    answer = ask(data, "retention_run", RunRetention(author=by or login()), Text, timeout=LONG_RUN)
+    show(answer.json, as_json=json, lines=lambda found: _told(found, "went"))
+    return 0
+
+
+def login() -> str:
+    """The name that the system knows whoever runs this by. LocalError `use.by`."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise LocalError("use.by", "Say who you are: --by NAME; it is written down.") from None
+
+
+def _shown(found: dict[str, Any]) -> list[str]:
+    lines = [
+        f"{one['subject']:<20} {_period(one)}  ({one['author']}, {at(one['at'])}: {one['reason']})"
+        for one in found["rules"]
+    ]
+    stated = {one["subject"] for one in found["rules"]}
+    silent = [f"{medium}/{kind}" for medium in get_args(Medium) for kind in get_args(Channels)]
+    lines.append("kept in full for ever: " + ", ".join(one for one in silent if one not in stated))
+    lines += [
+        f"held: {one['subject']}  ({one['author']}, {at(one['at'])}: {one['reason']})"
+        for one in found["holds"]
+    ]
+    lines += [
+        f"rolled up to {at(one['until'])}: {one['medium']}/{one['channels']} by the {one['level']}, {one['readings']} "
+        f"readings, {one['bytes'] / _MB:.1f} MB{'' if one['done'] else ', not finished'}  "
+        f"({one['author']}, {at(one['at'])})"
+        for one in found["rollups"]
+    ]
+    return lines
+
+
+def _period(one: dict[str, Any]) -> str:
+    if not one["intervals"]:
+        return "in full for ever"
+    later = f", after {one['days']} days one register a month" if one["days"] else ""
+    return f"in full for {one['intervals']} days, then one register a day{later}"
+
+
+def _told(found: dict[str, Any], verb: str) -> list[str]:
+    lines = [
+        f"{one['medium']}/{one['channels']} up to {at(one['until'])}: one register a {one['level']}"
+        for one in found["rollups"]
+    ]
+    if not lines:
+        lines = ["no rule reaches further than it did at the last run"]
+    lines += [
+        f"  {one['medium']} {one['month']}: {one['readings']} readings, {one['rows']} versions, {one['bytes'] / _MB:.1f} MB"
+        for one in found["months"]
+    ]
+    lines.append(
+        f"{found['readings']} readings, {found['rows']} versions, {found['bytes'] / _MB:.1f} MB {verb}"
+    )
+    lines += [
+        f"kept: {one['usage_point']} {'in full' if not one['until'] else 'from ' + at(one['until']) + ' on'}: {one['why']}"
+        for one in found["held"]
+    ]
+    if found.get("bills"):
+        lines.append(
+            f"{found['bills']} issued bills would open to registers by the day or month and no longer to every hour; they, "
+            "their totals and their proofs stay"
+        )
+    return lines

@@ -1,0 +1,219 @@
+"""Retention as a utility states it: nothing goes without a rule, what is needed is held, and a run is written down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import Struct
+
+from meterseal.app.operator import Text
+from meterseal.app.retaining import HoldReadings, RetentionDesk, RunRetention, SetRetention
+from meterseal.control import acts
+from meterseal.errors import LocalError
+from meterseal.mdms.entries import Entry
+from meterseal.mdms.export.handover import check, deliver
+from meterseal.mdms.export.series import Since
+from meterseal.mesh.rpc import OPERATOR, Empty, InProcess
+from meterseal.model import MAIN
+from meterseal.things.fleet import Fleet
+from tests.mdms.fleet import DAY, FIRST, HOUR, batches, days, device, keys, open_store, point
+from tests.mdms.test_store_contract import bulk_of
+
+METERS, DAYS = 4, 4
+NOW = FIRST + 900 * DAY
+EVER = 1 << 45
+
+
+class Desk:
+    """A store of long ago with its desk."""
+
+    def __init__(self, root: Path, meters: int = 0) -> None:
+        self.root = root
+        self.mdms, self.engine = open_store(root, meters)
+        self.now = NOW
+        fleet = Fleet(self.engine, lambda: self.now)
+        self.desk = RetentionDesk(self.engine, self.mdms, fleet, keys(), lambda: self.now)
+        self.rpc = InProcess(self.desk.methods(), OPERATOR)
+
+    async def call(self, method: str, request: Struct) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((await self.rpc.call(method, request, Text)).json)
+        return found
+
+    async def rule(
+        self, medium: Any, intervals: int, days_: int = 0, channels: Any = "main"
+    ) -> dict[str, Any]:
+        asked = SetRetention(
+            medium=medium,
+            channels=channels,
+            intervals=intervals,
+            days=days_,
+            author="li",
+            reason="by the order of 2026",
+        )
+        return await self.call("retention_set", asked)
+
+    async def run(self) -> dict[str, Any]:
+        return await self.call("retention_run", RunRetention(author="wang"))
+
+    def count(self, number: int) -> int:
+        return len(self.mdms.registers(point(number), MAIN, 0, NOW).end_at)
+
+    async def close(self) -> None:
+        await self.mdms.close()
+        self.engine.dispose()
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    made = Desk(tmp_path, METERS + 1)
+    for records in days(METERS, DAYS):
+        for batch in batches(records, 8):
+            await made.mdms.publish(batch)
+    await made.mdms.settle()
+    await made.mdms.append(bulk_of(METERS, 24 * 899, [1], received_at=NOW))  # time has gone on
+    yield made
+    await made.close()
+
+
+WHOLE = 24 * DAYS
+LEFT = DAYS + 2
+"""A register a day, and the first of each of the two months of UTC; the day that is in both has two."""
+
+
+async def test_nothing_goes_without_a_rule(desk: Desk) -> None:
+    for method, request in (("retention_try", Empty()), ("retention_run", RunRetention(author="li"))):
+        found = await desk.call(method, request)
+        assert (found["rollups"], found["rows"]) == ([], 0)
+    assert [desk.count(number) for number in range(METERS)] == [WHOLE] * METERS
+    shown = await desk.call("retention_show", Empty())
+    assert shown == {"rules": [], "holds": [], "rollups": []}
+
+
+async def test_a_try_says_what_a_run_takes_and_the_run_takes_just_that(desk: Desk) -> None:
+    await desk.rule("water", 800)
+    tried = await desk.call("retention_try", Empty())
+    assert desk.count(0) == WHOLE
+    done = await desk.run()
+    assert (done["rows"], done["readings"]) == (tried["rows"], tried["readings"])
+    assert [(one["month"], one["rows"]) for one in done["months"]] == [
+        (one["month"], one["rows"]) for one in tried["months"]
+    ]
+    assert desk.count(0) == LEFT + 1
+    assert desk.count(1) == WHOLE
+    shown = await desk.call("retention_show", Empty())
+    (one,) = shown["rollups"]
+    assert (one["medium"], one["channels"], one["level"], one["done"]) == ("water", "main", "day", True)
+    assert one["readings"] == WHOLE - LEFT - 1
+    assert (await desk.run())["rollups"] == []
+    said = [(act.actor, act.act, act.subject) for act in acts.verified(desk.engine)]
+    assert said == [("li", "retention-rule", "water/main"), ("wang", "retention-run", "water/main/day")]
+
+
+@pytest.mark.parametrize(
+    ("intervals", "days_", "code"),
+    [
+        (799, 0, "retention.short"),
+        (-1, 0, "retention.short"),
+        (800, 820, "retention.order"),
+        (0, 900, "retention.order"),
+    ],
+)
+async def test_a_rule_that_bills_or_estimates_would_miss_is_refused(
+    desk: Desk, intervals: int, days_: int, code: str
+) -> None:
+    with pytest.raises(LocalError) as caught:
+        await desk.rule("water", intervals, days_)
+    assert caught.value.code == code
+
+
+async def test_a_rule_or_run_of_nobody_or_without_a_reason_is_refused(desk: Desk) -> None:
+    rule = SetRetention(
+        medium="gas", channels="main", intervals=800, days=0, author=" ", reason="a good reason"
+    )
+    hold = HoldReadings(device_id=device(1), author="li", reason="x")
+    for method, request in (
+        ("retention_set", rule),
+        ("retention_hold", hold),
+        ("retention_run", RunRetention(author="")),
+    ):
+        with pytest.raises(LocalError) as caught:
+            await desk.call(method, request)
+        assert caught.value.code == "retention.reason"
+
+
+async def test_a_held_usage_point_a_waiting_bill_and_a_waiting_edit_keep_their_readings(desk: Desk) -> None:
+    await desk.rule("gas", 800)
+    await desk.rule("heat", 800)
+    hold = HoldReadings(device_id=device(1), author="li", reason="court of 3 May")
+    await desk.call("retention_hold", hold)
+    raw = desk.engine.raw_connection()
+    try:
+        raw.driver_connection.execute(  # type: ignore[union-attr]
+            "INSERT INTO edits (id, usage_point, channel, since, until, people, state, author, officers, created_at, "
+            "sealed_content, key_version, digest) VALUES (1, ?, 1, ?, ?, 2, 'proposed', 'li', '', 0, x'00', 1, x'00')",
+            (point(2), FIRST + 2 * DAY, FIRST + 3 * DAY),
+        )
+        raw.driver_connection.commit()  # type: ignore[union-attr]
+    finally:
+        raw.close()
+    done = await desk.run()
+    assert {(one["usage_point"], one["why"]) for one in done["held"]} >= {
+        (point(1), "held"),
+        (point(2), "edit waits"),
+    }
+    assert desk.count(1) == WHOLE
+    hours = ((desk.mdms.registers(point(2), MAIN, 0, NOW).end_at - FIRST) // HOUR).tolist()
+    assert hours == [1, 7, 8, 24, *range(25, WHOLE + 1)]
+    await desk.call(
+        "retention_hold", HoldReadings(device_id=device(1), author="li", reason="it is over", released=True)
+    )
+    desk.now += DAY
+    await desk.mdms.append(bulk_of(METERS, 24 * 901, [2], received_at=desk.now))
+    await desk.run()
+    assert desk.count(1) == LEFT + 1
+
+
+async def test_what_an_end_of_the_process_left_is_taken_away_at_the_next_start(desk: Desk) -> None:
+    await desk.rule("electricity", 800)
+    wanted, _ = desk.desk._planned("li")
+    await desk.mdms._committer.entry(Entry(rolled=tuple(wanted)))  # it holds, and nothing was taken yet
+    assert desk.count(3) == WHOLE
+    await desk.close()
+    again = Desk(desk.root)
+    await again.mdms.compact()
+    assert again.count(3) == WHOLE
+    await again.desk.finish()
+    assert again.count(3) == LEFT + 1
+    shown = await again.call("retention_show", Empty())
+    assert [one["done"] for one in shown["rollups"]] == [True]
+    await again.close()
+    desk.mdms, desk.engine = open_store(desk.root)
+
+
+async def test_a_clock_that_runs_ahead_takes_nothing_away(desk: Desk) -> None:
+    await desk.rule("electricity", 900 + 10)
+    desk.now += 3650 * DAY
+    assert (await desk.call("retention_try", Empty()))["rows"] == 0
+
+
+async def test_deliveries_to_a_warehouse_still_prove_complete_after_a_roll_up(
+    desk: Desk, tmp_path: Path
+) -> None:
+    def delivered(entries: Since) -> Any:
+        yield desk.mdms.page(0, EVER, None, None, None, entries)
+
+    async def hand_over(root: Path) -> None:
+        store_id, sequence = desk.mdms.position()
+        deliver(root, store_id, sequence, delivered, NOW, desk.mdms.rollups.readings())
+
+    await hand_over(tmp_path / "old")
+    await desk.rule("water", 800)
+    await desk.run()
+    await hand_over(tmp_path / "old")
+    await hand_over(tmp_path / "new")
+    assert check(tmp_path / "old").distinct == WHOLE * METERS + 1
+    assert check(tmp_path / "new").distinct == WHOLE * (METERS - 1) + LEFT + 2
