@@ -6,9 +6,10 @@ import pytest
 
 from meterseal.edge.metering.inputs import BatteryIn, BatteryOut, Disturbed, Input, Opened
 from meterseal.edge.schedule import MINUTE, Schedule
-from meterseal.edge.watching import COUNTERS, EVERY, SEEN, AlarmBits
+from meterseal.edge.watching import COUNTERS, EVERY, SEEN, SILENCES, AlarmBits
 from meterseal.headend.findings import is_alarm, raised
 from meterseal.model import MAGNET, REMOVED
+from meterseal.wire.frame import Frame
 from tests.edge.field import CONCENTRATOR
 from tests.edge.site import HOUR, Alive, Site
 
@@ -109,3 +110,23 @@ def test_a_meter_that_is_gone_leaves_no_page_and_a_broken_page_is_dropped() -> N
     site.devices = [WATER]
     site.power_on()
     assert not [name for name in site.store.pages if name.startswith(SEEN)]
+
+
+def test_a_meter_that_keeps_silent_where_it_should_refuse_is_read_on_and_asked_so_often_only() -> None:
+    site = Watched(POWER)
+    site.hours(1)
+    answer, quiet = site.wire.answer, bytes.fromhex("00003503")
+
+    def silent(request: Frame, now: int) -> bytes:
+        heard = answer(request, now)
+        return b"" if request.data == quiet else heard
+
+    site.wire.answer = silent  # type: ignore[method-assign]
+    site.wire.asked.clear()
+    before = len(site.platform.frames)
+    site.hours(4 * EVERY // HOUR)
+    assert sum(frame.data == quiet for frame in site.wire.asked) == SILENCES
+    assert len(site.platform.frames) - before >= 4 * EVERY // HOUR  # its register, each hour
+    site.feel(Opened())
+    site.hours(EVERY // HOUR + 1)
+    assert site.codes == ["meter.removed"]

@@ -345,7 +345,7 @@ async def test_a_head_end_in_wrong_hands_passes_no_write_off_as_a_read(system: R
 # --- whom a concentrator reads ------------------------------------------------------------------------------
 
 
-async def exchanged(system: Riser) -> None:
+async def exchanged(system: Riser) -> Changed:
     now = system.clock.now
     asked = ChangeMeter(
         removed=WATER,
@@ -357,15 +357,23 @@ async def exchanged(system: Riser) -> None:
         installer="7",
         counted_on=True,
     )
-    await system.desk.call("change_meter", asked, Changed)
+    changed = await system.desk.call("change_meter", asked, Changed)
     del system.there[WATER]
     system.there[NEXT] = WaterMeter
     system.lay()
+    return changed
 
 
 async def test_after_an_exchange_the_concentrator_learns_its_new_list_and_keeps_it(system: Riser) -> None:
     before = await system.readings(WATER)
-    await exchanged(system)
+    waiting = await system.tell(WATER, "valve-close", lasts=20 * HOUR)
+    changed = await exchanged(system)
+    assert changed.words_ended == 1
+    assert (await system.outcome(waiting)).state == "withdrawn"
+    assert [line.split("command ")[1].split(" --")[0] for line in changed.roster] == [
+        f"{WATER.hex()} roster remove",
+        f"{NEXT.hex()} roster add bus=0",
+    ]
     assert (await system.done(WATER, "roster-remove")).state == "done"
     added = await system.done(NEXT, "roster-add", bus="0")
     assert added.state == "done"
