@@ -49,7 +49,8 @@ def test_a_year_that_came_back_otherwise_fails_the_run(
     assert caught.value.code == "bench.store"
 
 
-def test_readings_come_in_batches_of_exactly_so_many_and_none_twice(ground: Ground) -> None:
+def test_readings_come_in_batches_of_exactly_so_many_and_none_twice(tmp_path: Path) -> None:
+    ground = Ground(tmp_path, YEAR * A_DAY)
     before = ground.at_rest()[1]
     bulks = list(ground.bulks(2 * BATCH + 17))
     assert [len(bulk.point) for bulk in bulks] == [BATCH, BATCH, 17]
@@ -57,6 +58,7 @@ def test_readings_come_in_batches_of_exactly_so_many_and_none_twice(ground: Grou
     counts = ground.mdms.counts()
     assert (counts.readings, counts.conflicts, counts.repeated_readings) == (before + 2 * BATCH + 17, 0, 0)
     assert ground.at_rest()[1] == counts.readings
+    ground.close()
 
 
 def test_the_bound_of_a_year_opens_every_chunk_of_it(ground: Ground) -> None:

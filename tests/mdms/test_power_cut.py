@@ -8,7 +8,7 @@ import errno
 import os
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,15 @@ from tests.mdms.shadow_disk import PowerCut, ShadowDisk
 from tests.mdms.test_store_contract import bulk_of
 
 METERS, DAYS = 2, 5
+ALIKE = (0, 4, 8)
+"""Meters of one medium: what is merged goes into several buckets, in one transaction."""
 
 
 @pytest.fixture(scope="module")
 def control(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("control")
     engine = open_control(folder / "control.db")
-    install(engine, METERS)
+    install(engine, ALIKE[-1] + 1)
     engine.dispose()
     return folder
 
@@ -51,10 +53,12 @@ def day_columns(number: int, day: int) -> list[int | None]:
     return [register(number, FIRST + day * DAY + hour * HOUR) for hour in range(1, 25)]
 
 
-async def deliver(mdms: Mdms, answered: set[tuple[int, int]], refused: list[str]) -> None:
+async def deliver(
+    mdms: Mdms, answered: set[tuple[int, int]], refused: list[str], numbers: Sequence[int] = range(METERS)
+) -> None:
     """Days of readings, as records and as columns by turns, with compactions and merges in between."""
     for day in range(DAYS):
-        for number in range(METERS):
+        for number in numbers:
             try:
                 if (day + number) % 2:
                     await mdms.append(bulk_of(number, 24 * day + 1, day_columns(number, day)))
@@ -91,14 +95,14 @@ def ended(mdms: Mdms) -> None:
             os.close(descriptor)
 
 
-def cut_at(root: Path, control: Path, step: int, kept: int) -> bool:
+def cut_at(root: Path, control: Path, step: int, kept: int, numbers: Sequence[int]) -> bool:
     """Run until the power goes at a step, and again after it came back; True when the run ended before that step."""
     mdms, engine = open_at(root, control)
     disk = ShadowDisk(root / "measurements", step, kept)
     answered: set[tuple[int, int]] = set()
     loop = asyncio.new_event_loop()
     with disk.watching(), suppress(PowerCut):
-        loop.run_until_complete(deliver(mdms, answered, []))
+        loop.run_until_complete(deliver(mdms, answered, [], numbers))
     loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
     ended(mdms)
@@ -107,8 +111,8 @@ def cut_at(root: Path, control: Path, step: int, kept: int) -> bool:
     mdms, engine = open_at(root, control)
     check(mdms, answered)
     everything: set[tuple[int, int]] = set()
-    asyncio.run(deliver(mdms, everything, []))
-    assert len(everything) == METERS * DAYS
+    asyncio.run(deliver(mdms, everything, [], numbers))
+    assert len(everything) == len(numbers) * DAYS
     check(mdms, everything)
     assert mdms.counts().conflicts == 0
     asyncio.run(mdms.close())
@@ -118,13 +122,19 @@ def cut_at(root: Path, control: Path, step: int, kept: int) -> bool:
     return not disk.gone
 
 
-def every_step(tmp_path: Path, control: Path, stride: int, monkeypatch: pytest.MonkeyPatch) -> int:
+def every_step(
+    tmp_path: Path,
+    control: Path,
+    stride: int,
+    monkeypatch: pytest.MonkeyPatch,
+    numbers: Sequence[int] = range(METERS),
+) -> int:
     monkeypatch.setattr(compactor, "FAN", 2)
     dice = random.Random(17)
     step = 1 + dice.randrange(stride)
     while True:
         root = tmp_path / str(step)
-        if cut_at(root, control, step, dice.choice([0, 0, 1, 100, 1 << 20])):
+        if cut_at(root, control, step, dice.choice([0, 0, 1, 100, 1 << 20]), numbers):
             return step
         shutil.rmtree(root)
         step += stride
@@ -134,6 +144,37 @@ def test_power_cut_at_some_steps_of_the_disk(
     tmp_path: Path, control: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert every_step(tmp_path, control, 9, monkeypatch) > 80
+
+
+def buckets(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Small ones; gives the list into which every merge writes how many files it made."""
+    made: list[int] = []
+    split = compactor._split
+
+    def counted(*arguments: Any) -> Any:
+        found = split(*arguments)
+        made.append(len(found))
+        return found
+
+    monkeypatch.setattr(compactor, "FULL_ROWS", 20)
+    monkeypatch.setattr(compactor, "_split", counted)
+    return made
+
+
+def test_power_cut_while_segments_are_split_into_buckets(
+    tmp_path: Path, control: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = buckets(monkeypatch)
+    assert every_step(tmp_path, control, 23, monkeypatch, ALIKE) > 100
+    assert max(made) > 1
+
+
+@pytest.mark.soak
+def test_power_cut_at_every_step_while_segments_are_split_into_buckets(
+    tmp_path: Path, control: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buckets(monkeypatch)
+    assert every_step(tmp_path, control, 1, monkeypatch, ALIKE) > 100
 
 
 @pytest.mark.soak

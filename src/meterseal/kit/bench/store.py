@@ -178,7 +178,9 @@ class Chunk(NamedTuple):
 
 
 def chunks_of(ground: Ground, number: int) -> list[Chunk]:
-    """The chunks that hold the first year of a usage point."""
+    """The chunks that hold the first year of a usage point, under names that no merge takes away."""
+    kept = ground.root / "bare"
+    kept.mkdir(exist_ok=True)
     words = Words()
     shelf = Shelf(ground.root / "measurements" / "segments", ground.keys(), words)
     key = Key(words.code(ground.names[number]), MAIN)
@@ -188,9 +190,12 @@ def chunks_of(ground: Ground, number: int) -> list[Chunk]:
         entry = index.find(key)
         if entry is None or index.first[entry] > series.UNTIL + QUARTER * YEAR * A_DAY:
             continue
+        path = kept / segment.path
+        path.unlink(missing_ok=True)
+        path.hardlink_to(ground.root / "measurements" / "segments" / segment.path)
         found += [
             Chunk(
-                ground.root / "measurements" / "segments" / segment.path,
+                path,
                 int(index.offsets[at]),
                 int(index.sizes[at]),
                 chunk_place(segment, at),
@@ -256,7 +261,7 @@ def cases_over(ground: Ground) -> list[Case]:
 
     for_each = ground.mdms.written / rows
     size = int(for_each * BATCH)
-    gcm, write_ = _gcm(size * JOINED), _write(root / "bare", size * JOINED)
+    gcm, write_ = _gcm(size * JOINED), _write(root / "written", size * JOINED)
     opened = _opened(chunks_of(ground, 0), ground.keys())
     of = f"{ground.points * YEAR * A_DAY:,} readings"
     bare = f"SM4-GCM, write and fsync of the {for_each:.2f} B a reading that are written, {JOINED} batches at once"
