@@ -18,7 +18,8 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from meterseal.app.backup import Place, Point, Written, write
+from meterseal.app.backup import Place, Written, write
+from meterseal.app.backup_list import Point
 from meterseal.app.config import Layout
 from meterseal.app.restoring import RESTORED, drill, restore, settle
 from meterseal.control import acts, open_control

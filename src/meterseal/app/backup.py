@@ -20,59 +20,23 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from meterseal.app.backup_list import FORMAT, Part, Point, sealed
 from meterseal.control.engine import HEAD
-from meterseal.control.sealing import KeyRing, place
-from meterseal.crypto.symmetric import sm3
-from meterseal.errors import DataError, EngineError, LocalError, MetersealError, TrustError
+from meterseal.control.sealing import KeyRing
+from meterseal.errors import DataError, EngineError, LocalError, MetersealError
 from meterseal.mdms.moment import Held, Moment
 from meterseal.mdms.store.files import disk, place_file, sync_directory, write_all
 
-FORMAT = 1
 CONTROL = "control.db"
 _PIECE = 1 << 20
 _OBJECTS, _POINTS, _LOCK, _NEW = "objects", "points", "lock", ".new"
-
-
-class Part(Struct, frozen=True, array_like=True):
-    """One file of a backup: its name below the platform's directory, its bytes' number and SHA-256, and `Held.fact`.
-
-    A file that only grows is several parts, each from `offset` on."""
-
-    name: str
-    size: int
-    digest: str
-    fact: str
-    offset: int = 0
-
-
-class Point(Struct, frozen=True, kw_only=True):
-    """One backup: everything of one store as of one instant."""
-
-    format: int
-    id: str
-    at: int
-    store_id: str
-    sequence: int
-    """Newest journal entry in it."""
-    leaves: int
-    control: str
-    """Version of the control store's tables."""
-    missing: tuple[str, ...]
-    """Files that the store had lost already."""
-    parts: tuple[Part, ...]
-
-
-class _Seal(Struct, frozen=True, kw_only=True):
-    format: int
-    key_version: int
-    seal: bytes
 
 
 class Written(Struct, frozen=True, kw_only=True):
@@ -269,13 +233,10 @@ class Place:
 
     def finish(self, point: Point, ring: KeyRing) -> None:
         """Make a backup count."""
-        body = msgspec.json.encode(point)
-        seal = _Seal(
-            format=FORMAT, key_version=ring.version, seal=ring.seal(sm3(body), _place(point), ring.version)
-        )
+        listed = sealed(point, ring)
         with _disk(self.root):
             sync_directory(self.root / _OBJECTS)
-            place_file(self._points / f"{point.id}.json", msgspec.json.encode(seal) + b"\n" + body)
+            place_file(self._points / f"{point.id}.json", listed)
 
     def prune(self, keep: int) -> int:
         """Remove all but the newest backups, and the objects that no backup names any more; how many objects went.
@@ -351,22 +312,6 @@ def write(target: Place, moment: Moment, ring: KeyRing, at: int, keep: int) -> W
     )
 
 
-def sealed_by(raw: bytes, ring: KeyRing) -> Point:
-    """The backup in a list's bytes, after its seal was opened. TrustError `backup.seal`, `sealing.key`."""
-    head, _, body = raw.partition(b"\n")
-    try:
-        seal = msgspec.json.decode(head, type=_Seal)
-        point = msgspec.json.decode(body, type=Point)
-        opened = ring.open(seal.seal, _place(point), seal.key_version)
-    except (msgspec.DecodeError, TrustError) as error:
-        if isinstance(error, TrustError) and error.code != "crypto.tag":
-            raise
-        raise _not_ours() from None
-    if opened != sm3(body):
-        raise _not_ours()
-    return point
-
-
 def copy_control(reader: sqlite3.Connection, target: Path) -> None:
     """Copy a control store as `reader` sees it into the empty file `target`, and have SQLite check it."""
     try:
@@ -395,10 +340,6 @@ def check_control(path: Path) -> None:
             "backup.control",
             f"The control store does not hold together ({said[0][0]}). Run: meterseal store check. No backup of it counts.",
         )
-
-
-def _place(point: Point) -> bytes:
-    return place(point.store_id, "backup", point.id)
 
 
 def _sqlite(path: Path, error: sqlite3.Error) -> EngineError:
@@ -437,16 +378,3 @@ def _damaged(path: Path, name: str = "") -> DataError:
         f"{path}{f', which is {name},' if name else ''} is missing or is not what the backup wrote. Take another backup; "
         "nothing was brought back.",
     )
-
-
-def _not_ours() -> TrustError:
-    return TrustError(
-        "backup.seal",
-        "This backup was not sealed by the store that it names, or its list was changed. Take another one; nothing of it "
-        "is used.",
-    )
-
-
-def named(names: Sequence[str]) -> str:
-    """A few names for a sentence."""
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

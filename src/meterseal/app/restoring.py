@@ -20,7 +20,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from msgspec import Struct
 
-from meterseal.app.backup import CONTROL, Place, Point, check_control, sealed_by
+from meterseal.app.backup import CONTROL, Place, check_control
+from meterseal.app.backup_list import Point, sealed_by
 from meterseal.app.config import Layout, unusable
 from meterseal.control import acts, open_control, write
 from meterseal.control.engine import HEAD

@@ -88,6 +88,8 @@ class Rollups:
         """Write down what the journal holds alone; the journal may forget it then. Again does nothing."""
         with self._store.lock:
             waiting = list(self._state.rolled.waiting)
+        if not waiting:
+            return
         rows = [
             {
                 "sequence": sequence,
