@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import sqlite3
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from msgspec import structs
 from meterseal.crypto.certificates import Certificate
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.sm2 import Sm2PrivateKey
+from meterseal.errors import MetersealError
 from meterseal.link.handshake import DeviceRun, Identity, Session
 from meterseal.link.identities import check_platform_chain
 from meterseal.mesh.rpc import InProcess
@@ -124,6 +128,9 @@ class Module:
         return DeviceRun(structs.replace(identity, **other), self, bound=self.given.bound_at)
 
 
+_BENCHES: weakref.WeakSet[Bench] = weakref.WeakSet()
+
+
 class Bench:
     """A running service and the two processes that call it, without sockets."""
 
@@ -131,6 +138,7 @@ class Bench:
         self.directory = directory
         self.clock = clock
         self.service = SecurityService.open(directory, opener, clock=clock)
+        _BENCHES.add(self)
         self.headend = SecuritySdk(InProcess(self.service.methods(), "headend"))
         self.platform = SecuritySdk(InProcess(self.service.methods(), "platform"))
 
@@ -169,6 +177,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bench(template: Path, tmp_path: Path, clock: Clock) -> Bench:
+def bench(template: Path, tmp_path: Path, clock: Clock) -> Iterator[Bench]:
     shutil.copytree(template, tmp_path / "keys")
-    return Bench(tmp_path / "keys", clock)
+    yield Bench(tmp_path / "keys", clock)
+    for one in list(_BENCHES):  # each has ten files open
+        with contextlib.suppress(sqlite3.Error, OSError, MetersealError):  # closed before, or attacked
+            one.service.close()
+    _BENCHES.clear()
