@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Answer, Run, Up, meterseal
+from tests.cli.conftest import Answer, Run, Up, here, meterseal
 
 
 class Ground:
@@ -21,11 +21,11 @@ class Ground:
         self.phrase.chmod(0o600)
         for name, roles in (("an", ("enrol", "command")), ("bo", ("enrol",)), ("cy", ("command",))):
             said = [word for role in roles for word in ("--role", role)]
-            meterseal("keys", "officer", "new", name, *said, "--to", folder, "--passphrase-file", self.phrase)
+            here("keys", "officer", "new", name, *said, "--to", folder, "--passphrase-file", self.phrase)
         cards = tuple(folder / f"{name}.card" for name in ("an", "bo", "cy"))
-        assert meterseal("keys", "officer", "add", *cards, "--data", self.up.data).status == 0
+        assert here("keys", "officer", "add", *cards, "--data", self.up.data).status == 0
         self.meter = {
-            medium: meterseal(
+            medium: here(
                 "device", "issue", "--lab", "--medium", medium, "--data", self.up.data, "--json"
             ).document["device_id"]
             for medium in ("water", "gas", "electricity")
@@ -48,7 +48,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
 def test_a_question_waits_for_its_meter_and_needs_no_officer(ground: Ground) -> None:
     word = ground.command("water", "read", "901F").document
     assert (word["kind"], word["state"], word["number"]) == ("request", "waiting", None)
-    shown = meterseal("device", "words", word["id"], "--data", ground.up.data)
+    shown = here("device", "words", word["id"], "--data", ground.up.data)
     assert "It waits for the meter to be heard." in shown.out
 
 
@@ -56,7 +56,7 @@ def test_an_officers_commands_are_numbered_and_listed(ground: Ground) -> None:
     first = ground.command("water", "valve", "close", officer="an cy").document
     second = ground.command("water", "valve", "open", officer="an cy").document
     assert [(word["kind"], word["number"]) for word in (first, second)] == [("guarded", 1), ("guarded", 2)]
-    listed = meterseal(
+    listed = here(
         "device", "words", "--meter", ground.meter["water"], "--data", ground.up.data, "--json"
     ).document
     assert [word["id"] for word in listed["words"]][:2] == [second["id"], first["id"]]
@@ -65,7 +65,7 @@ def test_an_officers_commands_are_numbered_and_listed(ground: Ground) -> None:
 
 def test_the_zone_that_officers_recorded_is_filled_in_and_another_is_refused(ground: Ground) -> None:
     request, data = ground.folder / "zone.request", ("--data", ground.up.data, "--json")
-    asked = meterseal(
+    asked = here(
         "device",
         "zone",
         "north",
@@ -79,8 +79,8 @@ def test_the_zone_that_officers_recorded_is_filled_in_and_another_is_refused(gro
     assert asked.document["says"]["zone"] == "north"
     for officer in ("an", "cy"):
         key = ("--key", ground.folder / f"{officer}.key", "--passphrase-file", ground.phrase)
-        assert meterseal("keys", "sign", request, *key, "--json").status == 0
-    assert "1 modules are in zone north" in meterseal("keys", "submit", request, *data).document["sentence"]
+        assert here("keys", "sign", request, *key, "--json").status == 0
+    assert "1 modules are in zone north" in here("keys", "submit", request, *data).document["sentence"]
     assert ground.command("electricity", "relay", "trip", officer="an cy").document["state"] == "waiting"
     elsewhere = ground.command("electricity", "relay", "trip", "--zone", "default", officer="an cy")
     assert elsewhere.error() == "security.zone"

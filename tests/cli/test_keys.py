@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from meterseal.app.config import PUBLIC
-from tests.cli.conftest import Up, meterseal
+from tests.cli.conftest import Up, here
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     try:
         for name in ("an", "bo", "cy"):
             officer(folder, name)
-        added = meterseal(
+        added = here(
             "keys", "officer", "add", folder / "an.card", folder / "bo.card", "--data", up.data, "--json"
         )
         assert [one["officer"] for one in added.document] == ["an", "bo"]
@@ -38,15 +38,13 @@ def officer(folder: Path, name: str) -> None:
     phrase.write_text(f"the passphrase of {name}")
     phrase.chmod(0o600)
     roles = [word for role in ("enrol", "keys", "ca", "command") for word in ("--role", role)]
-    made = meterseal(
-        "keys", "officer", "new", name, *roles, "--to", folder, "--passphrase-file", phrase, "--json"
-    )
+    made = here("keys", "officer", "new", name, *roles, "--to", folder, "--passphrase-file", phrase, "--json")
     assert made.status == 0
     assert stat.S_IMODE((folder / f"{name}.key").stat().st_mode) == 0o600
 
 
 def sign(folder: Path, request: Path, name: str, phrase: str = "") -> object:
-    return meterseal(
+    return here(
         "keys", "sign", request, "--key", folder / f"{name}.key", "--passphrase-file",
         folder / f"{phrase or name}.phrase", "--json",
     )  # fmt: skip
@@ -54,27 +52,27 @@ def sign(folder: Path, request: Path, name: str, phrase: str = "") -> object:
 
 def test_two_people_let_a_third_join(system: Up, tmp_path: Path) -> None:
     folder, request = system.data.parent, tmp_path / "join.request"
-    made = meterseal(
+    made = here(
         "keys", "officer", "add", folder / "cy.card", "--data", system.data, "--to", request, "--json"
     )
     assert made.status == 0
     assert sign(folder, request, "an").document["signed"] == ["an"]  # type: ignore[attr-defined]
-    alone = meterseal("keys", "submit", request, "--data", system.data, "--json")
+    alone = here("keys", "submit", request, "--data", system.data, "--json")
     assert (alone.status, alone.error()) == (1, "security.two-persons")
     assert sign(folder, request, "bo").document["signed"] == ["an", "bo"]  # type: ignore[attr-defined]
-    done = meterseal("keys", "submit", request, "--data", system.data, "--json")
+    done = here("keys", "submit", request, "--data", system.data, "--json")
     assert done.document["officers"] == ["an", "bo"]
-    again = meterseal("keys", "submit", request, "--data", system.data, "--json")
+    again = here("keys", "submit", request, "--data", system.data, "--json")
     assert (again.status, again.error()) == (1, "security.replayed")
-    listed = meterseal("keys", "officer", "list", "--data", system.data, "--json").document
+    listed = here("keys", "officer", "list", "--data", system.data, "--json").document
     assert [one["officer"] for one in listed] == ["an", "bo", "cy"]
-    assert meterseal("keys", "officer", "list", "--data", system.data).status == 0
+    assert here("keys", "officer", "list", "--data", system.data).status == 0
 
 
 def test_what_is_signed_is_what_is_shown(system: Up, tmp_path: Path) -> None:
     """The words in a request file are not believed: they are read anew from the bytes that are signed."""
     folder, request = system.data.parent, tmp_path / "state.request"
-    made = meterseal(
+    made = here(
         "keys", "request", "key-state", "key_id=DIAK", "version=1", "state=withdrawn", "despite=true",
         "--data", system.data, "--to", request, "--json",
     )  # fmt: skip
@@ -82,7 +80,7 @@ def test_what_is_signed_is_what_is_shown(system: Up, tmp_path: Path) -> None:
     request.write_text(request.read_text().replace('"withdrawn"', '"retiring"'))
     assert sign(folder, request, "an").document["says"]["state"] == "withdrawn"  # type: ignore[attr-defined]
     assert sign(folder, request, "bo").status == 0  # type: ignore[attr-defined]
-    last = meterseal("keys", "submit", request, "--data", system.data, "--json")
+    last = here("keys", "submit", request, "--data", system.data, "--json")
     assert last.error() == "security.last-key"
 
 
@@ -90,44 +88,44 @@ def test_many_modules_are_withdrawn_by_one_request_that_names_a_file(system: Up,
     folder, request, listed = system.data.parent, tmp_path / "stolen.request", tmp_path / "stolen.txt"
     listed.write_text("# off the van\n0102030405060708\n\n  1112131415161718\n")
     making = ("keys", "request", "withdraw-modules", "reason=a van was stolen", "--data", system.data)
-    made = meterseal(*making, f"module_ids=@{listed}", "--to", request, "--json")
+    made = here(*making, f"module_ids=@{listed}", "--to", request, "--json")
     assert made.document["says"]["modules"] == 2
     assert made.document["says"]["module_ids"] == ["0102030405060708", "1112131415161718"]
     for name in ("an", "bo"):
         assert sign(folder, request, name).status == 0  # type: ignore[attr-defined]
-    done = meterseal("keys", "submit", request, "--data", system.data)
+    done = here("keys", "submit", request, "--data", system.data)
     assert done.status == 0
     assert "0 modules were taken out of service" in done.out
     assert "2 are none of this system's" in done.out
     for wrong, code in ((tmp_path / "none", "use.file"), (folder / "an.card", "use.fields")):
-        answer = meterseal(*making, f"module_ids=@{wrong}", "--to", tmp_path / "x", "--json")
+        answer = here(*making, f"module_ids=@{wrong}", "--to", tmp_path / "x", "--json")
         assert (answer.status, answer.error()) == (2, code)
-    lacking = meterseal(*making, "--to", tmp_path / "x")
+    lacking = here(*making, "--to", tmp_path / "x")
     assert "module_ids" in lacking.sentence(), "a field that is missing is named"
 
 
 def test_rotation_and_what_still_moves(system: Up) -> None:
-    before = meterseal("keys", "list", "--data", system.data, "--json").document
-    rotated = meterseal("keys", "rotate", "data-keys", "--data", system.data, "--json").document
+    before = here("keys", "list", "--data", system.data, "--json").document
+    rotated = here("keys", "rotate", "data-keys", "--data", system.data, "--json").document
     assert rotated == {"kind": "data-keys", "version": 2}
-    assert meterseal("keys", "rotate", "vault-kek", "--data", system.data).status == 0
-    after = meterseal("keys", "list", "--data", system.data, "--json").document
+    assert here("keys", "rotate", "vault-kek", "--data", system.data).status == 0
+    after = here("keys", "list", "--data", system.data, "--json").document
     assert len(after["keys"]) == len(before["keys"]) + 1
-    kinds = {one["kind"] for one in meterseal("keys", "moving", "--data", system.data, "--json").document}
+    kinds = {one["kind"] for one in here("keys", "moving", "--data", system.data, "--json").document}
     assert {"diak", "device-certificates", "session-wraps", "data-keys", "vault-kek"} <= kinds
-    assert meterseal("keys", "list", "--data", system.data).status == 0
-    assert meterseal("keys", "moving", "--data", system.data).status == 0
-    assert meterseal("status", "--data", system.data).status == 0
+    assert here("keys", "list", "--data", system.data).status == 0
+    assert here("keys", "moving", "--data", system.data).status == 0
+    assert here("status", "--data", system.data).status == 0
 
 
 def test_the_services_own_log_is_walked_and_shown(system: Up) -> None:
-    shown = meterseal("keys", "audit", "--data", system.data, "--limit", "1000", "--json")
+    shown = here("keys", "audit", "--data", system.data, "--limit", "1000", "--json")
     assert shown.status == 0
     assert shown.document["ok"]
     codes = [one["entry"]["code"] for one in shown.document["entries"]]
     assert "security.officers-founded" in codes
     assert shown.document["state"]["entries"] >= len(codes)
-    lines = meterseal("keys", "audit", "--data", system.data, "--limit", "3").out.splitlines()
+    lines = here("keys", "audit", "--data", system.data, "--limit", "3").out.splitlines()
     assert len(lines) == 4
     assert "entries holds" in lines[-1]
 
@@ -137,15 +135,15 @@ def test_a_backup_its_drill_and_its_return(system: Up, tmp_path: Path) -> None:
     phrase.write_text("the backup's passphrase")
     phrase.chmod(0o600)
     file, secret = tmp_path / "keys.backup", ("--backup-passphrase-file", phrase)
-    made = meterseal("keys", "backup", "--data", system.data, "--to", file, *secret, "--json")
+    made = here("keys", "backup", "--data", system.data, "--to", file, *secret, "--json")
     assert made.status == 0
-    drilled = meterseal("keys", "restore", file, "--drill", "--data", system.data, *secret, "--json")
+    drilled = here("keys", "restore", file, "--drill", "--data", system.data, *secret, "--json")
     assert drilled.status == 0
     assert drilled.document["session_opened"] is True
-    running = meterseal("keys", "restore", file, "--data", system.data, *secret, "--json")
+    running = here("keys", "restore", file, "--data", system.data, *secret, "--json")
     assert (running.status, running.error()) == (1, "app.in-use")
     shutil.copy(system.data.with_name("data.passphrase"), tmp_path / "new.passphrase")
-    back = meterseal("keys", "restore", file, "--data", tmp_path / "new", *secret, "--json")
+    back = here("keys", "restore", file, "--data", tmp_path / "new", *secret, "--json")
     assert back.status == 0
     free = []  # the system that was backed up still runs on its ports
     for name in PUBLIC:
@@ -153,7 +151,7 @@ def test_a_backup_its_drill_and_its_return(system: Up, tmp_path: Path) -> None:
             free += [f"--{name.replace('_', '-')}-port", str(one.getsockname()[1])]
     up = Up(tmp_path / "new", *free)
     try:
-        listed = meterseal("keys", "officer", "list", "--data", up.data, "--json").document
+        listed = here("keys", "officer", "list", "--data", up.data, "--json").document
         assert "an" in {one["officer"] for one in listed}
     finally:
         assert up.end() == 0
@@ -165,7 +163,7 @@ def test_a_quorum_is_set_and_opens_the_root_for_a_ca_that_two_people_ordered(
     folder, where = system.data.parent, ("--data", system.data, "--json")
 
     def done(*words: object) -> Any:
-        answer = meterseal(*words)
+        answer = here(*words)
         assert answer.status == 0, answer
         return answer.document
 
@@ -203,7 +201,7 @@ def test_a_quorum_is_set_and_opens_the_root_for_a_ca_that_two_people_ordered(
     take("first")
     assert "waits" in order("request", "ca-rotate", "authority=device")["sentence"]
     assert json.loads(hand_in("ca", "first")["facts"]) == {"version": 2}
-    shown = meterseal("keys", "quorum", "show", "--data", system.data)
+    shown = here("keys", "quorum", "show", "--data", system.data)
     assert (shown.status, shown.out.strip()) == (0, "2 of 2 people open the root.")
 
 
@@ -235,7 +233,7 @@ def test_wrong_use_is_one_sentence(
     where: tuple[object, ...] = ("--data", system.data)
     if words[:2] == ("officer", "new"):
         where = ("--passphrase-file", phrase, "--to", tmp_path)
-    answer = meterseal(
+    answer = here(
         "keys",
         *(word.replace("x", str(tmp_path / "x")) if word == "x" else word for word in words),
         *where,
@@ -246,9 +244,7 @@ def test_wrong_use_is_one_sentence(
 
 def test_a_wrong_passphrase_and_one_that_others_can_read(system: Up, tmp_path: Path) -> None:
     folder, request = system.data.parent, tmp_path / "ca.request"
-    made = meterseal(
-        "keys", "request", "ca-rotate", "authority=device", "--data", system.data, "--to", request
-    )
+    made = here("keys", "request", "ca-rotate", "authority=device", "--data", system.data, "--to", request)
     assert made.status == 0
     wrong = sign(folder, request, "an", "bo")
     assert (wrong.status, wrong.error()) == (1, "security.passphrase")  # type: ignore[attr-defined]
@@ -258,4 +254,4 @@ def test_a_wrong_passphrase_and_one_that_others_can_read(system: Up, tmp_path: P
 
 
 def test_a_system_that_is_down(tmp_path: Path) -> None:
-    assert meterseal("keys", "list", "--data", tmp_path, "--json").error() == "app.no-data"
+    assert here("keys", "list", "--data", tmp_path, "--json").error() == "app.no-data"

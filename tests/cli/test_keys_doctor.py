@@ -16,7 +16,7 @@ from meterseal.link.messages import Hello
 from meterseal.link.schedule import hello_mac
 from meterseal.security.manifest import CHUNK, COLUMNS
 from meterseal.security.symptoms import CHAIN
-from tests.cli.conftest import Answer, Up, meterseal
+from tests.cli.conftest import Answer, Up, here
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +29,12 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
             phrase = folder / f"{name}.phrase"
             phrase.write_text(f"the passphrase of {name}")
             phrase.chmod(0o600)
-            made = meterseal(
+            made = here(
                 "keys", "officer", "new", name, "--role", "enrol", "--to", folder, "--passphrase-file", phrase
             )
             assert made.status == 0, made
         cards = (folder / "maker.card", folder / "bo.card")
-        assert meterseal("keys", "officer", "add", *cards, "--data", up.data).status == 0
+        assert here("keys", "officer", "add", *cards, "--data", up.data).status == 0
         yield up
     finally:
         assert up.end() == 0
@@ -42,7 +42,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 @pytest.fixture(scope="module")
 def issued(system: Up) -> dict[str, Any]:
-    made = meterseal("device", "issue", "--data", system.data, "--lab", "--suite", "2", "--json")
+    made = here("device", "issue", "--data", system.data, "--lab", "--suite", "2", "--json")
     assert made.status == 0, made
     document: dict[str, Any] = made.document
     return document
@@ -57,7 +57,7 @@ def hello(issued: dict[str, Any], *, version: int = 1, key: SymmetricKey | None 
 
 
 def doctor(system: Up, issued: dict[str, Any], *arguments: object) -> Answer:
-    return meterseal("keys", "doctor", issued["device_id"], "--data", system.data, *arguments)
+    return here("keys", "doctor", issued["device_id"], "--data", system.data, *arguments)
 
 
 def test_a_good_message_is_good_at_a_glance(system: Up, issued: dict[str, Any]) -> None:
@@ -118,24 +118,22 @@ def test_wrong_use_is_one_sentence(
 
 
 def test_usage_shows_what_was_used(system: Up, issued: dict[str, Any]) -> None:
-    found = meterseal("keys", "usage", "--data", system.data, "--since", "2h", "--json")
+    found = here("keys", "usage", "--data", system.data, "--since", "2h", "--json")
     uses = {(one["id"], one["version"]): one["uses"] for one in found.document["uses"]}
     assert uses["DIAK", 1] >= 1
-    listed = meterseal("keys", "usage", "--data", system.data, "--since", "7d", "--by-day")
+    listed = here("keys", "usage", "--data", system.data, "--since", "7d", "--by-day")
     assert listed.status == 0
     assert "DIAK" in listed.out
-    assert (
-        meterseal("keys", "usage", "--data", system.data, "--since", "soon", "--json").error() == "use.since"
-    )
+    assert here("keys", "usage", "--data", system.data, "--since", "soon", "--json").error() == "use.since"
 
 
 def test_certificates_that_end_soon_are_listed_with_tls(system: Up) -> None:
-    found = meterseal("keys", "certificates", "--data", system.data, "--within", "500", "--json")
+    found = here("keys", "certificates", "--data", system.data, "--within", "500", "--json")
     assert found.status == 0
     kinds = {one["kind"] for one in found.document["items"]}
     assert {"platform", "tls"} <= kinds
-    assert "platform" in meterseal("keys", "certificates", "--data", system.data).out
-    assert "Nothing ends" in meterseal("keys", "certificates", "--data", system.data, "--within", "1").out
+    assert "platform" in here("keys", "certificates", "--data", system.data).out
+    assert "Nothing ends" in here("keys", "certificates", "--data", system.data, "--within", "1").out
 
 
 def manifest(path: Path, count: int, first: int = 1) -> list[str]:
@@ -151,16 +149,16 @@ def manifest(path: Path, count: int, first: int = 1) -> list[str]:
 def test_a_batch_from_manifest_to_packages_also_after_an_interruption(system: Up, tmp_path: Path) -> None:
     folder, sheet = system.data.parent, tmp_path / "batch.csv"
     rows = manifest(sheet, CHUNK + 3)
-    assert meterseal("keys", "factory", "template").out.strip() == ",".join(COLUMNS)
-    checked = meterseal("keys", "factory", "check", sheet, "--json")
+    assert here("keys", "factory", "template").out.strip() == ",".join(COLUMNS)
+    checked = here("keys", "factory", "check", sheet, "--json")
     assert (checked.status, checked.document["rows"]) == (0, CHUNK + 3)
     order, packages = tmp_path / "batch.request", tmp_path / "packages.jsonl"
-    made = meterseal("keys", "factory", "order", sheet, "--data", system.data, "--to", order, "--json")
+    made = here("keys", "factory", "order", sheet, "--data", system.data, "--to", order, "--json")
     assert made.document["chunks"] == 2
     arguments = ("keys", "factory", "issue", sheet, "--data", system.data, "--order", order, "--to", packages)
-    unsigned = meterseal(*arguments, "--json")
+    unsigned = here(*arguments, "--json")
     assert (unsigned.status, unsigned.error()) == (1, "security.two-persons")
-    signed = meterseal(
+    signed = here(
         "keys",
         "sign",
         order,
@@ -171,19 +169,19 @@ def test_a_batch_from_manifest_to_packages_also_after_an_interruption(system: Up
         "--json",
     )
     assert signed.document["signed"] == ["maker"], signed
-    issued = meterseal(*arguments, "--json")
+    issued = here(*arguments, "--json")
     assert (issued.status, issued.document["packages"]) == (0, CHUNK + 3), issued
     whole = packages.read_bytes()
     made_once = {line["module_id"]: line["chain"] for line in map(json.loads, whole.splitlines())}
     assert list(made_once) == [row.split(",")[0] for row in rows]
     packages.write_bytes(whole[: len(whole) // 3])  # cut off in the middle of a line
-    again = meterseal(*arguments, "--json")
+    again = here(*arguments, "--json")
     assert (again.status, again.document["packages"]) == (0, CHUNK + 3)
     assert {
         line["module_id"]: line["chain"] for line in map(json.loads, packages.read_text().splitlines())
     } == made_once
     assert packages.stat().st_mode & 0o077 == 0
-    state = meterseal("keys", "factory", "state", "--data", system.data, "--order", order, "--json").document
+    state = here("keys", "factory", "state", "--data", system.data, "--order", order, "--json").document
     assert (state["chunks"], state["done"], state["officers"]) == (2, [0, 1], ["maker"])
 
 
@@ -191,10 +189,10 @@ def test_wrong_rows_are_named_before_anything_is_signed(system: Up, tmp_path: Pa
     sheet = tmp_path / "wrong.csv"
     rows = manifest(sheet, 2, 500)
     sheet.write_text(sheet.read_text() + rows[0] + "\n")
-    checked = meterseal("keys", "factory", "check", sheet)
+    checked = here("keys", "factory", "check", sheet)
     assert checked.status == 1
     assert checked.out.startswith("row 3: ")
-    made = meterseal(
+    made = here(
         "keys", "factory", "order", sheet, "--data", system.data, "--to", tmp_path / "x.request", "--json"
     )
     assert (made.status, made.error()) == (2, "use.manifest")

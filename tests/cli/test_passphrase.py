@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.cli.conftest import Up, meterseal
+from tests.cli.conftest import Up, here, meterseal
 
 
 def test_a_passphrase_is_changed_when_the_system_is_down_and_it_starts_with_the_new_one(
@@ -13,14 +13,14 @@ def test_a_passphrase_is_changed_when_the_system_is_down_and_it_starts_with_the_
     system = Up(tmp_path / "data")
     file = tmp_path / "data.passphrase"
     before = file.read_bytes()
-    running = meterseal("keys", "passphrase", "--data", system.data, "--json")
+    running = here("keys", "passphrase", "--data", system.data, "--json")
     assert (running.status, running.error()) == (1, "app.in-use")
-    head = meterseal("keys", "head", "--data", system.data, "--json")
+    head = here("keys", "head", "--data", system.data, "--json")
     assert (head.status, head.document["lost_at"]) == (0, None)
     assert file.read_bytes() == before
     assert system.end() == 0
 
-    done = meterseal("keys", "passphrase", "--data", system.data, "--json")
+    done = here("keys", "passphrase", "--data", system.data, "--json")
     assert (done.status, done.document["kept_in"]) == (0, str(file))
     after = file.read_bytes()
     assert after != before
@@ -32,7 +32,7 @@ def test_a_passphrase_is_changed_when_the_system_is_down_and_it_starts_with_the_
     file.write_bytes(after)
     again = Up(system.data)
     try:
-        status = meterseal("status", "--data", again.data, "--json")
+        status = here("status", "--data", again.data, "--json")
         assert (status.status, status.document["keys_put_back_at"]) == (0, None)
     finally:
         assert again.end() == 0

@@ -12,19 +12,19 @@ from meterseal.cli.vee import SENTENCES, _said, sentence
 from meterseal.mdms.vee.context import EVER, Context
 from meterseal.mdms.vee.judge import judge
 from meterseal.mdms.vee.rules import RULES, Rule
-from tests.cli.conftest import meterseal
+from tests.cli.conftest import here
 from tests.mdms.vee_tables import small, table
 
 
 def test_the_rules_are_listed_with_their_parameters() -> None:
-    listed = meterseal("vee", "rules", "--json").document["rules"]
+    listed = here("vee", "rules", "--json").document["rules"]
     assert {row["rule"] for row in listed} == set(RULES)
     (spike,) = [row for row in listed if (row["rule"], row["medium"]) == ("spike", "gas")]
     assert spike["parameters"]["least"] == 3000
-    business = meterseal("vee", "rules", "--medium", "gas", "--customer", "business").out
+    business = here("vee", "rules", "--medium", "gas", "--customer", "business").out
     assert "spike           gas          warning  v2  least=15000" in business
     assert "water" not in business
-    assert meterseal("vee", "rules", "--medium", "oil", "--json").error() == "use.rules"
+    assert here("vee", "rules", "--medium", "oil", "--json").error() == "use.rules"
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_the_rules_are_listed_with_their_parameters() -> None:
     ],
 )
 def test_what_cannot_be_tried_is_refused_before_anybody_is_asked(arguments: tuple[str, ...]) -> None:
-    answer = meterseal("vee", *arguments, "--data", "nowhere")
+    answer = here("vee", *arguments, "--data", "nowhere")
     assert answer.status == 2
     answer.sentence()
 
@@ -81,7 +81,7 @@ def test_a_file_of_facts_that_is_none_is_refused_before_anybody_is_asked(
 ) -> None:
     file = tmp_path / "facts.csv"
     file.write_bytes(content)
-    answer = meterseal("vee", "facts", "import", str(file), "--data", "nowhere", "--json")
+    answer = here("vee", "facts", "import", str(file), "--data", "nowhere", "--json")
     assert answer.error() == "use.csv"
 
 
