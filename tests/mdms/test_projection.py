@@ -257,6 +257,7 @@ def test_a_chunk_and_its_index_give_back_their_rows_in_another_process(blocks: l
     assert index.find(Key(other.code("up-z"), 1)) is None
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=40))
 def test_packed_integers_come_back(values: list[int]) -> None:
     column = np.array(values, np.int64)
