@@ -192,6 +192,8 @@ def test_what_is_not_there_is_answered_with_status_1(
         ["vee", "show"],
         ["vee", "edits"],
         ["vee", "try", "spike", "least=100"],
+        ["vee", "try", "spike", "--off", "--medium", "water"],
+        ["vee", "changes"],
         ["bill", "run"],
         ["bill", "list"],
         ["audit"],
@@ -203,6 +205,28 @@ def test_every_command_speaks_to_people_and_to_scripts(running: Up, command: lis
     assert (plain.status, plain.err) == (0, "")
     with_json = inside(*command, "--data", running.data, "--json")
     assert isinstance(with_json.document, dict | list)
+
+
+def test_a_rule_is_tried_changed_and_listed_and_methods_are_ordered(running: Up, inside: Run) -> None:
+    wish = ("spike", "least=4321", "--medium", "water", "--data", running.data)
+    reason = ("--reason", "a leak was missed")
+    assert inside("vee", "change", *wish, *reason, "--json").error() == "vee.untried"
+    assert inside("vee", "try", *wish, "--days", 30).status == 0
+    assert inside("vee", "change", *wish, *reason, "--json").error() == "vee.untried"
+    assert inside("vee", "try", *wish).status == 0
+    made = inside("vee", "change", *wish, *reason)
+    assert made.status == 0
+    assert "spike least=4321 (water) from " in made.out
+    assert ": a leak was missed" in made.out
+    assert "tried: 0 findings before, 0 with it" in made.out
+    order = ("vee", "order", "flat,like-day", "--since", "2027-02-15", "--data", running.data)
+    made = inside(*order, "--until", "2027-02-22", "--medium", "gas", "--reason", "the feast")
+    assert "methods: flat, like-day (gas) for gaps from 2027-02-15" in made.out
+    assert inside(*order, "--until", "2027-02-15", "--reason", "the feast", "--json").error() == "vee.order"
+    listed = inside("vee", "changes", "--data", running.data, "--json").document
+    assert [one["kind"] for one in listed] == ["order", "rule"]
+    assert listed[1]["values"] == {"least": "4321"}
+    assert len(inside("vee", "changes", "--data", running.data).out.splitlines()) == 2
 
 
 @pytest.mark.parametrize("format", ["csv", "arrow", "parquet", "cim"])
