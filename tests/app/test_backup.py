@@ -11,8 +11,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -21,13 +23,14 @@ import sqlalchemy as sa
 from meterseal.app.backup import Place, Written, write
 from meterseal.app.backup_list import Point
 from meterseal.app.config import Layout
+from meterseal.app.keeping import Backup, KeepingDesk
 from meterseal.app.restoring import RESTORED, drill, restore, settle
 from meterseal.control import acts, open_control
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import tariffs
 from meterseal.crypto.handles import SymmetricKey
-from meterseal.errors import DataError, LocalError, MetersealError, TrustError
-from meterseal.mdms.moment import PINNED
+from meterseal.errors import DataError, EngineError, LocalError, MetersealError, TrustError
+from meterseal.mdms.moment import PINNED, Held
 from meterseal.mdms.reading import Limits
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.verifier import each
@@ -358,6 +361,119 @@ async def test_a_damaged_control_store_is_no_backup(kept: Kept, tmp_path: Path) 
     assert kept.place.ids() == []
     found = await kept.mdms.integrity()
     assert {one.code for one in found.damages} == {"control"}
+
+
+async def test_a_file_that_goes_while_it_is_copied_ends_the_backup(kept: Kept) -> None:
+    """A backup without a segment that its control store names would be a whole one to look at."""
+    moment = await kept.mdms.moment({})
+    try:
+        next(held.path for held in moment.files if held.name.endswith(".segment")).unlink()
+        with kept.place.writing(), pytest.raises(EngineError) as caught:
+            write(kept.place, moment, keys(), AT, 0)
+    finally:
+        moment.release()
+    assert caught.value.code == "backup.disk"
+    assert kept.place.ids() == []
+
+
+async def test_a_caller_who_goes_away_takes_nothing_from_under_the_copy(
+    kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, copying, go_on = shown(kept.mdms), threading.Event(), threading.Event()
+    take = Place.take
+
+    def slow(self: Place, held: Held) -> tuple[str, int]:
+        copying.set()
+        assert go_on.wait(60)
+        return take(self, held)
+
+    monkeypatch.setattr(Place, "take", slow)
+    unused: Any = None  # a backup asks nothing of the security service
+    desk = KeepingDesk(kept.engine, kept.mdms, keys(), unused, kept.layout.platform, lambda: AT)
+    order = Backup(place=str(kept.place.root))
+    caller = asyncio.create_task(desk.backup("operator", order))
+    assert await asyncio.to_thread(copying.wait, 60)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    with pytest.raises(LocalError) as caught:
+        await desk.backup("operator", order)
+    assert caught.value.code == "backup.busy"
+    await kept.publish(3, 4)
+    await kept.mdms.compact()  # what the moment held is there by its second names only
+    go_on.set()
+    while not kept.place.ids() or list(kept.layout.measurements.rglob(f"{PINNED}/*")):
+        await asyncio.sleep(0.01)
+    found, _ = await brought_back(kept, tmp_path / "other")
+    assert found == before
+    assert (await desk.backup("operator", order)).points == 2
+
+
+async def test_what_a_drill_finds_damaged_the_next_backup_writes_again(kept: Kept, tmp_path: Path) -> None:
+    """A place is known by names and lengths: a rotten object would be in every later backup, too."""
+    await kept.back_up()
+    rotten = []
+    for path in sorted(kept.place.root.glob("objects/??/*")):
+        content = path.read_bytes()
+        if path.stat().st_size > 600:
+            path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+            rotten.append(path)
+    assert len(rotten) > 3
+    await kept.back_up()
+    assert await refused(kept, tmp_path / "rotten") == "backup.damaged"
+
+    async def opened(engine: sa.Engine) -> KeyRing:
+        return keys()
+
+    def started(directory: Path, engine: sa.Engine, ring: KeyRing) -> Mdms:
+        return Mdms.open(directory, engine, ring, each(lambda *_: True), Limits())
+
+    with pytest.raises(DataError):
+        await drill(kept.place, "", kept.layout.platform, opened, started)
+    await kept.back_up()
+    assert (await drill(kept.place, "", kept.layout.platform, opened, started)).ok
+    assert await refused(kept, tmp_path / "whole") == ""
+
+
+@pytest.mark.parametrize("put", ["pipe", "endless", "folder"])
+async def test_what_is_no_file_in_a_place_is_not_read(kept: Kept, tmp_path: Path, put: str) -> None:
+    await kept.back_up()
+    for path in (
+        next(kept.place.root.glob("objects/??/*")),
+        next(kept.place.root.glob("points/*.json")),
+    ):
+        path.unlink()
+        if put == "pipe":
+            os.mkfifo(path)
+        elif put == "endless":
+            path.symlink_to("/dev/zero")
+        else:
+            path.mkdir()
+        assert await refused(kept, tmp_path / path.parent.name) == "backup.damaged"
+        assert not (tmp_path / path.parent.name / "platform").exists()
+
+
+@pytest.mark.parametrize("change", [{"control": "x"}, {"control": "²"}, {"at": 10**30}, {"at": -1}])
+async def test_a_list_with_impossible_numbers_is_damaged(
+    kept: Kept, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    await kept.back_up()
+    path = next(kept.place.root.glob("points/*.json"))
+    head, _, body = path.read_bytes().partition(b"\n")
+    path.write_bytes(head + b"\n" + msgspec.json.encode(msgspec.json.decode(body) | change))
+    assert await refused(kept, tmp_path / "other") == "backup.damaged"
+    path.write_bytes(head + b"\n" + b'{"x":' + b"[" * 100_000)
+    assert await refused(kept, tmp_path / "deep") == "backup.damaged"
+
+
+async def test_names_that_we_gave_to_no_backup_are_none_of_ours(kept: Kept, tmp_path: Path) -> None:
+    await kept.back_up()
+    folder = kept.place.root / "points"
+    for name in ("²-x.json", "zzz.json", "999999.json", "000009-20260101T000000Z\x1b[2J.json"):
+        (folder / name).write_bytes(b"{}")
+    assert (await kept.back_up(keep=1)).id.startswith("000002-")
+    assert len(kept.place.ids()) == 1
+    assert await refused(kept, tmp_path / "other") == ""
 
 
 # --- drills -----------------------------------------------------------------------------------------------------

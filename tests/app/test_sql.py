@@ -22,6 +22,7 @@ from meterseal.app.querying import Ask, Latest, QueryDesk
 from meterseal.app.sqlchild import Orders, answered, close_off, opened
 from meterseal.control import acts
 from meterseal.errors import DataError, EngineError, LocalError, MetersealError
+from meterseal.mdms.finding import Finding
 from meterseal.mesh.rpc import OPERATOR, InProcess
 from meterseal.things.fleet import Fleet
 from tests.mdms.fleet import (
@@ -313,6 +314,65 @@ async def test_a_period_that_holds_too_much_is_refused_before_it_is_opened_whole
         await desk.sql("SELECT 1")
     assert caught.value.code == "sql.too-much"
     assert await desk.rows("SELECT count(*) FROM readings", until=FIRST + DAY) == [[METERS * 23]]
+
+
+def test_columns_that_are_too_many_or_too_long_are_no_answer() -> None:
+    """Rows were counted and names were not: joins of joins make hundreds of megabytes of them."""
+    orders = Orders(64, 10, 10, 5000)
+    parts = [f'a0 AS (SELECT 1 AS "{"x" * 700}")']
+    parts += [f"a{k} AS (SELECT * FROM a{k - 1} p, a{k - 1} q)" for k in (1, 2, 3)]
+    with contextlib.closing(opened(orders)) as connection:
+        close_off(connection)
+        few = answered(connection, f"WITH {', '.join(parts)} SELECT * FROM a2", orders)
+        assert len(few["columns"]) == 4
+        many = answered(connection, f"WITH {', '.join(parts)} SELECT * FROM a3", orders)
+    assert many["kind"] == "Wide"
+
+
+@pytest.mark.parametrize(
+    "said", [b"x" * (3 * querying.MOST_BYTES), b"[" * 100_000, b'{"rows": [[{}]]}', b'{"columns": 7}']
+)
+async def test_a_process_that_a_query_took_over_is_not_believed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: bytes
+) -> None:
+    (tmp_path / "said").write_bytes(said)
+    lying = tmp_path / "lying"
+    lying.write_text(f'#!/bin/sh\ncat "{tmp_path / "said"}"\ncat >/dev/null\n')
+    lying.chmod(0o700)
+    monkeypatch.setattr(querying.sys, "executable", str(lying))
+    assert await desk.code("SELECT 1") == "sql.limit"
+
+
+async def test_a_time_with_a_zone_is_refused_in_words_that_show_no_path(desk: Desk) -> None:
+    with pytest.raises(DataError) as caught:
+        await desk.sql("SELECT now(), [now()]")
+    assert "cast it" in caught.value.message
+    assert "/" not in caught.value.message
+    assert len(await desk.rows("SELECT now()::TIMESTAMP")) == 1
+
+
+async def test_newer_findings_of_other_times_hide_none_of_the_period(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(querying, "MOST_FINDINGS", 2)
+    found = [
+        Finding(
+            run="t",
+            usage_point=point(0),
+            channel=1,
+            rule="gap",
+            version=1,
+            severity="warning",
+            since=FIRST + day * DAY,
+            until=FIRST + day * DAY + HOUR,
+            detail={},
+        )
+        for day in (12, 20, 21, 22)
+    ]
+    desk.mdms._findings.append(found)
+    asked = "SELECT count(*) FROM findings WHERE rule = 'gap'"
+    assert await desk.rows(asked, since=FIRST + 12 * DAY, until=FIRST + 13 * DAY) == [[1]]
+    assert await desk.code(asked, since=FIRST + 20 * DAY) == "sql.too-much"
 
 
 async def test_a_caller_who_goes_away_leaves_no_process(desk: Desk) -> None:

@@ -144,6 +144,50 @@ async def test_a_change_that_was_not_tried_as_it_is_made_is_refused(
     engine.dispose()
 
 
+@pytest.mark.parametrize(
+    ("rule", "name", "value"),
+    [
+        ("zero", "days", str(10**18)),  # would raise at every run, of every rule, for good
+        ("zero", "days", str(10**30)),
+        ("stuck-register", "lasting", str(1 << 62)),  # would read everything of everybody at every run
+        ("spike", "window", "-1"),
+        ("night-flow", "nights", "401"),
+        ("spike", "least", str(10**13)),
+        ("overload", "percent", "-1"),
+        ("heat-balance", "least", "nan"),
+        ("heat-balance", "most", "inf"),
+        ("gas-heating", "cold", "-1e308"),
+        ("tamper", "kinds", "x" * 65),
+        ("tamper", "kinds", "cover,\x1b[2J"),
+        ("tamper", "kinds", ",".join(map(str, range(65)))),
+    ],
+)
+async def test_a_value_that_no_run_could_compute_with_is_refused_where_there_is_no_such_meter_too(
+    tmp_path: Path, rule: str, name: str, value: str
+) -> None:
+    mdms, engine = open_store(tmp_path, 1)
+    change = RuleChange(rule=rule, values={name: value})
+    with pytest.raises(LocalError) as refused:
+        await tried(mdms, change, NOW)
+    assert refused.value.code == "use.parameter"
+    with pytest.raises(LocalError):
+        mdms.changes.change(change, reason="so", author="op-1", now=NOW)
+    await mdms.close()
+    engine.dispose()
+
+
+async def test_a_change_that_is_written_while_a_run_begins_is_no_part_of_that_run(tmp_path: Path) -> None:
+    mdms, engine = open_store(tmp_path, 1)
+    await tried(mdms, LOUD, NOW)
+    before = mdms.changes.known(NOW + 5)
+    made = mdms.changes.change(LOUD, reason="a leak was missed", author="op-1", now=NOW + 2)
+    assert (made.since, made.recorded_at) == (NOW + 6, NOW + 6)
+    assert mdms.changes.known(NOW + 5) == before
+    assert len(mdms.changes.known(NOW + 6)[0].changes) == 1
+    await mdms.close()
+    engine.dispose()
+
+
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 401])
 async def test_a_change_without_a_reason_is_refused(tmp_path: Path, reason: str) -> None:
     mdms, engine = open_store(tmp_path, 1)

@@ -17,10 +17,13 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,12 @@ from meterseal.mdms.store.files import disk, place_file, sync_directory, write_a
 CONTROL = "control.db"
 _PIECE = 1 << 20
 _OBJECTS, _POINTS, _LOCK, _NEW = "objects", "points", "lock", ".new"
+_DAMAGED = ".damaged"
+_ID = re.compile(r"([0-9]{6,18})-[0-9]{8}T[0-9]{6}Z")
+_VERSION = re.compile(r"[0-9]{4}")
+_LONGEST_LIST = 1 << 28
+_LAST = 253_402_300_800_000
+"""The year 10000."""
 
 
 class Written(Struct, frozen=True, kw_only=True):
@@ -65,8 +74,9 @@ class Place:
     # --- reading ----------------------------------------------------------------------------------
 
     def ids(self) -> list[str]:
-        """Backups, oldest first."""
-        return sorted(path.stem for path in self._points.glob("*.json")) if self._points.is_dir() else []
+        """Backups, oldest first; a file that we did not name is none."""
+        found = (_ID.fullmatch(path.stem) for path in self._points.glob("*.json"))
+        return [one[0] for one in sorted(filter(None, found), key=lambda one: (int(one[1]), one[0]))]
 
     def point(self, name: str = "") -> tuple[Point, bytes]:
         """A backup, the newest when none is named, and its file's bytes. LocalError `backup.none`, DataError
@@ -84,18 +94,18 @@ class Place:
                 ),
             )
         path = self._points / f"{wanted}.json"
-        with _disk(path):
-            raw = path.read_bytes()
+        with _disk(path), _regular(path) as file:
+            raw = file.read(_LONGEST_LIST)
         try:
             point = msgspec.json.decode(raw.partition(b"\n")[2], type=Point)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             raise _damaged(path) from None
         if point.format != FORMAT:
             raise LocalError(
                 "backup.newer",
                 f"{path} was written by a newer meterseal; restore it with that one. Nothing was changed.",
             )
-        if point.id != wanted:
+        if point.id != wanted or not _VERSION.fullmatch(point.control) or not 0 <= point.at < _LAST:
             raise _damaged(path)
         return point, raw
 
@@ -104,9 +114,13 @@ class Place:
         source = self._object(part.digest)
         digest, size = hashlib.sha256(), 0
         try:
-            with source.open("rb") as file, _disk(target), target.open("ab" if part.offset else "xb") as out:
+            with (
+                _regular(source) as file,
+                _disk(target),
+                target.open("ab" if part.offset else "xb") as out,
+            ):
                 os.fchmod(out.fileno(), 0o600)
-                if out.tell() != part.offset:
+                if out.tell() != part.offset or os.fstat(file.fileno()).st_size != part.size:
                     raise _damaged(source, part.name)
                 while piece := file.read(_PIECE):
                     digest.update(piece)
@@ -126,10 +140,25 @@ class Place:
         except FileNotFoundError:
             return False
 
+    def set_aside(self, point: Point) -> int:
+        """Give objects of a backup that are not what was written another name; how many.
+
+        A backup knows what lies here by its name and length. So the next one writes them anew, for all lists that name
+        them.
+        """
+        found = 0
+        for digest in {part.digest for part in point.parts}:
+            path = self._object(digest)
+            with contextlib.suppress(FileNotFoundError), _disk(path):
+                if _digest(path) != digest:
+                    path.rename(path.with_name(path.name + _DAMAGED))
+                    found += 1
+        return found
+
     def following(self) -> int:
         """Number of the next backup; numbers rise however clocks are set."""
-        numbers = [name.partition("-")[0] for name in self.ids()]
-        return max((int(number) for number in numbers if number.isdigit()), default=0) + 1
+        listed = self.ids()
+        return int(listed[-1].partition("-")[0]) + 1 if listed else 1
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -279,8 +308,13 @@ def write(target: Place, moment: Moment, ring: KeyRing, at: int, keep: int) -> W
             continue
         try:
             digest, wrote = target.take(held)
-        except FileNotFoundError:
-            continue  # a forecast that a newer one has replaced meanwhile
+        except FileNotFoundError as error:
+            if held.loose:
+                continue  # a forecast that a newer one has replaced meanwhile
+            raise EngineError(
+                "backup.disk",
+                f"{held.name} went away while it was copied. No backup was made; begin again.",
+            ) from error
         parts.append(Part(held.name, held.size, digest, held.fact, held.offset))
         new_files, new_bytes = new_files + (wrote > 0), new_bytes + wrote
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at / 1000))
@@ -310,6 +344,28 @@ def write(target: Place, moment: Moment, ring: KeyRing, at: int, keep: int) -> W
         removed=removed,
         seconds=round(time.monotonic() - begun, 3),
     )
+
+
+@contextlib.contextmanager
+def _regular(path: Path) -> Iterator[BufferedReader]:
+    """A file that somebody else may have put there: nothing but a file is read, and nothing waits for a pipe."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _damaged(path)
+    with os.fdopen(descriptor, "rb") as file:
+        yield file
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file; empty for what cannot be read."""
+    try:
+        with _regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise
+    except (OSError, DataError):
+        return ""
 
 
 def copy_control(reader: sqlite3.Connection, target: Path) -> None:

@@ -66,7 +66,7 @@ def sealed_by(raw: bytes, ring: KeyRing) -> Point:
         seal = msgspec.json.decode(head, type=_Seal)
         point = msgspec.json.decode(body, type=Point)
         opened = ring.open(seal.seal, _place(point), seal.key_version)
-    except (msgspec.DecodeError, TrustError) as error:
+    except (msgspec.DecodeError, RecursionError, TrustError) as error:
         if isinstance(error, TrustError) and error.code != "crypto.tag":
             raise
         raise _not_ours() from None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 from msgspec import Struct
 
 from meterseal.app import restoring
@@ -21,11 +22,13 @@ from meterseal.app.restoring import Drill
 from meterseal.control import acts, write
 from meterseal.control.rings import MEASUREMENTS, open_ring
 from meterseal.control.sealing import KeyRing
-from meterseal.errors import LocalError
+from meterseal.errors import LocalError, MetersealError
 from meterseal.mdms.integrity import Integrity
 from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import OPERATOR, Empty, Method, Methods
 from meterseal.security.sdk import DataKeySource, SecuritySdk
+
+log = structlog.get_logger()
 
 
 class Backup(Struct, frozen=True, kw_only=True):
@@ -61,6 +64,7 @@ class KeepingDesk:
         self._platform = platform
         self._clock = clock
         self._busy = asyncio.Lock()
+        self._writing: asyncio.Task[Written] | None = None
 
     def methods(self) -> Methods:
         """The table, to be joined with the desk's."""
@@ -86,30 +90,28 @@ class KeepingDesk:
                 "backup.place",
                 f"A backup at {root} would lie inside what it copies. Give a directory on another disk.",
             )
-        if self._busy.locked():
-            raise LocalError("backup.busy", "Another backup or drill is under way. Wait until it is done.")
-        async with self._busy:
-            return await self._write(Place(root), asked.keep)
+        self._require_idle()
+        # A task of its own: a caller who goes away must not take the pins and the lock from under the copy.
+        self._writing = asyncio.create_task(self._write(Place(root), asked.keep))
+        self._writing.add_done_callback(_said)
+        return await asyncio.shield(self._writing)
 
     async def _write(self, place: Place, keep: int) -> Written:
-        with place.writing():
-            known = await asyncio.to_thread(place.known)
-            at = self._clock()
-            moment = await self._mdms.moment(known)
-            try:
-                # Shielded from a caller who goes away: pins must not go while the copy reads them.
-                done = await asyncio.shield(
-                    asyncio.to_thread(write_backup, place, moment, self._ring, at, keep)
-                )
-            finally:
-                await asyncio.to_thread(moment.release)
-        await asyncio.to_thread(self._act, "store-backup", done.id)
-        return done
+        async with self._busy:
+            with place.writing():
+                known = await asyncio.to_thread(place.known)
+                at = self._clock()
+                moment = await self._mdms.moment(known)
+                try:
+                    done = await asyncio.to_thread(write_backup, place, moment, self._ring, at, keep)
+                finally:
+                    await asyncio.to_thread(moment.release)
+            await asyncio.to_thread(self._act, "store-backup", done.id)
+            return done
 
     async def drill(self, _: str, asked: DrillBackup) -> Drill:
         """Bring a backup back on a copy beside the platform's directory, and remove it. Errors as `restoring.drill`."""
-        if self._busy.locked():
-            raise LocalError("backup.busy", "Another backup or drill is under way. Wait until it is done.")
+        self._require_idle()
         source = DataKeySource(self._security)
 
         async def opened(engine: sa.Engine) -> KeyRing:
@@ -127,6 +129,16 @@ class KeepingDesk:
         """Open every piece of the store. EngineError when a disk does not answer."""
         return await self._mdms.integrity()
 
+    def _require_idle(self) -> None:
+        if self._busy.locked() or (self._writing is not None and not self._writing.done()):
+            raise LocalError("backup.busy", "Another backup or drill is under way. Wait until it is done.")
+
     def _act(self, act: str, subject: str) -> None:
         with write(self._engine) as connection:
             acts.append(connection, acts.Act(self._clock(), OPERATOR, act, subject))
+
+
+def _said(writing: asyncio.Task[Written]) -> None:
+    """Whoever asked may be gone: then the log says what became of the backup."""
+    if not writing.cancelled() and isinstance(error := writing.exception(), MetersealError):
+        log.warning("backup.failed", code=error.code)

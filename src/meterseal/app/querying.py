@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -34,7 +35,7 @@ from meterseal.model import Quality
 from meterseal.things.fleet import Fleet
 
 MOST_READINGS = 5_000_000
-MOST_FINDINGS = 50_000
+MOST_FINDINGS = 200_000
 MOST_ROWS = 100_000
 MOST_BYTES = 8 << 20
 LONGEST_QUERY = 20_000
@@ -73,6 +74,18 @@ class Asked(Struct, frozen=True):
     since: int
     until: int
     device_id: bytes
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What the process says, which is believed no more than a stranger; with a `kind` it is a refusal."""
+
+    columns: list[str] = []
+    types: list[str] = []
+    rows: list[list[str | float | int | bool | None]] = []
+    more: bool = False
+    seconds: float = 0.0
+    error: str = ""
+    kind: str = ""
 
 
 class QueryDesk:
@@ -145,21 +158,27 @@ class QueryDesk:
                 readings = await self._hand_over(child.stdin, asked, usage_point)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(asked.seconds + 5):
-                    out = await child.stdout.read()
+                    out = await _all_of(child.stdout)
         finally:
             with contextlib.suppress(ProcessLookupError):
-                child.kill()
-            await child.wait()
-        if not out:
+                os.killpg(child.pid, signal.SIGKILL)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(5):
+                    while await child.stdout.read(1 << 16):
+                        pass  # asyncio sees the end of a process only when its pipe is read to the end
+                    await child.wait()
+        try:
+            answer = msgspec.json.decode(out, type=Answer)
+        except (msgspec.DecodeError, RecursionError):
             raise EngineError(
                 "sql.limit",
                 f"The query took more than {asked.seconds} s or more than {MEMORY_MB} MB, and was ended. Ask for less: a "
                 "shorter period, one meter, sums instead of rows.",
-            )
-        answer: dict[str, Any] = json.loads(out)
-        if "error" in answer:
-            raise _refused(answer, asked)
-        return answer | {"readings": readings}
+            ) from None
+        if answer.kind:
+            raise _refused(answer)
+        names = ("columns", "types", "rows", "more", "seconds")
+        return {name: getattr(answer, name) for name in names} | {"readings": readings}
 
     async def _hand_over(self, pipe: asyncio.StreamWriter, asked: Ask, usage_point: str | None) -> int:
         async def give(kind: bytes, payload: bytes) -> None:
@@ -192,7 +211,14 @@ class QueryDesk:
             ORIGINS,
         )
         await give(b"D", msgspec.json.encode(handed))
-        found = await asyncio.to_thread(self._mdms.findings, MOST_FINDINGS, usage_point)
+        period = (asked.since, asked.until)
+        found = await asyncio.to_thread(self._mdms.findings, MOST_FINDINGS + 1, usage_point, period)
+        if len(found) > MOST_FINDINGS:
+            raise DataError(
+                "sql.too-much",
+                f"The period holds more than {MOST_FINDINGS} findings, which is the most that is opened for a query. "
+                "Give a shorter one, or one meter.",
+            )
         rows = [
             (
                 one.usage_point,
@@ -205,7 +231,6 @@ class QueryDesk:
                 json.dumps(one.detail),
             )
             for one in found
-            if one.since < asked.until and one.until > asked.since
         ]
         await give(b"F", msgspec.json.encode(rows))
         await give(b"Q", asked.sql.encode())
@@ -247,6 +272,17 @@ class QueryDesk:
         return found
 
 
+async def _all_of(stream: asyncio.StreamReader) -> bytes:
+    """All that a process says; nothing when it says more than an answer can be."""
+    parts: list[bytes] = []
+    size = 0
+    while piece := await stream.read(1 << 16):
+        parts.append(piece)
+        if (size := size + len(piece)) > 2 * MOST_BYTES:
+            return b""
+    return b"".join(parts)
+
+
 def _check(asked: Ask) -> None:
     if asked.until <= asked.since:
         raise LocalError(
@@ -264,8 +300,8 @@ def _check(asked: Ask) -> None:
         raise LocalError("sql.bounds", f"An answer has 1 to {MOST_ROWS} rows, and a query 1 to 600 seconds.")
 
 
-def _refused(answer: dict[str, Any], asked: Ask) -> MetersealError:
-    kind = answer["kind"]
+def _refused(answer: Answer) -> MetersealError:
+    kind = answer.kind
     if kind == "NotOneSelect":
         return LocalError(
             "sql.select",
@@ -282,4 +318,4 @@ def _refused(answer: dict[str, Any], asked: Ask) -> MetersealError:
             "sql.outside",
             "A query sees the views readings, findings and usage_points, and no file, network or setting. Ask without.",
         )
-    return DataError("sql.failed", f"The query cannot be answered: {answer['error']}")
+    return DataError("sql.failed", f"The query cannot be answered: {answer.error}")

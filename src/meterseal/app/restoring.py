@@ -10,6 +10,7 @@ and takes that place by one rename.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import sqlalchemy as sa
+import structlog
 from msgspec import Struct
 
 from meterseal.app.backup import CONTROL, Place, check_control
@@ -26,7 +28,7 @@ from meterseal.app.config import Layout, unusable
 from meterseal.control import acts, open_control, write
 from meterseal.control.engine import HEAD
 from meterseal.control.sealing import KeyRing
-from meterseal.errors import DataError, LocalError
+from meterseal.errors import DataError, LocalError, MetersealError
 from meterseal.mdms.integrity import Integrity
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.store.files import sync_directory
@@ -35,6 +37,7 @@ RESTORED = "restored"
 """Name of the list of the backup that was brought back, in the platform's directory until its first start."""
 MAKING = ".platform.restored"
 DRILL = "drill-"
+log = structlog.get_logger()
 _NAME = re.compile(r"(control\.db|(measurements|firmware)(/[A-Za-z0-9][A-Za-z0-9._-]{0,199}){1,4})")
 
 
@@ -143,7 +146,11 @@ async def drill(
     folder = Path(tempfile.mkdtemp(prefix=DRILL, dir=beside))
     try:
         copy = folder / "platform"
-        point = await asyncio.to_thread(unpack, place, copy, name)
+        try:
+            point = await asyncio.to_thread(unpack, place, copy, name)
+        except DataError:
+            await asyncio.to_thread(_set_aside, place, name)
+            raise
         engine = await asyncio.to_thread(open_control, copy / CONTROL)
         try:
             ring = await opened(engine)
@@ -169,6 +176,14 @@ async def drill(
         integrity=found,
         ok=same and found.good and not point.missing,
     )
+
+
+def _set_aside(place: Place, name: str) -> None:
+    """The platform is there, so the next backup can write again what is damaged of this one."""
+    with contextlib.suppress(MetersealError, OSError):
+        with place.writing():
+            found = place.set_aside(place.point(name)[0])
+        log.warning("backup.damaged", objects=found)
 
 
 def _kept(mdms: Mdms) -> int:

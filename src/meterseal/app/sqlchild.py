@@ -87,7 +87,10 @@ def main() -> int:
         answer = answered(connection, query, orders)
         answer["seconds"] = round(time.monotonic() - begun, 3)
     except (duckdb.Error, RuntimeError) as error:
-        answer = {"error": str(error)[:2000], "kind": type(error).__name__}
+        said = str(error).partition("Traceback (most recent call last)")[
+            0
+        ]  # DuckDB quotes Python's, paths and all
+        answer = {"error": said.strip()[:2000], "kind": type(error).__name__}
     except MemoryError:
         answer = {"error": "", "kind": "OutOfMemoryException"}
     sys.stdout.write(json.dumps(answer, ensure_ascii=False))
@@ -197,8 +200,15 @@ def answered(connection: Any, query: str, orders: Orders) -> dict[str, Any]:
     cursor = connection.execute(statements[0])
     columns = [one[0] for one in cursor.description]
     types = [str(one[1]) for one in cursor.description]
+    if any("WITH TIME ZONE" in one for one in types):
+        return {
+            "error": "a time WITH TIME ZONE is not given out; cast it, as in now()::TIMESTAMP",
+            "kind": "Zone",
+        }
     rows: list[list[Any]] = []
-    size, more = 0, False
+    size, more = len(json.dumps([columns, types])), False
+    if size > orders.bytes:
+        return {"error": "its columns have too long names and types, or are too many", "kind": "Wide"}
     while not more and (some := cursor.fetchmany(500)):
         for row in some:
             plain = [_plain(value) for value in row]

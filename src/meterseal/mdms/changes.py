@@ -8,6 +8,7 @@ the rows recorded up to it.
 from __future__ import annotations
 
 from collections import OrderedDict
+from threading import Lock
 from typing import Any, Literal, cast
 
 import msgspec
@@ -34,6 +35,8 @@ TRIALS = 64
 LONGEST = 400
 """Days that an order of methods holds at most."""
 MOST_REASON = 400
+_WAIT = 60_000
+"""How long a change may take to be written, at most; a clock that is further behind a run was set back."""
 MEDIA = ("water", "gas", "heat", "electricity")
 
 log = structlog.get_logger()
@@ -79,11 +82,17 @@ class Changes:
     def __init__(self, engine: sa.Engine, keys: KeyRing) -> None:
         self._engine, self._keys = engine, keys
         self._tried: OrderedDict[bytes, Tried] = OrderedDict()
+        self._lock, self._asked = Lock(), 0
 
     # --- asking -----------------------------------------------------------------------------------
 
     def known(self, as_of: int) -> tuple[Settings, tuple[Override, ...]]:
-        """What holds for runs of an instant: the changes of rules and the orders of methods recorded up to it."""
+        """What holds for runs of an instant: the changes of rules and the orders of methods recorded up to it.
+
+        What is recorded from now on is recorded after that instant: asking again says the same.
+        """
+        with self._lock:
+            self._asked = max(self._asked, as_of)
         rules, orders = [], []
         for one in reversed(self.latest(as_of=as_of, limit=None)):
             if one.kind == "order":
@@ -197,17 +206,21 @@ class Changes:
             raise LocalError(
                 "vee.reason", f"Say why this is changed, in at most {MOST_REASON} characters (--reason)."
             )
-        with write(self._engine) as connection:
+        with self._lock, write(self._engine) as connection:
+            recorded = self._asked + 1 if now <= self._asked < now + _WAIT else now
+            if row["kind"] == "rule":
+                row["since"] = recorded
             number = (connection.execute(sa.select(sa.func.max(table.c.id))).scalar() or 0) + 1
             row |= {
                 "id": number,
                 "author": author,
-                "recorded_at": now,
+                "recorded_at": recorded,
                 "sealed_reason": reason.strip().encode(),
             }
             connection.execute(table.insert().values(VEE_CHANGES.seal(self._keys, row)))
             acts.append(connection, acts.Act(now, author, f"vee-{row['kind']}-changed", f"change/{number}"))
-        return self.latest(limit=1)[0]
+            made = connection.execute(sa.select(table).where(table.c.id == number)).one()
+        return self._change(made)
 
     def _change(self, row: sa.Row[Any]) -> Change:
         return Change(

@@ -37,11 +37,15 @@ class Findings:
         with write(self._engine) as connection:
             return insert_new(connection, findings, [self._row(finding) for finding in found])
 
-    def latest(self, limit: int = 100, usage_point: str | None = None) -> list[Finding]:
-        """Newest findings first, of one usage point or of all."""
+    def latest(
+        self, limit: int = 100, usage_point: str | None = None, period: tuple[int, int] | None = None
+    ) -> list[Finding]:
+        """Newest findings first, of one usage point or of all; of a period those that reach into since < t < until."""
         query = sa.select(findings).order_by(findings.c.id.desc()).limit(limit)
         if usage_point is not None:
             query = query.where(findings.c.usage_point == usage_point)
+        if period is not None:
+            query = query.where(findings.c.since < period[1], findings.c.until > period[0])
         with read(self._engine) as connection:
             return [self._finding(row) for row in connection.execute(query).all()]
 

@@ -34,7 +34,8 @@ _PIECE = 1 << 24
 class Held(NamedTuple):
     """One file of a moment: its name below the platform's directory, where to read it, and which of its bytes these are.
 
-    Two files of the same `fact` hold the same bytes; "" where only reading them tells.
+    Two files of the same `fact` hold the same bytes; "" where only reading them tells. What is `loose` may be gone when it
+    is read: a newer one has taken its place. Nothing else may.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Held(NamedTuple):
     size: int
     fact: str = ""
     offset: int = 0
+    loose: bool = False
 
 
 class Moment(NamedTuple):
@@ -184,4 +186,4 @@ def others(root: Path, directory: Path) -> Iterator[Held]:
             continue
         with contextlib.suppress(FileNotFoundError):
             if path.is_file():
-                yield Held(path.relative_to(root).as_posix(), path, path.stat().st_size)
+                yield Held(path.relative_to(root).as_posix(), path, path.stat().st_size, loose=True)

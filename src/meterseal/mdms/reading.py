@@ -201,10 +201,12 @@ class Reading:
         self._notes.write()
         return self._manifest.status(device_id)
 
-    def findings(self, limit: int = 100, usage_point: str | None = None) -> list[Finding]:
-        """Newest findings first."""
+    def findings(
+        self, limit: int = 100, usage_point: str | None = None, period: tuple[int, int] | None = None
+    ) -> list[Finding]:
+        """Newest findings first; of a period those that reach into since < t < until."""
         self._notes.write()
-        return self._findings.latest(limit, usage_point)
+        return self._findings.latest(limit, usage_point, period)
 
     def quarantine(self, limit: int = 100) -> list[Quarantined]:
         """Newest quarantined records first, opened; `record` of code `mdms.*` is the msgpack of a

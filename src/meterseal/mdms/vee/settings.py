@@ -16,10 +16,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from meterseal.errors import LocalError
-from meterseal.mdms.vee.context import CLASSES, Context
+from meterseal.mdms.vee.context import CLASSES, DAY, Context
 from meterseal.mdms.vee.judge import Choose, defaults
 from meterseal.mdms.vee.rules import RULES, Rule
 from meterseal.model import Medium
+
+MOST = 10**12
+"""Largest number that a value of a rule may be."""
+MOST_TEXT = 64
+FARTHEST = 400 * DAY
+"""How far a rule may look back."""
 
 
 class RuleChange(Struct, frozen=True, kw_only=True):
@@ -117,9 +123,34 @@ def changed(rule: Rule, values: Mapping[str, str], context: Context) -> Struct:
         for name, text in values.items()
     }
     try:
-        return msgspec.convert(msgspec.to_builtins(usual) | over, type(usual), strict=False)
+        found = msgspec.convert(msgspec.to_builtins(usual) | over, type(usual), strict=False)
     except msgspec.ValidationError as error:
         raise LocalError("use.parameter", f"That is no value for the rule {rule.name}: {error}.") from None
+    for name in values:
+        _bounded(rule, name, getattr(found, name))
+    if not 0 <= rule.reach(found).before <= FARTHEST:
+        raise LocalError(
+            "use.parameter",
+            f"With these values the rule {rule.name} would look back further than {FARTHEST // DAY} days, at every run and "
+            "for good.",
+        )
+    return found
+
+
+def _bounded(rule: Rule, name: str, value: Any) -> None:
+    """A rule computes with its values in 64 bits; a whole number counts or measures something, and is none below 0."""
+    parts = value if isinstance(value, tuple) else (value,)
+    for part in parts:
+        if isinstance(part, str):
+            fits = len(part) <= MOST_TEXT and part.isprintable()
+        else:
+            fits = abs(part) <= MOST if isinstance(part, float) else 0 <= part <= MOST
+        if not fits or len(parts) > MOST_TEXT:
+            raise LocalError(
+                "use.parameter",
+                f"The rule {rule.name} takes for `{name}` whole numbers from 0 to {MOST}, other numbers up to that, or up "
+                f"to {MOST_TEXT} words of as many characters.",
+            )
 
 
 def check(change: RuleChange) -> None:
