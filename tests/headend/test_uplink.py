@@ -258,6 +258,54 @@ async def test_a_concentrator_in_wrong_hands_fills_no_trail_with_meters_that_it_
     assert len(ground.platform.audit) == FOUND_A_DAY
 
 
+async def test_false_alarms_of_many_plain_meters_hide_no_true_one_of_another(start: Start) -> None:
+    """Whoever owns a bus lets its meters raise everything, over and over; on another bus a cover is opened."""
+    master, line = Device(MASTER), Line(concentrator_id=MASTER)
+    ground = start(master)
+    owned = [bytes.fromhex(f"10{number:014d}") for number in range(100)]
+    for one in (*owned, WATER):
+        ground.platform.enrolled[one] = Enrolment(
+            device_id=one, plain=True, medium="water", concentrator_id=MASTER
+        )
+    everything = b"\x87\x70"
+    for _ in range(25):
+        for at in range(0, len(owned), 25):
+            frames = [encode.alarm_report(one, everything, NOW).encode() for one in owned[at : at + 25]]
+            await ground.send(line, master.seal(*frames, vouched=True))
+    filled = len(ground.platform.audit)
+    await ground.send(line, master.seal(encode.alarm_report(WATER, b"\x00\x20", NOW).encode(), vouched=True))
+    (true,) = [entry for entry in ground.platform.audit if entry.device_id == WATER]
+    assert true.code == "meter.removed"
+    assert filled == len({(one.device_id, one.code) for one in ground.platform.audit}) - 1
+    ground.now += 86_400_000
+    await ground.send(line, master.seal(encode.alarm_report(WATER, b"\x00\x20", NOW).encode(), vouched=True))
+    assert len([entry for entry in ground.platform.audit if entry.device_id == WATER]) == 2
+
+
+async def test_an_alarm_that_could_not_be_written_is_heard_when_it_is_said_again(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    master, line = Device(MASTER), Line(concentrator_id=MASTER)
+    ground = start(master)
+    ground.platform.enrolled[WATER] = Enrolment(
+        device_id=WATER, plain=True, medium="water", concentrator_id=MASTER
+    )
+    record = master.seal(encode.alarm_report(WATER, b"\x00\x20", NOW).encode(), vouched=True)
+
+    async def full(_: object) -> None:
+        raise EngineError("control.full", "The disk is full.")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(ground.platform, "refused", full)
+        disk.setattr(ground.platform, "publish", full)
+        for _ in range(3):
+            await ground.send(line, record)
+        assert line.acked(master) == set()
+    await ground.send(line, record)
+    assert line.acked(master) == {1}
+    assert [entry.code for entry in ground.platform.audit] == ["meter.removed"]
+
+
 async def test_a_concentrator_that_vouches_on_after_a_module_was_enrolled_is_rejected_at_once(
     start: Start,
 ) -> None:

@@ -17,15 +17,18 @@ from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import TrustError
 from meterseal.headend.ports import Answer, Down, StoredSession
 from meterseal.things.answers import answers
+from meterseal.things.commands import Act
 from meterseal.things.sessions import SessionStore
+from meterseal.things.verbs import frame_of
 from meterseal.things.words import FIRST_PAUSE, LINE_PAUSE, DownWords, Word
 from meterseal.wire import encode, roles
 from meterseal.wire import identifiers as ids
 from meterseal.wire.frame import Frame
 from meterseal.wire.profile import profile_of
-from tests.headend.ground import ELECTRIC, NOW, OTHER, WATER, Device
+from tests.headend.ground import ELECTRIC, MASTER, NOW, OTHER, WATER, Device
 
 HOUR = 3_600_000
+RELAY: tuple[Act, Act] = "relay-trip", "relay-close"
 
 
 class Ground:
@@ -210,3 +213,39 @@ def test_answers_of_dlt645_are_told_apart_by_function_and_identifier() -> None:
     other = encode.read_request(ELECTRIC, 0x00020000)
     assert answers("dlt645", other.encode(), good) is None
     assert answers("dlt645", asked.encode(), b"no frame") is None
+
+
+async def test_an_answer_is_not_taken_for_that_of_a_command_before_which_nobody_answered(
+    ground: Ground,
+) -> None:
+    """DL/T 645 answers a command by its function alone: a trip that was lost is not done because a closing is."""
+    profile = profile_of(ELECTRIC)
+    trip, close = (
+        frame_of(ELECTRIC, action, {}, profile, ser=1, until=NOW + HOUR, now=NOW) for action in RELAY
+    )
+    facts, epoch = await ground.session(ELECTRIC)
+    lost = await ground.put(trip, "guarded", number=1)
+    await ground.take(facts, epoch)
+    ground.now += 2 * HOUR
+    ground.words.expire()
+    assert ground.state(lost) == "unknown"
+    closed = await ground.put(close, "guarded", number=2, not_after=ground.now + HOUR)
+    await ground.take(facts, epoch)
+    done = roles.done(ELECTRIC, close, profile).encode()
+    assert await ground.words.answered([Answer(ELECTRIC, done)]) == [True]
+    assert (ground.state(lost), ground.state(closed)) == ("unknown", "done")
+
+
+async def test_a_word_finds_its_answer_behind_however_many_newer_ones(ground: Ground) -> None:
+    """A concentrator is asked for a thousand meters while one of them keeps silent."""
+    facts, epoch = await ground.session(MASTER)
+    command = encode.valve_request(WATER, opened=False, ser=200)
+    slow = await ground.put(command, "guarded", number=1, device_id=MASTER)
+    for ser in range(100):
+        await ground.put(read(ser), device_id=MASTER)
+        await ground.take(facts, epoch)
+        said = Frame("cjt188", 0x10, command.address, 0x81, read(ser).data + b"what it shows")
+        assert await ground.words.answered([Answer(MASTER, said.encode())]) == [True]
+    answer = roles.done(WATER, command, profile_of(WATER)).encode()
+    assert await ground.words.answered([Answer(MASTER, answer)]) == [True]
+    assert ground.state(slow) == "done"

@@ -64,8 +64,8 @@ class Outbox(Protocol):
     def next(self, now: int) -> Item | None:
         """The next item, each handed out once; None when there is nothing to send."""
 
-    def seal(self, item: Item, chip: Chip, now: int) -> Sealed:
-        """A record of the item in the session that is open."""
+    def seal(self, item: Item, chip: Chip, now: int) -> Sealed | None:
+        """A record of the item in the session that is open; None for one that no record can carry: it is forgotten."""
 
     def done(self, items: list[Item]) -> None:
         """These items were acknowledged or rejected: forget them, durably."""
@@ -213,6 +213,9 @@ class LinkAgent:
                 self._ping = False
                 return self._chip.seal_control(PING, now).record
             sealed = self._outbox.seal(item, self._chip, now)
+            if sealed is None:
+                self._outbox.done([item])
+                return None
         except TrustError as error:
             if item is not None:
                 self._again.appendleft(item)

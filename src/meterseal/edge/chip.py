@@ -17,6 +17,7 @@ from meterseal.edge.apdu import CardIns, Ins, ModulePort, call
 from meterseal.errors import TrustError
 from meterseal.link.cardkeys import CHALLENGE, presence
 from meterseal.link.profiles import OURS
+from meterseal.wire.frame import Frame
 
 FACTORY, PERSONALISED, ACTIVE, LOCKED, DESTROYED = range(5)
 """Life cycle of a module; active is one that has had a session."""
@@ -153,6 +154,11 @@ class Sealed(Struct, frozen=True, array_like=True):
     session_id: bytes
     counter: int
     record: bytes
+
+
+def fits(frame: Frame) -> bool:
+    """Whether a record upward takes the data field of a frame, padded by a byte at least (LINK section 4)."""
+    return len(frame.data) < OURS.cipher[frame.protocol, True]
 
 
 def unpack(content: bytes, kind: type[_T]) -> _T:

@@ -15,11 +15,12 @@ from msgspec.structs import replace
 
 from meterseal.crypto.symmetric import sm3
 from meterseal.edge.agent import Item
-from meterseal.edge.chip import Chip, Sealed
+from meterseal.edge.chip import Chip, Sealed, fits
 from meterseal.edge.marks import SEEN, Mark, Marks
 from meterseal.edge.nv import SealedNv
 from meterseal.edge.restating import blocks
-from meterseal.wire.frame import Frame, parse_frame
+from meterseal.errors import PeerError
+from meterseal.wire.frame import Frame, parse_frame, parse_frames
 from meterseal.wire.meaning import interpret
 
 HELD = "held/"
@@ -143,18 +144,29 @@ class HeldAnswers:
         number = self._waiting.popleft()
         return Item(f"{HELD}{number:012x}", number)
 
-    def seal(self, item: Item, chip: Chip, now: int) -> Sealed:
-        """A vouched record of one answer, or of some of what was read back; or of what a meter said to a word."""
+    def seal(self, item: Item, chip: Chip, now: int) -> Sealed | None:
+        """A vouched record of one answer, or of some of what was read back; or of what a meter said to a word. None where a
+        meter said more than a record takes: refused each time, it would hold up all others for good.
+        """
+        raw = self._raw(item)
+        try:
+            good = all(fits(frame) for frame in parse_frames(raw))
+        except PeerError:
+            good = False
+        if not good:
+            self.dropped += 1
+            return None
+        return chip.seal(raw, now, vouched=True)
+
+    def _raw(self, item: Item) -> bytes:
         if isinstance(item.what, bytes):
-            return chip.seal(item.what, now, vouched=True)
+            return item.what
         page = self._store.read(str(item.key))
         assert page is not None
         if page[:1] == b"\x68":  # of an earlier version, which knew no times
-            return chip.seal(page, now, vouched=True)
+            return page
         raw = page[HEAD:]
-        if page[8] == STATED:
-            raw = blocks(parse_frame(raw)[0], int.from_bytes(page[:8], "big"))
-        return chip.seal(raw, now, vouched=True)
+        return blocks(parse_frame(raw)[0], int.from_bytes(page[:8], "big")) if page[8] == STATED else raw
 
     def done(self, items: list[Item]) -> None:
         """Forget answers that are committed, or lie in quarantine."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from meterseal.edge.agent import Item, LinkAgent, Order
-from meterseal.edge.chip import Chip
+from meterseal.edge.chip import Chip, fits
 from meterseal.edge.delivery import DailyOutbox
 from meterseal.edge.firmware import Firmware
 from meterseal.edge.meter import Meter
@@ -139,7 +139,10 @@ class Node:
     def _carry_out(self, order: Order, secured: Secured, now: int) -> None:
         """Do what the module found good, and queue the answer."""
         frame, _ = parse_frame(order.frame, 0, self.meter.protocol)
-        answer = self._act(frame, secured, now).encode()
+        said = self._act(frame, secured, now)
+        if not fits(said):  # sealed it would be refused each time, and hold up all that waits behind it
+            said = self.meter.refuse(frame, "other")
+        answer = said.encode()
         self._answered += 1
         key = ("answer", order.number or -self._answered)
         if order.number:

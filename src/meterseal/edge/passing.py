@@ -7,17 +7,18 @@ more of it than that it was sent.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from meterseal.edge.agent import Item, LinkAgent, Order
-from meterseal.edge.chip import Chip
+from meterseal.edge.chip import Chip, fits
 from meterseal.edge.line import Wanted
 from meterseal.edge.poll import Riser
 from meterseal.errors import PeerError, TrustError
 from meterseal.link.commands import is_read
 from meterseal.wire.frame import Frame, parse_frame
-from meterseal.wire.roster import Listed, is_roster, listed_of, roster_answer, silence
+from meterseal.wire.roster import Listed, is_roster, listed_of, refusal, roster_answer, silence
 
 AGAIN, PATIENCE = 15_000, 90_000
 """Milliseconds until a silent meter is told again, and after which the platform hears that it keeps silent: whoever waits
@@ -39,25 +40,27 @@ class Place(Protocol):
         """Change the list; False where it cannot be."""
 
 
-class _Command(NamedTuple):
+class _Asked(NamedTuple):
+    """An order that is under way; `due` is when a silent meter is told again, 0 while it is being asked."""
+
     order: Order
     frame: Frame
-    due: int
     until: int
+    due: int = 0
 
 
 class Passing:
-    """Brings orders to plain meters and their answers back."""
+    """Brings orders to plain meters and their answers back. The platform hears of each what became of it, within PATIENCE:
+    whoever waits behind it has their turn then.
+    """
 
     def __init__(self, place: Place, chip: Chip, agent: LinkAgent) -> None:
         self._place = place
         self._chip = chip
         self._agent = agent
-        self._silent: dict[bytes, _Command] = {}
-        """Commands whose meter did not answer, by meter."""
-        self._reads: dict[int, int] = {}
-        """Until when each read waits, by its number."""
-        self._asked = 0
+        self._asked: dict[int, _Asked] = {}
+        """What is under way, in the order in which it came."""
+        self._count = 0
         self.passed = self.refused = 0
 
     def take(self, order: Order, now: int) -> Riser | None:
@@ -73,46 +76,53 @@ class Passing:
             self._answer(order, roster_answer(frame, done=done))
             return None
         riser = self._place.riser_of(frame.device_id)
-        self._reads = {number: until for number, until in self._reads.items() if now < until}
-        if riser is None or not (order.number or (is_read(frame) and len(self._reads) < READS)):
+        reads = sum(not one.order.number for one in self._asked.values())
+        if riser is None or not (order.number or (is_read(frame) and reads < READS)):
             # Of a meter that is not here, or has a module, nothing can be said; and nothing goes on a bus unguarded
             # that a meter might act on.
             self.refused += 1
+            if riser is None:
+                self._answer(order, refusal(frame))
             return None
+        if order.number:
+            self._end(lambda one: bool(one.order.number) and one.frame.device_id == frame.device_id)
         until = min(order.not_after, now + PATIENCE) if order.number else now + READ_FOR
-        self._ask(riser, order, frame, until)
+        self._ask(riser, _Asked(order, frame, until))
         return riser
 
     def tick(self, now: int) -> None:
-        """Try again whoever kept silent, while the command lasts."""
-        for device_id, waiting in list(self._silent.items()):
-            if now < waiting.due:
-                continue
-            del self._silent[device_id]
-            riser = self._place.riser_of(device_id)
-            if riser is not None:
-                self._ask(riser, waiting.order, waiting.frame, waiting.until)
+        """Try again whoever kept silent, while the command lasts; say of what lasts no more that nothing came."""
+        self._end(lambda one: now >= one.until or self._place.riser_of(one.frame.device_id) is None)
+        for number, one in list(self._asked.items()):
+            riser = self._place.riser_of(one.frame.device_id)
+            if one.due and now >= one.due and riser is not None:
+                del self._asked[number]
+                self._ask(riser, one._replace(due=0))
 
-    def _ask(self, riser: Riser, order: Order, frame: Frame, until: int) -> None:
-        self._asked += 1
-        read = self._asked
-        if not order.number:
-            self._reads[read] = until
+    def _end(self, which: Callable[[_Asked], bool]) -> None:
+        """End what is under way without an answer: it goes on no bus any more. One that comes all the same goes up."""
+        for number, one in list(self._asked.items()):
+            if which(one):
+                del self._asked[number]
+                self._answer(one.order, silence(one.frame), number)
+
+    def _ask(self, riser: Riser, asked: _Asked) -> None:
+        self._count += 1
+        number, (order, frame, until, _) = self._count, asked
+        self._asked[number] = asked
 
         def make(at: int) -> Frame | None:
-            if at >= until:
-                self._answer(order, silence(frame), read)
-            return frame if at < until else None
+            return frame if number in self._asked and at < until else None
 
         def answered(answer: Frame | None, at: int) -> None:
-            self._reads.pop(read, None)
+            waited = self._asked.pop(number, None)
             if answer is not None:
-                self._answer(order, answer, read)
+                self._answer(order, answer if fits(answer) else silence(frame), number)
                 riser.hurry(frame.device_id)
-            elif order.number and at + AGAIN < until:
-                self._silent[frame.device_id] = _Command(order, frame, at + AGAIN, until)
-            else:
-                self._answer(order, silence(frame), read)
+            elif waited is not None and order.number and at + AGAIN < until:
+                self._asked[number] = asked._replace(due=at + AGAIN)
+            elif waited is not None:
+                self._answer(order, silence(frame), number)
 
         riser.want(frame.device_id, Wanted(make, answered, errors=True), hurried=True)
 
@@ -120,7 +130,6 @@ class Passing:
         self.passed += 1
         raw = answer.encode()
         if order.number:
-            self._silent.pop(answer.device_id, None)
             with suppress(TrustError):  # a later command came meanwhile: this one is not asked for again
                 self._chip.keep_answer(order.number, raw)
         self._agent.queue(Item(("answer", order.number or -read), raw))

@@ -2,7 +2,7 @@
 
 It reads no register and judges nobody. CJ/T 188 says it in the status word of every answer: valve and battery as the
 editions have them, what the second byte means only where a setup says it. A meter of DL/T 645-2007 is asked for its
-counters of events and for its status word every few hours, in its turn; a counter that rose is an event.
+counters of events and for its status word every few hours, in its turn; a counter that moved is an event.
 """
 
 from __future__ import annotations
@@ -170,10 +170,11 @@ class Watch:
 
     def _counted(self, device_id: bytes, after: _Known, now: int) -> None:
         before = self._known.get(device_id, _Known())
-        rose = 0
+        moved = 0
         for (_, _, bit), was, has in zip(COUNTERS, before.counts, after.counts, strict=True):
-            rose |= bit if UNKNOWN not in (was, has) and has > was else 0
-        self._note(device_id, after, rose | after.lasts & ~before.lasts, now)
+            # Who opens a meter may clear its counters too: one that fell says as much as one that rose.
+            moved |= bit if UNKNOWN not in (was, has) and has != was else 0
+        self._note(device_id, after, moved | after.lasts & ~before.lasts, now)
 
     # --- what is told -------------------------------------------------------------------------------------
 

@@ -34,5 +34,11 @@ class Buckets:
             self._table.popitem(last=False)
         return allowed
 
+    def back(self, key: bytes | str) -> None:
+        """Give one token back that was taken for nothing."""
+        if key in self._table:
+            level, since = self._table[key]
+            self._table[key] = (min(self._burst, level + 1), since)
+
     def __len__(self) -> int:
         return len(self._table)

@@ -28,6 +28,8 @@ from meterseal.wire.frame import Protocol as FrameProtocol
 from meterseal.wire.roster import is_roster
 
 HANDSHAKE = b"MS"
+ERROR = 0xC0
+"""Bits of the control code of an error answer, in both protocols."""
 PLAIN_ONLY, CIPHER_ONLY = 0, 2
 """Message policies of SESSION: frames with cipher data fields are refused under the one, plain ones (flag bit 4) under
 the other. Control, evidence included, is cipher under all of them."""
@@ -196,8 +198,9 @@ def open_and_say(
         answer = _answer(frames)
         if any(frame.device_id in strange and not findings.is_one(frame) for frame in frames):
             held = _held(arrival, header, session, UNKNOWN_METER, "link.vouching")
-            # It may say what it did about whom it reads, whoever that is or was.
-            return Held(held.quarantined, answer if answer and is_roster(frames[0]) else b"")
+            # It may say what it did about whom it reads, whoever that is or was, and that it did nothing.
+            may = is_roster(frames[0]) or frames[0].control & ERROR == ERROR
+            return Held(held.quarantined, answer if may else b"")
         alarms = [frame for frame in frames if header.vouched and findings.is_alarm(frame)]
         said = say([one for one in frames if one not in alarms], arrival.received_at, vouched=header.vouched)
     except MetersealError as error:

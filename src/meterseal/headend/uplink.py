@@ -37,8 +37,11 @@ IN_FLIGHT = 3
 FOUND_A_DAY = 256
 """Unknown meters that one concentrator may tell of in a day; a good one tells of no more in its life (`edge.strangers`)."""
 
-ALARMS_A_DAY = 2_000
-"""Alarms of plain meters that one concentrator may tell of in a day: each of a thousand, twice."""
+ALARMS_A_DAY = 12_000
+"""Alarms of plain meters that one concentrator may tell of in a day: every kind, once of each of two thousand meters."""
+KINDS_KNOWN = 100_000
+"""Meters and kinds of alarm that are remembered for a day: of each a concentrator may tell once, so that whoever owns
+some meters hides no alarm of another behind theirs."""
 
 FAULT = "mesh.internal"
 """What the platform answers when it met a fault of its own over a batch."""
@@ -87,6 +90,7 @@ class Uplink:
         self._complaints = Buckets(rate=10, burst=100)
         self._finders = Buckets(rate=FOUND_A_DAY / 86_400, burst=FOUND_A_DAY)
         self._raisers = Buckets(rate=ALARMS_A_DAY / 86_400, burst=ALARMS_A_DAY)
+        self._kinds = Buckets(rate=1 / 86_400, burst=1, keys=KINDS_KNOWN)
         self._outage = Outage("uplink.not-committed")
         self.counts = dict.fromkeys(
             ("records", "accepted", "again", "refused", "held", "dropped", "handshakes"), 0
@@ -301,10 +305,10 @@ class Uplink:
 
     async def _tell(self, judged: list[Judged]) -> None:
         """Write what meters raise the alarm about, before what they say is committed: told twice rather than never."""
+        accepted = [(arrival, verdict) for _, arrival, _, verdict in judged if isinstance(verdict, Accepted)]
         alarms = [
             alarm
-            for _, arrival, _, verdict in judged
-            if isinstance(verdict, Accepted)
+            for arrival, verdict in accepted
             for alarm in (*meteralarms.told(verdict.opened, arrival.source), *self._new(verdict))
         ]
         if alarms:
@@ -312,12 +316,19 @@ class Uplink:
                 await self._audit.refused(alarms)
             except MetersealError as error:
                 log.warning("audit.unwritten", code=error.code, entries=len(alarms))
+                for _, verdict in accepted:
+                    for entry in verdict.raised:  # said again, it is to be heard
+                        self._kinds.back(_kind(entry))
 
     def _new(self, verdict: Accepted) -> list[Refusal]:
         """What a concentrator tells of meters, as far as it may: one in wrong hands may not fill the trail."""
         sender = verdict.opened.device_id
         told = [entry for entry in verdict.found if self._finders.take(sender, entry.at)]
-        told += [entry for entry in verdict.raised if self._raisers.take(sender, entry.at)]
+        told += [
+            entry
+            for entry in verdict.raised
+            if self._kinds.take(_kind(entry), entry.at) and self._raisers.take(sender, entry.at)
+        ]
         if dropped := len(verdict.found) + len(verdict.raised) - len(told):
             log.warning("uplink.too-many-told", concentrator=sender.hex(), dropped=dropped)
         return told
@@ -338,6 +349,11 @@ class Uplink:
                 await self._audit.refused(kept)
             except MetersealError as error:
                 log.warning("audit.unwritten", code=error.code, entries=len(kept))
+
+
+def _kind(entry: Refusal) -> bytes:
+    """Which meter raises the alarm, and about what."""
+    return entry.device_id + entry.code.encode()
 
 
 def _device(verdict: Accepted | Held) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -191,19 +192,19 @@ class DownWords:
         return found
 
     def _settle(self, connection: sa.Connection, answer: Answer, now: int) -> bool:
-        rows = connection.execute(
+        asked = (
             sa.select(table)
-            .where(
-                table.c.device_id == answer.device_id,
-                table.c.kind.in_(ASKS),
-                table.c.attempts > 0,
-                table.c.state != "withdrawn",
-            )
+            .where(table.c.device_id == answer.device_id, table.c.kind.in_(ASKS), table.c.attempts > 0)
             .order_by(table.c.id.desc())
             .limit(64)
-        ).all()
-        # Waiting again, after it was sent: its answer may be on the way up in a session made meanwhile.
-        for row in reversed([row for row in rows if row.state in ("waiting", "sent", "unknown")]):
+        )
+
+        def those(*states: State) -> Sequence[sa.Row[Any]]:
+            return connection.execute(asked.where(table.c.state.in_(states))).all()
+
+        # Waiting again, after it was sent: its answer may be on the way up in a session made meanwhile. What is under way
+        # goes before what is over: DL/T 645 does not say which of two commands it answers.
+        for row in (*reversed(those(*OPEN)), *reversed(those("unknown"))):
             said = self._open(row).down.content
             # What a concentrator passes on is of the meter's protocol, which the frame was made by.
             outcome = answers(parse_frame(said)[0].protocol, said, answer.frame)
@@ -221,8 +222,7 @@ class DownWords:
                 return True
         return any(
             row.sealed_answer is not None and self._answer(row) == answer.frame
-            for row in rows
-            if row.state in ("done", "refused")
+            for row in those("done", "refused")
         )
 
     @staticmethod

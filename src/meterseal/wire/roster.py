@@ -81,11 +81,16 @@ def listed_of(frame: Frame) -> Listed | None:
 
 def roster_answer(frame: Frame, *, done: bool) -> Frame:
     """The concentrator's answer: it repeats identifier and SER (CJ/T 188), and refuses with SER alone."""
-    if frame.protocol == "dlt645":
-        control, data = (0x94, frame.data[:4]) if done else (0xD4, b"\x01")
-    else:
-        control, data = (0x84, frame.data[:3]) if done else (0xC4, frame.data[2:3])
+    if not done:
+        return refusal(frame)
+    control, data = (0x94, frame.data[:4]) if frame.protocol == "dlt645" else (0x84, frame.data[:3])
     return Frame(frame.protocol, frame.meter_type, frame.address, control, data)
+
+
+def refusal(asked: Frame) -> Frame:
+    """The concentrator's own error answer to a request that went on no bus: SER (CJ/T 188), or other error (DL/T 645)."""
+    data = b"\x01" if asked.protocol == "dlt645" else asked.data[2:3]
+    return Frame(asked.protocol, asked.meter_type, asked.address, asked.control | 0xC0, data)
 
 
 def silence(asked: Frame) -> Frame:
