@@ -25,7 +25,7 @@ from meterseal.app.backup_list import Point
 from meterseal.app.config import Layout
 from meterseal.app.keeping import Backup, KeepingDesk
 from meterseal.app.restoring import RESTORED, drill, restore, settle
-from meterseal.control import acts, open_control
+from meterseal.control import acts
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import tariffs
 from meterseal.crypto.handles import SymmetricKey
@@ -35,6 +35,7 @@ from meterseal.mdms.reading import Limits
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.verifier import each
 from meterseal.model import MAIN
+from tests.control_store import control_at
 from tests.mdms.fleet import DAY, FIRST, batches, days, keys, open_store, point
 from tests.mdms.test_crash import die_at
 
@@ -145,7 +146,7 @@ async def test_a_backup_is_of_one_moment_however_much_comes_and_is_compacted_whi
     assert shown(kept.mdms) != before
     found, _ = await brought_back(kept, tmp_path / "other")
     assert found == before
-    engine = open_control(tmp_path / "other" / "platform" / "control.db")
+    engine = control_at(tmp_path / "other" / "platform" / "control.db")
     assert [act.act for act in acts.verified(engine)] == ["store-restored"]
     engine.dispose()
 
@@ -284,7 +285,7 @@ async def test_another_stores_backup_does_not_start_here(kept: Kept, tmp_path: P
     await kept.back_up()
     layout = Layout(tmp_path / "other")
     restore(kept.place, layout)
-    engine = open_control(layout.control)
+    engine = control_at(layout.control)
     other = KeyRing({1: SymmetricKey.generate("another store's")}, 1)
     with pytest.raises(TrustError) as caught:
         settle(layout.platform, engine, other, AT)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from meterseal.app import keys, platform
-from meterseal.control import open_control, write
+from meterseal.control import write
 from meterseal.control.tables import customers, premises, usage_points
 from meterseal.mesh.authority import TlsDirectory
 from meterseal.mesh.rpc import InProcess
 from meterseal.security.service import SecurityService, provision
+from tests.control_store import control_at
 
 PASSPHRASE = b"a passphrase of this test"
 PROJECT = bytes.fromhex("1101000000000001aa01bb0200000001")
@@ -21,7 +22,7 @@ async def test_the_end_of_an_agreement_is_known_at_the_next_run(tmp_path: Path) 
     provision(tmp_path / "keys", PASSPHRASE, PROJECT, NOW)
     TlsDirectory(tmp_path / "tls").provision(PASSPHRASE, NOW)
     service = SecurityService.open(tmp_path / "keys", PASSPHRASE, clock=lambda: NOW)
-    engine = open_control(tmp_path / "control.db")
+    engine = control_at(tmp_path / "control.db")
     offered = keys.methods(service, TlsDirectory(tmp_path / "tls"), PASSPHRASE, lambda: NOW)
     parts = await platform.assemble(
         engine, tmp_path / "measurements", InProcess(offered, "platform"), lambda: NOW

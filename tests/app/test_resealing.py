@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from meterseal.app import resealing
 from meterseal.app.resealing import Resealing
-from meterseal.control import open_control, read, write
+from meterseal.control import read, write
 from meterseal.control.rings import BILLS, FLEET, MEASUREMENTS, RINGS, DataKeys, begin_version, open_ring
 from meterseal.control.sealed import CONCENTRATORS, UNDER
 from meterseal.control.sealing import VERSION, KeyRing
@@ -31,6 +31,7 @@ from meterseal.mdms.verifier import each
 from meterseal.model import MAIN, Batch
 from meterseal.utility.agreements import add_agreement, all_terms
 from meterseal.utility.customers import Customers, NewCustomer, Person
+from tests.control_store import control_at
 from tests.mdms.fleet import DAY, FIRST, KEY, days, install, point, register
 
 METERS = 6
@@ -113,7 +114,7 @@ class Ground:
 
 
 async def ground(folder: Path, keys: LastingKeys, *, fresh: bool = True) -> Ground:
-    engine = open_control(folder / "control.db")
+    engine = control_at(folder / "control.db")
     if fresh:
         install(engine, METERS)
     rings = {name: await open_ring(engine, name, keys, FIRST) for name in RINGS}
@@ -207,7 +208,7 @@ async def test_after_the_cut_off_an_old_copy_opens_nowhere(tmp_path: Path) -> No
     await own.close()
     # an old segment, and the manifest's row for it, put back
     row = dict(old_segments[0])
-    engine = open_control(tmp_path / "control.db")
+    engine = control_at(tmp_path / "control.db")
     with write(engine) as connection:
         connection.execute(segments.delete().where(segments.c.id.like(row["id"] + ".%")))
         connection.execute(segments.insert().values(**row))

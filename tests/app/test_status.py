@@ -7,7 +7,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from meterseal.app import keys, operator, platform
-from meterseal.control import open_control, write
+from meterseal.control import write
 from meterseal.control.tables import refusals
 from meterseal.mesh.authority import TlsDirectory
 from meterseal.mesh.rpc import OPERATOR, InProcess
@@ -15,6 +15,7 @@ from meterseal.model import Refusal
 from meterseal.people.trail import RECENT, Trail
 from meterseal.security.service import SecurityService, provision
 from meterseal.things.monitor import AuditLog
+from tests.control_store import control_at
 
 PASSPHRASE = b"a passphrase of this test"
 PROJECT = bytes.fromhex("1101000000000001aa01bb0200000001")
@@ -27,7 +28,7 @@ async def test_attack_delete_a_refusal_shows_in_status_with_its_entry(tmp_path: 
     provision(tmp_path / "keys", PASSPHRASE, PROJECT, now)
     TlsDirectory(tmp_path / "tls").provision(PASSPHRASE, now)
     service = SecurityService.open(tmp_path / "keys", PASSPHRASE, clock=lambda: now)
-    engine = open_control(tmp_path / "control.db")
+    engine = control_at(tmp_path / "control.db")
     offered = keys.methods(service, TlsDirectory(tmp_path / "tls"), PASSPHRASE, lambda: now)
     parts = await platform.assemble(
         engine, tmp_path / "measurements", InProcess(offered, "platform"), lambda: now

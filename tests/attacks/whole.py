@@ -24,7 +24,7 @@ from msgspec import Struct
 
 from meterseal.app import headend, keys, operator, platform
 from meterseal.app.links import RemoteSessions
-from meterseal.control import open_control, read
+from meterseal.control import read
 from meterseal.control.tables import sessions
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.edge.agent import LinkAgent, Timing
@@ -44,6 +44,7 @@ from meterseal.security.messages import Personalisation
 from meterseal.security.passphrase import Stretching
 from meterseal.security.service import SecurityService, provision
 from meterseal.things.monitor import AuditLog
+from tests.control_store import control_at
 
 HOUR, DAY = 3_600_000, 86_400_000
 SINCE = 1_779_033_600_000
@@ -238,7 +239,7 @@ class Whole:
         )
 
     async def _start_platform(self) -> None:
-        self.engine = open_control(self.root / "control.db")
+        self.engine = control_at(self.root / "control.db")
         before = asyncio.all_tasks()
         self.parts = await platform.assemble(
             self.engine, self.root / "measurements", Wire(self, "platform", "keys"), self.clock

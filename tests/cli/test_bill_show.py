@@ -12,16 +12,16 @@ import pytest
 from meterseal.app import operator
 from meterseal.cli import billing
 from meterseal.cli.times import at
-from meterseal.control import open_control
 from meterseal.utility.bills import Bill
 from meterseal.utility.views import RowResolution
+from tests.control_store import control_at
 from tests.utility.conftest import Town
 from tests.utility.test_billing import JUNE, MONTH, only_bill
 
 
 @pytest.fixture
 async def town(tmp_path: Path) -> AsyncIterator[Town]:
-    engine = open_control(tmp_path / "control.db")
+    engine = control_at(tmp_path / "control.db")
     made = Town(engine)
     await made.found()
     yield made

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from meterseal.control import open_control
 from meterseal.errors import EngineError, TrustError
 from meterseal.headend.rejected import Rejected
 from meterseal.headend.sessions import DOWN_BLOCK, SessionCache
 from meterseal.link.counters import MOST_RANGES, CounterSet
 from meterseal.things.sessions import SessionStore
+from tests.control_store import control_at
 from tests.headend.ground import NOW, Device, Line, Platform
 
 
@@ -99,7 +99,7 @@ async def test_an_unreachable_store_is_said_and_not_remembered_as_unknown() -> N
 
 async def test_down_counters_are_never_repeated_after_a_restart(tmp_path: Path) -> None:
     device = Device()
-    store = SessionStore(open_control(tmp_path / "control.db"), lambda _: b"", lambda: NOW)
+    store = SessionStore(control_at(tmp_path / "control.db"), lambda _: b"", lambda: NOW)
     await store.put(device.facts)
     given: list[int] = []
     for turn in range(4):  # each with a cache of its own, as after kill -9
@@ -115,7 +115,7 @@ async def test_down_counters_are_never_repeated_after_a_restart(tmp_path: Path) 
 
 async def test_two_head_ends_never_share_a_down_counter(tmp_path: Path) -> None:
     device = Device()
-    store = SessionStore(open_control(tmp_path / "control.db"), lambda _: b"", lambda: NOW)
+    store = SessionStore(control_at(tmp_path / "control.db"), lambda _: b"", lambda: NOW)
     await store.put(device.facts)
     caches = [SessionCache(store, Platform(device)) for _ in range(2)]
     given = []
@@ -132,7 +132,7 @@ async def test_a_device_that_wanders_between_two_head_ends_and_back_hears_rising
 ) -> None:
     """A device takes rising down counters only, so the rest of a block from before its absence is of no use."""
     device = Device()
-    store = SessionStore(open_control(tmp_path / "control.db"), lambda _: b"", lambda: NOW)
+    store = SessionStore(control_at(tmp_path / "control.db"), lambda _: b"", lambda: NOW)
     await store.put(device.facts)
     caches = [SessionCache(store, Platform(device)) for _ in range(2)]
     heard = []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from meterseal.control import open_control, write
+from meterseal.control import write
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import meters, premises, usage_points
 from meterseal.crypto.handles import SymmetricKey
@@ -19,6 +19,7 @@ from meterseal.mdms.reading import Limits
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.verifier import each
 from meterseal.model import MAIN, Batch, Evidence, Medium, Opened, Series, Status
+from tests.control_store import control_at
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -159,7 +160,7 @@ def shuffled(records: list[Opened], seed: int) -> list[Opened]:
 
 
 def open_store(root: Path, meters_: int = 0, limits: Limits | None = None) -> tuple[Mdms, sa.Engine]:
-    engine = open_control(root / "control.db")
+    engine = control_at(root / "control.db")
     if meters_:
         install(engine, meters_)
     verifier = each(

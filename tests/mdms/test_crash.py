@@ -18,7 +18,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from meterseal.control import open_control
 from meterseal.control.tables import segments
 from meterseal.link.counters import CounterSet
 from meterseal.mdms.ledger.audit import TreeWalk
@@ -28,6 +27,7 @@ from meterseal.mdms.reading import Limits
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.store.manifest import Manifest
 from meterseal.model import MAIN, Batch, Opened
+from tests.control_store import control_at
 from tests.mdms.fleet import DAY, FIRST, batches, days, install, open_store, point, register
 
 METERS, DAYS = 2, 3
@@ -176,7 +176,7 @@ def test_every_step_may_be_the_last(tmp_path: Path) -> None:
         step += 1
         root = tmp_path / str(step)
         root.mkdir()
-        engine = open_control(root / "control.db")
+        engine = control_at(root / "control.db")
         install(engine, METERS)
         engine.dispose()
         died, answered = run_until(root, step)
@@ -214,7 +214,7 @@ asyncio.run(test_crash.forever(pathlib.Path(sys.argv[1])))
 
 def test_killed_again_and_again_at_random_moments(tmp_path: Path) -> None:
     dice = random.Random(1)
-    engine = open_control(tmp_path / "control.db")
+    engine = control_at(tmp_path / "control.db")
     install(engine, 3)
     engine.dispose()
     answered: set[int] = set()
@@ -251,7 +251,7 @@ async def settled(root: Path) -> None:
 
 
 def test_evidence_is_counted_once_after_a_kill(tmp_path: Path) -> None:
-    engine = open_control(tmp_path / "control.db")
+    engine = control_at(tmp_path / "control.db")
     install(engine, METERS)
     engine.dispose()
     root = Path(__file__).parents[2]

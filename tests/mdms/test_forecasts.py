@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from meterseal.control import open_control
 from meterseal.control.sealing import KeyRing
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import DataError, LocalError
@@ -20,6 +19,7 @@ from meterseal.mdms.forecasts import ARRIVED, DAY, HISTORY, KEPT, Forecasts, mid
 from meterseal.mdms.store.rows import Key, Words
 from meterseal.mdms.surroundings import HOUR, MOST, Surroundings
 from meterseal.model import MAIN, Medium, Quality
+from tests.control_store import control_at
 from tests.mdms.forecast.street import SUMMER, street
 
 POINTS = 6
@@ -75,7 +75,7 @@ def ring(*versions: int) -> KeyRing:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> sa.Engine:
-    return open_control(tmp_path / "control.db")
+    return control_at(tmp_path / "control.db")
 
 
 NOW = SUMMER - 2 * DAY + 5 * HOUR

@@ -172,9 +172,9 @@ def test_every_accepted_record_is_a_leaf_even_one_that_says_nothing() -> None:
 
 
 def salts(tmp_path: Path) -> tuple[Salts, sa.Engine]:
-    from meterseal.control import open_control
+    from tests.control_store import control_at
 
-    engine = open_control(tmp_path / "control.db")
+    engine = control_at(tmp_path / "control.db")
     return Salts(engine, keys()), engine
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from meterseal.control import open_control
 from meterseal.control.sealed import EVIDENCE
 from meterseal.control.tables import evidence, ledger_checkpoints
 from meterseal.crypto.sm2 import Sm2PrivateKey
@@ -26,6 +25,7 @@ from meterseal.mdms.store.rows import Rows, Words
 from meterseal.model import MAIN, Batch
 from meterseal.security.checkpoints import read as read_note
 from meterseal.security.checkpoints import signed
+from tests.control_store import control_at
 from tests.mdms.fleet import DAY, FIRST, HOUR, batches, device, keys, open_store, point
 from tests.mdms.insider import Insider
 from tests.mdms.test_ledger import records
@@ -73,7 +73,7 @@ async def world(tmp_path: Path, bench: Bench) -> World:
 async def attacked(world: World, attack: Callable[[Insider], object], since: str = "") -> Verdict:
     """Stop, change something by hand, start again and verify."""
     await world.close()
-    engine = open_control(world.root / "control.db")
+    engine = control_at(world.root / "control.db")
     attack(Insider(world.root, engine))
     engine.dispose()
     again = World(world.root, world.bench)
@@ -333,7 +333,7 @@ async def test_a_checkpoint_dropped_is_found(world: World, number: int) -> None:
 async def test_two_trees_are_never_signed(world: World) -> None:
     """The platform itself may turn: the service signs only what follows from what it signed."""
     await world.close()
-    engine = open_control(world.root / "control.db")
+    engine = control_at(world.root / "control.db")
     insider = Insider(world.root, engine)
     insider.rebuild([*insider.leaves()[:2], *insider.leaves()[3:]])
     engine.dispose()
@@ -417,7 +417,7 @@ async def test_a_store_from_before_there_was_a_ledger_begins_one_and_says_so(
     sequence = world.mdms._manifest.sequence
     await world.close()
     shutil.rmtree(tmp_path / "measurements/ledger")
-    engine = open_control(tmp_path / "control.db")
+    engine = control_at(tmp_path / "control.db")
     with engine.begin() as connection:
         counts = dict(connection.execute(sa.select(stores.c.counts)).scalar_one())
         connection.execute(
@@ -460,7 +460,7 @@ async def refused(call: object) -> str:
 
 async def test_a_ledger_put_back_begins_again_only_by_two_officers(world: World) -> None:
     await world.close()
-    engine = open_control(world.root / "control.db")
+    engine = control_at(world.root / "control.db")
     insider = Insider(world.root, engine)
     path, at = insider.journal_frames()[0]
     path.write_bytes(path.read_bytes()[:at])

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from meterseal.control import open_control
 from meterseal.errors import EngineError
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.store import compact as compactor
 from meterseal.mdms.verifier import each
 from meterseal.model import MAIN, Batch
+from tests.control_store import control_at
 from tests.mdms.fleet import DAY, FIRST, HOUR, day_record, install, keys, point, register
 from tests.mdms.shadow_disk import PowerCut, ShadowDisk
 from tests.mdms.test_store_contract import bulk_of
@@ -34,7 +34,7 @@ ALIKE = (0, 4, 8)
 @pytest.fixture(scope="module")
 def control(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("control")
-    engine = open_control(folder / "control.db")
+    engine = control_at(folder / "control.db")
     install(engine, ALIKE[-1] + 1)
     engine.dispose()
     return folder
@@ -45,7 +45,7 @@ def open_at(root: Path, control: Path) -> tuple[Mdms, sa.Engine]:
         root.mkdir(exist_ok=True)
         for path in control.iterdir():
             shutil.copy(path, root)
-    engine = open_control(root / "control.db")
+    engine = control_at(root / "control.db")
     return Mdms.open(root / "measurements", engine, keys(), each(lambda *_: True)), engine
 
 

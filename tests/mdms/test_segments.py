@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from arro3.core import Array, DataType, Table
 from arro3.io import write_parquet
 
-from meterseal.control import open_control, write
+from meterseal.control import write
 from meterseal.control.sealing import place
 from meterseal.control.tables import segments
 from meterseal.crypto.symmetric import sm3
@@ -26,6 +26,7 @@ from meterseal.mdms.store.rows import ROW, Rows, Words, hash_of, sort_rows, visi
 from meterseal.mdms.store.segments import Bucket, Segment, SegmentFile
 from meterseal.mdms.store.store import Store
 from meterseal.model import MAIN, Batch, Quality
+from tests.control_store import control_at
 from tests.mdms.fleet import DAY, FIRST, HOUR, batches, days, keys, open_store, point, register
 
 EVER = 1 << 60
@@ -38,7 +39,7 @@ class Ground:
         root.mkdir(exist_ok=True)
         (root / "segments").mkdir(exist_ok=True)
         self.root = root
-        self.engine = open_control(root / "control.db")
+        self.engine = control_at(root / "control.db")
         self.manifest = Manifest(self.engine, keys())
         self.sequence, _, found = self.manifest.open()
         self.store = Store(root / "segments", keys(), Words())

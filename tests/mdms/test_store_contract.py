@@ -26,7 +26,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from meterseal.control import open_control
 from meterseal.errors import DataError, EngineError
 from meterseal.mdms.bulk import Bulk, pack_bulk, unpack_bulk
 from meterseal.mdms.columns import Columns
@@ -40,6 +39,7 @@ from meterseal.mdms.store.manifest import Manifest
 from meterseal.mdms.store.rows import RETRACTED
 from meterseal.mdms.verifier import each
 from meterseal.model import MAIN, Batch, Medium, Origin, Quality
+from tests.control_store import control_at
 from tests.mdms.fleet import DAY, FIRST, HOUR, day_record, install, keys, medium, open_store, point
 from tests.mdms.memory_store import MemoryStore
 
@@ -185,13 +185,13 @@ class Machine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.oracle = MemoryStore()
         if self.control is None:
-            engine = open_control(self.root / "control.db")
+            engine = control_at(self.root / "control.db")
             install(engine, POINTS)
             engine.dispose()
             type(self).control = {path.name: path.read_bytes() for path in self.root.iterdir()}
         for name, content in self.control.items():
             (self.root / name).write_bytes(content)
-        self.engine = open_control(self.root / "control.db")
+        self.engine = control_at(self.root / "control.db")
         self._open()
         self.clock = FIRST + 90 * DAY
 

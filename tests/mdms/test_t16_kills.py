@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from meterseal.control import open_control
 from meterseal.mdms.bulk import Bulk
 from meterseal.mdms.reading import Limits
 from meterseal.mdms.service import Mdms
 from meterseal.model import MAIN, Batch, Opened, Series
+from tests.control_store import control_at
 from tests.mdms.fleet import FIRST, HOUR, UNITS, device, install, medium, open_store, point, register
 
 KILLS = 200
@@ -152,7 +152,7 @@ def check(root: Path, answered: set[int]) -> None:
 @pytest.mark.timeout(7200)
 def test_t16_two_hundred_kills_under_load_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     dice = random.Random(16)
-    engine = open_control(tmp_path / "control.db")
+    engine = control_at(tmp_path / "control.db")
     install(engine, METERS)
     engine.dispose()
     order = list(range(WORK))

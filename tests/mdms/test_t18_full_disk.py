@@ -7,12 +7,12 @@ import asyncio
 import random
 from pathlib import Path
 
-from meterseal.control import open_control
 from meterseal.errors import EngineError, MetersealError
 from meterseal.mdms.reading import Limits
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.trouble import REFUSES
 from meterseal.model import MAIN, Batch, Opened
+from tests.control_store import control_at
 from tests.mdms.fleet import FIRST, HOUR, days, install, open_store, point, register
 from tests.small_disk import small_disk
 
@@ -47,7 +47,7 @@ async def send(mdms: Mdms, records: list[Opened], refused: list[MetersealError])
 async def test_t18_ingest_compaction_and_merge_on_a_disk_that_runs_full(tmp_path: Path) -> None:
     dice = random.Random(18)
     with small_disk(tmp_path / "disk", 12_000) as disk:
-        engine = open_control(disk.path / "control.db")
+        engine = control_at(disk.path / "control.db")
         install(engine, METERS)
         engine.dispose()
         limits = Limits(recent_rows=200, idle_seconds=0.05, gather_seconds=0.0)

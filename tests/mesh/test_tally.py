@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from meterseal.app.platform import told
-from meterseal.control import open_control
 from meterseal.errors import ConsentError, EngineError, PeerError
 from meterseal.mesh.authority import Issuer, make_root
 from meterseal.mesh.client import Connection
@@ -19,6 +18,7 @@ from meterseal.mesh.rpc import LARGEST, Refused, Server, Tally, serve, serve_uni
 from meterseal.mesh.tally import MINUTE, MOST_KINDS, OTHERS, SENTENCES
 from meterseal.mesh.tls import client_context, server_context
 from meterseal.things.monitor import AuditLog
+from tests.control_store import control_at
 
 from .conftest import NOW, Ask, Desk, Say, Setup
 from .test_attacks import bare, refused, written
@@ -271,7 +271,7 @@ async def test_calls_are_answered_while_a_flood_is_refused(
 
 
 async def test_the_platforms_trail_takes_them_into_its_chain(tally: Tally, tmp_path: Path) -> None:
-    engine = open_control(tmp_path / "control.db")
+    engine = control_at(tmp_path / "control.db")
     audit = AuditLog(engine)
     tally.note("mesh.no-certificate", source="192.0.2.7")
     tally.note("mesh.denied", "web", "session_put")

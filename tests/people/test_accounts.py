@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from meterseal.control import open_control, read, write
+from meterseal.control import read, write
 from meterseal.control.tables import accounts, customers, sign_in_links, web_sessions
 from meterseal.errors import DataError, LocalError, MetersealError, TrustError
 from meterseal.people import accounts as station
 from meterseal.people import password, tokens
 from meterseal.people.accounts import Accounts
+from tests.control_store import control_at
 
 NOW = 1_795_225_200_000
 HOUR = 3_600_000
@@ -22,7 +23,7 @@ QUICK = password.Stretch(bytes(range(16)), passes=1, memory_kib=64, lanes=1)
 
 @pytest.fixture
 def engine(tmp_path: Path) -> sa.Engine:
-    made = open_control(tmp_path / "control.db")
+    made = control_at(tmp_path / "control.db")
     with write(made) as db:
         db.execute(customers.insert().values(id="c1", created_at=NOW))
     return made

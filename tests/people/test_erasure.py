@@ -11,12 +11,13 @@ import pytest
 import sqlalchemy as sa
 
 from meterseal.control import acts
-from meterseal.control.engine import open_control, read, scrub
+from meterseal.control.engine import read, scrub
 from meterseal.control.tables import accounts, customers, sign_in_links, web_sessions
 from meterseal.errors import EngineError, LocalError, TrustError
 from meterseal.people import password
 from meterseal.people.erasure import ACT, erase
 from meterseal.utility.customers import NewCustomer, Person
+from tests.control_store import control_at
 from tests.people.town import NOW, PEOPLE, Town
 
 
@@ -68,13 +69,13 @@ async def test_no_file_knows_an_erased_person_and_a_later_backup_neither(own: To
 
 
 async def test_a_copy_that_a_page_split_left_behind_is_found_and_gone(tmp_path: Path) -> None:
-    engine = open_control(tmp_path / "control.db")
+    engine = control_at(tmp_path / "control.db")
     planted = b"the wrapped key of one who leaves"
     scrub(engine, [planted])
     engine.dispose()
     path = tmp_path / "control.db"
     plant(path, planted)
-    engine = open_control(path)
+    engine = control_at(path)
     assert planted in path.read_bytes()
     scrub(engine, [planted])
     assert planted not in everything(tmp_path)
@@ -144,14 +145,14 @@ async def test_a_reader_that_keeps_the_log_is_said_and_the_next_call_finishes(
     monkeypatch.setattr(
         control, "_PRAGMAS", (*(one for one in control._PRAGMAS if "busy" not in one), "busy_timeout=50")
     )
-    engine = open_control(tmp_path / "control.db")
+    engine = control_at(tmp_path / "control.db")
     from meterseal.utility.customers import Customers
 
     await Customers(engine, MemoryKeys()).add(NewCustomer(Person("名", "址"), "c1"), NOW)
     gone = secrets_of(engine, "c1")
     engine.dispose()
     plant(tmp_path / "control.db", gone[2])
-    engine = open_control(tmp_path / "control.db")
+    engine = control_at(tmp_path / "control.db")
     with read(engine) as reader:
         reader.execute(sa.select(customers)).all()
         with pytest.raises(EngineError) as caught:

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from litestar.testing import TestClient
 
-from meterseal.control import open_control, write
+from meterseal.control import write
 from meterseal.control.tables import refusals
 from meterseal.errors import EngineError
 from meterseal.model import Refusal
@@ -20,6 +20,7 @@ from meterseal.people.portal.app import create_app
 from meterseal.people.portal.settings import PortalSettings
 from meterseal.people.trail import RECENT, WHOLE, Trail
 from meterseal.things.monitor import AuditLog
+from tests.control_store import control_at
 from tests.people.town import NoAnchor, Town
 
 ENTRIES = 12
@@ -54,7 +55,7 @@ def entry(number: int) -> Refusal:
 
 @pytest.fixture
 async def audit(tmp_path: Path) -> Watched:
-    log = Watched(open_control(tmp_path / "control.db"))
+    log = Watched(control_at(tmp_path / "control.db"))
     await log.refused([entry(number) for number in range(1, ENTRIES + 1)])
     return log
 

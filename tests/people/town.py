@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import sqlalchemy as sa
 
-from meterseal.control import open_control, read, write
+from meterseal.control import read, write
 from meterseal.control.sealed import METERS
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import meters, premises, usage_points
@@ -35,6 +35,7 @@ from meterseal.utility.customers import NewCustomer, Person
 from meterseal.utility.samples import sample_tariffs
 from meterseal.utility.service import Utility
 from meterseal.utility.tariff import UNITS
+from tests.control_store import control_at
 from tests.utility.twins import MemoryKeys, at, day
 
 DAY = 24 * HOUR
@@ -159,7 +160,7 @@ class Town:
     """The platform side of a town; `now` may be moved by a test."""
 
     def __init__(self, folder: Path) -> None:
-        self.engine = open_control(folder / "control.db")
+        self.engine = control_at(folder / "control.db")
         self.now = NOW
         self.accounts = Accounts(self.engine)
         self.meters = [

@@ -16,7 +16,6 @@ import msgspec
 
 from meterseal.app import headend, keys, operator, platform
 from meterseal.app.commanding import CommandMeter, Outcomes, ReadMeter, WordQuery
-from meterseal.control import open_control
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.edge.agent import LinkAgent, Timing
@@ -57,6 +56,7 @@ from meterseal.security.service import SecurityService, provision
 from meterseal.things.commands import Act
 from meterseal.things.words import Outcome
 from meterseal.wire.frame import Frame, parse_frame
+from tests.control_store import control_at
 
 HOUR, DAY = 3_600_000, 86_400_000
 SINCE = 1_779_033_600_000  # 2026-05-18 00:00 in Shanghai
@@ -128,7 +128,7 @@ class Centre:
     async def start(self) -> None:
         self.service = SecurityService.open(self.root / "keys", PASSPHRASE, clock=self.clock)
         self.offered = keys.methods(self.service, TlsDirectory(self.root / "tls"), PASSPHRASE, self.clock)
-        self.engine = open_control(self.root / "control.db")
+        self.engine = control_at(self.root / "control.db")
         self.parts = await platform.assemble(
             self.engine, self.root / "measurements", InProcess(self.offered, "platform"), self.clock
         )

@@ -23,7 +23,6 @@ import pytest
 from msgspec.structs import asdict, replace
 
 from meterseal.app import headend, keys, operator, platform
-from meterseal.control import open_control
 from meterseal.edge.agent import Timing
 from meterseal.edge.concentrator import Concentrator, MeterAt, Up
 from meterseal.edge.delivery import REPORTED_FOR
@@ -46,6 +45,7 @@ from meterseal.mesh.rpc import OPERATOR, InProcess, Rpc
 from meterseal.security.service import SecurityService, provision
 from meterseal.things import alarms
 from meterseal.wire.frame import parse_frame
+from tests.control_store import control_at
 
 MORNING = 1_779_033_600_000 + 9 * HOUR  # 2026-05-18 09:00 in Shanghai
 DAYS = 36
@@ -88,7 +88,7 @@ class Platform:
         provision(root / "keys", PASSPHRASE, PROJECT, clock())
         TlsDirectory(root / "tls").provision(PASSPHRASE, clock())
         self._service = SecurityService.open(root / "keys", PASSPHRASE, clock=clock)
-        self.engine = open_control(root / "control.db")
+        self.engine = control_at(root / "control.db")
 
     async def start(self) -> None:
         offered = keys.methods(self._service, TlsDirectory(self._root / "tls"), PASSPHRASE, self._clock)

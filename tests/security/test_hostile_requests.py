@@ -13,7 +13,6 @@ import sqlalchemy as sa
 
 from meterseal.app import keys, listening, platform
 from meterseal.cli.keys_orders import PURPOSES
-from meterseal.control import open_control
 from meterseal.control.tables import metadata
 from meterseal.mesh import doors
 from meterseal.mesh.authority import TlsDirectory
@@ -21,6 +20,7 @@ from meterseal.mesh.method import InProcess, Methods
 from meterseal.security import orders as o
 from meterseal.security.cardorders import NEEDED, CardAsk
 from meterseal.security.service import SecurityService
+from tests.control_store import control_at
 from tests.mesh import hostile
 
 from .conftest import NOW, PASSPHRASE, PROJECT, Bench
@@ -67,7 +67,7 @@ async def whole(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         doors, "stretched", lambda passphrase, salt: hashlib.sha256(passphrase + salt).digest()
     )
     TlsDirectory(tmp_path / "tls").provision(PASSPHRASE, NOW)
-    engine = open_control(tmp_path / "control.db")
+    engine = control_at(tmp_path / "control.db")
     parts = await platform.assemble(
         engine, tmp_path / "measurements", InProcess(bench.service.methods(), "platform"), bench.clock
     )

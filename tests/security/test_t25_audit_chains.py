@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from meterseal.control import open_control, write
+from meterseal.control import write
 from meterseal.control.tables import refusals
 from meterseal.errors import DataError, EngineError, MetersealError, TrustError
 from meterseal.model import Refusal
@@ -22,6 +22,7 @@ from meterseal.security.sdk import SecuritySdk
 from meterseal.security.vault import Vault
 from meterseal.things.anchoring import TrailAnchoring
 from meterseal.things.monitor import AuditLog
+from tests.control_store import control_at
 
 from .conftest import NOW, PASSPHRASE, Bench
 from .people import fields, founded, operator, ordered
@@ -92,7 +93,7 @@ async def test_t25_the_services_log_shows_rows_cut_off_its_end(vault: Vault, tmp
 
 @pytest.fixture
 async def engine(tmp_path: Path) -> sa.Engine:
-    engine = open_control(tmp_path / "control.db")
+    engine = control_at(tmp_path / "control.db")
     entries = [
         Refusal(NOW + n, "link.tag", f"Sentence {n}.", b"device 1", b"", n) for n in range(1, ROWS + 1)
     ]

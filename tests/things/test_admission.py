@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from meterseal.control import open_control, write
+from meterseal.control import write
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import meters, sessions
 from meterseal.crypto.handles import SymmetricKey
@@ -15,6 +15,7 @@ from meterseal.errors import PeerError, TrustError
 from meterseal.model import Batch, Evidence, Opened, Origin, Quarantined, Series, Status
 from meterseal.things.admission import CLOCKS_APART, LATEST, Admission
 from meterseal.things.fleet import Fleet, Installation, add_concentrator, install, new_premises
+from tests.control_store import control_at
 from tests.headend.ground import MASTER, MODULE, NOW, OTHER, WATER
 
 STRANGER = bytes.fromhex("f000000000000002")
@@ -46,7 +47,7 @@ Guarded = tuple[Fleet, Store, Admission]
 
 @pytest.fixture
 def ground(tmp_path: Path) -> tuple[Fleet, Store, Admission]:
-    engine, store = open_control(tmp_path / "control.db"), Store()
+    engine, store = control_at(tmp_path / "control.db"), Store()
     plain = Installation(
         device_id=WATER, medium="water", protocol="cjt188", profile="p", since=0, concentrator_id=MASTER
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from meterseal.control import open_control, write
+from meterseal.control import write
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import quarantine
 from meterseal.crypto.handles import SymmetricKey
@@ -14,11 +14,12 @@ from meterseal.model import Refusal
 from meterseal.things.alarms import UNKNOWN, alarm_of, counts
 from meterseal.things.fleet import Installation, install, new_premises
 from meterseal.things.monitor import AuditLog
+from tests.control_store import control_at
 from tests.headend.ground import NOW, OTHER, WATER
 
 
 async def test_refused_and_held_are_counted_by_code_since_a_time(tmp_path: Path) -> None:
-    engine = open_control(tmp_path / "control.db")
+    engine = control_at(tmp_path / "control.db")
     codes = ["link.tag"] * 3 + ["link.replay", "wire.checksum"]
     await AuditLog(engine).refused(
         [Refusal(NOW + number, code, "No.", WATER) for number, code in enumerate(codes)]
@@ -44,7 +45,7 @@ async def test_refused_and_held_are_counted_by_code_since_a_time(tmp_path: Path)
 async def test_a_found_meter_is_an_alarm_until_it_is_enrolled_however_often_it_was_told(
     tmp_path: Path,
 ) -> None:
-    engine = open_control(tmp_path / "control.db")
+    engine = control_at(tmp_path / "control.db")
     log = AuditLog(engine)
     await log.refused(
         [Refusal(NOW + at, UNKNOWN, "Found.", one) for at, one in enumerate((WATER, OTHER, WATER))]

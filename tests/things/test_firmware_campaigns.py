@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 import sqlalchemy as sa
 
-from meterseal.control import open_control, write
+from meterseal.control import write
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import firmware_campaigns, firmware_items, sessions
 from meterseal.crypto.handles import SymmetricKey
@@ -33,6 +33,7 @@ from meterseal.things.firmware import Firmwares, Payload
 from meterseal.things.firmware_campaigns import LATE, Campaign, Campaigns, ready
 from meterseal.things.firmware_sending import FALLS_A_DAY, FirmwareWords
 from meterseal.things.words import DownWords
+from tests.control_store import control_at
 
 NOW, DAY = 1_779_200_000_000, 86_400_000
 DEVICES = [bytes.fromhex("10783300") + number.to_bytes(4, "big") for number in range(20)]
@@ -103,7 +104,7 @@ class Platform(NamedTuple):
 @pytest.fixture
 def platform(tmp_path: Path) -> Platform:
     now = [NOW]
-    engine = open_control(tmp_path / "control.db")
+    engine = control_at(tmp_path / "control.db")
     ring = KeyRing({1: SymmetricKey.from_bytes(bytes(16), "a test's data key")}, 1)
     words = DownWords(engine, ring, lambda: now[0])
     bulks = Bulks(engine, ring, words, Service(), lambda: now[0], lambda *asked: ready(engine, *asked))

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from meterseal.control import open_control, write
+from meterseal.control import write
 from meterseal.control.sealing import KeyRing
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import DataError
 from meterseal.things.fleet import Fleet, Installation, add_concentrator, install, new_premises
+from tests.control_store import control_at
 from tests.headend.ground import MASTER, MODULE, NOW, OTHER, WATER
 
 
@@ -31,7 +32,7 @@ KEYS = KeyRing({1: SymmetricKey.generate("fleet key")}, 1)
 
 @pytest.fixture
 def engine(tmp_path: Path) -> sa.Engine:
-    return open_control(tmp_path / "control.db")
+    return control_at(tmp_path / "control.db")
 
 
 def put(engine: sa.Engine, *what: Installation) -> list[str]:

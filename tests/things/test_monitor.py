@@ -10,11 +10,12 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from meterseal.control import open_control, write
+from meterseal.control import write
 from meterseal.control.tables import refusals
 from meterseal.errors import DataError
 from meterseal.model import Refusal
 from meterseal.things.monitor import AuditLog
+from tests.control_store import control_at
 from tests.headend.ground import NOW, WATER
 
 
@@ -24,7 +25,7 @@ def entry(number: int) -> Refusal:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> sa.Engine:
-    return open_control(tmp_path / "control.db")
+    return control_at(tmp_path / "control.db")
 
 
 @pytest.fixture

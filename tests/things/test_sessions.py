@@ -8,12 +8,12 @@ import pytest
 import sqlalchemy as sa
 from msgspec import structs
 
-from meterseal.control import open_control
 from meterseal.control.tables import sessions as table
 from meterseal.errors import LocalError, TrustError
 from meterseal.headend.rejected import Rejected
 from meterseal.security.leaseorders import Lease
 from meterseal.things.sessions import BACKLOG, LARGEST_COUNTER, LEASE, MOST_RESERVED, SessionStore
+from tests.control_store import control_at
 from tests.headend.ground import NOW, OTHER, WATER, Device
 
 
@@ -31,7 +31,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def store(tmp_path: Path, clock: Clock) -> SessionStore:
-    return SessionStore(open_control(tmp_path / "control.db"), lambda session: b"of " + session, clock)
+    return SessionStore(control_at(tmp_path / "control.db"), lambda session: b"of " + session, clock)
 
 
 async def test_what_was_put_comes_back_with_its_consumed_counters(store: SessionStore) -> None:
@@ -44,7 +44,7 @@ async def test_what_was_put_comes_back_with_its_consumed_counters(store: Session
 async def test_the_store_outlives_its_process(tmp_path: Path, store: SessionStore) -> None:
     facts = Device().facts
     await store.put(facts)
-    again = SessionStore(open_control(tmp_path / "control.db"), lambda _: b"", lambda: NOW)
+    again = SessionStore(control_at(tmp_path / "control.db"), lambda _: b"", lambda: NOW)
     assert await again.get(facts.session_id) == facts
 
 
@@ -109,7 +109,7 @@ async def test_keys_of_a_session_whose_backlog_is_over_are_destroyed(
     await store.reserve_down(new.session_id, 1)
     clock.now = NOW + 2 + BACKLOG
     await store.put(structs.replace(Device(OTHER).facts, created_at=clock.now))
-    with open_control(tmp_path / "control.db").connect() as connection:
+    with control_at(tmp_path / "control.db").connect() as connection:
         kept = set(connection.execute(sa.select(table.c.session_id)).scalars())
     assert old.session_id not in kept
     assert new.session_id in kept
@@ -162,7 +162,7 @@ async def test_a_head_end_whose_session_was_taken_over_reserves_no_more_under_it
 async def test_rejected_counters_come_back_with_their_classes(tmp_path: Path, clock: Clock) -> None:
     facts = Device().facts
     store = SessionStore(
-        open_control(tmp_path / "control.db"), lambda _: b"", clock, lambda _: [(3, 1), (4, 1), (9, 3)]
+        control_at(tmp_path / "control.db"), lambda _: b"", clock, lambda _: [(3, 1), (4, 1), (9, 3)]
     )
     await store.put(facts)
     found = await store.get(facts.session_id)
@@ -172,7 +172,7 @@ async def test_rejected_counters_come_back_with_their_classes(tmp_path: Path, cl
 
 
 async def test_a_session_whose_counters_would_pass_48_bits_is_refused(tmp_path: Path, clock: Clock) -> None:
-    engine = open_control(tmp_path / "control.db")
+    engine = control_at(tmp_path / "control.db")
     store = SessionStore(engine, lambda _: b"", clock)
     facts = Device().facts
     await store.put(facts)
@@ -197,7 +197,7 @@ async def test_counters_that_another_store_may_have_reserved_are_skipped_in_ever
         return Lease(before=before, until=leased)
 
     def opened() -> SessionStore:
-        return SessionStore(open_control(tmp_path / "control.db"), lambda _: b"", clock, lease=lease)
+        return SessionStore(control_at(tmp_path / "control.db"), lambda _: b"", clock, lease=lease)
 
     first, used, unused = opened(), Device().facts, Device(device_id=OTHER).facts
     await first.put(used)

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from msgspec import structs
 
-from meterseal.control import open_control, write
+from meterseal.control import write
 from meterseal.control.tables import concentrators, meters, premises, service_heads, usage_points
 from meterseal.errors import ConsentError, EngineError, LocalError, TrustError
 from meterseal.security import manifest as mf
@@ -24,6 +24,7 @@ from meterseal.security.restoring import restore
 from meterseal.things.enrolled import known_modules, withdrawn_modules
 from meterseal.things.monitor import AuditLog
 from meterseal.things.witness import CODE, Witness
+from tests.control_store import control_at
 from tests.security.conftest import (
     PASSPHRASE,
     Bench,
@@ -44,7 +45,7 @@ __all__ = ["bench", "cheap_stretching", "clock", "template"]
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[sa.Engine]:
-    made = open_control(tmp_path / "control.db")
+    made = control_at(tmp_path / "control.db")
     yield made
     made.dispose()
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from meterseal.control import open_control, write
+from meterseal.control import write
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import down_words
 from meterseal.crypto.handles import SymmetricKey
@@ -25,6 +25,7 @@ from meterseal.wire import encode, roles
 from meterseal.wire import identifiers as ids
 from meterseal.wire.frame import Frame
 from meterseal.wire.profile import profile_of
+from tests.control_store import control_at
 from tests.headend.ground import ELECTRIC, MASTER, NOW, OTHER, WATER, Device
 
 HOUR = 3_600_000
@@ -36,7 +37,7 @@ class Ground:
 
     def __init__(self, path: Path) -> None:
         self.now = NOW
-        self.engine = open_control(path)
+        self.engine = control_at(path)
         self.keys = KeyRing({1: SymmetricKey.from_bytes(bytes(16), "a test's key")}, 1)
         self.words = DownWords(self.engine, self.keys, lambda: self.now, listen=0.05)
         self.sessions = SessionStore(self.engine, lambda _: b"", lambda: self.now)

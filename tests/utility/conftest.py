@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from meterseal.control import open_control, write
+from meterseal.control import write
 from meterseal.control.tables import premises, usage_points
 from meterseal.model import Medium
 from meterseal.utility.customers import NewCustomer, Person
 from meterseal.utility.samples import sample_tariffs
 from meterseal.utility.service import Utility
+from tests.control_store import control_at
 from tests.utility.twins import Channel, MemoryKeys, MemoryMeasurements, day
 
 NAME, ADDRESS = "张望舒", "梧桐里 3 号楼 502 室"
@@ -66,7 +67,7 @@ class Town:
 
 @pytest.fixture
 async def town(tmp_path: Path) -> Iterator[Town]:  # type: ignore[misc]
-    engine = open_control(tmp_path / "control.db")
+    engine = control_at(tmp_path / "control.db")
     made = Town(engine)
     await made.found()
     yield made

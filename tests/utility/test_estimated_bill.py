@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from meterseal.cli.billing import bill_lines
-from meterseal.control import open_control, write
+from meterseal.control import write
 from meterseal.control.tables import meters, premises, usage_points
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.verifier import each
@@ -19,6 +19,7 @@ from meterseal.utility.compose import next_version
 from meterseal.utility.customers import NewCustomer, Person
 from meterseal.utility.samples import sample_tariffs
 from meterseal.utility.service import Utility
+from tests.control_store import control_at
 from tests.mdms.fleet import keys
 from tests.utility.conftest import Town
 from tests.utility.twins import MemoryKeys, at, day
@@ -49,7 +50,7 @@ async def deliver(mdms: Mdms, counter: int, instants: list[int], received_at: in
 async def test_a_boundary_inside_a_long_gap_is_billed_as_an_estimate_and_settled_by_the_registers_around_it(
     tmp_path: Path,
 ) -> None:
-    engine = open_control(tmp_path / "control.db")
+    engine = control_at(tmp_path / "control.db")
     with write(engine) as connection:
         connection.execute(premises.insert().values(id="p1"))
         connection.execute(usage_points.insert().values(id="w", premises_id="p1", medium="water"))

@@ -16,11 +16,11 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from meterseal.control import open_control
 from meterseal.utility.calendar import local_day, midnight
 from meterseal.utility.readings import ROLL_OVER
 from meterseal.utility.samples import sample_tariffs
 from meterseal.utility.tariff import tariff_document
+from tests.control_store import control_at
 from tests.utility.conftest import Town
 from tests.utility.twins import day
 
@@ -73,7 +73,7 @@ def day_of(text: str):  # type: ignore[no-untyped-def]
 
 async def billed(folder: Path, street: list[dict[str, Any]]) -> tuple[dict[str, int], dict[str, Any]]:
     """Bill a street, write its register log and plan; return fen by usage point, and the fleet."""
-    engine = open_control(folder / "control.db")
+    engine = control_at(folder / "control.db")
     town = Town(engine)
     await town.found()
     documents = {tariff.medium: json.loads(tariff_document(tariff)) for tariff in sample_tariffs()}
