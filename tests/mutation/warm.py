@@ -13,6 +13,7 @@ import gc
 import importlib
 import os
 import pickle
+import resource
 import signal
 import sys
 import threading
@@ -32,6 +33,9 @@ LONGEST = 20.0
 
 ASLEEP = 60
 """Looks, one a second, that find every process of a mutant asleep and no work done, after which it counts as noticed."""
+
+MOST_MEMORY = 2 << 30
+"""Bytes that a mutant may ask for: one whose loop never ends may gather without end."""
 
 SLOW = 1.0
 """CPU seconds, traced, from which a test is tried last."""
@@ -223,6 +227,7 @@ def forked(work: Callable[[], object], longest: float, asleep: int = ASLEEP) -> 
         status = 1
         try:
             os.setpgid(0, 0)
+            resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
             os.close(read)
             answer = pickle.dumps(work())
             with os.fdopen(write, "wb") as out:
