@@ -276,7 +276,7 @@ def _lines(asked: ChangeMeter, said: dict[str, object]) -> list[str]:
         lines.append(f"{said['words_ended']} words that waited for it are withdrawn.")
     if said["roster"]:
         lines.append("Tell its concentrator, with an officer's key each:")
-        lines += [f"  {one}" for one in list(said["roster"])]  # type: ignore[call-overload]
+        lines += [f"  {one}" for one in list(said["roster"])]  # type: ignore[call-overload]  # lines of text
     if said["file"]:
         lines.append(f"Personalise the new module with {said['file']}.")
     return lines

@@ -166,7 +166,7 @@ class Watch:
 
         for di in asked:
             request = line.ask(Ask(kind="read", di=di))
-            riser.want(line.device_id, Wanted(lambda _, said=request: said, hear(di), once=True))  # type: ignore[misc]
+            riser.want(line.device_id, Wanted(lambda _, said=request: said, hear(di), once=True))  # type: ignore[misc]  # a default has no type
 
     def _counted(self, device_id: bytes, after: _Known, now: int) -> None:
         before = self._known.get(device_id, _Known())

@@ -20,7 +20,7 @@ _LEADS: Final = {
     "dlt645": (0x14, ROSTER_645.to_bytes(4, "little"), 12),
 }
 """By protocol: control code, identifier as sent, and where the word begins (behind SER, or password and operator)."""
-WORDS: Final[dict[str, int]] = {"add": 1, "add-sealed": 2, "remove": 3}
+WORDS: Final[dict[What, int]] = {"add": 1, "add-sealed": 2, "remove": 3}
 MOST_NAME = 24
 """Letters of a model's name."""
 
@@ -76,7 +76,7 @@ def listed_of(frame: Frame) -> Listed | None:
     what = next((word for word, code in WORDS.items() if code == said[0]), None)
     if what is None or said[1] > 63 or not all(0x21 <= letter <= 0x7E for letter in name):
         return None
-    return Listed(what, said[1], name.decode("ascii"))  # type: ignore[arg-type]
+    return Listed(what, said[1], name.decode("ascii"))
 
 
 def roster_answer(frame: Frame, *, done: bool) -> Frame:
