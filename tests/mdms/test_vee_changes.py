@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,8 +17,12 @@ from meterseal.control.tables import vee_changes
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.facts import Fact
 from meterseal.mdms.service import Mdms
+from meterseal.mdms.vee import engine as engine_
 from meterseal.mdms.vee.estimators import Override
-from meterseal.mdms.vee.settings import RuleChange
+from meterseal.mdms.vee.rules import RULES, Rule
+from meterseal.mdms.vee.rules.rule import Found
+from meterseal.mdms.vee.settings import RuleChange, Settings
+from meterseal.mdms.vee.view import View
 from meterseal.model import MAIN, Batch, Medium, Series
 from tests.mdms.fleet import DAY, FIRST, HOUR, day_record, device, open_store, point
 
@@ -184,6 +190,36 @@ async def test_a_change_that_is_written_while_a_run_begins_is_no_part_of_that_ru
     assert (made.since, made.recorded_at) == (NOW + 6, NOW + 6)
     assert mdms.changes.known(NOW + 5) == before
     assert len(mdms.changes.known(NOW + 6)[0].changes) == 1
+    await mdms.close()
+    engine.dispose()
+
+
+async def test_hundreds_of_changes_of_one_rule_leave_the_others_their_one_look(tmp_path: Path) -> None:
+    looks: Counter[str] = Counter()
+
+    def counting(rule: Rule) -> Rule:
+        def look(view: View, parameters: Any) -> Found:
+            looks[rule.name] += 1
+            return rule.look(view, parameters)
+
+        return msgspec.structs.replace(rule, look=look)
+
+    counted = {rule.name: counting(rule) for rule in RULES.values()}
+    changes = [
+        msgspec.structs.replace(
+            LOUD, values={"least": str(1000 + k % 3)}, since=FIRST + (k + 50) * HOUR, number=k
+        )
+        for k in range(1, 300)
+    ]
+    mdms, engine = open_store(tmp_path, 1)
+    await fed(mdms, stepping(range(1, 400), 350))
+    how = engine_.Run(NOW, settings=Settings(tuple(changes)), rules=counted)
+    said = engine_.run(mdms._store, dict.fromkeys(mdms._store.keys_stored(), 0), how)
+    # The defaults before the first change, and three values by turns after it; the last change holds.
+    assert looks["spike"] == 4
+    assert set(looks.values()) - {4} == {1}
+    found = [one for one in said.findings if one.rule == "spike"]
+    assert [((one.until - FIRST) // HOUR, one.detail["change"]) for one in found] == [(350, 299)]
     await mdms.close()
     engine.dispose()
 

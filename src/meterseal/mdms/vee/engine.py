@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -23,7 +24,7 @@ from meterseal.mdms.entries import Version
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.store.rows import Key, Rows, Words, standing, visible
 from meterseal.mdms.vee.context import DAY, EVER, HOUR, Balance, Context, Main
-from meterseal.mdms.vee.judge import Failure, Judgement, Objection, judge
+from meterseal.mdms.vee.judge import Choose, Failure, Judgement, Objection, judge
 from meterseal.mdms.vee.rules import RULES, Rule
 from meterseal.mdms.vee.settings import Settings
 from meterseal.mdms.vee.versions import Bridging, Judged, versions
@@ -158,14 +159,26 @@ def judged(columns: Columns, context: Context, how: Run, rules: Mapping[str, Rul
     if not len(columns.end_at):
         return Judgement([], [])
     said = Judgement([], [])
-    for since, until in how.settings.spans(int(columns.end_at.min()), int(columns.end_at.max())):
-        here = how.settings.rules(rules, context, since)
-        found = judge(columns, context, how.settings.choose(since), here)
-        said.objections.extend(
-            one for one in found.objections if since <= int(columns.end_at[one.row]) < until
-        )
+    first, last = int(columns.end_at.min()), int(columns.end_at.max())
+    held = {
+        name: list(how.settings.held_in(rule, context, first, last).items())
+        for name, rule in rules.items()
+        if context.medium in rule.media
+    }
+    # As often as one rule has parameters of its own, and not all rules at every change of any.
+    for turn in range(max(map(len, held.values()), default=0)):
+        here = {name: ways[turn] for name, ways in held.items() if turn < len(ways)}
+        found = judge(columns, context, _nth(here), {name: rules[name] for name in here})
+        for one in found.objections:
+            at = int(columns.end_at[one.row])
+            if any(since <= at < until for since, until in here[one.rule][1]):
+                said.objections.append(one)
         said.failures.extend(one for one in found.failures if one not in said.failures)
     return said
+
+
+def _nth(here: Mapping[str, tuple[Struct, Sequence[tuple[int, int]]]]) -> Choose:
+    return lambda rule, _: here[rule.name][0]
 
 
 Group = tuple[str, Medium, int]
@@ -177,13 +190,14 @@ def groups(
 ) -> Iterator[tuple[Group, list[Judged], Context]]:
     """The channels with their rows, by class, medium and interval, some hundred at a time."""
     keys = sorted(dirty)
+    reach = cache(lambda customer, medium: _reach(how, customer, medium, how.rules))
     for start in range(0, len(keys), AT_ONCE):
         together: dict[Group, list[Judged]] = {}
         part = keys[start : start + AT_ONCE]
         for key, customer in zip(part, how.surroundings.classes(part), strict=True):
             medium = store.words.medium[key.point]
             begins = how.replaced.get(store.words.texts[key.point], ())[1:]
-            taken = _take(store, key, dirty[key], _reach(how, customer, medium), begins)
+            taken = _take(store, key, dirty[key], reach(customer, medium), begins)
             together.setdefault((customer, medium, interval_of(taken.delivered)), []).append(taken)
         for group, channels in together.items():
             context = Context(medium=group[1], customer=group[0], interval=group[2])
@@ -198,6 +212,7 @@ def joined(
     They are of the class and interval of the first, and a channel may come more than once.
     """
     rules = _joint(how)
+    reach = cache(lambda customer, medium: _reach(how, customer, medium, rules))
     clusters = how.surroundings.joined(dirty) if rules else ()
     heads = how.surroundings.classes([cluster.keys[0] for cluster in clusters])
     together: dict[Group, list[tuple[Joined, list[Judged]]]] = {}
@@ -208,7 +223,7 @@ def joined(
         channels = []
         for key in cluster.keys:
             begins = how.replaced.get(store.words.texts[key.point], ())[1:]
-            channels.append(_take(store, key, since, _reach(how, customer, medium, rules), begins))
+            channels.append(_take(store, key, since, reach(customer, medium), begins))
         group = (customer, medium, interval_of(channels[0].delivered))
         together.setdefault(group, []).append((cluster, channels))
         taken += len(channels)
@@ -257,10 +272,10 @@ def interval_of(delivered: Rows) -> int:
     return -max(known)[1] if known else HOUR
 
 
-def _reach(how: Run, customer: str, medium: Medium, rules: Mapping[str, Rule] | None = None) -> int:
-    """Milliseconds that these rules, or all of a run, look back at most."""
+def _reach(how: Run, customer: str, medium: Medium, rules: Mapping[str, Rule]) -> int:
+    """Milliseconds that these rules look back at most."""
     context = Context(medium=medium, customer=customer)
-    applied = [rule for rule in (rules or how.rules).values() if medium in rule.media]
+    applied = [rule for rule in rules.values() if medium in rule.media]
     every = (rule.reach(one).before for rule in applied for one in how.settings.every(rule, context))
     return max(every, default=0)
 

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from meterseal.errors import LocalError
 from meterseal.mdms.vee.context import CLASSES, DAY, Context
-from meterseal.mdms.vee.judge import Choose, defaults
+from meterseal.mdms.vee.judge import defaults
 from meterseal.mdms.vee.rules import RULES, Rule
 from meterseal.model import Medium
 
@@ -69,17 +69,16 @@ class Settings(Struct, frozen=True):
         change = self.at(rule, context, when)
         return defaults(rule, context) if change is None else changed(rule, change.values, context)
 
-    def choose(self, when: int) -> Choose:
-        """The same as a function."""
-        return lambda rule, context: self.parameters(rule, context, when)
-
-    def rules(self, rules: Mapping[str, Rule], context: Context, when: int) -> dict[str, Rule]:
-        """The rules that look at readings of an instant."""
-        return {
-            name: rule
-            for name, rule in rules.items()
-            if (change := self.at(rule, context, when)) is None or change.on
-        }
+    def held_in(
+        self, rule: Rule, context: Context, first: int, last: int
+    ) -> dict[Struct, list[tuple[int, int]]]:
+        """The parts since <= t < until of first <= t <= last in which a rule judges, by the parameters that hold then."""
+        mine = Settings(tuple(one for one in self.changes if one.fits(rule, context)))
+        found: dict[Struct, list[tuple[int, int]]] = {}
+        for since, until in mine.spans(first, last):
+            if (change := mine.at(rule, context, since)) is None or change.on:
+                found.setdefault(mine.parameters(rule, context, since), []).append((since, until))
+        return found
 
     def every(self, rule: Rule, context: Context) -> list[Struct]:
         """All parameters that ever held: how far a rule looks back is the most of them."""
