@@ -7,11 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from meterseal.edge.passing import PATIENCE
+from meterseal.edge.schedule import MINUTE
 from meterseal.edge.watching import EVERY
 from meterseal.wire import encode
 from meterseal.wire import identifiers as ids
 from meterseal.wire.frame import Frame, parse_frame
-from meterseal.wire.roster import silence
+from meterseal.wire.roster import Listed, roster_frame, silence
 from tests.edge.field import CONCENTRATOR, DAY, Field
 from tests.edge.site import HOUR, Alive, Site
 from tests.edge.test_passing import CLOSE, GAS, WATER, Told
@@ -153,3 +154,27 @@ def test_who_opens_a_plain_meter_and_clears_its_counters_is_known_all_the_same()
     counted = 0
     site.hours(EVERY // HOUR + 1)
     assert site.codes == [*before, "meter.removed"]
+
+
+@pytest.mark.parametrize(
+    ("device", "model"),
+    [
+        ("d700003100000077", "water-generic"),
+        ("1078330000000077", "electricity-generic"),
+        ("10aaaaaaaaaaaaaa", ""),
+        ("d700999999999999", ""),
+    ],
+)
+def test_no_word_about_the_list_puts_on_it_what_stops_its_bus_or_stands_for_many(
+    device: str, model: str
+) -> None:
+    site = Told()
+    frame = roster_frame(bytes.fromhex(device), Listed("add", 0, model), 9)
+    site.command(frame, 1)
+    site.turns(5)
+    (answer,) = [one for one in site.answers if one.device_id == frame.device_id]
+    assert answer.control == frame.control | 0xC0
+    site.power_on()
+    assert bytes.fromhex(device) not in site.riser.lines
+    site.run(site.now + 2 * HOUR, 10 * MINUTE)
+    assert len(site.came(GAS)) >= 2

@@ -425,3 +425,32 @@ async def test_a_concentrator_itself_is_no_meter_that_a_frame_could_be_for(bench
     an, bo = await founded(bench)
     own = Frame("cjt188", 0xF0, concentrator.device_id[:0:-1], 0x04, b"\x17\xa0\x01\x99").encode()
     await refused(bench, signed(order(concentrator, frame=own), an, bo), "security.command")
+
+
+@pytest.mark.parametrize(
+    "many",
+    ["10aaaaaaaaaaaaaa", "aa78330000000099", "1078aaaaaaaaaaaa", "d700aaaaaaaaaaaa", "d700999999999999"],
+)
+async def test_no_concentrator_is_told_anything_for_all_meters_of_a_bus_at_once(
+    bench: Bench, many: str
+) -> None:
+    """One order would count once by the limits of the minute, and close every valve that nothing guards."""
+    concentrator = await bench.module(1, device_id=bytes.fromhex("f000000000000001"))
+    an, bo = await founded(bench)
+    device_id = bytes.fromhex(many)
+    for said in (frame(device_id), roster_frame(device_id, Listed("add"), 1).encode()):
+        await refused(bench, signed(order(concentrator, frame=said), an, bo), "security.command")
+
+
+@pytest.mark.parametrize("number", [4, 5])
+async def test_one_officer_sends_no_makers_frame_that_looks_like_a_word_of_ours_turned_round(
+    bench: Bench, number: int
+) -> None:
+    concentrator = await bench.module(1, device_id=bytes.fromhex("f000000000000001"))
+    module = await bench.module(2)
+    an, bo = await founded(bench)
+    for sent_to, device_id in ((concentrator, bytes.fromhex("1078330000000099")), (module, module.device_id)):
+        said = frame(device_id, data=bytes((0xE0, number, 9, 1, 0)))
+        await refused(bench, signed(order(sent_to, frame=said), an), "security.two-persons")
+        given = await bench.platform.authorise_command(*signed(order(sent_to, frame=said), an, bo))
+        assert given.frame == said

@@ -27,6 +27,7 @@ from msgspec import Meta, Struct, field
 
 from meterseal.edge.agent import Timing
 from meterseal.edge.place import Place
+from meterseal.edge.roster import is_of
 from meterseal.edge.schedule import Schedule
 from meterseal.edge.watching import AlarmBits
 from meterseal.errors import LocalError
@@ -80,8 +81,11 @@ def read(path: Path) -> SetupFile:
             if models().find(bytes.fromhex(one)) is None and one not in bus.models:
                 raise _wrong(path, f"no meter model is of meters like {one}; name one in `models`")
         for one, model in bus.models.items():
-            if one not in bus.plain or model not in profiles():
-                raise _wrong(path, f"`models` names {one}, {model}: no plain meter of that bus, or no model")
+            if one not in bus.plain or not is_of(model, bytes.fromhex(one)):
+                raise _wrong(
+                    path,
+                    f"`models` names {one}, {model}: no plain meter of that bus, or no model of such meters",
+                )
     for model in found.alarms:
         if model not in profiles():
             raise _wrong(path, f"`alarms`: {no_model(model)}")

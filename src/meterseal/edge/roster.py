@@ -12,11 +12,18 @@ from msgspec import Struct
 
 from meterseal.crypto.symmetric import equal, sm3
 from meterseal.edge.nv import SealedNv
+from meterseal.wire.frame import address_of, is_one
 from meterseal.wire.profile import models
 from meterseal.wire.roster import Listed
 
 PAGE = "roster"
 MOST_METERS = 2_000
+
+
+def is_of(model: str, device_id: bytes) -> bool:
+    """Whether there is such a model, and it speaks this meter's protocol: asked otherwise it would stop its bus."""
+    known = models().by_name.get(model)
+    return known is not None and known.protocol == address_of(device_id)[0]
 
 
 class MeterAt(Struct, frozen=True, kw_only=True):
@@ -49,8 +56,10 @@ class Roster:
             return ""
         if listed.bus >= len(self.risers):
             return "there is no such bus"
-        if listed.model and listed.model not in models().by_name:
-            return "no such model"
+        if not is_one(device_id):
+            return "this number is that of many meters"
+        if listed.model and not is_of(listed.model, device_id):
+            return "no such model of such meters"
         if not listed.model and models().find(device_id) is None:
             return "no model is of such meters"
         others = sum(one.device_id != device_id for riser in self.risers for one in riser)

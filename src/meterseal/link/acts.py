@@ -407,6 +407,8 @@ def _has(frame: Frame, form: Form) -> bool:
     if frame.protocol == "cjt188":
         if len(body) < 3 or ids.read_di(body)[0] != form.di:
             return False
+        if form.kind == "vendor" and body[:2] != form.di.to_bytes(2, "little"):
+            return False  # ours go low byte first; the other way round it is some maker's own
         body = body[3:]
     else:
         if form.di is not None:

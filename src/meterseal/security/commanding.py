@@ -42,7 +42,7 @@ from meterseal.security.orders import (
 )
 from meterseal.security.registry import Module, Registry
 from meterseal.security.vault import Vault
-from meterseal.wire.frame import Frame, address_of, parse_frame
+from meterseal.wire.frame import Frame, address_of, is_one, parse_frame
 from meterseal.wire.roster import is_roster
 
 PURPOSE = "command"
@@ -300,12 +300,16 @@ def _check_frame(order: CommandOrder, act: Act | None = None) -> Command:
     passed_on = order.device_id[:1] == CONCENTRATOR
     try:
         frame, end = parse_frame(order.frame, 0, None if passed_on else address_of(order.device_id)[0])
-        address_of(frame.device_id)
+        one = is_one(frame.device_id)
     except (PeerError, LocalError) as error:
         raise LocalError("security.command", f"The command is no complete frame: {error.message}") from None
     if end != len(order.frame) or (frame.device_id != order.device_id and not passed_on):
         raise LocalError(
             "security.command", "A command is exactly one frame with its own device's address; refused."
+        )
+    if not one:
+        raise LocalError(
+            "security.command", "A command is for one meter, and this address is that of many; refused."
         )
     if is_roster(frame) and not passed_on:
         raise LocalError("security.command", "Whom it reads is told to a concentrator alone; refused.")

@@ -25,6 +25,8 @@ START = 0x68
 END = 0x16
 OFFSET_33H = 0x33
 
+ANY, EVERYBODY = 0xAA, b"\x99" * 6
+"""An address byte that stands for any, and the address of DL/T 645 that all meters hear."""
 ADD_33H = bytes((byte + OFFSET_33H) & 0xFF for byte in range(256))
 TAKE_33H = bytes((byte - OFFSET_33H) & 0xFF for byte in range(256))
 
@@ -84,6 +86,12 @@ def address_of(device_id: bytes) -> tuple[Protocol, int, bytes]:
     raise LocalError(
         "wire.field", f"{device_id.hex()} is not the device id of a meter; give 8 bytes T or D7 00 first."
     )
+
+
+def is_one(device_id: bytes) -> bool:
+    """Whether a device id is that of one meter: AA stands for any type or digits, 99 in every byte for all of DL/T 645."""
+    protocol, meter_type, address = address_of(device_id)
+    return ANY not in (meter_type, *address) and (protocol == "cjt188" or address != EVERYBODY)
 
 
 class Trial(Struct, frozen=True):
