@@ -161,7 +161,7 @@ async def test_it_gives_no_meter_the_evidence_of_another(whole: Whole, devices: 
         _, keys = await stolen.session(sealed.session_id)
         header = records.parse_header(sealed.record)
         proof = control.read_evidence(
-            control.control_at(keys, header, sealed.record).content, SUITES[ELECTRIC]
+            control.open_control(keys, header, sealed.record).content, SUITES[ELECTRIC]
         )
         moved = WATER + proof.statement[8:]
         await stolen.commit(devices[WATER], 2**40, evidence=(Evidence(WATER, moved, proof.signature),))

@@ -161,7 +161,7 @@ class Platform:
         keys, granted = session.granted.keys, session.granted
         assert records.check_tag(keys, message)
         if header.control:
-            word = control.control_at(keys, header, message)
+            word = control.open_control(keys, header, message)
             if word.kind == control.PING:
                 return []
             if word.kind == control.FIRMWARE:

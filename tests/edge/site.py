@@ -36,7 +36,10 @@ class Timely(Platform):
     def record(self, message: bytes) -> list[bytes]:
         header = records.parse_header(message, up=True)
         session = self.sessions[header.session_id]
-        if header.control and control.control_at(session.granted.keys, header, message).kind == control.PING:
+        if (
+            header.control
+            and control.open_control(session.granted.keys, header, message).kind == control.PING
+        ):
             return [self.word(session, control.time(self.now, header.counter))]
         return super().record(message)
 

@@ -68,7 +68,7 @@ def tagged(message: bytes) -> None:
     header = records.parse_header(message)
     assert records.check_tag(KEYS, message)
     if header.control:
-        content(control.control_at(KEYS, header, message).content)
+        content(control.open_control(KEYS, header, message).content)
     elif header.guarded:
         commands.open_guarded(KEYS, header, message, DEVICE)
     else:

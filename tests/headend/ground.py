@@ -75,7 +75,7 @@ class Device:
         header = records.parse_header(record, up=False)
         assert header.session_id == self.facts.session_id
         assert records.check_tag(self.keys, record)
-        return control.control_at(self.keys, header, record)
+        return control.open_control(self.keys, header, record)
 
 
 class Line:

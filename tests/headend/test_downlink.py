@@ -193,4 +193,4 @@ async def test_a_session_whose_counters_are_used_up_is_told_to_make_a_new_one(gr
     assert ground.platform.takes == []
     (sent,) = line.sent
     header = records.parse_header(sent[1], up=False)
-    assert control.control_at(device.keys, header, sent[1]).kind == control.REKEY
+    assert control.open_control(device.keys, header, sent[1]).kind == control.REKEY

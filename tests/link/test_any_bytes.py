@@ -66,7 +66,7 @@ def test_any_bytes_as_a_record(body: bytes, flags: int, counter: int, tagged: bo
         if not records.check_tag(KEYS, record):
             return None
         if header.control:
-            return control.control_at(KEYS, header, record)
+            return control.open_control(KEYS, header, record)
         if header.guarded:
             return commands.open_guarded(KEYS, header, record, DEVICE)
         frames = records.parse_body(header, record)

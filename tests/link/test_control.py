@@ -89,7 +89,7 @@ def spoken(kind: int, content: bytes, flags: int) -> bytes:
 def heard(record: bytes) -> Word:
     header = records.parse_header(record)
     assert records.check_tag(KEYS, record)
-    return control.control_at(KEYS, header, record)
+    return control.open_control(KEYS, header, record)
 
 
 WAYS = {
@@ -150,7 +150,7 @@ def test_control_of_no_whole_cipher_or_bad_padding_is_refused() -> None:
     empty = sm4_cbc_encrypt(way.enc, records.frame_ivs(way.iv, 1, 1), pad80(b""))
     refuses("link.control", lambda: heard(sealed(empty, CONTROL)))
     frames = records.parse_header(sealed(VALVE))
-    refuses("link.control", lambda: control.control_at(KEYS, frames, sealed(VALVE)))
+    refuses("link.control", lambda: control.open_control(KEYS, frames, sealed(VALVE)))
 
 
 def test_time_reject_and_close_read_back() -> None:
@@ -318,7 +318,7 @@ def judged_chain(chain: Sequence[bytes], until: int = NOW, bound: int = NOW) -> 
 def test_a_renewed_chain_travels_in_a_word_and_is_taken() -> None:
     chain = renewed()
     record = control.seal_control(KEYS, SESSION, 4, control.cert(chain), up=False)
-    word = control.control_at(KEYS, records.parse_header(record, up=False), record)
+    word = control.open_control(KEYS, records.parse_header(record, up=False), record)
     assert control.read_cert(word.content) == chain
     assert judged_chain(chain).until == UNTIL - 1000 + 999
 

@@ -127,7 +127,7 @@ def accept(run: Run, record: bytes, up: bool) -> object:
     if header.session_id != run.session_id or not records.check_tag(run.traffic, record):
         raise TrustError("link.tag", "no")
     if header.control:
-        return control.control_at(run.traffic, header, record)
+        return control.open_control(run.traffic, header, record)
     if header.guarded:
         return commands.open_guarded(run.traffic, header, record, run.device_id)
     frames = records.parse_body(header, record)

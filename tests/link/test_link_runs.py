@@ -101,7 +101,7 @@ def test_frame_records_seal_and_open(run: Run) -> None:
 def opened(run: Run, record: bytes, *, up: bool) -> Word:
     header = records.parse_header(record, up=up)
     assert records.check_tag(run.traffic, record)
-    return control.control_at(run.traffic, header, record)
+    return control.open_control(run.traffic, header, record)
 
 
 @both

@@ -236,7 +236,7 @@ def take(record: bytes, profile: SecurityProfile, up: bool) -> object:
     if not records.check_tag(KEYS, record, profile):
         raise TrustError("link.tag", "no")
     if header.control:
-        return control.control_at(KEYS, header, record, profile)
+        return control.open_control(KEYS, header, record, profile)
     if header.guarded:
         return commands.open_guarded(KEYS, header, record, DEVICE, "cjt188", profile)
     return opened(record, profile)
