@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -22,19 +22,19 @@ from msgspec.structs import replace
 from meterseal.control.sealing import KeyRing
 from meterseal.errors import DataError, EngineError, LocalError, MetersealError
 from meterseal.mdms import entries
-from meterseal.mdms.around import Around
 from meterseal.mdms.bulk import Bulk, pack_bulk
-from meterseal.mdms.changes import Change, Changes
+from meterseal.mdms.changes import Changes
 from meterseal.mdms.checking import Checking
 from meterseal.mdms.commit import Committer
 from meterseal.mdms.edits import Edits
 from meterseal.mdms.entries import Entry, Rollup, Version
 from meterseal.mdms.evidence import EvidenceBook
-from meterseal.mdms.facts import Agreed, Fact, Facts
+from meterseal.mdms.facts import Agreed, Facts
 from meterseal.mdms.findings import Findings
 from meterseal.mdms.forecasts import Forecasts
 from meterseal.mdms.ingest import Ingest
 from meterseal.mdms.integrity import Integrity, Look
+from meterseal.mdms.judging import Judging
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.ledger import Ledger, without_leaves
 from meterseal.mdms.ledger.verdict import Verdict
@@ -43,28 +43,22 @@ from meterseal.mdms.moment import Moment, Resting, forget_pins
 from meterseal.mdms.notes import Notes
 from meterseal.mdms.places import Places
 from meterseal.mdms.quarantine import Quarantine
-from meterseal.mdms.reading import Limits, Reading, VeeRun
+from meterseal.mdms.reading import Limits
 from meterseal.mdms.retracting import taken_back
 from meterseal.mdms.rollups import RolledMonth, Rollups
-from meterseal.mdms.state import Pending, State
+from meterseal.mdms.state import State
 from meterseal.mdms.store.compact import Compacted, compact, convert, merge, sweep
 from meterseal.mdms.store.consumed import Consumed
 from meterseal.mdms.store.files import disk
 from meterseal.mdms.store.journal import Journal
 from meterseal.mdms.store.manifest import Checkpoint, Manifest
-from meterseal.mdms.store.rows import Key, Words
+from meterseal.mdms.store.rows import Words
 from meterseal.mdms.store.segments import Segment
 from meterseal.mdms.store.store import Store
 from meterseal.mdms.surroundings import Surroundings
-from meterseal.mdms.trouble import DAMAGED, REFUSES, Trouble, Troubles
+from meterseal.mdms.trouble import REFUSES, Trouble, Troubles
 from meterseal.mdms.turning import Turning
-from meterseal.mdms.unreadable import Readable
 from meterseal.mdms.upkeep import Upkeep, Works
-from meterseal.mdms.vee import engine as vee
-from meterseal.mdms.vee.estimators import Override
-from meterseal.mdms.vee.settings import RuleChange
-from meterseal.mdms.vee.trial import Trial, trial
-from meterseal.mdms.vee.versions import Bridging
 from meterseal.mdms.verifier import EvidenceVerifier
 from meterseal.model import Batch
 
@@ -75,7 +69,7 @@ log = structlog.get_logger()
 _EVER = 1 << 62
 
 
-class Mdms(Reading):
+class Mdms(Judging):
     """The store of measurements of one data directory. Open it with `Mdms.open`; questions are in `Reading`.
 
     Coroutines belong to one event loop; questions may be asked from any thread.
@@ -297,118 +291,6 @@ class Mdms(Reading):
             self._state.mark_grown(oldest)
         self._begun = True
 
-    async def run_vee(self, now: int) -> VeeRun:
-        """Let every rule look at what came since the last run, append findings, estimate gaps.
-
-        Deterministic and idempotent: with no new readings a run adds nothing. After a start the first run
-        looks at everything once. What lies in a damaged file is a finding of each of its channels, which are judged after
-        it and looked at again by every run. Raises EngineError when nothing could be written; the next run does it
-        again.
-        """
-        await self.settle()
-        await asyncio.to_thread(self._take_facts, now)
-        with self._store.lock:
-            self._state.merge()
-            dirty, self._state.dirty = self._state.dirty, {}
-        try:
-            outcome, readable = await asyncio.to_thread(self._judged, dirty, now)
-            found = [*readable.findings(f"vee-{now}"), *outcome.findings]
-            new = await asyncio.to_thread(self._findings.append, found)
-            if outcome.versions:
-                await self.revise(outcome.versions)
-        except BaseException:
-            with self._store.lock:
-                self._state.mark_dirty(dirty)
-            raise
-        error = readable.trouble()
-        if error is None:
-            self._troubles.over(DAMAGED)
-        else:
-            self._troubles.failed(DAMAGED, error)
-            log.error("mdms.unreadable", message=error.message)
-        with self._store.lock:
-            # Until their file is restored; nobody else is held up by them.
-            self._state.mark_dirty(readable.oldest())
-            self._state.mark_grown(readable.oldest())
-        return VeeRun(outcome.readings, len(dirty), new, len(outcome.versions), outcome.unjudged)
-
-    def _judged(self, dirty: Mapping[Key, int], now: int) -> tuple[vee.Outcome, Readable]:
-        readable = Readable(self._store, self.rollups.floor)
-        return vee.run(readable, dirty, self._how(now)), readable
-
-    async def try_rule(self, change: RuleChange, since: int, now: int) -> Trial:
-        """What a rule would flag with a change, beside what it flags; nothing is kept but that it was tried.
-
-        Raises LocalError `use.rule`, `use.rules` or `use.parameter`.
-        """
-        keys = sorted(self._store.oldest())
-        said = await asyncio.to_thread(
-            trial, Readable(self._store, self.rollups.floor), keys, change, since, self._how(now)
-        )
-        self.changes.tried(change, said)
-        return said
-
-    async def order_methods(self, override: Override, author: str, now: int) -> Change:
-        """Ask methods in another order for gaps of a time; the next run estimates these anew. Errors as `Changes.order`."""
-        made = await asyncio.to_thread(self.changes.order, override, author=author, now=now)
-        medium = self._store.words.medium
-        keys = {
-            key: override.since
-            for key in self._store.keys_stored()
-            if override.medium in (None, medium[key.point])
-        }
-        with self._store.lock:
-            self._state.mark_dirty(keys)
-        return made
-
-    def replayed(self, now: int) -> vee.Outcome:
-        """What a run at an instant said of everything that was stored then, found again bit for bit; nothing is kept.
-
-        It sees the versions, facts, changes and installations of then. Hours of weather and kinds of days are those of
-        today: they are replaced, not appended.
-        """
-        oldest = self._store.oldest()
-        return vee.run(vee.AsOf(self._store, now - 1), oldest, self._how(now))
-
-    def _how(self, now: int) -> vee.Run:
-        """A run with what is known beside the registers and what an operator changed, as recorded up to then."""
-        around = Around(self.surroundings, self.facts, self._store.words, now)
-        settings, overrides = self.changes.known(now)
-        return vee.Run(
-            now,
-            replaced=self._places.replaced(now),
-            surroundings=around,
-            settings=settings,
-            bridging=Bridging(overrides=overrides),
-        )
-
-    # --- facts ------------------------------------------------------------------------------------
-
-    def agreements_from(self, agreed: Callable[[], Agreed]) -> None:
-        """Where periods of agreements are asked for at every run; until then no usage point is vacant."""
-        self._agreed = agreed
-
-    async def state(self, facts: Sequence[Fact], now: int) -> None:
-        """Keep facts about usage points; the next run judges these again from then on. Errors as `Facts.put`."""
-        self._judge_again(await asyncio.to_thread(self.facts.put, facts, now))
-
-    def _take_facts(self, now: int) -> None:
-        """Record what agreements and weather say now; what it changes is judged again, however long ago it came."""
-        points, heated = self.facts.refresh(self._agreed(), now)
-        self._judge_again(points)
-        if heated is not None:
-            medium = self._store.words.medium
-            gas = {key: heated for key in self._store.keys_stored() if medium[key.point] == "gas"}
-            with self._store.lock:
-                self._state.mark_dirty(gas)
-
-    def _judge_again(self, points: Mapping[str, int]) -> None:
-        known = {self._store.words.known(point): since for point, since in points.items()}
-        if known:
-            keys = {key: known[key.point] for key in self._store.keys_stored() if key.point in known}
-            with self._store.lock:
-                self._state.mark_dirty(keys)
-
     async def compact(self) -> Compacted:
         """Move what the journal holds into sealed segments and cut the journal. Nothing to do is no error.
 
@@ -564,13 +446,6 @@ class Mdms(Reading):
         self._journal.forget(checkpoint.sequence)
         merge(self._store, self._manifest)
         return done
-
-    def _take_alarms(self, items: Sequence[Pending], good: Sequence[bool]) -> None:
-        """Alarms of checked statements are facts, and what they are about is judged again."""
-        said = self.facts.alarms(items, good)
-        words = self._store.words
-        with self._store.lock:
-            self._state.mark_dirty({Key(words.code(p), channel): at for (p, channel), at in said.items()})
 
     # --- the store itself -------------------------------------------------------------------------
 
