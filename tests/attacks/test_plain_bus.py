@@ -9,6 +9,7 @@ import pytest
 from meterseal.edge.passing import PATIENCE
 from meterseal.edge.schedule import MINUTE
 from meterseal.edge.watching import EVERY
+from meterseal.link.commands import is_read
 from meterseal.wire import encode
 from meterseal.wire import identifiers as ids
 from meterseal.wire.frame import Frame, parse_frame
@@ -178,3 +179,21 @@ def test_no_word_about_the_list_puts_on_it_what_stops_its_bus_or_stands_for_many
     assert bytes.fromhex(device) not in site.riser.lines
     site.run(site.now + 2 * HOUR, 10 * MINUTE)
     assert len(site.came(GAS)) >= 2
+
+
+def test_a_question_to_one_meter_that_is_an_order_to_another_goes_on_no_bus() -> None:
+    """The same bytes read one meter of DL/T 645 and put one of CJ/T 188 into verification: numbers may fall so."""
+    order = Frame("cjt188", 0x10, bytes.fromhex("01020304056811"), 0x04, bytes.fromhex("01a107"))
+    both = order.encode()
+    question, _ = parse_frame(both)
+    assert (question.protocol, is_read(question)) == ("dlt645", True)
+    site = Site(
+        [question.device_id, GAS], HOURLY, suite=2, models={question.device_id: "electricity-generic"}
+    )
+    site.begin()
+    site.wire.asked.clear()
+    site.concentrator.receive(CONCENTRATOR, site.platform.request(CONCENTRATOR, question), site.now)
+    for _ in range(10):
+        site.turn(200)
+    assert both not in [frame.encode() for frame in site.wire.asked]
+    assert site.concentrator.passing.refused == 1

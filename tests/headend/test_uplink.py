@@ -16,7 +16,7 @@ from meterseal.headend.delivery import Delivery
 from meterseal.headend.downlink import Downlink
 from meterseal.headend.ports import Enrolment
 from meterseal.headend.sessions import SessionCache
-from meterseal.headend.uplink import BATCH, FOUND_A_DAY, WAITING, Uplink
+from meterseal.headend.uplink import BATCH, FOUND_A_DAY, FOUND_IN_ALL, WAITING, Uplink
 from meterseal.link import control
 from meterseal.model import Batch, Refusal
 from meterseal.wire import encode
@@ -256,6 +256,33 @@ async def test_a_concentrator_in_wrong_hands_fills_no_trail_with_meters_that_it_
         ]
         await ground.send(line, master.seal(*frames, vouched=True))
     assert len(ground.platform.audit) == FOUND_A_DAY
+
+
+async def test_false_numbers_on_one_bus_hide_no_new_meter_on_another(start: Start) -> None:
+    """A concentrator tells of each once: what were dropped here nobody would hear of again."""
+    master, line = Device(MASTER), Line(concentrator_id=MASTER)
+    ground = start(master)
+    for block in range(30):
+        false = [
+            encode.found_report(bytes.fromhex(f"10{block:04d}{number:010d}"), 0, NOW).encode()
+            for number in range(10)
+        ]
+        await ground.send(line, master.seal(*false, vouched=True))
+    await ground.send(line, master.seal(encode.found_report(WATER, 1, NOW).encode(), vouched=True))
+    assert [entry.device_id for entry in ground.platform.audit].count(WATER) == 1
+    assert len(ground.platform.audit) == FOUND_A_DAY + 1
+
+
+async def test_a_concentrator_that_makes_up_buses_fills_no_trail_either(start: Start) -> None:
+    master, line = Device(MASTER), Line(concentrator_id=MASTER)
+    ground = start(master)
+    for block in range(260):
+        false = [
+            encode.found_report(bytes.fromhex(f"10{block:04d}{number:010d}"), block % 256, NOW).encode()
+            for number in range(10)
+        ]
+        await ground.send(line, master.seal(*false, vouched=True))
+    assert len(ground.platform.audit) == FOUND_IN_ALL
 
 
 async def test_false_alarms_of_many_plain_meters_hide_no_true_one_of_another(start: Start) -> None:

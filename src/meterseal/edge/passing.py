@@ -17,7 +17,7 @@ from meterseal.edge.line import Wanted
 from meterseal.edge.poll import Riser
 from meterseal.errors import PeerError, TrustError
 from meterseal.link.commands import is_read
-from meterseal.wire.frame import Frame, parse_frame
+from meterseal.wire.frame import Frame, parse_frame, try_frame
 from meterseal.wire.roster import Listed, is_roster, listed_of, refusal, roster_answer, silence
 
 AGAIN, PATIENCE = 15_000, 90_000
@@ -74,6 +74,9 @@ class Passing:
             listed = listed_of(frame)
             done = listed is not None and self._place.relist(frame.device_id, listed, now)
             self._answer(order, roster_answer(frame, done=done))
+            return None
+        if frame.protocol == "dlt645" and try_frame(order.frame, 0, "cjt188").frame is not None:
+            self.refused += 1  # a question to one meter that another one on the bus could take for an order
             return None
         riser = self._place.riser_of(frame.device_id)
         reads = sum(not one.order.number for one in self._asked.values())

@@ -32,6 +32,11 @@ def is_one(frame: Frame) -> bool:
     return meaning.direction == "up" and meaning.recognised and meaning.di in (ids.FOUND, ids.FOUND_645)
 
 
+def bus(frame: Frame) -> int:
+    """On which bus it was found."""
+    return interpret(frame).readings["bus"].register or 0
+
+
 def sentence(frame: Frame, concentrator_id: bytes) -> str:
     """What is written of it: which meter, of which kind, where, and since when."""
     readings = interpret(frame).readings

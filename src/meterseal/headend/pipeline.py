@@ -80,8 +80,8 @@ class Accepted(Struct, frozen=True):
 
     opened: Opened
     answer: bytes = b""
-    found: tuple[Refusal, ...] = ()
-    """Entries about meters that a concentrator found and nobody enrolled."""
+    found: tuple[tuple[int, Refusal], ...] = ()
+    """Entries about meters that a concentrator found and nobody enrolled, each with its bus."""
     raised: tuple[Refusal, ...] = ()
     """Entries about what plain meters raised the alarm about."""
 
@@ -207,7 +207,12 @@ def open_and_say(
         held = _held(arrival, header, session, DOES_NOT_DECODE, error.code)
         return Held(held.quarantined, answer)
     found = tuple(
-        _refusal(arrival, findings.CODE, findings.sentence(frame, session.device_id), header, session, frame)
+        (
+            findings.bus(frame),
+            _refusal(
+                arrival, findings.CODE, findings.sentence(frame, session.device_id), header, session, frame
+            ),
+        )
         for frame in frames
         if header.vouched and findings.is_one(frame)
     )

@@ -34,8 +34,10 @@ WAITING = 4096
 IN_FLIGHT = 3
 """Batches that may wait for their commit at once."""
 
-FOUND_A_DAY = 256
-"""Unknown meters that one concentrator may tell of in a day; a good one tells of no more in its life (`edge.strangers`)."""
+FOUND_A_DAY, FOUND_IN_ALL = 256, 2_048
+"""Unknown meters of one bus, and of all, that one concentrator may tell of in a day. A good one remembers so many of each
+bus (`edge.strangers`) and tells of each once: false numbers on one bus may hide no meter on another.
+"""
 
 ALARMS_A_DAY = 12_000
 """Alarms of plain meters that one concentrator may tell of in a day: every kind, once of each of two thousand meters."""
@@ -88,7 +90,8 @@ class Uplink:
         self._rate = Buckets(rate=2_000, burst=8_000)
         self._unproven = Buckets(rate=10_000, burst=20_000, keys=WAYS)
         self._complaints = Buckets(rate=10, burst=100)
-        self._finders = Buckets(rate=FOUND_A_DAY / 86_400, burst=FOUND_A_DAY)
+        self._finders = Buckets(rate=FOUND_IN_ALL / 86_400, burst=FOUND_IN_ALL)
+        self._buses = Buckets(rate=FOUND_A_DAY / 86_400, burst=FOUND_A_DAY, keys=KINDS_KNOWN)
         self._raisers = Buckets(rate=ALARMS_A_DAY / 86_400, burst=ALARMS_A_DAY)
         self._kinds = Buckets(rate=1 / 86_400, burst=1, keys=KINDS_KNOWN)
         self._outage = Outage("uplink.not-committed")
@@ -323,7 +326,11 @@ class Uplink:
     def _new(self, verdict: Accepted) -> list[Refusal]:
         """What a concentrator tells of meters, as far as it may: one in wrong hands may not fill the trail."""
         sender = verdict.opened.device_id
-        told = [entry for entry in verdict.found if self._finders.take(sender, entry.at)]
+        told = [
+            entry
+            for bus, entry in verdict.found
+            if self._buses.take(sender + bytes((bus,)), entry.at) and self._finders.take(sender, entry.at)
+        ]
         told += [
             entry
             for entry in verdict.raised
