@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from meterseal.edge.metering.inputs import Opened
 from meterseal.edge.passing import PATIENCE
 from meterseal.edge.schedule import MINUTE
-from meterseal.edge.watching import EVERY
+from meterseal.edge.watching import ANEW, EVERY
 from meterseal.link.commands import is_read
 from meterseal.wire import encode
 from meterseal.wire import identifiers as ids
@@ -197,3 +198,18 @@ def test_a_question_to_one_meter_that_is_an_order_to_another_goes_on_no_bus() ->
         site.turn(200)
     assert both not in [frame.encode() for frame in site.wire.asked]
     assert site.concentrator.passing.refused == 1
+
+
+def test_who_keeps_a_meter_silent_for_a_while_is_not_rid_of_its_counters_for_good() -> None:
+    site = Watched(POWER)
+    covers = (0x03300D00).to_bytes(4, "little")
+    jammed = True
+    hostile(site, POWER, lambda frame: None if jammed and frame.data.startswith(covers) else frame)
+    site.hours(3 * EVERY // HOUR)
+    jammed = False
+    site.feel(Opened())
+    site.hours(EVERY // HOUR + 1)
+    before = site.codes.count("meter.removed")
+    site.run(site.now + ANEW, 2 * HOUR)
+    site.hours(EVERY // HOUR)
+    assert (before, site.codes.count("meter.removed")) == (0, 1)

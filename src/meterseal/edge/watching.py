@@ -41,6 +41,8 @@ _HEAD, _COUNT = 8 + 2, 4
 UNKNOWN = 0xFFFFFFFF
 SILENCES = 2
 """So often a question may get no answer of a meter; then it counts as one that it refuses: some meters do it so."""
+ANEW = 7 * 86_400_000
+"""Milliseconds after which a meter is asked again for what it lacked: who keeps it silent twice blinds nobody for good."""
 
 Byte = Annotated[int, Meta(ge=0, le=0xFF)]
 
@@ -86,6 +88,8 @@ class Watch:
         self._looked: dict[bytes, int] = {}
         self._lacks: dict[bytes, set[int]] = {}
         self._quiet: dict[bytes, dict[int, int]] = {}
+        self._anew: dict[bytes, int] = {}
+        """Since when each meter counts as lacking what it lacks."""
         self.told = 0
         gone: dict[str, bytes | None] = {}
         for name in store.names():
@@ -110,7 +114,7 @@ class Watch:
     def forget(self, device_id: bytes) -> None:
         """The meter is not here any more."""
         self._known.pop(device_id, None)
-        for table in (self._looked, self._lacks, self._quiet):
+        for table in (self._looked, self._lacks, self._quiet, self._anew):
             table.pop(device_id, None)
         if (name := self._names.pop(device_id, None)) is not None:
             self._store.write({name: None})
@@ -123,7 +127,7 @@ class Watch:
                 self._status(line, bytes.fromhex(status.raw), now)
         elif not line.is_1997 and now - self._looked.get(line.device_id, -EVERY) >= EVERY:
             self._looked[line.device_id] = now
-            self._look(riser, line)
+            self._look(riser, line, now)
 
     def _status(self, line: Line, raw: bytes, now: int) -> None:
         lasts = ABNORMAL if raw[0] & 3 == 3 else 0
@@ -134,8 +138,12 @@ class Watch:
 
     # --- counters of DL/T 645-2007 ------------------------------------------------------------------------
 
-    def _look(self, riser: Riser, line: Line) -> None:
-        """Ask for everything that the meter did not say it lacks, one question after the other."""
+    def _look(self, riser: Riser, line: Line, now: int) -> None:
+        """Ask for everything that the meter did not say it lacks of late, one question after the other."""
+        if now - self._anew.setdefault(line.device_id, now) >= ANEW:
+            self._anew[line.device_id] = now
+            self._lacks.pop(line.device_id, None)
+            self._quiet.pop(line.device_id, None)
         lacks = self._lacks.setdefault(line.device_id, set())
         quiet = self._quiet.setdefault(line.device_id, {})
         known = self._known.get(line.device_id, _Known())
