@@ -10,7 +10,7 @@ from meterseal.edge.metering.inputs import Opened
 from meterseal.edge.passing import PATIENCE
 from meterseal.edge.schedule import MINUTE
 from meterseal.edge.watching import ANEW, EVERY
-from meterseal.link.commands import is_read
+from meterseal.link.commands import authorise, is_read
 from meterseal.wire import encode
 from meterseal.wire import identifiers as ids
 from meterseal.wire.frame import Frame, parse_frame
@@ -213,3 +213,38 @@ def test_who_keeps_a_meter_silent_for_a_while_is_not_rid_of_its_counters_for_goo
     site.run(site.now + ANEW, 2 * HOUR)
     site.hours(EVERY // HOUR)
     assert (before, site.codes.count("meter.removed")) == (0, 1)
+
+
+def test_a_meter_that_gets_a_module_while_a_word_to_it_waits_is_told_nothing_in_clear_any_more() -> None:
+    site = Told()
+    site.wire.off.add(WATER)
+    site.command(CLOSE, 1)
+    site.turns(10)
+    site.command(roster_frame(WATER, Listed("add-sealed"), 9), 2)
+    site.wire.off.clear()
+    site.wire.asked.clear()
+    site.turns(PATIENCE // 1_000 + 20, 1_000)
+    assert site.told == []
+    assert CLOSE not in site.wire.asked
+    assert [frame for _, frame in site.platform.frames if frame.data == silence(CLOSE).data]
+
+
+def test_what_was_authorised_for_one_concentrator_is_carried_out_by_no_other() -> None:
+    site, other = Told(), Told()
+    until = site.now + HOUR
+    given = authorise(
+        other.platform.enrolled_modules[CONCENTRATOR].keys.command, CONCENTRATOR, 1, until, CLOSE.encode()
+    )
+    record = site.platform.command(CONCENTRATOR, CLOSE, 1, until, authorisation=given)
+    assert site.concentrator.receive(CONCENTRATOR, record, site.now) is None
+    own = authorise(
+        site.platform.enrolled_modules[CONCENTRATOR].keys.command, CONCENTRATOR, 1, until, CLOSE.encode()
+    )
+    for frame, number, end in ((OPEN, 1, until), (CLOSE, 2, until), (CLOSE, 1, until + 1)):
+        record = site.platform.command(CONCENTRATOR, frame, number, end, authorisation=own)
+        assert site.concentrator.receive(CONCENTRATOR, record, site.now) is None
+    site.turns(10)
+    assert (site.told, site.concentrator.agent.refused) == ([], 4)
+    site.command(CLOSE, 1)
+    site.turns(10)
+    assert site.told == [False]
