@@ -3,6 +3,7 @@ judged and proved, and what is restored is taken up by itself."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -157,3 +158,47 @@ async def test_the_rules_say_of_a_restored_store_what_they_would_have_said(tmp_p
         engine.dispose()
     assert said[0]
     assert said[0] == said[1]
+
+
+def moved(root: Path, to: Path) -> None:
+    to.mkdir()
+    for path in root.glob("control.db*"):
+        path.rename(to / path.name)
+
+
+@pytest.mark.parametrize("older", [False, True])
+async def test_a_store_whose_control_store_is_lost_or_older_is_left_as_it_is(
+    tmp_path: Path, older: bool
+) -> None:
+    """Segments that no manifest names were swept at a start: all of them, when the control store was not there."""
+    root, away = tmp_path / "store", tmp_path / "away"
+    root.mkdir()
+    mdms, engine = open_store(root, METERS)
+    await begin(mdms, Chains())
+    if older:
+        await mdms.close()
+        engine.dispose()
+        shutil.copytree(root, tmp_path / "before")
+        mdms, engine = open_store(root)
+    await mdms.publish(Batch(tuple(readings(number, BEFORE) for number in range(METERS))))
+    await mdms.compact()
+    if older:
+        await mdms.publish(Batch((readings(0, BEFORE + 1),)))
+    await mdms.close()
+    engine.dispose()
+    files = {path: path.read_bytes() for path in (root / "measurements").rglob("*") if path.is_file()}
+    moved(root, away)
+    for path in (tmp_path / "before").glob("control.db*"):
+        shutil.copy(path, root)
+    for _ in range(2):
+        with pytest.raises(DataError) as refused:
+            open_store(root)
+        assert refused.value.code == ("mdms.ledger-damaged" if older else "mdms.manifest-lost")
+    assert {path: path.read_bytes() for path in files} == files
+    moved(root, tmp_path / "wrong")
+    for path in away.iterdir():
+        path.rename(root / path.name)
+    mdms, engine = open_store(root)
+    assert len(mdms.registers(point(1), MAIN, FIRST, LAST + DAY).end_at) == 24 * (BEFORE + 1)
+    await mdms.close()
+    engine.dispose()

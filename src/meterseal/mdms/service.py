@@ -50,9 +50,11 @@ from meterseal.mdms.state import State
 from meterseal.mdms.store.compact import Compacted, compact, convert, merge, sweep
 from meterseal.mdms.store.consumed import Consumed
 from meterseal.mdms.store.files import disk
+from meterseal.mdms.store.journal import SUFFIX as JOURNAL
 from meterseal.mdms.store.journal import Journal
 from meterseal.mdms.store.manifest import Checkpoint, Manifest
 from meterseal.mdms.store.rows import Words
+from meterseal.mdms.store.segments import SUFFIX as SEGMENT
 from meterseal.mdms.store.segments import Segment
 from meterseal.mdms.store.store import Store
 from meterseal.mdms.surroundings import Surroundings
@@ -87,7 +89,13 @@ class Mdms(Judging):
         self._directory = directory
         self._engine = engine
         self._manifest = Manifest(engine, keys)
-        position, counts, segments = self._manifest.open()
+        with disk(directory):
+            # Files that no manifest names are swept: a control store that is not theirs must not begin one.
+            empty = not any(
+                next((directory / folder).glob(f"*{suffix}"), None)
+                for folder, suffix in (("segments", SEGMENT), ("journal", JOURNAL))
+            )
+        position, counts, segments = self._manifest.open(empty=empty)
         store_id = self._manifest.store_id
         segment_directory = directory / "segments"
         with disk(directory):
@@ -142,10 +150,11 @@ class Mdms(Judging):
         self._task: asyncio.Task[None] | None = None
         self._resting = Resting(directory, self._store, self.ledger)
         forget_pins(self._resting.pinned)
-        sweep(self._store, segments)
         self._store.load(convert(self._store, self._manifest, segments))
         for sequence, content in self._journal.replay(position):
             self._apply(sequence, entries.unpack(content))
+        # Only now: an older control store than the files' would have been refused by the entries that it misses.
+        sweep(self._store, self.segments())
         works = Works(self.compact, self.settle, self._troubles)
         self._upkeep = Upkeep(limits, self._state, self._store, self._journal, self._manifest, works)
         # What was checked before the journal came to be replayed waits no more, and is no second statement.

@@ -22,7 +22,7 @@ from meterseal.control.tables import consumed_counters, meter_status, segments, 
 from meterseal.control.writes import upsert
 from meterseal.crypto.expose import expose
 from meterseal.crypto.handles import SymmetricKey
-from meterseal.errors import EngineError
+from meterseal.errors import DataError, EngineError
 from meterseal.mdms.store.segments import Segment
 from meterseal.model import Status
 
@@ -49,13 +49,21 @@ class Manifest:
         """Journal entry up to which segments hold everything."""
         self.mark: SymmetricKey
 
-    def open(self) -> tuple[int, dict[str, int], list[Segment]]:
-        """(journal position, counts, segments) of the store, which is made at the first start.
+    def open(self, *, empty: bool = True) -> tuple[int, dict[str, int], list[Segment]]:
+        """(journal position, counts, segments) of the store, which is made at the first start: in an `empty` directory.
 
-        Raises TrustError `sealing.key`, `crypto.tag` when the data keys are not this store's.
+        Raises TrustError `sealing.key`, `crypto.tag` when the data keys are not this store's, DataError
+        `mdms.manifest-lost` when a store's files are there and it is not known; then nothing was made.
         """
         with write(self._engine) as connection:
             row = connection.execute(sa.select(stores)).first()
+            if row is None and not empty:
+                raise DataError(
+                    "mdms.manifest-lost",
+                    "The control store knows of no measurements, and files of some are there: it is new, or another one's. "
+                    "Put back the control store (control.db) that belongs to them, or restore a backup of both. Nothing "
+                    "was changed.",
+                )
             if row is None:
                 self.store_id = "st-" + secrets.token_hex(8)
                 self.mark = SymmetricKey.generate(MARK, 32)
