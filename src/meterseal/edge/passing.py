@@ -16,7 +16,9 @@ from meterseal.edge.chip import Chip, fits
 from meterseal.edge.line import Wanted
 from meterseal.edge.poll import Riser
 from meterseal.errors import PeerError, TrustError
+from meterseal.link.acts import act_of
 from meterseal.link.commands import is_read
+from meterseal.model import medium_of
 from meterseal.wire.frame import Frame, parse_frame, try_frame
 from meterseal.wire.roster import Listed, is_roster, listed_of, refusal, roster_answer, silence
 
@@ -24,6 +26,8 @@ AGAIN, PATIENCE = 15_000, 90_000
 """Milliseconds until a silent meter is told again, and after which the platform hears that it keeps silent: whoever waits
 behind it has their turn then.
 """
+ONCE = frozenset({"purchase", "write"})
+"""What must not be told twice to a meter that may have heard it: money, and makers' own orders that no table explains."""
 READS = 32
 """Reads on request that may wait at once; the platform repeats what is dropped."""
 READ_FOR = 60_000
@@ -114,20 +118,26 @@ class Passing:
         number, (order, frame, until, _) = self._count, asked
         self._asked[number] = asked
 
+        single, sent = bool(order.number) and not _repeatable(frame), False
+
         def make(at: int) -> Frame | None:
-            return frame if number in self._asked and at < until else None
+            nonlocal sent
+            if number not in self._asked or at >= until or (single and sent):
+                return None  # also where the bus was lost just when it was told: it may have been heard
+            sent = True
+            return frame
 
         def answered(answer: Frame | None, at: int) -> None:
             waited = self._asked.pop(number, None)
             if answer is not None:
                 self._answer(order, answer if fits(answer) else silence(frame), number)
                 riser.hurry(frame.device_id)
-            elif waited is not None and order.number and at + AGAIN < until:
+            elif waited is not None and order.number and not single and at + AGAIN < until:
                 self._asked[number] = asked._replace(due=at + AGAIN)
             elif waited is not None:
                 self._answer(order, silence(frame), number)
 
-        riser.want(frame.device_id, Wanted(make, answered, errors=True), hurried=True)
+        riser.want(frame.device_id, Wanted(make, answered, errors=True, once=single), hurried=True)
 
     def _answer(self, order: Order, answer: Frame, read: int = 0) -> None:
         self.passed += 1
@@ -136,3 +146,8 @@ class Passing:
             with suppress(TrustError):  # a later command came meanwhile: this one is not asked for again
                 self._chip.keep_answer(order.number, raw)
         self._agent.queue(Item(("answer", order.number or -read), raw))
+
+
+def _repeatable(frame: Frame) -> bool:
+    medium = medium_of(frame.device_id)
+    return medium is not None and act_of(frame, medium) not in ONCE
