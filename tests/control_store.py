@@ -26,5 +26,6 @@ def _empty() -> bytes:
 def control_at(path: Path) -> sa.Engine:
     """The control store at a path, a new one where there is none."""
     if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(_empty())
     return open_control(path)

@@ -6,6 +6,7 @@ It copies nothing itself (`app.backup`, `app.restoring`) and judges no reading.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,8 @@ class KeepingDesk:
         LocalError `backup.place`, `backup.busy`; EngineError `backup.full`, `backup.disk`, `mdms.*`; DataError
         `backup.control`. Then the backups that stood there stand there still.
         """
-        root = Path(asked.place)
-        if not root.is_absolute() or root.resolve().is_relative_to(self._platform.resolve()):
+        root = _root(asked.place)
+        if root.resolve().is_relative_to(self._platform.resolve()):
             raise LocalError(
                 "backup.place",
                 f"A backup at {root} would lie inside what it copies. Give a directory on another disk.",
@@ -111,6 +112,7 @@ class KeepingDesk:
 
     async def drill(self, _: str, asked: DrillBackup) -> Drill:
         """Bring a backup back on a copy beside the platform's directory, and remove it. Errors as `restoring.drill`."""
+        place = Place(_root(asked.place))
         self._require_idle()
         source = DataKeySource(self._security)
 
@@ -121,9 +123,7 @@ class KeepingDesk:
             return Mdms.open(directory, engine, ring, Verifier(self._security))
 
         async with self._busy:
-            return await restoring.drill(
-                Place(Path(asked.place)), asked.name, self._platform, opened, started
-            )
+            return await restoring.drill(place, asked.name, self._platform, opened, started)
 
     async def check(self, _: str, asked: Empty) -> Integrity:
         """Open every piece of the store. EngineError when a disk does not answer."""
@@ -136,6 +136,20 @@ class KeepingDesk:
     def _act(self, act: str, subject: str) -> None:
         with write(self._engine) as connection:
             acts.append(connection, acts.Act(self._clock(), OPERATOR, act, subject))
+
+
+def _root(place: str) -> Path:
+    root = Path(place)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            root.stat()
+        if root.is_absolute():
+            return root
+    except (OSError, ValueError):
+        pass
+    raise LocalError(
+        "backup.place", "That can be no directory of backups. Give the whole path of one that can be read."
+    )
 
 
 def _said(writing: asyncio.Task[Written]) -> None:
