@@ -2,7 +2,7 @@
 
 Looked for raw, reversed, in hex and in base64 at each alignment: the passphrase, a lab device's keys, a household's name
 and address, and the registers of a delivered meter. Looked through: every file of the data directory while it runs and
-after its end, the answers of the command line, a backup, both output streams, the environment and the command line of
+after its end, the answers of the command line, backups, both output streams, the environment and the command line of
 every process. What a person of the house asks for (the readings of one meter) is left out: that is the answer itself.
 """
 
@@ -27,6 +27,7 @@ from tests.security.test_secrets import forms
 NAME = "Ouyang Zhiqiang of the third floor"
 ADDRESS = "Nanjing Road 4711, Huangpu"
 BACKUP = b"a passphrase of a backup"
+REASON = "Ms Ouyang disputes her bill of May"
 
 
 def everywhere(secret: bytes | str) -> list[bytes]:
@@ -107,6 +108,12 @@ async def test_t23_a_running_system_shows_no_key_passphrase_or_name(tmp_path: Pa
         )
         assert made.status == 0, made
         shown["the backup"] = to.read_bytes()
+        made = meterseal("store", "backup", "--data", up.data, "--to", tmp_path / "copies", "--json")
+        assert made.status == 0, made
+        shown |= files(tmp_path / "copies", "backup of the platform")
+        secrets["what a question was asked for"] = REASON
+        asked = meterseal("sql", "SELECT count(*) FROM readings", "--reason", REASON, "--data", up.data)
+        assert asked.status == 0, asked
         for question in (("status",), ("device", "list"), ("doctor",), ("device", "issue", "--suite", "9")):
             answer = meterseal(*question, "--data", up.data, "--json")
             shown[" ".join(question)] = (answer.out + answer.err).encode()
