@@ -117,8 +117,11 @@ async def test_it_opens_no_sealed_record(whole: Whole, devices: dict[bytes, Devi
         session_id, keys = await taken.keys()
         assert not records.check_tag(keys, record)
         header = records.parse_header(record)
-        with pytest.raises(MetersealError):
-            records.open_frames(keys, header, records.parse_body(header, record, "cjt188"))
+        try:
+            opened = records.open_frames(keys, header, records.parse_body(header, record, "cjt188"))
+        except MetersealError:
+            opened = []  # one in 256 times noise ends like a padding
+        assert register not in b"".join(frame.data for frame in opened)
         with pytest.raises(TrustError):
             taken.own.chip.open(record, whole.clock.now)
         assert session_id != header.session_id
