@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from meterseal.control import acts
-from meterseal.control.engine import read, scrub
+from meterseal.control.engine import open_control, read, scrub, write
 from meterseal.control.tables import accounts, customers, sign_in_links, web_sessions
 from meterseal.errors import EngineError, LocalError, TrustError
 from meterseal.people import password
@@ -160,3 +162,23 @@ async def test_a_reader_that_keeps_the_log_is_said_and_the_next_call_finishes(
         assert caught.value.code == "control.busy"
     erase(engine, "c1", "operator", NOW)
     assert not any(one in everything(tmp_path) for one in gone)
+
+
+def test_attack_another_program_that_closes_the_store_after_an_erasure_takes_no_log_away(
+    tmp_path: Path,
+) -> None:
+    """The search for what was deleted must not let go of the locks by which SQLite knows that we use the file."""
+    path = tmp_path / "control.db"
+    engine = control_at(path)
+    open_control(path).dispose()  # neither must a second look at the file
+    scrub(engine, [b"the wrapped key of one who leaves"])
+    with write(engine) as connection:
+        connection.exec_driver_sql("create table later (at integer)")
+    closing = "import sqlite3, sys; one = sqlite3.connect(sys.argv[1]); one.execute('select * from later'); one.close()"
+    subprocess.run([sys.executable, "-c", closing, path], check=True, timeout=60)
+    assert path.with_name("control.db-wal").exists()
+    with write(engine) as connection:
+        connection.exec_driver_sql("insert into later values (1)")
+    engine.dispose()
+    with read(control_at(path)) as connection:
+        assert connection.exec_driver_sql("select at from later").scalar() == 1

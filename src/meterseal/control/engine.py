@@ -6,11 +6,11 @@ It knows no table by name; what is stored where stands in `tables`.
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ _PRAGMAS = (
     "secure_delete=ON",  # what is deleted is overwritten, not only freed
 )
 _PLAIN_BEGIN = "meterseal_plain_begin"
+_PIECE = 1 << 20
 
 
 def open_control(path: Path) -> sa.Engine:
@@ -45,7 +46,8 @@ def open_control(path: Path) -> sa.Engine:
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        with suppress(FileExistsError):  # what is there is never opened and closed beside SQLite, see _descriptor
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except OSError as error:
         raise _meaning(path, "full" if error.errno == errno.ENOSPC else str(error.strerror)) from error
     engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
@@ -94,8 +96,36 @@ def scrub(engine: sa.Engine, gone: Sequence[bytes] | None) -> None:
 
 
 def _found(path: Path, gone: Sequence[bytes]) -> bool:
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return any(one and content.find(one) >= 0 for one in gone)
+    wanted = [one for one in gone if one]
+    if not wanted:
+        return False
+    overlap = max(map(len, wanted))
+    file, place, before = _descriptor(path), 0, b""
+    while piece := os.pread(file, _PIECE, place):
+        before += piece
+        if any(one in before for one in wanted):
+            return True
+        place, before = place + len(piece), before[-overlap:]
+    return False
+
+
+def _descriptor(path: Path) -> int:
+    """One that reads the file beside SQLite, and is never closed.
+
+    Closing any descriptor of a file lets go of all locks that this process has on it (POSIX). SQLite tells other programs
+    by such a lock that the file is in use: without it the next one that closes the file takes the write-ahead log away, as
+    the last one who needs it, and with the log whatever is written from then on.
+    """
+    found = path.stat()
+    key = (found.st_dev, found.st_ino)
+    with _opening:
+        if key not in _kept_open:
+            _kept_open[key] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return _kept_open[key]
+
+
+_kept_open: dict[tuple[int, int], int] = {}
+_opening = threading.Lock()
 
 
 def _truncate_log(engine: sa.Engine, path: Path) -> None:
