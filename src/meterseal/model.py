@@ -9,12 +9,13 @@ Register values are scaled integers: value = register * 10**exponent, in `unit`.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from msgspec import Struct
 
 Medium = Literal["water", "gas", "heat", "electricity"]
 """What a usage point measures: cold water 冷水, gas 燃气, heat 热量, electricity 电."""
+MEDIA: Final[tuple[Medium, ...]] = get_args(Medium)
 
 METER_TYPE: dict[Medium, int] = {"water": 0x10, "heat": 0x20, "gas": 0x30, "electricity": 0xD7}
 """First byte of the device ids of a medium: CJ/T 188 type T, of which the high nibble counts, and D7 for DL/T 645 meters

@@ -6,7 +6,7 @@ of an order `things.bulk`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import meters, usage_points
 from meterseal.errors import LocalError, MetersealError
 from meterseal.link.acts import COMMANDS, Act, Command
-from meterseal.mesh.rpc import OPERATOR, Method, Methods
+from meterseal.mesh.rpc import OPERATOR, Methods, offered_to
 from meterseal.model import Medium
 from meterseal.security.commanding import part_frame
 from meterseal.security.orders import BulkOrder, BulkPart, CommandPolicy, SignedBulk, decoded
@@ -99,16 +99,15 @@ class BulkDesk:
 
     def methods(self) -> Methods:
         """The table, to be joined with the desk's."""
-        table: dict[str, tuple[Callable[[str, Any], Awaitable[Struct]], type[Struct]]] = {
-            "bulk_plan": (self.plan, PlanBulk),
-            "bulk_start": (self.start, SignedBulk),
-            "bulk_orders": (self.orders, BulkQuery),
-            "bulk_cancel": (self.cancel, BulkQuery),
-        }
-        return {
-            name: Method(handler, request, frozenset({OPERATOR}))
-            for name, (handler, request) in table.items()
-        }
+        return offered_to(
+            OPERATOR,
+            {
+                "bulk_plan": (self.plan, PlanBulk),
+                "bulk_start": (self.start, SignedBulk),
+                "bulk_orders": (self.orders, BulkQuery),
+                "bulk_cancel": (self.cancel, BulkQuery),
+            },
+        )
 
     async def plan(self, _: str, asked: PlanBulk) -> Plan:
         """Whom an order would reach, and who is left out. Nothing is queued or counted.

@@ -7,7 +7,7 @@ It signs nothing and decides nothing alone: policy is `things.commands`, the aut
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -22,7 +22,7 @@ from meterseal.control.tables import meters, usage_points
 from meterseal.errors import DataError, LocalError, MetersealError, PeerError
 from meterseal.headend.ports import Down
 from meterseal.link.records import CONCENTRATOR
-from meterseal.mesh.rpc import OPERATOR, Method, Methods
+from meterseal.mesh.rpc import OPERATOR, Methods, offered_to
 from meterseal.model import Medium
 from meterseal.security.orders import CommandOrder, CommandRoom, OfficerSignature, decoded
 from meterseal.security.sdk import SecuritySdk
@@ -121,19 +121,18 @@ class CommandingDesk:
 
     def methods(self) -> Methods:
         """The table, to be joined with the desk's."""
-        table: dict[str, tuple[Callable[[str, Any], Awaitable[Struct]], type[Struct]]] = {
-            "read_meter": (self.read, ReadMeter),
-            "command_meter": (self.command, CommandMeter),
-            "command_way": (self.way, WordQuery),
-            "words": (self.words, WordQuery),
-            "withdraw_word": (self.withdraw, WordQuery),
-            "rollout": (self.rollout, ask.Page),
-            "alarms": (self.alarms, Since),
-        }
-        return {
-            name: Method(handler, request, frozenset({OPERATOR}))
-            for name, (handler, request) in table.items()
-        }
+        return offered_to(
+            OPERATOR,
+            {
+                "read_meter": (self.read, ReadMeter),
+                "command_meter": (self.command, CommandMeter),
+                "command_way": (self.way, WordQuery),
+                "words": (self.words, WordQuery),
+                "withdraw_word": (self.withdraw, WordQuery),
+                "rollout": (self.rollout, ask.Page),
+                "alarms": (self.alarms, Since),
+            },
+        )
 
     async def read(self, _: str, asked: ReadMeter) -> Outcome:
         """Queue a request that reads; its answer comes up sealed and completes it."""

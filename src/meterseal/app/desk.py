@@ -6,11 +6,9 @@ It enrols nobody (`app.enrolling` does). Names pass through to be sealed and app
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 
 import sqlalchemy as sa
-from msgspec import Struct
 
 from meterseal.app import operator as ask
 from meterseal.app.resealing import Resealing
@@ -21,7 +19,7 @@ from meterseal.errors import DataError, LocalError
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.leaves import days_between
 from meterseal.mdms.service import Mdms
-from meterseal.mesh.rpc import OPERATOR, Method, Methods
+from meterseal.mesh.rpc import OPERATOR, Methods, offered_to
 from meterseal.model import MAIN
 from meterseal.people.accounts import LINK_LIFETIME, Accounts
 from meterseal.people.erasure import erase
@@ -31,8 +29,6 @@ from meterseal.things.fleet import Fleet
 from meterseal.things.monitor import AuditLog
 from meterseal.things.sessions import SessionStore
 from meterseal.utility.service import Utility
-
-ONLY_OPERATOR = frozenset({OPERATOR})
 
 
 class Desk:
@@ -69,21 +65,23 @@ class Desk:
 
     def methods(self) -> Methods:
         """The table that the Unix socket serves."""
-        table: dict[str, tuple[Callable[[str, Any], Awaitable[Struct]], type[Struct]]] = {
-            "devices": (self.devices, ask.Page),
-            "counts": (self.counts, ask.Page),
-            "audit": (self.audit, ask.Page),
-            "readings": (self.readings, ask.BillQuery),
-            "bills_run": (self.bills_run, ask.BillRun),
-            "bills": (self.bills, ask.BillQuery),
-            "bill": (self.bill, ask.BillQuery),
-            "bill_readings": (self.bill_readings, ask.BillLine),
-            "account_link": (self.account_link, ask.Account),
-            "customer_end": (self.customer_end, ask.EndAgreement),
-            "customer_erase": (self.customer_erase, ask.EraseCustomer),
-            "data_keys_renew": (self.data_keys_renew, ask.Page),
-        }
-        return {name: Method(handler, request, ONLY_OPERATOR) for name, (handler, request) in table.items()}
+        return offered_to(
+            OPERATOR,
+            {
+                "devices": (self.devices, ask.Page),
+                "counts": (self.counts, ask.Page),
+                "audit": (self.audit, ask.Page),
+                "readings": (self.readings, ask.BillQuery),
+                "bills_run": (self.bills_run, ask.BillRun),
+                "bills": (self.bills, ask.BillQuery),
+                "bill": (self.bill, ask.BillQuery),
+                "bill_readings": (self.bill_readings, ask.BillLine),
+                "account_link": (self.account_link, ask.Account),
+                "customer_end": (self.customer_end, ask.EndAgreement),
+                "customer_erase": (self.customer_erase, ask.EraseCustomer),
+                "data_keys_renew": (self.data_keys_renew, ask.Page),
+            },
+        )
 
     # --- questions -------------------------------------------------------------------------------------
 

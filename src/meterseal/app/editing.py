@@ -7,7 +7,7 @@ or two officers where it moves much, where a bill counted with the readings, or 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from meterseal.mdms.edit_versions import Plan
 from meterseal.mdms.editing import FOUR_EYES, Wish
 from meterseal.mdms.edits import MOST_REASON, Edit
 from meterseal.mdms.service import Mdms
-from meterseal.mesh.rpc import OPERATOR, Method, Methods
+from meterseal.mesh.rpc import OPERATOR, Methods, offered_to
 from meterseal.security.editorders import EditOrder, EditSigned
 from meterseal.security.orders import SignedOrder, decoded
 from meterseal.things.fleet import Fleet
@@ -77,14 +77,15 @@ class EditingDesk:
 
     def methods(self) -> Methods:
         """The table that the Unix socket serves."""
-        table: dict[str, tuple[Callable[[str, Any], Awaitable[Struct]], type[Struct]]] = {
-            "edit": (self.edit, EditMeter),
-            "edits": (self.edits, ask.Page),
-            "edit_approve": (self.approve, ApproveEdit),
-            "edit_undo": (self.undo, EditNumber),
-        }
-        only = frozenset({OPERATOR})
-        return {name: Method(handler, request, only) for name, (handler, request) in table.items()}
+        return offered_to(
+            OPERATOR,
+            {
+                "edit": (self.edit, EditMeter),
+                "edits": (self.edits, ask.Page),
+                "edit_approve": (self.approve, ApproveEdit),
+                "edit_undo": (self.undo, EditNumber),
+            },
+        )
 
     async def edit(self, caller: str, asked: EditMeter) -> ask.Text:
         """Show what an edit does, and unless it is a dry run propose it and, where one person suffices, save it.

@@ -8,15 +8,13 @@ Names pass through to be sealed and appear in no answer.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from ssl import DER_cert_to_PEM_cert
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 import sqlalchemy as sa
-from msgspec import Struct
 
 from meterseal.app import enrolment
 from meterseal.app import operator as ask
@@ -26,7 +24,7 @@ from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import agreements, concentrators, customers, meters, usage_points
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.service import Mdms
-from meterseal.mesh.rpc import OPERATOR, Method, Methods, Rpc
+from meterseal.mesh.rpc import OPERATOR, Methods, Rpc, offered_to
 from meterseal.model import METER_TYPE, Medium, medium_of
 from meterseal.people.accounts import Accounts
 from meterseal.security.messages import Personalisation, PersonaliseRequest
@@ -69,15 +67,16 @@ class EnrolmentDesk:
 
     def methods(self) -> Methods:
         """What the Unix socket serves of it."""
-        table: dict[str, tuple[Callable[[str, Any], Awaitable[Struct]], type[Struct]]] = {
-            "enrol": (self.enrol, ask.Enrol),
-            "enrol_concentrator": (self.enrol_concentrator, ask.EnrolConcentrator),
-            "renew_concentrator": (self.renew_concentrator, ask.RenewConcentrator),
-            "lab_issue": (self.lab_issue, ask.LabIssue),
-            "seal_meter": (self.seal_meter, ask.SealMeter),
-        }
-        only = frozenset({OPERATOR})
-        return {name: Method(handler, request, only) for name, (handler, request) in table.items()}
+        return offered_to(
+            OPERATOR,
+            {
+                "enrol": (self.enrol, ask.Enrol),
+                "enrol_concentrator": (self.enrol_concentrator, ask.EnrolConcentrator),
+                "renew_concentrator": (self.renew_concentrator, ask.RenewConcentrator),
+                "lab_issue": (self.lab_issue, ask.LabIssue),
+                "seal_meter": (self.seal_meter, ask.SealMeter),
+            },
+        )
 
     # --- dwellings and their meters --------------------------------------------------------------------
 

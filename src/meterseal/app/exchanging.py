@@ -8,9 +8,8 @@ what was cut off.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -25,7 +24,7 @@ from meterseal.control.tables import concentrators, meter_changes
 from meterseal.errors import DataError, LocalError, TrustError
 from meterseal.link.profiles import OURS
 from meterseal.mdms.service import Mdms
-from meterseal.mesh.rpc import OPERATOR, Method, Methods
+from meterseal.mesh.rpc import OPERATOR, Methods, offered_to
 from meterseal.model import MAIN, Quality, medium_of
 from meterseal.security.messages import Personalisation, PersonaliseRequest
 from meterseal.security.sdk import SecuritySdk
@@ -118,11 +117,7 @@ class ExchangeDesk:
 
     def methods(self) -> Methods:
         """What the Unix socket serves of it."""
-        table: dict[str, tuple[Callable[[str, Any], Awaitable[Struct]], type[Struct]]] = {
-            "change_meter": (self.change_meter, ChangeMeter)
-        }
-        only = frozenset({OPERATOR})
-        return {name: Method(handler, request, only) for name, (handler, request) in table.items()}
+        return offered_to(OPERATOR, {"change_meter": (self.change_meter, ChangeMeter)})
 
     async def change_meter(self, _: str, asked: ChangeMeter) -> Changed:
         """Write a change down and do what follows from it. Repeating it with the same words completes what was cut off.

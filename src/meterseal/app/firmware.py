@@ -6,15 +6,14 @@ service's, who is told when `things.firmware_campaigns`'.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from meterseal.app.bulking import BulkDesk, Filter, Plan, PlanBulk
 from meterseal.errors import DataError, LocalError
-from meterseal.mesh.rpc import OPERATOR, Empty, Method, Methods
+from meterseal.mesh.rpc import OPERATOR, Empty, Methods, offered_to
 from meterseal.security.orders import BulkPart, OfficerSignature, SignedBulk
 from meterseal.security.sdk import SecuritySdk
 from meterseal.things.bulk import Skipped
@@ -142,23 +141,22 @@ class FirmwareDesk:
 
     def methods(self) -> Methods:
         """The table, to be joined with the desk's."""
-        table: dict[str, tuple[Callable[[str, Any], Awaitable[Struct]], type[Struct]]] = {
-            "firmware_officers": (self.officers, FirmwareOfficers),
-            "firmware_import": (self.add, NewImage),
-            "firmware_release": (self.release, ReleaseImage),
-            "firmware_adopt": (self.adopt, SignedMetadata),
-            "firmware_list": (self.images, Empty),
-            "firmware_meters": (self.meters, Empty),
-            "firmware_plan": (self.plan, PlanFirmware),
-            "firmware_start": (self.start, StartFirmware),
-            "firmware_show": (self.show, CampaignQuery),
-            "firmware_cancel": (self.cancel, CampaignQuery),
-            "firmware_resume": (self.resume, CampaignQuery),
-        }
-        return {
-            name: Method(handler, request, frozenset({OPERATOR}))
-            for name, (handler, request) in table.items()
-        }
+        return offered_to(
+            OPERATOR,
+            {
+                "firmware_officers": (self.officers, FirmwareOfficers),
+                "firmware_import": (self.add, NewImage),
+                "firmware_release": (self.release, ReleaseImage),
+                "firmware_adopt": (self.adopt, SignedMetadata),
+                "firmware_list": (self.images, Empty),
+                "firmware_meters": (self.meters, Empty),
+                "firmware_plan": (self.plan, PlanFirmware),
+                "firmware_start": (self.start, StartFirmware),
+                "firmware_show": (self.show, CampaignQuery),
+                "firmware_cancel": (self.cancel, CampaignQuery),
+                "firmware_resume": (self.resume, CampaignQuery),
+            },
+        )
 
     async def officers(self, _: str, asked: FirmwareOfficers) -> ToSign:
         """What officers sign to become those who release."""

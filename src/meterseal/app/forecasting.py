@@ -6,8 +6,7 @@ It forecasts nothing itself (`mdms.forecasts` does).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from msgspec import Struct
@@ -16,7 +15,7 @@ from meterseal.app import operator as ask
 from meterseal.errors import LocalError
 from meterseal.mdms.forecasts import Forecasts
 from meterseal.mdms.surroundings import HOUR, Kind, Surroundings
-from meterseal.mesh.rpc import OPERATOR, Method, Methods
+from meterseal.mesh.rpc import OPERATOR, Methods, offered_to
 from meterseal.model import Medium
 from meterseal.things.fleet import Fleet
 
@@ -56,19 +55,18 @@ class ForecastDesk:
 
     def methods(self) -> Methods:
         """The table that the Unix socket serves."""
-        table: dict[str, tuple[Callable[[str, Any], Awaitable[Struct]], type[Struct]]] = {
-            "forecast_run": (self.run, ask.Page),
-            "forecast": (self.forecast, Asked),
-            "forecast_scores": (self.scores, ask.Page),
-            "weather_put": (self.weather_put, WeatherHours),
-            "weather_known": (self.weather_known, ask.Page),
-            "days_put": (self.days_put, Days),
-            "days": (self.days, ask.Page),
-        }
-        return {
-            name: Method(handler, request, frozenset({OPERATOR}))
-            for name, (handler, request) in table.items()
-        }
+        return offered_to(
+            OPERATOR,
+            {
+                "forecast_run": (self.run, ask.Page),
+                "forecast": (self.forecast, Asked),
+                "forecast_scores": (self.scores, ask.Page),
+                "weather_put": (self.weather_put, WeatherHours),
+                "weather_known": (self.weather_known, ask.Page),
+                "days_put": (self.days_put, Days),
+                "days": (self.days, ask.Page),
+            },
+        )
 
     async def daily(self) -> None:
         """Make today's forecasts when there are none yet. Errors as `Forecasts.make`."""

@@ -6,7 +6,7 @@ It judges nothing itself; the measurements do.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, cast
 
 import msgspec
@@ -18,7 +18,7 @@ from meterseal.mdms.finding import Finding
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.vee.estimators import Override
 from meterseal.mdms.vee.settings import RuleChange
-from meterseal.mesh.rpc import OPERATOR, Method, Methods
+from meterseal.mesh.rpc import OPERATOR, Methods, offered_to
 from meterseal.model import Medium
 
 DAY = 86_400_000
@@ -99,20 +99,19 @@ class JudgingDesk:
 
     def methods(self) -> Methods:
         """The table that the Unix socket serves."""
-        table: dict[str, tuple[Callable[[str, Any], Awaitable[Struct]], type[Struct]]] = {
-            "vee_run": (self.run, ask.Page),
-            "vee_show": (self.show, FindingsQuery),
-            "vee_try": (self.attempt, TrialOrder),
-            "vee_change": (self.change, ChangeOrder),
-            "vee_order": (self.order, MethodsOrder),
-            "vee_changes": (self.changes, ask.Page),
-            "facts_put": (self.facts_put, FactsOrder),
-            "facts": (self.facts, FactsQuery),
-        }
-        return {
-            name: Method(handler, request, frozenset({OPERATOR}))
-            for name, (handler, request) in table.items()
-        }
+        return offered_to(
+            OPERATOR,
+            {
+                "vee_run": (self.run, ask.Page),
+                "vee_show": (self.show, FindingsQuery),
+                "vee_try": (self.attempt, TrialOrder),
+                "vee_change": (self.change, ChangeOrder),
+                "vee_order": (self.order, MethodsOrder),
+                "vee_changes": (self.changes, ask.Page),
+                "facts_put": (self.facts_put, FactsOrder),
+                "facts": (self.facts, FactsQuery),
+            },
+        )
 
     async def run(self, _: str, asked: ask.Page) -> ask.Text:
         """Validate and estimate now."""

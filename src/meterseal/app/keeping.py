@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 import structlog
@@ -26,7 +25,7 @@ from meterseal.control.sealing import KeyRing
 from meterseal.errors import LocalError, MetersealError
 from meterseal.mdms.integrity import Integrity
 from meterseal.mdms.service import Mdms
-from meterseal.mesh.rpc import OPERATOR, Empty, Method, Methods
+from meterseal.mesh.rpc import OPERATOR, Empty, Methods, offered_to
 from meterseal.security.sdk import DataKeySource, SecuritySdk
 
 log = structlog.get_logger()
@@ -69,15 +68,14 @@ class KeepingDesk:
 
     def methods(self) -> Methods:
         """The table, to be joined with the desk's."""
-        table: dict[str, tuple[Callable[[str, Any], Awaitable[Struct]], type[Struct]]] = {
-            "store_backup": (self.backup, Backup),
-            "store_drill": (self.drill, DrillBackup),
-            "store_check": (self.check, Empty),
-        }
-        return {
-            name: Method(handler, request, frozenset({OPERATOR}))
-            for name, (handler, request) in table.items()
-        }
+        return offered_to(
+            OPERATOR,
+            {
+                "store_backup": (self.backup, Backup),
+                "store_drill": (self.drill, DrillBackup),
+                "store_check": (self.check, Empty),
+            },
+        )
 
     async def backup(self, _: str, asked: Backup) -> Written:
         """Write a backup; everything that was acknowledged before this call is in it.

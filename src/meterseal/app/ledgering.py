@@ -21,7 +21,7 @@ from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.ledger import Ledger
 from meterseal.mdms.ledger.verdict import Fault
 from meterseal.mdms.service import Mdms
-from meterseal.mesh.rpc import OPERATOR, Empty, Method, Methods
+from meterseal.mesh.rpc import OPERATOR, Empty, Method, Methods, offered_to
 from meterseal.people.ledger import LedgerCheckpoint, LedgerConsistency, LedgerInclusion, Published
 from meterseal.people.messages import method_of
 from meterseal.people.queries import CALLERS
@@ -60,17 +60,16 @@ class LedgerDesk:
 
     def methods(self) -> Methods:
         """The table, to be joined with the desk's."""
-        table: dict[str, tuple[Callable[[str, Any], Awaitable[Struct]], type[Struct]]] = {
-            "ledger_checkpoint": (self.checkpoint, Empty),
-            "ledger_inclusion": (self.inclusion, LedgerInclusion),
-            "ledger_consistency": (self.consistency, LedgerConsistency),
-            "ledger_verify": (self.verify, Since),
-            "bill_bundle": (self.bundle, BillQuery),
-        }
-        return {
-            name: Method(handler, request, frozenset({OPERATOR}))
-            for name, (handler, request) in table.items()
-        }
+        return offered_to(
+            OPERATOR,
+            {
+                "ledger_checkpoint": (self.checkpoint, Empty),
+                "ledger_inclusion": (self.inclusion, LedgerInclusion),
+                "ledger_consistency": (self.consistency, LedgerConsistency),
+                "ledger_verify": (self.verify, Since),
+                "bill_bundle": (self.bundle, BillQuery),
+            },
+        )
 
     def public(self) -> Methods:
         """What the portal publishes for everybody."""

@@ -13,7 +13,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -30,7 +30,7 @@ from meterseal.errors import DataError, EngineError, LocalError, MetersealError
 from meterseal.mdms.export.batches import Batches
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.store.rows import ORIGINS
-from meterseal.mesh.rpc import OPERATOR, Method, Methods
+from meterseal.mesh.rpc import OPERATOR, Methods, offered_to
 from meterseal.model import Quality
 from meterseal.things.fleet import Fleet
 
@@ -103,14 +103,13 @@ class QueryDesk:
 
     def methods(self) -> Methods:
         """The table, to be joined with the desk's."""
-        table: dict[str, tuple[Callable[[str, Any], Awaitable[Struct]], type[Struct]]] = {
-            "sql": (self.sql, Ask),
-            "sql_log": (self.log, Latest),
-        }
-        return {
-            name: Method(handler, request, frozenset({OPERATOR}))
-            for name, (handler, request) in table.items()
-        }
+        return offered_to(
+            OPERATOR,
+            {
+                "sql": (self.sql, Ask),
+                "sql_log": (self.log, Latest),
+            },
+        )
 
     async def sql(self, _: str, asked: Ask) -> Text:
         """Answer one SELECT: columns, types, rows, whether there are more, seconds, readings looked at.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -28,7 +28,7 @@ from meterseal.mdms.chain import GOOD
 from meterseal.mdms.entries import Rollup
 from meterseal.mdms.rolling import DAY, edge_of, reach
 from meterseal.mdms.service import Mdms
-from meterseal.mesh.rpc import OPERATOR, Empty, Method, Methods
+from meterseal.mesh.rpc import OPERATOR, Empty, Methods, offered_to
 from meterseal.model import Medium
 from meterseal.things.fleet import Fleet
 
@@ -89,17 +89,16 @@ class RetentionDesk:
 
     def methods(self) -> Methods:
         """The table, to be joined with the desk's."""
-        table: dict[str, tuple[Callable[[str, Any], Awaitable[Struct]], type[Struct]]] = {
-            "retention_show": (self.show, Empty),
-            "retention_set": (self.state, SetRetention),
-            "retention_hold": (self.hold, HoldReadings),
-            "retention_try": (self.tried, Empty),
-            "retention_run": (self.run, RunRetention),
-        }
-        return {
-            name: Method(handler, request, frozenset({OPERATOR}))
-            for name, (handler, request) in table.items()
-        }
+        return offered_to(
+            OPERATOR,
+            {
+                "retention_show": (self.show, Empty),
+                "retention_set": (self.state, SetRetention),
+                "retention_hold": (self.hold, HoldReadings),
+                "retention_try": (self.tried, Empty),
+                "retention_run": (self.run, RunRetention),
+            },
+        )
 
     async def finish(self) -> None:
         """At a start: take away what an end of the process left of a roll-up. What hinders it waits for the next one."""

@@ -16,7 +16,7 @@ from meterseal.cli.calls import LONG_RUN, ask
 from meterseal.cli.times import at
 from meterseal.errors import LocalError
 from meterseal.mesh.rpc import Empty
-from meterseal.model import Medium
+from meterseal.model import MEDIA, Medium
 
 _MB = 1_000_000
 Days = Annotated[int, between(0, 36_500)]
@@ -141,7 +141,7 @@ def _shown(found: dict[str, Any]) -> list[str]:
         for one in found["rules"]
     ]
     stated = {one["subject"] for one in found["rules"]}
-    silent = [f"{medium}/{kind}" for medium in get_args(Medium) for kind in get_args(Channels)]
+    silent = [f"{medium}/{kind}" for medium in MEDIA for kind in get_args(Channels)]
     lines.append("kept in full for ever: " + ", ".join(one for one in silent if one not in stated))
     lines += [
         f"held: {one['subject']}  ({one['author']}, {at(one['at'])}: {one['reason']})"

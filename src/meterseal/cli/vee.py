@@ -18,6 +18,7 @@ from meterseal.cli.arguments import Data, Json, Limit, between
 from meterseal.cli.calls import LONG_RUN, ask
 from meterseal.cli.times import at
 from meterseal.errors import LocalError
+from meterseal.model import MEDIA
 
 SENTENCES = {
     "gap": "no reading for {hours:g} hours",
@@ -63,9 +64,8 @@ def rules(*, medium: str = "", customer: str = "dwelling", json: Json = False) -
     from meterseal.mdms.vee.context import CLASSES
     from meterseal.mdms.vee.rules import RULES
 
-    media = ("water", "gas", "heat", "electricity")
-    if customer not in CLASSES or medium not in ("", *media):
-        raise LocalError("use.rules", f"Customers are {' or '.join(CLASSES)}; media are {', '.join(media)}.")
+    if customer not in CLASSES or medium not in ("", *MEDIA):
+        raise LocalError("use.rules", f"Customers are {' or '.join(CLASSES)}; media are {', '.join(MEDIA)}.")
     rows = [
         {
             "rule": rule.name,

@@ -46,7 +46,7 @@ def open_control(path: Path) -> sa.Engine:
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with suppress(FileExistsError):  # what is there is never opened and closed beside SQLite, see _descriptor
+        with suppress(FileExistsError):  # nothing is opened and closed beside SQLite, see _descriptor
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except OSError as error:
         raise _meaning(path, "full" if error.errno == errno.ENOSPC else str(error.strerror)) from error

@@ -27,10 +27,10 @@ from meterseal.edge.memories import Memories
 from meterseal.edge.parameters import Parameters
 from meterseal.hostport import parted
 from meterseal.kit.factory import manufacture, manufacture_concentrator
-from meterseal.kit.plan import MEDIA, StreetPlan
+from meterseal.kit.plan import StreetPlan
 from meterseal.mesh.rpc import Rpc
 from meterseal.mesh.tls import Files, client_context
-from meterseal.model import FAULT, MAGNET, REMOVED, REVERSE
+from meterseal.model import FAULT, MAGNET, MEDIA, REMOVED, REVERSE
 from meterseal.security.messages import Personalisation
 from meterseal.wire.profile import profiles
 

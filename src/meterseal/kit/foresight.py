@@ -22,11 +22,10 @@ from meterseal.mdms.forecast.history import HOUR, calendar
 from meterseal.mdms.forecast.models import MODELS
 from meterseal.mdms.forecast.scores import Score, mean, naive_scales, score
 from meterseal.mdms.forecast.task import LEVELS, WEEK, Floats, Task
-from meterseal.model import Medium
+from meterseal.model import MEDIA, Medium
 
 DAY = 24 * HOUR
 HISTORY = 12 * WEEK
-MEDIA: tuple[Medium, ...] = ("water", "gas", "heat", "electricity")
 HORIZONS = {"day-ahead": 24, "week-ahead": WEEK}
 EVERY = 9
 """Days between two forecasts: not a week, so that they begin on every weekday."""

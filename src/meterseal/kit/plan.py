@@ -19,12 +19,11 @@ from meterseal.kit import incidents
 from meterseal.kit.chance import one
 from meterseal.kit.incidents import Gap, Incident
 from meterseal.kit.profiles import DAY, Profile, Registers
-from meterseal.model import METER_TYPE, Medium
+from meterseal.model import MEDIA, METER_TYPE, Medium
 from meterseal.utility.calendar import local_day, midnight
 from meterseal.wire.profile import Models, parse_profile, profiles
 from meterseal.wire.profile import Profile as MeterModel
 
-MEDIA: Final[tuple[Medium, ...]] = ("water", "gas", "heat", "electricity")
 TARIFFS: Final[dict[Medium, str]] = {
     "water": "sample-cold-water-tiered",
     "gas": "sample-gas-tiered",

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from meterseal.kit.plan import MeterPlan, make_plan
 from meterseal.kit.profiles import DAY, HOUR, Registers
-from meterseal.model import Medium
+from meterseal.model import MEDIA, Medium
 
-MEDIA: tuple[Medium, ...] = ("water", "gas", "heat", "electricity")
 UNTIL = 1_793_462_400_000
 """2026-11-01 00:00 in Shanghai."""
 AT_MOST = 64

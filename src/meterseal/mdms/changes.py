@@ -26,7 +26,7 @@ from meterseal.mdms.vee.context import DAY, HOUR
 from meterseal.mdms.vee.estimators import ESTIMATORS, Override
 from meterseal.mdms.vee.settings import RuleChange, Settings, check
 from meterseal.mdms.vee.trial import DAYS, Trial
-from meterseal.model import Medium
+from meterseal.model import MEDIA, Medium
 
 VALID = 24 * HOUR
 """How long a trial allows its change."""
@@ -37,7 +37,6 @@ LONGEST = 400
 MOST_REASON = 400
 _WAIT = 60_000
 """How long a change may take to be written, at most; a clock that is further behind a run was set back."""
-MEDIA = ("water", "gas", "heat", "electricity")
 
 log = structlog.get_logger()
 

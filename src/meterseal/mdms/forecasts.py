@@ -24,7 +24,7 @@ from meterseal.mdms.forecast.task import HORIZON, LEVELS, WEEK, Floats, Task
 from meterseal.mdms.forecast_files import Block, ForecastFiles, Place, Series, parts
 from meterseal.mdms.store.rows import Key, Words
 from meterseal.mdms.surroundings import Surroundings
-from meterseal.model import MAIN, Medium
+from meterseal.model import MAIN, MEDIA, Medium
 
 DAY = 24 * HOUR
 HISTORY = 12 * WEEK
@@ -34,7 +34,6 @@ ARRIVED = 3 * HOUR
 KNOWN = 0.5
 """Share of the last four weeks' hours that must be known."""
 SUMS_AT_ONCE = 256
-MEDIA: tuple[Medium, ...] = ("water", "gas", "heat", "electricity")
 
 
 class Forecasted(Struct, frozen=True, kw_only=True):

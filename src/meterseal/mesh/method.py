@@ -9,7 +9,7 @@ not for it (HM 8.4.3, X 10.1).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -45,6 +45,13 @@ class Method(NamedTuple):
 Refused = Callable[[str, str, str], None]
 """Told of each call that was refused before a method ran: code, caller, and the method if there is one."""
 Methods = dict[str, Method]
+Handler = Callable[[str, Any], Awaitable[Struct]]
+
+
+def offered_to(caller: str, table: Mapping[str, tuple[Handler, type[Struct]]]) -> Methods:
+    """Methods that one caller alone may ask for, of handlers and their requests by name."""
+    only = frozenset({caller})
+    return {name: Method(handler, request, only) for name, (handler, request) in table.items()}
 
 
 class Empty(Struct, frozen=True, array_like=True):

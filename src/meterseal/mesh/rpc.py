@@ -5,7 +5,7 @@ It adds nothing of its own; the parts live in `method`, `frames`, `server` and `
 
 from meterseal.mesh.client import Connection
 from meterseal.mesh.frames import LARGEST
-from meterseal.mesh.method import Empty, InProcess, Method, Methods, Rpc, T, pack, unpack
+from meterseal.mesh.method import Empty, InProcess, Method, Methods, Rpc, T, offered_to, pack, unpack
 from meterseal.mesh.server import OPERATOR, Server, serve, serve_unix
 from meterseal.mesh.tally import Refused, Tally
 
@@ -22,6 +22,7 @@ __all__ = [
     "Server",
     "T",
     "Tally",
+    "offered_to",
     "pack",
     "serve",
     "serve_unix",

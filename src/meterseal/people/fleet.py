@@ -24,7 +24,7 @@ from meterseal.control.tables import (
     usage_points,
 )
 from meterseal.mdms.reconciliation import Reconciled
-from meterseal.model import MAIN, Medium, Quality
+from meterseal.model import MAIN, MEDIA, Medium, Quality
 from meterseal.people.fleet_messages import (
     Account,
     Counts,
@@ -54,7 +54,6 @@ HOUR = 3_600_000
 DAY = 24 * HOUR
 FRESH_WITHIN = 30 * HOUR
 """Meters deliver once a day, after midnight; six hours are allowed for that."""
-MEDIA: tuple[Medium, ...] = ("water", "gas", "heat", "electricity")
 MOST_LATE = 20
 _ID = 8
 """Bytes of a device id."""

@@ -21,11 +21,12 @@ from meterseal.control.engine import read
 from meterseal.control.sealing import KeyRing
 from meterseal.errors import EngineError, LocalError
 from meterseal.mesh.rpc import Empty, Method, Methods
+from meterseal.model import MEDIA
 from meterseal.people import fleet_messages as of_fleet
 from meterseal.people import messages as ask
 from meterseal.people import scope
 from meterseal.people.accounts import Accounts, Subject, own_agreements
-from meterseal.people.fleet import DAY, MEDIA, MOST_ROWS, Fleet
+from meterseal.people.fleet import DAY, MOST_ROWS, Fleet
 from meterseal.people.password import Stretch
 from meterseal.people.ports import FleetReadings, UseAndBills
 from meterseal.people.scope import Grant

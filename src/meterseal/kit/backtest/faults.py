@@ -12,12 +12,11 @@ from random import Random
 import numpy as np
 from msgspec import Struct
 
-from meterseal.kit import series
 from meterseal.kit.backtest.ground import EXPONENT, Ground, Ints, Truth
 from meterseal.mdms.columns import Columns
 from meterseal.mdms.vee.context import DAY, HOUR, OFFSET
 from meterseal.mdms.vee.judge import judge
-from meterseal.model import Medium
+from meterseal.model import MEDIA, Medium
 
 
 class Detection(Struct, frozen=True, kw_only=True):
@@ -128,20 +127,20 @@ def _steady(end_at: Ints, register: Ints, at: int, random: Random) -> tuple[Ints
 
 
 FAULTS: dict[str, tuple[Inject, str, tuple[Medium, ...], int]] = {
-    "hours lost": (_lost, "gap", series.MEDIA, 3),
-    "a high reading, taken back": (_jumped, "negative-step", series.MEDIA, 1),
+    "hours lost": (_lost, "gap", MEDIA, 3),
+    "a high reading, taken back": (_jumped, "negative-step", MEDIA, 1),
     "a pipe that bursts": (_burst, "spike", ("water",), 1),
     "a register that stops": (_stopped, "stuck-register", ("water", "electricity"), 20),
-    "another meter, unannounced": (_exchanged, "negative-step", series.MEDIA, 1),
-    "a register that begins anew": (_rolled, "roll-over", series.MEDIA, 20),
-    "a clock that is off": (_shifted, "time", series.MEDIA, 1),
+    "another meter, unannounced": (_exchanged, "negative-step", MEDIA, 1),
+    "a register that begins anew": (_rolled, "roll-over", MEDIA, 20),
+    "a clock that is off": (_shifted, "time", MEDIA, 1),
     "a leak of 20 to 50 litres an hour": (_leaking, "night-flow", ("water",), 7),
     "a day delivered twice": (_copied, "copied-day", ("water", "gas", "electricity"), 2),
     "a decimal point that slipped": (_tenfold, "multiplier", ("water", "gas", "electricity"), 10),
-    "an hour read twice": (_twice, "duplicate", series.MEDIA, 1),
+    "an hour read twice": (_twice, "duplicate", MEDIA, 1),
     "a little flow backwards": (_backwards, "reverse-flow", ("water", "gas"), 1),
-    "a number that no meter shows": (_unwritten, "sentinel", series.MEDIA, 1),
-    "the same use for a day": (_steady, "constant", series.MEDIA, 2),
+    "a number that no meter shows": (_unwritten, "sentinel", MEDIA, 1),
+    "the same use for a day": (_steady, "constant", MEDIA, 2),
 }
 """What is put in, the rule that is meant for it, the media it happens to, and days within which it must be found."""
 

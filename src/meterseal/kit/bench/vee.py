@@ -28,7 +28,7 @@ from meterseal.mdms.store.store import Store
 from meterseal.mdms.vee.context import Context
 from meterseal.mdms.vee.judge import defaults, judge
 from meterseal.mdms.vee.rules import RULES, Rule
-from meterseal.model import MAIN, Medium
+from meterseal.model import MAIN, MEDIA, Medium
 
 READINGS = 5_000_000
 DAYS = 365
@@ -81,7 +81,7 @@ class Ground:
 
     def scan(self) -> Iterator[tuple[Medium, list[Key], Columns]]:
         """Every block of every medium."""
-        for medium in series.MEDIA:
+        for medium in MEDIA:
             for keys, columns in self.store.scan(medium, 0, _EVER):
                 yield medium, keys, columns
 

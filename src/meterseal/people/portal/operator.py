@@ -9,7 +9,7 @@ from litestar import Response, get
 from litestar.params import FromPath, FromQuery
 
 from meterseal.errors import LocalError
-from meterseal.model import Medium
+from meterseal.model import MEDIA, Medium
 from meterseal.people.fleet_messages import (
     OperatorExceptions,
     OperatorExceptionsPage,
@@ -27,7 +27,7 @@ from meterseal.people.fleet_messages import (
 from meterseal.people.portal.context import Visit, Web
 
 DAY = 24 * 3_600_000
-MEDIA: dict[str, Medium] = {"water": "water", "gas": "gas", "heat": "heat", "electricity": "electricity"}
+_BY_NAME: dict[str, Medium] = {medium: medium for medium in MEDIA}
 
 
 def _is_part(request: Web) -> bool:
@@ -48,7 +48,7 @@ async def meters(request: Web, medium: FromQuery[str] = "", after: FromQuery[str
     """All meters, a page at a time."""
     visit = Visit(request)
     await visit.signed_in("operator")
-    question = OperatorMeters(visit.session, MEDIA.get(medium), after[:64])
+    question = OperatorMeters(visit.session, _BY_NAME.get(medium), after[:64])
     page = await visit.ask(question, OperatorMetersPage)
     template = "part_meters.html" if _is_part(request) else "meters.html"
     return visit.page(template, page=page, medium=medium if medium in MEDIA else "", media=list(MEDIA))

@@ -17,7 +17,7 @@ from meterseal.mdms.columns import Columns
 from meterseal.mdms.finding import Severity
 from meterseal.mdms.vee.context import Context
 from meterseal.mdms.vee.view import NONE, Ints, Mask, View, mask_of
-from meterseal.model import Medium
+from meterseal.model import MEDIA, Medium
 
 Facts = Mapping[str, NDArray[Any]]
 
@@ -59,7 +59,7 @@ class Rule(Struct, frozen=True):
     look: Look
     defaults: Callable[[str, Medium], Struct]
     reach: Callable[[Any], Reach]
-    media: tuple[Medium, ...] = ("water", "gas", "heat", "electricity")
+    media: tuple[Medium, ...] = MEDIA
     joint: bool = False
 
     def mask(self, columns: Columns, context: Context, parameters: Struct) -> Mask:
