@@ -22,8 +22,9 @@ from tests.link.vectors import SUITES, Run
 # --- identities ---------------------------------------------------------------------------------------------
 
 
-def test_devices_that_are_no_cjt_188_meter_have_the_first_bytes_of_link_section_1() -> None:
-    assert (identities.CONCENTRATOR, identities.COLLECTOR, identities.ELECTRICITY) == (0xF0, 0xF1, 0xD7)
+def test_a_concentrators_id_begins_with_the_byte_of_link_section_1_and_no_others_does() -> None:
+    said = ["f0", "f000000000000001", "", "f100000000000001", "00f0000000000001", "1078330011223344"]
+    assert [identities.is_concentrator(bytes.fromhex(one)) for one in said] == [True, True, *[False] * 4]
 
 
 def test_a_renewed_chain_that_begins_after_the_bound_of_time_is_taken() -> None:

@@ -21,7 +21,7 @@ from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import meters, usage_points
 from meterseal.errors import DataError, LocalError, MetersealError, PeerError
 from meterseal.headend.ports import Down
-from meterseal.link.records import CONCENTRATOR
+from meterseal.link.identities import is_concentrator
 from meterseal.mesh.rpc import OPERATOR, Methods, offered_to
 from meterseal.model import Medium
 from meterseal.security.orders import CommandOrder, CommandRoom, OfficerSignature, decoded
@@ -204,7 +204,7 @@ class CommandingDesk:
 
     def _said_to(self, device_id: bytes) -> tuple[bytes | None, bytes]:
         """Under which device words to this one are queued, and which meter they are about where it is another."""
-        if not device_id or device_id[:1] == CONCENTRATOR:
+        if not device_id or is_concentrator(device_id):
             return device_id or None, b""
         way = self._way(device_id, gone=True)
         return (way.concentrator_id, device_id) if way.plain else (device_id, b"")
@@ -235,7 +235,7 @@ class CommandingDesk:
 
     def _whom(self, device_id: bytes, raw: bytes) -> tuple[bytes, Any]:
         """Whom a frame to this device is for, and of which medium: the device itself, or what is plain behind it."""
-        if device_id[:1] != CONCENTRATOR:
+        if not is_concentrator(device_id):
             way = self._way(device_id)
             if way.plain:
                 raise LocalError(

@@ -14,7 +14,7 @@ from meterseal.crypto import sm2
 from meterseal.crypto.expose import expose
 from meterseal.edge.chip import Personal
 from meterseal.edge.memories import Memories
-from meterseal.link.identities import CONCENTRATOR
+from meterseal.link.identities import is_concentrator
 from meterseal.security.messages import Personalisation
 
 
@@ -78,5 +78,5 @@ def personal(what: Personalisation) -> Personal:
         root=what.root,
         chain=what.chain,
         profile=what.profile,
-        gathered=what.device_id[0] != CONCENTRATOR,
+        gathered=not is_concentrator(what.device_id),
     )

@@ -25,7 +25,7 @@ from meterseal.edge.refusal import need, timed
 from meterseal.errors import PeerError
 from meterseal.link import commands, control, records
 from meterseal.link.control import Word
-from meterseal.link.identities import CONCENTRATOR, check_renewed_chain
+from meterseal.link.identities import check_renewed_chain, is_concentrator
 from meterseal.link.proving import clock_window
 from meterseal.link.records import Header
 from meterseal.link.schedule import update_key
@@ -59,7 +59,7 @@ class Sealing:
         now, content = timed(command.content)
         state = self._memory.state
         vouched = bool(command.p1 & records.VOUCHED)
-        gathers = state.device_id[0] == CONCENTRATOR
+        gathers = is_concentrator(state.device_id)
         need(vouched == gathers and not command.p1 & ~(records.VOUCHED | records.WANTED), Sw.CONDITIONS)
         try:
             frames = parse_frames(content, self._protocol())
@@ -296,7 +296,7 @@ class Sealing:
 
     def _protocol(self) -> Protocol | None:
         """Of the frames in its records; a concentrator's are of whatever meters are plain behind it."""
-        if self._memory.state.device_id[0] == CONCENTRATOR:
+        if is_concentrator(self._memory.state.device_id):
             return None
         return "dlt645" if medium_of(self._memory.state.device_id) == "electricity" else "cjt188"
 

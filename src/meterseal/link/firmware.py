@@ -2,9 +2,8 @@
 
 It trusts nobody and keeps nothing: whose signature counts is the module's to judge, where blocks lie the controller's.
 
-A manifest says what an image is for and names it by the root of a tree over its blocks (leaf SM3(0 ‖ block), node
-SM3(1 ‖ left ‖ right), RFC 6962). So one block proves by itself that it belongs, whatever order blocks come in, and no
-altered one is ever stored.
+A manifest says what an image is for and names it by the root of a tree over its blocks (`crypto.merkle`). So one
+block proves by itself that it belongs, whatever order blocks come in, and no altered one is ever stored.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from meterseal.crypto.symmetric import equal, sm3
+from meterseal.crypto import merkle, symmetric
 from meterseal.errors import MetersealError, PeerError
 from meterseal.link import messages
 from meterseal.link.control import FIRMWARE, Word
@@ -30,7 +29,7 @@ SIZE = 1024
 """Bytes of a block; the last one may be shorter."""
 MOST_BLOCKS = 512
 LABEL = b"ms1 firmware\x00"
-DIGEST = 32
+DIGEST = symmetric.DIGEST
 NAMED = 8
 """Bytes of a manifest's digest by which a block says whose it is."""
 REPORT_NOW = 1
@@ -156,7 +155,7 @@ def read_manifest(raw: bytes) -> Manifest:
 
 def leaf_of(block: bytes) -> bytes:
     """The hash of a block."""
-    return sm3(b"\x00", block)
+    return merkle.leaf_hash(block)
 
 
 def split(image: bytes) -> list[bytes]:
@@ -166,20 +165,12 @@ def split(image: bytes) -> list[bytes]:
 
 def root_of(leaves: Sequence[bytes]) -> bytes:
     """The root over at least one leaf."""
-    if len(leaves) == 1:
-        return leaves[0]
-    half = _half(len(leaves))
-    return sm3(b"\x01", root_of(leaves[:half]), root_of(leaves[half:]))
+    return merkle.root(len(leaves), _over(leaves))
 
 
 def path_of(index: int, leaves: Sequence[bytes]) -> tuple[bytes, ...]:
-    """The siblings of a leaf on its way to the root, lowest first."""
-    if len(leaves) == 1:
-        return ()
-    half = _half(len(leaves))
-    if index < half:
-        return (*path_of(index, leaves[:half]), root_of(leaves[half:]))
-    return (*path_of(index - half, leaves[half:]), root_of(leaves[:half]))
+    """The siblings of a leaf on its way to the root, lowest first. LocalError `crypto.tree` where there is no such leaf."""
+    return tuple(merkle.inclusion(index, len(leaves), _over(leaves)))
 
 
 def belongs(manifest: Manifest, block: Block) -> bool:
@@ -190,28 +181,16 @@ def belongs(manifest: Manifest, block: Block) -> bool:
     size = manifest.size - (count - 1) * SIZE if block.index == count - 1 else SIZE
     if len(block.content) != size:
         return False
-    found = _climb(block.index, count, leaf_of(block.content), block.path)
-    return found is not None and equal(found, manifest.root)
+    return merkle.included(leaf_of(block.content), block.index, count, block.path, manifest.root)
 
 
-def _climb(index: int, count: int, leaf: bytes, path: tuple[bytes, ...]) -> bytes | None:
-    if count == 1:
-        return None if path else leaf
-    if not path:
-        return None
-    half = _half(count)
-    left = index < half
-    below = (
-        _climb(index, half, leaf, path[:-1]) if left else _climb(index - half, count - half, leaf, path[:-1])
-    )
-    if below is None:
-        return None
-    return sm3(b"\x01", below, path[-1]) if left else sm3(b"\x01", path[-1], below)
+def _over(leaves: Sequence[bytes]) -> merkle.NodeAt:
+    def node_at(level: int, index: int) -> bytes:
+        if not level:
+            return leaves[index]
+        return merkle.node_hash(node_at(level - 1, 2 * index), node_at(level - 1, 2 * index + 1))
 
-
-def _half(count: int) -> int:
-    """The largest power of two below `count`."""
-    return 1 << (count - 1).bit_length() - 1
+    return node_at
 
 
 # --- words down ---------------------------------------------------------------------------------------------

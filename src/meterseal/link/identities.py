@@ -11,8 +11,13 @@ from meterseal.crypto import certificates
 from meterseal.crypto.certificates import PLATFORM_LIFETIME, Certificate
 from meterseal.errors import TrustError
 
-CONCENTRATOR, COLLECTOR, ELECTRICITY = 0xF0, 0xF1, 0xD7
-"""First byte of a device_id that is not the type T of a CJ/T 188 meter."""
+CONCENTRATOR = b"\xf0"
+"""First byte of a concentrator's device_id."""
+
+
+def is_concentrator(device_id: bytes) -> bool:
+    """Whether this id is a concentrator's, whose module speaks of others than itself."""
+    return device_id[:1] == CONCENTRATOR
 
 
 def check_platform_chain(

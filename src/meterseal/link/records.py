@@ -20,13 +20,12 @@ from meterseal.crypto.symmetric import (
     sm4_cbc_encrypt,
 )
 from meterseal.errors import LocalError, PeerError, TrustError
+from meterseal.link.identities import is_concentrator
 from meterseal.link.messages import LONGEST
 from meterseal.link.profiles import OURS, SecurityProfile, Sizes
 from meterseal.link.schedule import DirectionKeys, TrafficKeys
 from meterseal.wire.frame import Frame, Protocol, parse_frame, parse_frames
 
-CONCENTRATOR = b"\xf0"
-"""What a concentrator's device id begins with (LINK section 1)."""
 MAGIC = b"MR\x01"
 HEADER = 20
 TAG = OURS.tag
@@ -167,7 +166,7 @@ def check_addresses(header: Header, frames: Sequence[Frame], device_id: bytes) -
     The frames of a vouched record name other meters; which those may be is asked where enrolments are known. So do those
     that go down to a concentrator, which passes them on to plain meters (ADR 0040); which it does it knows itself.
     """
-    if header.vouched or (not header.up and device_id[:1] == CONCENTRATOR):
+    if header.vouched or (not header.up and is_concentrator(device_id)):
         return
     for frame in frames:
         if frame.device_id != device_id:

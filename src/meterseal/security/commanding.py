@@ -22,7 +22,7 @@ from meterseal.crypto.symmetric import equal, sm3
 from meterseal.errors import LocalError, MetersealError, PeerError, TrustError
 from meterseal.link import commands
 from meterseal.link.acts import BY_NAME, Act, Command, protection
-from meterseal.link.records import CONCENTRATOR
+from meterseal.link.identities import is_concentrator
 from meterseal.model import medium_of
 from meterseal.security.book import Book
 from meterseal.security.granting import Granting
@@ -297,7 +297,7 @@ def _check_frame(order: CommandOrder, act: Act | None = None) -> Command:
         raise LocalError(
             "security.command", f"A command names its zone and its reason, at most {_LONGEST} characters."
         )
-    passed_on = order.device_id[:1] == CONCENTRATOR
+    passed_on = is_concentrator(order.device_id)
     try:
         frame, end = parse_frame(order.frame, 0, None if passed_on else address_of(order.device_id)[0])
         one = is_one(frame.device_id)

@@ -22,7 +22,7 @@ from meterseal.control.tables import down_words as table
 from meterseal.control.tables import sessions
 from meterseal.errors import DataError, PeerError, TrustError
 from meterseal.headend.ports import Answer, Taken, Waiting, WordKind
-from meterseal.link.records import CONCENTRATOR
+from meterseal.link.identities import is_concentrator
 from meterseal.things.answers import answers
 from meterseal.things.word import Outcome, State, Word
 from meterseal.wire.frame import parse_frame
@@ -373,7 +373,7 @@ class DownWords:
 
 def passed_to(word: Word) -> bytes:
     """The meter that a concentrator is to pass this on to; empty for a device's own word."""
-    if word.device_id[:1] != CONCENTRATOR or word.down.kind not in ASKS:
+    if not is_concentrator(word.device_id) or word.down.kind not in ASKS:
         return b""
     return parse_frame(word.down.content)[0].device_id
 
