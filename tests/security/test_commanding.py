@@ -420,6 +420,57 @@ async def test_a_meters_own_module_is_told_nothing_about_whom_a_concentrator_rea
     assert given.device_id == concentrator.device_id
 
 
+async def test_a_concentrator_is_told_whom_it_reads_by_the_modules_in_service_here_and_by_no_platform(
+    bench: Bench,
+) -> None:
+    """What the platform says of a meter, plain or sealed, counts nothing: it may be in wrong hands."""
+    concentrator = await bench.module(1, device_id=bytes.fromhex("f000000000000001"))
+    sealed, plain = (await bench.module(2)).device_id, bytes.fromhex("1078330000000099")
+    an, _ = await founded(bench)
+
+    def word(device_id: bytes, listed: Listed, of: Module = concentrator) -> tuple[bytes, tuple]:  # type: ignore[type-arg]
+        return signed(order(of, frame=roster_frame(device_id, listed, 1).encode()), an)
+
+    await refused(bench, word(sealed, Listed("add")), "security.not-plain")
+    await refused(bench, word(plain, Listed("add-sealed")), "security.not-enrolled")
+    for device_id, what in ((plain, "add"), (sealed, "add-sealed"), (plain, "remove"), (sealed, "remove")):
+        given = await bench.platform.authorise_command(*word(device_id, Listed(what)))  # type: ignore[arg-type]
+        assert given.device_id == concentrator.device_id
+    await bench.platform.withdraw(sealed, (await bench.platform.device_facts(sealed)).module_id)
+    await refused(bench, word(sealed, Listed("add-sealed")), "security.not-enrolled")
+    await bench.platform.authorise_command(*word(sealed, Listed("add")))
+
+    stranger = Module(9)
+    stranger.device_id = bytes.fromhex("f000000000000009")
+    for what in ("add", "add-sealed", "remove"):
+        await refused(bench, word(plain, Listed(what), stranger), "security.not-enrolled")  # type: ignore[arg-type]
+    again = word(plain, Listed("remove"))
+    await bench.platform.authorise_command(*again)
+    await bench.platform.withdraw(concentrator.device_id, concentrator.module_id)
+    for asked in (again, word(plain, Listed("add")), word(plain, Listed("remove"))):
+        await refused(bench, asked, "security.not-enrolled")
+
+
+async def test_what_no_concentrator_could_read_of_its_list_is_not_authorised(bench: Bench) -> None:
+    concentrator = await bench.module(1, device_id=bytes.fromhex("f000000000000001"))
+    an, bo = await founded(bench)
+    meter = bytes.fromhex("1078330000000099")
+    for said in (b"", b"\x01", b"\x04\x00", b"\x01\x40", b"\x01\x00" + b"m" * 25, b"\x01\x00water meter"):
+        word = frame(meter, data=b"\x05\xe0\x01" + said)
+        await refused(bench, signed(order(concentrator, frame=word), an, bo), "security.command")
+
+
+async def test_a_module_that_the_registry_has_for_another_project_is_told_nothing(bench: Bench) -> None:
+    other = await bench.module(1, device_id=bytes.fromhex("f000000000000001"))
+    an, _ = await founded(bench)
+    registry = bench.service.room.registry
+    known = registry.of_device(other.device_id)
+    assert known is not None
+    registry.kept([structs.replace(known, project_id=PROJECT[:-1] + b"\x04")])
+    word = roster_frame(bytes.fromhex("1078330000000099"), Listed("add"), 1).encode()
+    await refused(bench, signed(order(other, frame=word), an), "security.platform-project")
+
+
 async def test_a_concentrator_itself_is_no_meter_that_a_frame_could_be_for(bench: Bench) -> None:
     concentrator = await bench.module(1, device_id=bytes.fromhex("f000000000000001"))
     an, bo = await founded(bench)

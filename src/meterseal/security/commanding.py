@@ -7,7 +7,8 @@ frame, its device, its project and its end, or over a list of devices with what 
 device's own and must not be a read. What it would do is read from its bytes (`link.acts`): valves, relays, load control
 and whatever no row names want two different officers, whatever the policy says. What the limits
 count by is the zone that this service recorded for the module; an officer who names another one is refused, so nobody
-gets round a zone's limit by a zone of their own. Number, limits and
+gets round a zone's limit by a zone of their own. What is said to a concentrator about a meter is held against the modules
+in service: none is read as plain, or told anything by a concentrator, that has one. Number, limits and
 the used-up request are one transaction on disk before the authorisation is computed, so a crash skips a
 number and never gives one twice. The very same order shown again gets the very same number, so a lost answer
 costs no second signature and no second act: the module repeats its stored answer for a number it has. A bulk order is used
@@ -43,7 +44,7 @@ from meterseal.security.orders import (
 from meterseal.security.registry import Module, Registry
 from meterseal.security.vault import Vault
 from meterseal.wire.frame import Frame, address_of, is_one, parse_frame
-from meterseal.wire.roster import is_roster
+from meterseal.wire.roster import is_roster, listed_of
 
 PURPOSE = "command"
 BULK = "command-bulk"
@@ -85,7 +86,7 @@ class Commanding:
         self._check_project(order.project_id)
         module = self._module(order.device_id)
         row = _check_frame(order)
-        self._check_plain(order)
+        self._check_meter(order)
         _check_people(people, row)
         given, fresh = self._authorise(order, raw, order.request_id, module, row, now)
         return given, order, people, fresh
@@ -170,16 +171,31 @@ class Commanding:
             )
         return module
 
-    def _check_plain(self, order: CommandOrder) -> None:
-        """What a concentrator is to pass on is for a meter that has no module: one with a module has its own say."""
+    def _check_meter(self, order: CommandOrder) -> None:
+        """What a concentrator is to pass on, or to read as plain, is a meter without a module: one with a module has its
+        own say. What it is to carry for has one; whom it is to leave alone is everybody's guess.
+        """
         frame, _ = parse_frame(order.frame)
-        if frame.device_id == order.device_id or is_roster(frame):
+        if frame.device_id == order.device_id:
             return
-        if self._registry.of_device(frame.device_id) is not None:
+        what = listed.what if (listed := listed_of(frame)) is not None else None
+        if is_roster(frame) and what is None:
+            raise LocalError(
+                "security.command",
+                "What this would say about whom a concentrator reads no concentrator knows; refused.",
+            )
+        sealed = self._registry.of_device(frame.device_id) is not None
+        if what == "add-sealed" and not sealed:
+            raise TrustError(
+                "security.not-enrolled",
+                f"Meter {frame.device_id.hex()} has no module in service that a concentrator could carry for; nothing was "
+                "authorised.",
+            )
+        if sealed and what in (None, "add"):
             raise TrustError(
                 "security.not-plain",
-                f"Meter {frame.device_id.hex()} has a module of its own, so no concentrator is told anything for it; "
-                "nothing was authorised.",
+                f"Meter {frame.device_id.hex()} has a module of its own, so no concentrator reads it as plain or is told "
+                "anything for it; nothing was authorised.",
             )
 
     def _check_bulk(self, order: BulkOrder) -> Command:
