@@ -176,8 +176,6 @@ def path_of(index: int, leaves: Sequence[bytes]) -> tuple[bytes, ...]:
 def belongs(manifest: Manifest, block: Block) -> bool:
     """Is this the block of the image at its index?"""
     count = manifest.blocks
-    if not 0 <= block.index < count:
-        return False
     size = manifest.size - (count - 1) * SIZE if block.index == count - 1 else SIZE
     if len(block.content) != size:
         return False
