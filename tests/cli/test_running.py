@@ -306,7 +306,7 @@ def test_facts_are_taken_from_csv_whole_or_not_at_all(running: Up, inside: Run, 
 
 
 def test_a_forecast_that_nobody_can_make_yet_says_what_it_needs(running: Up, inside: Run) -> None:
-    assert "three weeks" in inside("forecast", "show", "--data", running.data, "--medium", "gas").sentence()
+    assert "two weeks" in inside("forecast", "show", "--data", running.data, "--medium", "gas").sentence()
     assert inside("forecast", "show", "--data", running.data, "--json").error() == "use.forecast"
     made = inside("forecast", "run", "--data", running.data, "--json").document
     assert set(made["series"].values()) == {0}

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+import msgspec
 import numpy as np
 import pytest
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.columns import Columns
 from meterseal.mdms.forecast.task import HORIZON, LEVELS, WEEK
+from meterseal.mdms.forecast_files import ForecastFiles
 from meterseal.mdms.forecasts import ARRIVED, DAY, HISTORY, KEPT, Forecasts, midnight
 from meterseal.mdms.store.rows import Key, Words
 from meterseal.mdms.surroundings import HOUR, MOST, Surroundings
@@ -37,6 +39,9 @@ class Street:
         for column in range(POINTS):
             self.words.medium[self.words.code(f"up-{column}")] = "electricity"
 
+        self.begins = dict.fromkeys(range(POINTS), 0)
+        """The hour of the first reading of each."""
+
     def scan(self, medium: Medium, since: int, until: int) -> Iterator[tuple[list[Key], Columns]]:
         if medium != "electricity":
             return
@@ -50,7 +55,11 @@ class Street:
             size = int(shown.sum())
             quality = np.concatenate(
                 [
-                    np.full(size, Quality.MISSING if column in self.holes else Quality.MEASURED, np.int8)
+                    np.where(
+                        (edges[shown] < self.begins[column]) | (column in self.holes),
+                        Quality.MISSING,
+                        Quality.MEASURED,
+                    ).astype(np.int8)
                     for column in half
                 ]
             )
@@ -177,6 +186,38 @@ def test_a_usage_point_without_readings_is_left_out_and_said(tmp_path: Path, eng
         book.of("up-2", "electricity")
     assert refused.value.code == "forecast.none"
     assert book.whole("electricity").quantiles
+
+
+def test_a_new_meter_is_forecast_once_a_week_can_judge_it_and_then_at_its_own_level(
+    tmp_path: Path, engine: sa.Engine
+) -> None:
+    of = Street(NOW)
+    begin = (midnight(NOW) - of.since) // HOUR
+    of.begins[0], of.begins[1] = begin - 13 * 24, begin - 15 * 24
+    book = forecasts(tmp_path, engine, of)
+    assert book.make(NOW).left_out["electricity"] == 1
+    with pytest.raises(LocalError):
+        book.of("up-0", "electricity")
+    young = book.of("up-1", "electricity")
+    (tmp_path / "old").mkdir()
+    old = forecasts(tmp_path / "old", engine, Street(NOW))
+    old.make(NOW)
+    settled = old.of("up-1", "electricity")
+    assert 0.7 < sum(young.quantiles[2]) / sum(settled.quantiles[2]) < 1.3
+    assert 0.6 < sum(young.peaks[4]) / sum(settled.peaks[4]) < 1.5
+
+
+def test_a_file_from_before_peaks_were_forecast_says_none(tmp_path: Path, engine: sa.Engine) -> None:
+    book = forecasts(tmp_path, engine, Street(NOW))
+    book.make(NOW)
+    found = book.of("up-1", "electricity")
+    assert (len(found.peaks), {len(level) for level in found.peaks}) == (len(LEVELS), {7})
+    assert all(peak >= max(found.quantiles[4][:24]) for peak in found.peaks[4][:1])
+    files = ForecastFiles(tmp_path / "forecasts", "st-1", ring(1))
+    for number, block in enumerate(list(files.blocks(midnight(NOW)))):
+        files.write(msgspec.structs.replace(block, peaks=b""), number)
+    again = forecasts(tmp_path, engine, Street(NOW)).of("up-1", "electricity")
+    assert again == msgspec.structs.replace(found, peaks=())
 
 
 def test_what_the_register_of_an_exchanged_meter_begins_at_is_no_use(

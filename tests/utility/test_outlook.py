@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -101,6 +102,15 @@ def test_nothing_before_the_asked_hours_is_looked_at() -> None:
     alone = outlook(made, since, AS_OF, JUNE.until, Plain())
     assert alone is not None
     assert outlook(other, since, AS_OF, JUNE.until, Plain()) == alone
+
+
+def test_the_weeks_before_the_first_reading_widen_no_band() -> None:
+    """An agreement that is older than its meter's readings: out of nothing nobody would have forecast anything."""
+    made = readings(weeks=9)
+    known = outlook(made, int(made.end_at[0]), AS_OF, JUNE.until, Plain())
+    assert known is not None
+    assert known.low > Fraction(8, 10)
+    assert outlook(made, AS_OF - HISTORY, AS_OF, JUNE.until, Plain()) == known
 
 
 def test_a_history_of_holes_or_of_nothing_gives_no_outlook() -> None:

@@ -83,14 +83,17 @@ def _head(found: dict[str, Any]) -> str:
 
 def _by_day(found: dict[str, Any]) -> list[str]:
     unit = UNITS[found["medium"]]
-    middle, high = (found["quantiles"][found["levels"].index(level)] for level in (MIDDLE, HIGH))
+    levels = [found["levels"].index(level) for level in (MIDDLE, HIGH)]
+    middle = found["quantiles"][levels[0]]
+    highest = [found["peaks"][level] for level in levels] if found["peaks"] else None
     lines = [_head(found)]
     for day in range(len(middle) // 24):
         here = range(day * 24, day * 24 + 24)
         peak = max(here, key=lambda hour: middle[hour])
         lines.append(
             f"  {at(found['begin'] + day * 24 * HOUR)[:10]}  {sum(middle[hour] for hour in here):>12.2f} {unit}"
-            f"   peak {at(found['begin'] + peak * HOUR)[11:]}: {middle[peak]:.2f}, hardly above {high[peak]:.2f}"
+            f"   peak about {at(found['begin'] + peak * HOUR)[11:]}"
+            + (f": {highest[0][day]:.2f}, hardly above {highest[1][day]:.2f}" if highest else "")
         )
     return lines
 
@@ -154,5 +157,9 @@ def backtest(
     text = foresight.page(found, seed, dwellings)
     if page is not None:
         page.write_text(text, encoding="utf-8")
-    show(as_json(found), as_json=json, lines=lambda _: text.splitlines()[10:])
+    show(
+        as_json(found),
+        as_json=json,
+        lines=lambda _: [line for line in text.splitlines() if line.startswith("|")],
+    )
     return 0

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from meterseal.control.sealing import KeyRing, place
 from meterseal.errors import DataError, TrustError
-from meterseal.mdms.forecast.task import HORIZON, LEVELS, Floats
+from meterseal.mdms.forecast.task import DAY, HORIZON, LEVELS, Floats
 from meterseal.mdms.store.files import disk, place_file
 from meterseal.model import Medium
 
@@ -27,7 +27,7 @@ LARGEST = 65_535
 class Block(Struct, frozen=True, array_like=True):
     """A file's content: quantiles (levels, hours, series) as 16-bit parts of `scale` (float32 a series).
 
-    `points` are usage points, or, where the series are sums, the zones summed.
+    `points` are usage points, or, where the series are sums, the zones summed. `peaks` (levels, days, series) are float32.
     """
 
     begin: int
@@ -39,12 +39,19 @@ class Block(Struct, frozen=True, array_like=True):
     error: bytes
     square: bytes
     sums: bool = False
+    peaks: bytes = b""
 
     def quantiles(self) -> Floats:
         """(levels, hours, series)."""
         parts = np.frombuffer(self.parts, "<u2").reshape(len(LEVELS), HORIZON, len(self.points))
         scale = np.frombuffer(self.scale, "<f4") / np.float32(LARGEST)
         return (parts * scale).astype(np.float32, copy=False)
+
+    def highest(self) -> Floats | None:
+        """`peaks`; None in a file from before they were forecast."""
+        if not self.peaks:
+            return None
+        return np.frombuffer(self.peaks, "<f4").reshape(len(LEVELS), HORIZON // DAY, len(self.points))
 
 
 def parts(quantiles: Floats) -> tuple[bytes, bytes]:

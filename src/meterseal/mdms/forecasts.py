@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from meterseal.control.sealing import KeyRing
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.columns import Columns, Scan
-from meterseal.mdms.forecast.bands import forecast
+from meterseal.mdms.forecast.bands import forecast, judged
 from meterseal.mdms.forecast.history import HOUR, LOCAL, calendar, hourly
 from meterseal.mdms.forecast.scores import Score, mean, naive_scales, score
 from meterseal.mdms.forecast.sums import ALL, Sums
@@ -39,7 +39,8 @@ SUMS_AT_ONCE = 256
 class Forecasted(Struct, frozen=True, kw_only=True):
     """The forecast of one usage point's main channel, of a zone, or of a medium as a whole (both empty), from `begin` on.
 
-    `quantiles` are one list of hours for each of `levels`, in the unit of the medium.
+    `quantiles` are one list of hours for each of `levels`, in the unit of the medium, `peaks` one of days: the highest hour
+    of each (empty in a forecast that was made before peaks were forecast).
     """
 
     usage_point: str
@@ -49,6 +50,7 @@ class Forecasted(Struct, frozen=True, kw_only=True):
     model: str
     levels: tuple[float, ...]
     quantiles: tuple[tuple[float, ...], ...]
+    peaks: tuple[tuple[float, ...], ...] = ()
 
 
 class Made(Struct, frozen=True, kw_only=True):
@@ -163,7 +165,8 @@ class Forecasts:
         found = forecast(asked)
         scale, packed = parts(found.quantiles)
         error, square = (one.astype("<f4").tobytes() for one in naive_scales(asked.use))
-        block = Block(begin, medium, tuple(points), found.model, scale, packed, error, square, sums)
+        peaks = found.peaks.astype("<f4").tobytes()
+        block = Block(begin, medium, tuple(points), found.model, scale, packed, error, square, sums, peaks)
         self._files.write(block, number)
 
     # --- asking -----------------------------------------------------------------------------------
@@ -205,11 +208,12 @@ class Forecasts:
         if found is None:
             raise LocalError(
                 "forecast.none",
-                "There is no forecast: it needs three weeks of hourly readings and is made once a day. "
+                "There is no forecast: it needs two weeks of hourly readings and is made once a day. "
                 "Make it now with: meterseal forecast run",
             )
         block = self._files.open(found.name)
         quantiles = block.quantiles()[:, :, found.column]
+        peaks = block.highest()
         return Forecasted(
             usage_point="" if sums else name,
             zone=name if sums else "",
@@ -217,7 +221,8 @@ class Forecasts:
             begin=block.begin,
             model=block.models[found.column],
             levels=LEVELS,
-            quantiles=tuple(tuple(row) for row in quantiles.astype(np.float64).round(4).tolist()),
+            quantiles=_rounded(quantiles),
+            peaks=() if peaks is None else _rounded(peaks[:, :, found.column]),
         )
 
     def judged(self, now: int) -> list[Judged]:
@@ -285,9 +290,13 @@ def midnight(now: int) -> int:
 
 
 def known_enough(use: Floats) -> NDArray[np.bool_]:
-    """Which series have enough known hours in the last four weeks to be forecast."""
+    """Which series have enough known hours in the last four weeks to be forecast, and a week that models are judged by."""
     known = ~np.isnan(use[-4 * WEEK :])
-    return np.asarray(known.mean(axis=0) >= KNOWN, np.bool_)
+    return np.asarray((known.mean(axis=0) >= KNOWN) & judged(use).any(axis=0), np.bool_)
+
+
+def _rounded(values: Floats) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in values.astype(np.float64).round(4).tolist())
 
 
 def _known(sums: Sums) -> Iterator[tuple[list[str], Floats]]:

@@ -51,13 +51,16 @@ def outlook(readings: Readings, since: int, as_of: int, until: int, around: Arou
 
     All three are whole hours.
     """
-    known, ahead = (as_of - since) // HOUR, (until - as_of) // HOUR
-    if known < WEEK or ahead < 1:
+    ahead = (until - as_of) // HOUR
+    if as_of - since < WEEK * HOUR or ahead < 1:
         return None
     found = steps(readings, hour_boundaries(since, as_of))
     if found.known.mean() < LEAST:
         return None
-    use = np.where(found.known, found.used, np.nan).astype(np.float32)[:, None]
+    # Before the first reading there is nothing to forecast from, and so nothing to judge forecasts by.
+    first = int(found.known.argmax())
+    use = np.where(found.known, found.used, np.nan).astype(np.float32)[first:, None]
+    since, known = since + first * HOUR, len(use)
     hour, kind = calendar(since, known + ahead, around.days())
     degrees = around.weather(since, known + ahead)
     try:

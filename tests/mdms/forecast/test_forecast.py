@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from meterseal.errors import DataError
-from meterseal.mdms.forecast.bands import NAIVE, TRIED, errors, forecast
+from meterseal.mdms.forecast.bands import NAIVE, TRIED, errors, forecast, judged
 from meterseal.mdms.forecast.models import MODELS, WEEKS
 from meterseal.mdms.forecast.scores import Score, naive_scales, score
 from meterseal.mdms.forecast.task import LEVELS, WEEK, Floats, Task
@@ -146,6 +146,61 @@ def test_fewer_than_three_weeks_are_refused_and_three_are_enough() -> None:
     with pytest.raises(DataError, match="3 weeks") as refused:
         forecast(made(use[1:], 24))
     assert refused.value.code == "forecast.history"
+
+
+@pytest.mark.parametrize("weeks", [2, 3])
+def test_a_meter_of_a_few_weeks_is_forecast_at_the_level_of_its_use(weeks: int) -> None:
+    """Models are not judged by weeks before which they knew nothing: what they missed there was all of the use."""
+    use, first = street("electricity")
+    asked = task(use, first, KNOWN, 24)
+    young = asked.use.copy()
+    young[: -weeks * WEEK] = np.nan
+    came = use[KNOWN.stop : KNOWN.stop + 24]
+    found = forecast(asked._replace(use=young)).quantiles
+    assert 0.75 < found[2].sum() / came.sum() < 1.25
+    assert judge(asked.use, came, found).mase < 1
+    assert found[4].sum() < 2 * forecast(asked).quantiles[4].sum()
+
+
+def test_weeks_that_can_judge_have_others_before_them_and_are_mostly_known() -> None:
+    use = np.ones((4 * WEEK, 4), np.float32)
+    use[: 2 * WEEK, 1] = np.nan  # two weeks old
+    use[: 3 * WEEK, 2] = np.nan  # one week old
+    use[-WEEK : -WEEK // 3, 3] = np.nan  # the last week mostly missing
+    assert judged(use, 3).T.tolist() == [[True] * 3, [False, False, True], [False] * 3, [True, True, False]]
+
+
+def test_the_stated_peaks_are_true() -> None:
+    """In nine days of ten the highest hour lies between the outer bounds; no bound of an hour's says that of a day."""
+    use, first = street("electricity")
+    groups = np.stack([use[:, start::6].sum(axis=1) for start in range(6)], axis=1)
+    for series in (use, groups):
+        above, below, naive, days = 0, 0, 0, 0
+        for start in range(10):
+            known = slice(24 * 14 + start * 48, 24 * 14 + start * 48 + 12 * WEEK)
+            found = forecast(task(series, first, known, 168))
+            assert found.peaks.shape == (len(LEVELS), 7, series.shape[1])
+            assert (np.diff(found.peaks, axis=0) >= 0).all()
+            bounds = found.quantiles.reshape(len(LEVELS), 7, 24, -1).max(axis=2)
+            assert (found.peaks >= bounds).all()
+            peak = series[known.stop : known.stop + 168].reshape(7, 24, -1).max(axis=1)
+            above += int((peak > found.peaks[-1]).sum())
+            below += int((peak < found.peaks[0]).sum())
+            naive += int((peak > bounds[-1]).sum())
+            days += peak.size
+        assert 0.01 < above / days < 0.09
+        assert 0.01 < below / days < 0.09
+        assert naive / days > 0.12
+
+
+def test_the_peak_of_a_day_mostly_missing_judges_nothing() -> None:
+    whole = electricity()
+    holed = whole.use.copy()
+    for day in range(-25, 0):  # the evenings are gone, three days are whole
+        holed[day * 24 + 17 : day * 24 + 24 or None] = np.nan
+    found = forecast(whole._replace(use=holed))
+    assert np.isfinite(found.peaks).all()
+    assert found.peaks[-1].mean() > 0.7 * forecast(whole).peaks[-1].mean()
 
 
 @pytest.mark.parametrize("medium", MEDIA)

@@ -5,16 +5,26 @@ Pure. A band is not assumed to be normal: it is what the model was wrong by, at 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
+from numpy.typing import NDArray
 
 from meterseal.errors import DataError
 from meterseal.mdms.forecast.models import MODELS
-from meterseal.mdms.forecast.task import LEVELS, WEEK, Floats, Forecast, Task
+from meterseal.mdms.forecast.task import DAY, LEVELS, WEEK, Floats, Forecast, Task
 
 TRIED = 4
 """Weeks that a model is tried on."""
 LEAST = 2
 """Weeks of history before the first of them."""
+SEEN = WEEK
+"""Hours of a series that must be known before a week for models to be judged by it: before that they forecast out of
+nothing, and their errors would be the use itself."""
+HALF = 0.5
+"""Share of such a week's hours that must be known, too."""
+MOSTLY = 18
+"""Hours of a day that must be known for its peak to be."""
 AT_ONCE = 2_000
 """Series whose hours are worked on at once, so that they stay in the cache of a core or near it."""
 WORTH = 0.99
@@ -40,9 +50,20 @@ def forecast(task: Task) -> Forecast:
     ]
     return Forecast(
         np.concatenate([part.quantiles for part in parts], axis=2),
+        np.concatenate([part.peaks for part in parts], axis=2),
         tuple([name for part in parts for name in part.model]),
         {name: np.concatenate([part.scores[name] for part in parts]) for name in MODELS},
     )
+
+
+def judged(use: Floats, weeks: int = TRIED) -> NDArray[np.bool_]:
+    """(weeks, series): which of the last weeks of (hours, series) can judge a model, oldest first."""
+    known = ~np.isnan(use)
+    start = max(len(use) - weeks * WEEK, 0)
+    weekly = known[start:].reshape(-1, WEEK, use.shape[1]).sum(axis=1)
+    before = known[:start].sum(axis=0) + np.cumsum(weekly, axis=0) - weekly
+    found: NDArray[np.bool_] = (before >= SEEN) & (weekly >= WEEK * HALF)
+    return found
 
 
 def errors(task: Task, name: str, weeks: int, horizon: int = WEEK) -> Floats:
@@ -60,6 +81,7 @@ def errors(task: Task, name: str, weeks: int, horizon: int = WEEK) -> Floats:
 
 def _forecast(task: Task, weeks: int) -> Forecast:
     wrong = {name: errors(task, name, weeks) for name in MODELS}
+    _forget(wrong.values(), judged(task.use, weeks))
     scores = {name: _mean_absolute(error) for name, error in wrong.items()}
     best = np.zeros(task.use.shape[1], np.int64)
     names = list(MODELS)
@@ -72,15 +94,48 @@ def _forecast(task: Task, weeks: int) -> Forecast:
     best[scores[NAIVE] <= least] = names.index(NAIVE)
     came = task.use[-weeks * WEEK :].reshape(weeks, WEEK, -1)
     quantiles = np.empty((len(LEVELS), task.horizon, task.use.shape[1]), np.float32)
+    peaks = np.empty((len(LEVELS), task.horizon // DAY, task.use.shape[1]), np.float32)
     first_hour = (int(task.hour[len(task.use)]) - weeks * WEEK) % 24
     for code, name in enumerate(names):
         chosen = np.flatnonzero(best == code)
         if len(chosen):
             point = MODELS[name](task._replace(use=task.use[:, chosen]))
             off = _by_hour(wrong[name][:, :, chosen], first_hour)
-            off *= _growth(point, came[:, :, chosen] - wrong[name][:, :, chosen])
-            quantiles[:, :, chosen] = np.maximum(point + off[:, task.hour[len(task.use) :]], 0)
-    return Forecast(quantiles, tuple([names[code] for code in best.tolist()]), scores)
+            thought = came[:, :, chosen] - wrong[name][:, :, chosen]
+            growth = _growth(point, thought)
+            off *= growth
+            hours = np.maximum(point + off[:, task.hour[len(task.use) :]], 0)
+            quantiles[:, :, chosen] = hours
+            highest = _days(point).max(axis=1) + _off_peak(came[:, :, chosen], thought)[:, None] * growth
+            # No day's peak is below any of its hours: whatever bounds an hour from above bounds the peak no lower.
+            peaks[:, :, chosen] = np.maximum(highest, np.stack([_days(level).max(axis=1) for level in hours]))
+    return Forecast(quantiles, peaks, tuple([names[code] for code in best.tolist()]), scores)
+
+
+def _forget(wrong: Iterable[Floats], good: NDArray[np.bool_]) -> None:
+    """Leave out the weeks that judge nothing, of series that have any others."""
+    out = ~good & good.any(axis=0)
+    if out.any():
+        for error in wrong:
+            error.transpose(0, 2, 1)[out] = np.nan
+
+
+def _days(hours: Floats) -> Floats:
+    """(whole days, 24, series) of (hours, series)."""
+    days = len(hours) // DAY
+    return hours[: days * DAY].reshape(days, DAY, -1)
+
+
+def _off_peak(came: Floats, thought: Floats) -> Floats:
+    """(levels, series): quantiles of how far the peaks of days that came were from those that were thought, over (weeks,
+    hours, series) each. The peak of a day is above that of its median hours: some hour is always the unlikely one.
+    """
+    there, then = (
+        np.fmax.reduce(np.where(np.isnan(thought), np.nan, of).reshape(-1, DAY, of.shape[-1]), axis=1)
+        for of in (came, thought)
+    )
+    known = (~np.isnan(thought)).reshape(-1, DAY, thought.shape[-1]).sum(axis=1) >= MOSTLY
+    return _quantiles(np.ascontiguousarray(np.where(known, there - then, np.nan).T), few=True)
 
 
 def _growth(point: Floats, before: Floats) -> Floats:
@@ -112,16 +167,19 @@ def _by_hour(error: Floats, first_hour: int) -> Floats:
     return found
 
 
-def _quantiles(values: Floats) -> Floats:
-    """(levels, series) of (series, values), NaN left out; 0 where nothing is known."""
+def _quantiles(values: Floats, *, few: bool = False) -> Floats:
+    """(levels, series) of (series, values), NaN left out; 0 where nothing is known. Of `few` values the outer quantiles are
+    taken further out, for the next value lies beyond all n of them twice in n + 1 times.
+    """
     ranked = np.sort(values, axis=1)  # NaN last
     count = (~np.isnan(ranked)).sum(axis=1)
     place = np.arange(len(values))
     found = np.zeros((len(LEVELS), len(values)), np.float32)
     for index, level in enumerate(LEVELS):
-        at = level * np.maximum(count - 1, 0)
+        most = np.maximum(count - 1, 0)
+        at = np.clip(level * (count + 1) - 1, 0, most) if few else level * most
         low = at.astype(np.int64)
-        high = np.minimum(low + 1, np.maximum(count - 1, 0))
+        high = np.minimum(low + 1, most)
         part = (at - low).astype(np.float32)
         value = ranked[place, low] * (1 - part) + ranked[place, high] * part
         found[index] = np.where(count > 0, value, 0)

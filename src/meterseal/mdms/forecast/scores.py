@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec import Struct
 
-from meterseal.mdms.forecast.task import LEVELS, WEEK, Floats
+from meterseal.mdms.forecast.task import DAY, LEVELS, WEEK, Floats
 
 
 class Score(Struct, frozen=True, kw_only=True):
@@ -65,6 +65,14 @@ def score(error_scale: Floats, square_scale: Floats, came: Floats, quantiles: Fl
         coverage=float(inside[:, judged][every].mean()),
         half=float(inner[:, judged][every].mean()),
     )
+
+
+def within(came: Floats, peaks: Floats) -> float:
+    """Share of days whose highest hour lies between the outer levels of (levels, days, series); `came` are known (hours,
+    series).
+    """
+    highest = came[: peaks.shape[1] * DAY].reshape(peaks.shape[1], DAY, -1).max(axis=1)
+    return float(((highest >= peaks[0]) & (highest <= peaks[-1])).mean())
 
 
 def mean(scores: Sequence[Score]) -> Score:

@@ -16,7 +16,8 @@ Codes = NDArray[np.int8]
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Quantiles of every forecast; the outer two enclose nine hours of ten."""
-WEEK = 168
+DAY, WEEK = 24, 168
+"""Hours."""
 HORIZON = WEEK
 """Hours that a daily forecast looks ahead."""
 WORKDAY, SATURDAY, REST = 0, 1, 2
@@ -64,9 +65,12 @@ class Model(Protocol):
 
 
 class Forecast(NamedTuple):
-    """`quantiles` (levels, hours, series) of LEVELS, rising with the level; `model` is the name that each series took."""
+    """`quantiles` (levels, hours, series) of LEVELS, rising with the level; `peaks` (levels, whole days, series) those
+    of the highest hour of each 24; `model` is the name that each series took.
+    """
 
     quantiles: Floats
+    peaks: Floats
     model: tuple[str, ...]
     scores: Mapping[str, Floats]
     """Mean absolute error of every model that was tried, by series, over the weeks that it was tried on."""
