@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from meterseal.cli.changes import _trial
@@ -112,7 +113,7 @@ def test_every_rule_says_why_with_its_own_numbers() -> None:
                 "rule": one.rule,
                 "severity": RULES[one.rule].severity,
                 "facts": one.facts,
-                "detail": {},
+                "detail": {"parameters": msgspec.to_builtins(small(one.rule))},
             }
             said[one.rule] = sentence(row)
     assert set(said) == set(RULES)
@@ -146,3 +147,9 @@ def test_a_trial_tells_what_would_be_new_and_what_gone() -> None:
         "0 would be gone.",
     ]
     assert "the rule gap failed (KeyError)" in sentence(failed)
+    two = row | {"rule": "conflict", "facts": {"kept": 1.2, "refused": 1.3}}
+    assert sentence(two).endswith("two values for one instant: 1.2 is kept, 1.3 is not")
+    parameters = {"parameters": {"days": 21}}
+    low = row | {"rule": "low-use", "facts": {"use": 0.1, "mean": 4.0}, "detail": parameters}
+    assert sentence(low).endswith("for 21 days")
+    assert "edit 7" in sentence(row | {"rule": "edited", "facts": {}, "detail": {"edit": 7, "people": 2}})

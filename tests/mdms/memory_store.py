@@ -73,7 +73,9 @@ class MemoryStore:
         next_ = one._replace(version=max((v.version for v in versions), default=0) + 1)
         floor = max((v.version for v in versions if v.method == RETRACTED), default=0)
         delivered = [v for v in versions if v.delivered and v.version > floor]
-        stands = next((v for v in delivered if v.profile), delivered[0] if delivered else None)
+        in_time = [v for v in delivered if v.quality != Quality.SUSPECT]
+        stands = next((v for v in in_time or delivered if v.profile), None)
+        stands = stands or next(iter(in_time or delivered), None)
         if not versions or (stands is None and one.quality != Quality.MISSING):
             versions.append(next_)
         elif one.quality == Quality.MISSING or stands is None:
@@ -82,7 +84,8 @@ class MemoryStore:
             value = stands.register * 10**stands.exponent == one.register * 10**one.exponent
             self.repeated += value and stands.unit == one.unit
             self.conflicts += not (value and stands.unit == one.unit)
-            if one.profile and not stands.profile:
+            early, late = stands.quality == Quality.SUSPECT, one.quality == Quality.SUSPECT
+            if (early and not late) or (early == late and one.profile and not stands.profile):
                 versions.append(next_)
 
     async def revise(self, versions: Iterable[Version]) -> None:

@@ -89,7 +89,7 @@ async def test_what_the_old_meter_said_meanwhile_gives_way_to_the_new_one(tmp_pa
     exchanged(engine)
     assert await mdms.meter_left(point(OLD), LEFT, recorded) == 7
     assert [shown(mdms)[hour][1] for hour in (33, 34, 40)] == [Quality.MEASURED] + [Quality.MISSING] * 2
-    await say(mdms, NEW, 1, hours(NEW, 34, 48), received_at=recorded + HOUR)
+    await say(mdms, NEW, 1, hours(NEW, 34, 48), received_at=recorded + DAY)
     assert await mdms.meter_left(point(OLD), LEFT, recorded) == 0  # said again: nothing of the new meter goes
     before = shown(mdms)
     assert {hour: before[hour] for hour in (33, 34, 41)} == {

@@ -200,6 +200,7 @@ async def test_another_value_for_the_same_instant_is_a_finding_and_the_first_sta
     assert msgspec.msgpack.decode(finding.values) == {
         "kept": [register(0, at), -2, "m3"],
         "refused": [99_999, -2, "m3"],
+        "facts": {"kept": register(0, at) / 100, "refused": 999.99},
     }
     assert "99999" not in str(finding.detail)
     await mdms.close()

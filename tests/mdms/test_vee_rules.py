@@ -168,4 +168,4 @@ def test_a_view_of_some_channels_is_the_whole_ones_part() -> None:
         view.only([2, 0]).days.use
         == np.concatenate([View(given, context.pick(range(4))).only([k]).days.use for k in (2, 0)])
     ).all()
-    assert replace(context, now=0).pick([0]).now == 0
+    assert replace(context, carries=1).pick([0]).carries == 1

@@ -102,7 +102,6 @@ def table(seed: int, channels: int = 4, longest: int = 90) -> tuple[Columns, Con
         interval=STEP,
         digits=5,
         carries=6_000,
-        now=FIRST + random.choice((days, days, days // 2)) * DAY,
         calendar=Calendar(FIRST_DAY, tuple(random.randrange(7) for _ in range(days // 2))),
         weather=Weather(FIRST_DAY * 24 - 8, tuple(random.uniform(-5, 15) for _ in range(24 * days))),
         heating=Heating(FIRST_DAY, tuple(random.randrange(2) for _ in range(days)), (0, 2)),

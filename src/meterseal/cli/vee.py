@@ -35,10 +35,10 @@ SENTENCES = {
     "register-sum": "the intervals add up to {sum:g}, the register to {register:g}",
     "sub-meters": "the sub-meters add up to {subs:g}, the main meter counted {main:g}",
     "high-use": "{use:g} in a day, where like days used {mean:g}",
-    "low-use": "{use:g} in a day, where like days used {mean:g}, for two weeks",
+    "low-use": "{use:g} in a day, where like days used {mean:g}, for {days} days",
     "copied-day": "every hour is that of the day before; {use:g} in all",
     "multiplier": "use changed {factor:g}-fold, from {before:g} to {after:g} a day",
-    "time": "{off_seconds:g} s off the load profile, {ahead_seconds:g} s ahead of now",
+    "time": "{off_seconds:g} s off the load profile",
     "duplicate": "{seconds:g} s after the reading before",
     "unit": "the unit or the decimal point is another (exponent {exponent_before} before, {exponent_after} now)",
     "tamper": "the meter reported {events} times that somebody meddled with it",
@@ -48,7 +48,17 @@ SENTENCES = {
     "gas-heating": "{use:g} in a day that does not fit the heating",
     "vacant": "{use:g} in a day on which nobody has an agreement",
 }
-"""What a finding says, from its facts."""
+"""What a rule says, from the facts of its finding and its parameters."""
+NOTED = {
+    "ahead": "{readings} readings of instants that had not come, the last {hours:.3g} hours before its time",
+    "conflict": "two values for one instant: {kept:g} is kept, {refused:g} is not",
+    "edited": "people changed readings: edit {edit}",
+    "edit-undone": "a change by people was taken back: edit {edit}",
+    "evidence-contradiction": "the module signed two different statements under number {sequence}",
+    "rule-failed": "the rule {rule} failed ({fault}); please report it",
+    "unreadable": "these readings lie in {file}, which is damaged; restore it from a backup",
+}
+"""What a finding says that is no rule's."""
 
 
 def rules(*, medium: str = "", customer: str = "dwelling", json: Json = False) -> int:
@@ -131,15 +141,11 @@ def _said(rows: list[dict[str, Any]]) -> list[str]:
 
 def sentence(row: dict[str, Any]) -> str:
     """A finding as a person reads it."""
-    template = SENTENCES.get(row["rule"], "")
+    template = (SENTENCES | NOTED).get(row["rule"], "")
     try:
-        why = template.format(**row["facts"])
+        why = template.format(**(row["detail"].get("parameters", {}) | row["detail"] | row["facts"]))
     except KeyError:  # found by an earlier version, which kept other facts
         why = ""
-    if row["rule"] == "rule-failed":
-        why = f"the rule {row['detail'].get('rule')} failed ({row['detail'].get('fault')}); please report it"
-    if row["rule"] == "unreadable":
-        why = f"these readings lie in {row['detail'].get('file')}, which is damaged; restore it from a backup"
     where = f"{row['usage_point']}/{row['channel']}"
     said = f"{at(row['since'])} to {at(row['until'])}  {where}  {row['severity']}: {row['rule']}: {why}"
     return said.rstrip(": ")

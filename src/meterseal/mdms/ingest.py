@@ -4,7 +4,8 @@ It writes no file and reads no clock: replaying the same entries gives the same 
 
 Exactly one visible reading per (usage point, channel, end_at): a repeat with the same value is one reading,
 another value for the same instant is kept as a finding. Of two, the load profile's is the visible one, because
-the meter's evidence covers it; else the first. What cannot be placed (unknown device, value out of range) goes
+the meter's evidence covers it; else the first. What was said of an instant that had not come is suspect, and gives way to
+what is said of it in time. What cannot be placed (unknown device, value out of range) goes
 to quarantine; nothing that was committed is dropped.
 """
 
@@ -22,7 +23,7 @@ from meterseal.link.evidence import unpack
 from meterseal.mdms.bulk import Bulk, unpack_bulk
 from meterseal.mdms.cutting import LATEST, pieces, split, storable
 from meterseal.mdms.entries import Entry, Place, Version
-from meterseal.mdms.finding import Finding
+from meterseal.mdms.noticed import Said, ahead, conflict
 from meterseal.mdms.state import Pending, State
 from meterseal.mdms.store.consumed import Consumed
 from meterseal.mdms.store.index import CHANNELS
@@ -189,9 +190,9 @@ class Ingest:
         twice = (numbers[1:] == numbers[:-1]) & (end_at[1:] == end_at[:-1])
         known |= np.logical_or.reduceat(np.append(twice, False), begins)
         if not known.any():
-            self._add_rows(rows)
+            self._add_rows(rows, f"columns/{sequence}")
         elif not known.all():
-            self._add_rows(pick(rows, np.repeat(~known, lengths)))
+            self._add_rows(pick(rows, np.repeat(~known, lengths)), f"columns/{sequence}")
         for at in np.flatnonzero(known).tolist():
             for block in blocks_of(rows[begins[at] : begins[at] + lengths[at]]):
                 self._piece(block, f"columns/{sequence}")
@@ -204,10 +205,8 @@ class Ingest:
         rows["channel"], rows["end_at"], rows["exponent"] = bulk.channel, end_at, bulk.exponent
         rows["register"] = np.where(bulk.missing, 0, bulk.register)
         rows["unit"] = np.array([self._words.code(unit) for unit in bulk.units], np.int64)[bulk.unit]
-        ahead = end_at > bulk.received_at + FUTURE
-        rows["quality"] = np.where(
-            bulk.missing, Quality.MISSING, np.where(ahead, Quality.SUSPECT, Quality.MEASURED)
-        )
+        good = np.where(end_at > bulk.received_at + FUTURE, Quality.SUSPECT, Quality.MEASURED)
+        rows["quality"] = np.where(bulk.missing, Quality.MISSING, good)
         rows["origin"], rows["profile"] = ORIGINS.index(bulk.origin), bulk.profile
         rows["version"], rows["method"] = 1, 0
         rows["recorded_at"], rows["batch"] = bulk.received_at, sequence
@@ -228,14 +227,17 @@ class Ingest:
             return pick(rows, ~late)
         return rows
 
-    def _add_rows(self, rows: Rows) -> None:
+    def _add_rows(self, rows: Rows, run: str) -> None:
         self._store.add_part(rows)
         self.state.reconciliation.note("stored", len(rows))
         counts, quality = self.state.counts, rows["quality"]
         missing = int(np.count_nonzero(quality == Quality.MISSING))
         counts["missing"] += missing
         counts["readings"] += len(rows) - missing
-        counts["suspect"] += int(np.count_nonzero(quality == Quality.SUSPECT))
+        if suspect := np.count_nonzero(quality == Quality.SUSPECT):
+            counts["suspect"] += int(suspect)
+            early = blocks_of(pick(rows, quality == Quality.SUSPECT))
+            self.state.findings.extend(ahead(block, self._words, run) for block in early)
         measured = np.flatnonzero((quality == Quality.MEASURED) & (rows["channel"] == MAIN))
         points = rows["point"][measured]
         newest = pick(rows, measured[np.append(points[1:] != points[:-1], True)[: len(points)]])
@@ -245,7 +247,7 @@ class Ingest:
 
     # --- readings ---------------------------------------------------------------------------------
 
-    def _add(self, block: Block) -> None:
+    def _add(self, block: Block, run: str) -> None:
         self._store.add(block)
         counts, size = self.state.counts, len(block.registers)
         self.state.reconciliation.note("stored", size)
@@ -255,6 +257,7 @@ class Ingest:
         counts["readings"] += size
         if block.quality == Quality.SUSPECT:
             counts["suspect"] += size
+            self.state.findings.append(ahead(block, self._words, run))
         self._note_newest(block)
 
     def _note_newest(self, block: Block) -> None:
@@ -267,7 +270,7 @@ class Ingest:
         """Readings of one quality; `run` names in findings what brought them."""
         known = self._known(block)
         if known is None:
-            self._add(block)
+            self._add(block, run)
         else:
             self._against_known(block, known, run)
 
@@ -299,7 +302,7 @@ class Ingest:
             delivered = _delivered(versions, self._words.known(RETRACTED))
             late = msgspec.structs.replace(one, version=versions[-1].version + 1) if versions else one
             if not versions:
-                self._add(one)
+                self._add(one, run)
             elif block.quality == Quality.MISSING:
                 counts["repeated_readings"] += 1
                 self.state.reconciliation.note("repeated")
@@ -307,39 +310,26 @@ class Ingest:
                 # A late reading where only a hole or an estimate stood.
                 if any(v.quality == Quality.MISSING for v in versions):
                     counts["missing"] -= 1
-                self._add(late)
+                self._add(late, run)
             else:
-                joins = block.profile and not delivered.profile
+                joins = _joins(block, delivered)
                 if block.unit == delivered.unit and _same(one, delivered):
                     counts["repeated_readings"] += 1
                     self.state.reconciliation.note("repeated")
                 else:
                     counts["conflicts"] += 1
                     self.state.reconciliation.note("refused")
-                    self._conflict(one, at, delivered, run, replaces=joins)
+                    self._conflict(one, delivered, run, replaces=joins)
                 if joins:
-                    # The load profile is what evidence covers: it takes the place of a single reading.
                     self._store.add(late)
                     self._note_newest(late)
 
-    def _conflict(self, block: Block, at: int, known: _Known, run: str, *, replaces: bool) -> None:
-        texts = self._words.texts
-        stood = (known.register, known.exponent, texts[known.unit])
-        came = (block.registers[0], block.exponent, texts[block.unit])
+    def _conflict(self, block: Block, known: _Known, run: str, *, replaces: bool) -> None:
+        unit = self._words.texts
+        stood = Said(known.register, known.exponent, unit[known.unit])
+        came = Said(block.registers[0], block.exponent, unit[block.unit])
         kept, refused = (came, stood) if replaces else (stood, came)
-        finding = Finding(
-            usage_point=self._words.texts[block.key.point],
-            channel=block.key.channel,
-            since=at,
-            until=at + 1,
-            rule="conflict",
-            version=1,
-            severity="error",
-            detail={},
-            values=msgspec.msgpack.encode({"kept": kept, "refused": refused}),
-            run=run,
-        )
-        self.state.findings.append(finding)
+        self.state.findings.append(conflict(block, self._words, run, kept=kept, refused=refused))
 
     # --- the rest of a record ---------------------------------------------------------------------
 
@@ -441,13 +431,22 @@ def _single(series: Series) -> bool:
 
 
 def _delivered(versions: Sequence[_Known], retracted: int | None) -> _Known | None:
-    """What the meter delivered for one instant, by rising version: of its load profile, else the first.
+    """What the meter delivered for one instant, by rising version: in time, of its load profile, else the first.
 
     Nothing below a version of method `retracted`: that was said by a meter that was not there any more.
     """
     floor = max((v.version for v in versions if v.method == retracted), default=0)
     found = [v for v in versions if v.version > floor and not v.method and v.quality != Quality.MISSING]
+    found = [v for v in found if v.quality != Quality.SUSPECT] or found
     return next((v for v in found if v.profile), found[0] if found else None)
+
+
+def _joins(block: Block, known: _Known) -> bool:
+    """Does what came take the place of what the meter said of that instant before? In time before ahead of it, then the
+    load profile, which evidence covers, before a single reading.
+    """
+    came, stood = block.quality == Quality.SUSPECT, known.quality == Quality.SUSPECT
+    return stood if came != stood else block.profile and not known.profile
 
 
 def _same(block: Block, known: _Known) -> bool:

@@ -121,11 +121,12 @@ def sentinel(channel: Channel, _: list[Channel], context: Context, p: Any) -> li
 
 
 def time(channel: Channel, _: list[Channel], context: Context, p: Any) -> list[int]:
-    found = []
+    found, before = [], None
     for reading in channel.readings:
         past = (reading.at + context.offset) % context.interval
-        if min(past, context.interval - past) > p.off or reading.at > context.now + p.ahead:
+        if min(past, context.interval - past) > p.off and past != before:
             found.append(reading.row)
+        before = past
     return found
 
 

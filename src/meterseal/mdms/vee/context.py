@@ -129,8 +129,7 @@ class Context(Struct, frozen=True):
     """Everything of one medium and one class of customer; channels are numbered as in the columns.
 
     `interval` ms is the promise of the load profile, `digits` how many a register has before it begins anew,
-    `carries` thousandths of the unit an hour that pass the connection at most where `sizes` does not say it; `now`
-    bounds the future.
+    `carries` thousandths of the unit an hour that pass the connection at most where `sizes` does not say it.
     """
 
     medium: Medium = "water"
@@ -139,7 +138,6 @@ class Context(Struct, frozen=True):
     offset: int = OFFSET
     digits: int = 8
     carries: int = 0
-    now: int = EVER
     calendar: Calendar = Calendar()
     weather: Weather = Weather()
     heating: Heating = Heating()

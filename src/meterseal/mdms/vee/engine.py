@@ -287,7 +287,8 @@ def _take(store: History, key: Key, since: int, before: int, begins: Sequence[in
         rows = store.rows(key, max(0, since - span), _EVER)
         stands = standing(rows, store.words)
         delivered = visible(
-            stands[stands["profile"] & (stands["method"] == 0) & (stands["quality"] != Quality.MISSING)]
+            # Not what a meter said of instants to come: they would be gaps and falls anew with every true one.
+            stands[stands["profile"] & (stands["method"] == 0) & (stands["quality"] == Quality.MEASURED)]
         )
         # A rule that waits for the reading after may judge the one before the first new one now.
         early = np.flatnonzero(delivered["end_at"] < since)

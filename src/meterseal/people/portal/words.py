@@ -119,6 +119,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "rule-failed": _("A rule could not be applied"),
         "unreadable": _("Stored readings cannot be read"),
         "conflict": _("Two different readings for the same instant"),
+        "ahead": _("Readings of times that had not come"),
         "evidence-contradiction": _("Two different signed statements under one number"),
     },
     "rule-why": {
@@ -157,6 +158,9 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         ),
         "conflict": _(
             "The first one stays; the second came sealed, too, so somebody should look at the meter."
+        ),
+        "ahead": _(
+            "The meter's clock runs ahead; what it says of these times once they have come takes their place."
         ),
         "evidence-contradiction": _("The first one stays; the meter's module must be examined."),
     },

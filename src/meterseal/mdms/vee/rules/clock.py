@@ -1,4 +1,4 @@
-"""Station VEE, rules about time: instants off the grid or in the future, and two readings of one interval.
+"""Station VEE, rules about time: instants off the grid of the load profile, and two readings of one interval.
 
 Source: device time check and duplicate check of the California monthly set and of Oracle Utilities MDM.
 """
@@ -13,27 +13,26 @@ from meterseal.mdms.vee.view import View
 
 
 class Time(Struct, frozen=True):
-    """Milliseconds that an instant may lie `off` the grid of the load profile, and `ahead` of now."""
+    """Milliseconds that an instant may lie `off` the grid of the load profile."""
 
     off: int = 0
-    ahead: int = 900_000
 
 
 def time(view: View, parameters: Time) -> Found:
-    """Rows whose instant is none of the load profile's, or has not come yet: the meter's clock is not to be trusted."""
+    """Rows from which on instants are none of the load profile's, by as much: the meter's clock is not to be trusted."""
     end_at, interval = view.end_at, view.context.interval
     if not len(end_at):
         return Found()
     local = view.context.offset % interval
-    latest = view.context.now + parameters.ahead
-    suspicious = bool(len(view.odd)) or bool(((end_at[view.heads] + local) % interval).any())
-    if not suspicious and int(end_at.max()) <= latest:
+    if not (len(view.odd) or bool(((end_at[view.heads] + local) % interval).any())):
         return Found()
     past = (end_at + local) % interval
     off = np.minimum(past, interval - past)
-    rows = np.flatnonzero((off > parameters.off) | (end_at > latest))
-    ahead = np.maximum(end_at[rows] - view.context.now, 0)
-    return Found(rows, {"off_seconds": off[rows] / 1000, "ahead_seconds": ahead / 1000}, rows)
+    begins = np.ones(len(past), np.bool_)
+    begins[1:] = past[1:] != past[:-1]
+    begins[view.heads] = True
+    rows = np.flatnonzero(begins & (off > parameters.off))
+    return Found(rows, {"off_seconds": off[rows] / 1000}, rows)
 
 
 class Duplicate(Struct, frozen=True):
@@ -56,6 +55,6 @@ def duplicate(view: View, parameters: Duplicate) -> Found:
 
 
 RULES = (
-    Rule("time", 1, "warning", time, alike(Time()), lambda _: Reach(0)),
+    Rule("time", 2, "warning", time, alike(Time()), lambda _: Reach(0)),
     Rule("duplicate", 1, "warning", duplicate, alike(Duplicate()), lambda _: Reach(0)),
 )
