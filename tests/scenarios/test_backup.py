@@ -14,7 +14,8 @@ import pytest
 from msgspec import Struct
 
 from meterseal.app import operator
-from meterseal.app.backup import Place, Written
+from meterseal.app.backup import Written
+from meterseal.app.backup_place import Place
 from meterseal.app.config import Layout
 from meterseal.app.keeping import Backup, DrillBackup
 from meterseal.app.ledgering import Since

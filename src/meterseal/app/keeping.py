@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 import structlog
 from msgspec import Struct
 
 from meterseal.app import restoring
-from meterseal.app.backup import Place, Written
+from meterseal.app.backup import Written
 from meterseal.app.backup import write as write_backup
+from meterseal.app.backup_place import Place
 from meterseal.app.measurements import Verifier
 from meterseal.app.restoring import Drill
 from meterseal.control import acts, write
@@ -29,6 +31,7 @@ from meterseal.mesh.rpc import OPERATOR, Empty, Methods, offered_to
 from meterseal.security.sdk import DataKeySource, SecuritySdk
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 
 class Backup(Struct, frozen=True, kw_only=True):
@@ -52,19 +55,16 @@ class KeepingDesk:
         self,
         engine: sa.Engine,
         mdms: Mdms,
-        ring: KeyRing,
         security: SecuritySdk,
         platform: Path,
         clock: Callable[[], int],
     ) -> None:
         self._engine = engine
         self._mdms = mdms
-        self._ring = ring
         self._security = security
         self._platform = platform
         self._clock = clock
-        self._busy = asyncio.Lock()
-        self._writing: asyncio.Task[Written] | None = None
+        self._working: asyncio.Task[Any] | None = None
 
     def methods(self) -> Methods:
         """The table, to be joined with the desk's."""
@@ -89,29 +89,23 @@ class KeepingDesk:
                 "backup.place",
                 f"A backup at {root} would lie inside what it copies. Give a directory on another disk.",
             )
-        self._require_idle()
-        # A task of its own: a caller who goes away must not take the pins and the lock from under the copy.
-        self._writing = asyncio.create_task(self._write(Place(root), asked.keep))
-        self._writing.add_done_callback(_said)
-        return await asyncio.shield(self._writing)
+        return await self._alone(self._write(Place(root), asked.keep))
 
     async def _write(self, place: Place, keep: int) -> Written:
-        async with self._busy:
-            with place.writing():
-                known = await asyncio.to_thread(place.known)
-                at = self._clock()
-                moment = await self._mdms.moment(known)
-                try:
-                    done = await asyncio.to_thread(write_backup, place, moment, self._ring, at, keep)
-                finally:
-                    await asyncio.to_thread(moment.release)
-            await asyncio.to_thread(self._act, "store-backup", done.id)
-            return done
+        with place.writing():
+            known = await asyncio.to_thread(place.known)
+            at = self._clock()
+            moment = await self._mdms.moment(known)
+            try:
+                done = await asyncio.to_thread(write_backup, place, moment, at, keep)
+            finally:
+                await asyncio.to_thread(moment.release)
+        await asyncio.to_thread(self._act, "store-backup", done.id)
+        return done
 
     async def drill(self, _: str, asked: DrillBackup) -> Drill:
         """Bring a backup back on a copy beside the platform's directory, and remove it. Errors as `restoring.drill`."""
         place = Place(_root(asked.place))
-        self._require_idle()
         source = DataKeySource(self._security)
 
         async def opened(engine: sa.Engine) -> KeyRing:
@@ -120,16 +114,21 @@ class KeepingDesk:
         def started(directory: Path, engine: sa.Engine, ring: KeyRing) -> Mdms:
             return Mdms.open(directory, engine, ring, Verifier(self._security))
 
-        async with self._busy:
-            return await restoring.drill(place, asked.name, self._platform, opened, started)
+        return await self._alone(restoring.drill(place, asked.name, self._platform, opened, started))
 
     async def check(self, _: str, asked: Empty) -> Integrity:
         """Open every piece of the store. EngineError when a disk does not answer."""
         return await self._mdms.integrity()
 
-    def _require_idle(self) -> None:
-        if self._busy.locked() or (self._writing is not None and not self._writing.done()):
+    async def _alone(self, work: Coroutine[Any, Any, T]) -> T:
+        """One backup or drill at a time, each a task of its own: a caller who goes away must take no pin, no lock and no
+        copy from under it."""
+        if self._working is not None and not self._working.done():
+            work.close()
             raise LocalError("backup.busy", "Another backup or drill is under way. Wait until it is done.")
+        task = self._working = asyncio.create_task(work)
+        task.add_done_callback(_said)
+        return await asyncio.shield(task)
 
     def _act(self, act: str, subject: str) -> None:
         with write(self._engine) as connection:
@@ -150,7 +149,7 @@ def _root(place: str) -> Path:
     )
 
 
-def _said(writing: asyncio.Task[Written]) -> None:
-    """Whoever asked may be gone: then the log says what became of the backup."""
-    if not writing.cancelled() and isinstance(error := writing.exception(), MetersealError):
+def _said(working: asyncio.Task[Any]) -> None:
+    """Whoever asked may be gone: then the log says what became of it."""
+    if not working.cancelled() and isinstance(error := working.exception(), MetersealError):
         log.warning("backup.failed", code=error.code)

@@ -205,7 +205,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         | ExportDesk(mdms, fleet).methods()
         | retaining.methods()
         | QueryDesk(engine, mdms, fleet, rings[MEASUREMENTS], clock).methods()
-        | KeepingDesk(engine, mdms, rings[MEASUREMENTS], security, measurements.parent, clock).methods()
+        | KeepingDesk(engine, mdms, security, measurements.parent, clock).methods()
         | ledgers.methods()
         | bulking.methods()
         | FirmwareDesk(firmwares, campaigns, sending, bulking, security, clock).methods()
@@ -232,6 +232,7 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
     reach = Reach("platform", orders)
     watching = asyncio.create_task(reach.watch())
     keys = reach.to("keys", patience=30.0)
+    restoring.sweep(layout)
     engine = open_control(layout.control)
     parts = await assemble(engine, layout.measurements, keys, now_ms)
     context, port = reach.listening(), reach.ports["platform"]

@@ -22,8 +22,10 @@ import sqlalchemy as sa
 import structlog
 from msgspec import Struct
 
-from meterseal.app.backup import CONTROL, Place, check_control
+from meterseal.app.backup import CONTROL
+from meterseal.app.backup_files import RESERVE, check_control, require_room
 from meterseal.app.backup_list import Point, sealed_by
+from meterseal.app.backup_place import Place
 from meterseal.app.config import Layout, unusable
 from meterseal.control import acts, open_control, write
 from meterseal.control.engine import HEAD
@@ -82,8 +84,14 @@ def restore(place: Place, layout: Layout, name: str = "") -> Point:
     return point
 
 
-def unpack(place: Place, target: Path, name: str = "") -> Point:
-    """Write a backup below a new directory. Errors as `restore`."""
+def sweep(layout: Layout) -> None:
+    """At a start: remove the copies of a restore and of drills that were ended. Nobody else has the directory."""
+    shutil.rmtree(layout.root / MAKING, ignore_errors=True)
+    _sweep(layout.platform)
+
+
+def unpack(place: Place, target: Path, name: str = "", reserve: int = 0) -> Point:
+    """Write a backup below a new directory, where the disk has room for it and `reserve` bytes. Errors as `restore`."""
     point, raw = place.point(name)
     if int(point.control) > int(HEAD):
         raise LocalError(
@@ -96,6 +104,7 @@ def unpack(place: Place, target: Path, name: str = "") -> Point:
         raise DataError(
             "backup.damaged", f"The list of the backup {point.id} names files that no backup has."
         )
+    require_room(target.parent, sum(part.size for part in point.parts), reserve)
     target.mkdir(mode=0o700)
     folders = {target}
     for part in point.parts:
@@ -147,7 +156,7 @@ async def drill(
     try:
         copy = folder / "platform"
         try:
-            point = await asyncio.to_thread(unpack, place, copy, name)
+            point = await asyncio.to_thread(unpack, place, copy, name, RESERVE)
         except DataError:
             await asyncio.to_thread(_set_aside, place, name)
             raise

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from meterseal.app import config
-from meterseal.app.backup import Place, Written
+from meterseal.app.backup import Written
+from meterseal.app.backup_place import Place
 from meterseal.app.keeping import Backup, DrillBackup
 from meterseal.app.restoring import Drill
 from meterseal.app.restoring import restore as bring_back
@@ -18,7 +19,7 @@ from meterseal.cli.answers import say
 from meterseal.cli.arguments import Data, Json, between
 from meterseal.cli.calls import LONG_RUN, ask
 from meterseal.cli.times import at
-from meterseal.errors import LocalError
+from meterseal.errors import LocalError, MetersealError
 from meterseal.mdms.integrity import Integrity
 from meterseal.mesh.rpc import Empty
 
@@ -54,7 +55,9 @@ def backup(
         f"{done.new_bytes / _MB:.1f} MB are new; {done.points} backups in {target}"
     ]
     lines += [f"{name} was lost before and is not in it. Run: meterseal store check" for name in done.missing]
-    return say(done, lines=lines, as_json=json, good=not done.missing)
+    if done.unpruned:
+        lines.append(f"No older backup was removed: {done.unpruned}")
+    return say(done, lines=lines, as_json=json, good=not done.missing and not done.unpruned)
 
 
 def list_backups(place: Path, *, json: Json = False) -> int:
@@ -70,24 +73,32 @@ def list_backups(place: Path, *, json: Json = False) -> int:
         raise LocalError(
             "use.file", f"{place} is no directory; name the one that `store backup --to` was given."
         )
-    found = [here.point(name)[0] for name in here.ids()]
-    facts = [
-        {
-            "id": one.id,
-            "at": one.at,
-            "store_id": one.store_id,
-            "sequence": one.sequence,
-            "leaves": one.leaves,
-            "files": len(one.parts),
-            "bytes": sum(part.size for part in one.parts),
-        }
-        for one in found
-    ]
-    lines = [
-        f"{one['id']}  {at(int(str(one['at'])))}  journal {one['sequence']}, {one['leaves']} leaves, {one['files']} files"
-        for one in facts
-    ]
-    return say(facts, lines=lines or ["no backup"], as_json=json)
+    facts: list[dict[str, Any]] = []
+    lines = []
+    for name in here.ids():
+        try:
+            one = here.point(name)[0]
+        except MetersealError as error:  # the others are there all the same
+            facts.append({"id": name, "error": {"code": error.code, "message": error.message}})
+            lines.append(f"{name}  {error.code}: {error.message}")
+            continue
+        size = sum(part.size for part in one.parts)
+        facts.append(
+            {
+                "id": name,
+                "at": one.at,
+                "store_id": one.store_id,
+                "sequence": one.sequence,
+                "leaves": one.leaves,
+                "files": len(one.parts),
+                "bytes": size,
+            }
+        )
+        lines.append(
+            f"{name}  {at(one.at)}  journal {one.sequence}, {one.leaves} leaves, {len(one.parts)} files"
+        )
+    good = not any("error" in one for one in facts)
+    return say(facts, lines=lines or ["no backup"], as_json=json, good=good)
 
 
 def restore(

@@ -9,6 +9,7 @@ import errno
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,6 +34,7 @@ _PRAGMAS = (
 )
 _PLAIN_BEGIN = "meterseal_plain_begin"
 _PIECE = 1 << 20
+_GLANCE = 100
 
 
 def open_control(path: Path) -> sa.Engine:
@@ -129,8 +131,18 @@ _opening = threading.Lock()
 
 
 def _truncate_log(engine: sa.Engine, path: Path) -> None:
+    """Looked for again and again: who waits inside SQLite for readers to end keeps every writer out all the while."""
+    until = time.monotonic() + BUSY_SECONDS
     with _translated(path), engine.connect() as connection:
-        busy, *_ = _raw(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        raw = _raw(connection)
+        raw.execute(f"PRAGMA busy_timeout={_GLANCE}")
+        try:
+            while busy := raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if time.monotonic() > until:
+                    break
+                time.sleep(2 * _GLANCE / 1000)
+        finally:
+            raw.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
     if busy:
         raise EngineError(
             "control.busy", f"A reader keeps the log of {path}, so what was deleted stays in it. Try again."

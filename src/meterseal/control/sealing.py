@@ -73,6 +73,11 @@ class KeyRing:
                 )
             self._keys.pop(version, None)
 
+    def sealing(self) -> KeyRing:
+        """A ring of the one key that seals now; it goes on sealing under it however versions begin and end here."""
+        with self._lock:
+            return KeyRing({self.version: self._keys[self.version]}, self.version)
+
     def seal(self, plaintext: bytes, where: bytes, version: int | None = None) -> bytes:
         """Nonce || ciphertext || tag under the newest version (or the one named); keep the version beside it."""
         number = self.version if version is None else version

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import msgspec
@@ -15,7 +16,7 @@ import numpy as np
 from msgspec import Struct
 
 from meterseal.control.sealing import KeyRing, place
-from meterseal.errors import DataError, TrustError
+from meterseal.errors import DataError, EngineError, TrustError
 from meterseal.mdms.forecast.task import DAY, HORIZON, LEVELS, Floats
 from meterseal.mdms.store.files import disk, place_file
 from meterseal.model import Medium
@@ -72,7 +73,7 @@ Series = tuple[bool, str, Medium]
 
 
 class ForecastFiles:
-    """The files of one store's forecasts. Calls may come from any thread; one at a time writes.
+    """The files of one store's forecasts. Calls may come from any thread.
 
     Reading raises DataError `forecast.damaged` for a file that is not what was kept; EngineError `mdms.full`, `mdms.disk`.
     """
@@ -81,6 +82,8 @@ class ForecastFiles:
         self._directory = directory
         self._store_id = store_id
         self._keys = keys
+        self._writing = Lock()
+        """A forecast may be made while older ones move to a newer key: neither takes the other's file away."""
         with disk(directory):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             for left in directory.glob(f"*{SUFFIX}.new"):
@@ -88,7 +91,10 @@ class ForecastFiles:
 
     def write(self, block: Block, number: int) -> None:
         """Keep one block, the `number`-th of its medium and begin."""
-        self._seal(f"{block.begin:014d}-{block.medium}-{number:05d}{SUFFIX}", msgspec.msgpack.encode(block))
+        with self._writing:
+            self._seal(
+                f"{block.begin:014d}-{block.medium}-{number:05d}{SUFFIX}", msgspec.msgpack.encode(block)
+            )
 
     def _names(self) -> list[str]:
         return sorted(path.name for path in self._directory.glob(f"*{SUFFIX}"))
@@ -115,10 +121,11 @@ class ForecastFiles:
 
     def forget(self, before: int) -> None:
         """Remove what begins earlier."""
-        for name in self._names():
-            if _begin(name) < before:
-                with disk(self._directory):
-                    (self._directory / name).unlink(missing_ok=True)
+        with self._writing:
+            for name in self._names():
+                if _begin(name) < before:
+                    with disk(self._directory):
+                        (self._directory / name).unlink(missing_ok=True)
 
     def open(self, name: str) -> Block:
         """One file."""
@@ -153,6 +160,9 @@ class ForecastFiles:
                 self._content(name)
             except DataError as error:
                 yield name, error
+            except EngineError as error:
+                if not isinstance(error.__cause__, FileNotFoundError):  # else it was forgotten meanwhile
+                    raise
             else:
                 yield name, None
 
@@ -160,7 +170,8 @@ class ForecastFiles:
 
     def older(self) -> int:
         """Files under an older key version."""
-        return len(self._older())
+        with self._writing:
+            return len(self._older())
 
     def _older(self) -> list[str]:
         version = self._keys.version.to_bytes(4)
@@ -173,10 +184,11 @@ class ForecastFiles:
 
     def reseal(self) -> int:
         """Move one file to the newest key version; 0 when none is left."""
-        older = self._older()
-        if not older:
-            return 0
-        self._seal(older[0], self._content(older[0]))
+        with self._writing:
+            older = self._older()
+            if not older:
+                return 0
+            self._seal(older[0], self._content(older[0]))
         return 1
 
 

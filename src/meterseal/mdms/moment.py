@@ -12,12 +12,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import stat
 from collections.abc import Container, Iterable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from meterseal.control.sealing import KeyRing
 from meterseal.crypto.symmetric import DIGEST, sm3
 from meterseal.errors import EngineError
 from meterseal.mdms.ledger.ledger import Ledger
@@ -34,8 +37,7 @@ _PIECE = 1 << 24
 class Held(NamedTuple):
     """One file of a moment: its name below the platform's directory, where to read it, and which of its bytes these are.
 
-    Two files of the same `fact` hold the same bytes; "" where only reading them tells. What is `loose` may be gone when it
-    is read: a newer one has taken its place. Nothing else may.
+    Two files of the same `fact` hold the same bytes; "" where only reading them tells.
     """
 
     name: str
@@ -43,7 +45,6 @@ class Held(NamedTuple):
     size: int
     fact: str = ""
     offset: int = 0
-    loose: bool = False
 
 
 class Moment(NamedTuple):
@@ -55,17 +56,26 @@ class Moment(NamedTuple):
     leaves: int
     """Leaves of the ledger that are kept in its files; later ones follow from the journal."""
     control: sqlite3.Connection
-    """A reader of the control store that goes on seeing this moment."""
+    """A reader of the control store that goes on seeing this moment. Close it once the copy is made: while it is open the
+    log of the control store grows, and what was deleted since stays in it."""
+    ring: KeyRing
+    """The data key that sealed at this moment: one that the control store of the moment names."""
     files: tuple[Held, ...]
     missing: tuple[str, ...]
     """Files that the store lists and the disk does not have any more."""
 
     def release(self) -> None:
         """Let go of everything."""
-        self.control.close()
-        for held in self.files:
-            if held.path.parent.name == PINNED:
-                held.path.unlink(missing_ok=True)
+        let_go(self.control, self.files)
+
+
+def let_go(control: sqlite3.Connection | None, files: Iterable[Held]) -> None:
+    """Close a reader, and remove the second names."""
+    if control is not None:
+        control.close()
+    for held in files:
+        if held.path.parent.name == PINNED:
+            held.path.unlink(missing_ok=True)
 
 
 def seen(path: Path) -> sqlite3.Connection:
@@ -104,11 +114,16 @@ def held(root: Path, path: Path, size: int | None = None, *, fact: str = "", pin
 
 def fact_of(path: Path) -> str:
     """What tells a sealed file that is written once from another of its name: its ends, which hold nonce and tag."""
+    with disk(path):
+        size = path.stat().st_size
+    return f"{path.name}:{size}:{_ends(path, 0, size).hex()}"
+
+
+def _ends(path: Path, offset: int, size: int) -> bytes:
     with disk(path), path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        begin = os.pread(file.fileno(), _ENDS, 0)
-        end = os.pread(file.fileno(), _ENDS, max(0, size - _ENDS))
-    return f"{path.name}:{size}:{sm3(begin, end).hex()}"
+        begin = os.pread(file.fileno(), min(_ENDS, size), offset)
+        end = os.pread(file.fileno(), min(_ENDS, size), offset + max(0, size - _ENDS))
+    return sm3(begin, end)
 
 
 class Begun(NamedTuple):
@@ -116,33 +131,48 @@ class Begun(NamedTuple):
 
     sequence: int
     control: sqlite3.Connection
-    journal: tuple[Held, ...]
+    ring: KeyRing
+    changing: tuple[Held, ...]
 
 
 class Resting:
     """Where the files of one store lie."""
 
-    def __init__(self, directory: Path, store: Store, ledger: Ledger) -> None:
+    def __init__(self, directory: Path, store: Store, ledger: Ledger, keys: KeyRing) -> None:
         self._directory = directory
         self._store = store
         self._ledger = ledger
-        self.pinned = (directory / "journal", directory / "segments", directory / "ledger")
+        self._keys = keys
+        self._firmware = directory.with_name("firmware")
+        self.pinned = (
+            *(directory / one for one in ("journal", "segments", "ledger", "forecasts")),
+            self._firmware,
+        )
 
     def begin(self, engine: sa.Engine, sequence: int) -> Begun:
-        """Hold what moves; nobody writes the journal meanwhile, and its last file is ended."""
+        """Hold what moves; nobody writes the journal meanwhile, and its last file is ended.
+
+        The key and the forecasts come before the reader: a new version may begin at any time, and a control store that
+        does not name it opens nothing that it sealed. None ends meanwhile, since nobody moves files to a newer one.
+        """
         forget_pins(self.pinned)
-        control = seen(Path(str(engine.url.database)))
+        ring = self._keys.sealing()
+        root = self._directory.parent
+        found = list(others(root, self._directory / "forecasts"))
+        control = None
         try:
-            files = sorted((self._directory / "journal").glob(f"*{JOURNAL}"))
-            return Begun(sequence, control, tuple(held(self._directory.parent, path) for path in files))
+            control = seen(Path(str(engine.url.database)))
+            for path in sorted((self._directory / "journal").glob(f"*{JOURNAL}")):
+                found.append(held(root, path))
+            return Begun(sequence, control, ring, tuple(found))
         except BaseException:
-            control.close()
+            let_go(control, found)
             raise
 
     def hold(self, begun: Begun, known: Container[str]) -> Moment:
         """Hold the rest; nobody compacts meanwhile."""
         root = self._directory.parent
-        found, missing = list(begun.journal), []
+        found, missing = list(begun.changing), []
         try:
             with self._store.lock:
                 segments = list(self._store.catalogue.segments.values())
@@ -162,28 +192,67 @@ class Resting:
                 else:
                     missing.append(path.relative_to(root).as_posix())
             found += _pieces(root, tree, nodes_of(kept) * DIGEST)
-            found += others(root, self._directory / "forecasts")
-            if (firmware := root / "firmware").is_dir():
-                found += others(root, firmware)
+            found += self._repository(root)
         except BaseException:
-            Moment("", 0, 0, begun.control, tuple(found), ()).release()
+            let_go(begun.control, found)
             raise
         return Moment(
-            self._ledger.store_id, begun.sequence, kept, begun.control, tuple(found), tuple(missing)
+            self._ledger.store_id,
+            begun.sequence,
+            kept,
+            begun.control,
+            begun.ring,
+            tuple(found),
+            tuple(missing),
         )
+
+    def _repository(self, root: Path) -> list[Held]:
+        """Firmware, against the order in which a release is written: what is held names only what is held after it."""
+        found: dict[str, Held] = {}
+        for folder, names in (("trusted", "*"), ("metadata", "timestamp.json"), ("", "*")):
+            for one in others(root, self._firmware / folder, self._firmware, names):
+                found.setdefault(one.name, one)
+        return list(found.values())
 
 
 def _pieces(root: Path, path: Path, size: int) -> Iterator[Held]:
-    """A file that only grows, in pieces of which all but the last stay as they are."""
+    """A file that only grows, in pieces of which all but the last stay as they are.
+
+    What follows from another history differs from where that begins, so the end of a whole piece tells one from another.
+    """
+    name = path.relative_to(root).as_posix()
     for offset in range(0, max(size, 1), _PIECE):
-        yield Held(path.relative_to(root).as_posix(), path, min(_PIECE, size - offset), "", offset)
+        whole = size - offset >= _PIECE
+        fact = f"{path.name}:{offset}:{_ends(path, offset, _PIECE).hex()}" if whole else ""
+        yield Held(name, path, min(_PIECE, size - offset), fact, offset)
 
 
-def others(root: Path, directory: Path) -> Iterator[Held]:
-    """Files below a directory that are replaced and never changed in place; one that goes meanwhile is left out."""
-    for path in sorted(directory.rglob("*")):
-        if PINNED in path.parts or path.suffix == ".new" or path.name == "lock" or path.is_symlink():
+def others(root: Path, directory: Path, top: Path | None = None, names: str = "*") -> Iterator[Held]:
+    """Files below a directory that are replaced and never changed in place, under second names in `top` (the directory
+    itself); one that goes meanwhile is left out. EngineError `mdms.disk` for a directory that cannot be read."""
+    pins = (top or directory) / PINNED
+    for path in _below(directory):
+        if path.suffix == ".new" or path.name == "lock" or not fnmatch(path.name, names):
             continue
-        with contextlib.suppress(FileNotFoundError):
-            if path.is_file():
-                yield Held(path.relative_to(root).as_posix(), path, path.stat().st_size, loose=True)
+        name = path.relative_to(root).as_posix()
+        second = pins / name.replace("/", "+")
+        with disk(path), contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(path.lstat().st_mode):
+                continue
+            pins.mkdir(mode=0o700, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.link(path, second)
+            yield Held(name, second, second.stat().st_size)
+
+
+def _below(directory: Path) -> list[Path]:
+    def fails(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    found = []
+    with disk(directory):
+        for folder, folders, names in os.walk(directory, onerror=fails):
+            folders[:] = [one for one in folders if one != PINNED]
+            found += [Path(folder, name) for name in names]
+    return sorted(found)

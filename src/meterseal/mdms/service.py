@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Callable, Container, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -58,6 +59,7 @@ from meterseal.mdms.store.segments import SUFFIX as SEGMENT
 from meterseal.mdms.store.segments import Segment
 from meterseal.mdms.store.store import Store
 from meterseal.mdms.surroundings import Surroundings
+from meterseal.mdms.threads import whole
 from meterseal.mdms.trouble import REFUSES, Trouble, Troubles
 from meterseal.mdms.turning import Turning
 from meterseal.mdms.upkeep import Upkeep, Works
@@ -148,7 +150,7 @@ class Mdms(Judging):
         self._compacting = asyncio.Lock()
         self._relieving = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
-        self._resting = Resting(directory, self._store, self.ledger)
+        self._resting = Resting(directory, self._store, self.ledger, keys)
         forget_pins(self._resting.pinned)
         self._store.load(convert(self._store, self._manifest, segments))
         for sequence, content in self._journal.replay(position):
@@ -320,7 +322,7 @@ class Mdms(Judging):
                         self._state.latest_receipt,
                     )
                 self._journal.rotate()
-            return await asyncio.to_thread(self._compact, checkpoint)
+            return await whole(partial(self._compact, checkpoint))
 
     async def destroy_salts(self, usage_point: str, first_day: int, last_day: int) -> bytes:
         """Destroy the salts of some days of a usage point once their leaves are kept; gives the sealed bytes that are gone.
@@ -368,8 +370,8 @@ class Mdms(Judging):
             async with self._committer.quiet:
                 self._journal.rotate()
                 await asyncio.to_thread(self.ledger.take_up)
-                begun = await asyncio.to_thread(self._resting.begin, self._engine, self._state.sequence)
-            return await asyncio.to_thread(self._resting.hold, begun, known)
+                begun = await whole(partial(self._resting.begin, self._engine, self._state.sequence))
+            return await whole(partial(self._resting.hold, begun, known))
 
     async def integrity(self) -> Integrity:
         """Open every piece that is stored and say which do not open, and what is lost; nothing is compacted meanwhile."""
@@ -377,8 +379,8 @@ class Mdms(Judging):
             async with self._committer.quiet:
                 self._journal.rotate()
                 look = Look(self._keys, self._store, self.segments(), self.ledger, self.forecasts)
-                await asyncio.to_thread(look.journal, self._directory / "journal", self._manifest)
-            return await asyncio.to_thread(look.rest, self._engine)
+                await whole(partial(look.journal, self._directory / "journal", self._manifest))
+            return await whole(partial(look.rest, self._engine))
 
     # --- rolling up ---------------------------------------------------------------------------------
 
@@ -390,7 +392,7 @@ class Mdms(Judging):
         """What would go with these; nothing is changed. Errors as `roll_up`."""
         await self.compact()
         async with self._compacting:
-            return await asyncio.to_thread(lambda: list(self.rollups.tried(list(wanted))))
+            return await whole(lambda: list(self.rollups.tried(list(wanted))))
 
     async def roll_up(self, wanted: Sequence[Rollup]) -> list[RolledMonth]:
         """Let these hold from here on, and take away what goes with them, month by month while everything runs.
@@ -404,7 +406,7 @@ class Mdms(Judging):
         gone = []
         for medium, month in await asyncio.to_thread(self.rollups.open):
             async with self._compacting:
-                one = await asyncio.to_thread(self.rollups.roll_up, medium, month)
+                one = await whole(partial(self.rollups.roll_up, medium, month))
             if one.rows:
                 gone.append(one)
         await asyncio.to_thread(self.rollups.finish)
@@ -431,7 +433,7 @@ class Mdms(Judging):
                 self._journal.forget(self._manifest.sequence)
             return moved
         async with self._compacting:
-            return await asyncio.to_thread(self._turning.move)
+            return await whole(self._turning.move)
 
     async def _clear_evidence(self) -> None:
         try:
