@@ -127,6 +127,26 @@ async def test_a_register_that_begins_anew_is_no_fall_and_is_not_estimated_acros
     await mdms.close()
 
 
+async def test_a_gap_of_the_old_meter_is_filled_once_the_new_one_has_gone_on_for_three_days(
+    tmp_path: Path,
+) -> None:
+    mdms, engine = open_store(tmp_path, 1)
+    await say(mdms, OLD, 1, hours(OLD, 1, 20, 1000), hours(OLD, 31, 33, 1000 + 7 * 30), received_at=LEFT)
+    exchanged(engine)
+    mdms.meters_changed()
+    await say(mdms, NEW, 1, hours(NEW, 34, 31 + 71, 5000), received_at=LEFT + 9 * DAY)
+    await mdms.run_vee(NOW)
+    assert 21 not in shown(mdms)
+    await say(mdms, NEW, 2, hours(NEW, 31 + 72, 31 + 72, 5007), received_at=LEFT + 9 * DAY)
+    await mdms.run_vee(NOW + 1)
+    seen = shown(mdms)
+    assert {seen[hour][1] for hour in range(21, 31)} == {Quality.ESTIMATED}
+    registers = [seen[hour][0] for hour in range(20, 32)]
+    assert registers == sorted(registers)
+    assert (registers[0], registers[-1]) == (1000 + 7 * 19, 1000 + 7 * 30)
+    await mdms.close()
+
+
 async def test_the_new_meters_chain_begins_with_itself(tmp_path: Path) -> None:
     mdms, engine = open_store(tmp_path, 1)
     chains = Chains()

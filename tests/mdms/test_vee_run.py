@@ -15,6 +15,7 @@ from meterseal.mdms.service import Mdms
 from meterseal.mdms.store.rows import Key
 from meterseal.mdms.vee import engine
 from meterseal.mdms.vee.context import Context
+from meterseal.mdms.vee.doubts import HIGH_FOR, doubted
 from meterseal.mdms.vee.engine import AsOf
 from meterseal.mdms.vee.estimators import Override
 from meterseal.mdms.vee.rules import RULES, Found
@@ -151,6 +152,91 @@ async def test_a_high_reading_that_is_taken_back_is_doubted_and_bridged(tmp_path
     await mdms.publish(Batch((record(2, {30: 300}),)))
     run = await mdms.run_vee(NOW + 2)
     assert (run.findings, run.versions) == (0, 0)
+    await mdms.close()
+
+
+@pytest.mark.parametrize("slices", [1, 7])
+async def test_high_readings_in_a_row_that_are_taken_back_are_all_doubted_and_bridged(
+    tmp_path: Path, slices: int
+) -> None:
+    mdms, _ = open_store(tmp_path, 1)
+    truth = {hour: 10 * hour for hour in range(1, 120)}
+    given = sorted((truth | {20: 99_000, 21: 99_010, 22: 98_000, 23: 98_010}).items())
+    size = -(-len(given) // slices)
+    for counter, start in enumerate(range(0, len(given), size)):
+        await mdms.publish(Batch((record(counter + 1, dict(given[start : start + size])),)))
+        await mdms.run_vee(NOW + counter)
+    seen = {hour: (value, quality) for hour, value, quality in shown(mdms)}
+    assert {hour for hour, (_, quality) in seen.items() if quality == E} == {20, 21, 22, 23}
+    assert all(quality == M for hour, (_, quality) in seen.items() if not 19 < hour < 24)
+    assert [seen[hour][0] for hour in range(19, 25)] == sorted(seen[hour][0] for hour in range(19, 25))
+    await mdms.close()
+
+
+async def test_a_number_that_no_meter_shows_is_doubted_before_the_next_reading_comes(tmp_path: Path) -> None:
+    mdms, _ = open_store(tmp_path, 1)
+    await mdms.publish(Batch((record(1, {hour: 10 * hour for hour in range(1, 30)} | {30: 2**32 - 1}),)))
+    await mdms.run_vee(NOW)
+    assert shown(mdms)[-2:] == [(29, 290, M), (30, 2**32 - 1, S)]
+    await mdms.publish(Batch((record(2, {31: 310}),)))
+    await mdms.run_vee(NOW + 1)
+    assert shown(mdms)[-3:] == [(29, 290, M), (30, 300, E), (31, 310, M)]
+    await mdms.close()
+
+
+def test_what_stays_high_for_more_than_a_day_was_use() -> None:
+    low, high = [10, 20], [9_000 + k for k in range(HIGH_FOR + 1)]
+    for count in (1, HIGH_FOR, HIGH_FOR + 1):
+        registers = [*low, *high[:count], 30]
+        fell = [("spike", 2), ("negative-step", count + 2)]
+        taken = range(2, 2 + count) if count <= HIGH_FOR else (count + 2,)
+        assert doubted(registers, fell) == dict.fromkeys(taken, "negative-step")
+    assert doubted([9_000, 9_001, 30], [("spike", 1), ("negative-step", 2)]) == {2: "negative-step"}
+    assert doubted([10, 9_000, 30], [("negative-step", 2)]) == {2: "negative-step"}
+
+
+@pytest.mark.parametrize("missing", [(15,), (15, 16, 17), tuple(range(10, 60))])
+async def test_a_gap_in_which_the_register_begins_anew_meets_both_registers(
+    tmp_path: Path, missing: tuple[int, ...]
+) -> None:
+    mdms, _ = open_store(tmp_path, 1)
+    hours: dict[int, int | None] = {hour: (99_999_500 + 30 * hour) % 10**8 for hour in range(200)}
+    await mdms.publish(Batch((record(1, {h: value for h, value in hours.items() if h not in missing}),)))
+    run = await mdms.run_vee(NOW)
+    assert run.versions == len(missing)
+    seen = {hour: (value, quality) for hour, value, quality in shown(mdms)}
+    assert {hour for hour, (_, quality) in seen.items() if quality == E} == set(missing)
+    edges = range(missing[0] - 1, missing[-1] + 2)
+    uses = [(seen[hour + 1][0] - seen[hour][0]) % 10**8 for hour in edges[:-1]]
+    assert sum(uses) == 30 * len(uses)
+    assert max(uses) <= sum(uses)
+    assert (await mdms.run_vee(NOW + 1)).versions == 0
+    await mdms.close()
+
+
+async def test_gaps_on_both_sides_of_another_decimal_point_are_filled_each_in_its_own(tmp_path: Path) -> None:
+    mdms, _ = open_store(tmp_path, 1)
+    fine = range(480, 960)
+    hours: dict[int, int | None] = {hour: 10 * hour for hour in range(480) if hour not in (50, 479)}
+    await mdms.publish(Batch((record(1, hours),)))
+    later: dict[int, int | None] = {hour: 100 * hour for hour in fine if hour not in (481, *range(520, 530))}
+    given = record(2, later)
+    series = tuple(msgspec.structs.replace(one, exponent=-3) for one in given.series)
+    await mdms.publish(Batch((msgspec.structs.replace(given, series=series),)))
+    await mdms.run_vee(NOW)
+    found = mdms.registers(point(0), MAIN, 0, NOW)
+    estimated = {
+        (at - FIRST) // HOUR: (value, method.split("/")[0])
+        for at, value, quality, method in zip(
+            found.end_at.tolist(), found.register.tolist(), found.quality, found.method, strict=True
+        )
+        if quality == E
+    }
+    assert estimated.keys() == {50, 481, *range(520, 530)}  # 479 lies between the two
+    assert (estimated[50], estimated[481]) == ((5_000, "linear"), (48_100, "linear"))
+    assert all(51_900 <= estimated[hour][0] <= 53_000 for hour in range(520, 530))
+    # The weeks before have another decimal point: no average of their days is taken.
+    assert {estimated[hour][1] for hour in range(520, 530)} == {"class-profile"}
     await mdms.close()
 
 

@@ -5,7 +5,8 @@ It judges nothing and writes nothing. A doubt or an estimate is a new version; w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,17 +16,19 @@ from numpy.typing import NDArray
 from meterseal.mdms.columns import Columns
 from meterseal.mdms.entries import Version
 from meterseal.mdms.method import Made
-from meterseal.mdms.store.rows import ORIGINS, Key, Rows, standing, visible
+from meterseal.mdms.store.rows import ORIGINS, Key, Rows, pick, standing, visible
 from meterseal.mdms.vee.context import DAY, HOUR, Context
+from meterseal.mdms.vee.doubts import by_channel, doubted
 from meterseal.mdms.vee.estimators import Bridge, Gap, Known, Override, bridge, order_for
 from meterseal.mdms.vee.judge import Judgement
 from meterseal.mdms.vee.rules import RULES
+from meterseal.mdms.vee.view import View
 from meterseal.model import Quality
 
 if TYPE_CHECKING:
     from meterseal.mdms.vee.engine import Group, History, Run
 
-DOUBT = "doubt/1:negative-step/1"
+DOUBT = "doubt/2"
 YEAR_AND_MORE = 380 * DAY
 """How far back an estimate looks for days alike."""
 GOOD = (Quality.MEASURED, Quality.EDITED)
@@ -70,36 +73,16 @@ def versions(
     how: Run,
 ) -> Iterator[Version]:
     """The versions that this judgement calls for and that are not visible yet."""
-    fell: dict[int, list[int]] = {}
-    jumped: dict[int, set[int]] = {}
-    for objection in said.objections:
-        if objection.rule == "negative-step":
-            fell.setdefault(objection.channel, []).append(objection.row)
-        elif objection.rule in ("spike", "sentinel", "overload"):
-            jumped.setdefault(objection.channel, set()).add(objection.row)
+    objections = by_channel(said.objections, columns.starts.tolist())
+    view = View(columns, context)
+    rolled = view.rolled if view.row is None else view.row[view.rolled]
     for number, channel in enumerate(channels):
         if not len(channel.delivered):
             continue
-        first = int(columns.starts[number])
-        doubted = suspects(
-            columns.register[first : int(columns.starts[number + 1])].tolist(),
-            [row - first for row in fell.get(number, ())],
-            {row - first for row in jumped.get(number, ())},
-        )
-        yield from _of_channel(store, channel, doubted, context, how)
-
-
-def suspects(registers: Sequence[int], fell: Sequence[int], jumped: set[int]) -> list[int]:
-    """Rows not to be billed on: a fall, or the single high reading before it that the fall takes back.
-
-    A step that stays (a burst pipe) is use: it is found, and not doubted.
-    """
-    doubted = set(fell)
-    for row in fell:
-        if row >= 2 and row - 1 in jumped and registers[row] >= registers[row - 2]:
-            doubted.discard(row)
-            doubted.add(row - 1)
-    return sorted(doubted)
+        first, last = columns.starts[number : number + 2].tolist()
+        doubts = doubted(columns.register[first:last].tolist(), objections.get(number, ()))
+        anew = (rolled[(rolled >= first) & (rolled < last)] - first).tolist()
+        yield from _of_channel(store, channel, doubts, anew, context, how)
 
 
 class _Shown:
@@ -136,53 +119,75 @@ class _Shown:
 
 
 def _of_channel(
-    store: History, channel: Judged, doubted: Sequence[int], context: Context, how: Run
+    store: History,
+    channel: Judged,
+    doubts: Mapping[int, str],
+    anew: Sequence[int],
+    context: Context,
+    how: Run,
 ) -> Iterator[Version]:
     shown = _Shown(store, channel, how.now)
-    for row in doubted:
+    for row, rule in sorted(doubts.items()):
         reading = channel.delivered[row]
         at = int(reading["end_at"])
         if shown.quality[at] == Quality.MEASURED:
-            yield shown.version(reading, at, int(reading["register"]), Quality.SUSPECT, DOUBT)
-    meters = channel.meters
-    for meter in np.unique(meters).tolist():
-        yield from _of_meter(store, channel, channel.delivered[meters == meter], shown, (context, how))
+            method = f"{DOUBT}:{rule}/{RULES[rule].version}"
+            yield shown.version(reading, at, int(reading["register"]), Quality.SUSPECT, method)
+    ends = channel.delivered["end_at"]
+    rolled = {int(ends[row]): int(ends[row - 1]) for row in anew}
+    for part in _alike(channel):
+        yield from _of_part(store, channel, part, shown, rolled, (context, how))
 
 
-def _of_meter(
-    store: History, channel: Judged, delivered: Rows, shown: _Shown, given: tuple[Context, Run]
-) -> Iterator[Version]:
-    """Estimates between the good readings of one meter."""
-    context, how = given
+def _alike(channel: Judged) -> Iterator[Rows]:
+    """What one meter delivered in one unit with as many digits: between two such parts nothing is estimated."""
+    delivered, meters = channel.delivered, channel.meters
     units = delivered[["exponent", "unit"]]
-    if (units != units[0]).any():
-        return  # across a change of unit nothing is interpolated
+    edges = np.flatnonzero((meters[1:] != meters[:-1]) | (units[1:] != units[:-1])) + 1
+    for first, last in pairwise([0, *edges.tolist(), len(delivered)]):
+        yield delivered[first:last]
+
+
+def _of_part(
+    store: History,
+    channel: Judged,
+    delivered: Rows,
+    shown: _Shown,
+    rolled: Mapping[int, int],
+    given: tuple[Context, Run],
+) -> Iterator[Version]:
+    """Estimates between good readings. `rolled`: where the register began anew, and the reading before."""
+    context, how = given
     good = [k for k, at in enumerate(delivered["end_at"].tolist()) if shown.quality[at] in GOOD]
     # What people wrote stands like a delivered register: estimates meet it.
     standing_at = {int(delivered["end_at"][k]) for k in good} | _edited(channel, delivered, shown)
     times = np.array(sorted(standing_at), np.int64)
-    registers = np.array([shown.register[at] for at in times.tolist()], np.int64)
+    newest = int(channel.delivered["end_at"][-1])
     apart = np.diff(times)
     for k in np.flatnonzero((apart > context.interval) & (apart % context.interval == 0)).tolist():
-        gap = Gap(
-            int(times[k]), int(times[k + 1]), context.interval, int(registers[k]), int(registers[k + 1])
-        )
-        settle = 0 if gap.until - gap.since <= how.bridging.short else how.bridging.settle
-        if gap.until + settle < channel.since or gap.until + settle > times[-1] or not _open(gap, shown):
+        since, until = times[k : k + 2].tolist()
+        around = 10**context.digits if rolled.get(until) == since else 0
+        gap = Gap(since, until, context.interval, shown.register[since], shown.register[until] + around)
+        settle = 0 if until - since <= how.bridging.short else how.bridging.settle
+        if until + settle < channel.since or until + settle > newest or not _open(gap, shown):
             continue
-        filled = _fill(store, channel, shown, gap, context, how)
+        filled = _fill(store, channel, shown, gap, delivered[-1], given)
         if filled is not None:
-            yield from _written(gap, filled, shown, delivered[-1])
+            yield from _written(gap, filled, shown, delivered[-1], around)
 
 
 def _edited(channel: Judged, delivered: Rows, shown: _Shown) -> set[int]:
     """Instants between the first and last reading of a meter whose visible register people wrote, in its own digits."""
     rows = visible(channel.rows)
-    rows = rows[(rows["quality"] == Quality.EDITED) & (rows["exponent"] == delivered["exponent"][0])]
+    rows = _same_unit(rows[rows["quality"] == Quality.EDITED], delivered[0])
     first, last = int(delivered["end_at"][0]), int(delivered["end_at"][-1])
     return {
         at for at in rows["end_at"].tolist() if first <= at <= last and shown.quality[at] == Quality.EDITED
     }
+
+
+def _same_unit(rows: Rows, like: np.void) -> Rows:
+    return pick(rows, (rows["exponent"] == like["exponent"]) & (rows["unit"] == like["unit"]))
 
 
 def _open(gap: Gap, shown: _Shown) -> bool:
@@ -191,15 +196,16 @@ def _open(gap: Gap, shown: _Shown) -> bool:
 
 
 def _fill(
-    store: History, channel: Judged, shown: _Shown, gap: Gap, context: Context, how: Run
+    store: History, channel: Judged, shown: _Shown, gap: Gap, like: np.void, given: tuple[Context, Run]
 ) -> Bridge | None:
+    context, how = given
     overrides = how.bridging.overrides
     zone = how.surroundings.zone(channel.key, gap.since) if overrides else ""
     order = order_for(gap, context.medium, context.customer, overrides, zone)
     here = max((begin for begin in channel.begins if begin <= gap.since), default=0)
     rows = store.rows(channel.key, max(here, gap.since - YEAR_AND_MORE, 0), gap.since)
     before = visible(standing(rows, store.words))
-    before = before[before["profile"] & (before["quality"] == Quality.MEASURED)]
+    before = _same_unit(before[before["profile"] & (before["quality"] == Quality.MEASURED)], like)
     # What this run doubts is not yet in the store, and must count as if it were.
     trusted = [shown.quality.get(at, Quality.MEASURED) in GOOD for at in before["end_at"].tolist()]
     before = before[np.array(trusted, np.bool_)]
@@ -237,9 +243,11 @@ def _beside(store: History, channel: Judged, gap: Gap, how: Run) -> NDArray[np.i
     return np.array(found, np.int64).reshape(len(found), gap.parts)
 
 
-def _written(gap: Gap, filled: Bridge, shown: _Shown, like: np.void) -> Iterator[Version]:
+def _written(gap: Gap, filled: Bridge, shown: _Shown, like: np.void, around: int) -> Iterator[Version]:
+    """`around` is where a register that began anew within the gap did so, 0 where none did."""
     reason = f"gap/{RULES['gap'].version}"
     for at, register, half in zip(gap.ends[:-1].tolist(), filled.registers, filled.uncertainty, strict=True):
+        register = register % around if around else register
         seen = shown.quality.get(at)
         if seen == Quality.ESTIMATED and shown.register[at] == register:
             continue
