@@ -17,6 +17,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     told = [one for report in passed for one in report.user_properties]
     for line in (str(value) for name, value in told if name == "search"):
         terminalreporter.write_line(f"search of the link, {line}")
+    for line in (str(value) for name, value in told if name == "tried"):
+        terminalreporter.write_line(line)
     attacked = sorted({str(value) for name, value in told if name == "attack"})
     if attacked:
         terminalreporter.write_line(f"search of the link, attacked when switched off: {', '.join(attacked)}")

@@ -17,6 +17,7 @@ from meterseal.crypto.sm2 import Sm2PrivateKey, verify
 from meterseal.link.evidence import GENESIS, EvidenceStatement, chain, signed_bytes
 from meterseal.mdms.reading import Limits
 from meterseal.mdms.service import Mdms
+from meterseal.mdms.store.journal import Noted
 from meterseal.mdms.verifier import each
 from meterseal.model import MAIN, Batch, Evidence, Medium, Opened, Series, Status
 from tests.control_store import control_at
@@ -31,6 +32,18 @@ KEY = Sm2PrivateKey.from_scalar(bytes(range(1, 33)))  # the same in every proces
 
 def keys(version: int = 1) -> KeyRing:
     return KeyRing({version: SymmetricKey.from_bytes(bytes(range(16)), "data key")}, version)
+
+
+class Page:
+    """What is noted of a journal's files, in memory."""
+
+    def __init__(self, noted: Noted | None = None) -> None:
+        self.noted = noted
+        self.every: list[Noted] = []
+
+    def note(self, noted: Noted) -> None:
+        self.noted = noted
+        self.every.append(noted)
 
 
 def device(number: int) -> bytes:

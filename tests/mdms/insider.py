@@ -104,6 +104,13 @@ class Insider:
         tree.keep(size)
         tree.close()
 
+    def cut_journal(self) -> None:
+        """Cut the journal's last file at its first frame, and let the control store know nothing of it."""
+        path, at = self.journal_frames()[0]
+        path.write_bytes(path.read_bytes()[:at])
+        with self.engine.begin() as connection:
+            connection.execute(stores.update().values(journal_ended=None, journal_begun=None))
+
     def journal_frames(self) -> list[tuple[Path, int]]:
         """Where each frame of the journal begins."""
         found = []

@@ -14,13 +14,13 @@ from meterseal.control.sealing import KeyRing
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import DataError, EngineError, TrustError
 from meterseal.mdms.store.journal import HEADER, Journal
-from tests.mdms.fleet import keys
+from tests.mdms.fleet import Page, keys
 
 ENTRIES = [b"first", b"second entry", b"third " * 9]
 
 
 def written(directory: Path, entries: list[bytes] = ENTRIES) -> Path:
-    journal = Journal(directory, "st-1", keys())
+    journal = Journal(directory, "st-1", keys(), Page())
     assert list(journal.replay(0)) == []
     for entry in entries:
         journal.append(entry)
@@ -30,7 +30,7 @@ def written(directory: Path, entries: list[bytes] = ENTRIES) -> Path:
 
 
 def replayed(directory: Path, after: int = 0, store_id: str = "st-1") -> list[tuple[int, bytes]]:
-    return list(Journal(directory, store_id, keys()).replay(after))
+    return list(Journal(directory, store_id, keys(), Page()).replay(after))
 
 
 def test_gives_back_what_was_appended_from_any_position(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_nothing_can_be_read_on_the_disk(tmp_path: Path) -> None:
 
 def test_goes_on_after_replay_in_a_new_file(tmp_path: Path) -> None:
     written(tmp_path)
-    journal = Journal(tmp_path, "st-1", keys())
+    journal = Journal(tmp_path, "st-1", keys(), Page())
     assert len(list(journal.replay(0))) == 3
     assert journal.append(b"fourth") == 4
     journal.close()
@@ -63,7 +63,7 @@ def test_a_torn_last_frame_is_cut_wherever_it_was_torn(tmp_path: Path) -> None:
         path.write_bytes(content[:end])
         assert [entry for _, entry in replayed(tmp_path)] == ENTRIES[:2]
         assert path.stat().st_size == whole
-        journal = Journal(tmp_path, "st-1", keys())
+        journal = Journal(tmp_path, "st-1", keys(), Page())
         list(journal.replay(0))
         assert journal.append(b"again") == 3
         journal.close()
@@ -108,7 +108,7 @@ def test_frames_cannot_change_places(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_in_the_middle_is_found(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, "st-1", keys())
+    journal = Journal(tmp_path, "st-1", keys(), Page())
     list(journal.replay(0))
     for entry in ENTRIES:
         journal.append(entry)
@@ -119,7 +119,7 @@ def test_a_missing_file_in_the_middle_is_found(tmp_path: Path) -> None:
 
 
 def test_forgets_only_files_whose_every_entry_is_elsewhere(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, "st-1", keys())
+    journal = Journal(tmp_path, "st-1", keys(), Page())
     list(journal.replay(0))
     for number in range(6):
         journal.append(b"%d" % number)
@@ -138,11 +138,11 @@ def test_new_entries_take_the_new_key_and_old_ones_stay_readable(tmp_path: Path)
     written(tmp_path)
     old = SymmetricKey.from_bytes(bytes(range(16)), "old")
     both = KeyRing({1: old, 2: SymmetricKey.generate("new")}, 2)
-    journal = Journal(tmp_path, "st-1", both)
+    journal = Journal(tmp_path, "st-1", both, Page())
     list(journal.replay(0))
     journal.append(b"under the new key")
     journal.close()
-    assert [entry for _, entry in Journal(tmp_path, "st-1", both).replay(0)] == [
+    assert [entry for _, entry in Journal(tmp_path, "st-1", both, Page()).replay(0)] == [
         *ENTRIES,
         b"under the new key",
     ]
@@ -156,9 +156,9 @@ import resource, signal, sys
 from pathlib import Path
 from meterseal.errors import EngineError
 from meterseal.mdms.store.journal import Journal
-from tests.mdms.fleet import keys
+from tests.mdms.fleet import Page, keys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-journal = Journal(Path(sys.argv[1]), "st-1", keys())
+journal = Journal(Path(sys.argv[1]), "st-1", keys(), Page())
 list(journal.replay(0))
 journal.append(b"kept")
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
@@ -187,7 +187,7 @@ def test_a_full_disk_keeps_what_was_there_and_nothing_of_the_rest(tmp_path: Path
 def test_after_a_failed_sync_nothing_is_answered_until_it_is_opened_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal = Journal(tmp_path, "st-1", keys())
+    journal = Journal(tmp_path, "st-1", keys(), Page())
     list(journal.replay(0))
     journal.append(b"kept")
 
@@ -209,7 +209,7 @@ def test_after_a_failed_sync_nothing_is_answered_until_it_is_opened_again(
 def test_an_entry_whose_sync_failed_is_cut_off_before_the_next_and_the_journal_goes_on_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: str
 ) -> None:
-    journal = Journal(tmp_path, "st-1", keys())
+    journal = Journal(tmp_path, "st-1", keys(), Page())
     assert list(journal.replay(0)) == []
     for entry in ENTRIES:
         journal.append(entry)
@@ -246,7 +246,7 @@ def test_an_entry_whose_sync_failed_is_cut_off_before_the_next_and_the_journal_g
 def test_a_process_that_ends_with_a_failed_sync_leaves_a_journal_that_opens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: int
 ) -> None:
-    journal = Journal(tmp_path, "st-1", keys())
+    journal = Journal(tmp_path, "st-1", keys(), Page())
     assert list(journal.replay(0)) == []
     journal.append(b"first")
 
@@ -258,7 +258,7 @@ def test_a_process_that_ends_with_a_failed_sync_leaves_a_journal_that_opens(
         with pytest.raises(EngineError):
             journal.append(b"nobody knows")
     journal.close()
-    again = Journal(tmp_path, "st-1", keys())
+    again = Journal(tmp_path, "st-1", keys(), Page())
     found = list(again.replay(0))
     assert found[0] == (1, b"first")
     assert again.append(b"next") == len(found) + 1
@@ -269,7 +269,7 @@ def test_a_process_that_ends_with_a_failed_sync_leaves_a_journal_that_opens(
 def test_a_new_file_whose_name_is_not_durable_holds_no_entry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal = Journal(tmp_path, "st-1", keys())
+    journal = Journal(tmp_path, "st-1", keys(), Page())
     assert list(journal.replay(0)) == []
     synced: list[bool] = []
     fsync = os.fsync

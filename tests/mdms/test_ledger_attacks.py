@@ -247,13 +247,8 @@ async def test_an_inner_hash_changed_in_the_tree_is_found(world: World) -> None:
 
 
 async def test_a_journal_cut_at_the_edge_of_an_entry_is_found(world: World) -> None:
-    """The start takes it for a crash before the entry was answered; the checkpoint knows better."""
-
-    def cut(insider: Insider) -> None:
-        path, at = insider.journal_frames()[0]
-        path.write_bytes(path.read_bytes()[:at])
-
-    verdict = await attacked(world, cut)
+    """The control store was told to know nothing of it; the checkpoint knows better."""
+    verdict = await attacked(world, Insider.cut_journal)
     assert says(verdict, "checkpoint", "checkpoint 2", "cut off")
 
 
@@ -264,6 +259,8 @@ async def test_a_journal_cut_or_changed_under_the_running_system_is_found(world:
     assert says(await world.verdict(), "journal", "cut off")
     path.write_bytes(whole[: at + 40])
     assert says(await world.verdict(), "journal", "middle of an entry")
+    path.unlink()
+    assert says(await world.verdict(), "journal", "is gone, with as many entries as it had")
     path.write_bytes(whole)
     assert (await world.verdict()).good
     await world.close()
@@ -461,9 +458,7 @@ async def refused(call: object) -> str:
 async def test_a_ledger_put_back_begins_again_only_by_two_officers(world: World) -> None:
     await world.close()
     engine = control_at(world.root / "control.db")
-    insider = Insider(world.root, engine)
-    path, at = insider.journal_frames()[0]
-    path.write_bytes(path.read_bytes()[:at])
+    Insider(world.root, engine).cut_journal()
     engine.dispose()
     again = World(world.root, world.bench)
     assert await refused(again.checkpoints.make()) == "mdms.ledger-cut"

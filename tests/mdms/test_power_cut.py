@@ -170,6 +170,7 @@ def test_power_cut_while_segments_are_split_into_buckets(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(7200)
 def test_power_cut_at_every_step_while_segments_are_split_into_buckets(
     tmp_path: Path, control: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +179,7 @@ def test_power_cut_at_every_step_while_segments_are_split_into_buckets(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(7200)
 def test_power_cut_at_every_step_of_the_disk(
     tmp_path: Path, control: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import os
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -158,7 +159,7 @@ def ending_at(step: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in names:
             patch.setattr(os, name, counted(getattr(os, name)))
-        for name in ("advance", "exchange"):
+        for name in ("advance", "exchange", "note"):
             patch.setattr(Manifest, name, counted(getattr(Manifest, name)))
         yield
 
@@ -168,6 +169,8 @@ class Machine(RuleBasedStateMachine):
 
     control: ClassVar[dict[str, bytes] | None] = None
     """The files of a control store with its usage points, made once."""
+    tried: ClassVar[Counter[str]] = Counter()
+    """What was done to both, and how often."""
 
     @initialize()
     def begin(self) -> None:
@@ -226,6 +229,7 @@ class Machine(RuleBasedStateMachine):
         ahead: bool,
     ) -> None:
         self.clock += 1
+        self.tried["delivered"] += 1
         received_at = FIRST + 10 * HOUR if ahead else self.clock
         bulk = bulk_of(
             number, start, registers, step=step, profile=profile, exponent=exponent, received_at=received_at
@@ -240,6 +244,7 @@ class Machine(RuleBasedStateMachine):
     )
     def edit(self, number: int, hour: int, register: int, back: bool) -> None:
         self.clock += 1
+        self.tried["edited"] += 1
         stored = self.oracle.rows.get((point(number), MAIN), {}).get(FIRST + hour * HOUR, [])
         highest = max((one.version for one in stored), default=0)
         version = version_of(number, hour, register, highest + 1, self.clock, back=back)
@@ -247,6 +252,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def compact(self) -> None:
+        self.tried["compacted"] += 1
         self.both(lambda one: one.compact())
 
     @rule()
@@ -276,6 +282,7 @@ class Machine(RuleBasedStateMachine):
             try:
                 self.loop.run_until_complete(run())
             except (PowerLost, EngineError):
+                self.tried["ended"] += 1
                 self._abandon()
             else:
                 self.loop.run_until_complete(self.mdms.close())
@@ -295,13 +302,15 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def says_the_same(self) -> None:
+        self.tried["asked"] += 1
         for as_of in (None, self.clock - 3):
             mine = asked(self.mdms, self.mdms._store.words.texts.__getitem__, as_of)
             assert mine == asked(self.oracle, self.oracle.text, as_of)
         assert all(one.balanced for one in self.mdms.reconciled())
 
 
-def _run(examples: int) -> None:
+def _run(examples: int) -> Counter[str]:
+    Machine.tried.clear()
     run_state_machine_as_test(
         Machine,
         settings=settings(
@@ -312,15 +321,23 @@ def _run(examples: int) -> None:
             derandomize=True,
         ),
     )
+    return Machine.tried
 
 
 def test_both_stores_say_the_same_whatever_happens() -> None:
-    _run(12)
+    tried = _run(12)
+    assert tried["asked"] > 100
+    assert tried["ended"] > 5
 
 
 @pytest.mark.soak
-def test_both_stores_say_the_same_for_long() -> None:
-    _run(400)
+@pytest.mark.timeout(7200)  # five minutes of CPU, and twice that on a busy machine
+def test_both_stores_say_the_same_for_long(record_property: Callable[[str, object], None]) -> None:
+    tried = _run(400)
+    said = ", ".join(f"{number} times {what}" for what, number in sorted(tried.items()))
+    record_property("tried", f"both stores: {said}")
+    assert tried["asked"] > 4_000
+    assert tried["ended"] > 200
 
 
 @pytest.fixture(params=["memory", "sealed"])

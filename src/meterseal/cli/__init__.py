@@ -180,6 +180,9 @@ store.command(
 store.command(
     "meterseal.cli.store:check", name="check", help="Open every stored piece; name what is damaged."
 )
+store.command(
+    "meterseal.cli.store:give_up", name="give-up", help="Go on without journal files that are lost for good."
+)
 retention = App(name="retention", help="How long readings are kept in full, and rolling up what is older.")
 retention.command(
     "meterseal.cli.retention:show_retention", name="show", help="Show rules, holds and roll-ups."

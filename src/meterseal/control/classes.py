@@ -267,7 +267,15 @@ CLASSES: dict[str, dict[str, Class]] = {
         "learned": COUNT,
     },
     "service_modules": {"module_id": ID, "device_id": ID, "withdrawn_at": TIME},
-    "stores": {"id": ID, "sequence": COUNT, "counts": COUNT, "sealed_mark": SEALED, "key_version": VERSION},
+    "stores": {
+        "id": ID,
+        "sequence": COUNT,
+        "counts": COUNT,
+        "journal_ended": COUNT,
+        "journal_begun": COUNT,
+        "sealed_mark": SEALED,
+        "key_version": VERSION,
+    },
     "segments": {
         "id": ID,
         "store_id": ID,

@@ -84,7 +84,7 @@ class Look:
 
     def journal(self, directory: Path, manifest: Manifest) -> None:
         """Read the journal's frames; nobody may write it meanwhile."""
-        journal = StrictJournal(directory, manifest.store_id, self._keys)
+        journal = StrictJournal(directory, manifest.store_id, self._keys, manifest)
         try:
             for _ in journal.replay(manifest.sequence):
                 self._entries += 1

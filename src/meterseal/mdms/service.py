@@ -114,7 +114,7 @@ class Mdms(Judging):
         self._findings = Findings(engine, keys, self._manifest.mark)
         self._quarantine = Quarantine(engine, keys)
         self._notes = Notes(self._state, self._store.lock, self._quarantine, self._findings, self._manifest)
-        self._journal = Journal(directory / "journal", store_id, keys)
+        self._journal = Journal(directory / "journal", store_id, keys, self._manifest)
         self.ledger = Ledger(directory / "ledger", store_id, engine, keys, counts, position)
         self.surroundings = Surroundings(engine)
         self.facts = Facts(engine, self.surroundings)
@@ -174,8 +174,8 @@ class Mdms(Judging):
     ) -> Mdms:
         """Open or make the store in `directory`; replays what a crash left in the journal.
 
-        Raises LocalError `mdms.locked` (another process has it open), DataError `mdms.journal-damaged` or
-        `mdms.segment-damaged`, TrustError `sealing.key`, EngineError `mdms.disk`.
+        Raises LocalError `mdms.locked` (another process has it open), DataError `mdms.journal-damaged`,
+        `mdms.journal-lost` or `mdms.ledger-damaged`, TrustError `sealing.key`, EngineError `mdms.*`, `control.*`.
         """
         with disk(directory):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -200,7 +200,7 @@ class Mdms(Judging):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         async with self._compacting, self._checking:
-            self._journal.close()
+            await whole(self._journal.close)
             self.ledger.close()
             if self._lock_file is not None:
                 os.close(self._lock_file)
@@ -321,7 +321,7 @@ class Mdms(Judging):
                         self._consumed.changed(),
                         self._state.latest_receipt,
                     )
-                self._journal.rotate()
+                await whole(self._journal.rotate)
             return await whole(partial(self._compact, checkpoint))
 
     async def destroy_salts(self, usage_point: str, first_day: int, last_day: int) -> bytes:
@@ -368,7 +368,7 @@ class Mdms(Judging):
         await self._clear_evidence()
         async with self._compacting:
             async with self._committer.quiet:
-                self._journal.rotate()
+                await whole(self._journal.rotate)
                 await asyncio.to_thread(self.ledger.take_up)
                 begun = await whole(partial(self._resting.begin, self._engine, self._state.sequence))
             return await whole(partial(self._resting.hold, begun, known))
@@ -377,7 +377,7 @@ class Mdms(Judging):
         """Open every piece that is stored and say which do not open, and what is lost; nothing is compacted meanwhile."""
         async with self._compacting:
             async with self._committer.quiet:
-                self._journal.rotate()
+                await whole(self._journal.rotate)
                 look = Look(self._keys, self._store, self.segments(), self.ledger, self.forecasts)
                 await whole(partial(look.journal, self._directory / "journal", self._manifest))
             return await whole(partial(look.rest, self._engine))

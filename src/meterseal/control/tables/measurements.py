@@ -67,6 +67,8 @@ stores = Table(
     Column("id", String(32), primary_key=True),
     Column("sequence", BigInteger, nullable=False),  # last journal entry that is in segments and tables
     Column("counts", Document, nullable=False),  # what came, up to that entry
+    Column("journal_ended", BigInteger),  # last entry of the journal's files that were ended
+    Column("journal_begun", BigInteger),  # first entry of the file that is being written
     Column("sealed_mark", LargeBinary, nullable=False),  # the key that digests of findings are made with
     Column("key_version", Integer, nullable=False),
 )

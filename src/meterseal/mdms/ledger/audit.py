@@ -194,7 +194,7 @@ def check_journal(
 
     Nobody may write the journal meanwhile.
     """
-    journal = StrictJournal(directory, manifest.store_id, keys)
+    journal = StrictJournal(directory, manifest.store_id, keys, manifest)
     expected = iter(ledger.recent())
     wanted = next(expected, None)
     seen: dict[bytes, CounterSet] = {}

@@ -7,15 +7,21 @@ run 1, 2, 3 … across files. Only the last frame of the last file can be torn b
 written after the one before it was synced; a torn frame ends too early or lies partly in disk sectors that
 were never written (all zero). It was not answered and is cut. Anything else that does not open is damage,
 and is said loudly.
+
+The control store notes when a file is begun and up to where the ended ones reach (`Noted`), so that files which are not
+there any more are missed. What was cut off at the edge of a frame from the file that was being written when the process
+or the power ended is not: nothing says how far it reached.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from meterseal.control.sealing import KeyRing, place
 from meterseal.errors import DataError, EngineError, TrustError
@@ -27,8 +33,31 @@ SECTOR = 512
 SUFFIX = ".journal"
 
 
+class Noted(NamedTuple):
+    """What is known elsewhere of the journal's files."""
+
+    ended: int
+    """Every entry up to this one is durable, in a file that was ended or somewhere better."""
+    begun: int | None = None
+    """First entry of the file that was begun after it and is being written: durable under its name, maybe empty."""
+
+    def lacks(self, directory: Path, after: int) -> bool:
+        """Is the file that is being written not there, and what it held not elsewhere up to entry `after` either?"""
+        return self.begun is not None and self.begun > after and not named(directory, self.begun).exists()
+
+
+class Book(Protocol):
+    """Where that is kept, durably (`manifest`)."""
+
+    noted: Noted | None
+    """What was noted last; None when nothing ever was."""
+
+    def note(self, noted: Noted) -> None:
+        """Keep it instead of what was. EngineError `control.*`; then it is as it was."""
+
+
 class Journal:
-    """The journal in one directory. Calls must not overlap; the caller sees to that.
+    """The journal in one directory. Calls but `forget` must not overlap; the caller sees to that.
 
     `replay` first, then `append`. After a failed write the entry is not there; after a failed fsync nobody
     knows. If the disk was full, every later `append` first cuts off what was written of the entry, and syncs the cut:
@@ -36,10 +65,11 @@ class Journal:
     lost: the journal refuses everything until it is opened again (EngineError `mdms.disk`).
     """
 
-    def __init__(self, directory: Path, store_id: str, keys: KeyRing) -> None:
+    def __init__(self, directory: Path, store_id: str, keys: KeyRing, book: Book) -> None:
         self._directory = directory
         self._store_id = store_id
         self._keys = keys
+        self._book = book
         self._descriptor: int | None = None
         self._path = directory
         self._size = 0
@@ -57,7 +87,8 @@ class Journal:
     def replay(self, after: int) -> Iterator[tuple[int, bytes]]:
         """Yield (sequence, entry) of every entry later than `after`, oldest first, and cut a torn tail.
 
-        Raises DataError `mdms.journal-damaged` when an acknowledged entry is missing or does not open.
+        Raises DataError `mdms.journal-damaged` when an acknowledged entry does not open or is missing between others,
+        `mdms.journal-lost` when files are missing at the end; EngineError `mdms.disk`, `control.*`.
         """
         self.sequence = after
         files = self._files()
@@ -66,6 +97,21 @@ class Journal:
                 content = path.read_bytes()
             self._sizes[path] = len(content)
             yield from self._frames(path, content, after, last=position == len(files) - 1)
+        noted = self._book.noted
+        if noted is not None and (self.sequence < noted.ended or noted.lacks(self._directory, after)):
+            raise _lost(self._directory, self.sequence, noted)
+        self._took()
+
+    def _took(self) -> None:
+        """What was read counts from here on: a process that was killed may have left it to the system's memory alone."""
+        if self._book.noted == Noted(self.sequence):
+            return
+        with disk(self._directory):
+            for path in self._files()[-1:]:
+                with path.open("r+b") as file:
+                    os.fsync(file.fileno())
+            sync_directory(self._directory)
+        self._book.note(Noted(self.sequence))
 
     def _frames(self, path: Path, content: bytes, after: int, *, last: bool) -> Iterator[tuple[int, bytes]]:
         offset = 0
@@ -116,7 +162,8 @@ class Journal:
     def append(self, entry: bytes) -> int:
         """Seal and write one entry; returns its sequence once it is durable.
 
-        Raises EngineError `mdms.full` or `mdms.disk`; then nothing of it was kept.
+        Raises EngineError `mdms.full`, `mdms.disk`, or where a file is begun or ended `control.*`; then nothing of it was
+        kept.
         """
         if self._broken:
             raise EngineError(
@@ -150,12 +197,14 @@ class Journal:
 
     def _open(self, sequence: int) -> int:
         if self._descriptor is None:
-            path = self._directory / f"{sequence:016d}{SUFFIX}"
+            path = named(self._directory, sequence)
             # A file of this name can only be what a torn first frame, or a try that had no room, left behind.
             descriptor = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND, 0o600)
             try:
+                # In this order: what is noted must be there after any loss of power, and what is not is missed by nobody.
                 sync_directory(self._directory)
-            except OSError:
+                self._book.note(Noted(self.sequence, sequence))
+            except BaseException:
                 os.close(descriptor)
                 raise
             self._descriptor, self._path, self._size = descriptor, path, 0
@@ -178,8 +227,8 @@ class Journal:
         with disk(self._path):
             os.ftruncate(self._descriptor, self._size)
             os.fsync(self._descriptor)
+        self._end()
         self._torn = False
-        self.rotate()
 
     @property
     def size(self) -> int:
@@ -198,35 +247,75 @@ class Journal:
         return found
 
     def rotate(self) -> None:
-        """End the current file; the next entry begins a new one. One that must be mended first ends then."""
-        if self._torn:
-            return
+        """End the current file; the next entry begins a new one. One that must be mended first ends then.
+
+        Raises EngineError `control.*`; then it goes on.
+        """
+        if not self._torn:
+            self._end()
+
+    def _end(self) -> None:
         if self._descriptor is not None:
+            self._book.note(Noted(self.sequence))
             os.close(self._descriptor)
             self._descriptor, self._size = None, 0
 
     def forget(self, until: int) -> None:
         """Delete files that hold only entries up to `until`; call after their content is durable
-        elsewhere."""
+        elsewhere.
+
+        May run while an entry is appended: a file that begins later is never touched, whether or not it is open yet.
+        """
         files = self._files()
         current = self._path if self._descriptor is not None else None
         with disk(self._directory):
             for position, path in enumerate(files):
                 following = int(files[position + 1].stem) if position + 1 < len(files) else self.sequence + 1
-                if path != current and following <= until + 1:
+                if path != current and int(path.stem) <= until and following <= until + 1:
                     path.unlink()
                     self._sizes.pop(path, None)
 
     def close(self) -> None:
         """Close the file; what was appended is durable already."""
+        if self._descriptor is not None:
+            with contextlib.suppress(
+                EngineError
+            ):  # the next start knows less of its end, and reads it all the same
+                self._book.note(Noted(self.sequence))
+            os.close(self._descriptor)
+            self._descriptor, self._size = None, 0
         self._torn = False
-        self.rotate()
 
     def _files(self) -> list[Path]:
-        return sorted(self._directory.glob(f"*{SUFFIX}"))
+        return files_in(self._directory)
 
     def _place(self, sequence: int) -> bytes:
         return place(self._store_id, "journal", sequence)
+
+
+def named(directory: Path, sequence: int) -> Path:
+    """The file that begins with this entry."""
+    return directory / f"{sequence:016d}{SUFFIX}"
+
+
+def files_in(directory: Path) -> list[Path]:
+    """Every file of a journal, oldest first."""
+    return sorted(directory.glob(f"*{SUFFIX}"))
+
+
+def reaches(directory: Path, after: int) -> int:
+    """The last entry whose whole frame is there, of those that follow `after` without a hole; no entry is opened."""
+    last = after
+    for path in files_in(directory):
+        with disk(path), path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            while len(header := file.read(HEADER.size)) == HEADER.size:
+                length, sequence, _, check = HEADER.unpack(header)
+                if zlib.crc32(header[:16]) != check or file.tell() + length > size:
+                    break
+                last = sequence if sequence == last + 1 else last
+                file.seek(length, os.SEEK_CUR)
+    return last
 
 
 def _unwritten(content: bytes, start: int) -> bool:
@@ -257,4 +346,21 @@ def _hole(path: Path, expected: int, found: int) -> DataError:
         "backup; nothing was changed.",
         expected=expected,
         found=found,
+    )
+
+
+def _lost(directory: Path, sequence: int, noted: Noted) -> DataError:
+    if noted.begun is None:
+        gone = f"entries {sequence + 1} to {noted.ended} are gone"
+    elif sequence < noted.ended:
+        gone = f"entries {sequence + 1} to {noted.ended} are gone, and those that may have come after them"
+    else:
+        gone = f"the file that begins with entry {noted.begun} is gone, with as many entries as it had"
+    return DataError(
+        "mdms.journal-lost",
+        f"Of the journal in {directory} {gone}: readings that were acknowledged. Restore the missing files; nothing was "
+        "changed. If they are lost for good: meterseal store give-up",
+        found=sequence,
+        ended=noted.ended,
+        begun=noted.begun,
     )

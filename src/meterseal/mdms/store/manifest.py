@@ -23,6 +23,7 @@ from meterseal.control.writes import upsert
 from meterseal.crypto.expose import expose
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import DataError, EngineError
+from meterseal.mdms.store.journal import Noted
 from meterseal.mdms.store.segments import Segment
 from meterseal.model import Status
 
@@ -47,6 +48,8 @@ class Manifest:
         self.store_id = ""
         self.sequence = 0
         """Journal entry up to which segments hold everything."""
+        self.noted: Noted | None = None
+        """What it knows of the journal's files; None in a store from before it knew any."""
         self.mark: SymmetricKey
 
     def open(self, *, empty: bool = True) -> tuple[int, dict[str, int], list[Segment]]:
@@ -68,15 +71,30 @@ class Manifest:
                 self.store_id = "st-" + secrets.token_hex(8)
                 self.mark = SymmetricKey.generate(MARK, 32)
                 made = {"id": self.store_id, "sequence": 0, "counts": {}, "sealed_mark": expose(self.mark)}
+                made["journal_ended"], self.noted = 0, Noted(0)
                 connection.execute(stores.insert().values(**STORES.seal(self._keys, made)))
                 return 0, {}, []
             self.store_id, self.sequence = row.id, row.sequence
+            if row.journal_ended is not None:
+                self.noted = Noted(row.journal_ended, row.journal_begun)
             self.mark = SymmetricKey.from_bytes(STORES.open(self._keys, row) or b"", MARK)
             found = (
                 connection.execute(sa.select(segments).where(segments.c.store_id == row.id)).mappings().all()
             )
             listed = [Segment(**columns) for columns in found]
             return row.sequence, dict(row.counts), sorted(listed, key=lambda s: (s.medium, s.month, s.id))
+
+    def note(self, noted: Noted) -> None:
+        """Keep what is known of the journal's files."""
+        if noted == self.noted:
+            return
+        with write(self._engine) as connection:
+            connection.execute(
+                stores.update()
+                .where(stores.c.id == self.store_id)
+                .values(journal_ended=noted.ended, journal_begun=noted.begun)
+            )
+        self.noted = noted
 
     def advance(self, checkpoint: Checkpoint, removed: Sequence[str], added: Sequence[Segment]) -> None:
         """The one transaction that makes a compaction count."""

@@ -13,3 +13,6 @@ class StrictJournal(Journal):
 
     def _cut(self, path: Path, offset: int) -> None:
         raise DataError("mdms.journal-damaged", f"{path} ends in the middle of an entry, at byte {offset}.")
+
+    def _took(self) -> None:
+        """Nothing is noted."""

@@ -1,0 +1,325 @@
+"""Files of the journal that are not there any more are missed, whichever they are; no end at any step is a false alarm."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from meterseal.control import acts
+from meterseal.control.acts import Act
+from meterseal.errors import DataError, EngineError, LocalError
+from meterseal.mdms.giving_up import ACT, Missing, give_up, missing
+from meterseal.mdms.service import Mdms
+from meterseal.mdms.store import journal as journals
+from meterseal.mdms.store.journal import Journal, Noted
+from meterseal.model import Batch
+from tests.control_store import control_at
+from tests.mdms.fleet import Page, day_record, keys, open_store
+from tests.mdms.shadow_disk import ShadowDisk
+
+FILES = ([b"1", b"2"], [b"3"], [b"4", b"5"])
+EVERY = [entry for entries in FILES for entry in entries]
+
+
+def journal_at(directory: Path, page: Page) -> Journal:
+    return Journal(directory, "st-1", keys(), page)
+
+
+def written(directory: Path, page: Page, *, killed: bool) -> list[Path]:
+    """Three files, of which a killed process did not end the last."""
+    journal = journal_at(directory, page)
+    list(journal.replay(0))
+    for number, entries in enumerate(FILES):
+        if number:
+            journal.rotate()
+        for entry in entries:
+            journal.append(entry)
+    if killed:
+        assert journal._descriptor is not None
+        os.close(journal._descriptor)
+    else:
+        journal.close()
+    return sorted(directory.iterdir())
+
+
+def opened(directory: Path, page: Page, after: int = 0) -> list[bytes]:
+    return [entry for _, entry in journal_at(directory, page).replay(after)]
+
+
+def test_what_is_noted_is_a_line_a_file_and_none_an_entry(tmp_path: Path) -> None:
+    page = Page()
+    written(tmp_path, page, killed=False)
+    assert page.every == [
+        Noted(0),
+        Noted(0, 1), Noted(2),
+        Noted(2, 3), Noted(3),
+        Noted(3, 4), Noted(5),
+    ]  # fmt: skip
+    assert opened(tmp_path, page) == EVERY
+    assert page.every[-1] == Noted(5)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("gone", [(2,), (1, 2), (0, 1, 2), (1,), (0,)])
+def test_a_journal_whose_files_are_gone_is_refused(
+    tmp_path: Path, killed: bool, gone: tuple[int, ...]
+) -> None:
+    page = Page()
+    paths = written(tmp_path / "journal", page, killed=killed)
+    kept = {path: path.read_bytes() for path in paths}
+    noted = page.noted
+    for number in gone:
+        paths[number].unlink()
+    with pytest.raises(DataError) as refused:
+        opened(tmp_path / "journal", page)
+    between = 2 not in gone
+    assert refused.value.code == ("mdms.journal-damaged" if between else "mdms.journal-lost")
+    if not between:
+        first = sum(len(entries) for entries in FILES[: gone[0]]) + 1
+        said = "the file that begins with entry 4 is gone" if killed else f"entries {first} to 5 are gone"
+        if killed and len(gone) > 1:
+            said = f"entries {first} to 3 are gone, and those that may have come after them"
+        assert said in refused.value.message
+    # It was only looked at: with the files everything is there again.
+    assert page.noted == noted
+    for path, content in kept.items():
+        path.write_bytes(content)
+    assert opened(tmp_path / "journal", page) == EVERY
+
+
+def test_an_end_that_was_cut_off_at_a_frame_is_missed_unless_the_process_was_killed(tmp_path: Path) -> None:
+    """The second half says what stays open: of a file that nobody ended nothing tells where it ended."""
+    for killed in (False, True):
+        page = Page()
+        last = written(tmp_path / str(killed), page, killed=killed)[-1]
+        content = last.read_bytes()
+        last.write_bytes(content[: len(content) // 2])  # two frames of one size
+        if killed:
+            assert opened(tmp_path / str(killed), page) == EVERY[:-1]
+        else:
+            with pytest.raises(DataError, match="entries 5 to 5 are gone"):
+                opened(tmp_path / str(killed), page)
+
+
+def test_files_that_lie_in_segments_already_are_missed_by_nobody(tmp_path: Path) -> None:
+    page = Page()
+    for path in written(tmp_path, page, killed=False):
+        path.unlink()
+    assert opened(tmp_path, page, after=5) == []
+    assert page.noted == Noted(5)
+
+
+def test_a_journal_from_before_anything_was_noted_opens_and_is_noted_then(tmp_path: Path) -> None:
+    last = written(tmp_path, Page(), killed=True)[-1]
+    page = Page()
+    assert opened(tmp_path, page) == EVERY
+    assert page.noted == Noted(5)
+    last.unlink()
+    with pytest.raises(DataError) as refused:
+        opened(tmp_path, page)
+    assert refused.value.code == "mdms.journal-lost"
+
+
+class Ends(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("step", range(1, 20))
+def test_a_process_that_ends_while_a_file_is_begun_or_ended_raises_no_false_alarm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    page, answered, done = Page(), list[bytes](), 0
+
+    def counted(call: Callable[..., object]) -> Callable[..., object]:
+        def counting(*arguments: object) -> object:
+            nonlocal done
+            done += 1
+            if done == step:
+                raise Ends
+            return call(*arguments)
+
+        return counting
+
+    disk = ShadowDisk(tmp_path, 1 << 30, 0)
+    with monkeypatch.context() as patch, disk.watching():
+        for name in ("open", "write", "fsync", "fdatasync"):
+            patch.setattr(os, name, counted(getattr(os, name)))
+        patch.setattr(page, "note", counted(page.note))
+        journal = journal_at(tmp_path, page)
+        try:
+            list(journal.replay(0))
+            for entry in EVERY[:3]:
+                journal.append(entry)
+                answered.append(entry)
+                journal.rotate()
+        except Ends:
+            pass
+    if journal._descriptor is not None:
+        os.close(journal._descriptor)
+    disk.cut()  # and the power goes, too
+    found = opened(tmp_path, page)
+    assert found[: len(answered)] == answered
+    assert len(found) <= len(answered) + 1
+    again = journal_at(tmp_path, page)
+    list(again.replay(0))
+    assert again.append(b"next") == len(found) + 1
+    again.close()
+    assert opened(tmp_path, page) == [*found, b"next"]
+
+
+def test_an_entry_that_a_killed_process_left_unsynced_is_synced_before_anything_follows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lies in the system's memory, is read and counts; without a sync a loss of power would leave a hole behind it."""
+    page = Page()
+    disk = ShadowDisk(tmp_path, 1 << 30, 0)
+    with disk.watching():
+        killed = journal_at(tmp_path, page)
+        list(killed.replay(0))
+        killed.append(b"first")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", lambda _: None)
+            killed.append(b"second")
+        after = journal_at(tmp_path, page)
+        assert [entry for _, entry in after.replay(0)] == [b"first", b"second"]
+        after.append(b"third")
+    killed.close()
+    after.close()
+    disk.cut()
+    assert opened(tmp_path, page) == [b"first", b"second", b"third"]
+
+
+def test_a_file_that_is_begun_while_older_ones_are_forgotten_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compaction forgets beside ingest. It took the new file for an old one between its making and its first entry."""
+    page = Page()
+    written(tmp_path, page, killed=False)
+    journal = journal_at(tmp_path, page)
+    list(journal.replay(0))
+    sync = journals.sync_directory
+
+    def forgetting(path: Path) -> None:
+        sync(path)
+        journal.forget(5)
+
+    monkeypatch.setattr(journals, "sync_directory", forgetting)
+    assert journal.append(b"6") == 6
+    journal.close()
+    assert [path.stem for path in tmp_path.iterdir()] == [f"{6:016d}"]
+    assert opened(tmp_path, page, after=5) == [b"6"]
+
+
+def test_where_nothing_can_be_noted_nothing_is_answered(tmp_path: Path) -> None:
+    page = Page()
+    journal = journal_at(tmp_path, page)
+    list(journal.replay(0))
+    noting = page.note
+
+    def full(_: Noted) -> None:
+        raise EngineError("control.full", "full")
+
+    page.note = full  # type: ignore[method-assign]
+    for _ in range(2):
+        with pytest.raises(EngineError):
+            journal.append(b"refused")
+    page.note = noting  # type: ignore[method-assign]
+    assert journal.append(b"first") == 1
+    page.note = full  # type: ignore[method-assign]
+    with pytest.raises(EngineError):
+        journal.rotate()
+    assert journal.append(b"second") == 2
+    journal.close()
+    page.note = noting  # type: ignore[method-assign]
+    assert opened(tmp_path, page) == [b"first", b"second"]
+
+
+async def stored(mdms: Mdms, day: int) -> None:
+    await mdms.publish(Batch((day_record(0, day, day + 1),)))
+
+
+def last_file(mdms: Mdms) -> Path:
+    return max((mdms._directory / "journal").glob("*.journal"))
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_store_whose_last_journal_file_is_gone_does_not_start_without_it(
+    tmp_path: Path, killed: bool
+) -> None:
+    mdms, engine = open_store(tmp_path, 1)
+    await stored(mdms, 0)
+    await mdms.compact()
+    await stored(mdms, 1)
+    last, copy = last_file(mdms), tmp_path / "copy"
+    shutil.copytree(tmp_path, copy) if killed else None
+    await mdms.close()
+    engine.dispose()
+    root = copy if killed else tmp_path
+    gone = root / last.relative_to(tmp_path)
+    content = gone.read_bytes()
+    gone.unlink()
+    for _ in range(2):
+        with pytest.raises(DataError) as refused:
+            open_store(root)
+        assert refused.value.code == "mdms.journal-lost"
+    gone.write_bytes(content)
+    mdms, engine = open_store(root)
+    assert mdms.counts().readings == 48
+    await mdms.close()
+    engine.dispose()
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_files_that_are_lost_for_good_are_given_up_by_somebody_and_written_down(
+    tmp_path: Path, killed: bool
+) -> None:
+    mdms, engine = open_store(tmp_path, 1)
+    await stored(mdms, 0)
+    await asyncio.to_thread(mdms._journal.rotate)
+    await stored(mdms, 1)
+    last, copy = last_file(mdms), tmp_path / "copy"
+    shutil.copytree(tmp_path, copy) if killed else None
+    await mdms.close()
+    engine.dispose()
+    root = copy if killed else tmp_path
+    journal = root / last.parent.relative_to(tmp_path)
+    engine = control_at(root / "control.db")
+    assert missing(engine, journal) is None
+    (journal / last.name).unlink()
+    lost = Missing(2, 0 if killed else 2)
+    assert missing(engine, journal) == lost
+    with pytest.raises(LocalError) as refused:
+        give_up(engine, journal, Missing(1, 2), actor="li", now=7)
+    assert refused.value.code == "store.changed"
+    assert acts.verified(engine) == []
+    give_up(engine, journal, lost, actor="li", now=7)
+    assert missing(engine, journal) is None
+    assert acts.verified(engine) == [Act(7, "li", ACT, lost.named)]
+    engine.dispose()
+    for _ in range(2):
+        mdms, engine = open_store(root)
+        assert mdms.counts().readings == 24
+        await mdms.close()
+        engine.dispose()
+
+
+async def test_a_running_store_says_that_a_journal_file_was_taken_from_under_it(tmp_path: Path) -> None:
+    mdms, engine = open_store(tmp_path, 1)
+    await stored(mdms, 0)
+    last_file(mdms).unlink()
+    (found,) = (await mdms.integrity()).damages
+    assert (found.code, found.where) == ("journal", "after entry 0")
+    assert "entries 1 to 1 are gone" in found.sentence
+    await mdms.compact()  # memory still has it
+    assert (await mdms.integrity()).good
+    await mdms.close()
+    engine.dispose()
+    mdms, engine = open_store(tmp_path)
+    assert mdms.counts().readings == 24
+    await mdms.close()
+    engine.dispose()
