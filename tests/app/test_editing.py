@@ -148,10 +148,11 @@ async def test_an_edit_that_a_bill_counted_with_takes_two_officers_and_the_run_c
 
 
 async def test_inside_a_billed_period_an_edit_takes_two_even_when_no_total_changes(house: House) -> None:
-    await house.utility.run_bills(NOW)
+    (issued,) = (await house.utility.run_bills(NOW)).issued
     asked = {"since": BEGIN + DAY, "until": BEGIN + 2 * DAY, "method": "flat", "dry_run": True}
     shown = await house.edit(**asked)
     assert shown["people"] == 2
+    assert f"Readings of it were counted with: {issued}." in shown["says"]
     assert [one["before_fen"] - one["after_fen"] for one in shown["effect"]["periods"]] == [0] * len(
         shown["effect"]["periods"]
     )

@@ -214,6 +214,34 @@ async def test_a_gap_in_which_the_register_begins_anew_meets_both_registers(
     await mdms.close()
 
 
+async def test_readings_off_the_load_profile_keep_no_gap_open_and_bound_its_estimates(tmp_path: Path) -> None:
+    mdms, _ = open_store(tmp_path, 1)
+    lost = range(100, 125)
+    hours: dict[int, int | None] = {hour: 10 * hour for hour in range(240) if hour not in lost}
+    await mdms.publish(Batch((record(1, hours),)))
+    # While the meter's clock was off it counted at first nothing, then everything; and once it said an hour twice.
+    off = {hour: 990 if hour < 115 else 1_240 for hour in range(101, 124)} | {50: 500}
+    given = record(2, dict(off))
+    series = tuple(msgspec.structs.replace(one, start_at=one.start_at + 420_000) for one in given.series)
+    await mdms.publish(Batch((msgspec.structs.replace(given, series=series),)))
+    assert (await mdms.run_vee(NOW)).versions == len(lost)
+    found = mdms.registers(point(0), MAIN, 0, NOW)
+    assert found.register.tolist() == sorted(found.register.tolist())
+    estimated = {
+        (at - FIRST) // HOUR: value
+        for at, value, quality in zip(
+            found.end_at.tolist(), found.register.tolist(), found.quality, strict=True
+        )
+        if quality == E
+    }
+    assert estimated.keys() == set(lost)
+    assert {estimated[hour] for hour in range(100, 115)} == {990}
+    assert {estimated[hour] for hour in range(116, 124)} == {1_240}
+    assert 1_240 <= estimated[124] <= 1_250
+    assert (await mdms.run_vee(NOW + 1)).versions == 0
+    await mdms.close()
+
+
 async def test_gaps_on_both_sides_of_another_decimal_point_are_filled_each_in_its_own(tmp_path: Path) -> None:
     mdms, _ = open_store(tmp_path, 1)
     fine = range(480, 960)

@@ -268,6 +268,8 @@ def _sentences(plan: Plan, effect: EditEffect) -> list[str]:
         )
     if not effect.periods:
         said.append("No bill of a completed period changes.")
+        if effect.used_by:
+            said.append(f"Readings of it were counted with: {', '.join(effect.used_by)}.")
     if effect.between_tenants:
         said.append("It changes the register at which one customer followed another.")
     return said

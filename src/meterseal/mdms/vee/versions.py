@@ -163,9 +163,7 @@ def _of_part(
     standing_at = {int(delivered["end_at"][k]) for k in good} | _edited(channel, delivered, shown)
     times = np.array(sorted(standing_at), np.int64)
     newest = int(channel.delivered["end_at"][-1])
-    apart = np.diff(times)
-    for k in np.flatnonzero((apart > context.interval) & (apart % context.interval == 0)).tolist():
-        since, until = times[k : k + 2].tolist()
+    for since, until in _edges(times, context):
         around = 10**context.digits if rolled.get(until) == since else 0
         gap = Gap(since, until, context.interval, shown.register[since], shown.register[until] + around)
         settle = 0 if until - since <= how.bridging.short else how.bridging.settle
@@ -173,7 +171,28 @@ def _of_part(
             continue
         filled = _fill(store, channel, shown, gap, delivered[-1], given)
         if filled is not None:
-            yield from _written(gap, filled, shown, delivered[-1], around)
+            inside = times[(times >= since) & (times <= until)]
+            bounds = {at: shown.register[at] + (around if at == until else 0) for at in inside.tolist()}
+            yield from _written(gap, _between(gap, filled, bounds), shown, delivered[-1], around)
+
+
+def _edges(times: NDArray[np.int64], context: Context) -> list[tuple[int, int]]:
+    """Whole intervals apart, with none of the load profile between: readings off its grid fill no place on it."""
+    grid = times[(times + context.offset) % context.interval == 0]
+    found: set[tuple[int, int]] = set()
+    for known in (times, grid):
+        apart = np.diff(known)
+        at = np.flatnonzero((apart > context.interval) & (apart % context.interval == 0))
+        found.update(zip(known[at].tolist(), known[at + 1].tolist(), strict=True))
+    return sorted(found)
+
+
+def _between(gap: Gap, filled: Bridge, bounds: Mapping[int, int]) -> Bridge:
+    """The same, no register below one that is known before it nor above one that is known after it."""
+    times, registers = np.array(list(bounds), np.int64), np.array(list(bounds.values()), np.int64)
+    after = np.searchsorted(times, gap.ends[:-1])
+    kept = np.clip(np.array(filled.registers, np.int64), registers[after - 1], registers[after])
+    return filled._replace(registers=tuple(kept.tolist()))
 
 
 def _edited(channel: Judged, delivered: Rows, shown: _Shown) -> set[int]:
