@@ -13,10 +13,11 @@ import sqlalchemy as sa
 
 from meterseal.control import acts
 from meterseal.control.engine import read
-from meterseal.control.tables import vee_changes
+from meterseal.control.tables import vee_changes, vee_trials
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.facts import Fact
 from meterseal.mdms.service import Mdms
+from meterseal.mdms.trials import TRIALS
 from meterseal.mdms.vee import engine as engine_
 from meterseal.mdms.vee.estimators import Override
 from meterseal.mdms.vee.rules import RULES, Rule
@@ -146,6 +147,49 @@ async def test_a_change_that_was_not_tried_as_it_is_made_is_refused(
         mdms.changes.change(change, reason="so", author="op-1", now=NOW + wait)
     assert refused.value.code == code
     assert mdms.changes.latest() == []
+    await mdms.close()
+    engine.dispose()
+
+
+async def test_a_trial_outlasts_a_start_for_its_day_and_no_longer(tmp_path: Path) -> None:
+    for wait, code in ((HOUR, ""), (25 * HOUR, "vee.untried")):
+        root = tmp_path / str(wait)
+        mdms, engine = open_store(root, 1)
+        await fed(mdms, stepping(range(1, 120), 60))
+        await tried(mdms, LOUD, NOW)
+        await mdms.close()
+        engine.dispose()
+        mdms, engine = open_store(root)
+        if code:
+            with pytest.raises(DataError) as refused:
+                mdms.changes.change(LOUD, reason="so", author="op-1", now=NOW + wait)
+            assert refused.value.code == code
+        else:
+            made = mdms.changes.change(LOUD, reason="so", author="op-1", now=NOW + wait)
+            assert made.tried is not None
+            assert (made.tried.at, made.tried.since) == (NOW, NOW - 90 * DAY)
+        await mdms.close()
+        engine.dispose()
+
+
+async def test_many_trials_push_out_the_oldest_and_one_that_is_tried_again_counts_once(
+    tmp_path: Path,
+) -> None:
+    mdms, engine = open_store(tmp_path, 1)
+    said = await mdms.try_rule(LOUD, NOW - 90 * DAY, NOW)
+    for _ in range(3):
+        mdms.changes.tried(LOUD, said)
+    for number in range(TRIALS - 1):
+        mdms.changes.tried(msgspec.structs.replace(LOUD, values={"least": str(number)}), said)
+    mdms.changes.change(
+        LOUD, reason="so", author="op-1", now=NOW
+    )  # it is the oldest of them, and still there
+    mdms.changes.tried(msgspec.structs.replace(LOUD, values={"least": "5000"}), said)
+    with pytest.raises(DataError) as refused:
+        mdms.changes.change(LOUD, reason="so", author="op-1", now=NOW)
+    assert refused.value.code == "vee.untried"
+    with read(engine) as connection:
+        assert len(connection.execute(vee_trials.select()).all()) == TRIALS
     await mdms.close()
     engine.dispose()
 

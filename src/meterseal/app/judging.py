@@ -91,6 +91,12 @@ class FactsQuery(Struct, frozen=True, kw_only=True):
     usage_point: str = ""
 
 
+class RunQuery(Struct, frozen=True, kw_only=True):
+    """One run of the rules, by its number."""
+
+    number: int
+
+
 class JudgingDesk:
     """The methods of the Unix socket about validation."""
 
@@ -103,6 +109,8 @@ class JudgingDesk:
             OPERATOR,
             {
                 "vee_run": (self.run, ask.Page),
+                "vee_runs": (self.runs, ask.Page),
+                "vee_replay": (self.replay, RunQuery),
                 "vee_show": (self.show, FindingsQuery),
                 "vee_try": (self.attempt, TrialOrder),
                 "vee_change": (self.change, ChangeOrder),
@@ -116,6 +124,18 @@ class JudgingDesk:
     async def run(self, _: str, asked: ask.Page) -> ask.Text:
         """Validate and estimate now."""
         return ask.Text(json=ask.as_json(await self._mdms.run_vee(self._clock())))
+
+    async def runs(self, _: str, asked: ask.Page) -> ask.Text:
+        """The runs that were made, newest first."""
+        found = await asyncio.to_thread(self._mdms.runs.latest, min(max(asked.limit, 1), 1000))
+        return ask.Text(json=ask.as_json(found))
+
+    async def replay(self, _: str, asked: RunQuery) -> ask.Text:
+        """Run again what a run saw; what comes out is what it said, bit for bit. Errors as `Mdms.replay`."""
+        said = await asyncio.to_thread(self._mdms.replay, asked.number)
+        kept = self._mdms.runs.get(asked.number).run
+        rows = [_row(one) for one in said.findings[:SHOWN]]
+        return ask.Text(json=_json({"run": kept, "same": True, "findings": rows}))
 
     async def show(self, _: str, asked: FindingsQuery) -> ask.Text:
         """What the rules found, newest first, with the numbers that led to it."""

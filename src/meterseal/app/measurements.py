@@ -6,7 +6,7 @@ It decides nothing about readings; it hands `mdms` what only the composition roo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -23,9 +23,11 @@ from meterseal.security.sdk import SecuritySdk
 SUITE_CERTIFIED = 1
 
 
-async def open_measurements(directory: Path, engine: sa.Engine, security: SecuritySdk, keys: KeyRing) -> Mdms:
+async def open_measurements(
+    directory: Path, engine: sa.Engine, security: SecuritySdk, keys: KeyRing, clock: Callable[[], int]
+) -> Mdms:
     """The running store of measurements; `keys` is its ring, which the caller opened."""
-    mdms = Mdms.open(directory, engine, keys, Verifier(security))
+    mdms = Mdms.open(directory, engine, keys, Verifier(security), clock=clock)
     mdms.start()
     return mdms
 

@@ -109,7 +109,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     rings = {name: await open_ring(engine, name, source, now) for name in (MEASUREMENTS, FLEET, WORDS)}
     if restored := restoring.settle(measurements.parent, engine, rings[MEASUREMENTS], now):
         log.warning("store.restored", backup=restored.id)
-    mdms = await open_measurements(measurements, engine, security, rings[MEASUREMENTS])
+    mdms = await open_measurements(measurements, engine, security, rings[MEASUREMENTS], clock)
     utility = await Utility.start(engine, mdms, source, now)
     mdms.agreements_from(utility.agreed)
     resealing = Resealing(

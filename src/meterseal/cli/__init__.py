@@ -201,6 +201,8 @@ app.command("meterseal.cli.sql:sql", name="sql", help="Ask readings and findings
 vee = App(name="vee", help="Validate and estimate what was read.")
 vee.command("meterseal.cli.vee:rules", name="rules", help="List the rules and their parameters.")
 vee.command("meterseal.cli.vee:run", name="run", help="Validate and estimate now.")
+vee.command("meterseal.cli.runs:runs", name="runs", help="List the runs that were made.")
+vee.command("meterseal.cli.runs:replay", name="replay", help="Make a run again from what it saw.")
 vee.command("meterseal.cli.vee:findings", name="show", help="Show what was found, and why.")
 vee.command(
     "meterseal.cli.vee:backtest",

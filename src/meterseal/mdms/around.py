@@ -5,12 +5,14 @@ It judges nothing and stores nothing. One object is of one run: what it read fir
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 
 from msgspec.structs import replace
 
 from meterseal.mdms.facts import Facts
+from meterseal.mdms.seen import EVERYTHING, Seen
 from meterseal.mdms.spans import Span, Told, at, subs_of
 from meterseal.mdms.store.rows import Key, Words
 from meterseal.mdms.surroundings import HOUR, MOST_HOURS, Surroundings
@@ -24,13 +26,25 @@ NEIGHBOURS = 30
 
 
 class Around(Nothing):
-    """The surroundings of one run at `now`: facts as they were recorded up to then.
+    """The surroundings of one run at `now`, up to what it saw; without `seen` as they were recorded up to that instant.
 
-    Class and heating are those of `now` for all that a run looks at; everything else holds in its own period.
+    Class and heating are those of `now` for all that a run looks at; everything else holds in its own period. `exists`
+    says whether a run sees any reading of a channel.
     """
 
-    def __init__(self, tables: Surroundings, facts: Facts, words: Words, now: int) -> None:
+    def __init__(
+        self,
+        tables: Surroundings,
+        facts: Facts,
+        words: Words,
+        now: int,
+        seen: Seen | None,
+        exists: Callable[[Key], bool],
+    ) -> None:
         self._tables, self._facts, self._words, self._now = tables, facts, words, now
+        self._fact = seen.fact if seen is not None else None
+        self._seen = seen or EVERYTHING
+        self._exists = exists
 
     def classes(self, keys: Sequence[Key]) -> list[str]:
         """What the operator stated, else a dwelling."""
@@ -57,7 +71,7 @@ class Around(Nothing):
             vacancies=tuple(
                 Period(number, span.since, span.until) for number, span in self._of("vacant", main)
             ),
-            events=self._facts.events(points, self._now),
+            events=self._facts.events(points, self._now, self._fact),
         )
 
     def joined(self, keys: Collection[Key]) -> list[Joined]:
@@ -65,12 +79,14 @@ class Around(Nothing):
         found = []
         for main, subs, since, until in self._mains:
             known = [self._words.known(point) for point in (main, *subs)]
-            cluster = tuple(Key(point, MAIN) for point in known if point in self._words.medium)
-            if len(cluster) == len(known) and any(key in keys for key in cluster):
+            cluster = tuple(Key(point, MAIN) for point in known if point is not None)
+            asked = len(cluster) == len(known) and any(key in keys for key in cluster)
+            if asked and all(map(self._exists, cluster)):
                 found.append(Joined(cluster, since, until))
         pair = (MAIN, HEAT_VOLUME)
         heat = {key.point for key in keys if self._words.medium[key.point] == "heat" and key.channel in pair}
-        found += [Joined(tuple(Key(point, one) for one in pair), balance=True) for point in sorted(heat)]
+        heated = sorted(heat, key=self._words.texts.__getitem__)
+        found += [Joined(tuple(Key(point, one) for one in pair), balance=True) for point in heated]
         return found
 
     def neighbours(self, key: Key, since: int, until: int) -> list[Key]:
@@ -90,7 +106,8 @@ class Around(Nothing):
             if other not in (None, key.point) and inside:
                 found.append(Key(other, key.channel))
         medium = self._words.medium
-        return [one for one in found if medium.get(one.point) == medium[key.point]][:NEIGHBOURS]
+        alike = (one for one in found if medium.get(one.point) == medium[key.point] and self._exists(one))
+        return list(islice(alike, NEIGHBOURS))
 
     def zone(self, key: Key, when: int) -> str:
         """The zone that supplied its usage point at an instant."""
@@ -107,7 +124,7 @@ class Around(Nothing):
 
     @cached_property
     def _told(self) -> Told:
-        return self._facts.told(self._now)
+        return self._facts.told(self._now, self._fact)
 
     @cached_property
     def _mains(self) -> list[tuple[str, tuple[str, ...], int, int]]:
@@ -137,7 +154,7 @@ class Around(Nothing):
     @cached_property
     def _calendar(self) -> Calendar:
         """A holiday is a Sunday, a Saturday or Sunday that is worked a day in the middle of the week."""
-        kinds = self._tables.days()
+        kinds = self._tables.days(self._seen.day)
         if not kinds:
             return Calendar()
         first, last = min(kinds), max(kinds)
@@ -148,9 +165,9 @@ class Around(Nothing):
 
     @cached_property
     def _weather(self) -> Weather:
-        known = self._tables.weather_known()
+        known = self._tables.weather_known(self._seen.weather)
         if known is None:
             return Weather()
         first = max(known[0], known[1] - MOST_HOURS + 1)
-        degrees = self._tables.weather(first * HOUR, known[1] - first + 1)
+        degrees = self._tables.weather(first * HOUR, known[1] - first + 1, self._seen.weather)
         return Weather(first, tuple(degrees.tolist()))

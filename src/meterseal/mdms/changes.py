@@ -2,12 +2,11 @@
 
 It judges nothing. A change of a rule holds from the instant of its recording and is taken only after the same change was
 tried on the days before; an order of methods holds for gaps of a stated time. What any past run knew is found again: it is
-the rows recorded up to it.
+the rows up to the number that it saw.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from threading import Lock
 from typing import Any, Literal, cast
 
@@ -22,6 +21,7 @@ from meterseal.control.sealed import VEE_CHANGES
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import vee_changes as table
 from meterseal.errors import DataError, LocalError
+from meterseal.mdms.trials import Trials, Tried
 from meterseal.mdms.vee.context import DAY, HOUR
 from meterseal.mdms.vee.estimators import ESTIMATORS, Override
 from meterseal.mdms.vee.settings import RuleChange, Settings, check
@@ -30,8 +30,6 @@ from meterseal.model import MEDIA, Medium
 
 VALID = 24 * HOUR
 """How long a trial allows its change."""
-TRIALS = 64
-"""Trials that are remembered; they are forgotten at a stop."""
 LONGEST = 400
 """Days that an order of methods holds at most."""
 MOST_REASON = 400
@@ -39,18 +37,6 @@ _WAIT = 60_000
 """How long a change may take to be written, at most; a clock that is further behind a run was set back."""
 
 log = structlog.get_logger()
-
-
-class Tried(Struct, frozen=True):
-    """What a trial showed before its change was made."""
-
-    at: int
-    since: int
-    readings: int
-    flags_now: int
-    would_flag: int
-    new: int
-    gone: int
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -76,24 +62,25 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 class Changes:
-    """The table `vee_changes`, and which changes were tried lately."""
+    """The table `vee_changes`; `trials` says which changes were tried lately."""
 
     def __init__(self, engine: sa.Engine, keys: KeyRing) -> None:
         self._engine, self._keys = engine, keys
-        self._tried: OrderedDict[bytes, Tried] = OrderedDict()
+        self._trials = Trials(engine)
         self._lock, self._asked = Lock(), 0
 
     # --- asking -----------------------------------------------------------------------------------
 
-    def known(self, as_of: int) -> tuple[Settings, tuple[Override, ...]]:
-        """What holds for runs of an instant: the changes of rules and the orders of methods recorded up to it.
+    def known(self, as_of: int, upto: int | None = None) -> tuple[Settings, tuple[Override, ...]]:
+        """What holds for runs of an instant: the changes of rules and the orders of methods up to number `upto` (`seen`),
+        without one those recorded up to that instant.
 
         What is recorded from now on is recorded after that instant: asking again says the same.
         """
         with self._lock:
             self._asked = max(self._asked, as_of)
         rules, orders = [], []
-        for one in reversed(self.latest(as_of=as_of, limit=None)):
+        for one in reversed(self.latest(as_of=as_of if upto is None else None, limit=None, upto=upto)):
             if one.kind == "order":
                 orders.append(_override(one))
                 continue
@@ -106,13 +93,17 @@ class Changes:
             rules.append(change)
         return Settings(tuple(rules)), tuple(orders)
 
-    def latest(self, limit: int | None = 100, as_of: int | None = None) -> list[Change]:
+    def latest(
+        self, limit: int | None = 100, as_of: int | None = None, upto: int | None = None
+    ) -> list[Change]:
         """Newest first."""
         query = sa.select(table).order_by(table.c.id.desc())
         if limit is not None:
             query = query.limit(limit)
         if as_of is not None:
             query = query.where(table.c.recorded_at <= as_of)
+        if upto is not None:
+            query = query.where(table.c.id <= upto)
         with read(self._engine) as connection:
             return [self._change(row) for row in connection.execute(query)]
 
@@ -120,25 +111,14 @@ class Changes:
 
     def tried(self, change: RuleChange, said: Trial) -> None:
         """A change was tried; for a day it may be made."""
-        self._tried[_name(change)] = Tried(
-            at=said.until,
-            since=said.since,
-            readings=said.readings,
-            flags_now=said.flags_now,
-            would_flag=said.would_flag,
-            new=said.new_count,
-            gone=said.gone_count,
-        )
-        self._tried.move_to_end(_name(change))
-        while len(self._tried) > TRIALS:
-            self._tried.popitem(last=False)
+        self._trials.keep(change, said)
 
     def change(self, change: RuleChange, *, reason: str, author: str, now: int) -> Change:
         """Let a rule judge otherwise from now on. Errors of `settings.check`; LocalError `vee.reason`; DataError
         `vee.untried` unless the same change was tried on the last 90 days within the day before.
         """
         check(change)
-        tried = self._tried.get(_name(change))
+        tried = self._trials.of(change)
         if tried is None or not 0 <= now - tried.at <= VALID or tried.since > tried.at - DAYS * DAY:
             raise DataError(
                 "vee.untried",
@@ -257,9 +237,3 @@ def _override(one: Change) -> Override:
     assert one.until is not None
     medium = cast(Medium, one.medium) if one.medium else None
     return Override(one.since, one.until, one.order, one.reason, medium, one.zone, one.number)
-
-
-def _name(change: RuleChange) -> bytes:
-    """The same for the same change, whatever the order of its values."""
-    said = (change.rule, change.medium, change.customer, change.on, sorted(change.values.items()))
-    return msgspec.msgpack.encode(said)

@@ -1,8 +1,8 @@
 """Station MDMS, facts: what rules and estimators may know of usage points, dated, appended and never overwritten.
 
 It judges no reading. What an operator states, what agreements say, what meters' alarms and the weather say stand in one
-table with the instant at which they were recorded; a later row wins over an earlier one where both say something. So the
-facts of any past run are found again: they are the rows recorded up to it.
+table, numbered in the order of their commits; a later row wins over an earlier one where both say something. So the facts
+of any past run are found again: they are the rows up to the number that it saw.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from meterseal.control.tables import point_facts as table
 from meterseal.control.tables import usage_points
 from meterseal.errors import DataError
 from meterseal.headend.meteralarms import kinds
+from meterseal.mdms.seen import EVERYTHING
 from meterseal.mdms.spans import Span, Told, at, joined, laid, unagreed
 from meterseal.mdms.state import Pending
 from meterseal.mdms.surroundings import MOST_HOURS, Surroundings
@@ -68,9 +69,9 @@ class Facts:
 
     # --- asking -----------------------------------------------------------------------------------
 
-    def told(self, as_of: int) -> Told:
-        """All but the alarms, as recorded up to an instant."""
-        query = sa.select(table).where(table.c.kind != "event", table.c.recorded_at <= as_of)
+    def told(self, as_of: int, upto: int | None = None) -> Told:
+        """All but the alarms: by the rows up to number `upto` (`seen`), without one by those recorded up to an instant."""
+        query = sa.select(table).where(table.c.kind != "event", _then(as_of, upto))
         found: dict[str, dict[str, list[Span]]] = {}
         with read(self._engine) as connection:
             for row in connection.execute(query.order_by(table.c.id)):
@@ -91,9 +92,11 @@ class Facts:
                 spans[row.usage_point] = laid(spans.get(row.usage_point, []), new)
         return {point: zone for point, of in spans.items() if (zone := at(of, instant))}
 
-    def events(self, points: Mapping[str, Mapping[int, int]], as_of: int) -> tuple[Event, ...]:
-        """The alarms of these usage points, as recorded up to an instant; the values of `points` number the columns of
-        their channels. A meter repeats an alarm every day while it lasts: the first day alone is an event.
+    def events(
+        self, points: Mapping[str, Mapping[int, int]], as_of: int, upto: int | None = None
+    ) -> tuple[Event, ...]:
+        """The alarms of these usage points, by rows as `told`; the values of `points` number the columns of their channels.
+        A meter repeats an alarm every day while it lasts: the first day alone is an event.
         """
         seen: set[tuple[int, str, int]] = set()
         wanted = sorted(points)
@@ -102,7 +105,7 @@ class Facts:
                 query = sa.select(table).where(
                     table.c.kind == "event",
                     table.c.usage_point.in_(wanted[start : start + _ASKED_AT_ONCE]),
-                    table.c.recorded_at <= as_of,
+                    _then(as_of, upto),
                 )
                 for row in connection.execute(query):
                     number = points[row.usage_point].get(row.channel)
@@ -205,7 +208,7 @@ class Facts:
 
         Gives usage points whose vacancies changed, with when the change begins, and since when days of heating changed.
         """
-        told = self.told(now)
+        told = self.told(now, EVERYTHING.fact)
         rows: list[dict[str, str | int | None]] = []
         again: dict[str, int] = {}
         vacant = told.get("vacant", {})
@@ -248,6 +251,10 @@ class Facts:
             if not np.isnan(mean) and at(known, begin) != state:
                 changed.append(Span(begin, begin + DAY, state))
         return joined(changed)
+
+
+def _then(as_of: int, upto: int | None) -> sa.ColumnElement[bool]:
+    return table.c.recorded_at <= as_of if upto is None else table.c.id <= upto
 
 
 def _check_zones(connection: sa.Connection) -> None:

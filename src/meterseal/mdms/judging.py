@@ -11,12 +11,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
+from meterseal.crypto.symmetric import equal
+from meterseal.errors import DataError
 from meterseal.mdms.around import Around
 from meterseal.mdms.changes import Change, Changes
 from meterseal.mdms.entries import Version
 from meterseal.mdms.facts import Agreed, Fact, Facts
 from meterseal.mdms.reading import Reading, VeeRun
 from meterseal.mdms.rollups import Rollups
+from meterseal.mdms.runs import Kept, Runs, program
+from meterseal.mdms.seen import EVERYTHING, Seen
 from meterseal.mdms.state import Pending
 from meterseal.mdms.store.rows import Key
 from meterseal.mdms.surroundings import Surroundings
@@ -38,6 +42,7 @@ class Judging(Reading, ABC):
     surroundings: Surroundings
     facts: Facts
     changes: Changes
+    runs: Runs
     _troubles: Troubles
     _agreed: Callable[[], Agreed]
 
@@ -54,18 +59,19 @@ class Judging(Reading, ABC):
     async def run_vee(self, now: int) -> VeeRun:
         """Let every rule look at what came since the last run, append findings, estimate gaps.
 
-        Deterministic and idempotent: with no new readings a run adds nothing. After a start the first run
-        looks at everything once. What lies in a damaged file is a finding of each of its channels, which are judged after
-        it and looked at again by every run. Raises EngineError when nothing could be written; the next run does it
-        again.
+        It sees what was stored at one point, which is kept with it, and nothing that comes meanwhile. Deterministic and
+        idempotent: with no new readings a run adds nothing. After a start the first run looks at everything once. What
+        lies in a damaged file is a finding of each of its channels, which are judged after it and looked at again by every
+        run. Raises EngineError when nothing could be written; the next run does it again.
         """
         await self.settle()
         await asyncio.to_thread(self._take_facts, now)
         with self._store.lock:
             self._state.merge()
             dirty, self._state.dirty = self._state.dirty, {}
+            entry = self._state.sequence
         try:
-            outcome, readable = await asyncio.to_thread(self._judged, dirty, now)
+            number, outcome, readable = await asyncio.to_thread(self._judged, dirty, entry, now)
             found = [*readable.findings(f"vee-{now}"), *outcome.findings]
             new = await asyncio.to_thread(self._findings.append, found)
             if outcome.versions:
@@ -84,11 +90,18 @@ class Judging(Reading, ABC):
             # Until their file is restored; nobody else is held up by them.
             self._state.mark_dirty(readable.oldest())
             self._state.mark_grown(readable.oldest())
-        return VeeRun(outcome.readings, len(dirty), new, len(outcome.versions), outcome.unjudged)
+        return VeeRun(outcome.readings, len(dirty), new, len(outcome.versions), outcome.unjudged, number)
 
-    def _judged(self, dirty: Mapping[Key, int], now: int) -> tuple[vee.Outcome, Readable]:
-        readable = Readable(self._store, self.rollups.floor)
-        return vee.run(readable, dirty, self._how(now)), readable
+    def _judged(self, dirty: Mapping[Key, int], entry: int, now: int) -> tuple[int, vee.Outcome, Readable]:
+        """A run, written down before anything follows from it; number 0 when there was nothing to look at."""
+        readable = Readable(self._store, self.rollups.floor, entry)
+        if not dirty:
+            return 0, vee.Outcome([], [], 0, {}), readable
+        replaced = self._places.replaced()
+        # After what is to be judged was taken: whatever has anything judged again was stored before it said so.
+        seen = self.runs.point(entry, replaced)
+        outcome = vee.run(readable, dirty, self._how(now, seen, replaced, readable.exists))
+        return self.runs.keep(now, seen, dirty, outcome, len(readable.missed)), outcome, readable
 
     async def try_rule(self, change: RuleChange, since: int, now: int) -> Trial:
         """What a rule would flag with a change, beside what it flags; nothing is kept but that it was tried.
@@ -96,10 +109,9 @@ class Judging(Reading, ABC):
         Raises LocalError `use.rule`, `use.rules` or `use.parameter`.
         """
         keys = sorted(self._store.oldest())
-        said = await asyncio.to_thread(
-            trial, Readable(self._store, self.rollups.floor), keys, change, since, self._how(now)
-        )
-        self.changes.tried(change, said)
+        readable = Readable(self._store, self.rollups.floor)
+        said = await asyncio.to_thread(trial, readable, keys, change, since, self._how_now(now))
+        await asyncio.to_thread(self.changes.tried, change, said)
         return said
 
     async def order_methods(self, override: Override, author: str, now: int) -> Change:
@@ -115,22 +127,89 @@ class Judging(Reading, ABC):
             self._state.mark_dirty(keys)
         return made
 
-    def replayed(self, now: int) -> vee.Outcome:
-        """What a run at an instant said of everything that was stored then, found again bit for bit; nothing is kept.
+    def replay(self, number: int) -> vee.Outcome:
+        """What a run said, found again bit for bit; nothing is kept. LocalError `vee.no-run`.
 
-        It sees the versions, facts, changes and installations of then. Hours of weather and kinds of days are those of
-        today: they are replaced, not appended.
+        Raises DataError `vee.not-replayable` when it comes out otherwise and why is known, `vee.replay-differs` when it is
+        not: then what is stored, or what is kept of the run, is not what it was.
+        """
+        kept = self.runs.get(number)
+        self._store.oldest()  # every stored channel is known by its word from here on
+        looked = self.runs.looked(kept)
+        medium = self._store.words.medium
+        dirty = {key: since for key, since in looked.items() if key.point in medium}
+        seen = kept.run.seen
+        readable = Readable(self._store, self.rollups.floor_at(seen.entry), seen.entry)
+        how = self._how(kept.run.at, seen, self.runs.exchanged(seen.exchange), readable.exists)
+        said = vee.run(readable, dirty, how)
+        if not equal(self.runs.digest(said), kept.digest):
+            raise self._otherwise(kept, looked, readable, len(looked) - len(dirty))
+        return said
+
+    def _otherwise(self, kept: Kept, looked: Mapping[Key, int], readable: Readable, gone: int) -> DataError:
+        """Why a run comes out otherwise than it did, as far as that is known."""
+        then, medium = self.rollups.floor_at(kept.run.seen.entry), self._store.words.medium
+        rolled = sum(self.rollups.floor(key) != then(key) for key in looked if key.point in medium)
+        now, was = program(), kept.run.program
+        others = sorted(name for name in now.keys() | was.keys() if now.get(name) != was.get(name))
+        why = [
+            f"{count} {what}"
+            for count, what in (
+                (
+                    rolled,
+                    "of its channels were rolled up since, and what that took away is not there any more",
+                ),
+                (gone, "of its channels have no readings here any more"),
+                (len(readable.missed), "of its channels lie in damaged files (meterseal store check)"),
+                (kept.run.unread, "of its channels lay in damaged files then, and can be read now"),
+            )
+            if count
+        ]
+        if others:
+            why.append(f"it was judged by another version of {', '.join(others)}")
+        number = kept.run.number
+        if why:
+            return DataError(
+                "vee.not-replayable", f"Run {number} cannot be found again bit for bit: {'; '.join(why)}."
+            )
+        return DataError(
+            "vee.replay-differs",
+            f"Run {number} comes out otherwise than it did, and nothing is known that explains it: what is stored, or what "
+            "is kept of the run, was changed. See what was changed: meterseal ledger verify",
+        )
+
+    def replayed(self, now: int) -> vee.Outcome:
+        """What a run at an instant that kept no point said of everything that was stored then; nothing is kept.
+
+        It goes by the instants of receipt: the versions, facts, changes and installations of then. Weather and kinds of
+        days are those of today.
         """
         oldest = self._store.oldest()
-        return vee.run(vee.AsOf(self._store, now - 1), oldest, self._how(now))
+        how = self._how(now, None, self._places.replaced(now), self._is_stored)
+        return vee.run(vee.AsOf(self._store, now - 1), oldest, how)
 
-    def _how(self, now: int) -> vee.Run:
-        """A run with what is known beside the registers and what an operator changed, as recorded up to then."""
-        around = Around(self.surroundings, self.facts, self._store.words, now)
-        settings, overrides = self.changes.known(now)
+    def _how_now(self, now: int) -> vee.Run:
+        """For what is no run: everything that is known."""
+        return self._how(now, EVERYTHING, self._places.replaced(), self._is_stored)
+
+    def _is_stored(self, key: Key) -> bool:
+        return key.point in self._store.words.medium
+
+    def _how(
+        self,
+        now: int,
+        seen: Seen | None,
+        replaced: Mapping[str, Sequence[int]],
+        exists: Callable[[Key], bool],
+    ) -> vee.Run:
+        """A run with what is known beside the registers and what an operator changed, up to what it saw; without that as
+        recorded up to then.
+        """
+        around = Around(self.surroundings, self.facts, self._store.words, now, seen, exists)
+        settings, overrides = self.changes.known(now, seen.change if seen is not None else None)
         return vee.Run(
             now,
-            replaced=self._places.replaced(now),
+            replaced=replaced,
             surroundings=around,
             settings=settings,
             bridging=Bridging(overrides=overrides),

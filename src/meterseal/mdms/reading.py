@@ -9,7 +9,9 @@ from collections.abc import Iterator
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
+from meterseal.mdms.answers import Answers
 from meterseal.mdms.columns import Columns, with_meters
 from meterseal.mdms.evidence import EvidenceBook, EvidenceFacts
 from meterseal.mdms.export import series
@@ -73,7 +75,7 @@ class Counts(Struct, frozen=True, kw_only=True):
 
 class VeeRun(Struct, frozen=True):
     """What a run of the rules did: readings looked at, channels, new findings, new versions; and of how many meters a rule
-    lacks what it would have to know.
+    lacks what it would have to know. It is replayed by its `number`, 0 where there was nothing to look at.
     """
 
     readings: int
@@ -81,6 +83,7 @@ class VeeRun(Struct, frozen=True):
     findings: int
     versions: int
     unjudged: dict[str, int] = msgspec.field(default_factory=dict)
+    number: int = 0
 
 
 class Freshness(Struct, frozen=True):
@@ -106,22 +109,25 @@ class Reading:
     _findings: Findings
     _notes: Notes
     _places: Places
+    _answers: Answers
 
     def readings(
         self, usage_point: str, channel: int, since: int, until: int, as_of: int | None = None
     ) -> Readings:
-        """Visible readings with since <= end_at < until; with `as_of`, as they were visible then.
+        """Visible readings with since <= end_at < until; with `as_of`, as they were visible then: once a moment of the past
+        was asked for, here or below, its answers are the same for ever (`answers`).
 
         Raises DataError `mdms.units` when the unit changed within the period.
         """
-        return self._store.readings(usage_point, channel, since, until - 1, as_of)
+        return self.registers(usage_point, channel, since, until - 1, as_of)
 
     def registers(
         self, usage_point: str, channel: int, since: int, until: int, as_of: int | None = None
     ) -> Readings:
         """Visible readings with since <= end_at <= until: registers are boundaries of what lies between
         them. With `as_of`, as they were visible then."""
-        return self._store.readings(usage_point, channel, since, until, as_of)
+        entry = self._answers.upto(as_of)
+        return self._store.readings(usage_point, channel, since, until, as_of, entry)
 
     def evidence_at(self, usage_point: str, channel: int, end_at: int) -> EvidenceFacts | None:
         """The checked evidence for the register of one instant, or None when the meter sent none."""
@@ -171,6 +177,7 @@ class Reading:
         all; with `entries` what these changed."""
         with self._store.lock:
             entries = entries or series.Since(0, self._state.sequence)
+        entries = replace(entries, through=min(entries.through, self._answers.upto(as_of)))
         channels = [key for key in self.channels() if usage_point in (None, key[0])]
         return series.page(self._store, channels, since, until, as_of, after, entries)
 

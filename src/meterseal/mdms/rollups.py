@@ -122,6 +122,20 @@ class Rollups:
         """The same, for a channel that is known by its word."""
         return self.horizon(self._store.words.texts[key.point], key.channel)
 
+    def floor_at(self, entry: int) -> Callable[[Key], int]:
+        """`floor` as it was when a journal entry was the newest."""
+        then = Rolled()
+        for sequence, one in self._all():
+            if sequence <= entry:
+                then.take(one)
+        words = self._store.words
+        return lambda key: then.horizon(words.texts[key.point], words.medium[key.point], key.channel)
+
+    def _all(self) -> list[tuple[int, Rollup]]:
+        with self._store.lock:  # first: what leaves it stands in the table before
+            waiting = dict(self._state.rolled.waiting)
+        return sorted((waiting | {one.sequence: one.rollup for one in self.listed()}).items())
+
     def newest(self, medium: Medium, main: bool, level: str) -> Rollup | None:
         """The roll-up that holds, if any."""
         with self._store.lock:

@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from meterseal.control.sealing import KeyRing
 from meterseal.errors import DataError, EngineError, LocalError, MetersealError
 from meterseal.mdms import entries
+from meterseal.mdms.answers import Answers
 from meterseal.mdms.bulk import Bulk, pack_bulk
 from meterseal.mdms.changes import Changes
 from meterseal.mdms.checking import Checking
@@ -47,6 +48,7 @@ from meterseal.mdms.quarantine import Quarantine
 from meterseal.mdms.reading import Limits
 from meterseal.mdms.retracting import taken_back
 from meterseal.mdms.rollups import RolledMonth, Rollups
+from meterseal.mdms.runs import Runs
 from meterseal.mdms.state import State
 from meterseal.mdms.store.compact import Compacted, compact, convert, merge, sweep
 from meterseal.mdms.store.consumed import Consumed
@@ -83,7 +85,13 @@ class Mdms(Judging):
     _begun = False
 
     def __init__(
-        self, directory: Path, engine: sa.Engine, keys: KeyRing, verifier: EvidenceVerifier, limits: Limits
+        self,
+        directory: Path,
+        engine: sa.Engine,
+        keys: KeyRing,
+        verifier: EvidenceVerifier,
+        limits: Limits,
+        clock: Callable[[], int],
     ) -> None:
         self._limits = limits
         self._keys = keys
@@ -106,6 +114,7 @@ class Mdms(Judging):
         self._state = State(without_leaves(counts))
         self._state.sequence = position
         self._consumed = Consumed(self._manifest.consumed)
+        self._answers = Answers(engine, lambda: self._state.sequence, clock)
         self._ingest = Ingest(self._store, self._consumed, self._state)
         self._places = Places(engine)
         self.rollups = Rollups(engine, self._store, self._manifest, self._state)
@@ -119,6 +128,7 @@ class Mdms(Judging):
         self.surroundings = Surroundings(engine)
         self.facts = Facts(engine, self.surroundings)
         self.changes = Changes(engine, keys)
+        self.runs = Runs(engine, self._store.words, self._manifest.mark)
         self._agreed: Callable[[], Agreed] = dict
         self.forecasts = Forecasts(
             directory / "forecasts",
@@ -141,7 +151,7 @@ class Mdms(Judging):
             keys,
             self._manifest.mark,
             self._store,
-            self._how,
+            self._how_now,
             self._findings,
             self._committer.alone,
         )
@@ -171,8 +181,10 @@ class Mdms(Judging):
         keys: KeyRing,
         verifier: EvidenceVerifier,
         limits: Limits | None = None,
+        clock: Callable[[], int] = lambda: 0,
     ) -> Mdms:
-        """Open or make the store in `directory`; replays what a crash left in the journal.
+        """Open or make the store in `directory`; replays what a crash left in the journal. By `clock` (Unix ms) a moment is
+        of the past, and answered once for all; by default none is.
 
         Raises LocalError `mdms.locked` (another process has it open), DataError `mdms.journal-damaged`,
         `mdms.journal-lost` or `mdms.ledger-damaged`, TrustError `sealing.key`, EngineError `mdms.*`, `control.*`.
@@ -181,7 +193,7 @@ class Mdms(Judging):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock_file = _locked(directory)
         try:
-            opened = cls(directory, engine, keys, verifier, limits or Limits())
+            opened = cls(directory, engine, keys, verifier, limits or Limits(), clock)
         except BaseException:
             os.close(lock_file)
             raise

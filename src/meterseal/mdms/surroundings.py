@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from meterseal.control.engine import read, write
 from meterseal.control.tables import day_kinds, weather
-from meterseal.control.writes import upsert
 from meterseal.errors import LocalError
+from meterseal.mdms.seen import EVER
 
 HOUR = 3_600_000
 COLDEST, WARMEST = -60.0, 60.0
@@ -32,13 +32,13 @@ Kind = Literal["holiday", "workday"]
 
 
 class Surroundings:
-    """The tables `weather` and `day_kinds`."""
+    """The tables `weather` and `day_kinds`; `upto` asks for what their rows up to that number say (`seen`)."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
     def put_weather(self, degrees: Mapping[int, float]) -> int:
-        """Store mean outdoor temperatures (degC) by hour since 1970 UTC; an hour that is there is replaced.
+        """Store mean outdoor temperatures (degC) by hour since 1970 UTC; what is said last of an hour holds.
 
         Returns how many. LocalError `surroundings.weather` for hours or degrees that cannot be, with nothing stored.
         """
@@ -52,33 +52,42 @@ class Surroundings:
                 "surroundings.weather",
                 f"A temperature is not between {COLDEST:.0f} and {WARMEST:.0f} degC; give degrees Celsius.",
             )
-        rows = [{"hour": hour, "centidegrees": round(value * 100)} for hour, value in degrees.items()]
+        told = {hour: round(value * 100) for hour, value in degrees.items()}
+        query = sa.select(weather.c.hour, weather.c.centidegrees).order_by(weather.c.id)
+        query = query.where(weather.c.hour.between(min(told, default=0), max(told, default=0)))
         with write(self._engine) as connection:
-            upsert(connection, weather, rows)
-        return len(rows)
+            known = {row.hour: row.centidegrees for row in connection.execute(query)}
+            new = [
+                {"hour": hour, "centidegrees": mean} for hour, mean in told.items() if known.get(hour) != mean
+            ]
+            if new:
+                connection.execute(weather.insert(), new)
+        return len(told)
 
-    def weather(self, since: int, hours: int) -> NDArray[np.float32]:
+    def weather(self, since: int, hours: int, upto: int = EVER) -> NDArray[np.float32]:
         """Temperatures of so many hours from `since` (Unix ms, a whole hour) on; NaN where none is known."""
         first = since // HOUR
         found = np.full(hours, np.nan, np.float32)
         query = sa.select(weather.c.hour, weather.c.centidegrees).where(
-            weather.c.hour >= first, weather.c.hour < first + hours
+            weather.c.hour >= first, weather.c.hour < first + hours, weather.c.id <= upto
         )
         with read(self._engine) as connection:
-            for hour, centidegrees in connection.execute(query):
+            for hour, centidegrees in connection.execute(query.order_by(weather.c.id)):
                 found[hour - first] = centidegrees / 100
         return found
 
-    def weather_known(self) -> tuple[int, int] | None:
+    def weather_known(self, upto: int = EVER) -> tuple[int, int] | None:
         """First and last known hour since 1970 UTC."""
         with read(self._engine) as connection:
             first, last = connection.execute(
-                sa.select(sa.func.min(weather.c.hour), sa.func.max(weather.c.hour))
+                sa.select(sa.func.min(weather.c.hour), sa.func.max(weather.c.hour)).where(
+                    weather.c.id <= upto
+                )
             ).one()
         return None if first is None else (first, last)
 
     def put_days(self, kinds: Mapping[int, Kind]) -> int:
-        """Store what local days (since 1970) are, against their weekday; a day that is there is replaced.
+        """Store what local days (since 1970) are, against their weekday; what is said last of a day holds.
 
         Returns how many. LocalError `surroundings.days` for days that cannot be, with nothing stored.
         """
@@ -87,11 +96,18 @@ class Surroundings:
                 "surroundings.days", f"At most {MOST} days are taken at once, from 1970 to 2106."
             )
         with write(self._engine) as connection:
-            upsert(connection, day_kinds, [{"day": day, "kind": kind} for day, kind in kinds.items()])
+            known = _days(connection, EVER)
+            new = [{"day": day, "kind": kind} for day, kind in kinds.items() if known.get(day) != kind]
+            if new:
+                connection.execute(day_kinds.insert(), new)
         return len(kinds)
 
-    def days(self) -> dict[int, Kind]:
+    def days(self, upto: int = EVER) -> dict[int, Kind]:
         """Every day that is not what its weekday says."""
         with read(self._engine) as connection:
-            rows = connection.execute(sa.select(day_kinds.c.day, day_kinds.c.kind)).all()
-        return {row.day: row.kind for row in rows}
+            return _days(connection, upto)
+
+
+def _days(connection: sa.Connection, upto: int) -> dict[int, Kind]:
+    query = sa.select(day_kinds.c.day, day_kinds.c.kind).where(day_kinds.c.id <= upto)
+    return {row.day: row.kind for row in connection.execute(query.order_by(day_kinds.c.id))}

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from meterseal.errors import DataError
 from meterseal.mdms.finding import Finding
+from meterseal.mdms.seen import EVER
 from meterseal.mdms.store.rows import Key, Rows, pick
 from meterseal.mdms.store.store import Lost, Store
 
@@ -20,18 +21,30 @@ UNREADABLE = "unreadable"
 
 
 class Readable:
-    """The rows of a store for one run of the rules; `missed` says afterwards what could not be read."""
+    """The rows of a store for one run of the rules, up to a journal entry; `missed` says afterwards what could not be
+    read.
+    """
 
-    def __init__(self, store: Store, floor: Callable[[Key], int] = lambda _: -1) -> None:
+    def __init__(self, store: Store, floor: Callable[[Key], int] = lambda _: -1, entry: int = EVER) -> None:
         self._store = store
         self._floor = floor
         """From when on a channel has intervals: what was rolled up before would be taken for gaps."""
+        self._entry = entry
+        self._there: dict[Key, bool] = {}
         self.words = store.words
         self.missed: dict[Key, list[Lost]] = {}
+
+    def exists(self, key: Key) -> bool:
+        """Is there any reading of a channel?"""
+        if key not in self._there:
+            self._there[key] = self._store.came_by(key, self._entry)
+        return self._there[key]
 
     def rows(self, key: Key, since: int, until: int) -> Rows:
         """Every version with since <= end_at <= until that lies after what cannot be read."""
         rows, lost = self._store.readable(key, max(since, self._floor(key)), until)
+        if (rows["batch"] > self._entry).any():
+            rows = pick(rows, rows["batch"] <= self._entry)
         if not lost:
             return rows
         known = self.missed.setdefault(key, [])

@@ -61,12 +61,14 @@ from meterseal.control.tables.people import (
     tariffs,
     web_sessions,
 )
+from meterseal.control.tables.runs import answered, vee_channels, vee_exchanges, vee_runs, vee_trials
 from meterseal.control.tables.shape import metadata
 
 __all__ = [
     "accounts",
     "acts",
     "agreements",
+    "answered",
     "bill_runs",
     "bills",
     "bulk_items",
@@ -110,6 +112,10 @@ __all__ = [
     "tariffs",
     "usage_points",
     "vee_changes",
+    "vee_channels",
+    "vee_exchanges",
+    "vee_runs",
+    "vee_trials",
     "weather",
     "web_sessions",
     "wrapping_floors",

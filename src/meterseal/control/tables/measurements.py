@@ -242,12 +242,15 @@ ledger_checkpoints = Table(
     Column("note", Text, nullable=False),  # the signed text, as published
 )
 
-# What is around the meters, the same for all of them: nothing here is anybody's.
+# What is around the meters, the same for all of them: nothing here is anybody's. Appended and never changed, a later row of
+# an hour (or of a day, below) wins, so that what a run knew is found again (ADR 0042).
 weather = Table(
     "weather",
     metadata,
-    Column("hour", Integer, primary_key=True),  # hours since 1970 UTC
+    Column("id", Integer, primary_key=True),
+    Column("hour", Integer, nullable=False, index=True),  # hours since 1970 UTC
     Column("centidegrees", SmallInteger, nullable=False),  # mean outdoor temperature of the hour
+    sqlite_autoincrement=True,
 )
 
 # What rules know of usage points (ADR 0032): appended and never changed, a later row wins over an earlier one where both
@@ -297,7 +300,9 @@ vee_changes = Table(
 day_kinds = Table(
     "day_kinds",
     metadata,
-    Column("day", Integer, primary_key=True),  # local days since 1970
+    Column("id", Integer, primary_key=True),
+    Column("day", Integer, nullable=False),  # local days since 1970
     Column("kind", String(16), nullable=False),
     CheckConstraint("kind in ('holiday', 'workday')", name="kind"),
+    sqlite_autoincrement=True,
 )

@@ -148,10 +148,16 @@ class Store:
                     if before <= set(self.catalogue.segments):
                         raise
 
-    def readings(self, usage_point: str, channel: int, since: int, until: int, as_of: int | None) -> Readings:
-        """Visible readings with since <= end_at <= until, by the versions recorded up to `as_of`."""
+    def readings(
+        self, usage_point: str, channel: int, since: int, until: int, as_of: int | None, entry: int = _EVER
+    ) -> Readings:
+        """Visible readings with since <= end_at <= until, by the versions recorded up to `as_of` and stored with journal
+        entries up to `entry`.
+        """
         point = self._point(usage_point, since, until)
         rows = NO_ROWS if point is None else self.rows(Key(point, channel), since, until)
+        if (rows["batch"] > entry).any():
+            rows = pick(rows, rows["batch"] <= entry)
         return readings_of(visible(rows, as_of), self.words)
 
     def key(self, usage_point: str, channel: int, since: int, until: int) -> Key | None:
@@ -300,6 +306,27 @@ class Store:
                     if segment.id not in self.catalogue.segments:
                         raise  # a compaction took it away: `_steadily` asks again
                 log.warning("mdms.index", code=error.code, message=str(error))
+
+    def came_by(self, key: Key, entry: int) -> bool:
+        """Is there a reading of a channel that came with an entry up to `entry`? Yes where a file does not open."""
+
+        def ask() -> bool:
+            with self.lock:
+                if any(block.batch <= entry for block in self.recent.blocks(key, 0, _EVER)):
+                    return True
+                if any((rows["batch"] <= entry).any() for rows in self.recent.parts(key, 0, _EVER)):
+                    return True
+                segments = self._holding(key, 0, _EVER)
+            return any(
+                one.journal_last <= entry or (self.shelf.rows(one, key, 0, _EVER)["batch"] <= entry).any()
+                for one in segments
+                if self.shelf.index(one).find(key) is not None
+            )
+
+        try:
+            return self._steadily(ask)
+        except DataError:
+            return True
 
     # --- what comes -------------------------------------------------------------------------------
 

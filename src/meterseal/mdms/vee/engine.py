@@ -49,7 +49,7 @@ class History(Protocol):
 
 
 class AsOf:
-    """A store as it was: the versions that were recorded up to an instant."""
+    """A store as it was: the versions that were recorded up to an instant (of runs that kept no point, ADR 0042)."""
 
     def __init__(self, store: History, at: int) -> None:
         self.words = store.words
@@ -188,8 +188,13 @@ Group = tuple[str, Medium, int]
 def groups(
     store: History, dirty: Mapping[Key, int], how: Run
 ) -> Iterator[tuple[Group, list[Judged], Context]]:
-    """The channels with their rows, by class, medium and interval, some hundred at a time."""
-    keys = sorted(dirty)
+    """The channels with their rows, by class, medium and interval, some hundred at a time.
+
+    In the order of their names: numbers of words are another one after a start, and what is added up beside what decides
+    the last bit of a sum.
+    """
+    texts = store.words.texts
+    keys = sorted(dirty, key=lambda key: (texts[key.point], key.channel))
     reach = cache(lambda customer, medium: _reach(how, customer, medium, how.rules))
     for start in range(0, len(keys), AT_ONCE):
         together: dict[Group, list[Judged]] = {}
