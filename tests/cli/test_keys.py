@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import stat
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 
 from meterseal.app.config import PUBLIC
+from meterseal.crypto import sm2
+from meterseal.crypto.handles import SymmetricKey
 from tests.cli.conftest import Up, here
 
 
@@ -116,6 +119,35 @@ def test_rotation_and_what_still_moves(system: Up) -> None:
     assert here("keys", "list", "--data", system.data).status == 0
     assert here("keys", "moving", "--data", system.data).status == 0
     assert here("status", "--data", system.data).status == 0
+
+
+def test_a_key_from_elsewhere_is_imported_with_what_the_commands_show(system: Up, tmp_path: Path) -> None:
+    folder, request = system.data.parent, tmp_path / "import.request"
+    secret = os.urandom(16)
+    shown = here("keys", "transport", "--data", system.data, "--json").document
+    assert shown["point"] in here("keys", "transport", "--data", system.data).out
+    envelope = sm2.encrypt(bytes.fromhex(shown["point"]), secret)
+    check = SymmetricKey.from_bytes(secret, "a key from elsewhere").check_value()
+    made = here(
+        "keys", "request", "import-key", "key_id=DIAK", f"envelope={envelope.hex()}", f"check_value={check.hex()}",
+        "--data", system.data, "--to", request, "--json",
+    )  # fmt: skip
+    assert made.status == 0, made.out
+    for name in ("an", "bo"):
+        assert sign(folder, request, name).status == 0  # type: ignore[attr-defined]
+    done = here("keys", "submit", request, "--data", system.data)
+    assert done.status == 0, done.out
+    listed = here("keys", "list", "--data", system.data, "--json").document["keys"]
+    assert [one["state"] for one in listed if one["check_value"] == check.hex()] == ["new"]
+
+
+def test_the_head_says_what_is_held_and_reserved_since_the_directory_came_back(system: Up) -> None:
+    asked = ("keys", "head", "--data", system.data)
+    before = here(*asked, "--json")
+    assert (before.status, before.document["reservations"]) == (
+        0, {"held": False, "since": 0, "reason": "", "reserved": 0},
+    )  # fmt: skip
+    assert "reserved" not in here(*asked).out
 
 
 def test_the_services_own_log_is_walked_and_shown(system: Up) -> None:

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from msgspec import structs
 
+from meterseal.cli import keys_head
 from meterseal.control import write
 from meterseal.control.tables import concentrators, meters, premises, service_heads, usage_points
 from meterseal.errors import ConsentError, EngineError, LocalError, TrustError
@@ -142,6 +143,9 @@ async def test_with_the_acceptance_the_service_learns_which_modules_it_has_forgo
     watching = witness(engine, bench)
     assert not await watching.look()
     assert watching.seen().held
+    shown = "\n".join(keys_head.said(watching.seen(), await operator(bench).reservations()))
+    assert "enrols nobody" in shown
+    assert "keys head --accept" in shown
     thief = Module(2)
     for code in ("security.enrolment-held", "security.reserved"):
         with pytest.raises(TrustError) as caught:
@@ -149,7 +153,11 @@ async def test_with_the_acceptance_the_service_learns_which_modules_it_has_forgo
         assert caught.value.code == code
         accepted = await watching.accept()
         assert (accepted.lost_at, accepted.held) == (None, False)
-    assert (await bench.platform.reservations()).reserved == 2  # the second meter's, and the concentrator
+    kept = await operator(bench).reservations()
+    assert kept.reserved == 2  # the second meter's, and the concentrator
+    shown = "\n".join(keys_head.said(watching.seen(), kept))
+    assert "\n2 modules and devices" in shown
+    assert "--accept" not in shown
     assert "2 modules" in AuditLog(engine).latest()[0].sentence
     await bench.module(3)
     await bench.shake(first)

@@ -289,6 +289,9 @@ keys.command(
 keys.command("meterseal.cli.keys_orders:submit", name="submit", help="Hand a signed request to the service.")
 keys.command("meterseal.cli.keys:rotate", name="rotate", help="Put a new version of a kind of key into use.")
 keys.command("meterseal.cli.keys:list_keys", name="list", help="List every key: state, uses, limit.")
+keys.command(
+    "meterseal.cli.keys:transport", name="transport", help="Show the point that imported keys are sealed to."
+)
 keys.command("meterseal.cli.keys:moving", name="moving", help="Count what still stands on an old version.")
 keys.command(
     "meterseal.cli.keys_audit:audit",

@@ -57,6 +57,16 @@ def list_keys(*, data: Data, json: Json = False) -> int:
     return say(usage, as_json=json, lines=lines)
 
 
+def transport(*, data: Data, json: Json = False) -> int:
+    """Show the SM2 point that a key is sealed to (SM2 envelope, C1 then C3 then C2) before `keys request import-key`."""
+    found = ask_keys(data, lambda sdk: sdk.transport_key())
+    lines = [
+        f"Version {found.version}: {found.point.hex()}",
+        "Check value: the first 3 bytes of SM4 of 16 zero bytes under the key. Then: meterseal keys request import-key",
+    ]
+    return say(found, as_json=json, lines=lines)
+
+
 def moving(*, data: Data, json: Json = False) -> int:
     """Count what still stands on an old version of each kind of key."""
     found = ask_keys(data, lambda sdk: sdk.moving())
