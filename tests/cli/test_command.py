@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from meterseal.crypto.sm2 import Sm2PrivateKey
 from tests.cli.conftest import Answer, Run, Up, here, meterseal
 
 
@@ -190,3 +191,74 @@ def test_many_meters_from_the_dry_run_to_the_result(ground: Ground, inside: Run)
     ended = inside("device", "bulk", "cancel", begun["id"], *data).document
     assert set(ended["outcomes"]) <= {"cancelled", "withdrawn"}
     assert "settlement day" in inside("device", "bulk", "show", "--data", ground.up.data).out
+
+
+def test_an_exchange_and_a_move_tell_the_concentrators_with_an_officers_key_or_say_how(
+    ground: Ground, inside: Run
+) -> None:
+    data = ("--data", ground.up.data, "--json")
+    for number in (1, 2):
+        module = Sm2PrivateKey.generate("a concentrator's module").public_point.hex()
+        named = [
+            f"f00000000000000{number}",
+            "--module-id",
+            f"4d0000000000000{number}",
+            "--module-point",
+            module,
+        ]
+        to = ground.folder / f"riser{number}"
+        made = inside(
+            "concentrator", "enrol", *named, "--to", to, "--key-passphrase-file", ground.phrase, *data
+        )
+        assert made.status == 0, made.out
+    old, new, spare = (f"10783300112200{end}" for end in ("71", "72", "73"))
+    there = {}
+    for meter in (old, spare):
+        said = ("--model", "water-generic", "--concentrator", "f000000000000001", "--since", "2026-01-01")
+        there[meter] = inside("device", "add", meter, *said, *data).document["meters"][0]["usage_point"]
+    read = ("--reason", "worn", "--installer", "7")
+    key = ("--officer", ground.folder / "an.key", "--passphrase-file", ground.phrase)
+    exchange = (
+        "device",
+        "exchange",
+        old,
+        new,
+        "--at",
+        "2026-02-01 10:00",
+        "--last",
+        "0",
+        "--first",
+        "0",
+        *read,
+        *data,
+    )
+    wrong = inside(*exchange, "--officer", ground.folder / "an.card")
+    assert wrong.status != 0
+    assert new not in inside("device", "list", *data).out, (
+        "nothing is changed before the officer's key is open"
+    )
+    told = inside(*exchange, *key).document
+    assert (told["roster"], len(told["words"])) == ([], 2)
+    assert inside(
+        "device", "remove", spare, "--at", "2026-02-01 11:00", "--last", "0", *read, *data
+    ).document["roster"] == [f"meterseal device command {spare} roster remove --officer FILE --data DIR"]
+    move = (
+        "device", "move", new, "--usage-point", there[spare], "--at", "2026-02-02 10:00", "--last", "0", *read,
+        "--concentrator", "f000000000000002", "--bus", "3", *data,
+    )  # fmt: skip
+    by_hand = inside(*move).document["roster"]
+    assert by_hand == [
+        f"meterseal device command {new} roster remove --concentrator f000000000000001 --officer FILE --data DIR",
+        f"meterseal device command {new} roster add bus=3 --officer FILE --data DIR",
+    ]
+    for line in by_hand:
+        words = line.removesuffix(" --officer FILE --data DIR").split()[1:]
+        assert inside(*words, *key, *data).document["state"] == "waiting"
+    elsewhere = inside(
+        "device", "command", new, "roster", "add", "--concentrator", "f000000000000001", *key, *data
+    )
+    assert elsewhere.error() == "use.concentrator"
+    listed = inside("device", "words", "--meter", "f000000000000001", *data).document["words"]
+    assert [(one["act"], one["meter"]) for one in listed] == [
+        ("roster-remove", new), ("roster-add", new), ("roster-remove", old)
+    ]  # fmt: skip

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from meterseal import model
 from meterseal.app import operator
 from meterseal.app.commanding import Alarms, CommandMeter, Outcomes, ReadMeter, Since, Way, WordQuery
-from meterseal.app.exchanging import Changed, ChangeMeter
+from meterseal.app.exchanging import Changed, ChangeMeter, NewMeter
 from meterseal.edge.concentrator import MeterAt
 from meterseal.edge.electricity import ElectricityMeter
 from meterseal.edge.gas import GasMeter
@@ -19,17 +21,19 @@ from meterseal.edge.metering.counting import born
 from meterseal.edge.metering.design import DESIGNS
 from meterseal.edge.metering.inputs import Opened
 from meterseal.edge.node import Node
-from meterseal.edge.nv import SealedNv
+from meterseal.edge.nv import MemoryNv, SealedNv
 from meterseal.edge.roster import Roster
 from meterseal.edge.watching import EVERY
 from meterseal.edge.water import WaterMeter
 from meterseal.errors import LocalError, TrustError
 from meterseal.headend.ports import Down
+from meterseal.headend.saying import say
 from meterseal.kit.bus import Bus
 from meterseal.mesh.rpc import InProcess
 from meterseal.security.enrolled import DEFAULT_ZONE
 from meterseal.security.orders import CommandOrder, encoded, fresh_request_id
 from meterseal.security.sdk import SecuritySdk
+from meterseal.things.admission import Admission
 from meterseal.things.commands import Act
 from meterseal.things.verbs import frame_of
 from meterseal.things.word import Word
@@ -43,6 +47,7 @@ from meterseal.wire.roster import Listed
 from tests.scenarios.small_system import HOUR, KINDS, MASTER, PACE, PROJECT, SINCE, STORAGE, Counting, System
 from tests.scenarios.small_system import WATER as SEALED
 from tests.security.conftest import cheap_stretching
+from tests.wire import built
 
 __all__ = ["cheap_stretching"]
 
@@ -193,6 +198,18 @@ async def test_a_plain_meter_is_read_now(system: Riser) -> None:
         word = await system.until_ended(await system.desk.call("read_meter", asked, Outcome))
         assert word.state == "done"
         assert name in interpret(parse_frame(word.answer)[0]).readings
+
+
+async def test_a_word_reaches_a_concentrator_that_is_connected_to_a_new_head_end_and_has_nothing_to_say(
+    system: Riser,
+) -> None:
+    await system.centre.stop_headends()
+    system.centre.start_headends()
+    system.connect()
+    heard = len(system.heard)
+    word = await system.tell(GAS, "valve-close")
+    assert not [one for one in system.heard[heard:] if one.device_id == MASTER]
+    assert (await system.until_ended(word)).state == "done"
 
 
 async def test_what_a_meter_refuses_is_refused_in_its_own_words(system: Riser) -> None:
@@ -366,13 +383,16 @@ async def exchanged(system: Riser) -> Changed:
 
 async def test_after_an_exchange_the_concentrator_learns_its_new_list_and_keeps_it(system: Riser) -> None:
     before = await system.readings(WATER)
+    await system.centre.stop_headends()
     waiting = await system.tell(WATER, "valve-close", lasts=20 * HOUR)
     changed = await exchanged(system)
     assert changed.words_ended == 1
     assert (await system.outcome(waiting)).state == "withdrawn"
-    assert [line.split("command ")[1].split(" --")[0] for line in changed.roster] == [
-        f"{WATER.hex()} roster remove",
-        f"{NEXT.hex()} roster add bus=0",
+    system.centre.start_headends()
+    system.connect()
+    assert [(one.concentrator_id, one.device_id, one.act, one.given) for one in changed.roster] == [
+        (MASTER, WATER, "roster-remove", {}),
+        (MASTER, NEXT, "roster-add", {"bus": "0"}),
     ]
     assert (await system.done(WATER, "roster-remove")).state == "done"
     added = await system.done(NEXT, "roster-add", bus="0")
@@ -388,6 +408,119 @@ async def test_after_an_exchange_the_concentrator_learns_its_new_list_and_keeps_
         await system.turn()
     assert await system.readings(NEXT)
     assert before.items() <= {**(await system.readings(NEXT)), **before}.items()
+
+
+OTHER = bytes.fromhex("f000000000000002")
+
+
+async def moved_away(system: Riser) -> Changed:
+    """WATER goes behind another concentrator, to where a meter with a module was; both are on MASTER's bus still."""
+    serial = b"M" + OTHER[1:]
+    system.nv[OTHER] = MemoryNv()
+    asked = operator.EnrolConcentrator(
+        device_id=OTHER,
+        name="next door",
+        module_id=serial,
+        module_point=system.chip(OTHER).make_key(serial),
+        key_password=b"a password of a key",
+    )
+    await system.desk.call("enrol_concentrator", asked, operator.ConcentratorIdentity)
+    now = system.clock.now
+    shown = f"{system.plain[WATER].readings.register(1, now) / 100:.2f}"
+    said: dict[str, Any] = {"reason": "the riser was split", "installer": "7"}
+    last = f"{system.nodes[SEALED].meter.readings.register(1, now) / 100:.2f}"
+    out = ChangeMeter(removed=SEALED, at=now - 120_000, last=last, counted_on=True, **said)
+    left = await system.desk.call("change_meter", out, Changed)
+    assert [(one.concentrator_id, one.device_id, one.act) for one in left.roster] == [
+        (MASTER, SEALED, "roster-remove")
+    ]
+    move = ChangeMeter(
+        removed=WATER, installed=WATER, usage_point=left.left, at=now - 60_000, last=shown,
+        new=NewMeter(concentrator_id=OTHER, riser=1), **said,
+    )  # fmt: skip
+    return await system.desk.call("change_meter", move, Changed)
+
+
+async def test_a_concentrator_is_told_of_a_meter_that_moved_behind_another_one_and_speaks_for_it_no_more(
+    system: Riser,
+) -> None:
+    system.cut = True
+    lost = await system.tell(WATER, "valve-close", lasts=20 * HOUR)
+    while (await system.outcome(lost)).state == "waiting":
+        await system.turn()
+    changed = await moved_away(system)
+    system.cut = False
+    assert [(one.concentrator_id, one.act, one.given, one.elsewhere) for one in changed.roster] == [
+        (MASTER, "roster-remove", {}, True),
+        (OTHER, "roster-add", {"bus": "1"}, False),
+    ]
+    assert changed.words_ended == 1
+    assert (await system.outcome(lost)).state == "unknown"  # it was sent; nobody says that it took no effect
+
+    # Until it hears so, MASTER reads the meter on; the platform believes it no more, whatever its place in the records.
+    before = await system.readings(WATER)
+    system.clock.now += PACE.plain
+    for _ in range(60):
+        await system.turn()
+    assert await system.readings(WATER) == before
+    mdms = system.centre.parts.mdms
+    await mdms.settle()
+    assert {one.code for one in mdms.quarantine()} == {"link.vouching"}
+    reading = frame_with(WATER, system.clock.now)
+    session = await system.centre.parts.sessions.latest(MASTER)
+    assert session is not None
+    said = say([reading], system.clock.now, vouched=True)
+    forged = model.Opened(
+        session_id=session.session_id, counter=900, device_id=MASTER, module_id=session.module_id, suite=session.suite,
+        origin="vouched", received_at=system.clock.now, digest=bytes(32), series=said.series, statuses=said.statuses,
+    )  # fmt: skip
+    with pytest.raises(TrustError) as believed:  # a head-end in wrong hands takes it all the same
+        await Admission(system.centre.engine, mdms, system.clock).publish(model.Batch((forged,), ()))
+    assert believed.value.code == "link.vouching"
+
+    # And nobody tells MASTER anything for it any more, but that it is gone.
+    for act in ("valve-close", "roster-add"):
+        order = system.ordered(system.frame(WATER, act))  # type: ignore[arg-type]
+        with pytest.raises(LocalError) as refused:
+            await system.desk.call(
+                "command_meter", CommandMeter(order=order, act=act, signatures=system.signed(order)), Outcome
+            )
+        assert refused.value.code == "command.elsewhere"
+    order = system.ordered(system.frame(WATER, "roster-remove"), lasts=24 * HOUR)
+    asked = CommandMeter(order=order, act="roster-remove", signatures=system.signed(order))
+    word = await system.until_ended(await system.desk.call("command_meter", asked, Outcome))
+    assert word.state == "done"
+    assert WATER not in system.concentrator.risers[0].lines
+
+    # A platform in wrong hands goes past its desk, with an honest order: the gateway itself has no such meter.
+    order = system.ordered(system.frame(WATER, "valve-close"))
+    security = SecuritySdk(InProcess(system.centre.offered, "platform"))
+    given = await security.authorise_command(order, list(system.signed(order)))
+    down = Down(
+        kind="guarded", content=given.frame, number=given.number, not_after=given.not_after,
+        authorisation=given.authorisation,
+    )  # fmt: skip
+    queued = Word(
+        request_id=fresh_request_id()[:16], device_id=MASTER, not_after=given.not_after, down=down, act="valve-close",
+        module_id=given.module_id, key_version=given.key_version,
+    )  # fmt: skip
+    number = await system.centre.parts.words.put(queued)
+    for _ in range(200):
+        await system.turn()
+    assert system.centre.parts.words.outcome(number).state == "refused"
+    assert system.plain[WATER].state.valve == "open"
+
+
+async def test_only_an_enrolled_concentrator_is_told_that_a_meter_is_gone(system: Riser) -> None:
+    order = system.ordered(system.frame(WATER, "roster-remove"), concentrator=OTHER)
+    asked = CommandMeter(order=order, act="roster-remove", signatures=system.signed(order))
+    with pytest.raises(LocalError) as refused:
+        await system.desk.call("command_meter", asked, Outcome)
+    assert refused.value.code == "command.elsewhere"
+
+
+def frame_with(device_id: bytes, now: int) -> Frame:
+    return built.current_data_answer(device_id, built.volume_payload(4_711, 0, now))
 
 
 async def test_a_setup_with_another_list_ends_what_was_changed_before(system: Riser) -> None:

@@ -18,7 +18,7 @@ from meterseal.app import operator as ask
 from meterseal.control import read
 from meterseal.control.sealed import METERS
 from meterseal.control.sealing import KeyRing
-from meterseal.control.tables import meters, usage_points
+from meterseal.control.tables import concentrators, meters, usage_points
 from meterseal.errors import DataError, LocalError, MetersealError, PeerError
 from meterseal.headend.ports import Down
 from meterseal.link.identities import is_concentrator
@@ -250,19 +250,26 @@ class CommandingDesk:
             raise LocalError("command.frame", f"The command is no complete frame: {error.message}") from None
         removed = (listed := listed_of(frame)) is not None and listed.what == "remove"
         way = self._way(frame.device_id, gone=removed)
+        if removed and self._is_enrolled(device_id):
+            return frame.device_id, way.medium  # it may be another's meanwhile, and still on this one's list
         if way.concentrator_id != device_id or (listed is None and not way.plain):
             raise LocalError(
                 "command.elsewhere",
                 f"Meter {frame.device_id.hex()} is no plain meter behind concentrator {device_id.hex()}; nothing was "
                 "queued. See: meterseal device list",
             )
-        if listed is not None and not removed and way.plain != (listed.what == "add"):
+        if listed is not None and way.plain != (listed.what == "add"):
             raise LocalError(
                 "command.roster",
                 f"Meter {frame.device_id.hex()} is enrolled {'without' if way.plain else 'with'} a module: say "
                 f"`roster {'add' if way.plain else 'seal'}`. Nothing was queued.",
             )
         return frame.device_id, way.medium
+
+    def _is_enrolled(self, concentrator_id: bytes) -> bool:
+        with read(self._engine) as connection:
+            row = sa.select(concentrators.c.device_id).where(concentrators.c.device_id == concentrator_id)
+            return connection.execute(row).first() is not None
 
     async def way(self, _: str, asked: WordQuery) -> Way:
         """By whom a meter is reached. It is looked for among those taken out too."""

@@ -17,6 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from meterseal.app import enrolment
+from meterseal.app.listing import Listing, left_behind, listings
 from meterseal.control import read, write
 from meterseal.control.rings import BILLS, FLEET
 from meterseal.control.sealing import KeyRing
@@ -30,15 +31,17 @@ from meterseal.security.messages import Personalisation, PersonaliseRequest
 from meterseal.security.sdk import SecuritySdk
 from meterseal.things.exchange import Known, MeterChange, Stated, changes, check_change, known, write_change
 from meterseal.things.fleet import Installation
-from meterseal.things.words import DownWords, passed_to
+from meterseal.things.words import DownWords, State, passed_to
 from meterseal.utility.exchange import check_meets
 from meterseal.utility.readings import ROLL_OVER, usable
-from meterseal.wire.profile import models, no_model, profiles
+from meterseal.wire.profile import no_model, profiles
 
 LOOK_BACK = 40 * 86_400_000
 """How far back a stored register is looked for to hold the installer's against (ms)."""
 LATE = 3_600_000
 """An installer's clock may be off by so much (ms)."""
+_ENDED: dict[State, State] = {"waiting": "withdrawn", "sent": "unknown"}
+"""What becomes of words to a meter that went: one that was sent may have taken effect."""
 MOST_TEXT = 200
 MOST_DECIMALS = 4
 MOST_REGISTER = Decimal(10**8)
@@ -91,8 +94,8 @@ class Changed(Struct, frozen=True, kw_only=True):
     personalisation: bytes = b""
     taken_back: int = 0
     words_ended: int = 0
-    roster: tuple[str, ...] = ()
-    """What to tell the concentrators, whose lists nobody else changes: commands of `meterseal`."""
+    roster: tuple[Listing, ...] = ()
+    """What the concentrators are to be told, in an officer's words: nobody else changes their lists."""
 
 
 class ExchangeDesk:
@@ -314,12 +317,14 @@ class ExchangeDesk:
         self._mdms.meters_changed()
         if left:
             taken_back = await self._mdms.meter_left(left, asked.at, recorded_at)
-        if left and asked.removed != asked.installed:
-            gone = [word_id for word_id, *_ in self._words.opened(asked.removed)]
-            if old is not None and old.installation.concentrator_id:
-                passed = self._words.opened(old.installation.concentrator_id)
-                gone += [word_id for word_id, *_, word in passed if passed_to(word) == asked.removed]
-            self._words.end(gone, "withdrawn")
+        new = next((what for _, what in steps if what is not None), None)
+        by = left_behind(asked.removed, old, new)
+        if left:
+            gone = self._words.opened(asked.removed) if asked.removed != asked.installed else []
+            if by:
+                gone += [one for one in self._words.opened(by) if passed_to(one[-1]) == asked.removed]
+            for was, becomes in _ENDED.items():
+                self._words.end([word_id for word_id, state, *_ in gone if state == was], becomes)
             ended = len(gone)
         if asked.withdraw and old is not None and old.installation.module_id:
             try:
@@ -333,28 +338,8 @@ class ExchangeDesk:
             personalisation=msgspec.msgpack.encode(given) if given is not None else b"",
             taken_back=taken_back,
             words_ended=ended,
-            roster=tuple(_roster(asked, old, next((new for _, new in steps if new is not None), None))),
+            roster=tuple(listings(asked.removed, old, new)),
         )
-
-
-def _roster(asked: ChangeMeter, old: Known | None, new: Installation | None) -> list[str]:
-    """What the concentrators of both meters are to be told, as commands; nothing where no list changes."""
-    before = old.installation if old is not None and asked.removed else None
-    same = before is not None and new is not None and before.device_id == new.device_id
-    where = [(one.concentrator_id, one.riser) for one in (before, new) if one is not None]
-    if same and where[0] == where[1]:
-        return []
-    said = []
-    if before is not None and before.concentrator_id and not same:
-        said.append(
-            f"meterseal device command {before.device_id.hex()} roster remove --officer FILE --data DIR"
-        )
-    if new is not None and new.concentrator_id:
-        by_number = models().find(new.device_id)
-        model = "" if by_number is not None and by_number.name == new.profile else f" model={new.profile}"
-        verb = f"{'add' if new.suite is None else 'seal'} bus={new.riser or 0}{model}"
-        said.append(f"meterseal device command {new.device_id.hex()} roster {verb} --officer FILE --data DIR")
-    return said
 
 
 def _check_words(asked: ChangeMeter) -> None:

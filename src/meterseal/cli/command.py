@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 from meterseal.app.commanding import CommandMeter, ReadMeter, Way, WordQuery
+from meterseal.app.listing import Listing
 from meterseal.app.operator import Page, Text
 from meterseal.app.system import now_ms
 from meterseal.cli.answers import say, show
@@ -20,11 +21,19 @@ from meterseal.cli.orders import ordered, says
 from meterseal.cli.passphrases import secret
 from meterseal.cli.times import at
 from meterseal.cli.words import shown
+from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.errors import LocalError
 from meterseal.link.acts import COMMANDS, act_of
 from meterseal.model import medium_of
 from meterseal.security import officerfile
-from meterseal.security.orders import CommandOrder, OfficerSignature, decoded, encoded, fresh_request_id
+from meterseal.security.orders import (
+    LONGEST_WAIT,
+    CommandOrder,
+    OfficerSignature,
+    decoded,
+    encoded,
+    fresh_request_id,
+)
 from meterseal.security.orders import sign as signed_by
 from meterseal.things.verbs import ROSTER_ACTS, frame_of, given, split
 from meterseal.things.words import Outcome
@@ -33,6 +42,8 @@ from meterseal.wire.profile import profile_of, profiles
 
 MINUTE = 60_000
 WITHIN = 60
+Key = tuple[str, Sm2PrivateKey]
+"""An officer and the key."""
 
 
 def command(
@@ -46,6 +57,7 @@ def command(
     zone: str = "",
     reason: str = "by the operator",
     within: Annotated[int, between(0, 7 * 24 * 60)] = 0,
+    concentrator: str = "",
     wait: Annotated[int, between(0, 3600)] = 0,
     json: Json = False,
 ) -> int:
@@ -78,6 +90,8 @@ def command(
     within
         Minutes after which the command takes no effect any more: an hour unless said, at most a week; setting the clock
         five, at most ten.
+    concentrator
+        With `roster remove`, the concentrator that still reads the meter, where it is behind another one by now.
     wait
         Seconds to wait for the outcome, at most an hour.
     """
@@ -87,6 +101,12 @@ def command(
     row = COMMANDS[name]
     way = ask(data, "command_way", WordQuery(device_id=device_id), Way)
     by = way.concentrator_id if way.plain or name in ROSTER_ACTS else device_id
+    if concentrator:
+        if name != "roster-remove":
+            raise LocalError(
+                "use.concentrator", "Only `roster remove` is told to a concentrator that you name."
+            )
+        by = device_id_of(concentrator)
     until = now + (within * MINUTE or min(WITHIN * MINUTE, row.lasts // 2 or WITHIN * MINUTE))
     if frame:
         made = _given(frame)
@@ -111,17 +131,8 @@ def command(
             "use.officer",
             "A command needs an officer's signature: name the key file with --officer, or write the order with --to.",
         )
-    facts = ask_keys(data, lambda sdk: sdk.device_facts(by))
-    order = CommandOrder(
-        request_id=fresh_request_id(epoch(data)),
-        device_id=by,
-        zone=zone or facts.zone,
-        frame=made.encode(),
-        not_after=until,
-        reason=reason,
-        project_id=facts.project_id,
-    )
-    signatures = signed("command", encoded(order), officer or [], passphrase_file or [])
+    order = _order(data, by, made, until, reason, zone)
+    signatures = signed("command", encoded(order), unlocked(officer or [], passphrase_file or []))
     if to is not None:
         return _written(to, order, signatures, as_json=json)
     asked = CommandMeter(order=encoded(order), act=name, signatures=signatures)
@@ -177,10 +188,33 @@ def verbs(*, json: Json = False) -> int:
     return say(rows, as_json=json, lines=lines)
 
 
-def signed(
-    purpose: str, order: bytes, officers: list[Path], passphrase_files: list[Path]
-) -> tuple[OfficerSignature, ...]:
-    """The signatures of these officers' key files over an order."""
+def listed(data: Path, change: Listing, reason: str, keys: list[Key]) -> Outcome:
+    """Have a concentrator told of a change of its list, by these officers; it waits for the concentrator for a week."""
+    now = now_ms()
+    until = now + LONGEST_WAIT - MINUTE
+    model = profile_of(change.device_id)
+    ser = secrets.randbelow(255) + 1
+    made = frame_of(change.device_id, change.act, change.given, model, ser=ser, until=until, now=now)
+    order = encoded(_order(data, change.concentrator_id, made, until, reason))
+    asked = CommandMeter(order=order, act=change.act, signatures=signed("command", order, keys))
+    return ask(data, "command_meter", asked, Outcome)
+
+
+def _order(data: Path, by: bytes, made: Frame, until: int, reason: str, zone: str = "") -> CommandOrder:
+    facts = ask_keys(data, lambda sdk: sdk.device_facts(by))
+    return CommandOrder(
+        request_id=fresh_request_id(epoch(data)),
+        device_id=by,
+        zone=zone or facts.zone,
+        frame=made.encode(),
+        not_after=until,
+        reason=reason,
+        project_id=facts.project_id,
+    )
+
+
+def unlocked(officers: list[Path], passphrase_files: list[Path]) -> list[Key]:
+    """The keys of these officers' key files."""
     if len(passphrase_files) > 1 and len(passphrase_files) != len(officers):
         raise LocalError("use.passphrase", "Give one --passphrase-file for all officers, or one for each.")
     made = []
@@ -188,8 +222,13 @@ def signed(
         own = officerfile.read(path, officerfile.KeyFile)
         file = passphrase_files[place % len(passphrase_files)] if passphrase_files else None
         key = officerfile.unlock(own, secret(file, f"Passphrase of {own.officer}: "))
-        made.append(signed_by(own.officer, key, purpose, order))
-    return tuple(made)
+        made.append((own.officer, key))
+    return made
+
+
+def signed(purpose: str, order: bytes, keys: list[Key]) -> tuple[OfficerSignature, ...]:
+    """The signatures of officers over an order."""
+    return tuple(signed_by(name, key, purpose, order) for name, key in keys)
 
 
 def _written(

@@ -14,9 +14,11 @@ from cyclopts import Parameter
 
 from meterseal.app import config, operator
 from meterseal.app.exchanging import Changed, ChangeMeter, NewMeter
+from meterseal.app.listing import Listing
 from meterseal.cli.answers import show
 from meterseal.cli.arguments import Data, Json, device_id_of
 from meterseal.cli.calls import ask
+from meterseal.cli.command import Key, listed, unlocked
 from meterseal.cli.times import moment
 from meterseal.errors import LocalError
 from meterseal.link.profiles import OURS
@@ -31,6 +33,17 @@ Reason = Annotated[str, _says('Why, such as "calibration is over".')]
 Installer = Annotated[str, _says("Who read the meter, or both.")]
 Withdraw = Annotated[
     bool, _says("Take its module out of service for good; without it the meter goes to stock.")
+]
+Officers = Annotated[
+    list[Path] | None,
+    _says(
+        "Key file of an officer with the role command: the concentrators are told whom they read from now on. Without it "
+        "the commands that do so are printed."
+    ),
+]
+Phrases = Annotated[
+    list[Path] | None,
+    _says("Passphrase of that key, mode 0600; one for all keys or one each; typed when absent."),
 ]
 CountedOn = Annotated[
     bool,
@@ -105,6 +118,8 @@ def exchange(
     comes: Comes = LIKE_THE_OLD,
     withdraw: Withdraw = False,
     counted_on: CountedOn = False,
+    officer: Officers = None,
+    passphrase_file: Phrases = None,
     json: Json = False,
 ) -> int:
     """Exchange a meter for another at its usage point; agreement and bills go on, and a bill shows both meters.
@@ -134,7 +149,7 @@ def exchange(
         withdraw=withdraw,
         counted_on=counted_on,
     )
-    return _change(data, asked, comes.to, as_json=json)
+    return _change(data, asked, comes.to, unlocked(officer or [], passphrase_file or []), as_json=json)
 
 
 def remove(
@@ -147,6 +162,8 @@ def remove(
     installer: Installer,
     withdraw: Withdraw = False,
     counted_on: CountedOn = False,
+    officer: Officers = None,
+    passphrase_file: Phrases = None,
     json: Json = False,
 ) -> int:
     """Take a meter out of its usage point and into stock; nothing is put in its place.
@@ -167,7 +184,7 @@ def remove(
         withdraw=withdraw,
         counted_on=counted_on,
     )
-    return _change(data, asked, None, as_json=json)
+    return _change(data, asked, None, unlocked(officer or [], passphrase_file or []), as_json=json)
 
 
 def place(
@@ -180,6 +197,8 @@ def place(
     reason: Reason,
     installer: Installer,
     comes: Comes = LIKE_THE_OLD,
+    officer: Officers = None,
+    passphrase_file: Phrases = None,
     json: Json = False,
 ) -> int:
     """Put a meter in at a usage point whose meter was taken out: a new one, or one out of stock.
@@ -202,7 +221,7 @@ def place(
         installer=installer,
         new=comes.meter(),
     )
-    return _change(data, asked, comes.to, as_json=json)
+    return _change(data, asked, comes.to, unlocked(officer or [], passphrase_file or []), as_json=json)
 
 
 def move(
@@ -216,6 +235,8 @@ def move(
     installer: Installer,
     concentrator: str = "",
     bus: int | None = None,
+    officer: Officers = None,
+    passphrase_file: Phrases = None,
     json: Json = False,
 ) -> int:
     """Move a meter, as it is, from its usage point to another whose meter was taken out.
@@ -241,23 +262,33 @@ def move(
         installer=installer,
         new=NewMeter(concentrator_id=device_id_of(concentrator) if concentrator else b"", riser=bus),
     )
-    return _change(data, asked, None, as_json=json)
+    return _change(data, asked, None, unlocked(officer or [], passphrase_file or []), as_json=json)
 
 
-def _change(data: Path, asked: ChangeMeter, to: Path | None, *, as_json: bool) -> int:
+def _change(data: Path, asked: ChangeMeter, to: Path | None, keys: list[Key], *, as_json: bool) -> int:
     answer = ask(data, "change_meter", asked, Changed)
     if to is not None:
         config.replace_file(to, answer.personalisation)
+    words = [listed(data, one, asked.reason, keys).id for one in answer.roster] if keys else []
     document = {
         "left": answer.left,
         "came": answer.came,
         "taken_back": answer.taken_back,
         "words_ended": answer.words_ended,
-        "roster": answer.roster,
+        "roster": [] if words else [_by_hand(one) for one in answer.roster],
+        "words": words,
         "file": str(to) if to is not None else "",
     }
     show(operator.as_json(document), as_json=as_json, lines=lambda said: _lines(asked, said))
     return 0
+
+
+def _by_hand(one: Listing) -> str:
+    """The command that tells a concentrator so."""
+    said = [one.act.replace("-", " "), *(f"{name}={value}" for name, value in one.given.items())]
+    if one.elsewhere:
+        said.append(f"--concentrator {one.concentrator_id.hex()}")
+    return f"meterseal device command {one.device_id.hex()} {' '.join(said)} --officer FILE --data DIR"
 
 
 def _lines(asked: ChangeMeter, said: dict[str, object]) -> list[str]:
@@ -277,6 +308,9 @@ def _lines(asked: ChangeMeter, said: dict[str, object]) -> list[str]:
     if said["roster"]:
         lines.append("Tell its concentrator, with an officer's key each:")
         lines += [f"  {one}" for one in list(said["roster"])]  # type: ignore[call-overload]  # lines of text
+    if said["words"]:
+        named = ", ".join(map(str, list(said["words"])))  # type: ignore[call-overload]  # numbers
+        lines.append(f"Words {named} wait for the concentrators, a week at most; see: meterseal device words")
     if said["file"]:
         lines.append(f"Personalise the new module with {said['file']}.")
     return lines

@@ -222,9 +222,10 @@ class Downlink:
             self.sent += 1
 
     async def _found(self, device_id: bytes, now: int) -> _Route | None:
-        """A way to a device that did not speak here yet: its newest session, over its concentrator's connection."""
+        """A way to a device that did not speak here yet: its newest session, over its concentrator's connection, which is
+        its own where it is a concentrator."""
         for enrolment in await self._topology.enrolments([device_id]):
-            link = self._masters.get(enrolment.concentrator_id)
+            link = self._masters.get(enrolment.concentrator_id or device_id)
             newest = await self._store.latest(device_id) if link is not None else None
             session = await self._sessions.get(newest.session_id, now) if newest is not None else None
             if link is not None and session is not None:
