@@ -16,8 +16,10 @@ from meterseal.headend.delivery import Delivery
 from meterseal.headend.downlink import Downlink
 from meterseal.headend.ports import Enrolment
 from meterseal.headend.sessions import SessionCache
-from meterseal.headend.uplink import BATCH, FOUND_A_DAY, FOUND_IN_ALL, WAITING, Uplink
+from meterseal.headend.telling import FOUND_A_DAY, FOUND_IN_ALL, STATEMENTS_A_DAY, TOO_MANY
+from meterseal.headend.uplink import BATCH, WAITING, Uplink
 from meterseal.link import control
+from meterseal.link.evidence import EvidenceStatement
 from meterseal.model import Batch, Refusal
 from meterseal.wire import encode
 from tests.headend.ground import ELECTRIC, MASTER, NOW, OTHER, WATER, Device, Line, Platform, water
@@ -331,6 +333,61 @@ async def test_an_alarm_that_could_not_be_written_is_heard_when_it_is_said_again
     await ground.send(line, record)
     assert line.acked(master) == {1}
     assert [entry.code for entry in ground.platform.audit] == ["meter.removed"]
+
+
+def signed(device: Device, sequence: int, status: int = 0x0020, end_at: int = NOW) -> bytes:
+    """The record of a signed freeze with this status."""
+    said = EvidenceStatement(
+        device.facts.device_id, 1, end_at, 5, -2, 0x2C, status, sequence, bytes(32)
+    ).pack()
+    return device.word(control.evidence(said, bytes(64)))
+
+
+async def test_statements_that_were_not_committed_count_when_they_are_and_their_alarm_is_written_then(
+    start: Start,
+) -> None:
+    device, line = Device(), Line()
+    ground = start(device)
+    await ground.send(line, device.seal())
+    record = signed(device, 1)
+    ground.platform.away = True
+    for _ in range(2 * STATEMENTS_A_DAY // 100):
+        await ground.send(line, *[record] * 100)
+    assert line.acked(device) == {1}
+    ground.platform.away = False
+    await ground.send(line, record)
+    assert line.acked(device) == {1, 2}
+    assert [one.code for one in ground.platform.audit] == ["meter.removed"]
+
+
+async def test_statements_beyond_a_days_are_counted_in_a_line_each_day_and_readings_come_on(
+    start: Start,
+) -> None:
+    device, line = Device(), Line()
+    ground = start(device)
+    await ground.send(line, *(signed(device, number, 0) for number in range(1, STATEMENTS_A_DAY + 101)))
+    assert len(ground.platform.committed) == STATEMENTS_A_DAY
+    await ground.send(line, device.seal())
+    assert len(ground.platform.committed) == STATEMENTS_A_DAY + 1
+    (first,) = ground.platform.audit
+    assert (first.code, first.device_id) == (TOO_MANY, WATER)
+    ground.now += 86_400_000
+    more = [signed(device, number, 0) for number in range(1, STATEMENTS_A_DAY + 2)]
+    await ground.send(line, *more)
+    (_, second) = ground.platform.audit
+    assert second.code == TOO_MANY
+    counts = [int(one.sentence.split(": ")[1].split()[0]) for one in (first, second)]
+    assert sum(counts) == 101
+    assert ground.uplink.counts["dropped"] == 101
+
+
+async def test_an_alarm_of_a_time_to_come_stands_at_the_time_at_which_it_came(start: Start) -> None:
+    device, line = Device(), Line()
+    ground = start(device)
+    await ground.send(
+        line, signed(device, 1, end_at=NOW + 400 * 86_400_000), signed(device, 2, 0x0040, NOW - 9)
+    )
+    assert sorted(one.at for one in ground.platform.audit) == [NOW - 9, NOW]
 
 
 async def test_a_concentrator_that_vouches_on_after_a_module_was_enrolled_is_rejected_at_once(

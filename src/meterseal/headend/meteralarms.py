@@ -42,7 +42,8 @@ def sayings(status: int) -> list[tuple[str, str]]:
 
 
 def told(opened: Opened, source: str) -> list[Refusal]:
-    """The alarms of a record that is to be committed; at their time, in the order of bits."""
+    """The alarms of a record that is to be committed, in the order of bits; at the end of their day, never ahead of when
+    they came: a meter says what time it likes."""
     entries: list[tuple[int, str, str]] = []
     for one in opened.evidence:
         statement = unpack(one.statement)
@@ -55,7 +56,7 @@ def told(opened: Opened, source: str) -> list[Refusal]:
         ]
     return [
         Refusal(
-            at=at,
+            at=min(at, opened.received_at),
             code=code,
             sentence=f"Meter {opened.device_id.hex()} says of the day that ended then: {sentence}",
             device_id=opened.device_id,

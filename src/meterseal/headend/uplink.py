@@ -15,7 +15,7 @@ import structlog
 from meterseal.bus.outage import Outage
 from meterseal.bus.port import Publisher
 from meterseal.errors import EngineError, MetersealError
-from meterseal.headend import meteralarms, pipeline
+from meterseal.headend import pipeline
 from meterseal.headend.delivery import Delivery
 from meterseal.headend.downlink import Downlink
 from meterseal.headend.handshakes import Handshakes
@@ -24,6 +24,7 @@ from meterseal.headend.link import Link
 from meterseal.headend.pipeline import Accepted, Again, Arrival, Held, Proved, Refused, Spoken, Verdict
 from meterseal.headend.ports import Answer, AuditTrail, Enrolment, FirmwareSaid, Topology
 from meterseal.headend.sessions import LiveSession, SessionCache
+from meterseal.headend.telling import Telling
 from meterseal.link.control import CLOSE, FIRMWARE, PING
 from meterseal.model import Batch, Refusal
 
@@ -33,17 +34,6 @@ WAITING = 4096
 """Messages that may wait here before the sockets stop being read."""
 IN_FLIGHT = 3
 """Batches that may wait for their commit at once."""
-
-FOUND_A_DAY, FOUND_IN_ALL = 256, 2_048
-"""Unknown meters of one bus, and of all, that one concentrator may tell of in a day. A good one remembers so many of each
-bus (`edge.strangers`) and tells of each once: false numbers on one bus may hide no meter on another.
-"""
-
-ALARMS_A_DAY = 12_000
-"""Alarms of plain meters that one concentrator may tell of in a day: every kind, once of each of two thousand meters."""
-KINDS_KNOWN = 100_000
-"""Meters and kinds of alarm that are remembered for a day: of each a concentrator may tell once, so that whoever owns
-some meters hides no alarm of another behind theirs."""
 
 FAULT = "mesh.internal"
 """What the platform answers when it met a fault of its own over a batch."""
@@ -90,10 +80,7 @@ class Uplink:
         self._rate = Buckets(rate=2_000, burst=8_000)
         self._unproven = Buckets(rate=10_000, burst=20_000, keys=WAYS)
         self._complaints = Buckets(rate=10, burst=100)
-        self._finders = Buckets(rate=FOUND_IN_ALL / 86_400, burst=FOUND_IN_ALL)
-        self._buses = Buckets(rate=FOUND_A_DAY / 86_400, burst=FOUND_A_DAY, keys=KINDS_KNOWN)
-        self._raisers = Buckets(rate=ALARMS_A_DAY / 86_400, burst=ALARMS_A_DAY)
-        self._kinds = Buckets(rate=1 / 86_400, burst=1, keys=KINDS_KNOWN)
+        self._telling = Telling()
         self._outage = Outage("uplink.not-committed")
         self.counts = dict.fromkeys(
             ("records", "accepted", "again", "refused", "held", "dropped", "handshakes"), 0
@@ -171,6 +158,7 @@ class Uplink:
     async def _records(self, batch: list[tuple[Link, Arrival]]) -> None:
         self.counts["records"] += len(batch)
         judged: list[Judged] = []
+        beyond: list[tuple[Arrival, Accepted]] = []
         try:
             proved = await self._prove(batch)
             # Asked for every batch anew: enrolling a module for a meter ends vouching for it at once.
@@ -189,11 +177,18 @@ class Uplink:
                     except Exception as error:  # noqa: BLE001 - one record must not cost the batch its acknowledgements
                         _defect(error, "uplink.unjudged")
                         continue
+                if isinstance(verdict, Accepted) and not self._telling.takes(verdict, arrival.received_at):
+                    self.counts["dropped"] += 1
+                    beyond.append((arrival, verdict))
+                    continue
                 judged.append((link, arrival, session, verdict))
             await self._answers(judged)
             await self._firmware(judged)
-            await self._tell(judged)
+            await self._tell(judged, beyond)
             await self._commit(judged)
+        except EngineError:
+            self._telling.back(verdict for *_, verdict in judged if isinstance(verdict, Accepted))
+            raise
         finally:
             await self._refuse(
                 [
@@ -306,39 +301,25 @@ class Uplink:
         elif isinstance(verdict, Spoken) and verdict.kind == PING:
             self._delivery.time(session, verdict.counter, link)
 
-    async def _tell(self, judged: list[Judged]) -> None:
-        """Write what meters raise the alarm about, before what they say is committed: told twice rather than never."""
+    async def _tell(self, judged: list[Judged], beyond: list[tuple[Arrival, Accepted]]) -> None:
+        """Write what meters raise the alarm about, before what they say is committed: told twice rather than never.
+
+        Of what is `beyond` a meter's bound of the day nothing is committed, and once a day it is said.
+        """
         accepted = [(arrival, verdict) for _, arrival, _, verdict in judged if isinstance(verdict, Accepted)]
+        telling = self._telling
         alarms = [
             alarm
             for arrival, verdict in accepted
-            for alarm in (*meteralarms.told(verdict.opened, arrival.source), *self._new(verdict))
+            for alarm in (*telling.of_itself(verdict, arrival.source), *telling.of_others(verdict))
         ]
+        alarms += [line for arrival, verdict in beyond for line in telling.too_many(verdict, arrival.source)]
         if alarms:
             try:
                 await self._audit.refused(alarms)
             except MetersealError as error:
                 log.warning("audit.unwritten", code=error.code, entries=len(alarms))
-                for _, verdict in accepted:
-                    for entry in verdict.raised:  # said again, it is to be heard
-                        self._kinds.back(_kind(entry))
-
-    def _new(self, verdict: Accepted) -> list[Refusal]:
-        """What a concentrator tells of meters, as far as it may: one in wrong hands may not fill the trail."""
-        sender = verdict.opened.device_id
-        told = [
-            entry
-            for bus, entry in verdict.found
-            if self._buses.take(sender + bytes((bus,)), entry.at) and self._finders.take(sender, entry.at)
-        ]
-        told += [
-            entry
-            for entry in verdict.raised
-            if self._kinds.take(_kind(entry), entry.at) and self._raisers.take(sender, entry.at)
-        ]
-        if dropped := len(verdict.found) + len(verdict.raised) - len(told):
-            log.warning("uplink.too-many-told", concentrator=sender.hex(), dropped=dropped)
-        return told
+                telling.unwritten(verdict for _, verdict in accepted)
 
     async def _refuse(self, refusals: list[tuple[Arrival, Refusal]]) -> None:
         """Write the audit entries; a flood from one source is counted, not written in full.
@@ -356,11 +337,6 @@ class Uplink:
                 await self._audit.refused(kept)
             except MetersealError as error:
                 log.warning("audit.unwritten", code=error.code, entries=len(kept))
-
-
-def _kind(entry: Refusal) -> bytes:
-    """Which meter raises the alarm, and about what."""
-    return entry.device_id + entry.code.encode()
 
 
 def _device(verdict: Accepted | Held) -> bytes:

@@ -58,6 +58,7 @@ KINDS: dict[str, Alarm] = {
     "meter.valve": "meter",
     "meter.battery": "meter",
     "meter.power": "meter",
+    "meter.too-many": "load",
     UNKNOWN: "meter",
 }
 """Which alarm a code belongs to; codes of frames (`wire.*`) and of shapes are `content`."""
