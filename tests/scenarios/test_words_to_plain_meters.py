@@ -10,8 +10,16 @@ import msgspec
 import pytest
 
 from meterseal import model
-from meterseal.app import operator
-from meterseal.app.commanding import Alarms, CommandMeter, Outcomes, ReadMeter, Since, Way, WordQuery
+from meterseal.app import commanding, operator
+from meterseal.app.commanding import (
+    Alarms,
+    CommandMeter,
+    Outcomes,
+    ReadMeter,
+    Since,
+    Way,
+    WordQuery,
+)
 from meterseal.app.exchanging import Changed, ChangeMeter, NewMeter
 from meterseal.edge.concentrator import MeterAt
 from meterseal.edge.electricity import ElectricityMeter
@@ -22,7 +30,7 @@ from meterseal.edge.metering.design import DESIGNS
 from meterseal.edge.metering.inputs import Opened
 from meterseal.edge.node import Node
 from meterseal.edge.nv import MemoryNv, SealedNv
-from meterseal.edge.roster import Roster
+from meterseal.edge.roster import MOST_METERS, Roster
 from meterseal.edge.watching import EVERY
 from meterseal.edge.water import WaterMeter
 from meterseal.errors import LocalError, TrustError
@@ -43,7 +51,7 @@ from meterseal.wire import identifiers as ids
 from meterseal.wire.frame import Frame, parse_frame
 from meterseal.wire.meaning import interpret
 from meterseal.wire.profile import profile_of
-from meterseal.wire.roster import Listed
+from meterseal.wire.roster import Listed, roster_frame
 from tests.scenarios.small_system import HOUR, KINDS, MASTER, PACE, PROJECT, SINCE, STORAGE, Counting, System
 from tests.scenarios.small_system import WATER as SEALED
 from tests.security.conftest import cheap_stretching
@@ -509,6 +517,51 @@ async def test_a_concentrator_is_told_of_a_meter_that_moved_behind_another_one_a
         await system.turn()
     assert system.centre.parts.words.outcome(number).state == "refused"
     assert system.plain[WATER].state.valve == "open"
+
+
+async def test_ten_thousand_words_about_lists_end_at_a_bound_on_either_side(
+    system: Riser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue of the platform (here a shorter one) and the list of the gateway; what finds no room is refused, and the
+    rest goes on."""
+    monkeypatch.setattr(commanding, "MOST_OPEN", 64)
+    await system.centre.stop_headends()
+    meters = [bytes.fromhex(f"10783300{number:08d}") for number in range(1, 10_001)]
+    words = system.centre.parts.words
+    now, known = system.clock.now, words.waiting(MASTER)
+    for device_id in meters[: 63 - known]:
+        content = roster_frame(device_id, Listed("add"), 1).encode()
+        word = Word(
+            request_id=device_id * 2,
+            device_id=MASTER,
+            not_after=now + HOUR,
+            down=Down(kind="guarded", content=content),
+            act="roster-add",
+        )
+        await words.put(word)
+    last = await system.tell(WATER, "roster-remove")
+    authorised = system.centre.service.room.keys.facts("DIAK", 1).used
+    with pytest.raises(LocalError) as refused:
+        await system.tell(GAS, "roster-remove")
+    assert refused.value.code == "command.too-many"
+    read = encode.read_request(WATER, ids.METERING, 5).encode()
+    asked = ReadMeter(device_id=MASTER, frame=read, not_after=now + HOUR)
+    with pytest.raises(LocalError) as full:
+        await system.desk.call("read_meter", asked, Outcome)
+    assert full.value.code == "command.too-many"
+    assert system.centre.service.room.keys.facts("DIAK", 1).used == authorised, "no number was given"
+    assert (
+        await system.command(encode.valve_request(SEALED, opened=False, ser=3), "valve-close")
+    ).state == "waiting"
+    words.withdraw(last.id)
+    assert (await system.tell(GAS, "roster-remove")).state == "waiting"
+
+    listed = [system.concentrator.relist(one, Listed("add"), now) for one in meters]
+    assert listed.count(True) == MOST_METERS - len(system.behind())
+    assert sum(len(riser.lines) for riser in system.concentrator.risers) == MOST_METERS
+    assert system.concentrator.roster.refuses(NEXT, Listed("add")) == "too many meters"
+    assert system.concentrator.relist(WATER, Listed("remove"), now)
+    assert system.concentrator.relist(NEXT, Listed("add"), now)
 
 
 async def test_only_an_enrolled_concentrator_is_told_that_a_meter_is_gone(system: Riser) -> None:

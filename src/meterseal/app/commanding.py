@@ -36,6 +36,10 @@ from meterseal.wire.roster import listed_of
 
 LONGEST = 7 * 86_400_000
 """How long a request may wait for its meter, in ms; a command at most as long as its order says."""
+MOST_OPEN = 4_096
+"""Questions and commands that may wait for one device: each of the 2,000 meters of a concentrator taken off its list and
+put on it again. They go one after the other, so what stands behind more would hardly be told in time.
+"""
 
 
 class ReadMeter(Struct, frozen=True, kw_only=True):
@@ -143,6 +147,7 @@ class CommandingDesk:
             )
         whom, medium = self._whom(asked.device_id, asked.frame)
         commands.check(whom, medium, asked.frame, "read")
+        self._check_room(asked.device_id)
         word = Word(
             request_id=os.urandom(16),
             device_id=asked.device_id,
@@ -167,6 +172,7 @@ class CommandingDesk:
         commands.check(whom, medium, order.frame, asked.act)
         known = self._words.known(order.request_id)
         if known is None:
+            self._check_room(order.device_id)
             commands.timely(asked.act, order.not_after, self._clock())
             if asked.act == "purchase":
                 meter = whom if whom != order.device_id else b""
@@ -265,6 +271,15 @@ class CommandingDesk:
                 f"`roster {'add' if way.plain else 'seal'}`. Nothing was queued.",
             )
         return frame.device_id, way.medium
+
+    def _check_room(self, device_id: bytes) -> None:
+        """Before anything is authorised: an order that finds no room used up no number and no limit."""
+        if (waiting := self._words.waiting(device_id)) >= MOST_OPEN:
+            raise LocalError(
+                "command.too-many",
+                f"{waiting} questions and commands wait for {device_id.hex()} already; nothing was queued. Wait until it "
+                "has answered some, or take some back (device words --withdraw).",
+            )
 
     def _is_enrolled(self, concentrator_id: bytes) -> bool:
         with read(self._engine) as connection:

@@ -251,6 +251,12 @@ class DownWords:
             ).all()
         return [(row.id, row.state, row.sent_session, self._open(row)) for row in rows]
 
+    def waiting(self, device_id: bytes) -> int:
+        """How many questions and commands of a device are open."""
+        mine = table.c.device_id == device_id, table.c.state.in_(OPEN), table.c.kind.in_(ASKS)
+        with read(self._engine) as connection:
+            return int(connection.execute(sa.select(sa.func.count()).where(*mine)).scalar_one())
+
     def end(self, ids: Sequence[int], state: State) -> None:
         """Settle open words that something else than an answer confirmed, or made impossible."""
         with write(self._engine) as connection:
