@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from meterseal.control.sealing import KeyRing
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import DataError, LocalError
-from meterseal.mdms.columns import Columns
+from meterseal.mdms.columns import Columns, Missed
 from meterseal.mdms.forecast.task import HORIZON, LEVELS, WEEK
 from meterseal.mdms.forecast_files import ForecastFiles
 from meterseal.mdms.forecasts import ARRIVED, DAY, HISTORY, KEPT, Forecasts, midnight
@@ -42,7 +42,9 @@ class Street:
         self.begins = dict.fromkeys(range(POINTS), 0)
         """The hour of the first reading of each."""
 
-    def scan(self, medium: Medium, since: int, until: int) -> Iterator[tuple[list[Key], Columns]]:
+    def scan(
+        self, medium: Medium, since: int, until: int, missed: Missed | None = None
+    ) -> Iterator[tuple[list[Key], Columns]]:
         if medium != "electricity":
             return
         edges = np.arange(len(self.use) + 1)

@@ -37,6 +37,10 @@ def _made(made: dict[str, Any]) -> list[str]:
         without = f", {left_out} without enough readings of the last weeks" if left_out else ""
         zones = f", {made['zones'][medium]} zones" if made["zones"][medium] else ""
         lines.append(f"  {medium:<12} {count} usage points{zones}{without}")
+    if made["unreadable"]:
+        lines.append(
+            f"{made['unreadable']} channels have readings in damaged files, which are left out. Run: meterseal store check"
+        )
     return lines
 
 

@@ -62,15 +62,40 @@ EMPTY = Columns(
 """No channel."""
 
 
+class Lost(NamedTuple):
+    """Readings of since <= end_at <= until that lie in a file which is not what was stored."""
+
+    since: int
+    until: int
+    file: str
+
+
+Missed = dict[Key, list[Lost]]
+"""What could not be read of which channels."""
+
+
 class Scan(Protocol):
     """Where readings come from in bulk."""
 
-    def scan(self, medium: Medium, since: int, until: int) -> Iterator[tuple[list[Key], Columns]]:
+    def scan(
+        self, medium: Medium, since: int, until: int, missed: Missed | None = None
+    ) -> Iterator[tuple[list[Key], Columns]]:
         """Every channel, whole within since <= end_at <= until, in exactly one block.
 
-        Blocks have at most about 2 million rows; at most two of them are alive at once. Raises DataError
-        `mdms.segment-damaged`.
+        Blocks have at most about 2 million rows; at most two of them are alive at once. Of a channel that lies in a damaged
+        file only what comes after it is given, and `missed` gets it, as far as the channel is known from elsewhere.
         """
+
+
+def after(keys: list[Key], columns: Columns, floors: Mapping[Key, int]) -> tuple[list[Key], Columns]:
+    """The same without rows of these channels up to these instants; a channel that has none left is left out."""
+    floor = np.array([floors.get(key, -(1 << 62)) for key in keys], np.int64)
+    of = np.repeat(np.arange(columns.channels), np.diff(columns.starts))
+    kept = columns.end_at > floor[of]
+    counts = np.bincount(of[kept], minlength=columns.channels)
+    starts = np.append(0, np.cumsum(counts[counts > 0]))
+    there = [key for key, count in zip(keys, counts.tolist(), strict=True) if count]
+    return there, Columns._make([starts, *(column[kept] for column in columns[1:])])
 
 
 def with_meters(keys: list[Key], columns: Columns, begins: Mapping[int | None, Sequence[int]]) -> Columns:

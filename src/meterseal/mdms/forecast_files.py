@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
+import structlog
 from msgspec import Struct
 
 from meterseal.control.sealing import KeyRing, place
@@ -23,6 +24,8 @@ from meterseal.model import Medium
 
 SUFFIX = ".forecast"
 LARGEST = 65_535
+
+log = structlog.get_logger()
 
 
 class Block(Struct, frozen=True, array_like=True):
@@ -104,20 +107,31 @@ class ForecastFiles:
         return sorted({_begin(name) for name in self._names()})
 
     def blocks(self, begin: int) -> Iterator[Block]:
-        """All that begins then."""
-        for name in self._names():
-            if _begin(name) == begin:
-                yield self.open(name)
+        """All that begins then and opens."""
+        for _, block in self._opening(begin):
+            yield block
 
     def find(self, begin: int) -> dict[Series, Place]:
-        """Where each series is that begins then."""
+        """Where each series is that begins then and opens."""
         return {
             (block.sums, point, block.medium): Place(name, column)
-            for name in self._names()
-            if _begin(name) == begin
-            for block in (self.open(name),)
+            for name, block in self._opening(begin)
             for column, point in enumerate(block.points)
         }
+
+    def _opening(self, begin: int) -> Iterator[tuple[str, Block]]:
+        for name in self._names():
+            if _begin(name) == begin:
+                try:
+                    yield name, self.open(name)
+                except DataError as error:
+                    log.warning("forecast.damaged", file=name, message=str(error))
+
+    def require_whole(self, begin: int) -> None:
+        """DataError `forecast.damaged` when a file does not open of what begins then."""
+        for name, error in self.opened():
+            if error is not None and _begin(name) == begin:
+                raise error
 
     def forget(self, before: int) -> None:
         """Remove what begins earlier."""
@@ -183,13 +197,22 @@ class ForecastFiles:
         return found
 
     def reseal(self) -> int:
-        """Move one file to the newest key version; 0 when none is left."""
+        """Move one file to the newest key version; 0 when none is left. DataError `forecast.damaged` when only damaged ones
+        are.
+        """
         with self._writing:
-            older = self._older()
-            if not older:
-                return 0
-            self._seal(older[0], self._content(older[0]))
-        return 1
+            damage: DataError | None = None
+            for name in self._older():
+                try:
+                    content = self._content(name)
+                except DataError as error:
+                    damage = damage or error
+                    continue
+                self._seal(name, content)
+                return 1
+        if damage is not None:
+            raise damage
+        return 0
 
 
 def _begin(name: str) -> int:

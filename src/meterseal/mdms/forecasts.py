@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from meterseal.control.sealing import KeyRing
 from meterseal.errors import DataError, LocalError
-from meterseal.mdms.columns import Columns, Scan
+from meterseal.mdms.columns import Columns, Missed, Scan
 from meterseal.mdms.forecast.bands import forecast, judged
 from meterseal.mdms.forecast.history import HOUR, LOCAL, calendar, hourly
 from meterseal.mdms.forecast.scores import Score, mean, naive_scales, score
@@ -60,6 +60,8 @@ class Made(Struct, frozen=True, kw_only=True):
     series: dict[Medium, int]
     left_out: dict[Medium, int]
     zones: dict[Medium, int]
+    unreadable: int = 0
+    """Channels that have readings in damaged files, which were left out."""
 
 
 class Judged(Struct, frozen=True, kw_only=True):
@@ -84,6 +86,7 @@ class Forecasts:
         surroundings: Surroundings,
         replaced: Callable[[], Mapping[str, Sequence[int]]],
         zones: Callable[[int], Mapping[str, str]],
+        missed: Callable[[Missed, int], None] = lambda _missed, _now: None,
     ) -> None:
         self._files = ForecastFiles(directory, store_id, keys)
         self._store = store
@@ -91,6 +94,8 @@ class Forecasts:
         self._surroundings = surroundings
         self._replaced = replaced
         self._zones = zones
+        self._missed = missed
+        """Told after each making what could not be read."""
         self._places: tuple[int, dict[Series, Place]] = (-1, {})
 
     # --- making -----------------------------------------------------------------------------------
@@ -103,7 +108,7 @@ class Forecasts:
         """Forecast every usage point's main channel, each zone and each medium as a whole from the last local midnight on;
         a zone is those usage points that belong to it at that midnight, in all of their history.
 
-        Forecasts older than KEPT are removed. Raises DataError `mdms.segment-damaged`, EngineError `mdms.full`,
+        What lies in a damaged file is not known. Forecasts older than KEPT are removed. Raises EngineError `mdms.full`,
         `mdms.disk`; what was written before stays, and the next call does all of it again.
         """
         begin = midnight(now)
@@ -116,9 +121,10 @@ class Forecasts:
         )
         replaced, zones = self._replaced(), self._zones(begin)
         made, left_out, summed = (dict.fromkeys(MEDIA, 0) for _ in range(3))
+        missed: Missed = {}
         for medium in MEDIA:
             sums, number = Sums(HISTORY), 0
-            for keys, columns in self._store.scan(medium, since, begin):
+            for keys, columns in self._store.scan(medium, since, begin, missed):
                 points, use = self._main(keys, columns, since, HISTORY, replaced)
                 good = known_enough(use)
                 left_out[medium] += int((~good).sum())
@@ -135,7 +141,8 @@ class Forecasts:
                 number += 1
         self._files.forget(begin - KEPT)
         self._places = (-1, {})
-        return Made(begin=begin, series=made, left_out=left_out, zones=summed)
+        self._missed(missed, now)
+        return Made(begin=begin, series=made, left_out=left_out, zones=summed, unreadable=len(missed))
 
     def _main(
         self,
@@ -174,14 +181,15 @@ class Forecasts:
     def of(self, usage_point: str, medium: Medium) -> Forecasted:
         """The newest forecast of a usage point's main channel.
 
-        Raises LocalError `forecast.none` while there is none.
+        Raises LocalError `forecast.none` while there is none, DataError `forecast.damaged` where it may have been in a file
+        that does not open.
         """
         return self._newest(False, usage_point, medium)
 
     def whole(self, medium: Medium, zone: str = ALL) -> Forecasted:
         """The newest forecast of all usage points of a medium together, or of those in a zone.
 
-        Raises LocalError `forecast.none`, `forecast.zone`.
+        Raises LocalError `forecast.none`, `forecast.zone`, DataError `forecast.damaged`.
         """
         return self._newest(True, zone, medium)
 
@@ -191,6 +199,8 @@ class Forecasts:
             self._places = (begins[-1], self._files.find(begins[-1]))
         places = self._places[1] if begins else {}
         found = places.get((sums, name, medium))
+        if found is None and begins:
+            self._files.require_whole(begins[-1])
         if (
             found is None
             and sums

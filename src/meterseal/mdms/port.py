@@ -43,7 +43,9 @@ class Measurements(Protocol):
         """
 
     def scan(self, medium: Medium, since: int, until: int) -> Iterator[tuple[list[Key], Columns]]:
-        """Every load profile as meters delivered it, since <= end_at <= until, each whole in exactly one block."""
+        """Every load profile as meters delivered it, since <= end_at <= until, each whole in exactly one block; of one that
+        lies in a damaged file only what comes after it.
+        """
 
     def channels(self) -> list[tuple[str, int]]:
         """Every (usage point, channel) that has readings, sorted."""

@@ -158,7 +158,10 @@ class Reading:
         return sorted((self._store.words.texts[key.point], key.channel) for key in self._store.keys_stored())
 
     def scan(self, medium: Medium, since: int, until: int) -> Iterator[tuple[list[Key], Columns]]:
-        """Load profiles as meters delivered them, since <= end_at <= until, in blocks of whole channels (`columns`)."""
+        """Load profiles as meters delivered them, since <= end_at <= until, in blocks of whole channels (`columns`).
+
+        Of a channel that lies in a damaged file only what comes after it.
+        """
         replaced = self._places.replaced()
         known = {self._store.words.known(point): begins[1:] for point, begins in replaced.items()}
         for keys, columns in self._store.scan(medium, since, until):

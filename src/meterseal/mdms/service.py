@@ -64,6 +64,7 @@ from meterseal.mdms.surroundings import Surroundings
 from meterseal.mdms.threads import whole
 from meterseal.mdms.trouble import REFUSES, Trouble, Troubles
 from meterseal.mdms.turning import Turning
+from meterseal.mdms.unreadable import Missing
 from meterseal.mdms.upkeep import Upkeep, Works
 from meterseal.mdms.verifier import EvidenceVerifier
 from meterseal.model import Batch
@@ -130,6 +131,7 @@ class Mdms(Judging):
         self.changes = Changes(engine, keys)
         self.runs = Runs(engine, self._store.words, self._manifest.mark)
         self._agreed: Callable[[], Agreed] = dict
+        self._troubles = Troubles()
         self.forecasts = Forecasts(
             directory / "forecasts",
             store_id,
@@ -139,12 +141,12 @@ class Mdms(Judging):
             self.surroundings,
             self._places.replaced,
             self.facts.zones,
+            Missing(self._findings, self._store.words, self._troubles).forecasts,
         )
         self._turning = Turning(keys, self._store, self._manifest, self.ledger, self.forecasts)
         self._evidence = Checking(
             self._state, self._store.lock, verifier, self._book, self._findings, self._take_alarms
         )
-        self._troubles = Troubles()
         self._committer = Committer(self._commit)
         self.edits = Edits(
             engine,

@@ -12,6 +12,7 @@ from meterseal.errors import MetersealError
 REFUSES = "readings are not accepted"
 WAITS = "evidence and compaction wait"
 DAMAGED = "readings cannot be read"
+PARTLY = "forecasts leave readings out"
 
 
 class Trouble(Struct, frozen=True):

@@ -6,7 +6,11 @@ writes segments meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from meterseal.control.sealing import KeyRing
+from meterseal.errors import DataError
 from meterseal.mdms.forecasts import Forecasts
 from meterseal.mdms.ledger.ledger import Ledger
 from meterseal.mdms.store.manifest import Manifest
@@ -25,6 +29,8 @@ class Turning:
         self._manifest = manifest
         self._ledger = ledger
         self._forecasts = forecasts
+        self._failed: set[str] = set()
+        """Segments that were damaged when they were to be moved; they are tried last."""
 
     def older(self) -> int:
         """How many pieces stand under an older key version."""
@@ -33,19 +39,33 @@ class Turning:
     def _segments(self) -> list[Segment]:
         version = self._keys.version
         with self._store.lock:
-            return [one for one in self._store.catalogue.segments.values() if one.key_version != version]
+            found = [one for one in self._store.catalogue.segments.values() if one.key_version != version]
+        return sorted(found, key=lambda one: one.id in self._failed)
 
     def move(self) -> int:
         """Move one segment, else a piece of the ledger, else a forecast; 0 when none is left.
 
-        Raises DataError for a piece that is damaged, EngineError `mdms.full`, `mdms.disk`; then nothing was moved.
+        Raises EngineError `mdms.full`, `mdms.disk`, and DataError when only pieces are left that are damaged; then nothing
+        was moved.
         """
-        older = self._segments()
-        if not older:
-            return self._ledger.seal_again() or self._forecasts.reseal()
-        with self._store.shelf.file(older[0]) as file:
+        damage: DataError | None = None
+        moves: list[Callable[[], int]] = [partial(self._move, one) for one in self._segments()]
+        for move in (*moves, self._ledger.seal_again, self._forecasts.reseal):
+            try:
+                if move():
+                    return 1
+            except DataError as error:
+                damage = damage or error
+        if damage is not None:
+            raise damage
+        return 0
+
+    def _move(self, old: Segment) -> int:
+        self._failed.add(old.id)
+        with self._store.shelf.file(old) as file:
             new = file.seal_again(self._store.words)
-        self._manifest.exchange([older[0].id], [new])
-        self._store.replace([older[0].id], [new], -1)
-        (self._store.directory / older[0].path).unlink(missing_ok=True)
+        self._failed.discard(old.id)
+        self._manifest.exchange([old.id], [new])
+        self._store.replace([old.id], [new], -1)
+        (self._store.directory / old.path).unlink(missing_ok=True)
         return 1

@@ -11,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from meterseal.errors import DataError
+from meterseal.mdms.columns import Missed
 from meterseal.mdms.finding import Finding
+from meterseal.mdms.findings import Findings
 from meterseal.mdms.seen import EVER
-from meterseal.mdms.store.rows import Key, Rows, pick
-from meterseal.mdms.store.store import Lost, Store
+from meterseal.mdms.store.rows import Key, Rows, Words, pick
+from meterseal.mdms.store.store import Store
+from meterseal.mdms.trouble import PARTLY, Troubles
 
 UNREADABLE = "unreadable"
 """The finding about readings that are stored in a file that does not open."""
@@ -32,7 +35,7 @@ class Readable:
         self._entry = entry
         self._there: dict[Key, bool] = {}
         self.words = store.words
-        self.missed: dict[Key, list[Lost]] = {}
+        self.missed: Missed = {}
 
     def exists(self, key: Key) -> bool:
         """Is there any reading of a channel?"""
@@ -57,29 +60,52 @@ class Readable:
 
     def trouble(self) -> DataError | None:
         """All of it in a sentence; None when everything could be read."""
-        if not self.missed:
-            return None
-        files = sorted({one.file for lost in self.missed.values() for one in lost})
-        return DataError(
-            "mdms.segment-damaged",
-            f"{len(self.missed)} channels have readings in {len(files)} damaged files, {files[0]} the first; nothing is "
-            "billed or estimated across them. Restore them from a backup; findings name the channels and times.",
-        )
+        return _trouble(self.missed, "nothing is billed or estimated across them") if self.missed else None
 
     def findings(self, run: str) -> list[Finding]:
         """One for each channel and file."""
-        return [
-            Finding(
-                usage_point=self.words.texts[key.point],
-                channel=key.channel,
-                since=one.since,
-                until=one.until,
-                rule=UNREADABLE,
-                version=1,
-                severity="error",
-                detail={"file": one.file},
-                run=run,
-            )
-            for key, lost in sorted(self.missed.items())
-            for one in lost
-        ]
+        return _findings(self.missed, self.words, run)
+
+
+class Missing:
+    """Says what forecasts could not read: a finding for each channel and file, once, and a line of the status."""
+
+    def __init__(self, findings: Findings, words: Words, troubles: Troubles) -> None:
+        self._findings = findings
+        self._words = words
+        self._troubles = troubles
+
+    def forecasts(self, missed: Missed, now: int) -> None:
+        """What the forecasts of a day could not read; nothing when all was."""
+        if not missed:
+            self._troubles.over(PARTLY)
+            return
+        self._findings.append(_findings(missed, self._words, f"forecast-{now}"))
+        self._troubles.failed(PARTLY, _trouble(missed, "forecasts know nothing of them"))
+
+
+def _trouble(missed: Missed, sentence: str) -> DataError:
+    files = sorted({one.file for lost in missed.values() for one in lost})
+    return DataError(
+        "mdms.segment-damaged",
+        f"{len(missed)} channels have readings in {len(files)} damaged files, {files[0]} the first; {sentence}. Restore "
+        "them from a backup; findings name the channels and times.",
+    )
+
+
+def _findings(missed: Missed, words: Words, run: str) -> list[Finding]:
+    return [
+        Finding(
+            usage_point=words.texts[key.point],
+            channel=key.channel,
+            since=one.since,
+            until=one.until,
+            rule=UNREADABLE,
+            version=1,
+            severity="error",
+            detail={"file": one.file},
+            run=run,
+        )
+        for key, lost in sorted(missed.items())
+        for one in lost
+    ]

@@ -161,14 +161,23 @@ class Ledger:
             return sum(one.key_version != self._keys.version for one in self._files)
 
     def seal_again(self) -> int:
-        """Seal one older file under the newest key version; how many it moved. Errors as `keep`."""
+        """Seal one older file under the newest key version; how many it moved. Errors as `keep`, and DataError
+        `mdms.ledger-damaged` when only damaged ones are left."""
+        damage: DataError | None = None
         with self.lock:
             for position, one in enumerate(self._files):
                 if one.key_version != self._keys.version:
+                    try:
+                        made = read_leaves(self, one)
+                    except DataError as error:
+                        damage = damage or error
+                        continue
                     self._files[position] = files.write_leaves(
-                        self.directory, self.store_id, self._keys, one.first, read_leaves(self, one)
+                        self.directory, self.store_id, self._keys, one.first, made
                     )
                     return 1
+        if damage is not None:
+            raise damage
         return 0
 
     def close(self) -> None:

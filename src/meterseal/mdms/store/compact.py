@@ -28,7 +28,7 @@ import structlog
 from meterseal.errors import DataError
 from meterseal.mdms.store.catalogue import Listed
 from meterseal.mdms.store.chunks import CHUNK
-from meterseal.mdms.store.files import disk
+from meterseal.mdms.store.files import disk, state_of
 from meterseal.mdms.store.legacy import read_first_format
 from meterseal.mdms.store.manifest import Checkpoint, Manifest
 from meterseal.mdms.store.recent import joined
@@ -84,7 +84,8 @@ def compact(store: Store, manifest: Manifest, checkpoint: Checkpoint) -> Compact
 def merge(store: Store, manifest: Manifest) -> int:
     """Merge small segments where enough of them have come together; returns how many were replaced.
 
-    Raises EngineError with nothing changed. What is damaged is left alone and said; the rest goes on.
+    Raises EngineError with nothing changed. A segment that is damaged is left out and said, and the others of its month are
+    merged; it takes part again as soon as another file stands there, and after a start.
     """
     replaced = 0
     with store.lock:
@@ -95,8 +96,12 @@ def merge(store: Store, manifest: Manifest) -> int:
                 _merge(store, manifest, medium, month, due)
             except DataError as error:
                 log.warning("mdms.merge", code=error.code, message=str(error))
-                break
-            replaced += len(due.segments)
+                hit = [one for one in due.segments if one.path == error.facts.get("file")]
+                if not hit:
+                    break
+                store.left_out.update({one.id: state_of(store.directory / one.path) for one in hit})
+            else:
+                replaced += len(due.segments)
     return replaced
 
 
@@ -185,7 +190,9 @@ class Due(NamedTuple):
 def _due(store: Store, medium: Medium, month: int) -> Due | None:
     """Which segments to merge next, if any."""
     with store.lock:
-        listed = store.catalogue.partition(medium, month)
+        listed = [
+            one for one in store.catalogue.partition(medium, month) if not _left_out(store, one.segment)
+        ]
         over = any(of == medium and later > month for of, later in store.catalogue.partitions())
     finest = max((one.bucket.of for one in listed), default=0)
     holding: list[list[Listed]] = [[] for _ in range(finest)]
@@ -200,6 +207,17 @@ def _due(store: Store, medium: Medium, month: int) -> Due | None:
             due = [one.segment for one in listed if _slice(one) <= most and bucket.meets(one.bucket)]
             return Due(due, bucket)
     return None
+
+
+def _left_out(store: Store, segment: Segment) -> bool:
+    """Was it damaged when it was to be merged last, and is it the same file still?"""
+    known = store.left_out.get(segment.id)
+    if known is None:
+        return False
+    if known == state_of(store.directory / segment.path):
+        return True
+    del store.left_out[segment.id]
+    return False
 
 
 def _slice(one: Listed) -> int:

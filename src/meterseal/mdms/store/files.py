@@ -52,6 +52,16 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def state_of(path: Path) -> tuple[int, ...]:
+    """What changes when another file is put there; empty for none."""
+    with disk(path):
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return ()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 class NewFile:
     """A file that is durably there under its name or not at all: written beside it, synced, renamed, synced.
 

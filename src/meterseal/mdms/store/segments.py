@@ -281,6 +281,7 @@ def damaged(path: Path) -> DataError:
         "mdms.segment-damaged",
         f"{path} is missing, or is not the file that was stored there: changed, moved or swapped. Restore it "
         "from a backup; readings in it are not shown until then.",
+        file=path.name,
     )
 
 

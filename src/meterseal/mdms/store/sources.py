@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from meterseal.mdms.columns import Columns
+from meterseal.errors import DataError
+from meterseal.mdms.columns import Columns, Lost
 from meterseal.mdms.store.chunks import Chunk, channel_starts, field, kinds, rows_from
 from meterseal.mdms.store.index import CHANNELS, Index, IndexMaker, key_of
 from meterseal.mdms.store.packing import Ints
@@ -19,17 +20,25 @@ from meterseal.mdms.store.segments import Bucket, SegmentFile
 from meterseal.model import Quality
 
 NO_CHUNK = Chunk(*(np.empty(0, np.int64) for _ in range(5)))
+_NEVER = -(1 << 62)
+"""An end_at that nobody asks for."""
 
 
 class Source:
-    """One segment, read from front to back; the chunk in hand is kept."""
+    """One segment, read from front to back; the chunk in hand is kept.
 
-    def __init__(self, file: SegmentFile, index: Index, bucket: Bucket) -> None:
+    A chunk that does not open raises DataError `mdms.segment-damaged`; where the source `bears` it, its rows are of no
+    time, and `lost` has the channels, as numbers of keys, that stand in it.
+    """
+
+    def __init__(self, file: SegmentFile, index: Index, bucket: Bucket, *, bears: bool = False) -> None:
         self.bucket = bucket
         self._file = file
         self._index = index
         self._number = -1
         self._chunk = NO_CHUNK
+        self._bears = bears
+        self.lost: dict[int, Lost] = {}
         self.numbers: Ints = index.numbers
         self.rows: Ints = index.rows
         self.units: Ints = index.units
@@ -56,10 +65,24 @@ class Source:
         number = int(np.searchsorted(self._index.chunk_rows, start, "right")) - 1
         while start < stop:
             if number != self._number:
-                self._chunk, self._number = self._file.chunk(self._index, number), number
+                self._chunk, self._number = self._opened(number), number
             before, after = (int(row) for row in self._index.chunk_rows[number : number + 2])
             yield self._chunk.part(start - before, min(stop, after) - before)
             start, number = after, number + 1
+
+    def _opened(self, number: int) -> Chunk:
+        try:
+            return self._file.chunk(self._index, number)
+        except DataError:
+            if not self._bears:
+                raise
+        index = self._index
+        first, end = (int(row) for row in index.chunk_rows[number : number + 2])
+        for entry in np.flatnonzero((index.row < end) & (index.row + index.rows > first)).tolist():
+            times = int(index.first[entry]), int(index.last[entry])
+            self.lost[int(index.numbers[entry])] = Lost(*times, self._file.segment.path)
+        nothing = np.zeros(end - first, np.int64)
+        return Chunk(nothing + _NEVER, nothing, nothing, nothing, nothing)
 
     def close(self) -> None:
         """Let go of the file."""

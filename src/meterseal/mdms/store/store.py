@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from threading import RLock
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import structlog
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from meterseal.control.sealing import KeyRing
 from meterseal.errors import DataError, TrustError
-from meterseal.mdms.columns import Columns
-from meterseal.mdms.store.catalogue import Catalogue
+from meterseal.mdms.columns import Columns, Lost, Missed, after
+from meterseal.mdms.store.catalogue import Catalogue, Listed
 from meterseal.mdms.store.index import CHANNELS, Index, key_of
 from meterseal.mdms.store.packing import Ints
 from meterseal.mdms.store.recent import Part, Recent, joined
@@ -55,14 +55,6 @@ Answer = TypeVar("Answer")
 log = structlog.get_logger()
 
 
-class Lost(NamedTuple):
-    """Readings of since <= end_at <= until that lie in a file which is not what was stored."""
-
-    since: int
-    until: int
-    file: str
-
-
 class Store:
     """Rows of every version by key and time. Every method may be called from any thread; `lock` guards what changes.
 
@@ -80,6 +72,8 @@ class Store:
         self.shelf = Shelf(directory, keys, words)
         self.written = 0
         """Bytes of segments that were written since the start, merges included."""
+        self.left_out: dict[str, tuple[int, ...]] = {}
+        """Segments that were damaged when they were to be merged, and what their files were then; the compactor's."""
 
     # --- what is there ----------------------------------------------------------------------------
 
@@ -202,15 +196,22 @@ class Store:
         rows = visible(rows)
         return rows["end_at"].tolist(), rows["register"].tolist()
 
-    def scan(self, medium: Medium, since: int, until: int) -> Iterator[tuple[list[Key], Columns]]:
+    def scan(
+        self, medium: Medium, since: int, until: int, missed: Missed | None = None
+    ) -> Iterator[tuple[list[Key], Columns]]:
         """The load profile of every channel as meters delivered it, since <= end_at <= until, whole in one block.
 
         Of each instant the highest version with a value that came from a meter: estimates, edits, doubts and holes do
         not show, nor single readings, nor what was taken back. Blocks have about BLOCK_ROWS rows. What is stored
         meanwhile may be missing.
+
+        Of a channel that lies in a damaged file only what comes after it shows, so that nobody takes what is there and
+        cannot be read for a hole; `missed` gets what of it was asked for. Where not even the index of a file opens, these
+        are the channels of its usage points that other files know.
         """
+        missed = {} if missed is None else missed
         with ExitStack() as stack:
-            sources, buckets = self._steadily(lambda: self._sources(medium, since, until))
+            sources, closed, buckets = self._steadily(lambda: self._sources(medium, since, until))
             for one in sources:
                 stack.callback(one.close)
             for number in range(buckets):
@@ -218,22 +219,54 @@ class Store:
                 here = [one for one in sources if isinstance(one, Memory) or one.bucket.holds(number)]
                 for numbers in blocks(here, self.words, bucket, BLOCK_ROWS):
                     found = delivered(here, numbers, since, until, self.words.code(RETRACTED))
+                    lost = self._lost_of(numbers, here, closed, since, until)
+                    if lost:
+                        found = after(*found, {key: max(one.until for one in of) for key, of in lost.items()})
+                        missed |= lost
                     if found[0]:
                         yield found
 
-    def _sources(self, medium: Medium, since: int, until: int) -> tuple[list[Source | Memory], int]:
+    def _lost_of(
+        self, numbers: Ints, sources: list[Source | Memory], closed: list[Listed], since: int, until: int
+    ) -> Missed:
+        """What of these channels lies in chunks, and in files, that do not open."""
+        lost: Missed = {}
+        broken = [one.lost for one in sources if isinstance(one, Source) and one.lost]
+        if not broken and not closed:
+            return lost
+        for number in numbers.tolist():
+            key = key_of(number)
+            text, hashed = self.words.texts[key.point], self.words.hash(key.point)
+            of = [one[number] for one in broken if number in one]
+            of += [
+                Lost(one.first_end_at, one.last_end_at, one.path)
+                for one, bucket in closed
+                if bucket.holds(hashed) and one.first_usage_point <= text <= one.last_usage_point
+            ]
+            of = [one for one in of if one.since <= until and one.until >= since]
+            if of:
+                lost[key] = of
+        return lost
+
+    def _sources(
+        self, medium: Medium, since: int, until: int
+    ) -> tuple[list[Source | Memory], list[Listed], int]:
+        """(what is read, files of which not even the index opens, how many buckets they are in)."""
         with self.lock:
             listed = self.catalogue.of(medium, since, until)
             recent = joined(*self.recent.up_to(_EVER))
         sources: list[Source | Memory] = []
+        closed: list[Listed] = []
         try:
             for one in listed:
-                file = self.shelf.file(one.segment)
                 try:
-                    sources.append(Source(file, self.shelf.index(one.segment), one.bucket))
-                except BaseException:
-                    file.close()
-                    raise
+                    sources.append(self._source(one))
+                except DataError as error:
+                    with self.lock:
+                        if one.segment.id not in self.catalogue.segments:
+                            raise  # a compaction took it away: `_steadily` asks again
+                    log.warning("mdms.scan", code=error.code, message=str(error))
+                    closed.append(one)
         except BaseException:
             for source in sources:
                 source.close()
@@ -243,7 +276,15 @@ class Store:
         recent = recent[(recent["end_at"] >= since) & (recent["end_at"] <= until)]
         if len(recent):
             sources.append(Memory(sort_rows(recent, self.words), self.words))
-        return sources, max((one.bucket.of for one in listed), default=1)
+        return sources, closed, max((one.bucket.of for one in listed), default=1)
+
+    def _source(self, one: Listed) -> Source:
+        file = self.shelf.file(one.segment)
+        try:
+            return Source(file, self.shelf.index(one.segment), one.bucket, bears=True)
+        except BaseException:
+            file.close()
+            raise
 
     def oldest(self) -> dict[Key, int]:
         """Every key that has readings, and its first instant; opens the index of every segment.
