@@ -214,6 +214,24 @@ async def test_a_gap_in_which_the_register_begins_anew_meets_both_registers(
     await mdms.close()
 
 
+async def test_an_estimate_says_how_sure_it_is_by_all_that_came_of_the_time_before(tmp_path: Path) -> None:
+    hours: dict[int, int | None] = {hour: 20 * hour + hour * hour % 17 for hour in range(400) if hour != 300}
+    said = []
+    for name, edges in (("whole", (0, 400)), ("late", (200, 400, 0, 200))):
+        (tmp_path / name).mkdir()
+        mdms, _ = open_store(tmp_path / name, 1)
+        for counter in range(0, len(edges), 2):
+            first, last = edges[counter : counter + 2]
+            part = {hour: value for hour, value in hours.items() if first <= hour < last}
+            await mdms.publish(Batch((record(counter + 1, part),)))
+            await mdms.run_vee(NOW + counter)
+            said.append(mdms.registers(point(0), MAIN, FIRST + 300 * HOUR, FIRST + 300 * HOUR).method)
+        await mdms.close()
+    whole, at_first, at_last = said
+    assert whole == at_last != at_first
+    assert all(method.startswith("linear/") for (method,) in said)
+
+
 async def test_readings_off_the_load_profile_keep_no_gap_open_and_bound_its_estimates(tmp_path: Path) -> None:
     mdms, _ = open_store(tmp_path, 1)
     lost = range(100, 125)

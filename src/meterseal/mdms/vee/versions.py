@@ -93,6 +93,8 @@ class _Shown:
         times = shown["end_at"].tolist()
         self.quality = dict(zip(times, shown["quality"].tolist(), strict=True))
         self.register = dict(zip(times, shown["register"].tolist(), strict=True))
+        texts = store.words.texts
+        self.method = {at: texts[word] for at, word in zip(times, shown["method"].tolist(), strict=True)}
         self._highest = dict(zip(times, shown["version"].tolist(), strict=True))
         self._store, self._key, self._now = store, channel.key, now
 
@@ -268,8 +270,8 @@ def _written(gap: Gap, filled: Bridge, shown: _Shown, like: np.void, around: int
     for at, register, half in zip(gap.ends[:-1].tolist(), filled.registers, filled.uncertainty, strict=True):
         register = register % around if around else register
         seen = shown.quality.get(at)
-        if seen == Quality.ESTIMATED and shown.register[at] == register:
+        method = Made(filled.estimator.name, filled.estimator.version, reason, half).text
+        if seen == Quality.ESTIMATED and (shown.register[at], shown.method[at]) == (register, method):
             continue
         if seen in (None, Quality.MISSING, Quality.SUSPECT, Quality.ESTIMATED):
-            method = Made(filled.estimator.name, filled.estimator.version, reason, half).text
             yield shown.version(like, at, register, Quality.ESTIMATED, method)
