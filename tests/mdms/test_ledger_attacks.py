@@ -295,6 +295,28 @@ async def test_evidence_taken_away_changed_or_called_good_is_found(world: World)
     assert says(verdict, "evidence", point(2), "kept as bad", "it is signed")
 
 
+async def test_evidence_moved_to_where_nobody_looks_for_it_is_found(world: World) -> None:
+    """The statement is whole, and a bill that asks for the register of its day would say that nobody signed it."""
+
+    def moved(insider: Insider) -> None:
+        with insider.engine.begin() as connection:
+            connection.execute(
+                evidence.update()
+                .where(evidence.c.usage_point == point(0), evidence.c.sequence == 2)
+                .values(end_at=evidence.c.end_at + HOUR)
+            )
+            connection.execute(
+                evidence.update()
+                .where(evidence.c.usage_point == point(1), evidence.c.sequence == 1)
+                .values(usage_point=point(2))
+            )
+
+    verdict = await attacked(world, moved)
+    assert codes(verdict) == {"evidence"}
+    assert says(verdict, "evidence", point(0), "sequence 2", "nobody who asks")
+    assert says(verdict, "evidence", point(2), "sequence 1")
+
+
 # --- checkpoints -------------------------------------------------------------------------------------
 
 

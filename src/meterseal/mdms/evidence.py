@@ -34,6 +34,7 @@ from meterseal.mdms.store.store import Store
 
 AT_ONCE = 512
 _EVER = 1 << 62
+_ORDER = (table.c.device_id, table.c.channel, table.c.end_at)
 _KEY = sa.tuple_(table.c.device_id, table.c.channel, table.c.sequence)
 _BEFORE = (
     sa.select(table)
@@ -121,7 +122,7 @@ class EvidenceBook:
     def unchecked(self) -> list[Pending]:
         """What was stored before anybody could check it: all that came under some numbers, AT_ONCE or a few more."""
         query = sa.select(table).where(table.c.checked == UNCHECKED)
-        query = query.order_by(table.c.device_id, table.c.channel, table.c.end_at).limit(AT_ONCE)
+        query = query.order_by(*_ORDER).limit(AT_ONCE)
         found: list[Pending] = []
         with read(self._engine) as connection:
             for row in connection.execute(query).all():
@@ -145,11 +146,14 @@ class EvidenceBook:
                 held += connection.execute(counting).scalar_one()
         return states, len(wanted) - held
 
-    def of_points(self, usage_points: Sequence[str]) -> list[EvidenceFacts]:
-        """All evidence of some usage points."""
-        found: list[EvidenceFacts] = []
-        for start in range(0, len(usage_points), AT_ONCE):
-            found += self._query(table.c.usage_point.in_(usage_points[start : start + AT_ONCE]))
+    def of_points(self, usage_points: Sequence[str]) -> list[tuple[EvidenceFacts, int]]:
+        """All evidence of some usage points, each with the instant under which it is kept and asked for."""
+        found: list[tuple[EvidenceFacts, int]] = []
+        with read(self._engine) as connection:
+            for start in range(0, len(usage_points), AT_ONCE):
+                here = table.c.usage_point.in_(usage_points[start : start + AT_ONCE])
+                query = sa.select(table).where(here).order_by(*_ORDER)
+                found += [(self._facts(row), row.end_at) for row in connection.execute(query)]
         return found
 
     def waiting(self) -> set[EvidenceKey]:
@@ -174,9 +178,7 @@ class EvidenceBook:
         return found
 
     def _query(self, *conditions: Any) -> list[EvidenceFacts]:
-        query = (
-            sa.select(table).where(*conditions).order_by(table.c.device_id, table.c.channel, table.c.end_at)
-        )
+        query = sa.select(table).where(*conditions).order_by(*_ORDER)
         with read(self._engine) as connection:
             return [self._facts(row) for row in connection.execute(query).all()]
 

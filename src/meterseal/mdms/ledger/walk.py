@@ -110,8 +110,13 @@ class Walk:
     async def _share(self, stored: replay.Stored, share: int, shares: int) -> None:
         made, said, points = await asyncio.to_thread(self._readings, stored, share, shares)
         book = EvidenceBook(self._engine, made, self._keys, Places(self._engine).since)
-        found = await asyncio.to_thread(book.of_points, points)
-        found = [one for one in found if one.checked != UNCHECKED]
+        kept = await asyncio.to_thread(book.of_points, points)
+        found = [one for one, _ in kept if one.checked != UNCHECKED]
+        for one, at in kept:
+            if one.end_at != at:
+                self._faults.add(
+                    "evidence", _place(one), f"It is kept as if it spoke of {at}: nobody who asks finds it."
+                )
         self._evidence += len(found)
         good = await self._verifier.verify(
             [
@@ -143,7 +148,7 @@ class Walk:
         faults = self._faults
         held = {one.key: one for one in found}
         for facts, holds in zip(found, good, strict=True):
-            where = f"{facts.usage_point}, channel {facts.channel}, end_at {facts.end_at}, sequence {facts.sequence}"
+            where = _place(facts)
             accepted = said.get(facts.key, [])
             if not self._ledger.begins and not any(
                 (one.statement, one.signature) == (facts.statement, facts.signature) for one in accepted
@@ -164,3 +169,7 @@ class Walk:
                 f"device {device_id.hex()}, channel {channel}, sequence {sequence}",
                 "It was accepted and is not kept any more: it was removed.",
             )
+
+
+def _place(facts: EvidenceFacts) -> str:
+    return f"{facts.usage_point}, channel {facts.channel}, end_at {facts.end_at}, sequence {facts.sequence}"
