@@ -16,7 +16,7 @@ from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.columns import Columns, Missed
 from meterseal.mdms.forecast.task import HORIZON, LEVELS, WEEK
-from meterseal.mdms.forecast_files import ForecastFiles
+from meterseal.mdms.forecast_files import UNFINISHED, Block, ForecastFiles
 from meterseal.mdms.forecasts import ARRIVED, DAY, HISTORY, KEPT, Forecasts, midnight
 from meterseal.mdms.store.rows import Key, Words
 from meterseal.mdms.surroundings import HOUR, MOST, Surroundings
@@ -120,6 +120,7 @@ def test_a_week_is_forecast_for_every_usage_point_and_for_all_together(
     assert not book.due(midnight(NOW) + ARRIVED - 1)
     assert book.due(midnight(NOW) + ARRIVED)
     made = book.make(NOW)
+    assert made.weather_missing == (HISTORY + HORIZON)
     assert (made.begin, made.series["electricity"], made.series["water"]) == (midnight(NOW), POINTS, 0)
     assert not book.due(NOW)
     one = book.of("up-4", "electricity")
@@ -218,8 +219,71 @@ def test_a_file_from_before_peaks_were_forecast_says_none(tmp_path: Path, engine
     files = ForecastFiles(tmp_path / "forecasts", "st-1", ring(1))
     for number, block in enumerate(list(files.blocks(midnight(NOW)))):
         files.write(msgspec.structs.replace(block, peaks=b""), number)
+    files.finish(midnight(NOW))
     again = forecasts(tmp_path, engine, Street(NOW)).of("up-1", "electricity")
     assert again == msgspec.structs.replace(found, peaks=())
+
+
+@pytest.mark.parametrize("renamed", [0, 2])
+def test_a_run_that_was_cut_off_is_no_forecast_and_is_made_again(
+    tmp_path: Path, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch, renamed: int
+) -> None:
+    """Killed among its blocks, or among their renaming: yesterday's stand, and today is still due."""
+    of = Street(NOW)
+    book = forecasts(tmp_path, engine, of)
+    book.make(NOW - DAY)
+    yesterday = book.of("up-0", "electricity")
+    places = [Path.replace]
+
+    def killed(path: Path, target: Path) -> Path:
+        if path.name.endswith(UNFINISHED) and len(places) > renamed:
+            raise KeyboardInterrupt
+        places.append(Path.replace)
+        return places[0](path, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        book.make(NOW)
+    monkeypatch.undo()
+    again = forecasts(tmp_path, engine, of)
+    assert again.of("up-0", "electricity") == yesterday
+    assert again.due(NOW)
+    again.make(NOW)
+    assert not again.due(NOW)
+    assert again.of("up-0", "electricity").begin == midnight(NOW)
+    assert len(list((tmp_path / "forecasts").iterdir())) == 6
+
+
+def test_while_a_run_goes_on_the_forecasts_before_are_given(
+    tmp_path: Path, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = Street(NOW)
+    book = forecasts(tmp_path, engine, of)
+    book.make(NOW - DAY)
+    seen = []
+    write = ForecastFiles.write
+
+    def looking(files: ForecastFiles, block: Block, number: int) -> None:
+        write(files, block, number)
+        seen.append(book.of("up-5", "electricity").begin)
+
+    monkeypatch.setattr(ForecastFiles, "write", looking)
+    book.make(NOW)
+    assert seen == [midnight(NOW) - DAY] * 3
+
+
+def test_what_was_forecast_is_judged_once_after_each_run(
+    tmp_path: Path, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = forecasts(tmp_path, engine, Street(SUMMER))
+    assert book.lately is None
+    book.look_back(SUMMER)
+    assert book.lately == ()
+    book.make(SUMMER - 2 * DAY)
+    book.look_back(SUMMER)
+    assert book.lately == tuple(book.judged(SUMMER)) != ()
+    monkeypatch.setattr(book, "judged", lambda now: pytest.fail("judged again"))
+    book.look_back(SUMMER + HOUR)
 
 
 def test_what_the_register_of_an_exchanged_meter_begins_at_is_no_use(

@@ -69,10 +69,11 @@ class ForecastDesk:
         )
 
     async def daily(self) -> None:
-        """Make today's forecasts when there are none yet. Errors as `Forecasts.make`."""
+        """Make today's forecasts when there are none yet, and judge the earlier ones. Errors as `Forecasts.make`."""
         async with self._making:
             if await asyncio.to_thread(self._forecasts.due, self._clock()):
                 await asyncio.to_thread(self._forecasts.make, self._clock())
+            await asyncio.to_thread(self._forecasts.look_back, self._clock())
 
     async def run(self, _: str, asked: ask.Page) -> ask.Text:
         """Make today's forecasts now, again if need be."""

@@ -41,6 +41,11 @@ def _made(made: dict[str, Any]) -> list[str]:
         lines.append(
             f"{made['unreadable']} channels have readings in damaged files, which are left out. Run: meterseal store check"
         )
+    if made["weather_missing"]:
+        lines.append(
+            f"without the weather: of {made['weather_missing']} hours, of twelve weeks before and the week to come, it is "
+            "not known (meterseal weather import)"
+        )
     return lines
 
 

@@ -19,10 +19,12 @@ from msgspec import Struct
 from meterseal.control.sealing import KeyRing, place
 from meterseal.errors import DataError, EngineError, TrustError
 from meterseal.mdms.forecast.task import DAY, HORIZON, LEVELS, Floats
-from meterseal.mdms.store.files import disk, place_file
+from meterseal.mdms.store.files import disk, place_file, sync_directory
 from meterseal.model import Medium
 
 SUFFIX = ".forecast"
+UNFINISHED = ".unfinished"
+"""Behind the name of a file whose run has not come to its end: it is nobody's forecast yet."""
 LARGEST = 65_535
 
 log = structlog.get_logger()
@@ -89,15 +91,29 @@ class ForecastFiles:
         """A forecast may be made while older ones move to a newer key: neither takes the other's file away."""
         with disk(directory):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for left in directory.glob(f"*{SUFFIX}.new"):
-                left.unlink()
+            # A run that was cut off is made again as a whole, and its day counts as not forecast until then.
+            cut = {left.name.partition("-")[0] for left in directory.glob(f"*{UNFINISHED}")}
+            for left in directory.glob(f"*{SUFFIX}*"):
+                if left.name.partition("-")[0] in cut or left.suffix == ".new":
+                    left.unlink()
 
     def write(self, block: Block, number: int) -> None:
-        """Keep one block, the `number`-th of its medium and begin."""
+        """Write one block, the `number`-th of its medium and begin; it counts once its run is finished."""
+        name = f"{block.begin:014d}-{block.medium}-{number:05d}{SUFFIX}"
         with self._writing:
-            self._seal(
-                f"{block.begin:014d}-{block.medium}-{number:05d}{SUFFIX}", msgspec.msgpack.encode(block)
-            )
+            self._seal(f"{name}{UNFINISHED}", msgspec.msgpack.encode(block))
+
+    def finish(self, begin: int) -> None:
+        """From now on what was written for `begin` is the forecast, and what an earlier run wrote for it is gone."""
+        with self._writing, disk(self._directory):
+            made = sorted(self._directory.glob(f"{begin:014d}-*{UNFINISHED}"))
+            names = {path.name.removesuffix(UNFINISHED) for path in made}
+            for name in self._names():
+                if _begin(name) == begin and name not in names:
+                    (self._directory / name).unlink(missing_ok=True)
+            for path in made:
+                path.replace(path.with_name(path.name.removesuffix(UNFINISHED)))
+            sync_directory(self._directory)
 
     def _names(self) -> list[str]:
         return sorted(path.name for path in self._directory.glob(f"*{SUFFIX}"))
@@ -129,9 +145,9 @@ class ForecastFiles:
 
     def require_whole(self, begin: int) -> None:
         """DataError `forecast.damaged` when a file does not open of what begins then."""
-        for name, error in self.opened():
-            if error is not None and _begin(name) == begin:
-                raise error
+        for name in self._names():
+            if _begin(name) == begin:
+                self._content(name)
 
     def forget(self, before: int) -> None:
         """Remove what begins earlier."""
@@ -147,8 +163,11 @@ class ForecastFiles:
 
     def _seal(self, name: str, content: bytes) -> None:
         version = self._keys.version
-        sealed = self._keys.seal(content, place(self._store_id, "forecast", name), version)
+        sealed = self._keys.seal(content, self._bound(name), version)
         place_file(self._directory / name, version.to_bytes(4) + sealed)
+
+    def _bound(self, name: str) -> bytes:
+        return place(self._store_id, "forecast", name.removesuffix(UNFINISHED))
 
     def _content(self, name: str) -> bytes:
         path = self._directory / name
@@ -156,9 +175,7 @@ class ForecastFiles:
             sealed = path.read_bytes()
         try:
             if len(sealed) > 4:
-                return self._keys.open(
-                    sealed[4:], place(self._store_id, "forecast", name), int.from_bytes(sealed[:4])
-                )
+                return self._keys.open(sealed[4:], self._bound(name), int.from_bytes(sealed[:4]))
         except TrustError as error:
             if error.code != "crypto.tag":
                 raise
@@ -190,7 +207,8 @@ class ForecastFiles:
     def _older(self) -> list[str]:
         version = self._keys.version.to_bytes(4)
         found = []
-        for name in self._names():
+        unfinished = sorted(path.name for path in self._directory.glob(f"*{UNFINISHED}"))
+        for name in [*self._names(), *unfinished]:
             with disk(self._directory), (self._directory / name).open("rb") as file:
                 if file.read(4) != version:
                     found.append(name)

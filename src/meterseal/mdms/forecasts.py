@@ -54,12 +54,16 @@ class Forecasted(Struct, frozen=True, kw_only=True):
 
 
 class Made(Struct, frozen=True, kw_only=True):
-    """What a run forecast: series by medium, those left out for want of history, the zones, and where it begins."""
+    """What a run forecast: series by medium, those left out for want of history, the zones, and where it begins.
+
+    `weather_missing` are hours it looked at whose weather nobody knows; with any of them it goes without the weather.
+    """
 
     begin: int
     series: dict[Medium, int]
     left_out: dict[Medium, int]
     zones: dict[Medium, int]
+    weather_missing: int
     unreadable: int = 0
     """Channels that have readings in damaged files, which were left out."""
 
@@ -97,6 +101,9 @@ class Forecasts:
         self._missed = missed
         """Told after each making what could not be read."""
         self._places: tuple[int, dict[Series, Place]] = (-1, {})
+        self._looked: list[int] = []
+        self.lately: tuple[Judged, ...] | None = None
+        """How good the kept forecasts were when `look_back` was last asked; None before."""
 
     # --- making -----------------------------------------------------------------------------------
 
@@ -109,7 +116,7 @@ class Forecasts:
         a zone is those usage points that belong to it at that midnight, in all of their history.
 
         What lies in a damaged file is not known. Forecasts older than KEPT are removed. Raises EngineError `mdms.full`,
-        `mdms.disk`; what was written before stays, and the next call does all of it again.
+        `mdms.disk`; then the forecasts before stand, and the next call does all of it again.
         """
         begin = midnight(now)
         since = begin - HISTORY * HOUR
@@ -139,10 +146,18 @@ class Forecasts:
                 self._write(begin, medium, number, names, asked._replace(use=use), sums=True)
                 summed[medium] += len(names) - (ALL in names)
                 number += 1
+        self._files.finish(begin)
         self._files.forget(begin - KEPT)
         self._places = (-1, {})
         self._missed(missed, now)
-        return Made(begin=begin, series=made, left_out=left_out, zones=summed, unreadable=len(missed))
+        return Made(
+            begin=begin,
+            series=made,
+            left_out=left_out,
+            zones=summed,
+            unreadable=len(missed),
+            weather_missing=int(np.isnan(degrees).sum()),
+        )
 
     def _main(
         self,
@@ -194,19 +209,12 @@ class Forecasts:
         return self._newest(True, zone, medium)
 
     def _newest(self, sums: bool, name: str, medium: Medium) -> Forecasted:
-        begins = self._files.begins()
-        if begins and self._places[0] != begins[-1]:
-            self._places = (begins[-1], self._files.find(begins[-1]))
-        places = self._places[1] if begins else {}
+        places = self._found()
         found = places.get((sums, name, medium))
-        if found is None and begins:
+        if found is None and (begins := self._files.begins()):
             self._files.require_whole(begins[-1])
-        if (
-            found is None
-            and sums
-            and (zones := [zone for other, zone, of in places if other and of == medium])
-        ):
-            known = ", ".join(sorted(zones)[1:21])
+        if found is None and sums and (zones := self.zones(medium)):
+            known = ", ".join(zones[1:21])
             others = (
                 f"Zones with one: {known}."
                 if known
@@ -234,6 +242,26 @@ class Forecasts:
             quantiles=_rounded(quantiles),
             peaks=() if peaks is None else _rounded(peaks[:, :, found.column]),
         )
+
+    def _found(self) -> dict[Series, Place]:
+        """Where the newest forecast of each series is."""
+        begins = self._files.begins()
+        if not begins:
+            return {}
+        places = self._places
+        if places[0] != begins[-1]:
+            self._places = places = (begins[-1], self._files.find(begins[-1]))
+        return places[1]
+
+    def zones(self, medium: Medium) -> list[str]:
+        """The zones that the newest forecast has of a medium; ALL is among them where there is one of all together."""
+        return sorted(zone for sums, zone, of in self._found() if sums and of == medium)
+
+    def look_back(self, now: int) -> None:
+        """Judge the kept forecasts once after each run, into `lately`: it reads some days of everything."""
+        newest = self._files.begins()[-1:]
+        if self.lately is None or newest != self._looked:
+            self.lately, self._looked = tuple(self.judged(now)), newest
 
     def judged(self, now: int) -> list[Judged]:
         """What the kept forecasts were worth over the first day of each, by medium, those of usage points and those of sums
