@@ -29,6 +29,7 @@ PAGES = {
         "/fleet",
         "/fleet/refusals",
         "/fleet/readings",
+        "/fleet/forecast?medium=electricity&of=west",
         "/fleet/exceptions",
         "/fleet/meters",
         "/fleet/meters/up-lu-water",

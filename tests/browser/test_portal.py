@@ -73,6 +73,17 @@ def test_an_operator_reads_fleet_refusals_exceptions_and_a_meter(
     watched.settled()
     assert "concentrator=" in page.url
     assert page.locator("table >> nth=1 >> tbody tr").count() > 0
+    page.click("nav a[href='/fleet/forecast']")
+    watched.settled()
+    page.click("nav.chips a >> nth=3")
+    watched.settled()
+    page.fill("#of", "up-ren-electricity")
+    page.click(".pick button")
+    watched.settled()
+    assert "up-ren-electricity" in page.url
+    assert page.locator(".band .middle").count() == 2
+    assert page.locator("section >> nth=1 >> tbody tr").count() == 7
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.click("nav a[href='/fleet/exceptions']")
     watched.settled()
     assert "up-lu-heat" in page.inner_text("#held")

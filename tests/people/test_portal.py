@@ -25,7 +25,7 @@ from meterseal.people.portal.context import local_path
 from meterseal.people.portal.i18n import load_languages, negotiate
 from meterseal.people.portal.settings import PortalSettings
 from meterseal.utility.views import MEANING
-from tests.people.town import MOVED, Town
+from tests.people.town import MOVED, ZONE, Town
 
 HOST = "http://testserver.local"
 FETCHED = {"sec-fetch-site": "same-origin"}
@@ -426,6 +426,39 @@ def test_an_address_that_names_no_readings_is_a_page_that_says_so(
     enter(browser, town, town.resident)
     answer = browser.get(f"/bills/ag-ren-water.2026-10-01.v1/readings?{query}")
     assert answer.status_code == status
+
+
+def test_an_operator_sees_what_a_medium_a_zone_and_a_usage_point_will_use(
+    browser: Browser, town: Town
+) -> None:
+    enter(browser, town, town.operator)
+    whole = html.unescape(browser.get("/fleet/forecast?medium=electricity").text)
+    assert "Sat, 21 Nov: about" in whole
+    assert "All usage points together." in whole
+    rows = [row for row in _rows(whole) if len(row) == 4]
+    forecast = town.mdms.forecasts.whole("electricity")
+    assert [row[0] for row in rows][:2] == ["Sat, 21 Nov", "Sun, 22 Nov"]
+    assert len(rows) == 7
+    assert rows[0][1] == f"{sum(forecast.quantiles[2][:24]):,.2f}"
+    assert rows[6][3] == f"{forecast.peaks[4][6]:,.2f}"
+    (judged,) = [one for one in town.mdms.forecasts.lately or () if one.medium == "electricity" and one.sums]
+    assert f"{judged.score.mase:.2f}" in whole[whole.index("How good it was lately") :]
+    zone = browser.get(f"/fleet/forecast?{urlencode({'medium': 'electricity', 'of': ZONE})}").text
+    assert html.escape(ZONE).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in zone
+    assert "<b>站前" not in zone
+    assert "All usage points of the zone" in zone
+    point = browser.get("/fleet/forecast?medium=water&of=up-ren-electricity").text
+    assert 'data-medium="electricity"' in point
+    assert "Usage point up-ren-electricity." in point
+    for nothing in ("west%00", "up-none", "x" * 500):
+        answer = browser.get(f"/fleet/forecast?medium=electricity&of={nothing}")
+        assert (answer.status_code, "There is no forecast of" in answer.text) == (200, True)
+
+
+def test_a_resident_is_shown_no_forecast_of_others(browser: Browser, town: Town) -> None:
+    enter(browser, town, town.resident)
+    assert browser.get("/fleet/forecast?of=up-lu-electricity").status_code == 404
+    assert "/fleet/forecast" not in browser.get("/").text
 
 
 @pytest.mark.parametrize("who", ["resident", "neighbour", "former", "operator"])

@@ -183,6 +183,7 @@ async def test_operators_see_no_name_and_no_address(town: Town) -> None:
         "operator_refusals",
         "operator_exceptions",
         "operator_reconciliation",
+        "operator_forecast",
         "operator_meter",
     ):
         method = town.queries.methods()[f"people.{name}"]

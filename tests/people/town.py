@@ -21,6 +21,7 @@ from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.sm2 import Sm2PrivateKey, verify
 from meterseal.crypto.symmetric import equal
 from meterseal.link.evidence import GENESIS, EvidenceStatement, chain, signed_bytes
+from meterseal.mdms.facts import Fact
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.verifier import each
 from meterseal.mesh.rpc import InProcess
@@ -44,6 +45,7 @@ FIRST = day("2026-09-30")
 LAST = day("2026-11-21")
 SUPPLIED = day("2026-10-01")
 MOVED = day("2026-11-01")
+ZONE = "=\"<b>站前&'%2F"
 CONCENTRATOR = bytes.fromhex("c000000000000001")
 TARIFFS: dict[Medium, str] = {
     "water": "sample-cold-water-tiered",
@@ -190,6 +192,7 @@ class Town:
             lambda: self.now,
             self.fleet_keys,
             Trail(AuditLog(self.engine), NoAnchor(), lambda: self.now),
+            self.mdms.forecasts,
         )
         self.utility.publish_tariffs(sample_tariffs())
         for customer, person in PEOPLE.items():
@@ -198,6 +201,7 @@ class Town:
         for meter in self.meters:
             await self._deliver(meter)
         await self.mdms.run_vee(NOW)
+        self._foresee()
         await self.utility.run_bills(NOW)
         await self._refuse()
         self.resident = self.accounts.create("resident", FIRST, customer_id="ren")
@@ -270,6 +274,15 @@ class Town:
         until = day("2026-11-19") if meter.point == "up-lu-gas" else LAST  # this one is late
         records = [meter.record(number, since) for number, since in enumerate(range(FIRST, until, DAY))]
         await self.mdms.publish(Batch(tuple(records)))
+
+    def _foresee(self) -> None:
+        """Forecast yesterday and today, with zones of which one is not named kindly."""
+        zones = {"up-ren-electricity": ZONE, "up-lu-electricity": "west"}
+        stated = [Fact(usage_point=point, kind="zone", value=zone) for point, zone in zones.items()]
+        self.mdms.facts.put(stated, NOW)
+        for now in (NOW - DAY, NOW):
+            self.mdms.forecasts.make(now)
+        self.mdms.forecasts.look_back(NOW)
 
     async def _refuse(self) -> None:
         with read(self.engine) as db:

@@ -179,7 +179,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     bulking = BulkDesk(engine, security, bulks, rings[FLEET], clock)
     forecasting = ForecastDesk(mdms.forecasts, mdms.surroundings, fleet, clock)
     commanding = CommandingDesk(engine, security, words, rollout, rings[FLEET], clock)
-    queries = Queries(engine, accounts, utility, mdms, clock, rings[FLEET], trail)
+    queries = Queries(engine, accounts, utility, mdms, clock, rings[FLEET], trail, mdms.forecasts)
     bundles = Bundles(engine, mdms, utility, checkpoints, security)
     ledgers = LedgerDesk(engine, mdms, checkpoints, anchoring, security, bundles)
     retaining = RetentionDesk(engine, mdms, fleet, rings[MEASUREMENTS], clock)

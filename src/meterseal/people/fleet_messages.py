@@ -226,6 +226,56 @@ class OperatorReconciliationPage(Struct, frozen=True):
     hours: tuple[Account, ...]
 
 
+class OperatorForecast(Struct, frozen=True):
+    """Ask what will probably be used: all of a medium, or `of` it a zone, or a usage point (of whatever medium)."""
+
+    session: str
+    medium: Medium | None = None
+    of: str = ""
+
+
+class Foreseen(Struct, frozen=True, kw_only=True):
+    """A week from `begin` on, hour by hour in `unit`: for each of `levels` a quantile of every hour, and of every day's
+    highest hour (`peaks`, empty where they were not forecast). Of all of a medium `usage_point` and `zone` are empty.
+    """
+
+    usage_point: str
+    zone: str
+    unit: str
+    begin: int
+    model: str
+    levels: tuple[float, ...]
+    quantiles: tuple[tuple[float, ...], ...]
+    peaks: tuple[tuple[float, ...], ...]
+
+
+class ForecastScore(Struct, frozen=True, kw_only=True):
+    """How good the last days' forecasts of usage points, or of sums, were over the first day of each: errors over those of
+    "the same hour a week before", and the shares of hours within the outer and the inner quantiles.
+    """
+
+    sums: bool
+    days: int
+    series: int
+    mase: float
+    rmsse: float
+    within_outer: float
+    within_inner: float
+
+
+class OperatorForecastPage(Struct, frozen=True, kw_only=True):
+    """The media that have a forecast, the shown one with its zones, and the forecast, where there is one of what was asked
+    for. `scores` is None until somebody has judged.
+    """
+
+    media: tuple[Medium, ...]
+    medium: Medium | None
+    zones: tuple[str, ...]
+    of: str
+    found: Foreseen | None
+    scores: tuple[ForecastScore, ...] | None
+
+
 class OperatorMeter(Struct, frozen=True):
     """Ask for one usage point: its meters, the readings and evidence of the `length` ms up to `until`.
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from meterseal.mdms.forecasts import Forecasted, Judged
 from meterseal.mdms.reconciliation import Reconciled
-from meterseal.model import Status
+from meterseal.model import Medium, Status
 from meterseal.utility.bills import Bill, FleetBills, LineReadings
 from meterseal.utility.calendar import Period
 from meterseal.utility.customers import Person
@@ -92,3 +93,20 @@ class FleetReadings(Protocol):
         self, usage_point: str, channel: int, since: int, until: int
     ) -> Sequence[EvidenceFacts]:
         """Evidence with since <= end_at <= until, oldest first."""
+
+
+class Foresight(Protocol):
+    """The daily forecasts, as far as operators are shown of them."""
+
+    @property
+    def lately(self) -> Sequence[Judged] | None:
+        """How good those of the last days were; None until that was judged."""
+
+    def zones(self, medium: Medium) -> Sequence[str]:
+        """Zones that the newest forecast has of a medium; "" stands for all of it."""
+
+    def of(self, usage_point: str, medium: Medium) -> Forecasted:
+        """The newest forecast of a usage point; LocalError `forecast.none`."""
+
+    def whole(self, medium: Medium, zone: str) -> Forecasted:
+        """The newest forecast of a zone or, "", of all; LocalError `forecast.none`, `forecast.zone`."""

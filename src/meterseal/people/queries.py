@@ -27,8 +27,9 @@ from meterseal.people import messages as ask
 from meterseal.people import scope
 from meterseal.people.accounts import Accounts, Subject, own_agreements
 from meterseal.people.fleet import DAY, MOST_ROWS, Fleet
+from meterseal.people.forecasts import Outlooks
 from meterseal.people.password import Stretch
-from meterseal.people.ports import FleetReadings, UseAndBills
+from meterseal.people.ports import FleetReadings, Foresight, UseAndBills
 from meterseal.people.scope import Grant
 from meterseal.people.trail import Trail
 from meterseal.utility.bills import Bill, LineReadings
@@ -51,11 +52,13 @@ class Queries:
         clock: Callable[[], int],
         keys: KeyRing,
         trail: Trail,
+        foresight: Foresight,
     ) -> None:
         self._engine = engine
         self._accounts = accounts
         self._utility = utility
         self._fleet = Fleet(engine, readings, keys)
+        self._outlooks = Outlooks(engine, foresight)
         self._clock = clock
         self._trail = trail
 
@@ -79,6 +82,7 @@ class Queries:
             (of_fleet.OperatorRefusals, self.operator_refusals),
             (of_fleet.OperatorExceptions, self.operator_exceptions),
             (of_fleet.OperatorReconciliation, self.operator_reconciliation),
+            (of_fleet.OperatorForecast, self.operator_forecast),
             (of_fleet.OperatorMeter, self.operator_meter),
         ]
         return {ask.method_of(kind): Method(_plain(handler), kind, CALLERS) for kind, handler in table}
@@ -216,6 +220,11 @@ class Queries:
         """What became of every delivered reading."""
         self._operator(question.session)
         return await asyncio.to_thread(self._fleet.reconciliation, question.concentrator)
+
+    async def operator_forecast(self, question: of_fleet.OperatorForecast) -> of_fleet.OperatorForecastPage:
+        """What will probably be used, and how good such forecasts were."""
+        self._operator(question.session)
+        return await asyncio.to_thread(self._outlooks.page, question.medium, question.of)
 
     async def operator_meter(self, question: of_fleet.OperatorMeter) -> of_fleet.OperatorMeterPage:
         """One usage point with readings and evidence. LocalError `people.period` beyond 40 days."""

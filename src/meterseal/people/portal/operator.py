@@ -13,6 +13,8 @@ from meterseal.model import MEDIA, Medium
 from meterseal.people.fleet_messages import (
     OperatorExceptions,
     OperatorExceptionsPage,
+    OperatorForecast,
+    OperatorForecastPage,
     OperatorHome,
     OperatorHomePage,
     OperatorMeter,
@@ -24,9 +26,11 @@ from meterseal.people.fleet_messages import (
     OperatorRefusals,
     OperatorRefusalsPage,
 )
+from meterseal.people.portal import curves
 from meterseal.people.portal.context import Visit, Web
 
 DAY = 24 * 3_600_000
+LONGEST_NAME = 64
 _BY_NAME: dict[str, Medium] = {medium: medium for medium in MEDIA}
 
 
@@ -84,6 +88,17 @@ async def readings(request: Web, concentrator: FromQuery[str] = "") -> Response[
     return visit.page("readings.html", page=page, concentrator=concentrator)
 
 
+@get("/fleet/forecast")
+async def forecast(request: Web, medium: FromQuery[str] = "", of: FromQuery[str] = "") -> Response[bytes]:
+    """What will probably be used in the next day and week, by zone and usage point, and how good that was lately."""
+    visit = Visit(request)
+    await visit.signed_in("operator")
+    question = OperatorForecast(visit.session, _BY_NAME.get(medium), of.strip()[:LONGEST_NAME])
+    page = await visit.ask(question, OperatorForecastPage)
+    drawn = None if page.found is None else curves.drawn(page.found)
+    return visit.page("forecast.html", page=page, found=page.found, drawn=drawn)
+
+
 @get("/fleet/meters/{usage_point:str}")
 async def meter(
     request: Web, usage_point: FromPath[str], until: FromQuery[int] = 0, days: FromQuery[int] = 2
@@ -104,4 +119,4 @@ def _cursor(before: int) -> int:
     return before
 
 
-HANDLERS = [fleet, meters, refusals, exceptions, readings, meter]
+HANDLERS = [fleet, meters, refusals, exceptions, readings, forecast, meter]

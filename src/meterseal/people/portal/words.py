@@ -87,6 +87,11 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "hours": _("Sum of the hours in this band"),
         "year": _("Use since the start of the year, which sets the tier"),
     },
+    "model": {
+        "seasonal-naive/1": _("By the same hour a week before."),
+        "average-week/1": _("By the mean of the same hour in the last weeks."),
+        "weather-week/1": _("By a learned week: hour, kind of day and, where it is known, the weather."),
+    },
     "severity": {"info": _("note"), "warning": _("warning"), "error": _("error")},
     "valve": {"open": _("open"), "closed": _("closed"), "abnormal": _("abnormal")},
     "rule": {

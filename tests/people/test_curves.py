@@ -1,0 +1,61 @@
+"""Forecasts as drawn: every path stays within its field, marks stand at their hours, days add up."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from meterseal.people.fleet_messages import Foreseen
+from meterseal.people.portal.curves import DAY, HOUR, curve, drawn, places
+
+BEGIN = 1_795_276_800_000
+
+
+def foreseen(scale: float = 1.0, *, peaks: bool = True) -> Foreseen:
+    """A week whose median rises from 0 to 23 in each day, with a band of half and double of it."""
+    middle = [scale * (at % DAY) for at in range(7 * DAY)]
+    bounds = (0.0, 0.5, 1.0, 1.5, 2.0)
+    return Foreseen(
+        usage_point="",
+        zone="",
+        unit="kWh",
+        begin=BEGIN,
+        model="weather-week/1",
+        levels=(0.05, 0.25, 0.5, 0.75, 0.95),
+        quantiles=tuple(tuple(part * value for value in middle) for part in bounds),
+        peaks=tuple(tuple(part * 24 * scale for _ in range(7)) for part in bounds) if peaks else (),
+    )
+
+
+def points(path: str) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in re.findall(r"(-?[0-9.]+) (-?[0-9.]+)", path)]
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-6, 0.02, 1.0, 7.3, 5e6])
+def test_every_curve_stays_within_its_field(scale: float) -> None:
+    made = curve(foreseen(scale), DAY, 6)
+    for path in (made.outer, made.inner, made.middle):
+        assert all(0 <= x <= 1000 and -0.01 <= y <= 100.01 for x, y in points(path))
+    assert len(points(made.middle)) == DAY
+    assert len(points(made.outer)) == 2 * DAY
+    assert scale * 46 <= made.top
+    if scale >= 0.02:
+        assert made.top < 2.1 * scale * 46
+        highest = min(y for _, y in points(made.outer))
+        assert highest == pytest.approx(100 - scale * 46 * 100 / made.top, abs=0.01)
+
+
+def test_marks_stand_at_their_hours() -> None:
+    assert curve(foreseen(), DAY, 6).across == tuple((25.0 * k, BEGIN + 6 * k * HOUR) for k in range(4))
+
+
+def test_days_add_up_and_say_their_peaks() -> None:
+    found = drawn(foreseen())
+    assert [day.used for day in found.days] == [sum(range(24))] * 7
+    assert found.days[2].peak_at == BEGIN + (2 * DAY + 23) * HOUR
+    assert (found.days[0].peak, found.days[0].bound) == (24, 48)
+    assert (found.hours[5].middle, found.hours[5].low, found.hours[5].high) == (5, 0, 10)
+    old = drawn(foreseen(peaks=False))
+    assert (old.days[0].peak, old.days[0].bound) == (None, None)
+    assert [places(top) for top in (0.3, 2, 150, 2000)] == [3, 2, 1, 0]
