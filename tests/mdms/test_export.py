@@ -214,6 +214,18 @@ def test_a_missing_register_has_no_value_in_any_format() -> None:
     assert [reading.find(f"{{{NAMESPACE}}}value") is not None for reading in readings] == [True, False, True]
 
 
+def test_an_estimate_says_how_far_it_may_be_off_and_nothing_else_does() -> None:
+    whole = one([100, 117, 130, 140])
+    values = {name: getattr(whole, name) for name in whole.__struct_fields__}
+    methods = ("", "like-day/2:gap/2~24", "undo/3:linear/2:gap/2~7", "edit/4")
+    series = [Exported(**values | {"methods": methods, "method": np.arange(4, dtype="<i2").tobytes()})]
+    assert [line["uncertainty"] for line in lines_of(series)] == ["", "0.24", "0.07", ""]
+    out = io.BytesIO()
+    write_parquet_file(series, out)
+    table = read_parquet(io.BytesIO(out.getvalue())).read_all()
+    assert table.column("uncertainty").to_pylist() == [None, 24, 7, None]
+
+
 @pytest.mark.parametrize(
     ("quality", "code"),
     [
@@ -229,6 +241,10 @@ def test_reading_quality_codes(quality: Quality, code: str) -> None:
     (said,) = tree_of(series).findall(named("ReadingQualityType"))
     assert said.attrib == {"ref": code}
     assert lines_of(series)[0]["reading_quality"] == code
+    out = io.BytesIO()
+    write_arrow(series, out)
+    table = read_ipc_stream(io.BytesIO(out.getvalue())).read_all()
+    assert table.column("reading_quality").to_pylist() == [code]
     comments = [element.text for element in tree_of(series).findall(named("comment"))]
     assert comments == (["linear/1:gap/1"] if quality == Quality.ESTIMATED else [])
 

@@ -82,7 +82,7 @@ def lonely_spike(channel: Channel, _: list[Channel], context: Context, p: Any) -
 
 
 def overload(channel: Channel, _: list[Channel], context: Context, p: Any) -> list[int]:
-    found = []
+    found, before = [], False
     for place, reading in enumerate(channel.readings):
         said = [
             size.thousandths
@@ -90,8 +90,9 @@ def overload(channel: Channel, _: list[Channel], context: Context, p: Any) -> li
             if size.channel == channel.number and size.since < reading.at <= size.until
         ]
         limit = [context.carried, *said][-1] * 10.0**-channel.exponent * p.percent / 100_000
-        if channel.rate(place) > limit:
+        if channel.rate(place) > limit and not before:
             found.append(reading.row)
+        before = channel.rate(place) > limit
     return found
 
 

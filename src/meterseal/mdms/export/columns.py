@@ -13,6 +13,7 @@ from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, S
 from arro3.io import write_ipc_stream, write_parquet
 
 from meterseal.errors import MetersealError
+from meterseal.mdms.export.cim import quality_code
 from meterseal.mdms.export.series import Exported
 from meterseal.mdms.store.rows import ORIGINS
 from meterseal.model import Quality
@@ -32,9 +33,13 @@ SCHEMA = Schema(
         Field("origin", TEXT, nullable=False),
         Field("version", DataType.int16(), nullable=False),
         Field("method", TEXT, nullable=False),
+        Field("uncertainty", DataType.int64(), nullable=True),
+        Field("reading_quality", TEXT, nullable=False),
     ]
 )
+"""`uncertainty`: how many last digits the register may be off in nine cases of ten; `reading_quality`: IEC 61968-9."""
 _QUALITIES = [quality.name.lower() for quality in Quality]
+_CODES = [quality_code(quality) for quality in Quality]
 
 
 def write_arrow(series: Iterable[Exported], out: BinaryIO) -> int:
@@ -79,7 +84,7 @@ def _written(series: Iterable[Exported], write: Callable[[RecordBatchReader], No
 
 def _batch(one: Exported) -> RecordBatch:
     columns = one.columns()
-    size = len(columns.end_at)
+    size, halves = len(columns.end_at), one.halves
     register = [
         None if missing else value
         for value, missing in zip(
@@ -99,6 +104,8 @@ def _batch(one: Exported) -> RecordBatch:
             _text([ORIGINS[code] for code in columns.origin.tolist()]),
             Array(columns.version.copy()),
             _text([one.methods[code] for code in columns.method.tolist()]),
+            Array([halves[code] for code in columns.method.tolist()], type=DataType.int64()),
+            _text([_CODES[code] for code in columns.quality.tolist()]),
         ],
         schema=SCHEMA,
     )

@@ -13,6 +13,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from meterseal.mdms.method import made
 from meterseal.mdms.store.rows import Key, Rows, Words, visible
 from meterseal.model import Medium
 
@@ -40,6 +41,14 @@ class Exported(Struct, frozen=True, kw_only=True):
     version: bytes
     method: bytes
     methods: tuple[str, ...]
+
+    @property
+    def halves(self) -> tuple[int | None, ...]:
+        """Of each of `methods`: how many last digits a register by it may be off, with nine in ten; None where none is
+        stated.
+        """
+        read = (made(text) for text in self.methods)
+        return tuple(one.uncertainty if one is not None else None for one in read)
 
     def columns(self) -> Columns:
         """The columns as arrays, which may not be written to."""

@@ -30,7 +30,9 @@ HEADER = (
     "origin",
     "version",
     "method",
+    "uncertainty",
 )
+"""`uncertainty`: how far the value may be off in nine cases of ten, in its unit; empty where nothing is stated."""
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -44,6 +46,7 @@ def write_csv(series: Iterable[Exported], out: BinaryIO, zone: ZoneInfo) -> int:
     written = 0
     for one in series:
         columns = one.columns()
+        halves = ["" if half is None else _decimal(half, one.exponent) for half in one.halves]
         for end_at, register, quality, origin, version, method in zip(
             *(column.tolist() for column in columns), strict=True
         ):
@@ -54,13 +57,14 @@ def write_csv(series: Iterable[Exported], out: BinaryIO, zone: ZoneInfo) -> int:
                     one.medium,
                     one.channel,
                     instants.local(end_at, zone),
-                    "" if missing else f"{Decimal(register).scaleb(one.exponent):f}",
+                    "" if missing else _decimal(register, one.exponent),
                     _word(one.unit),
                     Quality(quality).name.lower(),
                     quality_code(Quality(quality)),
                     ORIGINS[origin],
                     version,
                     _word(one.methods[method]),
+                    halves[method],
                 )
             )
         written += len(columns.end_at)
@@ -69,6 +73,10 @@ def write_csv(series: Iterable[Exported], out: BinaryIO, zone: ZoneInfo) -> int:
         lines.truncate()
     out.write(lines.getvalue().encode())
     return written
+
+
+def _decimal(digits: int, exponent: int) -> str:
+    return f"{Decimal(digits).scaleb(exponent):f}"
 
 
 def _word(text: str) -> str:

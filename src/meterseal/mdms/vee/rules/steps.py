@@ -113,7 +113,7 @@ class Overload(Struct, frozen=True):
 
 
 def overload(view: View, parameters: Overload) -> Found:
-    """Rows that end a step which the connection cannot have let pass."""
+    """Rows that end a step which the connection cannot have let pass; of such steps in a row the first."""
     least = np.full(len(view.sizes), view.context.carried, np.int64)
     for size in view.context.sizes:
         least[size.channel] = min(least[size.channel], size.thousandths)
@@ -123,7 +123,8 @@ def overload(view: View, parameters: Overload) -> Found:
     carries = np.full(len(rows), view.context.carried, np.int64)
     for size in view.context.sizes:
         carries[(channels == size.channel) & (ends > size.since) & (ends <= size.until)] = size.thousandths
-    over = view.rate[rows] > carries * digits[channels]
+    over = np.flatnonzero(view.rate[rows] > carries * digits[channels])
+    over = over[np.append(True, np.diff(rows[over]) != 1)[: len(over)]]
     rows, channels = rows[over], channels[over]
     return Found(
         rows,
@@ -225,7 +226,7 @@ RULES = (
         ),
         lambda _: Reach(2 * DAY, after=1),
     ),
-    Rule("overload", 1, "error", overload, alike(Overload()), lambda _: Reach(0)),
+    Rule("overload", 2, "error", overload, alike(Overload()), lambda _: Reach(1)),
     Rule(
         "reverse-flow",
         1,
