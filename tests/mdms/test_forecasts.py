@@ -210,6 +210,23 @@ def test_a_new_meter_is_forecast_once_a_week_can_judge_it_and_then_at_its_own_le
     assert 0.6 < sum(young.peaks[4]) / sum(settled.peaks[4]) < 1.5
 
 
+def test_a_register_that_jumped_is_in_no_forecast(tmp_path: Path, engine: sa.Engine) -> None:
+    """An hour of a hundred times what is ever used, a week ago: neither the point nor the sum expects it again."""
+    of, jumped = Street(NOW), Street(NOW)
+    jumped.use = jumped.use.copy()
+    jumped.use[(midnight(NOW) - of.since) // HOUR - WEEK + 19, 2] += 150
+    told = []
+    for name, street_of in (("plain", of), ("jumped", jumped)):
+        (tmp_path / name).mkdir()
+        book = forecasts(tmp_path / name, engine, street_of)
+        book.make(NOW)
+        told.append((book.of("up-2", "electricity"), book.whole("electricity")))
+    for plain, other in zip(*told, strict=True):
+        assert max(other.quantiles[4]) < 1.5 * max(plain.quantiles[4])
+        assert max(other.peaks[4]) < 1.5 * max(plain.peaks[4])
+        assert 0.9 < sum(other.quantiles[2]) / sum(plain.quantiles[2]) < 1.1
+
+
 def test_a_file_from_before_peaks_were_forecast_says_none(tmp_path: Path, engine: sa.Engine) -> None:
     book = forecasts(tmp_path, engine, Street(NOW))
     book.make(NOW)
@@ -289,18 +306,21 @@ def test_what_was_forecast_is_judged_once_after_each_run(
 def test_what_the_register_of_an_exchanged_meter_begins_at_is_no_use(
     tmp_path: Path, engine: sa.Engine
 ) -> None:
-    """The new meter's register is higher than the old one's: between them lies nothing that was used."""
+    """The new meter's register is higher than the old one's: between them lies nothing that was used.
+
+    They are too many to be taken for jumps of a register.
+    """
     of = Street(NOW)
-    at = midnight(NOW) - 3 * DAY + 30 * 60_000
-    jump = (at - of.since) // HOUR
+    exchanges = [midnight(NOW) - ago * DAY + 30 * 60_000 for ago in (24, 17, 10, 3)]
     of.use = of.use.copy()
-    of.use[jump, 1] += 50_000
+    for at in exchanges:
+        of.use[(at - of.since) // HOUR, 1] += 50_000
     blind, told = tmp_path / "blind", tmp_path / "told"
     for path in (blind, told):
         path.mkdir()
     unaware = forecasts(blind, engine, of)
     unaware.make(NOW)
-    aware = forecasts(told, engine, of, replaced={"up-1": (of.since, at)})
+    aware = forecasts(told, engine, of, replaced={"up-1": (of.since, *exchanges)})
     aware.make(NOW)
     weekly = [sum(book.of("up-1", "electricity").quantiles[2]) for book in (unaware, aware)]
     assert weekly[0] > 5_000 > 500 > weekly[1]

@@ -113,6 +113,17 @@ def test_the_weeks_before_the_first_reading_widen_no_band() -> None:
     assert outlook(made, AS_OF - HISTORY, AS_OF, JUNE.until, Plain()) == known
 
 
+def test_an_hour_that_the_register_jumped_in_is_not_expected_again() -> None:
+    made = readings()
+    jumped = made._replace(register=made.register + np.where(made.end_at > AS_OF - 7 * DAY, 15_000, 0))
+    since = AS_OF - HISTORY
+    plain, found = (outlook(one, since, AS_OF, JUNE.until, Plain()) for one in (made, jumped))
+    assert plain is not None
+    assert found is not None
+    assert abs(sum(found.hours) - sum(plain.hours)) < sum(plain.hours) / 50
+    assert found.high < plain.high + Fraction(1, 20)
+
+
 def test_a_history_of_holes_or_of_nothing_gives_no_outlook() -> None:
     made = readings()
     sparse = made._replace(

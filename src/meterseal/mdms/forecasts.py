@@ -17,7 +17,7 @@ from meterseal.control.sealing import KeyRing
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.columns import Columns, Missed, Scan
 from meterseal.mdms.forecast.bands import forecast, judged
-from meterseal.mdms.forecast.history import HOUR, LOCAL, calendar, hourly
+from meterseal.mdms.forecast.history import HOUR, LOCAL, calendar, hourly, plausible
 from meterseal.mdms.forecast.scores import Score, mean, naive_scales, score
 from meterseal.mdms.forecast.sums import ALL, Sums
 from meterseal.mdms.forecast.task import HORIZON, LEVELS, WEEK, Floats, Task
@@ -133,6 +133,7 @@ class Forecasts:
             sums, number = Sums(HISTORY), 0
             for keys, columns in self._store.scan(medium, since, begin, missed):
                 points, use = self._main(keys, columns, since, HISTORY, replaced)
+                use = plausible(use)
                 good = known_enough(use)
                 left_out[medium] += int((~good).sum())
                 points = [point for point, kept in zip(points, good.tolist(), strict=True) if kept]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meterseal.errors import DataError
-from meterseal.mdms.forecast.history import calendar
+from meterseal.mdms.forecast.history import calendar, plausible
 from meterseal.mdms.forecast.task import WEEK, Task
 from meterseal.mdms.forecast.total import total
 from meterseal.mdms.surroundings import Kind
@@ -60,7 +60,7 @@ def outlook(readings: Readings, since: int, as_of: int, until: int, around: Arou
     # Before the first reading there is nothing to forecast from, and so nothing to judge forecasts by.
     first = int(found.known.argmax())
     use = np.where(found.known, found.used, np.nan).astype(np.float32)[first:, None]
-    since, known = since + first * HOUR, len(use)
+    use, since, known = plausible(use), since + first * HOUR, len(use)
     hour, kind = calendar(since, known + ahead, around.days())
     degrees = around.weather(since, known + ahead)
     try:
