@@ -643,11 +643,11 @@ asyncio.run(main())
 async def test_a_full_target_disk_is_said_and_hinders_neither_ingest_nor_the_backups_that_are_there(
     kept: Kept, tmp_path: Path
 ) -> None:
-    """A file system of its own of 2.2 MB, filled more and more."""
+    """A file system of its own of 2.6 MB, filled more and more."""
     small = tmp_path / "small"
     small.mkdir()
     await kept.mdms.close()
-    mount = f'mount -t tmpfs -o size=2200k tmpfs "{small}"'
+    mount = f'mount -t tmpfs -o size=2600k tmpfs "{small}"'
     if subprocess.run(["unshare", "-rm", "sh", "-c", mount], check=False, capture_output=True).returncode:
         kept.mdms, _ = open_store(kept.layout.platform)
         pytest.skip("this machine lets nobody mount a file system of one's own")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -58,8 +59,11 @@ class KeepingDesk:
         security: SecuritySdk,
         platform: Path,
         clock: Callable[[], int],
+        rings: Mapping[str, KeyRing] = MappingProxyType({}),
     ) -> None:
         self._engine = engine
+        self._rings = rings
+        """Of the control store, by name, beside that of measurements."""
         self._mdms = mdms
         self._security = security
         self._platform = platform
@@ -118,7 +122,7 @@ class KeepingDesk:
 
     async def check(self, _: str, asked: Empty) -> Integrity:
         """Open every piece of the store. EngineError when a disk does not answer."""
-        return await self._mdms.integrity()
+        return await self._mdms.integrity(self._rings)
 
     async def _alone(self, work: Coroutine[Any, Any, T]) -> T:
         """One backup or drill at a time, each a task of its own: a caller who goes away must take no pin, no lock and no

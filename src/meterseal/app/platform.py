@@ -205,7 +205,9 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         | ExportDesk(mdms, fleet).methods()
         | retaining.methods()
         | QueryDesk(engine, mdms, fleet, rings[MEASUREMENTS], clock).methods()
-        | KeepingDesk(engine, mdms, security, measurements.parent, clock).methods()
+        | KeepingDesk(
+            engine, mdms, security, measurements.parent, clock, rings | {BILLS: utility.keys}
+        ).methods()
         | ledgers.methods()
         | bulking.methods()
         | FirmwareDesk(firmwares, campaigns, sending, bulking, security, clock).methods()

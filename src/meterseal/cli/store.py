@@ -233,7 +233,8 @@ def check(*, data: Data, json: Json = False) -> int:
 def _integrity(found: Integrity) -> list[str]:
     lines = [
         f"{found.segments} segments in {found.chunks} parts with {found.readings} versions of readings, {found.entries} "
-        f"entries in the journal, {found.leaves} leaves, {found.forecasts} forecasts, control store"
+        f"entries in the journal, {found.leaves} leaves and their tree, {found.forecasts} forecasts, control store with "
+        f"{found.sealed} sealed values"
     ]
     for one in found.damages:
         lost = ""

@@ -1,10 +1,12 @@
 """Station MDMS, integrity: opens every sealed piece of a store once, and says which do not open and what is lost by it.
 
-It compares nothing with what was accepted (`ledger verify` does) and mends nothing.
+Of the ledger's tree it hashes every node anew. It compares nothing with what was accepted (`ledger verify` does) and mends
+nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +14,21 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from meterseal.control.engine import read
+from meterseal.control.opening import looked
+from meterseal.control.sealed import UNDER
 from meterseal.control.sealing import KeyRing
 from meterseal.crypto.symmetric import DIGEST
 from meterseal.errors import DataError, EngineError, MetersealError
 from meterseal.mdms.forecasts import Forecasts
+from meterseal.mdms.ledger.checkpoints import newest_of
 from meterseal.mdms.ledger.ledger import Ledger, read_leaves
-from meterseal.mdms.ledger.tree import nodes_of
+from meterseal.mdms.ledger.tree import TreeFile, nodes_of
 from meterseal.mdms.store.index import Index
 from meterseal.mdms.store.manifest import Manifest
 from meterseal.mdms.store.segments import Segment, SegmentFile
 from meterseal.mdms.store.store import Store
 from meterseal.mdms.store.strict import StrictJournal
+from meterseal.security.checkpoints import read as read_note
 
 MOST = 100
 """Damages that are named; more are counted."""
@@ -56,6 +62,8 @@ class Integrity(Struct, frozen=True, kw_only=True):
     forecasts: int
     damages: tuple[Damage, ...]
     more: int
+    sealed: int = 0
+    """Values in sealed columns of the control store, of those rings that were at hand."""
 
     @property
     def good(self) -> bool:
@@ -80,7 +88,7 @@ class Look:
         self._ledger = ledger
         self._forecasts = forecasts
         self._damages: list[Damage] = []
-        self._more = self._chunks = self._readings = self._entries = 0
+        self._more = self._chunks = self._readings = self._entries = self._sealed = 0
 
     def journal(self, directory: Path, manifest: Manifest) -> None:
         """Read the journal's frames; nobody may write it meanwhile."""
@@ -97,13 +105,14 @@ class Look:
                 )
             )
 
-    def rest(self, engine: sa.Engine) -> Integrity:
-        """Open everything else. EngineError when a disk does not answer."""
+    def rest(self, engine: sa.Engine, rings: Mapping[str, KeyRing]) -> Integrity:
+        """Open everything else; `rings` are the control store's, by name. EngineError when a disk does not answer."""
         for segment in self._segments:
             self._segment(segment)
         leaves = self._leaves()
+        self._tree(newest_of(engine))
         forecasts = self._forecast()
-        self._control(engine)
+        self._control(engine, rings)
         return Integrity(
             segments=len(self._segments),
             chunks=self._chunks,
@@ -113,6 +122,7 @@ class Look:
             forecasts=forecasts,
             damages=tuple(self._damages),
             more=self._more,
+            sealed=self._sealed,
         )
 
     def _segment(self, segment: Segment) -> None:
@@ -141,8 +151,7 @@ class Look:
 
     def _leaves(self) -> int:
         found = 0
-        files, tree, kept = self._ledger.at_rest()
-        for file in files:
+        for file in self._ledger.at_rest()[0]:
             try:
                 found += len(read_leaves(self._ledger, file))
             except DataError as error:
@@ -153,6 +162,10 @@ class Look:
                         sentence=error.message,
                     )
                 )
+        return found
+
+    def _tree(self, note: str) -> None:
+        _, tree, kept = self._ledger.at_rest()
         size = tree.stat().st_size if tree.exists() else 0
         if size < nodes_of(kept) * DIGEST:
             self._add(
@@ -163,7 +176,25 @@ class Look:
                     "Restore it from a backup.",
                 )
             )
-        return found
+            return
+        signed = read_note(note) if note else None
+        walk = TreeFile(tree, kept, signed.size if signed else 0)
+        for first, end in walk.run():
+            self._hash(
+                f"tree, leaves {first} to {end - 1}", "The hash over them is not that of the hashes below it."
+            )
+        if signed is not None and signed.size <= kept and walk.root != signed.root:
+            self._hash(
+                "tree",
+                f"The first {signed.size} leaves have not the root that checkpoint {signed.number} was signed over.",
+            )
+        if kept % 2 and not self._ledger.holds(kept - 1):
+            self._hash(
+                f"tree, leaf {kept - 1}", "The hash is not that of the leaf, and no other stands over it yet."
+            )
+
+    def _hash(self, where: str, sentence: str) -> None:
+        self._add(Damage(code="ledger", where=where, sentence=f"{sentence} Restore the tree from a backup."))
 
     def _forecast(self) -> int:
         found = 0
@@ -173,9 +204,21 @@ class Look:
                 self._add(Damage(code="forecast", where=name, sentence=error.message))
         return found
 
-    def _control(self, engine: sa.Engine) -> None:
+    def _control(self, engine: sa.Engine, rings: Mapping[str, KeyRing]) -> None:
         for sentence in control_faults(engine):
             self._add(Damage(code="control", where="control.db", sentence=sentence))
+        for name, ring in rings.items():
+            for table in UNDER[name]:
+                try:
+                    for page in looked(engine, ring, table):
+                        self._sealed += page.values
+                        for row, column, sentence in page.shut:
+                            where = f"{table.table.name}, row {row}, column {column}"
+                            self._add(Damage(code="control", where=where, sentence=sentence))
+                except MetersealError as error:
+                    if isinstance(error, EngineError) and error.code != "control.failed":
+                        raise
+                    self._add(Damage(code="control", where=table.table.name, sentence=error.message))
 
     def _add(self, damage: Damage) -> None:
         if len(self._damages) < MOST:

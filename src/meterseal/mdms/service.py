@@ -12,14 +12,16 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import sqlalchemy as sa
 import structlog
 from msgspec.structs import replace
 
+from meterseal.control.rings import MEASUREMENTS
 from meterseal.control.sealing import KeyRing
 from meterseal.errors import DataError, EngineError, LocalError, MetersealError
 from meterseal.mdms import entries
@@ -387,14 +389,17 @@ class Mdms(Judging):
                 begun = await whole(partial(self._resting.begin, self._engine, self._state.sequence))
             return await whole(partial(self._resting.hold, begun, known))
 
-    async def integrity(self) -> Integrity:
-        """Open every piece that is stored and say which do not open, and what is lost; nothing is compacted meanwhile."""
+    async def integrity(self, rings: Mapping[str, KeyRing] = MappingProxyType({})) -> Integrity:
+        """Open every piece that is stored and say which do not open, and what is lost; nothing is compacted meanwhile.
+
+        `rings` are further ones of the control store, by name, whose sealed columns are opened with those of this store.
+        """
         async with self._compacting:
             async with self._committer.quiet:
                 await whole(self._journal.rotate)
                 look = Look(self._keys, self._store, self.segments(), self.ledger, self.forecasts)
                 await whole(partial(look.journal, self._directory / "journal", self._manifest))
-            return await whole(partial(look.rest, self._engine))
+            return await whole(partial(look.rest, self._engine, {MEASUREMENTS: self._keys, **rings}))
 
     # --- rolling up ---------------------------------------------------------------------------------
 

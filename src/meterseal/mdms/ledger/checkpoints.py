@@ -85,9 +85,7 @@ class Checkpoints:
 
     def newest(self) -> str:
         """The newest checkpoint that is kept, "" when there is none."""
-        query = sa.select(table.c.note).order_by(table.c.number.desc()).limit(1)
-        with reading(self._engine) as connection:
-            return connection.execute(query).scalar() or ""
+        return newest_of(self._engine)
 
     def every(self) -> list[tuple[int, str]]:
         """(number, note) of every checkpoint, oldest first."""
@@ -125,6 +123,13 @@ class Checkpoints:
         row = {"number": checkpoint.number, "size": checkpoint.size, "at": checkpoint.at, "note": note}
         with write(self._engine) as connection:
             insert_new(connection, table, [row])
+
+
+def newest_of(engine: sa.Engine) -> str:
+    """The newest checkpoint that a control store keeps, "" when there is none."""
+    query = sa.select(table.c.note).order_by(table.c.number.desc()).limit(1)
+    with reading(engine) as connection:
+        return connection.execute(query).scalar() or ""
 
 
 def cut(before: Checkpoint, size: int) -> DataError:

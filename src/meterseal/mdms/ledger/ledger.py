@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from meterseal.control.sealing import KeyRing
 from meterseal.crypto import merkle
+from meterseal.crypto.symmetric import equal
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.entries import Entry
 from meterseal.mdms.ledger import files
@@ -154,6 +155,18 @@ class Ledger:
         """(files that hold the kept leaves, the file of the tree, leaves that are kept)."""
         with self.lock:
             return list(self._files), self.directory / "tree", self._tree.kept
+
+    def holds(self, number: int) -> bool:
+        """Does the tree hold of a leaf what it is made of? Yes where its file does not open, or its salt is gone."""
+        with self.lock:
+            file = self._files[bisect_right(self._files, number, key=lambda one: one.first) - 1]
+            try:
+                made = read_leaves(self, file)[number - file.first]
+            except DataError:
+                return True
+            salt = self.salts.salt(read(made.plaintext).owner, made.day, number)
+            held = self._tree.node_at(0, number)
+            return salt is None or equal(commitment(made.digest, salt, made.plaintext), held)
 
     def older(self) -> int:
         """Files that are sealed under another key version than the newest."""

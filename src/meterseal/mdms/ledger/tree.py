@@ -11,13 +11,15 @@ memory; after a crash it is made again from the journal.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from meterseal.crypto import merkle
 from meterseal.crypto.symmetric import DIGEST
 from meterseal.errors import DataError
 from meterseal.mdms.store.files import disk, sync_directory, write_all
+
+_PIECE = DIGEST << 15
 
 
 def nodes_of(size: int) -> int:
@@ -103,6 +105,53 @@ class Tree:
     def close(self) -> None:
         """Let go of the file."""
         os.close(self._descriptor)
+
+
+class TreeFile:
+    """The file of a tree of `kept` leaves, read from front to back and hashed anew; memory for one piece of it.
+
+    `run` gives the leaves (first, end) over which a hash stands that is not theirs, `root` is then that of the first
+    `size` leaves, by the hashes of leaves alone. EngineError `mdms.disk`.
+    """
+
+    def __init__(self, path: Path, kept: int, size: int) -> None:
+        self._path = path
+        self._kept = kept
+        self._size = size
+        self.root = merkle.EMPTY
+
+    def run(self) -> Iterator[tuple[int, int]]:
+        """Go through it once."""
+        nodes = self._nodes()
+        peaks: list[tuple[int, bytes]] = []
+        sound: list[tuple[int, bytes]] = []
+        for number in range(self._kept):
+            value = true = next(nodes)
+            level = 0
+            while peaks and peaks[-1][0] == level:
+                computed = merkle.node_hash(peaks.pop()[1], value)
+                true = merkle.node_hash(sound.pop()[1], true)
+                level += 1
+                value = next(nodes)  # from here on what stands there: what it is wrong about is said once
+                if value != computed:
+                    yield number + 1 - (1 << level), number + 1
+            peaks.append((level, value))
+            sound.append((level, true))
+            if number + 1 == self._size:
+                self.root = _joined(sound)
+
+    def _nodes(self) -> Iterator[bytes]:
+        with disk(self._path), self._path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                for start in range(0, len(piece) - DIGEST + 1, DIGEST):
+                    yield piece[start : start + DIGEST]
+
+
+def _joined(peaks: list[tuple[int, bytes]]) -> bytes:
+    value = peaks[-1][1]
+    for _, left in peaks[-2::-1]:
+        value = merkle.node_hash(left, value)
+    return value
 
 
 def _ones(size: int) -> list[int]:
