@@ -15,6 +15,7 @@ import pytest
 from meterseal.control.engine import read
 from meterseal.control.tables import answered
 from meterseal.mdms.export.series import Page
+from meterseal.mdms.giving_up import give_up, missing
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.verifier import each
 from meterseal.model import MAIN, Batch
@@ -170,3 +171,25 @@ async def test_whoever_asks_at_once_while_readings_come_is_answered_alike_for_ev
         assert desk.shown(moment) == hours
     at = [desk.shown(NOW + 10 * k) for k in range(15)]
     assert all(set(one) <= set(other) for one, other in pairwise(at))
+
+
+async def test_answers_of_a_journal_that_was_given_up_do_not_fill_with_what_has_its_numbers(
+    desk: Desk,
+) -> None:
+    await desk.come(range(3), NOW - HOUR)
+    await desk.mdms.compact()
+    await desk.come(range(3, 6), NOW - HOUR)
+    assert desk.shown(NOW) == [*range(6)]
+    await desk.close()
+    journal = desk.root / "measurements" / "journal"
+    for file in journal.iterdir():
+        file.unlink()
+    engine = control_at(desk.root / "control.db")
+    missed = missing(engine, journal)
+    assert missed is not None
+    give_up(engine, journal, missed, actor="operator", now=NOW)
+    engine.dispose()
+    desk.open()
+    assert desk.shown(NOW) == [0, 1, 2]
+    await desk.come(range(6, 9), NOW - HOUR)
+    assert desk.shown(NOW) == [0, 1, 2]

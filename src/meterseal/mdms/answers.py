@@ -50,6 +50,16 @@ class Answers:
             connection.execute(answered.insert().values(at=as_of, entry=entry))
         return entry
 
+    def given_up(self, entry: int) -> None:
+        """A start found no journal entry beyond this one: what was answered by later ones is gone, and others will have
+        their numbers.
+        """
+        with read(self._engine) as connection:
+            newest = connection.execute(sa.select(sa.func.max(answered.c.entry))).scalar() or 0
+        if newest > entry:
+            with write(self._engine) as connection:
+                connection.execute(answered.update().where(answered.c.entry > entry).values(entry=entry))
+
 
 def _kept(connection: sa.Connection, as_of: int) -> int | None:
     query = sa.select(answered.c.entry).where(answered.c.at >= as_of).order_by(answered.c.at).limit(1)

@@ -20,7 +20,7 @@ from meterseal.mdms.facts import Agreed, Fact, Facts
 from meterseal.mdms.reading import Reading, VeeRun
 from meterseal.mdms.rollups import Rollups
 from meterseal.mdms.runs import Kept, Runs, program
-from meterseal.mdms.seen import EVERYTHING, Seen
+from meterseal.mdms.seen import EVER, EVERYTHING, Seen
 from meterseal.mdms.state import Pending
 from meterseal.mdms.store.rows import Key
 from meterseal.mdms.surroundings import Surroundings
@@ -134,6 +134,10 @@ class Judging(Reading, ABC):
         not: then what is stored, or what is kept of the run, is not what it was.
         """
         kept = self.runs.get(number)
+        if kept.run.seen.entry < 0:
+            raise _gone(
+                number, ["journal entries that it saw were lost and given up (meterseal store give-up)"]
+            )
         self._store.oldest()  # every stored channel is known by its word from here on
         looked = self.runs.looked(kept)
         medium = self._store.words.medium
@@ -166,12 +170,10 @@ class Judging(Reading, ABC):
             if count
         ]
         if others:
-            why.append(f"it was judged by another version of {', '.join(others)}")
+            why.append(f"what judged is another one now: {', '.join(others)}")
         number = kept.run.number
         if why:
-            return DataError(
-                "vee.not-replayable", f"Run {number} cannot be found again bit for bit: {'; '.join(why)}."
-            )
+            return _gone(number, why)
         return DataError(
             "vee.replay-differs",
             f"Run {number} comes out otherwise than it did, and nothing is known that explains it: what is stored, or what "
@@ -246,5 +248,14 @@ class Judging(Reading, ABC):
         """Alarms of checked statements are facts, and what they are about is judged again."""
         said = self.facts.alarms(items, good)
         words = self._store.words
+        keys = {Key(words.code(p), channel): at for (p, channel), at in said.items()}
+        # One of which nothing was ever read is known until the next start, and would be counted until then.
+        keys = {key: at for key, at in keys.items() if self._store.came_by(key, EVER)}
         with self._store.lock:
-            self._state.mark_dirty({Key(words.code(p), channel): at for (p, channel), at in said.items()})
+            self._state.mark_dirty(keys)
+
+
+def _gone(number: int, why: Sequence[str]) -> DataError:
+    return DataError(
+        "vee.not-replayable", f"Run {number} cannot be found again bit for bit: {'; '.join(why)}."
+    )

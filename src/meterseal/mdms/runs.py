@@ -6,14 +6,18 @@ to, and the digest tells whether running again said the same.
 
 from __future__ import annotations
 
+import platform
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import msgspec
 import numpy as np
 import sqlalchemy as sa
+import structlog
 from msgspec import Struct
 
 from meterseal import __version__
@@ -30,6 +34,7 @@ from meterseal.control.tables import (
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.symmetric import sm3
 from meterseal.errors import DataError, LocalError
+from meterseal.mdms import vee
 from meterseal.mdms.seen import Seen
 from meterseal.mdms.store.index import key_of, number_of
 from meterseal.mdms.store.packing import Ints, Unpacker, pack
@@ -40,6 +45,7 @@ from meterseal.mdms.vee.rules import RULES
 
 AT_ONCE = 1000
 """Findings that are encoded at once."""
+log = structlog.get_logger()
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
 _decoder = msgspec.msgpack.Decoder(list[tuple[str, int]])
 
@@ -47,7 +53,7 @@ _decoder = msgspec.msgpack.Decoder(list[tuple[str, int]])
 class Run(Struct, frozen=True, kw_only=True):
     """A run that was made at an instant, over so many channels; `unread` of them had a file that did not open.
 
-    `program` holds the versions that judged: of meterseal, of each rule, of each method.
+    `program` holds the versions that judged: of meterseal, of each rule, of each method, and of what they rest on.
     """
 
     number: int
@@ -127,8 +133,8 @@ class Runs:
                     at=at,
                     **msgspec.structs.asdict(seen),
                     channels=len(dirty),
-                    looked=pack(numbers[order]) + pack(since[order]),
-                    program=program(),
+                    looked=zlib.compress(pack(numbers[order]) + pack(since[order])),
+                    program=dict(program()),
                     readings=said.readings,
                     findings=len(said.findings),
                     versions=len(said.versions),
@@ -144,6 +150,19 @@ class Runs:
         return self._mark.mac(
             b"meterseal run\0", sm3(counted) + _hashed(said.findings) + _hashed(said.versions)
         )
+
+    def given_up(self, entry: int) -> None:
+        """A start found no journal entry beyond this one: what runs saw of later ones is gone, and others will have their
+        numbers. It is noted by the sign.
+        """
+        with read(self._engine) as connection:
+            newest = connection.execute(sa.select(sa.func.max(vee_runs.c.entry))).scalar() or 0
+        if newest > entry:
+            log.warning("vee.given-up", entry=entry, seen=newest)
+            with write(self._engine) as connection:
+                connection.execute(
+                    vee_runs.update().where(vee_runs.c.entry > entry).values(entry=-vee_runs.c.entry)
+                )
 
     # --- asking -----------------------------------------------------------------------------------
 
@@ -164,7 +183,7 @@ class Runs:
     def looked(self, kept: Kept) -> dict[Key, int]:
         """The channels that a run judged, and from when on. DataError `vee.run-damaged`."""
         try:
-            columns = Unpacker(kept.looked)
+            columns = Unpacker(zlib.decompress(kept.looked))
             numbers, since = columns.next(), columns.next()
             with self._lock:
                 self._load()
@@ -213,11 +232,19 @@ class Runs:
         self._numbered = rows[-1].id + rows[-1].count
 
 
-def program() -> dict[str, str]:
-    """What judges now, with versions."""
+@cache
+def program() -> Mapping[str, str]:
+    """What judges now, with versions; of the code of rules and methods a hash, and what its sums are made with."""
+    code = [path.read_bytes() for path in sorted(Path(vee.__file__).parent.rglob("*.py"))]
+    made = {
+        "meterseal": __version__,
+        "the code of rules and methods": sm3(*map(sm3, code)).hex()[:16],
+        "numpy": np.__version__,
+        "the processor": platform.machine(),
+    }
     rules = {f"rule {one.name}": str(one.version) for one in RULES.values()}
     methods = {f"method {one.name}": str(one.version) for one in ESTIMATORS.values()}
-    return {"meterseal": __version__, **rules, **methods}
+    return made | rules | methods
 
 
 def _damaged(number: int) -> DataError:

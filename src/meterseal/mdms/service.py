@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import partial
@@ -23,7 +22,7 @@ from msgspec.structs import replace
 
 from meterseal.control.rings import MEASUREMENTS
 from meterseal.control.sealing import KeyRing
-from meterseal.errors import DataError, EngineError, LocalError, MetersealError
+from meterseal.errors import DataError, EngineError, MetersealError
 from meterseal.mdms import entries
 from meterseal.mdms.answers import Answers
 from meterseal.mdms.bulk import Bulk, pack_bulk
@@ -43,6 +42,7 @@ from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.ledger import Ledger, without_leaves
 from meterseal.mdms.ledger.verdict import Verdict
 from meterseal.mdms.ledger.walk import Walk
+from meterseal.mdms.locking import locked
 from meterseal.mdms.moment import Moment, Resting, forget_pins
 from meterseal.mdms.notes import Notes
 from meterseal.mdms.places import Places
@@ -169,6 +169,8 @@ class Mdms(Judging):
         self._store.load(convert(self._store, self._manifest, segments))
         for sequence, content in self._journal.replay(position):
             self._apply(sequence, entries.unpack(content))
+        for kept in (self.runs, self._answers):
+            kept.given_up(self._state.sequence)
         # Only now: an older control store than the files' would have been refused by the entries that it misses.
         sweep(self._store, self.segments())
         works = Works(self.compact, self.settle, self._troubles)
@@ -195,7 +197,7 @@ class Mdms(Judging):
         """
         with disk(directory):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock_file = _locked(directory)
+        lock_file = locked(directory)
         try:
             opened = cls(directory, engine, keys, verifier, limits or Limits(), clock)
         except BaseException:
@@ -492,17 +494,3 @@ class Mdms(Judging):
         """What the manifest lists now."""
         with self._store.lock:
             return list(self._store.catalogue.segments.values())
-
-
-def _locked(directory: Path) -> int:
-    with disk(directory):
-        descriptor = os.open(directory / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise LocalError(
-            "mdms.locked",
-            f"Another process has the measurements in {directory} open. End it or use another directory.",
-        ) from None
-    return descriptor
