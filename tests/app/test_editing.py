@@ -16,6 +16,7 @@ from meterseal.app.operator import Page
 from meterseal.control import write
 from meterseal.control.tables import meters
 from meterseal.errors import DataError, LocalError, MetersealError, TrustError
+from meterseal.mdms.entries import Version
 from meterseal.mdms.service import Mdms
 from meterseal.model import Batch, Quality
 from meterseal.security.editorders import PURPOSE, EditOrder
@@ -225,6 +226,57 @@ async def test_attack_an_order_for_something_else_than_the_edit_as_it_stands(hou
         await house.approve(number, replace(signed, request=encoded(request) + b"\0"))
     assert garbled.value.code == "security.request"
     assert house.seen() == before
+
+
+async def test_readings_of_a_meter_that_was_taken_out_are_edited_by_its_own_name(house: House) -> None:
+    left = FIRST + 20 * DAY
+    with write(house.utility._engine) as connection:
+        connection.execute(meters.update().values(until=left))
+        connection.execute(
+            meters.insert().values(
+                device_id=device(7), usage_point_id=point(0), protocol="cjt188", since=left, plain=False
+            )
+        )
+    asked = {"since": left - DAY, "until": left - HOUR, "method": "flat", "dry_run": True}
+    assert (await house.edit(**asked))["readings"]
+    for other in (asked | {"until": left}, asked | {"device_id": device(7)}):
+        with pytest.raises(DataError) as error:
+            await house.edit(**other)
+        assert error.value.code == "edit.elsewhere"
+    with pytest.raises(DataError) as unknown:
+        await house.edit(**asked | {"device_id": device(9)})
+    assert unknown.value.code == "fleet.unknown"
+
+
+async def test_attack_a_point_whose_estimates_reach_into_the_time_of_another_tenant(house: House) -> None:
+    gap = range(10 * 24 + 1, 12 * 24)
+    change = FIRST + 11 * DAY
+    versions = [
+        Version(
+            usage_point=point(0),
+            medium="water",
+            channel=1,
+            start_at=FIRST + hour * HOUR,
+            step=0,
+            registers=(register(0, FIRST + hour * HOUR),),
+            exponent=-2,
+            unit="m3",
+            quality=Quality.ESTIMATED,
+            method="flat/2:gap/2~9",
+            recorded_at=NOW,
+            origin="sealed",
+            version=2,
+        )
+        for hour in gap
+    ]
+    await house.mdms.revise(versions)
+    house.utility.end_agreement("a-1", change)
+    await house.utility.customers.add(NewCustomer(Somebody("李四", "梧桐里 3 号楼"), "c2"), BEGIN)
+    house.utility.add_agreement("a-2", "c2", point(0), "sample-cold-water-tiered", change, 1)
+    at = FIRST + (10 * 24 + 12) * HOUR
+    with pytest.raises(DataError) as error:
+        await house.edit(since=at, until=at, register=value(at, 100), dry_run=True)
+    assert error.value.code == "edit.tenants"
 
 
 async def test_attack_an_approval_is_used_again(house: House, bench: Bench) -> None:

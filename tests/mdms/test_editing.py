@@ -392,16 +392,22 @@ async def test_an_undo_that_would_leave_a_later_edit_with_a_fall_is_refused(tmp_
     await mdms.close()
 
 
-async def test_estimates_meet_what_a_person_wrote_into_a_gap(tmp_path: Path) -> None:
+@pytest.mark.parametrize("estimated_before", [False, True])
+async def test_estimates_meet_what_a_person_wrote_into_a_gap(tmp_path: Path, estimated_before: bool) -> None:
     mdms, _ = await filled(tmp_path, left_out=(7,), days=14)
     at, start = FIRST + 7 * DAY + 12 * HOUR, register(0, FIRST + 7 * DAY)
+    if estimated_before:
+        assert (await mdms.run_vee(NOW)).versions == 24
     await made(mdms, Wish(usage_point=UP, since=at, until=at, register=f"{(start + 3) / 100:.2f}"))
     await mdms.run_vee(NOW)
     rows = facts(shown(mdms))
     assert len(rows) == 14 * 24
     assert all(int(one[1]) <= int(other[1]) for one, other in pairwise(rows))  # type: ignore[call-overload]
-    (edited,) = [row for row in rows if row[2] == Quality.EDITED]
-    assert edited[:2] == (at, start + 3)
+    edited = [row for row in rows if row[2] == Quality.EDITED]
+    assert (at, start + 3) in [row[:2] for row in edited]
+    assert len(edited) == (
+        24 if estimated_before else 1
+    )  # estimates that it contradicts are made anew with it
     assert (await mdms.run_vee(NOW)).versions == 0
     await mdms.close()
 

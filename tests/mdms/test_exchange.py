@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from meterseal.control import write
 from meterseal.control.tables import former_installations, meters
 from meterseal.link.evidence import GENESIS, EvidenceStatement, chain, signed_bytes
+from meterseal.mdms.editing import Wish
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.service import Mdms
 from meterseal.model import MAIN, Batch, Evidence, Quality, Series
@@ -145,6 +146,34 @@ async def test_a_gap_of_the_old_meter_is_filled_once_the_new_one_has_gone_on_for
     assert registers == sorted(registers)
     assert (registers[0], registers[-1]) == (1000 + 7 * 19, 1000 + 7 * 30)
     await mdms.close()
+
+
+async def test_hours_around_an_exchange_are_estimated_once_somebody_wrote_what_the_meters_showed(
+    tmp_path: Path,
+) -> None:
+    """What the old meter counted since midnight often never comes; the installer read both."""
+    mdms, engine = open_store(tmp_path, 1)
+    await say(mdms, OLD, 1, hours(OLD, 1, 24, 1000), received_at=LEFT)
+    exchanged(engine)
+    mdms.meters_changed()
+    await say(mdms, NEW, 1, hours(NEW, 40, 140, 542), received_at=LEFT + 9 * DAY)
+    await mdms.run_vee(NOW)
+    assert shown(mdms).keys().isdisjoint(range(25, 40))
+    for hour, value in ((33, "12.31"), (34, "5.00")):
+        at = FIRST + hour * HOUR
+        wish = Wish(usage_point=point(OLD), since=at, until=at, register=value)
+        plan = mdms.edits.plan(wish, NOW)
+        edit = mdms.edits.propose(wish, plan, reason="r", effect="-", people=0, author="operator", now=NOW)
+        await mdms.edits.save(edit.number, edit.digest, (), "operator", NOW)
+    await mdms.run_vee(NOW + 1)
+    seen = shown(mdms)
+    for first, last in ((24, 33), (34, 40)):
+        assert {seen[hour][1] for hour in range(first + 1, last)} == {Quality.ESTIMATED}
+        registers = [seen[hour][0] for hour in range(first, last + 1)]
+        assert registers == sorted(registers)
+    assert (seen[24][0], seen[33][0], seen[34][0], seen[40][0]) == (1161, 1231, 500, 542)
+    await mdms.close()
+    engine.dispose()
 
 
 async def test_the_new_meters_chain_begins_with_itself(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from meterseal.errors import DataError, LocalError, TrustError
 from meterseal.mdms.edit_versions import Plan
 from meterseal.mdms.editing import FOUR_EYES, Wish
 from meterseal.mdms.edits import MOST_REASON, Edit
+from meterseal.mdms.entries import Place
 from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import OPERATOR, Methods, offered_to
 from meterseal.security.editorders import EditOrder, EditSigned
@@ -94,13 +95,7 @@ class EditingDesk:
         """
         _check_reason(asked.reason)
         now = self._clock()
-        meter = self._fleet.device(asked.device_id)
-        if asked.since < meter.since:
-            raise DataError(
-                "edit.elsewhere",
-                "The edit is refused: this meter was not at its place yet, and what was read there before is another "
-                "meter's and maybe another customer's. Name the meter that counted then. Nothing was changed.",
-            )
+        meter = await asyncio.to_thread(self._counted, asked)
         wish = Wish(
             usage_point=meter.usage_point,
             since=asked.since,
@@ -110,13 +105,29 @@ class EditingDesk:
             total=asked.total,
         )
         plan = await asyncio.to_thread(self._mdms.edits.plan, wish, now)
-        self._utility.check_one_tenant(wish.usage_point, wish.since, wish.until)
+        edited = [wish.since, wish.until, *(at for at, _, _ in plan.instants)]
+        self._utility.check_one_tenant(wish.usage_point, min(edited), max(edited))
         effect = await asyncio.to_thread(self._utility.effect_of, plan.versions, now)
         much = plan.moved > FOUR_EYES[meter.medium]
         people = OFFICERS if much or effect.used_by or effect.between_tenants else 0
         if asked.dry_run:
             return _said(None, plan, effect, people, 0)
         return await self._kept(caller, wish, plan, effect, people, asked.reason, None, now)
+
+    def _counted(self, asked: EditMeter) -> Place:
+        """Where the meter counted in the time of an edit; one that was taken out since did, too."""
+        places = self._mdms.places(asked.device_id)
+        if not places:
+            self._fleet.device(asked.device_id)
+        here = [p for p in places if p.since <= asked.since and not 0 < p.until <= asked.until]
+        if not here:
+            raise DataError(
+                "edit.elsewhere",
+                "The edit is refused: this meter did not count at one place in all of this time, and what was read there "
+                "is another meter's and maybe another customer's. Name the meter that counted then, and a time that ends "
+                "before it was taken out. Nothing was changed.",
+            )
+        return here[-1]
 
     async def undo(self, caller: str, asked: EditNumber) -> ask.Text:
         """Take a saved edit back by further versions, with as many people as it took; give a proposal up.

@@ -24,7 +24,7 @@ MOST_VERSIONS = 1000
 """Versions of one instant, beyond which no edit goes."""
 
 USABLE = (Quality.MEASURED, Quality.ESTIMATED, Quality.EDITED)
-EDIT, UNDO = "edit/", "undo/"
+EDIT, UNDO = SAID_BY_PEOPLE = "edit/", "undo/"
 NO_NUMBER = 0
 """Of an edit that is not saved yet (`Plan.numbered`)."""
 

@@ -76,7 +76,8 @@ def planned(wish: Wish, scene: Scene) -> Plan:
     like = good[int(np.abs(good["end_at"] - wish.since).argmin())]
     known: Registers = dict(zip(good["end_at"].tolist(), good["register"].tolist(), strict=True))
     if wish.since == wish.until:
-        wanted = {wish.until: scaled(wish.register, int(like["exponent"]), "register")}
+        register = scaled(wish.register, int(like["exponent"]), "register")
+        wanted = _beside(wish, scene, shown, good, register)
     else:
         wanted = _range(wish, scene, shown, known, int(like["exponent"]))
     new = {at: register for at, register in wanted.items() if known.get(at) != register}
@@ -176,11 +177,44 @@ def _range(wish: Wish, scene: Scene, shown: Rows, known: Registers, exponent: in
         raise refused("edit.number", "the register would go beyond eight digits")
     gap = Gap(wish.since, wish.until, interval, first, last)
     ends = {wish.until: last} if wish.total else {}
+    return _filled(wish, scene, profile, gap, exponent) | ends
+
+
+def _beside(wish: Wish, scene: Scene, shown: Rows, good: Rows, register: int) -> Registers:
+    """A point, and where estimates around it do not meet it, these made anew between it and what was measured or written
+    on both sides.
+    """
+    at, wanted = wish.until, {wish.until: register}
+    firm = good[(good["quality"] != Quality.ESTIMATED) & (good["end_at"] != at)]
+    place = int(np.searchsorted(firm["end_at"], at))
+    beside = firm[max(place - 1, 0) : place + 1]
+    between = good[(good["quality"] == Quality.ESTIMATED) & (good["end_at"] != at)]
+    if 0 < place < len(firm):
+        first, last = beside["end_at"].tolist()
+        between = between[(between["end_at"] > first) & (between["end_at"] < last)]
+    early = between["end_at"] < at
+    if (
+        not ((between["register"] > register) & early).any()
+        and not ((between["register"] < register) & ~early).any()
+    ):
+        return wanted
+    profile = shown[shown["profile"]]
+    interval = interval_of(profile) if len(profile) > 1 else HOUR
+    for end_at, value in beside[["end_at", "register"]].tolist():
+        (since, first), (until, last) = sorted(((end_at, value), (at, register)))
+        if first <= last and (until - since) % interval == 0:
+            gap = Gap(since, until, interval, first, last)
+            wanted |= _filled(wish, scene, profile, gap, int(beside["exponent"][0]))
+    return wanted
+
+
+def _filled(wish: Wish, scene: Scene, profile: Rows, gap: Gap, exponent: int) -> Registers:
+    """Registers within a gap, none where it has one interval."""
     if gap.parts == 1:
-        return ends
+        return {}
     medium = scene.words.medium[scene.key.point]
     context = scene.context
-    before = profile[(profile["end_at"] <= wish.since) & (profile["quality"] == Quality.MEASURED)]
+    before = profile[(profile["end_at"] <= gap.since) & (profile["quality"] == Quality.MEASURED)]
     before = before[before["exponent"] == exponent]
     about = Known.of(
         gap,
@@ -199,7 +233,7 @@ def _range(wish: Wish, scene: Scene, shown: Rows, known: Registers, exponent: in
             "edit.method",
             f"{wish.method or 'every method'} has too little to go by here, or this is too long for it",
         )
-    return dict(zip(gap.ends[:-1].tolist(), filled.registers, strict=True)) | ends
+    return dict(zip(gap.ends[:-1].tolist(), filled.registers, strict=True))
 
 
 def _check_rising(registers: Mapping[int, int], new: Registers) -> None:

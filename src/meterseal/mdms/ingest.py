@@ -22,6 +22,7 @@ from meterseal.errors import DataError, PeerError
 from meterseal.link.evidence import unpack
 from meterseal.mdms.bulk import Bulk, unpack_bulk
 from meterseal.mdms.cutting import LATEST, pieces, split, storable
+from meterseal.mdms.edit_versions import SAID_BY_PEOPLE
 from meterseal.mdms.entries import Entry, Place, Version
 from meterseal.mdms.noticed import Said, ahead, conflict
 from meterseal.mdms.state import Pending, State
@@ -380,9 +381,12 @@ class Ingest:
             version.usage_point, version.medium, version.channel
         ):
             return  # its instants are there no more
+        key = Key(point, version.channel)
+        if version.method.startswith(SAID_BY_PEOPLE):  # estimates meet it
+            self.state.mark_dirty({key: version.start_at})
         self._store.add(
             Block(
-                key=Key(point, version.channel),
+                key=key,
                 start_at=version.start_at,
                 step=version.step,
                 registers=version.registers,

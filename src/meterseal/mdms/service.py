@@ -30,7 +30,7 @@ from meterseal.mdms.changes import Changes
 from meterseal.mdms.checking import Checking
 from meterseal.mdms.commit import Committer
 from meterseal.mdms.edits import Edits
-from meterseal.mdms.entries import Entry, Rollup, Version
+from meterseal.mdms.entries import Entry, Place, Rollup, Version
 from meterseal.mdms.evidence import EvidenceBook
 from meterseal.mdms.facts import Agreed, Facts
 from meterseal.mdms.findings import Findings
@@ -404,6 +404,10 @@ class Mdms(Judging):
             return await whole(partial(look.rest, self._engine, {MEASUREMENTS: self._keys, **rings}))
 
     # --- rolling up ---------------------------------------------------------------------------------
+
+    def places(self, device_id: bytes) -> tuple[Place, ...]:
+        """Where a device counts or counted, by what stands in the control store now; none for one that is not known."""
+        return Places(self._engine).of([device_id])
 
     def exchanged(self) -> dict[str, tuple[int, ...]]:
         """Usage points whose meter was exchanged, with the instants at which each was put in place."""

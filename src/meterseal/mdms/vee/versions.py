@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 DOUBT = "doubt/2"
 YEAR_AND_MORE = 380 * DAY
 """How far back an estimate looks for days alike."""
+_EVER = 1 << 62
 GOOD = (Quality.MEASURED, Quality.EDITED)
 
 
@@ -137,17 +138,27 @@ def _of_channel(
             yield shown.version(reading, at, int(reading["register"]), Quality.SUSPECT, method)
     ends = channel.delivered["end_at"]
     rolled = {int(ends[row]): int(ends[row - 1]) for row in anew}
-    for part in _alike(channel):
-        yield from _of_part(store, channel, part, shown, rolled, (context, how))
+    edited = visible(channel.rows)
+    edited = pick(edited, edited["quality"] == Quality.EDITED)
+    for part, since, until in _alike(channel):
+        inside = pick(edited, (edited["end_at"] >= since) & (edited["end_at"] < until))
+        own = {at for at in _same_unit(inside, part[0])["end_at"].tolist() if shown.quality[at] in GOOD}
+        yield from _of_part(store, channel, part, shown, own, rolled, (context, how))
 
 
-def _alike(channel: Judged) -> Iterator[Rows]:
-    """What one meter delivered in one unit with as many digits: between two such parts nothing is estimated."""
+def _alike(channel: Judged) -> Iterator[tuple[Rows, int, int]]:
+    """What one meter delivered in one unit with as many digits, and the time since <= t < until that is its own: between
+    two such parts nothing is estimated.
+    """
     delivered, meters = channel.delivered, channel.meters
-    units = delivered[["exponent", "unit"]]
+    units, ends = delivered[["exponent", "unit"]], delivered["end_at"].astype(np.int64)
     edges = np.flatnonzero((meters[1:] != meters[:-1]) | (units[1:] != units[:-1])) + 1
+    begins = [0, *channel.begins, _EVER]
     for first, last in pairwise([0, *edges.tolist(), len(delivered)]):
-        yield delivered[first:last]
+        meter = int(meters[first])
+        since = max(begins[meter], int(ends[first - 1]) + 1 if first else 0)
+        until = min(begins[meter + 1], int(ends[last]) if last < len(ends) else _EVER)
+        yield delivered[first:last], since, until
 
 
 def _of_part(
@@ -155,15 +166,16 @@ def _of_part(
     channel: Judged,
     delivered: Rows,
     shown: _Shown,
+    edited: set[int],
     rolled: Mapping[int, int],
     given: tuple[Context, Run],
 ) -> Iterator[Version]:
-    """Estimates between good readings. `rolled`: where the register began anew, and the reading before."""
+    """Estimates between good readings. `edited`: what people wrote stands like a delivered register, estimates meet it.
+    `rolled`: where the register began anew, and the reading before.
+    """
     context, how = given
-    good = [k for k, at in enumerate(delivered["end_at"].tolist()) if shown.quality[at] in GOOD]
-    # What people wrote stands like a delivered register: estimates meet it.
-    standing_at = {int(delivered["end_at"][k]) for k in good} | _edited(channel, delivered, shown)
-    times = np.array(sorted(standing_at), np.int64)
+    good = {at for at in delivered["end_at"].tolist() if shown.quality[at] in GOOD}
+    times = np.array(sorted(good | edited), np.int64)
     newest = int(channel.delivered["end_at"][-1])
     for since, until in _edges(times, context):
         around = 10**context.digits if rolled.get(until) == since else 0
@@ -195,16 +207,6 @@ def _between(gap: Gap, filled: Bridge, bounds: Mapping[int, int]) -> Bridge:
     after = np.searchsorted(times, gap.ends[:-1])
     kept = np.clip(np.array(filled.registers, np.int64), registers[after - 1], registers[after])
     return filled._replace(registers=tuple(kept.tolist()))
-
-
-def _edited(channel: Judged, delivered: Rows, shown: _Shown) -> set[int]:
-    """Instants between the first and last reading of a meter whose visible register people wrote, in its own digits."""
-    rows = visible(channel.rows)
-    rows = _same_unit(rows[rows["quality"] == Quality.EDITED], delivered[0])
-    first, last = int(delivered["end_at"][0]), int(delivered["end_at"][-1])
-    return {
-        at for at in rows["end_at"].tolist() if first <= at <= last and shown.quality[at] == Quality.EDITED
-    }
 
 
 def _same_unit(rows: Rows, like: np.void) -> Rows:
