@@ -21,6 +21,7 @@ from meterseal.app.commanding import (
     WordQuery,
 )
 from meterseal.app.exchanging import Changed, ChangeMeter, NewMeter
+from meterseal.edge.agent import Item
 from meterseal.edge.concentrator import MeterAt
 from meterseal.edge.electricity import ElectricityMeter
 from meterseal.edge.gas import GasMeter
@@ -365,6 +366,30 @@ async def test_a_head_end_in_wrong_hands_passes_no_write_off_as_a_read(system: R
     for _ in range(60):
         await system.turn()
     assert system.plain[WATER].state.valve == "open"
+
+
+@pytest.mark.parametrize("silent", [False, True])
+async def test_an_answer_that_comes_again_when_nothing_is_awaited_any_more_lands_in_no_quarantine(
+    system: Riser, silent: bool
+) -> None:
+    """A word that was given out twice is answered twice, out of the module's memory, in records of their own."""
+    if silent:
+        system.silent = {WATER}
+        system.lay()
+    word = await system.done(WATER, "valve-close")
+    assert word.state == ("unknown" if silent else "done")
+    for _ in range(60):
+        await system.turn()
+    assert not system.centre.uplinks[system.at].downlink.awaits(MASTER)
+    accepted = system.centre.uplinks[system.at].counts["accepted"]
+    system.concentrator.agent.queue(Item(("answer", 1), word.answer))
+    await system.until(lambda: not system.concentrator.agent.waiting(), "an acknowledgement")
+    for _ in range(20):
+        await system.turn()
+    assert system.centre.uplinks[system.at].counts["accepted"] > accepted
+    await system.centre.parts.mdms.settle()
+    assert system.centre.parts.mdms.quarantine() == []
+    assert (await system.outcome(word)).state == word.state
 
 
 # --- whom a concentrator reads ------------------------------------------------------------------------------

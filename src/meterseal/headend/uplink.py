@@ -199,13 +199,17 @@ class Uplink:
             )
 
     async def _answers(self, judged: list[Judged]) -> None:
-        """Let frames that came alone find the words they answer; durable there before anything is committed here."""
+        """Let frames that came alone find the words they answer; durable there before anything is committed here.
+
+        What would be held for saying nothing else may be an answer that came before: its word is asked for though none
+        is open.
+        """
         asked = [
             (place, Answer(_device(verdict), verdict.answer))
             for place, (*_, verdict) in enumerate(judged)
             if isinstance(verdict, Accepted | Held)
             and verdict.answer
-            and self.downlink.awaits(_device(verdict))
+            and (isinstance(verdict, Held) or self.downlink.awaits(_device(verdict)))
         ]
         if not asked:
             return
