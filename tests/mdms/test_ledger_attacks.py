@@ -13,14 +13,14 @@ import pytest
 import sqlalchemy as sa
 
 from meterseal.control.sealed import EVIDENCE
-from meterseal.control.tables import evidence, ledger_checkpoints
+from meterseal.control.tables import evidence, ledger_checkpoints, ledger_seeds
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.errors import DataError, EngineError, MetersealError, TrustError
 from meterseal.mdms.bulk import Bulk
 from meterseal.mdms.ledger import replay
 from meterseal.mdms.ledger.checkpoints import Checkpoints
-from meterseal.mdms.ledger.leaves import Part, plaintext, read
-from meterseal.mdms.ledger.verdict import Verdict
+from meterseal.mdms.ledger.leaves import Part, days_between, plaintext, read
+from meterseal.mdms.ledger.verdict import Erasure, Verdict
 from meterseal.mdms.store.rows import Rows, Words
 from meterseal.model import MAIN, Batch
 from meterseal.security.checkpoints import read as read_note
@@ -413,15 +413,46 @@ async def test_a_checkpoint_of_another_history_of_the_same_size_is_found(world: 
 
 
 async def test_an_erased_person_leaves_everything_verifiable(world: World) -> None:
-    from meterseal.mdms.ledger.leaves import days_between
-
     await world.mdms.compact()
     await world.checkpoints.make()
-    world.mdms.ledger.destroy(point(0), *days_between(FIRST, FIRST + 2 * DAY))
-    verdict = await world.verdict()
+    days = days_between(FIRST, FIRST + 2 * DAY)
+    world.mdms.ledger.destroy(point(0), *days)
+    verdict = await world.mdms.audit(world.checkpoints, "", [Erasure(point(0), *days)])
     assert (verdict.faults, verdict.erased) == ((), 4)
     verdict = await attacked(world, lambda insider: insider.swap_leaf_hash(0))
     assert says(verdict, "checkpoint")
+
+
+async def test_salts_that_went_without_a_person_are_found(world: World) -> None:
+    """Without its salts a leaf says anything, and so do the readings that follow from it."""
+    first, last = days_between(FIRST, FIRST + 2 * DAY)
+    await world.mdms.compact()
+    await world.checkpoints.make()
+    world.mdms.ledger.destroy(point(0), first, last)
+    assert says(await world.verdict(), "salt", point(0), "4 leaves")
+    for other in (Erasure(point(1), first, last), Erasure(point(0), first, last - 1)):
+        verdict = await world.mdms.audit(world.checkpoints, "", [other])
+        assert says(verdict, "salt", point(0))
+    verdict = await attacked(world, lambda insider: set_seeds(insider.engine, ledger_seeds.delete()))
+    assert codes(verdict) == {"salt"}
+    assert {fault.where for fault in verdict.faults} == {point(meter) for meter in range(METERS)}
+
+
+async def test_salts_that_were_changed_are_found_and_all_others_are_still_compared(world: World) -> None:
+    await world.mdms.compact()
+    await world.checkpoints.make()
+    seed = sa.select(ledger_seeds.c.sealed_nodes).where(ledger_seeds.c.usage_point == point(1))
+    swap = ledger_seeds.update().where(ledger_seeds.c.usage_point == point(0))
+    verdict = await attacked(
+        world, lambda insider: set_seeds(insider.engine, swap.values(sealed_nodes=seed.scalar_subquery()))
+    )
+    assert codes(verdict) == {"salt"}
+    assert [fault.where for fault in verdict.faults] == [point(0)]
+
+
+def set_seeds(engine: sa.Engine, change: sa.Delete | sa.Update) -> None:
+    with engine.begin() as connection:
+        connection.execute(change)
 
 
 async def test_a_store_from_before_there_was_a_ledger_begins_one_and_says_so(

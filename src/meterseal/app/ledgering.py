@@ -16,12 +16,17 @@ from msgspec.structs import replace
 from meterseal.app.bundling import Bundles
 from meterseal.app.operator import BillQuery, Text, as_json
 from meterseal.control import acts
+from meterseal.control.engine import read as reading
+from meterseal.control.tables import acts as table
+from meterseal.control.tables import agreements
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.ledger.checkpoints import Checkpoints
+from meterseal.mdms.ledger.leaves import LAST_DAY, days_between
 from meterseal.mdms.ledger.ledger import Ledger
-from meterseal.mdms.ledger.verdict import Fault
+from meterseal.mdms.ledger.verdict import Erasure, Fault
 from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import OPERATOR, Empty, Method, Methods, offered_to
+from meterseal.people.erasure import ACT
 from meterseal.people.ledger import LedgerCheckpoint, LedgerConsistency, LedgerInclusion, Published
 from meterseal.people.messages import method_of
 from meterseal.people.queries import CALLERS
@@ -124,7 +129,8 @@ class LedgerDesk:
 
     async def verify(self, _: str, asked: Since) -> Text:
         """Compare everything that is stored with the ledger, its checkpoints and the anchors of the audit trails."""
-        verdict = await self._mdms.audit(self._checkpoints, asked.note)
+        erasures = await asyncio.to_thread(erasures_of, self._engine)
+        verdict = await self._mdms.audit(self._checkpoints, asked.note, erasures)
         trails = [
             fault
             for who, look in (
@@ -151,6 +157,21 @@ class LedgerDesk:
     def _size(self) -> int:
         note = self._checkpoints.newest()
         return read(note).size if note else 0
+
+
+def erasures_of(engine: sa.Engine) -> list[Erasure]:
+    """Where salts may be gone: the agreements of those whose erasure is among the acts. These are verified beside it."""
+    gone = sa.select(table.c.subject).where(table.c.act == ACT)
+    query = sa.select(agreements.c.usage_point_id, agreements.c.since, agreements.c.until).where(
+        agreements.c.customer_id.in_(gone)
+    )
+    with reading(engine) as connection:
+        rows = connection.execute(query).all()
+    found = []
+    for point, since, until in rows:
+        first, last = days_between(since, until or since)
+        found.append(Erasure(point, first, last if until else LAST_DAY))
+    return found
 
 
 def inclusion(ledger: Ledger, asked: LedgerInclusion, newest: int) -> dict[str, object]:

@@ -40,7 +40,7 @@ from meterseal.mdms.integrity import Integrity, Look
 from meterseal.mdms.judging import Judging
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.ledger import Ledger, without_leaves
-from meterseal.mdms.ledger.verdict import Verdict
+from meterseal.mdms.ledger.verdict import Erasure, Verdict
 from meterseal.mdms.ledger.walk import Walk
 from meterseal.mdms.locking import locked
 from meterseal.mdms.moment import Moment, Resting, forget_pins
@@ -353,19 +353,21 @@ class Mdms(Judging):
             await self.compact()
         return gone
 
-    async def audit(self, checkpoints: Checkpoints, since: str = "") -> Verdict:
+    async def audit(
+        self, checkpoints: Checkpoints, since: str = "", erasures: Sequence[Erasure] = ()
+    ) -> Verdict:
         """Compare all that is stored with the ledger and its checkpoints; nothing is compacted meanwhile.
 
-        `since` is a checkpoint that was kept elsewhere. Errors as `Walk.run`.
+        `since` is a checkpoint that was kept elsewhere, `erasures` are where salts may be gone. Errors as `Walk.run`.
         """
         await self.settle()
         async with self._compacting, self._checking:  # in this order everywhere
             async with self._committer.quiet:
-                walk = await asyncio.to_thread(self._walk, checkpoints)
+                walk = await asyncio.to_thread(self._walk, checkpoints, erasures)
                 await asyncio.to_thread(walk.journal)
             return await walk.run(since)
 
-    def _walk(self, checkpoints: Checkpoints) -> Walk:
+    def _walk(self, checkpoints: Checkpoints, erasures: Sequence[Erasure] = ()) -> Walk:
         return Walk(
             directory=self._directory,
             engine=self._engine,
@@ -376,6 +378,7 @@ class Mdms(Judging):
             checkpoints=checkpoints,
             sequence=self._state.sequence,
             pending={item.key for item in self._state.pending.values()},
+            erasures=erasures,
         )
 
     async def moment(self, known: Container[str]) -> Moment:

@@ -6,7 +6,7 @@ what somebody changed under a running system shows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from meterseal.control.sealing import KeyRing
@@ -15,9 +15,9 @@ from meterseal.errors import DataError, MetersealError, TrustError
 from meterseal.link.counters import CounterSet
 from meterseal.mdms import entries
 from meterseal.mdms.ledger.files import Made
-from meterseal.mdms.ledger.leaves import commitment, leaves_of, plaintext, read
+from meterseal.mdms.ledger.leaves import Leaf, commitment, leaves_of, plaintext, read
 from meterseal.mdms.ledger.ledger import Ledger
-from meterseal.mdms.ledger.verdict import Faults
+from meterseal.mdms.ledger.verdict import Erasure, Faults
 from meterseal.mdms.store.manifest import Manifest
 from meterseal.mdms.store.strict import StrictJournal
 from meterseal.security.checkpoints import Checkpoint, check_key, verified
@@ -107,8 +107,19 @@ def readable(ledger: Ledger, size: int) -> Iterator[tuple[int, Made]]:
 class TreeWalk:
     """Compares what leaves are made of with the tree, the tree with itself, and its roots with checkpoints."""
 
-    def __init__(self, ledger: Ledger, size: int, checkpoints: Sequence[Checkpoint], faults: Faults) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        size: int,
+        checkpoints: Sequence[Checkpoint],
+        faults: Faults,
+        erasures: Iterable[Erasure] = (),
+    ) -> None:
         self._ledger, self._size, self._faults = ledger, size, faults
+        self._erasures: dict[str, list[Erasure]] = {}
+        for erasure in erasures:
+            self._erasures.setdefault(erasure.usage_point, []).append(erasure)
+        self._unsalted: dict[str, int] = {}
         self._due = sorted(
             (one for one in checkpoints if one.size <= size), key=lambda one: one.size, reverse=True
         )
@@ -140,6 +151,13 @@ class TreeWalk:
                     )
             peaks.append((level, value))
             self._roots(number + 1, peaks)
+        for owner, count in sorted(self._unsalted.items()):
+            self._faults.add(
+                "salt",
+                owner,
+                f"The salts of {count} leaves are gone or changed, and no person was erased there: what these leaves say "
+                "can be compared with nothing. Restore them from a backup.",
+            )
 
     def _roots(self, size: int, peaks: list[tuple[int, bytes]]) -> None:
         while self._due and self._due[-1].size == size:
@@ -175,16 +193,27 @@ class TreeWalk:
         except ValueError:
             self._faults.add("leaf", f"leaf {number}", "It is no leaf of ours.")
             return
-        with self._ledger.lock:
-            salt = self._ledger.salts.salt(leaf.owner, leaf.day, number)
+        salt = self._salt(leaf, number)
         if salt is None:
-            self.erased += 1
+            if any(one.first <= leaf.day <= one.last for one in self._erasures.get(leaf.owner, ())):
+                self.erased += 1
+            else:
+                self._unsalted[leaf.owner] = self._unsalted.get(leaf.owner, 0) + 1
         elif leaf.day != made.day or commitment(made.digest, salt, made.plaintext) != stored:
             self._faults.add(
                 "leaf",
                 f"leaf {number}, {leaf.owner}",
                 "What it is made of is not what stands in the tree: the record was changed.",
             )
+
+    def _salt(self, leaf: Leaf, number: int) -> bytes | None:
+        with self._ledger.lock:
+            try:
+                return self._ledger.salts.salt(leaf.owner, leaf.day, number)
+            except TrustError as error:
+                if error.code != "crypto.tag":
+                    raise
+        return None
 
 
 def check_journal(

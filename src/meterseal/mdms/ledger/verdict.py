@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from msgspec import Struct
 
 MOST = 100
 """Faults that are named; more are counted."""
 
 
+class Erasure(NamedTuple):
+    """Days of a usage point, both included, whose salts were destroyed with a person."""
+
+    usage_point: str
+    first: int
+    last: int
+
+
 class Fault(Struct, frozen=True, kw_only=True):
     """One thing that is not as it was accepted. `where` names it; neither holds a register.
 
-    `code`: "checkpoint" (chain, signature or root), "tree" (an inner hash), "leaf" (what a leaf is made of), "journal",
-    "segment" (a file), "reading" (a version of a reading), "evidence", "audit" (a row of the audit trail).
+    `code`: "checkpoint" (chain, signature or root), "tree" (an inner hash), "leaf" (what a leaf is made of), "salt" (salts
+    that are gone or changed), "journal", "segment" (a file), "reading" (a version of a reading), "evidence", "audit" (a row
+    of the audit trail).
     """
 
     code: str

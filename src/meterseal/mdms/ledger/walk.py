@@ -6,6 +6,7 @@ It changes nothing. It holds off compaction while it runs, and commits for as lo
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ from meterseal.mdms.evidence import EvidenceBook, EvidenceFacts
 from meterseal.mdms.ledger import audit, replay
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.ledger import Ledger
-from meterseal.mdms.ledger.verdict import Faults, Verdict
+from meterseal.mdms.ledger.verdict import Erasure, Faults, Verdict
 from meterseal.mdms.places import Places
 from meterseal.mdms.rivals import UNCHECKED
 from meterseal.mdms.state import EvidenceKey
@@ -28,7 +29,7 @@ from meterseal.mdms.verifier import EvidenceVerifier, SignedStatement
 
 class Walk:
     """One walk over a store that is open, where no evidence is being checked. `sequence` is the last journal entry that it
-    covers, `pending` the evidence in those that waits for its check."""
+    covers, `pending` the evidence in those that waits for its check, `erasures` where salts may be gone."""
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class Walk:
         checkpoints: Checkpoints,
         sequence: int,
         pending: set[EvidenceKey],
+        erasures: Sequence[Erasure],
     ) -> None:
         self._directory = directory
         self._engine = engine
@@ -52,6 +54,7 @@ class Walk:
         self._checkpoints = checkpoints
         self._sequence = sequence
         self._pending = pending
+        self._erasures = erasures
         self._size = ledger.take_up()
         self._faults = Faults()
         self._manifest = Manifest(engine, keys)
@@ -84,7 +87,7 @@ class Walk:
             outside = audit.check_since(since, head, self._ledger, self._size, faults)
         notes = await asyncio.to_thread(self._checkpoints.every)
         chain = await asyncio.to_thread(audit.check_chain, notes, head, faults)
-        tree = audit.TreeWalk(self._ledger, self._size, chain, faults)
+        tree = audit.TreeWalk(self._ledger, self._size, chain, faults, self._erasures)
         await asyncio.to_thread(tree.run)
         stored = await asyncio.to_thread(replay.Stored, self._store, self._segments, self._sequence, faults)
         shares = replay.shares_of(stored.rows, self._ledger)
