@@ -239,9 +239,16 @@ def test_an_exchange_and_a_move_tell_the_concentrators_with_an_officers_key_or_s
     )
     told = inside(*exchange, *key).document
     assert (told["roster"], len(told["words"])) == ([], 2)
-    assert inside(
-        "device", "remove", spare, "--at", "2026-02-01 11:00", "--last", "0", *read, *data
-    ).document["roster"] == [f"meterseal device command {spare} roster remove --officer FILE --data DIR"]
+    without = ("--officer", ground.folder / "bo.key", "--passphrase-file", ground.phrase)
+    gone = inside(
+        "device", "remove", spare, "--at", "2026-02-01 11:00", "--last", "0", *read, *data, *without
+    )
+    assert gone.status == 1
+    assert gone.document["left"] == there[spare], "the change is written down, and said"
+    assert gone.document["roster"] == [
+        f"meterseal device command {spare} roster remove --officer FILE --data DIR"
+    ]
+    assert "role" in gone.document["why"]
     move = (
         "device", "move", new, "--usage-point", there[spare], "--at", "2026-02-02 10:00", "--last", "0", *read,
         "--concentrator", "f000000000000002", "--bus", "3", *data,

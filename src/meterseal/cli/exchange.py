@@ -20,7 +20,7 @@ from meterseal.cli.arguments import Data, Json, device_id_of
 from meterseal.cli.calls import ask
 from meterseal.cli.command import Key, listed, unlocked
 from meterseal.cli.times import moment
-from meterseal.errors import LocalError
+from meterseal.errors import LocalError, MetersealError
 from meterseal.link.profiles import OURS
 
 
@@ -269,18 +269,27 @@ def _change(data: Path, asked: ChangeMeter, to: Path | None, keys: list[Key], *,
     answer = ask(data, "change_meter", asked, Changed)
     if to is not None:
         config.replace_file(to, answer.personalisation)
-    words = [listed(data, one, asked.reason, keys).id for one in answer.roster] if keys else []
+    words, by_hand, why = [], [], ""
+    for one in answer.roster:
+        try:
+            if keys and not why:
+                words.append(listed(data, one, asked.reason, keys).id)
+                continue
+        except MetersealError as error:  # the change itself is written down already
+            why = error.message
+        by_hand.append(_by_hand(one))
     document = {
         "left": answer.left,
         "came": answer.came,
         "taken_back": answer.taken_back,
         "words_ended": answer.words_ended,
-        "roster": [] if words else [_by_hand(one) for one in answer.roster],
+        "roster": by_hand,
         "words": words,
+        "why": why,
         "file": str(to) if to is not None else "",
     }
     show(operator.as_json(document), as_json=as_json, lines=lambda said: _lines(asked, said))
-    return 0
+    return 1 if why else 0
 
 
 def _by_hand(one: Listing) -> str:
@@ -306,6 +315,8 @@ def _lines(asked: ChangeMeter, said: dict[str, object]) -> list[str]:
     if said["words_ended"]:
         lines.append(f"{said['words_ended']} words that waited for it are withdrawn.")
     if said["roster"]:
+        if said["why"]:
+            lines.append(f"The change is written down, and its concentrator was not told: {said['why']}")
         lines.append("Tell its concentrator, with an officer's key each:")
         lines += [f"  {one}" for one in list(said["roster"])]  # type: ignore[call-overload]  # lines of text
     if said["words"]:
