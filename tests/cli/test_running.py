@@ -241,6 +241,7 @@ def test_an_export_is_one_file_for_its_owner_that_stands_there_whole_or_not_at_a
     assert first or format == "csv"
     assert inside(*wish, "--json").error() == "use.file-exists"
     assert inside(*wish, "--meter", "1078330000000001", "--force").status == 1
+    assert len(inside(*wish, "--meter", "A" * 5000, "--force").sentence()) < 200
     assert out.read_bytes() == first
     assert [path.name for path in tmp_path.iterdir()] == ["readings"]
     assert inside(*wish, "--force").status == 0
@@ -254,6 +255,7 @@ def test_a_hand_over_is_written_and_checked_without_the_system(
     assert (first["number"], first["above"]) == (1, 0)
     assert inside("handover", "write", out, "--data", running.data).status == 0
     assert inside("handover", "check", out, "--json").document["deliveries"] == 2
+    assert "0 of them told again" in inside("handover", "check", out).out
     (out / "000001" / "manifest.json").write_bytes(b"{}")
     assert inside("handover", "check", out, "--json").error() == "handover.changed"
     assert inside("handover", "check", tmp_path / "none", "--json").error() == "use.file"

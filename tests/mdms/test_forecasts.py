@@ -396,8 +396,10 @@ def test_weather_is_used_once_all_of_it_is_known(tmp_path: Path, engine: sa.Engi
     without = [book.of(f"up-{point}", "electricity") for point in range(POINTS)]
     begin = midnight(NOW)
     hours = range((begin - HISTORY * HOUR) // HOUR, begin // HOUR + HORIZON)
-    Surroundings(engine).put_weather({hour: 10 + 20 * (hour % 900) / 900 for hour in hours})
-    book.make(NOW)
+    Surroundings(engine).put_weather({hour: 10 + 20 * (hour % 900) / 900 for hour in hours[:-1]})
+    assert book.make(NOW).weather_missing == 1
+    Surroundings(engine).put_weather({hours[-1]: 12.0})
+    assert book.make(NOW).weather_missing == 0
     assert [book.of(f"up-{point}", "electricity") for point in range(POINTS)] != without
     assert len({one.begin for one in without}) == 1
 

@@ -205,6 +205,28 @@ async def test_attack_a_delivery_whose_file_makes_the_library_panic_is_refused(
         assert refused.value.code == "handover.changed"
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PAR1",
+        b"PAR1" * 100,
+        b"PAR1" + bytes(4) + b"PAR1",
+        b"PAR1" + b"\xff\xff\xff\x7f" + b"PAR1",
+        bytes(64),
+    ],
+)
+async def test_a_file_that_is_no_parquet_is_said_in_one_sentence_and_nothing_else_is_printed(
+    mdms: Mdms, tmp_path: Path, capfd: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    write(mdms, tmp_path / "d")
+    handed_in(tmp_path / "d", content)
+    with pytest.raises(DataError) as refused:
+        check(tmp_path / "d")
+    assert (refused.value.code, "no Parquet file" in refused.value.message) == ("handover.changed", True)
+    assert capfd.readouterr().err == ""
+
+
 async def test_attack_a_small_file_of_very_many_readings_is_not_read_to_its_end(
     mdms: Mdms, tmp_path: Path
 ) -> None:

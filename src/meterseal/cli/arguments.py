@@ -34,6 +34,6 @@ def device_id_of(text: str) -> bytes:
         raw = b""
     if len(raw) != 8:
         raise LocalError(
-            "use.device", f"`{text}` is no device id: give 16 hex digits, such as 1078330011223344."
+            "use.device", f"`{text[:40]}` is no device id: give 16 hex digits, such as 1078330011223344."
         )
     return raw

@@ -76,5 +76,5 @@ def check(directory: Path, *, json: Json = False) -> int:
 def _held(held: dict[str, Any]) -> list[str]:
     return [
         f"{held['deliveries']} deliveries of {held['store']} through journal entry {held['through']}: whole",
-        f"{held['distinct']} readings, {held['carried']} told with corrections",
+        f"{held['distinct']} readings, {held['carried'] - held['distinct']} of them told again because they were corrected",
     ]

@@ -17,7 +17,7 @@ from meterseal.control.sealing import KeyRing
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.columns import Columns, Missed, Scan
 from meterseal.mdms.forecast.bands import forecast, judged
-from meterseal.mdms.forecast.history import HOUR, LOCAL, calendar, hourly, plausible
+from meterseal.mdms.forecast.history import HOUR, LOCAL, bridged, calendar, hourly, plausible
 from meterseal.mdms.forecast.scores import Score, mean, naive_scales, score
 from meterseal.mdms.forecast.sums import ALL, Sums
 from meterseal.mdms.forecast.task import HORIZON, LEVELS, WEEK, Floats, Task
@@ -56,7 +56,7 @@ class Forecasted(Struct, frozen=True, kw_only=True):
 class Made(Struct, frozen=True, kw_only=True):
     """What a run forecast: series by medium, those left out for want of history, the zones, and where it begins.
 
-    `weather_missing` are hours it looked at whose weather nobody knows; with any of them it goes without the weather.
+    `weather_missing` are hours it looked at whose weather nobody knows, where it therefore went without the weather.
     """
 
     begin: int
@@ -123,9 +123,7 @@ class Forecasts:
         exceptions = self._surroundings.days()
         hour, kind = calendar(since, HISTORY + HORIZON, exceptions)
         degrees = self._surroundings.weather(since, HISTORY + HORIZON)
-        asked = Task(
-            np.empty((HISTORY, 0), np.float32), hour, kind, None if np.isnan(degrees).any() else degrees
-        )
+        asked = Task(np.empty((HISTORY, 0), np.float32), hour, kind, bridged(degrees))
         replaced, zones = self._replaced(), self._zones(begin)
         made, left_out, summed = (dict.fromkeys(MEDIA, 0) for _ in range(3))
         missed: Missed = {}
@@ -157,7 +155,7 @@ class Forecasts:
             left_out=left_out,
             zones=summed,
             unreadable=len(missed),
-            weather_missing=int(np.isnan(degrees).sum()),
+            weather_missing=int(np.isnan(degrees).sum()) if asked.temperature is None else 0,
         )
 
     def _main(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meterseal.errors import DataError
-from meterseal.mdms.forecast.history import calendar, plausible
+from meterseal.mdms.forecast.history import bridged, calendar, plausible
 from meterseal.mdms.forecast.task import WEEK, Task
 from meterseal.mdms.forecast.total import total
 from meterseal.mdms.surroundings import Kind
@@ -64,7 +64,7 @@ def outlook(readings: Readings, since: int, as_of: int, until: int, around: Arou
     hour, kind = calendar(since, known + ahead, around.days())
     degrees = around.weather(since, known + ahead)
     try:
-        course = total(Task(use, hour, kind, None if np.isnan(degrees).any() else degrees))
+        course = total(Task(use, hour, kind, bridged(degrees)))
     except DataError:
         return None
     middle = float(course.hours.sum())

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meterseal.mdms.columns import Columns
-from meterseal.mdms.forecast.history import HOUR, calendar, hourly, plausible
+from meterseal.mdms.forecast.history import HOUR, bridged, calendar, hourly, plausible
 from meterseal.mdms.forecast.task import REST, SATURDAY, WORKDAY
 from meterseal.model import Quality
 
@@ -86,6 +86,19 @@ def test_a_jump_of_the_register_is_nothing_to_learn_from_and_new_use_is() -> Non
     np.testing.assert_array_equal(found[left], use[left])
     short = use[: 13 * 24]
     assert plausible(short) is short
+
+
+def test_a_silent_hour_of_the_weather_is_bridged_and_a_silent_day_is_not() -> None:
+    degrees = np.arange(48, dtype=np.float32)
+    holed = degrees.copy()
+    holed[[3, 10, 11, 12, 13, 14, 15, 40]] = np.nan
+    found = bridged(holed)
+    assert found is not None
+    np.testing.assert_allclose(found, degrees)
+    for hole in (slice(20, 27), slice(0, 1), slice(47, 48), slice(0, 48)):
+        gone = holed.copy()
+        gone[hole] = np.nan
+        assert bridged(gone) is None
 
 
 def test_local_hours_and_kinds_of_days() -> None:

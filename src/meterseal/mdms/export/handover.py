@@ -33,6 +33,7 @@ from meterseal.mdms.store.files import sync_directory
 MANIFEST, READINGS = "manifest.json", "readings.parquet"
 FORMAT = "meterseal-handover/1"
 LARGEST_MANIFEST = 64 * 1024
+_MAGIC = b"PAR1"
 FIRST = "0" * 64
 """What the first manifest says of the one before it."""
 
@@ -246,6 +247,7 @@ def _keys(path: Path, most: int) -> NDArray[np.uint64]:
     """
     found = [np.empty(0, np.uint64)]
     rows = 0
+    _ends_as_parquet(path)
     try:
         for batch in read_parquet(path):
             columns = (batch.column(name).to_pylist() for name in ("usage_point", "channel", "end_at"))
@@ -261,8 +263,22 @@ def _keys(path: Path, most: int) -> NDArray[np.uint64]:
         # What the library raises for bytes that are not Parquet has no type of its own, and is often a panic.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        raise DataError("handover.changed", f"{path} is no Parquet file of readings.") from error
+        raise _no_parquet(path) from error
     return np.concatenate(found)
+
+
+def _ends_as_parquet(path: Path) -> None:
+    """The words of both ends and the length of the footer: where they are others the library panics, and prints that."""
+    with path.open("rb") as file:
+        begin, size = file.read(4), file.seek(0, os.SEEK_END)
+        file.seek(max(size - 8, 0))
+        end = file.read()
+    if begin != _MAGIC or end[4:] != _MAGIC or not 0 < int.from_bytes(end[:4], "little") <= size - 12:
+        raise _no_parquet(path)
+
+
+def _no_parquet(path: Path) -> DataError:
+    return DataError("handover.changed", f"{path} is no Parquet file of readings.")
 
 
 def _changed(number: int, what: str) -> DataError:

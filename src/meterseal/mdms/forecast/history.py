@@ -23,6 +23,8 @@ MANY = 3.0
 """As a spike is known in California: a day whose peak exceeds the third-highest by 180 %."""
 FEW = 3
 FEWEST_DAYS = 14
+BRIDGED = 6
+"""Hours that a weather station may be silent: without the weather is worse than with a straight line for so long."""
 _USABLE = (Quality.MEASURED, Quality.ESTIMATED, Quality.EDITED)
 
 
@@ -77,6 +79,19 @@ def plausible(use: Floats) -> Floats:
     if not odd.any():
         return use
     return np.where(odd, np.float32(np.nan), use)
+
+
+def bridged(degrees: Floats) -> Floats | None:
+    """Temperatures with holes of up to BRIDGED hours filled in a straight line; None while there is any other hole."""
+    known = np.flatnonzero(~np.isnan(degrees))
+    if (
+        not len(known)
+        or known[0] > 0
+        or known[-1] < len(degrees) - 1
+        or np.diff(known).max(initial=1) > BRIDGED + 1
+    ):
+        return None
+    return np.interp(np.arange(len(degrees)), known, degrees[known]).astype(np.float32)
 
 
 def calendar(
