@@ -13,20 +13,21 @@ import pytest
 import sqlalchemy as sa
 
 from meterseal.control.sealed import EVIDENCE
-from meterseal.control.tables import evidence, ledger_checkpoints, ledger_seeds
+from meterseal.control.tables import evidence, ledger_checkpoints, ledger_seeds, stores
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.errors import DataError, EngineError, MetersealError, TrustError
 from meterseal.mdms.bulk import Bulk
 from meterseal.mdms.ledger import replay
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.leaves import Part, days_between, plaintext, read
+from meterseal.mdms.ledger.ledger import IN_TIME
 from meterseal.mdms.ledger.verdict import Erasure, Verdict
 from meterseal.mdms.store.rows import Rows, Words
-from meterseal.model import MAIN, Batch
+from meterseal.model import MAIN, Batch, Series
 from meterseal.security.checkpoints import read as read_note
 from meterseal.security.checkpoints import signed
 from tests.control_store import control_at
-from tests.mdms.fleet import DAY, FIRST, HOUR, batches, device, keys, open_store, point
+from tests.mdms.fleet import DAY, FIRST, HOUR, batches, day_record, device, keys, open_store, point
 from tests.mdms.insider import Insider
 from tests.mdms.test_ledger import records
 from tests.security.conftest import Bench, bench, cheap_stretching, clock, template
@@ -597,4 +598,49 @@ async def test_evidence_that_waits_for_its_check_is_not_called_removed(world: Wo
     async with world.mdms._compacting, world.mdms._checking:
         walk = world.mdms._walk(world.checkpoints)
         assert (await walk.run()).faults == ()
+    await world.close()
+
+
+def early_then_in_time(counter: int, hour: int) -> list[Batch]:
+    """What a meter says of an hour that has not come, and of the same hour once it has."""
+
+    def said(number: int, register: int, received_at: int) -> Batch:
+        series = (Series(device(0), MAIN, "m3", -2, FIRST + hour * HOUR, HOUR, (register,)),)
+        made = msgspec.structs.replace(day_record(0, 0, number), series=series, received_at=received_at)
+        return Batch((made,))
+
+    return [
+        said(counter, 9_000_000, FIRST + (hour - 20) * HOUR),
+        said(counter + 1, 5_000, FIRST + (hour + 1) * HOUR),
+    ]
+
+
+async def test_what_was_taken_in_before_readings_of_the_future_gave_way_is_no_accusation(
+    tmp_path: Path, bench: Bench
+) -> None:
+    world = World(tmp_path, bench, 1)
+    world.mdms._ingest.in_time = False  # as the program before did
+    for batch in early_then_in_time(1, 500):
+        await world.mdms.publish(batch)
+    await world.mdms.compact()
+    await world.close()
+    engine = control_at(tmp_path / "control.db")
+    with engine.begin() as connection:
+        counts = dict(connection.execute(sa.select(stores.c.counts)).scalar_one())
+        assert counts.pop(IN_TIME) == 0
+        connection.execute(stores.update().values(counts=counts))
+    engine.dispose()
+    for hour in (510, 520):
+        world = World(tmp_path, bench)
+        assert (await world.verdict()).good
+        for batch in early_then_in_time(hour, hour):
+            await world.mdms.publish(batch)
+        assert (await world.verdict()).good
+        await world.mdms.compact()
+        assert world.mdms.registers(point(0), MAIN, 0, FIRST + 600 * HOUR).register.tolist()[0] == 9_000_000
+        assert (await world.verdict()).good
+        await world.close()
+    world = World(tmp_path, bench)
+    shown = world.mdms.registers(point(0), MAIN, 0, FIRST + 600 * HOUR)
+    assert shown.register.tolist() == [9_000_000, 5_000, 5_000]
     await world.close()

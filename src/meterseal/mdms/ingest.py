@@ -69,6 +69,8 @@ class Ingest:
         self._words = store.words
         self._consumed = consumed
         self.state = state
+        self.in_time = True
+        """Do readings of the future give way? Not in what is compared by the rule of before they did."""
 
     def apply(self, sequence: int, entry: Entry) -> list[Opened]:
         """Take in one entry; gives the records of it that were no repeats."""
@@ -300,7 +302,7 @@ class Ingest:
             at = block.start_at + index * block.step
             versions = sorted(known.get(at, ()))
             one = msgspec.structs.replace(block, start_at=at, registers=(register,))
-            delivered = _delivered(versions, self._words.known(RETRACTED))
+            delivered = _delivered(versions, self._words.known(RETRACTED), in_time=self.in_time)
             late = msgspec.structs.replace(one, version=versions[-1].version + 1) if versions else one
             if not versions:
                 self._add(one, run)
@@ -313,7 +315,7 @@ class Ingest:
                     counts["missing"] -= 1
                 self._add(late, run)
             else:
-                joins = _joins(block, delivered)
+                joins = _joins(block, delivered, in_time=self.in_time)
                 if block.unit == delivered.unit and _same(one, delivered):
                     counts["repeated_readings"] += 1
                     self.state.reconciliation.note("repeated")
@@ -434,23 +436,24 @@ def _single(series: Series) -> bool:
     return series.step == 0
 
 
-def _delivered(versions: Sequence[_Known], retracted: int | None) -> _Known | None:
+def _delivered(versions: Sequence[_Known], retracted: int | None, *, in_time: bool) -> _Known | None:
     """What the meter delivered for one instant, by rising version: in time, of its load profile, else the first.
 
     Nothing below a version of method `retracted`: that was said by a meter that was not there any more.
     """
     floor = max((v.version for v in versions if v.method == retracted), default=0)
     found = [v for v in versions if v.version > floor and not v.method and v.quality != Quality.MISSING]
-    found = [v for v in found if v.quality != Quality.SUSPECT] or found
+    if in_time:
+        found = [v for v in found if v.quality != Quality.SUSPECT] or found
     return next((v for v in found if v.profile), found[0] if found else None)
 
 
-def _joins(block: Block, known: _Known) -> bool:
+def _joins(block: Block, known: _Known, *, in_time: bool) -> bool:
     """Does what came take the place of what the meter said of that instant before? In time before ahead of it, then the
     load profile, which evidence covers, before a single reading.
     """
     came, stood = block.quality == Quality.SUSPECT, known.quality == Quality.SUSPECT
-    return stood if came != stood else block.profile and not known.profile
+    return stood if in_time and came != stood else block.profile and not known.profile
 
 
 def _same(block: Block, known: _Known) -> bool:

@@ -31,8 +31,9 @@ from meterseal.mdms.ledger.tree import Tree
 from meterseal.mdms.store.files import disk
 from meterseal.model import Opened
 
-LEAVES, BEGINS = "leaves", "leaves_from"
-"""Under what the manifest's counts hold how many leaves are kept, and the journal entry after which they begin."""
+LEAVES, BEGINS, IN_TIME = "leaves", "leaves_from", "leaves_in_time_from"
+"""Under what the manifest's counts hold how many leaves are kept, the journal entry after which they begin, and the leaf
+from which on readings of the future gave way to what was said in time (`Ingest`)."""
 
 
 class Waiting(NamedTuple):
@@ -76,6 +77,8 @@ class Ledger:
         self._keys = keys
         self.salts = Salts(engine, keys)
         size = counts.get(LEAVES, 0)
+        self.in_time = counts.get(IN_TIME, size)
+        """Leaves before this one were taken in by the rule of their time, and are compared by it."""
         self._files = files.found(directory, size)
         self._tree = Tree(directory / "tree", size)
         self._made: list[Made] = []
@@ -136,7 +139,7 @@ class Ledger:
                 files.write_leaves(self.directory, self.store_id, self._keys, first + start, some)
                 for start, some in files.portions(made)
             ]
-            return {LEAVES: size, BEGINS: self.begins}
+            return {LEAVES: size, BEGINS: self.begins, IN_TIME: self.in_time}
 
     def kept(self, counts: dict[str, int], sequence: int) -> None:
         """The manifest has said what `keep` gave."""
@@ -328,7 +331,7 @@ class Ledger:
 
 def without_leaves(counts: dict[str, int]) -> dict[str, int]:
     """The manifest's counts without what is the ledger's."""
-    return {name: number for name, number in counts.items() if name not in (LEAVES, BEGINS)}
+    return {name: number for name, number in counts.items() if name not in (LEAVES, BEGINS, IN_TIME)}
 
 
 def read_leaves(ledger: Ledger, file: File) -> list[Made]:

@@ -108,11 +108,11 @@ def mine(usage_point: str, share: int, shares: int) -> bool:
 
 
 def replayed(
-    leaves: Iterable[tuple[int, Made]], live: Store, before: Rows, share: int, shares: int
+    leaves: Iterable[tuple[int, Made]], live: Store, before: Rows, share: int, shares: int, in_time: int = 0
 ) -> tuple[Store, Said, Rolled]:
     """The readings of one share as the rules make them of the leaves, the evidence in these, and roll-ups.
 
-    `before` are rows from before there was a ledger.
+    `before` are rows from before there was a ledger; leaves before `in_time` follow the rule of their time (`Ledger`).
     """
     made = Store(live.directory, live.keys, live.words)
     for row in before:
@@ -121,6 +121,7 @@ def replayed(
     ingest = Ingest(made, _Fresh(), state)
     said: Said = {}
     for number, one in leaves:
+        ingest.in_time = number >= in_time
         try:
             leaf = read(one.plaintext)
         except ValueError:

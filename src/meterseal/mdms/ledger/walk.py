@@ -134,7 +134,9 @@ class Walk:
     ) -> tuple[Store, replay.Said, list[str]]:
         rows = stored.of(share, shares)
         leaves = audit.readable(self._ledger, self._size)
-        made, said, rolled = replay.replayed(leaves, self._store, self._before(rows), share, shares)
+        made, said, rolled = replay.replayed(
+            leaves, self._store, self._before(rows), share, shares, self._ledger.in_time
+        )
         self._rolled += replay.compare(rows, made, stored.words, self._faults, rolled)
         points = {stored.words.texts[key.point] for key in stored.keys}
         points |= {stored.words.texts[key.point] for key in made.keys_stored()}
