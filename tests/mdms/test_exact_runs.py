@@ -26,6 +26,8 @@ from meterseal.mdms import around
 from meterseal.mdms.editing import Wish
 from meterseal.mdms.entries import Rollup
 from meterseal.mdms.facts import Fact
+from meterseal.mdms.reading import VeeRun
+from meterseal.mdms.store.rows import Key
 from meterseal.mdms.vee.engine import Outcome
 from meterseal.mdms.vee.estimators import Override
 from meterseal.mdms.vee.settings import RuleChange
@@ -357,6 +359,7 @@ async def test_an_alarm_of_a_meter_of_which_nothing_was_read_is_in_no_run_before
         await watch.mdms.publish(Batch((evidence_record(alarm(number, 2, MAGNET), number, 78, NOW - HOUR),)))
     await watch.run(NOW)
     watch.replays()
+    await watch.mdms.compact()
     await watch.again()
     watch.replays()
 
@@ -378,6 +381,46 @@ async def test_a_neighbour_that_was_first_heard_of_after_a_run_takes_no_place_am
     number = await watch.run(NOW)
     assert b"neighbour-group" in watch.said[number]
     await steps(watch, NOW)["first_of_a_neighbour"]()
+    watch.replays()
+
+
+async def test_what_comes_at_an_instant_that_a_run_estimates_stands_alone_there(watch: Watch) -> None:
+    await begun(watch)
+
+    async def come() -> None:
+        await watch.mdms.publish(Batch((record(0, {93: 2790}, NOW),)))
+
+    number = await watch.run(NOW, come, 4)
+    assert b"linear" in watch.said[number]
+    key = Key(watch.mdms._store.words.code(point(0)), MAIN)
+    at = FIRST + 93 * HOUR
+    assert watch.mdms._store.rows(key, at, at)[["register", "version"]].tolist() == [(2790, 1)]
+    await watch.run(NOW + 1)
+    watch.replays()
+    assert watch.mdms._store.rows(key, at, at)[["register", "version"]].tolist() == [(2790, 1)]
+
+
+async def test_two_runs_at_once_make_no_instant_twice(watch: Watch) -> None:
+    """The second one is asked for as the first has looked and written nothing, and a reading of the gap's channel came."""
+    await begun(watch)
+    second: list[asyncio.Task[VeeRun]] = []
+
+    async def meanwhile() -> None:
+        await watch.mdms.publish(Batch((record(0, {93: 2790}, NOW),)))
+        second.append(asyncio.create_task(watch.mdms.run_vee(NOW + 1)))
+        await asyncio.wait(second, timeout=1)  # time enough to estimate the same gap, if it could
+
+    await watch.run(NOW, meanwhile, 4)
+    await second[0]
+    store = watch.mdms._store
+    for key in store.keys_stored():
+        rows = store.rows(key, 0, NOW)
+        made = rows[["end_at", "version"]].tolist()
+        assert len(made) == len(set(made))
+        first = rows[(rows["recorded_at"] == NOW) & (rows["method"] != 0)]
+        assert (
+            first["batch"] <= watch.mdms.runs.get(2).run.seen.entry
+        ).all()  # it saw what the first one wrote
     watch.replays()
 
 

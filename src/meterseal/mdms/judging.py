@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 
 import structlog
 
@@ -43,6 +44,7 @@ class Judging(Reading, ABC):
     facts: Facts
     changes: Changes
     runs: Runs
+    _judging_alone: asyncio.Lock
     _troubles: Troubles
     _agreed: Callable[[], Agreed]
 
@@ -51,8 +53,8 @@ class Judging(Reading, ABC):
         """Check all evidence committed before the call."""
 
     @abstractmethod
-    async def revise(self, versions: Iterable[Version]) -> None:
-        """Return once these new versions of readings are durable."""
+    async def alone(self, make: Callable[[], Iterable[Version]]) -> None:
+        """Return once the versions that `make` says are durable, with no other entry between its looking and this one."""
 
     # --- runs -------------------------------------------------------------------------------------
 
@@ -62,8 +64,13 @@ class Judging(Reading, ABC):
         It sees what was stored at one point, which is kept with it, and nothing that comes meanwhile. Deterministic and
         idempotent: with no new readings a run adds nothing. After a start the first run looks at everything once. What
         lies in a damaged file is a finding of each of its channels, which are judged after it and looked at again by every
-        run. Raises EngineError when nothing could be written; the next run does it again.
+        run. Raises EngineError when nothing could be written; the next run does it again. One run at a time: a second one
+        sees what the first one wrote, and does not estimate beside it.
         """
+        async with self._judging_alone:
+            return await self._run_vee(now)
+
+    async def _run_vee(self, now: int) -> VeeRun:
         await self.settle()
         await asyncio.to_thread(self._take_facts, now)
         with self._store.lock:
@@ -74,8 +81,14 @@ class Judging(Reading, ABC):
             number, outcome, readable = await asyncio.to_thread(self._judged, dirty, entry, now)
             found = [*readable.findings(f"vee-{now}"), *outcome.findings]
             new = await asyncio.to_thread(self._findings.append, found)
+            written: list[Version] = []
             if outcome.versions:
-                await self.revise(outcome.versions)
+
+                def stand() -> list[Version]:
+                    written.extend(self._still(outcome.versions, entry))
+                    return written
+
+                await self.alone(stand)
         except BaseException:
             with self._store.lock:
                 self._state.mark_dirty(dirty)
@@ -90,7 +103,7 @@ class Judging(Reading, ABC):
             # Until their file is restored; nobody else is held up by them.
             self._state.mark_dirty(readable.oldest())
             self._state.mark_grown(readable.oldest())
-        return VeeRun(outcome.readings, len(dirty), new, len(outcome.versions), outcome.unjudged, number)
+        return VeeRun(outcome.readings, len(dirty), new, len(written), outcome.unjudged, number)
 
     def _judged(self, dirty: Mapping[Key, int], entry: int, now: int) -> tuple[int, vee.Outcome, Readable]:
         """A run, written down before anything follows from it; number 0 when there was nothing to look at."""
@@ -102,6 +115,19 @@ class Judging(Reading, ABC):
         seen = self.runs.point(entry, replaced)
         outcome = vee.run(readable, dirty, self._how(now, seen, replaced, readable.exists))
         return self.runs.keep(now, seen, dirty, outcome, len(readable.missed)), outcome, readable
+
+    def _still(self, versions: Sequence[Version], entry: int) -> Iterator[Version]:
+        """Those of a run's versions at whose instants nothing came while it looked: that stands, the next run sees it, and
+        no version is there twice.
+        """
+        known = self._store.words.known
+        for key, of in groupby(versions, lambda one: (known(one.usage_point), one.channel)):
+            its = list(of)
+            point, channel = key
+            assert point is not None
+            first, last = min(one.start_at for one in its), max(one.start_at for one in its)
+            came = self._store.came_after(Key(point, channel), first, last, entry)
+            yield from (one for one in its if one.start_at not in came)
 
     async def try_rule(self, change: RuleChange, since: int, now: int) -> Trial:
         """What a rule would flag with a change, beside what it flags; nothing is kept but that it was tried.

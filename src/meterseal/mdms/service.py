@@ -161,6 +161,7 @@ class Mdms(Judging):
         )
         self.edits.rolled = self.rollups.horizon
         self._checking = asyncio.Lock()
+        self._judging_alone = asyncio.Lock()
         self._compacting = asyncio.Lock()
         self._relieving = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -253,6 +254,10 @@ class Mdms(Judging):
         columns = pack_bulk(bulk)
         self._places.require(bulk.points, bulk.medium)
         return columns
+
+    async def alone(self, make: Callable[[], Iterable[Version]]) -> None:
+        """Return once the versions that `make` (worker thread) says are durable; errors as `publish`."""
+        await self._committer.alone(make)
 
     async def revise(self, versions: Iterable[Version]) -> None:
         """Return once these new versions of readings are durable; errors as `publish`."""

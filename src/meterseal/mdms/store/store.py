@@ -369,6 +369,21 @@ class Store:
         except DataError:
             return True
 
+    def came_after(self, key: Key, since: int, until: int, entry: int) -> set[int]:
+        """Instants of since <= end_at <= until at which a version came with a journal entry after `entry`."""
+
+        def ask() -> set[int]:
+            with self.lock:
+                blocks = [one for one in self.recent.blocks(key, since, until) if one.batch > entry]
+                parts = [rows_of(blocks), *self.recent.parts(key, since, until)]
+                segments = self._holding(key, since, until)
+            later = (one for one in segments if one.journal_last > entry)
+            parts += [self.shelf.rows(one, key, since, until) for one in later]
+            rows = _within(together(parts), since, until)
+            return set(rows["end_at"][rows["batch"] > entry].tolist())
+
+        return self._steadily(ask)
+
     # --- what comes -------------------------------------------------------------------------------
 
     def touches(self, key: Key, first: int, last: int) -> bool:
