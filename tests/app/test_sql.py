@@ -237,9 +237,18 @@ async def test_a_query_reaches_no_file_no_network_no_setting_and_changes_nothing
         "SELECT 1; SELECT 2",
         f"SELECT 1; COPY readings TO '{out}/x.csv'",
     }
+    writing = {
+        "EXPLAIN ANALYZE DELETE FROM stored",
+        "EXPLAIN ANALYZE INSERT INTO points VALUES (9, 'x', 'y')",
+        "EXPLAIN ANALYZE CREATE TABLE x AS SELECT 1",
+        "WITH x AS (DELETE FROM points RETURNING *) SELECT * FROM x",
+    }
     orders = Orders(64, 10, 10, 1000)
     with contextlib.closing(opened(orders)) as connection:
         close_off(connection)
+        for query in sorted(writing):
+            with pytest.raises(duckdb.Error, match="read-only"):
+                answered(connection, query, orders)
         for query in sorted(outside):
             with pytest.raises(duckdb.PermissionException):
                 answered(connection, query, orders)
@@ -251,7 +260,7 @@ async def test_a_query_reaches_no_file_no_network_no_setting_and_changes_nothing
     # Two of each in the very process.
     for query in sorted(outside)[:2]:
         assert await desk.code(query) == "sql.outside", query
-    for query in sorted(refused)[:2]:
+    for query in [*sorted(refused)[:2], *sorted(writing)]:
         assert await desk.code(query) == "sql.select", query
     assert list(out.iterdir()) == []
 
@@ -391,6 +400,55 @@ async def test_a_caller_who_goes_away_leaves_no_process(desk: Desk) -> None:
     assert not psutil.pid_exists(found[0].pid) or found[0].status() == psutil.STATUS_ZOMBIE
     assert [one["outcome"] for one in await desk.log()] == ["ended"]
     assert await desk.rows("SELECT 1") == [[1]]  # the next one is answered
+
+
+async def test_a_few_questions_wait_for_their_turn_and_further_ones_are_refused(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, answered_ = asyncio.Event(), asyncio.Event(), QueryDesk._answered
+
+    async def slow(self: QueryDesk, asked: Ask, usage_point: str | None) -> dict[str, Any]:
+        begun.set()
+        await go_on.wait()
+        return await answered_(self, asked, usage_point)
+
+    monkeypatch.setattr(QueryDesk, "_answered", slow)
+    monkeypatch.setattr(querying, "MOST_WAITING", 2)
+    first = asyncio.create_task(desk.sql("SELECT 1"))
+    await begun.wait()
+    impatient = asyncio.create_task(desk.code("SELECT 2", seconds=1))
+    patient = asyncio.create_task(desk.sql("SELECT 3"))
+    for _ in range(6000):
+        if desk.desk._waiting == 2:
+            break
+        await asyncio.sleep(0.01)
+    assert await desk.code("SELECT 4") == "sql.busy"
+    assert (
+        await impatient == "sql.busy"
+    )  # it would have taken a second for its answer, and no longer for its turn
+    go_on.set()
+    assert [(await one)["rows"] for one in (first, patient)] == [[[1]], [[3]]]
+    assert (await desk.sql("SELECT 5"))["rows"] == [[5]]
+    assert [one["sql"] for one in await desk.log()] == ["SELECT 5", "SELECT 3", "SELECT 1"]
+
+
+async def test_the_process_runs_after_everybody_else_and_goes_first_where_memory_ends(desk: Desk) -> None:
+    task = asyncio.create_task(
+        desk.sql("SELECT count(*) FROM range(10000000) a, range(10000000) b", seconds=100)
+    )
+    seen = 0
+    for _ in range(1200):
+        await asyncio.sleep(0.05)
+        for one in psutil.Process().children():
+            with contextlib.suppress(OSError, psutil.Error):
+                if "sqlchild" in " ".join(one.cmdline()) and one.nice() > psutil.Process().nice():
+                    seen = int(Path(f"/proc/{one.pid}/oom_score_adj").read_text())
+        if seen:
+            break
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert seen == 1000
 
 
 async def test_the_process_has_none_of_the_platforms_environment(

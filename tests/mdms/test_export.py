@@ -22,9 +22,13 @@ from meterseal.mdms.export.columns import write_arrow, write_parquet_file
 from meterseal.mdms.export.series import Exported, Page, Since, page
 from meterseal.mdms.export.text import write_csv
 from meterseal.mdms.service import Mdms
-from meterseal.mdms.store.rows import ROW, Key, Rows, Words
+from meterseal.mdms.store import store as stores
+from meterseal.mdms.store.index import CHANNELS
+from meterseal.mdms.store.order import Order
+from meterseal.mdms.store.rows import ROW, Key, Rows, Words, visible, visible_of_many
 from meterseal.model import MAIN, Medium, Quality
 from tests.mdms.fleet import DAY, FIRST, HOUR, batches, day_record, open_store, point
+from tests.mdms.test_store_contract import bulk_of, version_of
 
 ZONE = ZoneInfo("Asia/Shanghai")
 EVER = FIRST + 400 * DAY
@@ -116,6 +120,80 @@ def all_pages(mdms: Mdms, since: int, until: int) -> Iterator[Page]:
         after = answer.after
 
 
+async def test_blocks_in_no_order_hold_the_same_readings_as_pages(
+    stored: Mdms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Late ones, contradicted ones and new versions are in memory and in segments, of several channels to a block."""
+    await stored.append(bulk_of(1, 1, [5], received_at=FIRST + 91 * DAY))
+    await stored.revise([version_of(2, 7, 4711, 1, FIRST + 92 * DAY)])
+    await stored.append(bulk_of(3, 24 * 3 + 1, [99, None]))
+    monkeypatch.setattr(stores, "BLOCK_ROWS", 100)
+    for since, until in ((0, EVER), (FIRST + HOUR, FIRST + DAY), (FIRST + 71 * HOUR, FIRST + 80 * HOUR)):
+        for usage_point in (None, point(2), "up-nobody"):
+            paged = [
+                (one.usage_point, one.channel, *row)
+                for one in stored.page(since, until, None, None, usage_point).series
+                for row in zip(*(column.tolist() for column in one.columns()[:5]), strict=True)
+            ]
+            blocks = list(stored.visible(since, until, usage_point))
+            names = ("point", "channel", "end_at", "register", "quality", "origin", "version")
+            found = [
+                (stored.words.texts[row[0]], *row[1:])
+                for block in blocks
+                for row in block[list(names)].tolist()
+            ]
+            assert sorted(found) == sorted(paged)
+            assert bool(found) == (usage_point != "up-nobody")
+    assert len(list(stored.visible(0, EVER))) == 4
+
+
+@pytest.mark.parametrize("whole", [False, True])
+async def test_blocks_leave_out_nothing_that_lies_in_a_damaged_file(
+    stored: Mdms, tmp_path: Path, whole: bool
+) -> None:
+    one = stored.segments()[0]
+    path = tmp_path / "measurements" / "segments" / one.path
+    content = bytearray(path.read_bytes())
+    for at in range(0, len(content), 40) if whole else [40]:
+        content[at] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        list(stored.visible(0, EVER))
+    assert caught.value.code == "mdms.segment-damaged"
+    assert one.path in caught.value.message
+
+
+def test_of_a_version_that_is_there_twice_a_block_shows_the_one_committed_first() -> None:
+    rows, words = np.zeros(5, ROW), Words()
+    rows["point"] = words.code("up-1")
+    rows["end_at"], rows["version"] = [2, 1, 1, 1, 1], [0, 1, 0, 1, 0]
+    rows["batch"], rows["register"] = [9, 8, 7, 6, 5], [20, 18, 17, 16, 15]
+    assert visible_of_many(rows, words)["register"].tolist() == visible(rows)["register"].tolist() == [16, 20]
+    assert visible_of_many(rows[1:3], words)["register"].tolist() == [18]
+    assert not len(visible_of_many(rows[:0], words))
+
+
+def test_a_citys_channels_are_sorted_once_for_all_pages() -> None:
+    words, sortings = Words(), 0
+
+    class Counted(Order):
+        def _named(self, number: int) -> tuple[str, int]:
+            nonlocal sortings
+            sortings += 1
+            return super()._named(number)
+
+    names = [f"up-{number * 7919 % 1000:04d}" for number in range(1000)]
+    numbers = np.array(sorted(words.code(name) << CHANNELS | 1 for name in names))
+    order = Counted(words)
+    assert [name for name, _ in order.after(numbers, None)] == sorted(names)
+    sortings = 0
+    assert next(order.after(numbers, ("up-0499", 1))) == ("up-0500", 1)
+    assert sortings < 20
+    assert list(order.after(numbers, ("up-0999", 1))) == []
+    more = np.append(numbers, words.code("up-0499a") << CHANNELS | 1)
+    assert next(order.after(more, ("up-0499", 1))) == ("up-0499a", 1)
+
+
 async def test_every_format_says_what_the_store_shows(stored: Mdms) -> None:
     series = [one for found in all_pages(stored, 0, EVER) for one in found.series]
     shown = {
@@ -192,7 +270,7 @@ class ChangedUnit:
 
 
 def test_a_change_of_unit_ends_a_series_and_begins_another() -> None:
-    found = page(ChangedUnit(), [("up-1", MAIN)], 0, EVER, None, None, Since(0, 9)).series
+    found = page(ChangedUnit(), [("up-1", MAIN)], 0, EVER, None, Since(0, 9)).series
     assert [(one.unit, one.exponent, one.columns().register.tolist()) for one in found] == [
         ("kWh", -2, [100, 110]),
         ("MWh", -3, [7, 8]),

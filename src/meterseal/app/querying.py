@@ -13,7 +13,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -30,6 +31,7 @@ from meterseal.errors import DataError, EngineError, LocalError, MetersealError
 from meterseal.mdms.export.batches import Batches
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.store.rows import ORIGINS
+from meterseal.mdms.threads import whole
 from meterseal.mesh.rpc import OPERATOR, Methods, offered_to
 from meterseal.model import Quality
 from meterseal.things.fleet import Fleet
@@ -40,6 +42,8 @@ MOST_ROWS = 100_000
 MOST_BYTES = 8 << 20
 LONGEST_QUERY = 20_000
 MEMORY_MB = 1024
+MOST_WAITING = 4
+"""Questions that wait while another one is answered; a further one is refused."""
 ENDED = "ended"
 """Outcome of a question whose process was killed by a limit."""
 
@@ -100,6 +104,7 @@ class QueryDesk:
         self._ring = ring
         self._clock = clock
         self._one = asyncio.Lock()
+        self._waiting = 0
 
     def methods(self) -> Methods:
         """The table, to be joined with the desk's."""
@@ -114,23 +119,48 @@ class QueryDesk:
     async def sql(self, _: str, asked: Ask) -> Text:
         """Answer one SELECT: columns, types, rows, whether there are more, seconds, readings looked at.
 
-        LocalError `sql.*` for what is refused, DataError `sql.failed`, `sql.too-much`, EngineError `sql.limit` when it took
-        more memory or time than it may.
+        LocalError `sql.*` for what is refused (`sql.busy` while others ask), DataError `sql.failed`, `sql.too-much`,
+        EngineError `sql.limit` when it took more memory or time than it may.
         """
         _check(asked)
         usage_point = self._fleet.device(asked.device_id).usage_point if asked.device_id else None
-        async with self._one:
-            number = await asyncio.to_thread(self._begin, asked)
-            outcome = ENDED
-            try:
-                answer = await self._answered(asked, usage_point)
-                outcome = f"{len(answer['rows'])} rows"
-            except MetersealError as error:
-                outcome = error.code
-                raise
-            finally:
-                await asyncio.to_thread(self._end, number, outcome)
+        async with self._turn(asked.seconds):
+            return await self._asked(asked, usage_point)
+
+    async def _asked(self, asked: Ask, usage_point: str | None) -> Text:
+        number = await asyncio.to_thread(self._begin, asked)
+        outcome = ENDED
+        try:
+            answer = await self._answered(asked, usage_point)
+            outcome = f"{len(answer['rows'])} rows"
+        except MetersealError as error:
+            outcome = error.code
+            raise
+        finally:
+            await asyncio.to_thread(self._end, number, outcome)
         return Text(json=json.dumps({"id": number, **answer}, ensure_ascii=False))
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, seconds: int) -> AsyncIterator[None]:
+        """One question at a time; a few wait for theirs, as long as their answer may take. LocalError `sql.busy`."""
+        refused = LocalError(
+            "sql.busy",
+            "Others are asking and one question is answered at a time. Ask again in a moment; nothing was looked at.",
+        )
+        if self._waiting >= MOST_WAITING:
+            raise refused
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(seconds):
+                await self._one.acquire()
+        except TimeoutError:
+            raise refused from None
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._one.release()
 
     async def log(self, _: str, asked: Latest) -> Text:
         """The newest questions first: when, who, why, what, and what came of it."""
@@ -186,21 +216,20 @@ class QueryDesk:
 
         orders = Orders(MEMORY_MB, asked.seconds, asked.rows, MOST_BYTES)
         await give(b"O", msgspec.json.encode(orders))
-        batches, after = Batches(), None
-        while True:
-            page = await asyncio.to_thread(
-                self._mdms.page, asked.since, asked.until, None, after, usage_point
-            )
-            for one in await asyncio.to_thread(batches.add, page.series):
-                await give(b"R", one)
-            if batches.readings > MOST_READINGS:
-                raise DataError(
-                    "sql.too-much",
-                    f"The period holds more than {MOST_READINGS} readings, which is the most that is opened for a query. "
-                    "Give a shorter one, or one meter.",
-                )
-            if (after := page.after) is None:
-                break
+        batches = Batches()
+        blocks = self._mdms.visible(asked.since, asked.until, usage_point)
+        try:
+            while (rows := await whole(partial(next, blocks, None))) is not None:
+                for one in await asyncio.to_thread(batches.add, rows, self._mdms.words):
+                    await give(b"R", one)
+                if batches.readings > MOST_READINGS:
+                    raise DataError(
+                        "sql.too-much",
+                        f"The period holds more than {MOST_READINGS} readings, which is the most that is opened for a "
+                        "query. Give a shorter one, or one meter.",
+                    )
+        finally:
+            blocks.close()
         for one in batches.rest():
             await give(b"R", one)
         handed = Handed(
@@ -301,7 +330,7 @@ def _check(asked: Ask) -> None:
 
 def _refused(answer: Answer) -> MetersealError:
     kind = answer.kind
-    if kind == "NotOneSelect":
+    if kind == "NotOneSelect" or "read-only" in answer.error:
         return LocalError(
             "sql.select",
             "One SELECT is answered and nothing else: views readings, findings and usage_points, nothing is changed.",

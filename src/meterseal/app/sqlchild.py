@@ -4,7 +4,8 @@ It has no key, no path and no connection; it gets frames on standard input, answ
 
 What a query can reach is what was handed in. DuckDB runs in memory without a directory to spill to, without files, network,
 extensions and other settings; one SELECT is taken. Beside that the kernel lets the process write no byte into any file,
-hold no more memory than it was given and run no longer: whoever finds a hole in DuckDB is in an empty room.
+hold no more memory than it was given and run no longer; it runs after everybody else, and is the first to go where the
+machine has no memory left. Reading is DuckDB's to refuse: whoever finds a hole reads what the platform's user may.
 
 A frame is kind 1 ‖ length 4 ‖ payload: "O" orders (JSON, first), "R" readings (Arrow), "D" words and usage points (JSON),
 "F" findings (JSON), "Q" the query (last).
@@ -12,6 +13,7 @@ A frame is kind 1 ‖ length 4 ‖ payload: "O" orders (JSON, first), "R" readin
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -20,6 +22,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
@@ -152,6 +155,9 @@ def _confine(orders: Orders) -> None:
     """From here on the kernel refuses files to write, core dumps, more memory and more time."""
     from meterseal.app.child import harden
 
+    os.nice(10)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")  # not ours to write once it is hardened
     harden()
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     memory = (orders.memory_mb * _MEBI) + SLACK
@@ -197,7 +203,16 @@ def answered(connection: Any, query: str, orders: Orders) -> dict[str, Any]:
     kinds = duckdb.StatementType
     if len(statements) != 1 or statements[0].type not in (kinds.SELECT, kinds.EXPLAIN):
         return {"error": "", "kind": "NotOneSelect"}
-    cursor = connection.execute(statements[0])
+    connection.execute("BEGIN TRANSACTION READ ONLY")  # EXPLAIN ANALYZE and WITH carry out what they contain
+    try:
+        return _answer(connection, statements[0], orders)
+    finally:
+        with contextlib.suppress(duckdb.Error):
+            connection.rollback()
+
+
+def _answer(connection: Any, statement: Any, orders: Orders) -> dict[str, Any]:
+    cursor = connection.execute(statement)
     columns = [one[0] for one in cursor.description]
     types = [str(one[1]) for one in cursor.description]
     if any("WITH TIME ZONE" in one for one in types):

@@ -5,7 +5,7 @@ It changes nothing. Who may ask is decided by those who ask (`utility`, `people`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import msgspec
 from msgspec import Struct
@@ -24,9 +24,10 @@ from meterseal.mdms.reconciliation import Reconciled
 from meterseal.mdms.state import State
 from meterseal.mdms.store.consumed import Consumed
 from meterseal.mdms.store.manifest import Manifest
-from meterseal.mdms.store.rows import Key, Readings
+from meterseal.mdms.store.order import Order
+from meterseal.mdms.store.rows import Key, Readings, Rows, Words, visible
 from meterseal.mdms.store.store import Store
-from meterseal.model import Medium, Quarantined, Status
+from meterseal.model import MEDIA, Medium, Quarantined, Status
 
 
 class Limits(Struct, frozen=True):
@@ -110,6 +111,7 @@ class Reading:
     _notes: Notes
     _places: Places
     _answers: Answers
+    _order: Order
 
     def readings(
         self, usage_point: str, channel: int, since: int, until: int, as_of: int | None = None
@@ -181,8 +183,25 @@ class Reading:
         with self._store.lock:
             entries = entries or series.Since(0, self._state.sequence)
         entries = replace(entries, through=min(entries.through, self._answers.upto(as_of)))
-        channels = [key for key in self.channels() if usage_point in (None, key[0])]
-        return series.page(self._store, channels, since, until, as_of, after, entries)
+        channels = self._order.after(self._store.numbers_stored(), after, usage_point)
+        return series.page(self._store, channels, since, until, as_of, entries)
+
+    def visible(self, since: int, until: int, usage_point: str | None = None) -> Generator[Rows, None, None]:
+        """Visible readings with since <= end_at < until, whole channels in blocks, of one usage point or of all; for
+        whoever wants them all in no order. What is stored meanwhile may be missing."""
+        if usage_point is None:
+            for medium in MEDIA:
+                yield from self._store.visible(medium, since, until - 1)
+            return
+        for _, channel in self._order.after(self._store.numbers_stored(), None, usage_point):
+            key = self._store.key(usage_point, channel, since, until - 1)
+            if key is not None:
+                yield visible(self._store.rows(key, since, until - 1))
+
+    @property
+    def words(self) -> Words:
+        """What numbers in `visible` rows stand for."""
+        return self._store.words
 
     def position(self) -> tuple[str, int]:
         """(id of the store, its newest journal entry)."""

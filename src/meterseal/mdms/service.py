@@ -58,6 +58,7 @@ from meterseal.mdms.store.files import disk
 from meterseal.mdms.store.journal import SUFFIX as JOURNAL
 from meterseal.mdms.store.journal import Journal
 from meterseal.mdms.store.manifest import Checkpoint, Manifest
+from meterseal.mdms.store.order import Order
 from meterseal.mdms.store.rows import Words
 from meterseal.mdms.store.segments import SUFFIX as SEGMENT
 from meterseal.mdms.store.segments import Segment
@@ -114,6 +115,7 @@ class Mdms(Judging):
         with disk(directory):
             segment_directory.mkdir(mode=0o700, exist_ok=True)
         self._store = Store(segment_directory, keys, Words())
+        self._order = Order(self._store.words)
         self._state = State(without_leaves(counts))
         self._state.sequence = position
         self._consumed = Consumed(self._manifest.consumed)

@@ -6,14 +6,14 @@ It holds one batch; texts are numbers here, and what they stand for is said at t
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable
 
 import numpy as np
 from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema
 from arro3.io import write_ipc_stream
 from numpy.typing import NDArray
 
-from meterseal.mdms.export.series import Exported
+from meterseal.mdms.store.rows import Rows, Words
 from meterseal.model import Quality
 
 ROWS = 200_000
@@ -35,7 +35,7 @@ _DTYPES = (np.int32, np.int16, np.int64, np.int64, np.int8, np.int32, np.int8, n
 
 
 class Batches:
-    """Takes series and gives IPC streams of one batch each."""
+    """Takes rows and gives IPC streams of one batch each."""
 
     def __init__(self) -> None:
         self.points: dict[tuple[str, str], int] = {}
@@ -44,27 +44,17 @@ class Batches:
         self._parts: list[list[NDArray[np.generic]]] = []
         self._size = 0
 
-    def add(self, series: Iterable[Exported]) -> list[bytes]:
-        """Take series in; the batches that are full."""
-        full = []
-        for one in series:
-            columns = one.columns()
-            size = len(columns.end_at)
-            method = np.array([self._word(text) for text in one.methods], np.int64)[columns.method]
-            constant = (
-                self.points.setdefault((one.usage_point, one.medium), len(self.points)),
-                one.channel,
-                one.exponent,
-                self._word(one.unit),
-            )
-            point, channel, exponent, unit = (np.full(size, value) for value in constant)
-            rest = (columns.quality, columns.origin, columns.version, method)
-            self._parts.append([point, channel, columns.end_at, columns.register, exponent, unit, *rest])
-            self._size += size
-            self.readings += size
-            if self._size >= ROWS:
-                full += self.rest()
-        return full
+    def add(self, rows: Rows, words: Words) -> list[bytes]:
+        """Take visible rows in; the batches that are full."""
+        point = _numbered(rows["point"], lambda word: self._point(words.texts[word], words.medium[word]))
+        unit, method = (
+            _numbered(rows[name], lambda word: self._word(words.texts[word])) for name in ("unit", "method")
+        )
+        own = {"point": point, "unit": unit, "method": method, "ended": rows["end_at"]}
+        self._parts.append([own[name] if name in own else rows[name] for name in _TYPES])
+        self._size += len(rows)
+        self.readings += len(rows)
+        return self.rest() if self._size >= ROWS else []
 
     def rest(self) -> list[bytes]:
         """What is left, as a batch; none when nothing is."""
@@ -86,5 +76,13 @@ class Batches:
         self._parts, self._size = [], 0
         return [out.getvalue()]
 
+    def _point(self, usage_point: str, medium: str) -> int:
+        return self.points.setdefault((usage_point, medium), len(self.points))
+
     def _word(self, text: str) -> int:
         return self.words.setdefault(text, len(self.words))
+
+
+def _numbered(column: NDArray[np.generic], number: Callable[[int], int]) -> NDArray[np.int64]:
+    found, where = np.unique(column, return_inverse=True)
+    return np.array([number(one) for one in found.tolist()], np.int64)[where]

@@ -5,7 +5,7 @@ It encodes no format (`text`, `columns`, `cim`) and asks nobody who may see them
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
@@ -104,20 +104,17 @@ class Page(Struct, frozen=True, kw_only=True):
 
 def page(
     store: History,
-    channels: list[tuple[str, int]],
+    channels: Iterable[tuple[str, int]],
     since: int,
     until: int,
     as_of: int | None,
-    after: tuple[str, int] | None,
     entries: Since,
 ) -> Page:
-    """The next channels of the sorted list, with readings of since <= end_at < until, as they were visible at `as_of`."""
+    """The next of these channels, which are in order, with readings of since <= end_at < until, as visible at `as_of`."""
     found: list[Exported] = []
     size = readings = 0
     last = None
     for usage_point, channel in channels:
-        if after is not None and (usage_point, channel) <= after:
-            continue
         point = store.words.known(usage_point)
         if point is None:
             continue

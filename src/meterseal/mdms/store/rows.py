@@ -215,6 +215,19 @@ def visible(rows: Rows, as_of: int | None = None) -> Rows:
     return pick(rows, np.append(~same, True))
 
 
+def visible_of_many(rows: Rows, words: Words) -> Rows:
+    """`visible` of many keys, in the order of a segment where no version is there twice."""
+    rows = sort_rows(rows, words)
+    same = np.ones(max(0, len(rows) - 1), np.bool_)
+    for name in ("end_at", "channel", "point"):
+        same &= rows[name][1:] == rows[name][:-1]
+    if not same.any():
+        return rows
+    if (same & (rows["version"][1:] == rows["version"][:-1])).any():
+        return visible(rows)
+    return pick(rows, np.append(~same, True))
+
+
 def _in_order(rows: Rows) -> bool:
     """Rows of one key, each later than the one before: what a read of merged segments gives."""
     if len(rows) < 2:

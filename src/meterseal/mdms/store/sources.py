@@ -151,18 +151,21 @@ def blocks(sources: Sources, words: Words, bucket: Bucket, most: int) -> Iterato
     yield numbers[start:]
 
 
-def rows_of_keys(sources: Sources, numbers: Ints) -> Rows:
-    """Rows of every version of these keys, source after source."""
+def rows_of_keys(sources: Sources, numbers: Ints, within: tuple[int, int] | None = None) -> Rows:
+    """Rows of every version of these keys, source after source; of a time `within` those of first <= end_at <= last."""
     parts = []
     for source in sources:
         found = source.find(numbers)
         entries = np.sort(found[found >= 0])
         if len(entries):
             of = np.repeat(source.numbers[entries], source.rows[entries])
+            chunk = source.take(entries)
+            if within is not None:
+                there = (chunk.end_at >= within[0]) & (chunk.end_at <= within[1])
+                if not there.all():
+                    of, chunk = of[there], Chunk._make([column[there] for column in chunk])
             channel = of & (1 << CHANNELS) - 1
-            parts.append(
-                rows_from(source.take(entries), of >> CHANNELS, channel, source.units, source.methods)
-            )
+            parts.append(rows_from(chunk, of >> CHANNELS, channel, source.units, source.methods))
     return together(parts)
 
 

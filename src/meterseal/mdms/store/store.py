@@ -41,10 +41,11 @@ from meterseal.mdms.store.rows import (
     standing,
     together,
     visible,
+    visible_of_many,
 )
 from meterseal.mdms.store.segments import Bucket, Segment
 from meterseal.mdms.store.shelf import NO_ROWS, Shelf
-from meterseal.mdms.store.sources import Memory, Source, blocks, delivered
+from meterseal.mdms.store.sources import Memory, Source, blocks, delivered, rows_of_keys
 from meterseal.model import MAIN, Medium, Quality
 
 BLOCK_ROWS = 1_000_000
@@ -210,6 +211,34 @@ class Store:
         are the channels of its usage points that other files know.
         """
         missed = {} if missed is None else missed
+        for here, numbers, closed in self._blocks(medium, since, until):
+            found = delivered(here, numbers, since, until, self.words.code(RETRACTED))
+            lost = self._lost_of(numbers, here, closed, since, until)
+            if lost:
+                found = after(*found, {key: max(one.until for one in of) for key, of in lost.items()})
+                missed |= lost
+            if found[0]:
+                yield found
+
+    def visible(self, medium: Medium, since: int, until: int) -> Iterator[Rows]:
+        """Visible readings of every channel with since <= end_at <= until, whole channels in blocks of BLOCK_ROWS stored
+        rows. What is stored meanwhile may be missing; what lies in a damaged file raises."""
+        for here, numbers, closed in self._blocks(medium, since, until):
+            for one in closed:
+                self.shelf.index(one.segment)  # says which
+            rows = rows_of_keys(here, numbers, (since, until))
+            lost = self._lost_of(numbers, here, closed, since, until)
+            again = [
+                self.rows(key, since, until) for key in lost
+            ]  # says which file, or has it when it was restored
+            rows = visible_of_many(together([rows, *again]) if again else rows, self.words)
+            if len(rows):
+                yield rows
+
+    def _blocks(
+        self, medium: Medium, since: int, until: int
+    ) -> Iterator[tuple[list[Source | Memory], Ints, list[Listed]]]:
+        """(what is read, keys of a block, files of which not even the index opens)."""
         with ExitStack() as stack:
             sources, closed, buckets = self._steadily(lambda: self._sources(medium, since, until))
             for one in sources:
@@ -218,13 +247,7 @@ class Store:
                 bucket = Bucket(number, buckets)
                 here = [one for one in sources if isinstance(one, Memory) or one.bucket.holds(number)]
                 for numbers in blocks(here, self.words, bucket, BLOCK_ROWS):
-                    found = delivered(here, numbers, since, until, self.words.code(RETRACTED))
-                    lost = self._lost_of(numbers, here, closed, since, until)
-                    if lost:
-                        found = after(*found, {key: max(one.until for one in of) for key, of in lost.items()})
-                        missed |= lost
-                    if found[0]:
-                        yield found
+                    yield here, numbers, closed
 
     def _lost_of(
         self, numbers: Ints, sources: list[Source | Memory], closed: list[Listed], since: int, until: int
@@ -307,13 +330,17 @@ class Store:
 
     def keys_stored(self) -> list[Key]:
         """Every key that has readings."""
+        return [key_of(number) for number in self.numbers_stored().tolist()]
+
+    def numbers_stored(self) -> Ints:
+        """The same as numbers, rising."""
 
         def ask() -> Ints:
             found = np.unique(np.concatenate([np.empty(0, np.int64), *(i.numbers for i in self._indices())]))
             with self.lock:
                 return np.union1d(found, self.recent.numbers())
 
-        return [key_of(number) for number in self._steadily(ask).tolist()]
+        return self._steadily(ask)
 
     def newest(self) -> dict[int, tuple[int, int]]:
         """end_at and receipt of the newest measured reading of the main channel that is in a segment, by word."""
