@@ -16,13 +16,12 @@ from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import customers
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import DataError
-from meterseal.mdms.giving_up import give_up, missing
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.verifier import each
 from meterseal.model import Batch
 from meterseal.people.erasure import erase
-from tests.control_store import control_at
 from tests.mdms.fleet import DAY, FIRST, keys, open_store, point
+from tests.mdms.test_answers import give_up_the_journal
 from tests.mdms.test_exact_runs import METERS, NOW, STEPS, Watch, base, begun, record, said, steps
 
 
@@ -110,14 +109,7 @@ async def test_a_journal_that_was_given_up_is_said_of_runs_that_saw_it_and_its_n
     lost = await watch.run(NOW + DAY)
     watch.replays()
     await watch.close()
-    journal = watch.root / "measurements" / "journal"
-    for file in journal.iterdir():
-        file.unlink()
-    engine = control_at(watch.root / "control.db")
-    missed = missing(engine, journal)
-    assert missed is not None
-    give_up(engine, journal, missed, actor="operator", now=NOW)
-    engine.dispose()
+    give_up_the_journal(watch.root)
     watch.mdms, watch.engine = open_store(watch.root)
     for _ in range(3):  # entries under the numbers of those that were lost
         await watch.mdms.publish(Batch((record(0, base(0, range(200, 230)), NOW),)))

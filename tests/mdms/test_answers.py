@@ -57,6 +57,18 @@ class Desk:
         self.engine.dispose()
 
 
+def give_up_the_journal(root: Path) -> None:
+    """Of a store that is closed: its files are lost for good, and an operator says so."""
+    journal = root / "measurements" / "journal"
+    for file in journal.iterdir():
+        file.unlink()
+    engine = control_at(root / "control.db")
+    missed = missing(engine, journal)
+    assert missed is not None
+    give_up(engine, journal, missed, actor="operator", now=NOW)
+    engine.dispose()
+
+
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     one = Desk(tmp_path)
@@ -181,14 +193,7 @@ async def test_answers_of_a_journal_that_was_given_up_do_not_fill_with_what_has_
     await desk.come(range(3, 6), NOW - HOUR)
     assert desk.shown(NOW) == [*range(6)]
     await desk.close()
-    journal = desk.root / "measurements" / "journal"
-    for file in journal.iterdir():
-        file.unlink()
-    engine = control_at(desk.root / "control.db")
-    missed = missing(engine, journal)
-    assert missed is not None
-    give_up(engine, journal, missed, actor="operator", now=NOW)
-    engine.dispose()
+    give_up_the_journal(desk.root)
     desk.open()
     assert desk.shown(NOW) == [0, 1, 2]
     await desk.come(range(6, 9), NOW - HOUR)

@@ -120,6 +120,9 @@ class Judging(Reading, ABC):
         """Those of a run's versions at whose instants nothing came while it looked: that stands, the next run sees it, and
         no version is there twice.
         """
+        if self._state.sequence == entry:
+            yield from versions
+            return
         known = self._store.words.known
         for key, of in groupby(versions, lambda one: (known(one.usage_point), one.channel)):
             its = list(of)
