@@ -210,6 +210,27 @@ def test_a_new_meter_is_forecast_once_a_week_can_judge_it_and_then_at_its_own_le
     assert 0.6 < sum(young.peaks[4]) / sum(settled.peaks[4]) < 1.5
 
 
+def test_a_sum_counts_those_that_are_too_new_for_a_forecast_of_their_own(
+    tmp_path: Path, engine: sa.Engine
+) -> None:
+    """Two of six meters are five days old: all together is what six use, and is judged by what six used."""
+    of = Street(SUMMER)
+    begin = (SUMMER - 2 * DAY - of.since) // HOUR
+    of.begins[4] = of.begins[5] = begin - 5 * 24
+    of.use = of.use.copy()
+    of.use[:, 4:6] = of.use[:, 2:4]  # they are like the others
+    zones = {"up-3": "east", "up-5": "east", "up-0": "west"}
+    book = forecasts(tmp_path, engine, of, zones=zones)
+    assert book.make(SUMMER - 2 * DAY).left_out["electricity"] == 2
+    alone = {point: sum(book.of(f"up-{point}", "electricity").quantiles[2]) for point in range(4)}
+    total = sum(alone.values()) + alone[2] + alone[3]
+    assert 0.85 < sum(book.whole("electricity").quantiles[2]) / total < 1.25
+    assert 1.6 < sum(book.whole("electricity", "east").quantiles[2]) / alone[3] < 2.4
+    (summed,) = [one for one in book.judged(SUMMER) if one.sums]
+    assert (summed.score.series, summed.score.hours) == (3, 72)
+    assert summed.score.coverage > 0.6
+
+
 def test_a_register_that_jumped_is_in_no_forecast(tmp_path: Path, engine: sa.Engine) -> None:
     """An hour of a hundred times what is ever used, a week ago: neither the point nor the sum expects it again."""
     of, jumped = Street(NOW), Street(NOW)

@@ -126,13 +126,13 @@ def score(*, data: Data, json: Json = False) -> int:
 def _scores(found: list[dict[str, Any]]) -> list[str]:
     if not found:
         return ["no forecast is a day old yet"]
-    lines = [f"{'':<20} days  series   MASE  RMSSE  within 90 %  within 50 %"]
+    lines = [f"{'':<20} days  series   MASE  RMSSE   pinball  within 90 %  within 50 %"]
     for one in found:
         of = one["score"]
         what = f"{one['medium']}, summed" if one["sums"] else one["medium"]
         lines.append(
             f"{what:<20} {one['days']:>4} {of['series']:>7} {of['mase']:>6.2f} {of['rmsse']:>6.2f}"
-            f"  {of['coverage']:>11.1%} {of['half']:>12.1%}"
+            f" {of['pinball']:>9.4f}  {of['coverage']:>11.1%} {of['half']:>12.1%}"
         )
     return [
         *lines,

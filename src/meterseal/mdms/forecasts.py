@@ -34,6 +34,8 @@ ARRIVED = 3 * HOUR
 KNOWN = 0.5
 """Share of the last four weeks' hours that must be known."""
 SUMS_AT_ONCE = 256
+LATELY = 72
+"""Hours within which a usage point was heard that is new and counts in sums."""
 
 
 class Forecasted(Struct, frozen=True, kw_only=True):
@@ -134,10 +136,12 @@ class Forecasts:
                 use = plausible(use)
                 good = known_enough(use)
                 left_out[medium] += int((~good).sum())
-                points = [point for point, kept in zip(points, good.tolist(), strict=True) if kept]
-                use = use[:, good]
+                # Who is too new for a forecast of its own uses something all the same, about what the others do.
+                new = ~good & ~np.isnan(use[-LATELY:]).all(axis=0)
+                for kept in (good, new):
+                    sums.add([zones.get(point, ALL) for point in _chosen(points, kept)], use[:, kept])
+                points, use = _chosen(points, good), use[:, good]
                 if points:
-                    sums.add([zones.get(point, ALL) for point in points], use)
                     self._write(begin, medium, number, points, asked._replace(use=use))
                     made[medium] += len(points)
                     number += 1
@@ -293,6 +297,10 @@ class Forecasts:
         for block in blocks:
             if not block.sums:
                 summed.add([zones.get(point, ALL) for point in block.points], _beside(came, block.points))
+        told = {point for block in blocks if not block.sums for point in block.points}
+        new = [point for point, use in came.items() if point not in told and not np.isnan(use).all()]
+        if new:
+            summed.add([zones.get(point, ALL) for point in new], _beside(came, new))
         for sums in (False, True):
             of = [block for block in blocks if block.sums == sums]
             names = [name for block in of for name in block.points]
@@ -342,9 +350,13 @@ def _known(sums: Sums) -> Iterator[tuple[list[str], Floats]]:
     for start in range(0, len(names), SUMS_AT_ONCE):
         use = sums.wholes(names[start : start + SUMS_AT_ONCE])
         good = known_enough(use)
-        chosen = [name for name, kept in zip(names[start:], good.tolist(), strict=False) if kept]
+        chosen = _chosen(names[start : start + SUMS_AT_ONCE], good)
         if chosen:
             yield chosen, use[:, good]
+
+
+def _chosen(names: Sequence[str], kept: NDArray[np.bool_]) -> list[str]:
+    return [name for name, one in zip(names, kept.tolist(), strict=True) if one]
 
 
 def _beside(came: Mapping[str, Floats], points: Sequence[str]) -> Floats:
