@@ -8,7 +8,7 @@ import errno
 import os
 import random
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -204,6 +204,65 @@ def full_from(step: int, kind: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "write", filling)
         yield
+
+
+@contextmanager
+def read_only_from(step: int) -> Iterator[list[str]]:
+    """From this step on the disk can be read only, as the system makes one that failed; gives what it refused."""
+    done = 0
+    refused: list[str] = []
+
+    def counted(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def refusing(*arguments: Any, **named: Any) -> Any:
+            nonlocal done
+            if name == "open" and not arguments[1] & (os.O_CREAT | os.O_WRONLY | os.O_RDWR):
+                return call(*arguments, **named)
+            done += 1
+            if done >= step:
+                refused.append(name)
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            return call(*arguments, **named)
+
+        return refusing
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("open", "write", "rename", "replace", "unlink", "ftruncate", "link"):
+            patch.setattr(os, name, counted(name, getattr(os, name)))
+        yield refused
+
+
+def test_a_disk_that_becomes_read_only_at_any_step_loses_nothing_and_goes_on_by_itself(
+    tmp_path: Path, control: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compactor, "FAN", 2)
+    met: set[str] = set()
+    for step in range(1, 140, 6):
+        root = tmp_path / str(step)
+        mdms, engine = open_at(root, control)
+        answered: set[tuple[int, int]] = set()
+        refused: list[str] = []
+        with read_only_from(step) as hit:
+            asyncio.run(deliver(mdms, answered, refused))
+            check(mdms, answered)
+        met.update(hit[:1])
+        assert set(refused) <= {"mdms.disk"}
+        everything: set[tuple[int, int]] = set()
+        asyncio.run(deliver(mdms, everything, again := []))
+        assert again == []
+        check(mdms, everything)
+        assert mdms.counts().conflicts == 0
+        assert asyncio.run(mdms.integrity()).good
+        ended(mdms)
+        engine.dispose()
+        mdms, engine = open_at(root, control)
+        check(mdms, everything)
+        assert asyncio.run(mdms.integrity()).good
+        asyncio.run(mdms.close())
+        named = {one.path for one in mdms.segments()}
+        assert {path.name for path in (root / "measurements" / "segments").iterdir()} == named
+        engine.dispose()
+        shutil.rmtree(root)
+    assert met == {"open", "write", "rename", "unlink"}
 
 
 @pytest.mark.parametrize("kind", [errno.ENOSPC, errno.EROFS])

@@ -6,6 +6,7 @@ writes segments meanwhile.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 
@@ -67,5 +68,6 @@ class Turning:
         self._failed.discard(old.id)
         self._manifest.exchange([old.id], [new])
         self._store.replace([old.id], [new], -1)
-        (self._store.directory / old.path).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # no manifest names it: what stays is swept at the next start
+            (self._store.directory / old.path).unlink(missing_ok=True)
         return 1

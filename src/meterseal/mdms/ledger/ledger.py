@@ -9,6 +9,7 @@ always before a checkpoint, a proof or a compaction.
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -21,7 +22,7 @@ import sqlalchemy as sa
 from meterseal.control.sealing import KeyRing
 from meterseal.crypto import merkle
 from meterseal.crypto.symmetric import equal
-from meterseal.errors import DataError, LocalError
+from meterseal.errors import DataError, EngineError, LocalError
 from meterseal.mdms.entries import Entry
 from meterseal.mdms.ledger import files
 from meterseal.mdms.ledger.files import File, Made
@@ -144,15 +145,18 @@ class Ledger:
     def kept(self, counts: dict[str, int], sequence: int) -> None:
         """The manifest has said what `keep` gave."""
         with self.lock:
-            size, before = counts[LEAVES], self._tree.kept
+            size, before, gone = counts[LEAVES], self._tree.kept, list[File]()
             if self._coming:
                 first = self._coming[0].first
                 gone = [one for one in self._files if one.first >= first]
                 self._files = [one for one in self._files if one.first < first] + self._coming
-                files.forget(one.path for one in gone if one.path not in {new.path for new in self._coming})
             self._tree.kept_up_to(size)
             del self._made[: size - before]
             self._ends = [one for one in self._ends if one[0] > sequence]
+            with contextlib.suppress(
+                EngineError
+            ):  # the manifest has spoken: what stays is removed at the next start
+                files.forget(one.path for one in gone if one.path not in {new.path for new in self._coming})
 
     def at_rest(self) -> tuple[list[File], Path, int]:
         """(files that hold the kept leaves, the file of the tree, leaves that are kept)."""

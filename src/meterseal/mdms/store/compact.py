@@ -17,6 +17,7 @@ rows.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -378,4 +379,5 @@ def _write(
 
 def _delete(store: Store, segments: Iterable[Segment]) -> None:
     for segment in segments:
-        (store.directory / segment.path).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # no manifest names it: what stays is swept at the next start
+            (store.directory / segment.path).unlink(missing_ok=True)

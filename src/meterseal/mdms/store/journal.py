@@ -60,9 +60,9 @@ class Journal:
     """The journal in one directory. Calls but `forget` must not overlap; the caller sees to that.
 
     `replay` first, then `append`. After a failed write the entry is not there; after a failed fsync nobody
-    knows. If the disk was full, every later `append` first cuts off what was written of the entry, and syncs the cut:
-    once there is room, the journal goes on by itself, in a new file. If the disk failed, nobody knows what else it
-    lost: the journal refuses everything until it is opened again (EngineError `mdms.disk`).
+    knows. If the disk was full or could only be read, every later `append` first cuts off what was written of the entry,
+    and syncs the cut: once it can be written, the journal goes on by itself, in a new file. If the disk failed in a sync,
+    nobody knows what else it lost: the journal refuses everything until it is opened again (EngineError `mdms.disk`).
     """
 
     def __init__(self, directory: Path, store_id: str, keys: KeyRing, book: Book) -> None:
@@ -214,8 +214,8 @@ class Journal:
         """Take back a half-written frame; if even that fails, nothing may follow it before it is mended."""
         try:
             os.ftruncate(descriptor, self._size)
-        except OSError as error:
-            self._unsure(error)
+        except OSError:
+            self._torn = True  # all before it was synced: a disk that can only be read has lost none of it
 
     def _unsure(self, error: OSError) -> None:
         self._torn = error.errno in FULL
