@@ -225,9 +225,18 @@ def _translated(path: object) -> Iterator[None]:
 _DAMAGE = (DatabaseError, sqlite3.DatabaseError)
 
 
+def _crowded(path: object) -> bool:
+    """Is there hardly room left? SQLite calls it an I/O error when its shared index, of 32 KiB, cannot grow."""
+    try:
+        found = os.statvfs(Path(str(path)).parent)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < 1 << 16
+
+
 def _meaning(path: object, text: str) -> MetersealError:
     text = text.lower()
-    if "full" in text:
+    if "full" in text or ("disk i/o error" in text and _crowded(path)):
         return EngineError("control.full", f"The disk that holds {path} is full. Free some; nothing is lost.")
     if "locked" in text or "busy" in text:
         return EngineError("control.busy", f"Another program has locked {path}. End it or try again later.")
