@@ -269,7 +269,7 @@ def test_weather_and_feasts_are_taken_from_csv_whole_or_not_at_all(
     file.write_text("at,temperature\n2026-11-21T13:00+08:00,-3.5\n2026-11-21T06:00Z,4\n")
     assert inside("weather", "import", file, *data, "--json").document == {"hours": 2}
     known = inside("weather", "show", *data, "--json").document
-    assert known == {"since": 1_795_237_200_000, "until": 1_795_244_400_000}
+    assert known == {"since": 1_795_237_200_000, "until": 1_795_244_400_000, "missing": 0}
     for wrong in (
         "at,temperature\n2026-11-25T13:00+08:00,1\n2026-11-25T13:30+08:00,1\n",
         "at,temperature\n2026-11-25T13:00,1\n",
@@ -285,6 +285,9 @@ def test_weather_and_feasts_are_taken_from_csv_whole_or_not_at_all(
     assert inside("weather", "import", file, *data, "--json").error() == "use.csv"
     assert inside("weather", "import", tmp_path / "none", *data, "--json").error() == "use.file"
     assert inside("weather", "show", *data, "--json").document == known
+    file.write_text("at,temperature\n2026-11-21T17:00+08:00,2\n")
+    assert inside("weather", "import", file, *data).status == 0
+    assert "without 2 hours of it" in inside("weather", "show", *data).out
 
     file.write_text("day,kind\n2026-10-01,holiday\n2026-10-10,workday\n")
     assert inside("calendar", "import", file, *data, "--json").document == {"days": 2}

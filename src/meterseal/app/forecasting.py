@@ -107,10 +107,16 @@ class ForecastDesk:
         return ask.Text(json=ask.as_json({"hours": stored}))
 
     async def weather_known(self, _: str, asked: ask.Page) -> ask.Text:
-        """First and last hour of the stored weather (Unix ms), null while there is none."""
-        known = await asyncio.to_thread(self._surroundings.weather_known)
-        since, until = (known[0] * HOUR, (known[1] + 1) * HOUR) if known else (None, None)
-        return ask.Text(json=ask.as_json({"since": since, "until": until}))
+        """First and last hour of the stored weather (Unix ms; null: there is none), and how many between are not known."""
+        return ask.Text(json=ask.as_json(await asyncio.to_thread(self._weather_known)))
+
+    def _weather_known(self) -> dict[str, int | None]:
+        known = self._surroundings.weather_known()
+        if known is None:
+            return {"since": None, "until": None, "missing": 0}
+        since, until = known[0] * HOUR, (known[1] + 1) * HOUR
+        degrees = self._surroundings.weather(since, known[1] + 1 - known[0])
+        return {"since": since, "until": until, "missing": int(np.isnan(degrees).sum())}
 
     async def days_put(self, _: str, asked: Days) -> ask.Text:
         """Store kinds of days. LocalError `surroundings.days`."""

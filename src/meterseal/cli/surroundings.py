@@ -60,7 +60,8 @@ def weather_show(*, data: Data, json: Json = False) -> int:
 def _known(said: dict[str, Any]) -> list[str]:
     if said["since"] is None:
         return ["no weather is known; take some with: meterseal weather import FILE.csv"]
-    return [f"weather from {at(said['since'])} to {at(said['until'])}"]
+    holes = f", without {said['missing']} hours of it" if said["missing"] else ""
+    return [f"weather from {at(said['since'])} to {at(said['until'])}{holes}"]
 
 
 def calendar_import(file: Path, *, data: Data, json: Json = False) -> int:
