@@ -15,7 +15,15 @@ from alembic.script import ScriptDirectory
 
 from meterseal.control import open_control, read, write
 from meterseal.control.engine import HEAD, alembic_config
-from meterseal.control.tables import metadata, point_facts, premises, tariffs, usage_points
+from meterseal.control.tables import (
+    day_kinds,
+    metadata,
+    point_facts,
+    premises,
+    tariffs,
+    usage_points,
+    weather,
+)
 from meterseal.control.writes import insert_new, upsert
 from meterseal.errors import EngineError, LocalError
 
@@ -74,6 +82,21 @@ def test_facts_of_a_store_that_knew_no_zones_stay_and_zones_may_be_stated(tmp_pa
             connection.execute(point_facts.insert().values(kind="songs", value="east", **row))
         indexes = sa.inspect(connection).get_indexes("point_facts")
     assert [index["column_names"] for index in indexes] == [["kind", "usage_point"]]
+    engine.dispose()
+
+
+def test_weather_and_days_of_a_store_that_overwrote_them_stay_and_are_numbered(tmp_path: Path) -> None:
+    path = tmp_path / "control.db"
+    engine = sa.create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        command.upgrade(alembic_config(connection), "0019")
+        connection.exec_driver_sql("insert into weather values (5, 120), (4, -30)")
+        connection.exec_driver_sql("insert into day_kinds values (9, 'holiday')")
+    engine.dispose()
+    engine = open_control(path)
+    with read(engine) as connection:
+        assert connection.execute(sa.select(weather)).all() == [(1, 4, -30), (2, 5, 120)]
+        assert connection.execute(sa.select(day_kinds)).all() == [(1, 9, "holiday")]
     engine.dispose()
 
 
