@@ -169,6 +169,7 @@ def test_the_same_device_is_not_issued_twice_and_can_be_issued_after_a_refusal(
         (["bill", "list", "--meter", "1078330000000001"], "fleet.unknown"),
         (["account", "link", "--resident", "1078330000000001"], "fleet.unknown"),
         (["bill", "show", "b-none"], "bill.none"),
+        (["vee", "show", "--meter", "1078330000000001"], "fleet.unknown"),
         (["vee", "undo", "7", "--reason", "r"], "edit.none"),
         (["vee", "approve", "7"], "edit.none"),
         (
@@ -205,6 +206,15 @@ def test_every_command_speaks_to_people_and_to_scripts(running: Up, command: lis
     assert (plain.status, plain.err) == (0, "")
     with_json = inside(*command, "--data", running.data, "--json")
     assert isinstance(with_json.document, dict | list)
+
+
+def test_findings_of_a_meter_are_those_of_its_usage_point(running: Up, inside: Run) -> None:
+    wish = ["device", "issue", "--lab", "--device-id", "1078330011118888", "--data", running.data, "--json"]
+    assert inside(*wish).status == 0
+    found = inside("vee", "show", "--meter", "1078330011118888", "--data", running.data, "--json")
+    assert found.document == []
+    both = inside("vee", "show", "up-1", "--meter", "1078330011118888", "--data", running.data, "--json")
+    assert both.error() == "use.meter"
 
 
 def test_a_rule_is_tried_changed_and_listed_and_methods_are_ordered(running: Up, inside: Run) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from meterseal.app import operator as ask
+from meterseal.errors import DataError
 from meterseal.mdms.facts import Fact
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.service import Mdms
@@ -27,9 +28,10 @@ SHOWN = 20_000
 
 
 class FindingsQuery(Struct, frozen=True, kw_only=True):
-    """Newest findings, of one usage point or of all."""
+    """Newest findings, of one usage point, of that at which a meter counts or counted last, or of all."""
 
     usage_point: str = ""
+    device_id: bytes = b""
     limit: int = 50
 
 
@@ -138,9 +140,17 @@ class JudgingDesk:
         return ask.Text(json=_json({"run": kept, "same": True, "findings": rows}))
 
     async def show(self, _: str, asked: FindingsQuery) -> ask.Text:
-        """What the rules found, newest first, with the numbers that led to it."""
+        """What the rules found, newest first, with the numbers that led to it. DataError `fleet.unknown`."""
         limit = min(max(asked.limit, 1), 1000)
-        found = self._mdms.findings(limit, asked.usage_point or None)
+        usage_point = asked.usage_point
+        if asked.device_id:
+            places = await asyncio.to_thread(self._mdms.places, asked.device_id)
+            if not places:
+                raise DataError(
+                    "fleet.unknown", f"No device {asked.device_id.hex()} is known. See: meterseal device list"
+                )
+            usage_point = places[-1].usage_point
+        found = self._mdms.findings(limit, usage_point or None)
         return ask.Text(json=_json([_row(finding) for finding in found]))
 
     async def attempt(self, _: str, asked: TrialOrder) -> ask.Text:

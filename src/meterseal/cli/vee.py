@@ -14,7 +14,7 @@ import msgspec
 from meterseal.app import operator
 from meterseal.app.judging import FindingsQuery
 from meterseal.cli.answers import show
-from meterseal.cli.arguments import Data, Json, Limit, between
+from meterseal.cli.arguments import Data, Json, Limit, between, device_id_of
 from meterseal.cli.calls import LONG_RUN, ask
 from meterseal.cli.times import at
 from meterseal.errors import LocalError
@@ -118,6 +118,7 @@ def findings(
     /,
     *,
     data: Data,
+    meter: str = "",
     limit: Limit = 50,
     json: Json = False,
 ) -> int:
@@ -127,8 +128,15 @@ def findings(
     ----------
     usage_point
         Of this one alone.
+    meter
+        Only of the usage point of this device.
     """
-    answer = ask(data, "vee_show", FindingsQuery(usage_point=usage_point, limit=limit), operator.Text)
+    if meter and usage_point:
+        raise LocalError("use.meter", "Name a usage point or a --meter, not both.")
+    asked = FindingsQuery(
+        usage_point=usage_point, device_id=device_id_of(meter) if meter else b"", limit=limit
+    )
+    answer = ask(data, "vee_show", asked, operator.Text)
     show(answer.json, as_json=json, lines=_said)
     return 0
 
