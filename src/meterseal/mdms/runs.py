@@ -45,6 +45,16 @@ from meterseal.mdms.vee.rules import RULES
 
 AT_ONCE = 1000
 """Findings that are encoded at once."""
+AROUND = (
+    "around.py",
+    "changes.py",
+    "facts.py",
+    "spans.py",
+    "surroundings.py",
+    "unreadable.py",
+    "store/rows.py",
+)
+"""What beside the rules and methods decides what they are told."""
 log = structlog.get_logger()
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
 _decoder = msgspec.msgpack.Decoder(list[tuple[str, int]])
@@ -235,7 +245,9 @@ class Runs:
 @cache
 def program() -> Mapping[str, str]:
     """What judges now, with versions; of the code of rules and methods a hash, and what its sums are made with."""
-    code = [path.read_bytes() for path in sorted(Path(vee.__file__).parent.rglob("*.py"))]
+    rules_at = Path(vee.__file__).parent
+    files = [*sorted(rules_at.rglob("*.py")), *(rules_at.parent / name for name in AROUND)]
+    code = [path.read_bytes() for path in files]
     made = {
         "meterseal": __version__,
         "the code of rules and methods": sm3(*map(sm3, code)).hex()[:16],
