@@ -43,6 +43,11 @@ def test_what_cannot_be_backed_up_or_brought_back_is_a_sentence(
     answer = inside("store", "restore", place, "--data", tmp_path / "new", "--json")
     assert (answer.status, answer.error()) == (1, "backup.none")
     assert not (tmp_path / "new").exists()
+    answer = inside("store", "give-up", "--data", running.data, "--yes", "--json")
+    assert (answer.status, answer.error()) == (1, "app.in-use")
+    answer = inside("store", "give-up", "--data", tmp_path / "new", "--yes", "--json")
+    assert answer.error() == "use.data"
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_rule_of_retention_is_stated_tried_and_run_only_when_somebody_means_it(

@@ -6,7 +6,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +17,12 @@ from meterseal.mdms.service import Mdms
 from meterseal.mdms.store import compact as compactor
 from meterseal.mdms.store import store as stores
 from meterseal.mdms.store.rows import Key
-from meterseal.mdms.store.segments import Segment, SegmentFile
+from meterseal.mdms.store.segments import SegmentFile
 from meterseal.mdms.trouble import PARTLY
 from meterseal.mdms.unreadable import UNREADABLE
 from meterseal.model import MAIN
 from tests.mdms.fleet import DAY, FIRST, open_store, point
-from tests.mdms.test_segments import EVER, Ground, readings
+from tests.mdms.test_segments import EVER, Ground, files_opened, readings
 from tests.mdms.test_store_contract import bulk_of
 
 POINTS = range(6)
@@ -139,14 +138,7 @@ def test_the_others_of_a_month_are_merged_and_the_damaged_one_joins_them_when_it
     assert compactor.merge(ground.store, ground.manifest) == 4
     assert len(ground.listed()) == 2
     assert hurt.id in {one.id for one in ground.listed()}
-    opened: list[str] = []
-    init = SegmentFile.__init__
-
-    def counting(self: SegmentFile, directory: Path, segment: Segment, ring: Any) -> None:
-        opened.append(segment.id)
-        init(self, directory, segment, ring)
-
-    monkeypatch.setattr(SegmentFile, "__init__", counting)
+    opened = files_opened(monkeypatch)
     for flush in range(5, 9):
         ground.add(readings(ground.store, range(2), 100 + 10 * flush, 10, flush))
         ground.compact()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -247,20 +247,28 @@ def last_file(mdms: Mdms) -> Path:
     return max((mdms._directory / "journal").glob("*.journal"))
 
 
+async def left(root: Path, between: Callable[[Mdms], Awaitable[object]], killed: bool) -> tuple[Path, Path]:
+    """What a store of two days leaves that was ended cleanly or not, and the journal's file of the second."""
+    first, copy = root / "first", root / "copy"
+    first.mkdir()
+    mdms, engine = open_store(first, 1)
+    await stored(mdms, 0)
+    await between(mdms)
+    await stored(mdms, 1)
+    last = last_file(mdms).relative_to(first)
+    if killed:  # by another process: ours must not open a control store beside SQLite
+        subprocess.run(["cp", "-r", first, copy], check=True)
+    await mdms.close()
+    engine.dispose()
+    end = copy if killed else first
+    return end, end / last
+
+
 @pytest.mark.parametrize("killed", [False, True])
 async def test_a_store_whose_last_journal_file_is_gone_does_not_start_without_it(
     tmp_path: Path, killed: bool
 ) -> None:
-    mdms, engine = open_store(tmp_path, 1)
-    await stored(mdms, 0)
-    await mdms.compact()
-    await stored(mdms, 1)
-    last, copy = last_file(mdms), tmp_path / "copy"
-    shutil.copytree(tmp_path, copy) if killed else None
-    await mdms.close()
-    engine.dispose()
-    root = copy if killed else tmp_path
-    gone = root / last.relative_to(tmp_path)
+    root, gone = await left(tmp_path, Mdms.compact, killed)
     content = gone.read_bytes()
     gone.unlink()
     for _ in range(2):
@@ -278,19 +286,11 @@ async def test_a_store_whose_last_journal_file_is_gone_does_not_start_without_it
 async def test_files_that_are_lost_for_good_are_given_up_by_somebody_and_written_down(
     tmp_path: Path, killed: bool
 ) -> None:
-    mdms, engine = open_store(tmp_path, 1)
-    await stored(mdms, 0)
-    await asyncio.to_thread(mdms._journal.rotate)
-    await stored(mdms, 1)
-    last, copy = last_file(mdms), tmp_path / "copy"
-    shutil.copytree(tmp_path, copy) if killed else None
-    await mdms.close()
-    engine.dispose()
-    root = copy if killed else tmp_path
-    journal = root / last.parent.relative_to(tmp_path)
+    root, gone = await left(tmp_path, lambda mdms: asyncio.to_thread(mdms._journal.rotate), killed)
+    journal = gone.parent
     engine = control_at(root / "control.db")
     assert missing(engine, journal) is None
-    (journal / last.name).unlink()
+    gone.unlink()
     lost = Missing(2, 0 if killed else 2)
     assert missing(engine, journal) == lost
     with pytest.raises(LocalError) as refused:

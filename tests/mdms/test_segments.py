@@ -82,12 +82,8 @@ def readings(store: Store, points: range, first: int, count: int, seed: int = 0)
     return rows
 
 
-def test_a_start_opens_no_segment_and_a_question_only_those_it_needs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ground = Ground(tmp_path / "s")
-    ground.add(readings(ground.store, range(3), 0, 90 * 96))
-    ground.compact()
+def files_opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Segments, each time that the file of one is opened from now on."""
     opened: list[str] = []
     init = SegmentFile.__init__
 
@@ -96,6 +92,16 @@ def test_a_start_opens_no_segment_and_a_question_only_those_it_needs(
         init(self, directory, segment, ring)
 
     monkeypatch.setattr(SegmentFile, "__init__", counting)
+    return opened
+
+
+def test_a_start_opens_no_segment_and_a_question_only_those_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ground = Ground(tmp_path / "s")
+    ground.add(readings(ground.store, range(3), 0, 90 * 96))
+    ground.compact()
+    opened = files_opened(monkeypatch)
     again = Ground(tmp_path / "s")
     assert opened == []
     assert len(again.listed()) == 4
