@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -306,6 +307,39 @@ async def test_files_that_are_lost_for_good_are_given_up_by_somebody_and_written
         assert mdms.counts().readings == 24
         await mdms.close()
         engine.dispose()
+
+
+async def test_a_hole_that_no_start_takes_is_not_given_up_before_what_stands_behind_it_is_moved_away(
+    tmp_path: Path,
+) -> None:
+    mdms, engine = open_store(tmp_path, 1)
+    for day in range(3):
+        await stored(mdms, day)
+        await asyncio.to_thread(mdms._journal.rotate)
+    await mdms.close()
+    engine.dispose()
+    journal = tmp_path / "measurements" / "journal"
+    _, hole, behind = sorted(journal.iterdir())
+    hole.unlink()
+    engine = control_at(tmp_path / "control.db")
+    for attempt in (
+        partial(missing, engine, journal),
+        partial(give_up, engine, journal, Missing(2, 3), actor="li", now=7),
+    ):
+        with pytest.raises(LocalError, match=behind.name) as refused:
+            attempt()
+        assert refused.value.code == "store.hole"
+    assert acts.verified(engine) == []
+    with pytest.raises(DataError) as damaged:
+        open_store(tmp_path)
+    assert damaged.value.code == "mdms.journal-damaged"
+    behind.rename(tmp_path / behind.name)
+    give_up(engine, journal, Missing(2, 3), actor="li", now=8)
+    engine.dispose()
+    mdms, engine = open_store(tmp_path)
+    assert mdms.counts().readings == 24
+    await mdms.close()
+    engine.dispose()
 
 
 async def test_a_running_store_says_that_a_journal_file_was_taken_from_under_it(tmp_path: Path) -> None:
