@@ -157,6 +157,16 @@ def test_a_directory_of_a_newer_version(command: list[str], tmp_path: Path, insi
     assert not layout.lock.exists()
 
 
+def test_a_platform_that_was_restored_alone_gets_no_new_keys(tmp_path: Path) -> None:
+    """They would open nothing of it, and `keys restore` writes over none."""
+    layout = Layout(tmp_path / "data")
+    layout.platform.mkdir(parents=True)
+    layout.control.write_bytes(b"as it was")
+    answer = meterseal("up", "--data", layout.root, "--json")
+    assert (answer.status, answer.error()) == (1, "app.no-keys")
+    assert [path.name for path in layout.root.rglob("*") if path.is_file()] == ["control.db"]
+
+
 def test_somebody_elses_directory_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("three years of work")
     answer = meterseal("up", "--data", tmp_path, "--json")

@@ -14,6 +14,7 @@ import pytest
 from msgspec import Struct
 
 from meterseal.app import operator
+from meterseal.app import restoring as restoring_app
 from meterseal.app.backup import Written
 from meterseal.app.backup_place import Place
 from meterseal.app.config import Layout
@@ -165,6 +166,31 @@ async def test_an_older_backup_of_the_platform_is_refused_by_the_ledger_until_tw
     assert {
         one["code"] for one in (await told(system, "ledger_verify", Since(note=newer["note"])))["faults"]
     } == {"checkpoint"}
+
+
+async def test_keys_that_are_older_than_the_backup_of_the_platform_are_said_and_nothing_is_changed(
+    system: System, tmp_path: Path
+) -> None:
+    await service(system).backup(str(tmp_path / "keys.backup"), PHRASE)
+    await service(system).rotate("data-keys", b"", b"")
+    await system.centre.parts.resealing.follow()
+    for _ in range(1000):
+        if not await system.centre.parts.resealing.step():
+            break
+    await back_up(system, tmp_path)
+    for name in ("keys", "tls"):
+        shutil.copytree(system.centre.root / name, tmp_path / "newer" / name)
+    with pytest.raises(TrustError) as caught:
+        await brought_back(system, tmp_path, keys_too=True)
+    assert caught.value.code == "backup.keys"
+    assert "keys restore" in caught.value.message
+    assert (system.centre.root / restoring_app.RESTORED).exists()
+    for name in ("keys", "tls"):  # with the right keys it starts
+        shutil.rmtree(system.centre.root / name, ignore_errors=True)
+        shutil.copytree(tmp_path / "newer" / name, system.centre.root / name)
+    await system.centre.start()
+    system.connect()
+    await system.check_complete()
 
 
 async def test_a_backup_into_the_platforms_own_directory_or_beside_another_is_refused(

@@ -106,7 +106,8 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     """
     security = SecuritySdk(keys)
     source, now = DataKeySource(security), clock()
-    rings = {name: await open_ring(engine, name, source, now) for name in (MEASUREMENTS, FLEET, WORDS)}
+    with restoring.opening((measurements.with_name(restoring.RESTORED)).exists()):
+        rings = {name: await open_ring(engine, name, source, now) for name in (MEASUREMENTS, FLEET, WORDS)}
     if restored := restoring.settle(measurements.parent, engine, rings[MEASUREMENTS], now):
         log.warning("store.restored", backup=restored.id)
     mdms = await open_measurements(measurements, engine, security, rings[MEASUREMENTS], clock)

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -30,7 +30,7 @@ from meterseal.app.config import Layout, unusable
 from meterseal.control import acts, open_control, write
 from meterseal.control.engine import HEAD
 from meterseal.control.sealing import KeyRing
-from meterseal.errors import DataError, LocalError, MetersealError
+from meterseal.errors import DataError, LocalError, MetersealError, TrustError
 from meterseal.mdms.integrity import Integrity
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.store.files import sync_directory
@@ -39,6 +39,8 @@ RESTORED = "restored"
 """Name of the list of the backup that was brought back, in the platform's directory until its first start."""
 MAKING = ".platform.restored"
 DRILL = "drill-"
+NOT_THERE = frozenset({"security.wrapped", "security.key", "sealing.key"})
+"""What a security service says that has not the keys a control store names."""
 log = structlog.get_logger()
 _NAME = re.compile(r"(control\.db|(measurements|firmware)(/[A-Za-z0-9][A-Za-z0-9._-]{0,199}){1,4})")
 
@@ -139,6 +141,22 @@ def settle(platform: Path, engine: sa.Engine, ring: KeyRing, now: int) -> Point 
     return point
 
 
+@contextlib.contextmanager
+def opening(brought_back: bool) -> Iterator[None]:
+    """While keys of what was `brought_back` are asked for: TrustError `backup.keys` when they are not there."""
+    try:
+        yield
+    except TrustError as error:
+        if not brought_back or error.code not in NOT_THERE:
+            raise
+        raise TrustError(
+            "backup.keys",
+            "The security service does not have the keys of this backup: it is another one, or its keys were restored as "
+            "of before they were rotated. Use the keys of the same time or later (meterseal keys restore), or an older "
+            "backup of the platform. Nothing was changed.",
+        ) from error
+
+
 async def drill(
     place: Place,
     name: str,
@@ -162,7 +180,8 @@ async def drill(
             raise
         engine = await asyncio.to_thread(open_control, copy / CONTROL)
         try:
-            ring = await opened(engine)
+            with opening(True):
+                ring = await opened(engine)
             sealed_by((copy / RESTORED).read_bytes(), ring)
             mdms = await asyncio.to_thread(started, copy / "measurements", engine, ring)
             try:

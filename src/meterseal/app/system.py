@@ -111,6 +111,7 @@ async def start(
         parse_place(keystore)
         settings = Settings(project=_project(project), lab=lab, keyring=keyring, keystore=keystore)
         config.check_free(layout)
+        _require_no_platform(layout)
     elif lab and not config.load(layout).lab:
         raise LocalError(
             "app.not-lab",
@@ -153,6 +154,16 @@ async def start(
         raise
     system.first_start = first
     return system
+
+
+def _require_no_platform(layout: Layout) -> None:
+    """New keys would open nothing of it, and stand in the way of those that do."""
+    if layout.control.exists():
+        raise LocalError(
+            "app.no-keys",
+            f"{layout.root} holds a platform and no keys, so it was restored alone. Bring its keys back first: meterseal "
+            f"keys restore FILE --data {layout.root}. Nothing was changed.",
+        )
 
 
 def _project(text: str | None) -> str:
