@@ -29,10 +29,16 @@ def files(tmp_path: Path, ring: KeyRing) -> ForecastFiles:
     return ForecastFiles(tmp_path, "store", ring)
 
 
+def kept(files: ForecastFiles, one: Block) -> None:
+    """A run of one block."""
+    files.write(one, 0)
+    files.finish(one.begin)
+
+
 def test_a_forecast_made_while_its_older_one_moves_to_a_newer_key_is_the_one_that_stays(
     files: ForecastFiles, ring: KeyRing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files.write(block("old"), 0)
+    kept(files, block("old"))
     ring.add(2, SymmetricKey.from_bytes(bytes(range(16)), "newer"))
     opened, go_on, content = threading.Event(), threading.Event(), ForecastFiles._content
 
@@ -46,7 +52,7 @@ def test_a_forecast_made_while_its_older_one_moves_to_a_newer_key_is_the_one_tha
     moving = threading.Thread(target=files.reseal)
     moving.start()
     assert opened.wait(60)
-    making = threading.Thread(target=files.write, args=(block("new"), 0))
+    making = threading.Thread(target=kept, args=(files, block("new")))
     making.start()
     making.join(0.1)
     go_on.set()
@@ -60,7 +66,7 @@ def test_a_look_at_all_files_minds_none_that_is_forgotten_meanwhile(
     files: ForecastFiles,
 ) -> None:
     for begin in range(3):
-        files.write(block("m", BEGIN + begin), 0)
+        kept(files, block("m", BEGIN + begin))
     look: Iterator[tuple[str, object]] = files.opened()
     _, error = next(look)
     assert error is None

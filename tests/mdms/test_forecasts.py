@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from meterseal.control.sealing import KeyRing
 from meterseal.crypto.handles import SymmetricKey
-from meterseal.errors import DataError, LocalError
+from meterseal.errors import DataError, EngineError, LocalError
 from meterseal.mdms.columns import Columns, Missed
 from meterseal.mdms.forecast.task import HORIZON, LEVELS, WEEK
 from meterseal.mdms.forecast_files import UNFINISHED, Block, ForecastFiles
@@ -290,6 +290,27 @@ def test_a_run_that_was_cut_off_is_no_forecast_and_is_made_again(
     assert not again.due(NOW)
     assert again.of("up-0", "electricity").begin == midnight(NOW)
     assert len(list((tmp_path / "forecasts").iterdir())) == 6
+
+
+def test_nothing_of_a_run_that_failed_comes_into_the_next(
+    tmp_path: Path, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    street = Street(NOW)
+    book = forecasts(tmp_path, engine, street)
+
+    def full(_: int) -> None:
+        raise EngineError("mdms.full", "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(book._files, "finish", full)
+        with pytest.raises(EngineError):
+            book.make(NOW)
+    street.holes |= set(range(POINTS // 2))
+    assert book.make(NOW).series["electricity"] == POINTS - POINTS // 2
+    names = [path.name.split("-")[-1] for path in (tmp_path / "forecasts").iterdir()]
+    assert sorted(names) == ["00000.forecast", "00001.forecast"]
+    with pytest.raises(LocalError):
+        book.of("up-0", "electricity")
 
 
 def test_while_a_run_goes_on_the_forecasts_before_are_given(

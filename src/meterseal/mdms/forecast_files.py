@@ -97,6 +97,12 @@ class ForecastFiles:
                 if left.name.partition("-")[0] in cut or left.suffix == ".new":
                     left.unlink()
 
+    def begin(self) -> None:
+        """A run begins: what one that failed has left is no part of it."""
+        with self._writing, disk(self._directory):
+            for left in self._directory.glob(f"*{UNFINISHED}"):
+                left.unlink()
+
     def write(self, block: Block, number: int) -> None:
         """Write one block, the `number`-th of its medium and begin; it counts once its run is finished."""
         name = f"{block.begin:014d}-{block.medium}-{number:05d}{SUFFIX}"

@@ -129,6 +129,7 @@ class Forecasts:
         replaced, zones = self._replaced(), self._zones(begin)
         made, left_out, summed = (dict.fromkeys(MEDIA, 0) for _ in range(3))
         missed: Missed = {}
+        self._files.begin()
         for medium in MEDIA:
             sums, number = Sums(HISTORY), 0
             for keys, columns in self._store.scan(medium, since, begin, missed):
