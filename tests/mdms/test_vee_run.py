@@ -10,6 +10,7 @@ import pytest
 
 from meterseal.errors import LocalError
 from meterseal.mdms.around import Around
+from meterseal.mdms.entries import Rollup
 from meterseal.mdms.findings import Finding
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.store.rows import Key
@@ -500,3 +501,37 @@ async def test_meters_that_behave_are_left_alone(tmp_path: Path) -> None:
         register(2, FIRST + 5 * DAY)
     ]
     await mdms.close()
+
+
+async def test_an_estimate_stays_when_the_days_that_it_came_from_are_rolled_up(tmp_path: Path) -> None:
+    mdms, engine = open_store(tmp_path, 1)
+    gap = range(24 * 60 + 6, 24 * 60 + 17)
+    hours: dict[int, int | None] = {
+        hour: 70 * hour + hour * 7919 % 60 for hour in range(24 * 70) if hour not in gap
+    }
+    await mdms.publish(Batch((record(1, hours),)))
+    assert (await mdms.run_vee(NOW)).versions == len(gap)
+
+    def estimates() -> list[tuple[int, str]]:
+        found = mdms.registers(point(0), MAIN, FIRST + 60 * DAY, NOW)
+        return list(zip(found.register.tolist(), found.method, strict=True))[:30]
+
+    before = estimates()
+    assert before[8][1].startswith("average-like-days/")
+    given = {"main": True, "level": "day", "held": {}, "edges": {}, "author": "li", "at": NOW}
+    await mdms.roll_up([Rollup(medium="water", until=FIRST + 60 * DAY, **given)])  # type: ignore[arg-type]
+    await mdms.close()
+    engine.dispose()
+    mdms, engine = open_store(tmp_path)
+    run = await mdms.run_vee(NOW + 1)
+    assert (run.versions, estimates()) == (0, before)
+    assert mdms.replay(run.number).versions == []
+    # A reading from within moves what it contradicts, and nothing else stays wrong for that.
+    late = hours[24 * 60 + 5]
+    assert late is not None
+    await mdms.publish(Batch((record(2, {24 * 60 + 10: late + 1}),)))
+    assert (await mdms.run_vee(NOW + 2)).versions > 0
+    registers = [register for register, _ in estimates()]
+    assert registers == sorted(registers)
+    await mdms.close()
+    engine.dispose()

@@ -244,6 +244,7 @@ class Judging(Reading, ABC):
             surroundings=around,
             settings=settings,
             bridging=Bridging(overrides=overrides),
+            rolled=self.rollups.floor if seen is None else self.rollups.floor_at(seen.entry),
         )
 
     # --- facts ------------------------------------------------------------------------------------

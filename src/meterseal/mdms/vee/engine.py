@@ -10,7 +10,7 @@ does not matter; estimates look at what is visible, and only at what lies before
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -126,6 +126,7 @@ class Run(Struct, frozen=True):
     """Everything that a run depends on beside the rows: run again with an equal one, it says the same bit for bit.
 
     `replaced`: usage points whose meter was exchanged, with the instants at which each was put in place, rising.
+    `rolled`: up to where a channel was rolled up, -1 when it never was.
     """
 
     now: int
@@ -134,6 +135,7 @@ class Run(Struct, frozen=True):
     settings: Settings = Settings()
     rules: Mapping[str, Rule] = RULES
     bridging: Bridging = Bridging()
+    rolled: Callable[[Key], int] = lambda _: -1
 
 
 def run(store: History, dirty: Mapping[Key, int], how: Run) -> Outcome:

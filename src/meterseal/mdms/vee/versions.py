@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from meterseal.mdms.columns import Columns
 from meterseal.mdms.entries import Version
-from meterseal.mdms.method import Made
+from meterseal.mdms.method import Made, made
 from meterseal.mdms.store.rows import ORIGINS, Key, Rows, pick, standing, visible
 from meterseal.mdms.vee.context import DAY, HOUR, Context
 from meterseal.mdms.vee.doubts import by_channel, doubted
@@ -183,6 +183,10 @@ def _of_part(
         settle = 0 if until - since <= how.bridging.short else how.bridging.settle
         if until + settle < channel.since or until + settle > newest or not _open(gap, shown):
             continue
+        if how.rolled(channel.key) > since - YEAR_AND_MORE and _stands(
+            gap, shown, around, _order(channel, gap, given)
+        ):
+            continue  # the days that it came from may be rolled up: made anew it would be worse, and another
         filled = _fill(store, channel, shown, gap, delivered[-1], given)
         if filled is not None:
             inside = times[(times >= since) & (times <= until)]
@@ -222,9 +226,6 @@ def _fill(
     store: History, channel: Judged, shown: _Shown, gap: Gap, like: np.void, given: tuple[Context, Run]
 ) -> Bridge | None:
     context, how = given
-    overrides = how.bridging.overrides
-    zone = how.surroundings.zone(channel.key, gap.since) if overrides else ""
-    order = order_for(gap, context.medium, context.customer, overrides, zone)
     here = max((begin for begin in channel.begins if begin <= gap.since), default=0)
     rows = store.rows(channel.key, max(here, gap.since - YEAR_AND_MORE, 0), gap.since)
     before = visible(standing(rows, store.words))
@@ -243,7 +244,25 @@ def _fill(
         neighbours=_beside(store, channel, gap, how),
         offset=context.offset,
     )
-    return bridge(gap, known, order)
+    return bridge(gap, known, _order(channel, gap, given))
+
+
+def _order(channel: Judged, gap: Gap, given: tuple[Context, Run]) -> tuple[str, ...]:
+    context, how = given
+    overrides = how.bridging.overrides
+    zone = how.surroundings.zone(channel.key, gap.since) if overrides else ""
+    return order_for(gap, context.medium, context.customer, overrides, zone)
+
+
+def _stands(gap: Gap, shown: _Shown, around: int, order: Sequence[str]) -> bool:
+    """Is all of a gap estimated, by methods that are asked still, and does it meet the registers on both sides?"""
+    inner = gap.ends[:-1].tolist()
+    if any(shown.quality.get(at) != Quality.ESTIMATED for at in inner):
+        return False
+    how = {one.method if (one := made(shown.method[at])) is not None else "" for at in inner}
+    registers = [shown.register[at] for at in inner]
+    risen = [gap.first, *(one + around if one < gap.first else one for one in registers), gap.last]
+    return how <= set(order) and risen == sorted(risen)
 
 
 def _beside(store: History, channel: Judged, gap: Gap, how: Run) -> NDArray[np.int64]:
