@@ -424,8 +424,10 @@ async def test_a_roll_up_that_nobody_waits_for_any_more_keeps_compaction_out(
     assert await asyncio.to_thread(begun.wait, 60)
     caller.cancel()
     compaction = asyncio.create_task(kept.mdms.moment({}))
-    await asyncio.sleep(0.05)
-    assert not compaction.done()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not caller.done()
+    assert kept.mdms._compacting.locked()
     go_on.set()
     (await compaction).release()
     with pytest.raises(asyncio.CancelledError):
