@@ -73,7 +73,7 @@ async def test_use_without_an_agreement_is_found_also_when_the_end_is_entered_la
     key = Key(mdms._store.words.code(point(WATER)), MAIN)
     replayed = []
     for now in (NOW, NOW + 1, NOW + 2, NOW + 3):
-        around = Around(mdms.surroundings, mdms.facts, mdms._store.words, now, None, lambda _: True)
+        around = Around(mdms.surroundings, mdms.facts, mdms._store.words, now, None, lambda _: True, {})
         outcome = engine.run(mdms._store, {key: 0}, engine.Run(now, surroundings=around))
         replayed.append(sum(one.rule == "vacant" for one in outcome.findings))
     assert replayed == [0, 1, 1, 0]

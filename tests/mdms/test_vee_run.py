@@ -465,7 +465,7 @@ async def test_a_rule_that_is_not_there_or_lacks_the_parameter_is_not_tried(
 
 
 def _around(mdms: Mdms) -> Around:
-    return Around(mdms.surroundings, mdms.facts, mdms._store.words, NOW, None, lambda _: True)
+    return Around(mdms.surroundings, mdms.facts, mdms._store.words, NOW, None, lambda _: True, {})
 
 
 async def test_a_run_knows_the_stored_days_and_weather(tmp_path: Path) -> None:

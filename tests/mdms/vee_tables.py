@@ -15,14 +15,13 @@ from meterseal.mdms.vee.context import (
     OFFSET,
     Balance,
     Calendar,
-    Check,
     Context,
     Event,
     Heating,
     Main,
+    Multiplied,
     Period,
     Size,
-    Swap,
     Weather,
 )
 from meterseal.mdms.vee.rules import RULES
@@ -107,7 +106,7 @@ def table(seed: int, channels: int = 4, longest: int = 90) -> tuple[Columns, Con
         heating=Heating(FIRST_DAY, tuple(random.randrange(2) for _ in range(days)), (0, 2)),
         sizes=(Size(0, 4_000), Size(1, 9_000, FIRST + 2 * DAY, FIRST + 4 * DAY)),
         vacancies=tuple(_period(random, channels, days) for _ in range(2)),
-        multipliers=(_period(random, channels, days),) if random.random() < 0.2 else (),
+        multipliers=_multipliers(random, channels, days) if random.random() < 0.2 else (),
         events=tuple(
             Event(
                 random.randrange(channels),
@@ -116,11 +115,7 @@ def table(seed: int, channels: int = 4, longest: int = 90) -> tuple[Columns, Con
             )
             for _ in range(6)
         ),
-        swaps=(Swap(random.randrange(channels), FIRST + random.randrange(days) * DAY, 5_000, 3_000),)
-        if random.random() < 0.3
-        else (),
         mains=(Main(0, (1, 2), FIRST + (seed % 3) * DAY, FIRST + (days - seed % 2) * DAY),),
-        checks=(Check(1, 3),),
         balances=(Balance(0, 3, FIRST_DAY, tuple(random.uniform(5, 40) for _ in range(days // 2))),),
     )
     return columns(*rows), context
@@ -128,8 +123,19 @@ def table(seed: int, channels: int = 4, longest: int = 90) -> tuple[Columns, Con
 
 def _period(random: Random, channels: int, days: int) -> Period:
     since = FIRST + random.randrange(days) * DAY
-    return Period(
-        random.randrange(channels), since, since + random.randrange(1, 9) * DAY, random.choice((2, 10))
+    return Period(random.randrange(channels), since, since + random.randrange(1, 9) * DAY)
+
+
+def _multipliers(random: Random, channels: int, days: int) -> tuple[Multiplied, ...]:
+    """Two of one channel, the second from where the first ends or later, and not always at midnight."""
+    channel, since = random.randrange(channels), FIRST + random.randrange(days) * DAY
+    turn = since + random.randrange(1, 20) * STEP
+    again = turn + random.choice((0, 0, DAY))
+    return (
+        Multiplied(channel, since, turn, random.choice((2, 10))),
+        Multiplied(
+            channel, again, again + random.randrange(1, 9) * DAY, random.choice((40, 15)), random.randrange(3)
+        ),
     )
 
 

@@ -192,7 +192,7 @@ class JudgingDesk:
 
     async def facts(self, _: str, asked: FactsQuery) -> ask.Text:
         """What rules know now but alarms, by usage point (empty: all) and fact; at most SHOWN rows."""
-        told = await asyncio.to_thread(self._mdms.facts.told, self._clock())
+        told = await asyncio.to_thread(self._mdms.facts.told, self._clock(), replaced=self._mdms.exchanged())
         found = [
             {"usage_point": point, "fact": kind, "value": one.value, "since": one.since, "until": one.until}
             for kind, points in told.items()

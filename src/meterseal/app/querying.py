@@ -232,11 +232,17 @@ class QueryDesk:
             blocks.close()
         for one in batches.rest():
             await give(b"R", one)
+        _, factors = await asyncio.to_thread(self._mdms.multipliers)
         handed = Handed(
             tuple(batches.points),
             tuple(batches.words),
             tuple(quality.name.lower() for quality in Quality),
             ORIGINS,
+            tuple(
+                (point, one.since, one.until, f"{one.factor:f}")
+                for point, of in factors.items()
+                for one in of
+            ),
         )
         await give(b"D", msgspec.json.encode(handed))
         period = (asked.since, asked.until)

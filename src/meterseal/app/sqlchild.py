@@ -39,6 +39,7 @@ CREATE TABLE stored (point INTEGER, channel SMALLINT, ended BIGINT, register BIG
 CREATE TABLE points (point INTEGER, usage_point VARCHAR, medium VARCHAR);
 CREATE TABLE words (word INTEGER, text VARCHAR);
 CREATE TABLE names (kind VARCHAR, code TINYINT, text VARCHAR);
+CREATE TABLE factors (usage_point VARCHAR, since BIGINT, until BIGINT, factor DECIMAL(13, 6));
 CREATE TABLE found (usage_point VARCHAR, channel SMALLINT, since BIGINT, until BIGINT, rule VARCHAR, version SMALLINT,
                     severity VARCHAR, detail VARCHAR);
 """
@@ -47,9 +48,10 @@ CREATE VIEW readings AS
   SELECT p.usage_point, p.medium, s.channel, make_timestamp_ms(s.ended) AS end_at,
          make_timestamp_ms(s.ended + 28800000) AS local_end_at, s.register, s.exponent,
          s.register * power(10, s.exponent) AS value, u.text AS unit, q.text AS quality, o.text AS origin, s.version,
-         m.text AS method
+         m.text AS method, coalesce(f.factor, 1) AS multiplier
   FROM stored s JOIN points p USING (point) JOIN words u ON u.word = s.unit JOIN words m ON m.word = s.method
-       JOIN names q ON q.kind = 'quality' AND q.code = s.quality JOIN names o ON o.kind = 'origin' AND o.code = s.origin;
+       JOIN names q ON q.kind = 'quality' AND q.code = s.quality JOIN names o ON o.kind = 'origin' AND o.code = s.origin
+       LEFT JOIN factors f ON f.usage_point = p.usage_point AND s.channel = 1 AND f.since < s.ended AND s.ended <= f.until;
 CREATE VIEW findings AS
   SELECT usage_point, channel, make_timestamp_ms(since) AS since, make_timestamp_ms(until) AS until, rule, version,
          severity, detail FROM found;
@@ -73,6 +75,8 @@ class Handed(Struct, frozen=True):
     words: tuple[str, ...]
     qualities: tuple[str, ...]
     origins: tuple[str, ...]
+    factors: tuple[tuple[str, int, int, str], ...] = ()
+    """(usage point, since, until, multiplier) where that is not 1."""
 
 
 def main() -> int:
@@ -178,6 +182,7 @@ def _hand(connection: Any, handed: Handed) -> None:
     codes = [("quality", code, name) for code, name in enumerate(handed.qualities)]
     codes += [("origin", code, name) for code, name in enumerate(handed.origins)]
     _many(connection, "names", 3, codes)
+    _many(connection, "factors", 4, list(handed.factors))
 
 
 def _many(connection: Any, table: str, columns: int, rows: list[Any]) -> None:

@@ -89,6 +89,7 @@ def bill_lines(bill: dict[str, Any], at: At) -> list[str]:
         else:
             lines.append("  the registers of the period")
         lines += [f"    {_edge(name, edge, at)}" for name, edge in (("first", first), ("last", last))]
+    lines += _multiplied(bill, at)
     for one in bill["exchanges"]:
         lines.append(f"  the meter was exchanged at {at(one['at'])}")
         for name, meter, register, edge in (
@@ -104,6 +105,22 @@ def bill_lines(bill: dict[str, Any], at: At) -> list[str]:
     for whole in bill.get("readings", ()):
         lines += _readings(bill, whole, at)
     return lines
+
+
+def _multiplied(bill: dict[str, Any], at: At) -> list[str]:
+    """What the registers counted and by what it is multiplied, of each quantity where that is not 1 all along."""
+    lines = []
+    for one in bill["determinants"]:
+        name = one["band"] or ("the year before" if one["kind"] == "year" else "")
+        for part in one["multiplied"]:
+            said = f"{part['used']:>12} x {part['multiplier']:>8} = {part['amount']:>10} {bill['unit']}"
+            lines.append(f"    {said}  {at(part['since'])} to {at(part['until'])}  {name}".rstrip())
+            if part["edge"]:
+                lines.append(f"    {_edge('there', part['edge'], at)}")
+    return [
+        *(["  what the registers counted, times the multiplier that the utility states"] if lines else []),
+        *lines,
+    ]
 
 
 def _name(line: dict[str, Any]) -> str:

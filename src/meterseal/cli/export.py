@@ -22,7 +22,7 @@ from meterseal.cli.calls import LONG_RUN, ask
 from meterseal.cli.times import LOCAL, day
 from meterseal.errors import LocalError
 from meterseal.mdms.export.cim import write_cim
-from meterseal.mdms.export.series import Exported, Page
+from meterseal.mdms.export.series import Exported, Page, of_one_kind
 from meterseal.mdms.export.text import write_csv
 
 Format = Literal["csv", "arrow", "parquet", "cim"]
@@ -73,12 +73,12 @@ def export(
         device_id=device_id_of(meter) if meter else b"",
         as_of=day(as_of) if as_of else None,
     )
-    series = _series(data, request)
+    series, multiplied = _series(data, request)
     if out is None:
-        _write(series, format, sys.stdout.buffer)
+        _write(series, format, sys.stdout.buffer, multiplied=multiplied)
         return 0
     with _whole(out, force=force) as file:
-        readings = _write(series, format, file)
+        readings = _write(series, format, file, multiplied=multiplied)
     if json:
         print(
             json_module.dumps({"file": str(out), "format": format, "readings": readings}, ensure_ascii=False)
@@ -88,23 +88,30 @@ def export(
     return 0
 
 
-def _series(data: Path, request: ExportPage) -> Iterator[Exported]:
-    while True:
-        page = ask(data, "export", request, Page, timeout=LONG_RUN)
+def _series(data: Path, request: ExportPage) -> tuple[Iterator[Exported], bool]:
+    """What is exported, and whether multipliers are said with it."""
+    first = ask(data, "export", request, Page, timeout=LONG_RUN)
+
+    def series() -> Iterator[Exported]:
+        page = first
         yield from page.series
-        if page.after is None:
-            return
-        request = msgspec.structs.replace(request, after=page.after)
+        while page.after is not None:
+            page = ask(
+                data, "export", msgspec.structs.replace(request, after=page.after), Page, timeout=LONG_RUN
+            )
+            yield from of_one_kind(page, first)
+
+    return series(), first.multiplied
 
 
-def _write(series: Iterator[Exported], format: Format, out: BinaryIO) -> int:
+def _write(series: Iterator[Exported], format: Format, out: BinaryIO, *, multiplied: bool) -> int:
     if format == "csv":
-        return write_csv(series, out, LOCAL)
+        return write_csv(series, out, LOCAL, multiplied=multiplied)
     if format == "cim":
         return write_cim(series, out, LOCAL)
     from meterseal.mdms.export.columns import write_arrow, write_parquet_file
 
-    return (write_arrow if format == "arrow" else write_parquet_file)(series, out)
+    return (write_arrow if format == "arrow" else write_parquet_file)(series, out, multiplied=multiplied)
 
 
 @contextlib.contextmanager

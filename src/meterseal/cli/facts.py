@@ -32,9 +32,14 @@ def facts_import(file: Path, *, data: Data, json: Json = False) -> int:
     """Take facts from a CSV with the columns usage_point, fact, value, since and until.
 
     fact is class (dwelling or business), size (what the connection carries, unit an hour), main (the usage point of its
-    main meter), group (neighbours used alike), zone (what supplies it, forecast as one), heats (gas, where gas heats), or
-    limit (degC, of no usage point: a colder day is one of heating). A period begins with since and ends before until; an
-    empty one is open. A later file wins.
+    main meter), group (neighbours used alike), zone (what supplies it, forecast as one), heats (gas, where gas heats),
+    limit (degC, of no usage point: a colder day is one of heating), or multiplier (what the meter's register is multiplied
+    by to be what was used: 40, 0.01, or the ratio of a transformer, 2000/5). A period begins with since and ends before
+    until; an empty one is open. A later file wins.
+
+    Bills count with multipliers: one that is stated of the past corrects the bills of that time at the next run, by a new
+    version that says so. It is about the meter in place when it begins, and ends where the next one is put in place;
+    say the next one's from the instant of the exchange on.
 
     Parameters
     ----------

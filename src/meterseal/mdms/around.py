@@ -12,11 +12,22 @@ from itertools import islice
 from msgspec.structs import replace
 
 from meterseal.mdms.facts import Facts
+from meterseal.mdms.multipliers import KIND, factors
 from meterseal.mdms.seen import EVERYTHING, Seen
 from meterseal.mdms.spans import Span, Told, at, subs_of
 from meterseal.mdms.store.rows import Key, Words
 from meterseal.mdms.surroundings import HOUR, MOST_HOURS, Surroundings
-from meterseal.mdms.vee.context import DAY, OFFSET, Calendar, Context, Heating, Period, Size, Weather
+from meterseal.mdms.vee.context import (
+    DAY,
+    OFFSET,
+    Calendar,
+    Context,
+    Heating,
+    Multiplied,
+    Period,
+    Size,
+    Weather,
+)
 from meterseal.mdms.vee.engine import Joined, Nothing
 from meterseal.model import HEAT_VOLUME, MAIN
 
@@ -40,11 +51,13 @@ class Around(Nothing):
         now: int,
         seen: Seen | None,
         exists: Callable[[Key], bool],
+        replaced: Mapping[str, Sequence[int]],
     ) -> None:
         self._tables, self._facts, self._words, self._now = tables, facts, words, now
         self._fact = seen.fact if seen is not None else None
         self._seen = seen or EVERYTHING
         self._exists = exists
+        self._replaced = replaced
 
     def classes(self, keys: Sequence[Key]) -> list[str]:
         """What the operator stated, else a dwelling."""
@@ -72,7 +85,21 @@ class Around(Nothing):
                 Period(number, span.since, span.until) for number, span in self._of("vacant", main)
             ),
             events=self._facts.events(points, self._now, self._fact),
+            multipliers=self.multipliers(keys),
         )
+
+    def multipliers(self, keys: Sequence[Key]) -> tuple[Multiplied, ...]:
+        """What use is multiplied by where that is not 1, of the main channels among these, numbered in their order."""
+        known = self._told.get(KIND, {})
+        if not known:
+            return ()
+        found = []
+        for number, key in enumerate(keys):
+            spans = known.get(self._words.texts[key.point], ()) if key.channel == MAIN else ()
+            for one in factors(spans):
+                places = max(0, -int(one.factor.as_tuple().exponent))
+                found.append(Multiplied(number, one.since, one.until, int(one.factor.scaleb(places)), places))
+        return tuple(found)
 
     def joined(self, keys: Collection[Key]) -> list[Joined]:
         """Main meters with their sub-meters, and heat meters' energy with their volume."""
@@ -124,7 +151,7 @@ class Around(Nothing):
 
     @cached_property
     def _told(self) -> Told:
-        return self._facts.told(self._now, self._fact)
+        return self._facts.told(self._now, self._fact, self._replaced)
 
     @cached_property
     def _mains(self) -> list[tuple[str, tuple[str, ...], int, int]]:

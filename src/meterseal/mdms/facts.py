@@ -8,17 +8,22 @@ of any past run are found again: they are the rows up to the number that it saw.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
 import sqlalchemy as sa
 from msgspec import Struct
+from msgspec.structs import replace
 
+from meterseal.control import acts
 from meterseal.control.engine import read, write
 from meterseal.control.tables import point_facts as table
 from meterseal.control.tables import usage_points
 from meterseal.errors import DataError
 from meterseal.headend.meteralarms import kinds
+from meterseal.mdms import multipliers
+from meterseal.mdms.multipliers import Multiplied
 from meterseal.mdms.seen import EVERYTHING
 from meterseal.mdms.spans import Span, Told, at, joined, laid, unagreed
 from meterseal.mdms.state import Pending
@@ -26,11 +31,11 @@ from meterseal.mdms.surroundings import MOST_HOURS, Surroundings
 from meterseal.mdms.vee.context import CLASSES, DAY, EVER, HOUR, OFFSET, Event, Weather
 from meterseal.model import MAIN
 
-Stated = Literal["class", "size", "main", "group", "zone", "heats", "limit"]
+Stated = Literal["class", "size", "main", "group", "zone", "heats", "limit", "multiplier"]
 """What an operator states: class of customer, what the connection carries (unit an hour), the main meter's usage point,
-the group of neighbours, the zone that supplies it, `gas` where gas heats, and (of all) the mean of a day in degC under
-which it is heated."""
-STATED: tuple[Stated, ...] = ("class", "size", "main", "group", "zone", "heats", "limit")
+the group of neighbours, the zone that supplies it, `gas` where gas heats, (of all) the mean of a day in degC under
+which it is heated, and by what the register is multiplied (`multipliers`)."""
+STATED: tuple[Stated, ...] = ("class", "size", "main", "group", "zone", "heats", "limit", "multiplier")
 UNJUDGED = frozenset({"zone"})
 """What no rule looks at: such a fact has nothing judged again."""
 LIMIT = 15.0
@@ -69,18 +74,34 @@ class Facts:
 
     # --- asking -----------------------------------------------------------------------------------
 
-    def told(self, as_of: int, upto: int | None = None) -> Told:
-        """All but the alarms: by the rows up to number `upto` (`seen`), without one by those recorded up to an instant."""
+    def told(
+        self,
+        as_of: int,
+        upto: int | None = None,
+        replaced: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    ) -> Told:
+        """All but the alarms: by the rows up to number `upto` (`seen`), without one by those recorded up to an instant.
+
+        `replaced`: usage points whose meter was exchanged, with the instants at which each was put in place, rising.
+        """
         query = sa.select(table).where(table.c.kind != "event", _then(as_of, upto))
         found: dict[str, dict[str, list[Span]]] = {}
         with read(self._engine) as connection:
             for row in connection.execute(query.order_by(table.c.id)):
                 spans = found.setdefault(row.kind, {})
-                until = EVER if row.until is None else row.until
-                spans[row.usage_point] = laid(
-                    spans.get(row.usage_point, []), Span(row.since, until, row.value)
-                )
+                said = Span(row.since, EVER if row.until is None else row.until, row.value)
+                if row.kind == multipliers.KIND:
+                    said = multipliers.ended(said, replaced.get(row.usage_point, ())[1:])
+                spans[row.usage_point] = laid(spans.get(row.usage_point, []), said)
         return found
+
+    def multiplied(
+        self, replaced: Mapping[str, Sequence[int]]
+    ) -> tuple[bool, dict[str, tuple[Multiplied, ...]]]:
+        """Whether a multiplier was ever stated, and those that are not 1, by usage point; `replaced` as in `told`."""
+        with read(self._engine) as connection:
+            begins = {point: instants[1:] for point, instants in replaced.items()}
+            return multipliers.any_stated(connection), multipliers.stated(connection, begins)
 
     def zones(self, instant: int) -> dict[str, str]:
         """The zone of each usage point that belongs to one at an instant."""
@@ -119,18 +140,22 @@ class Facts:
 
     # --- taking -----------------------------------------------------------------------------------
 
-    def put(self, stated: Sequence[Fact], now: int) -> dict[str, int]:
+    def put(self, stated: Sequence[Fact], now: int, author: str = "operator") -> dict[str, int]:
         """Keep what an operator states, whole or not at all; gives the usage points that are to be judged again, and from
-        when on. DataError `facts.*` for what cannot be.
+        when on. Multipliers, which bills count with, are acts of the trail. DataError `facts.*` for what cannot be.
         """
         if len(stated) > MOST:
             raise DataError("facts.many", f"At most {MOST} facts are taken at once; cut the file.")
+        stated = [_spelled(fact) for fact in stated]
         for fact in stated:
             _check(fact)
+        _check_once(stated)
         self._check_points(stated)
         rows = [_row(f.usage_point, f.kind, f.value, (f.since, f.until), now) for f in stated]
         with write(self._engine) as connection:
             _append(connection, rows)
+            for point in dict.fromkeys(f.usage_point for f in stated if f.kind == multipliers.KIND):
+                acts.append(connection, acts.Act(now, author, "multiplier-stated", point))
             mains = self._mains(connection)
             _check_zones(connection)
         again: dict[str, int] = {}
@@ -280,6 +305,7 @@ def _check(fact: Fact) -> None:
         "zone": len(fact.value) <= NAME and fact.value.isprintable(),
         "heats": fact.value == "gas",
         "limit": number is not None and -60 <= number <= 60,
+        "multiplier": bool(multipliers.canonical(fact.value)),
     }[fact.kind]
     of_all = fact.kind == "limit"
     if (
@@ -291,9 +317,33 @@ def _check(fact: Fact) -> None:
             "facts.value",
             f"`{fact.value[:40]}` is nothing that can be stated as {fact.kind} of `{fact.usage_point[:40]}` for that time. "
             f"class is {' or '.join(CLASSES)}, size the unit an hour, main a usage point, group and zone names of "
-            f"{NAME} characters, heats gas; limit is in degC and of no usage point; a period ends after it begins. "
+            f"{NAME} characters, heats gas; limit is in degC and of no usage point; multiplier is above 0, up to "
+            f"{multipliers.LARGEST}, of {multipliers.MOST_DIGITS} digits with {-multipliers.FINEST} decimals at most, or a "
+            "ratio such as 2000/5 that is one; a period ends after it begins. "
             "Nothing was taken.",
         )
+
+
+def _spelled(fact: Fact) -> Fact:
+    """A ratio of transformers as the number that it is."""
+    number = multipliers.canonical(fact.value) if fact.kind == multipliers.KIND else ""
+    return replace(fact, value=number) if number else fact
+
+
+def _check_once(stated: Sequence[Fact]) -> None:
+    """DataError `facts.multiplier` when one call says two multipliers of one time."""
+    last: dict[str, Fact] = {}
+    said = (fact for fact in stated if fact.kind == multipliers.KIND and fact.value)
+    for fact in sorted(said, key=lambda one: (one.usage_point, one.since, one.until)):
+        before = last.get(fact.usage_point)
+        if before is not None and fact.since < before.until and fact.value != before.value:
+            raise DataError(
+                "facts.multiplier",
+                f"Usage point `{fact.usage_point}` would be multiplied by {before.value} and by {fact.value} at one time; "
+                "nothing was taken. Say when the one ends and the other begins.",
+            )
+        if before is None or fact.until > before.until:
+            last[fact.usage_point] = fact
 
 
 def _number(text: str) -> float | None:

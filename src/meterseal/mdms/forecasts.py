@@ -17,14 +17,18 @@ from meterseal.control.sealing import KeyRing
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.columns import Columns, Missed, Scan
 from meterseal.mdms.forecast.bands import forecast, judged
-from meterseal.mdms.forecast.history import HOUR, LOCAL, bridged, calendar, hourly, plausible
+from meterseal.mdms.forecast.history import HOUR, LOCAL, bridged, calendar, hourly, multiplied, plausible
 from meterseal.mdms.forecast.scores import Score, mean, naive_scales, score
 from meterseal.mdms.forecast.sums import ALL, Sums
 from meterseal.mdms.forecast.task import HORIZON, LEVELS, WEEK, Floats, Task
 from meterseal.mdms.forecast_files import Block, ForecastFiles, Place, Series, parts
+from meterseal.mdms.multipliers import Multiplied
 from meterseal.mdms.store.rows import Key, Words
 from meterseal.mdms.surroundings import Surroundings
 from meterseal.model import MAIN, MEDIA, Medium
+
+Factors = Callable[[Mapping[str, Sequence[int]]], tuple[bool, Mapping[str, Sequence[Multiplied]]]]
+"""`Facts.multiplied`."""
 
 DAY = 24 * HOUR
 HISTORY = 12 * WEEK
@@ -92,6 +96,7 @@ class Forecasts:
         surroundings: Surroundings,
         replaced: Callable[[], Mapping[str, Sequence[int]]],
         zones: Callable[[int], Mapping[str, str]],
+        factors: Factors,
         missed: Callable[[Missed, int], None] = lambda _missed, _now: None,
     ) -> None:
         self._files = ForecastFiles(directory, store_id, keys)
@@ -100,6 +105,7 @@ class Forecasts:
         self._surroundings = surroundings
         self._replaced = replaced
         self._zones = zones
+        self._factors = factors
         self._missed = missed
         """Told after each making what could not be read."""
         self._places: tuple[int, dict[Series, Place]] = (-1, {})
@@ -127,13 +133,14 @@ class Forecasts:
         degrees = self._surroundings.weather(since, HISTORY + HORIZON)
         asked = Task(np.empty((HISTORY, 0), np.float32), hour, kind, bridged(degrees))
         replaced, zones = self._replaced(), self._zones(begin)
+        _, factors = self._factors(replaced)
         made, left_out, summed = (dict.fromkeys(MEDIA, 0) for _ in range(3))
         missed: Missed = {}
         self._files.begin()
         for medium in MEDIA:
             sums, number = Sums(HISTORY), 0
             for keys, columns in self._store.scan(medium, since, begin, missed):
-                points, use = self._main(keys, columns, since, HISTORY, replaced)
+                points, use = self._main(keys, columns, since, HISTORY, replaced, factors)
                 use = plausible(use)
                 good = known_enough(use)
                 left_out[medium] += int((~good).sum())
@@ -170,12 +177,15 @@ class Forecasts:
         since: int,
         hours: int,
         replaced: Mapping[str, Sequence[int]],
+        factors: Mapping[str, Sequence[Multiplied]],
     ) -> tuple[list[str], Floats]:
-        """Usage points of the main channels and their (hours, points) of use."""
+        """Usage points of the main channels and their (hours, points) of use: what the register counted, multiplied."""
         points = [self._words.texts[key.point] for key in keys]
         exchanged = {at: replaced[point][1:] for at, point in enumerate(points) if point in replaced}
         use = hourly(columns, since, hours, exchanged)
         main = [at for at, key in enumerate(keys) if key.channel == MAIN]
+        if factors:
+            use = multiplied(use, since, {at: factors[points[at]] for at in main if points[at] in factors})
         return [points[at] for at in main], use[:, main]
 
     def _write(
@@ -291,8 +301,9 @@ class Forecasts:
             return
         came: dict[str, Floats] = {}
         replaced, zones = self._replaced(), self._zones(begin)
+        _, factors = self._factors(replaced)
         for keys, columns in self._store.scan(medium, begin, begin + DAY):
-            points, use = self._main(keys, columns, begin, 24, replaced)
+            points, use = self._main(keys, columns, begin, 24, replaced, factors)
             came.update(zip(points, use.T, strict=True))
         summed = Sums(24)
         for block in blocks:

@@ -236,7 +236,7 @@ class Judging(Reading, ABC):
         """A run with what is known beside the registers and what an operator changed, up to what it saw; without that as
         recorded up to then.
         """
-        around = Around(self.surroundings, self.facts, self._store.words, now, seen, exists)
+        around = Around(self.surroundings, self.facts, self._store.words, now, seen, exists, replaced)
         settings, overrides = self.changes.known(now, seen.change if seen is not None else None)
         return vee.Run(
             now,

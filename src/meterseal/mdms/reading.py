@@ -15,8 +15,10 @@ from meterseal.mdms.answers import Answers
 from meterseal.mdms.columns import Columns, with_meters
 from meterseal.mdms.evidence import EvidenceBook, EvidenceFacts
 from meterseal.mdms.export import series
+from meterseal.mdms.facts import Facts
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.findings import Findings
+from meterseal.mdms.multipliers import Multiplied
 from meterseal.mdms.notes import Notes
 from meterseal.mdms.places import Places
 from meterseal.mdms.quarantine import Quarantine
@@ -110,6 +112,7 @@ class Reading:
     _findings: Findings
     _notes: Notes
     _places: Places
+    facts: Facts
     _answers: Answers
     _order: Order
 
@@ -184,7 +187,12 @@ class Reading:
             entries = entries or series.Since(0, self._state.sequence)
         entries = replace(entries, through=min(entries.through, self._answers.upto(as_of)))
         channels = self._order.after(self._store.numbers_stored(), after, usage_point)
-        return series.page(self._store, channels, since, until, as_of, entries)
+        known, factors = self.multipliers()
+        return series.page(self._store, channels, since, until, as_of, entries, factors if known else None)
+
+    def multipliers(self) -> tuple[bool, dict[str, tuple[Multiplied, ...]]]:
+        """Whether a multiplier was ever stated, and those that are not 1, by usage point."""
+        return self.facts.multiplied(self._places.replaced())
 
     def visible(self, since: int, until: int, usage_point: str | None = None) -> Generator[Rows, None, None]:
         """Visible readings with since <= end_at < until, whole channels in blocks, of one usage point or of all; for

@@ -145,6 +145,7 @@ class Mdms(Judging):
             self.surroundings,
             self._places.replaced,
             self.facts.zones,
+            self.facts.multiplied,
             Missing(self._findings, self._store.words, self._troubles).forecasts,
         )
         self._turning = Turning(keys, self._store, self._manifest, self.ledger, self.forecasts)

@@ -18,6 +18,7 @@ from meterseal.control.sealed import AGREEMENTS
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import agreements, tariffs, usage_points
 from meterseal.errors import DataError, LocalError
+from meterseal.mdms import multipliers
 from meterseal.things.exchange import MeterChange, changes
 from meterseal.utility.bills import AgreementView
 from meterseal.utility.calendar import billing_start, midnight
@@ -145,6 +146,8 @@ def all_terms(engine: sa.Engine, keys: KeyRing, usage_point: str | None = None) 
         rows = connection.execute(query).all()
         documents = connection.execute(sa.select(tariffs.c.document)).scalars().all()
         changed = changes(connection, keys, usage_point)
+        begins = {point: [one.at for one in of if one.installed is not None] for point, of in changed.items()}
+        multiplied = multipliers.stated(connection, begins, usage_point)
     books = _Books(_parse(document) for document in documents)
     openings: dict[str, list[Opening]] = defaultdict(list)
     for row in rows:
@@ -164,6 +167,7 @@ def all_terms(engine: sa.Engine, keys: KeyRing, usage_point: str | None = None) 
             book=books.book(row.tariff_code, row.tariff_version),
             openings=tuple(openings[row.usage_point_id]),
             swaps=tuple(_swap(change) for change in changed.get(row.usage_point_id, ())),
+            multiplied=multiplied.get(row.usage_point_id, ()),
         )
         for row in rows
     )

@@ -40,6 +40,7 @@ def edges(bill: Bill) -> Iterator[Boundary]:
     for one in bill.determinants:
         yield one.readings.first
         yield one.readings.last
+        yield from (part.edge for part in one.multiplied if part.edge is not None)
     for change in bill.exchanges:
         for edge in (change.before, change.after):
             if edge is not None:
@@ -94,6 +95,7 @@ def _lines(bill: Bill) -> Iterator[str]:
 
 def _quantities(bill: Bill) -> Iterator[str]:
     hours: dict[tuple[Boundary, Boundary], Decimal] = {}
+    yield from _multipliers(bill)
     for number, one in enumerate(bill.determinants):
         first, last = one.readings.first, one.readings.last
         if (one.since, one.until) != (first.end_at, last.end_at):
@@ -103,8 +105,8 @@ def _quantities(bill: Bill) -> Iterator[str]:
         if one.amount - (one.carried or 0) < 0:
             yield f"Quantity {number} is below nothing."
         if one.kind == "hours":
-            hours[first, last] = hours.get((first, last), Decimal(0)) + one.amount
-        elif one.amount - (one.carried or 0) != _between(one):
+            hours[first, last] = hours.get((first, last), Decimal(0)) + _counted(one)
+        elif _counted(one) != _between(one):
             yield f"Quantity {number} is not the difference of its registers."
         yield from _meters(bill, number, one)
         priced = [line.charge.quantity for line in bill.lines if line.determinant == number]
@@ -114,6 +116,85 @@ def _quantities(bill: Bill) -> Iterator[str]:
         span = one.readings.first, one.readings.last
         if one.kind == "hours" and hours.pop(span, _between(one)) != _between(one):
             yield "The hours of all bands are not the difference of the registers."
+
+
+def _counted(one: Determinant) -> Decimal:
+    """What the register counted of a quantity, before it was multiplied."""
+    if one.multiplied:
+        return sum((part.used for part in one.multiplied), Decimal(0))
+    return one.amount - (one.carried or 0)
+
+
+def _multipliers(bill: Bill) -> Iterator[str]:
+    """Every use is multiplied by one number at a time, the same one in all quantities, and the products add up."""
+    held: list[tuple[int, int, Decimal]] = []
+    for number, one in enumerate(bill.determinants):
+        parts = one.multiplied
+        if not parts:
+            held.append((one.since, one.until, Decimal(1)))
+            continue
+        held += [(part.since, part.until, part.multiplier) for part in parts]
+        edges = [one.since, *(part.until for part in parts)]
+        if (
+            [part.since for part in parts] != edges[:-1]
+            or edges != sorted(set(edges))
+            or edges[-1] != one.until
+        ):
+            yield f"The multipliers of quantity {number} are not those of its time, each once."
+        if any(part.amount != part.used * part.multiplier or part.multiplier <= 0 for part in parts):
+            yield f"A part of quantity {number} is not what the register counted times the multiplier."
+        if any(part.used < 0 for part in parts):
+            yield f"A part of quantity {number} is below nothing."
+        if one.amount - (one.carried or 0) != sum((part.amount for part in parts), Decimal(0)):
+            yield f"The parts of quantity {number} by multiplier do not add up to it."
+        yield from _registers(bill, number, one)
+    held.sort()
+    last: tuple[int, Decimal] | None = None
+    for since, until, factor in held:
+        if last is not None and since < last[0] and factor != last[1]:
+            yield "One time is multiplied by two numbers."
+            return
+        if since < until and (last is None or until > last[0]):
+            last = until, factor
+
+
+def _registers(bill: Bill, number: int, one: Determinant) -> Iterator[str]:
+    """Each part is the difference of the registers at its ends, of all bands together where it is one of hours."""
+    spans = [other for other in bill.determinants if other.kind == one.kind and other.until == one.until]
+    together = [other for other in spans if other.since == one.since]
+    if one.kind == "hours" and together[0] is not one:
+        return
+    if any(len(other.multiplied) != len(one.multiplied) for other in together):
+        yield f"Quantity {number} has other multipliers than its time."
+        return
+    changed = {change.at: change for change in bill.exchanges}
+    edge: Boundary | None = one.readings.first
+    came = Decimal(0)
+    for place, part in enumerate(one.multiplied):
+        final = place == len(one.multiplied) - 1
+        exchange = None if final else changed.get(part.until)
+        if not final and (part.edge is None) == (exchange is None):
+            # The year before may hold exchanges of earlier bills; the sum of its parts is held against its registers.
+            if one.kind != "year" or part.edge is not None:
+                yield f"Quantity {number} does not show with which register a multiplier ended."
+            return
+        if part.edge is not None and part.edge.end_at != part.until:
+            yield f"Quantity {number} shows a register of another time than a multiplier's end."
+        until = one.readings.last if final else part.edge
+        end = _value(until) if until is not None else (exchange.last if exchange else None) or Decimal(0)
+        begin = _value(edge) if edge is not None else came
+        inside = [c for at, c in changed.items() if part.since < at <= part.until and at != part.since]
+        inside = [c for c in inside if c is not exchange]
+        used = end - begin + sum(((c.last or 0) - (c.first or 0) for c in inside), Decimal(0))
+        if used < 0:
+            used += Decimal(ROLL_OVER).scaleb(one.readings.last.exponent)
+        if used != sum((other.multiplied[place].used for other in together), Decimal(0)):
+            yield f"Part {place} of quantity {number} is not the difference of its registers."
+        edge, came = until, (exchange.first if exchange else None) or Decimal(0)
+
+
+def _value(edge: Boundary) -> Decimal:
+    return Decimal(edge.register).scaleb(edge.exponent)
 
 
 def _meters(bill: Bill, number: int, one: Determinant) -> Iterator[str]:

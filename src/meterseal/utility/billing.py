@@ -95,7 +95,7 @@ class Billing:
         With `as_of`, as they were visible then.
         """
         columns = self._measurements.registers(terms.usage_point, MAIN, since, until, as_of)
-        return usable(columns, terms.medium, terms.swaps)
+        return usable(columns, terms.medium, terms.swaps, terms.multiplied)
 
     def line_readings(
         self,

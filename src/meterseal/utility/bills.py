@@ -62,12 +62,27 @@ class ReadingsUsed(Struct, frozen=True):
     last: Boundary
 
 
+class MultipliedPart(Struct, frozen=True):
+    """Use of since <= t < until under one multiplier: `used` is the difference of registers (of kind "hours" the sum of
+    the hours of the band), `amount` is used x multiplier.
+
+    `edge` is the register at `until` where that is neither the last one nor the instant of an exchange.
+    """
+
+    since: int
+    until: int
+    used: Decimal
+    multiplier: Decimal
+    amount: Decimal
+    edge: Boundary | None = None
+
+
 class Determinant(Struct, frozen=True):
     """One exact quantity that lines are priced from, opened to its readings.
 
     kind "register": last register minus first. kind "hours": sum of the hourly steps of one band.
     kind "year": the same as "register" from the start of the calendar year (or of the agreement) plus
-    `carried` from a previous system; it is not priced, it says in which tier the bill begins.
+    `carried` from a previous system; it is not priced, it says in which tier the bill begins. All are multiplied.
     """
 
     kind: Literal["register", "hours", "year"]
@@ -80,6 +95,9 @@ class Determinant(Struct, frozen=True):
     carried: Decimal | None = None
     exchanged: tuple[tuple[Decimal, Decimal], ...] = ()
     """(last, first) of every change of meters in between: last of the meter that went, first of the one that came."""
+    multiplied: tuple[MultipliedPart, ...] = ()
+    """The use by multiplier, oldest first; empty where the register counts what was used. `amount` is the sum of the parts,
+    and what was carried. A multiplier is the utility's word as a price is; meters sign registers."""
 
 
 class BillLine(Struct, frozen=True):
@@ -130,7 +148,7 @@ class Change(Struct, frozen=True):
     """One thing that differs from the bill version before, named by a code.
 
     `code`: "period", "tariff", "first-register", "last-register", "use", "accumulation", "quality", "proof",
-    "meters" (exchanges) or "total" (in fen). `before` and `after` are short values for people.
+    "meters" (exchanges), "multiplier" or "total" (in fen). `before` and `after` are short values for people.
     """
 
     code: str
@@ -219,8 +237,8 @@ class HeldBill(Struct, frozen=True):
     """A completed period that was not billed, and why; it is tried again at every run.
 
     `code` is stable (`bill.boundary-missing`, `bill.hours-missing`, `bill.hours-differ`, `bill.negative-use`,
-    `bill.evidence-differs`, `bill.evidence-bad`, `bill.meter-changed`, `bill.registers-apart`, `bill.overlap`,
-    `tariff.none`);
+    `bill.evidence-differs`, `bill.evidence-bad`, `bill.meter-changed`, `bill.multiplier-changed`,
+    `bill.registers-apart`, `bill.overlap`, `usage.multiplier`, `tariff.none`);
     `sentence` says what happened and what to do.
     """
 

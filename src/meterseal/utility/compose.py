@@ -15,9 +15,10 @@ import msgspec
 import numpy as np
 
 from meterseal.errors import DataError
+from meterseal.mdms.multipliers import Multiplied
 from meterseal.model import Medium, Quality
 from meterseal.utility.bills import AssuredPart, Bill, BillLine, Change, Determinant, Estimated
-from meterseal.utility.calendar import Period, is_billing_start, local_day, year_start
+from meterseal.utility.calendar import Period, is_billing_start, local, local_day, year_start
 from meterseal.utility.determinants import Measured, by_register, segment_uses
 from meterseal.utility.exchange import exchanges
 from meterseal.utility.proof import EvidenceAt, boundary, open_use, worst
@@ -43,7 +44,7 @@ class Terms(NamedTuple):
     """What an agreement says, and what its usage point carries through the year.
 
     `openings` belong to all agreements of the usage point: tiers accumulate per usage point. `swaps` are all changes
-    of its meter.
+    of its meter, `multiplied` what its register is multiplied by where that is not 1.
     """
 
     agreement_id: str
@@ -56,6 +57,7 @@ class Terms(NamedTuple):
     book: TariffBook
     openings: tuple[Opening, ...]
     swaps: tuple[Swap, ...] = ()
+    multiplied: tuple[Multiplied, ...] = ()
 
 
 class YearBefore(NamedTuple):
@@ -160,10 +162,11 @@ def _estimated(period: Period, readings: Readings, request: RatingInput) -> Esti
     at = tuple(
         at for at, row in rows.items() if row is not None and readings.quality[row] == Quality.ESTIMATED
     )
-    halves = [readings.halves.get(instant) for instant in at]
-    if not at or None in halves:
+    # What is used after the first register and before the last is multiplied by what holds there.
+    halves = [(readings.halves.get(one), readings.factor(one - (one == period.until))) for one in at]
+    if not at or any(half is None for half, _ in halves):
         return Estimated(at) if at else None
-    half = sum((one for one in halves if one is not None), Decimal(0))
+    half = sum((one * factor for one, factor in halves if one is not None), Decimal(0))
     used = sum((one.amount for one in request.uses), Decimal(0))
     low, high = max(used - half, Decimal(0)), used + half
     if len(request.uses) != 1:
@@ -239,6 +242,7 @@ def _join(first: Readings, then: Readings, swaps: tuple[Swap, ...]) -> Readings:
         np.concatenate((first.quality, then.quality)),
         np.concatenate((first.vouched, then.vouched)),
         halves={**first.halves, **then.halves},
+        multiplied=then.multiplied,
     )
     return with_swaps(joined, swaps)
 
@@ -295,6 +299,12 @@ def _facts(bill: Bill) -> dict[str, str]:
         "proof": f"{','.join(sorted({one.assurance for one in bill.determinants}))} {' '.join(proofs)}",
         "meters": " ".join(
             f"{one.removed}>{one.installed} {one.last} {one.first} {one.stated}" for one in bill.exchanges
+        ),
+        "multiplier": "; ".join(
+            f"{factor} from {local(since):%Y-%m-%d %H:%M}"
+            for since, factor in dict.fromkeys(
+                (part.since, part.multiplier) for one in metered for part in one.multiplied
+            )
         ),
         "total": f"{bill.total_fen}",
     }

@@ -15,14 +15,15 @@ from meterseal.errors import DataError
 from meterseal.model import Quality
 from meterseal.utility.calendar import HOUR, clock_hours, local
 from meterseal.utility.rating import Use
-from meterseal.utility.readings import Readings, hour_boundaries, steps
+from meterseal.utility.readings import Part, Readings, hour_boundaries, parts, steps
 from meterseal.utility.tariff import Segment, TimeOfUse
 
 
 class Measured(NamedTuple):
     """A use with the readings it came from: registers at `first_at` and `last_at`, counts by quality.
 
-    For kind "hours" the counts are hours of the band; an hour is as good as the worse of its two registers.
+    For kind "hours" the counts are hours of the band; an hour is as good as the worse of its two registers. `parts` is
+    the use by multiplier, empty where that is 1.
     """
 
     use: Use
@@ -33,6 +34,7 @@ class Measured(NamedTuple):
     estimated: int
     edited: int
     vouched: int
+    parts: tuple[Part, ...] = ()
 
 
 def segment_uses(readings: Readings, segment: Segment) -> tuple[Measured, ...]:
@@ -54,9 +56,9 @@ def segment_uses(readings: Readings, segment: Segment) -> tuple[Measured, ...]:
 
 
 def by_register(readings: Readings, since: int, until: int) -> Measured:
-    """Return the register difference of a period.
+    """Return the register difference of a period, multiplied.
 
-    Raises DataError `bill.boundary-missing` or `bill.negative-use`.
+    Raises DataError `bill.boundary-missing`, `bill.negative-use` or `bill.multiplier-changed`.
     """
     rows = []
     for at in (since, until):
@@ -69,12 +71,17 @@ def by_register(readings: Readings, since: int, until: int) -> Measured:
                 at=at,
             )
         rows.append(row)
-    step = steps(readings, np.array([since, until], dtype=np.int64)) if until > since else None
-    if step is not None and step.fell[0]:
-        raise _fell(since, until)
     counts = _counts(readings, np.unique(np.array(rows)))
-    amount = readings.value(0 if step is None else int(step.used[0]))
-    return Measured(Use(since, until, amount), "register", since, until, *counts)
+    if until <= since:
+        return Measured(Use(since, until, readings.amount(0)), "register", since, until, *counts)
+    edges = np.array([since, until], dtype=np.int64)
+    step = steps(readings, edges)
+    if step.fell[0]:
+        raise _fell(since, until)
+    if not step.known[0]:
+        raise _unread(readings, since, until)
+    use = Use(since, until, readings.amount(int(step.used[0])))
+    return Measured(use, "register", since, until, *counts, parts=parts(readings, edges))
 
 
 def _by_hours(readings: Readings, segment: Segment, tariff: TimeOfUse) -> tuple[Measured, ...]:
@@ -100,9 +107,10 @@ def _by_hours(readings: Readings, segment: Segment, tariff: TimeOfUse) -> tuple[
     found = []
     for band in tariff.bands:
         mine = by_hour == band.band
-        use = Use(segment.since, segment.until, readings.value(int(hours.used[mine].sum())), band.band)
+        use = Use(segment.since, segment.until, readings.amount(int(hours.used[mine].sum())), band.band)
         counts = (*_by_rank(worse[mine]), int(vouched[mine].sum()))
-        found.append(Measured(use, "hours", segment.since, segment.until, *counts))
+        split = parts(readings, boundaries, mine)
+        found.append(Measured(use, "hours", segment.since, segment.until, *counts, parts=split))
     return tuple(found)
 
 
@@ -126,6 +134,18 @@ def _fell(since: int, until: int) -> DataError:
         "look at the findings of this usage point and edit the reading that is wrong.",
         since=since,
         until=until,
+    )
+
+
+def _unread(readings: Readings, since: int, until: int) -> DataError:
+    """The multiplier changed where no register was read."""
+    turns = readings.turns(since, until)
+    at = next((turn for turn in turns if readings.find(turn) is None), turns[0])
+    return DataError(
+        "bill.multiplier-changed",
+        f"The multiplier changed at {_when(at)}, and there is no usable register for that moment: how much was used before "
+        "it is not known. State it from the moment of a reading on, of the exchange of the meter, or edit a reading in.",
+        at=at,
     )
 
 

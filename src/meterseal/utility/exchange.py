@@ -58,13 +58,13 @@ def _exchange(readings: Readings, swap: Swap, evidence_at: EvidenceAt) -> MeterE
         meter = swap.removed.hex()
         check_meets(readings.medium, meter, near, (swap.at, swap.last), roll_over)
         before = _proved(readings, range(place - 1, -1, -1), swap.removed, evidence_at)
-        stated += _apart(_value(before), swap.last, roll_over)
+        stated += _apart(_value(before), swap.last, roll_over) * readings.factor(swap.at - 1)
     if swap.first is not None and swap.installed is not None:
         near = _register(readings, place)
         meter = swap.installed.hex()
         check_meets(readings.medium, meter, (swap.at, swap.first), near, roll_over)
         after = _proved(readings, range(place, len(readings.end_at)), swap.installed, evidence_at)
-        stated += _apart(swap.first, _value(after), roll_over)
+        stated += _apart(swap.first, _value(after), roll_over) * readings.factor(swap.at)
     return MeterExchange(
         at=swap.at,
         removed=swap.removed.hex() if swap.removed else None,

@@ -72,16 +72,23 @@ def rows(
         np.concatenate((cuts[(cuts >= own_since) & np.isin(cuts, readings.end_at)], [first, last]))
     )
     rows_ = np.searchsorted(readings.end_at, ends)
-    used = (
-        steps(readings, ends).used
-        + np.minimum(np.diff(readings.register[rows_]), 0) * steps(readings, ends).fell
-    )
+    found_ = steps(readings, ends)
+    used = [
+        readings.amount(step) + (readings.value(min(fall, 0)) * readings.factor(at) if fell else 0)
+        for step, fall, fell, at in zip(
+            found_.used.tolist(),
+            np.diff(readings.register[rows_]).tolist(),
+            found_.fell.tolist(),
+            ends[:-1].tolist(),
+            strict=True,
+        )
+    ]
     quality = np.maximum(_rank(readings.quality[rows_[:-1]]), _rank(readings.quality[rows_[1:]]))
     vouched = readings.vouched[rows_[1:]]
     mine = _of_band(chosen, ends, book)
     found, running = [], Decimal(0)
     for place in np.flatnonzero(mine).tolist():
-        amount = readings.value(int(used[place]))
+        amount = used[place]
         begin, running = running, running + amount
         counted = _clip(running, share) - _clip(begin, share)
         still = amount == 0 and share.lo <= begin and (begin < share.hi or share.last)

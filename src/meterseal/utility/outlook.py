@@ -37,8 +37,8 @@ class Around(Protocol):
 
 
 class Outlook(NamedTuple):
-    """Use of each hour to come, scaled like the registers; the sum lies between `low` and `high` times it nine times of
-    ten.
+    """Use of each hour to come, scaled by `Readings.use_exponent`; the sum lies between `low` and `high` times it nine
+    times of ten.
     """
 
     hours: tuple[Fraction, ...]

@@ -68,13 +68,13 @@ def _mean_day(readings: Readings, since: int, until: int) -> tuple[list[Fraction
 
 def _expected(readings: Readings, segment: Segment, rest: Period, course: Sequence[Fraction]) -> list[Use]:
     if not isinstance(segment.tariff, TimeOfUse):
-        return [Use(*rest, readings.value(_whole(sum(course, Fraction(0)))))]
+        return [Use(*rest, readings.amount(_whole(sum(course, Fraction(0)))))]
     by_hour = segment.tariff.by_hour()
     hours = list(zip(clock_hours(*rest), course, strict=True))
     return [
         Use(
             *rest,
-            readings.value(
+            readings.amount(
                 _whole(sum((used for hour, used in hours if by_hour[hour] == band.band), Fraction(0)))
             ),
             band.band,

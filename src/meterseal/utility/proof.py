@@ -6,13 +6,13 @@ contradicts the evidence raises DataError with a `bill.*` code, and the bill is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import get_args
 
 from meterseal.errors import DataError
 from meterseal.model import Quality
-from meterseal.utility.bills import Boundary, Determinant, EvidenceView, ReadingsUsed
+from meterseal.utility.bills import Boundary, Determinant, EvidenceView, MultipliedPart, ReadingsUsed
 from meterseal.utility.calendar import days, local
 from meterseal.utility.determinants import Measured
 from meterseal.utility.ports import EvidenceFacts
@@ -45,6 +45,8 @@ def open_use(measured: Measured, readings: Readings, evidence_at: EvidenceAt) ->
         assurance = _hourly(measured, assurance, evidence_at)
     if swaps:
         assurance = worst(assurance, "stated")
+    multiplied = tuple(_parts(measured, readings, evidence_at))
+    assurance = worst(assurance, *(part.edge.assurance for part in multiplied if part.edge is not None))
     return Determinant(
         kind=measured.kind,
         since=measured.use.since,
@@ -62,7 +64,17 @@ def open_use(measured: Measured, readings: Readings, evidence_at: EvidenceAt) ->
         ),
         band=measured.use.band,
         exchanged=tuple((swap.last or Decimal(0), swap.first or Decimal(0)) for swap in swaps),
+        multiplied=multiplied,
     )
+
+
+def _parts(measured: Measured, readings: Readings, evidence_at: EvidenceAt) -> Iterator[MultipliedPart]:
+    """The parts of a quantity by multiplier, each with the register that it ends with, where it is one that was read."""
+    exchanged = {swap.at for swap in readings.swaps}
+    for part in measured.parts:
+        inside = part.until < measured.last_at and part.until not in exchanged
+        edge = boundary(readings, part.until, evidence_at) if inside else None
+        yield MultipliedPart(*part, edge=edge)
 
 
 def _check_meters(first: Boundary, last: Boundary, swaps: Sequence[Swap]) -> None:

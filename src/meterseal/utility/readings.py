@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meterseal.errors import DataError
+from meterseal.mdms.multipliers import Multiplied, factor_at, pieces
 from meterseal.model import Medium, Quality
 from meterseal.utility.calendar import HOUR
 from meterseal.utility.ports import RegisterColumns
@@ -49,7 +50,8 @@ class Readings(NamedTuple):
 
     `replaced` marks estimates and edits, `vouched` readings of a meter without a module. value =
     register * 10**exponent in the unit of the medium. `swaps` are the changes of meters between its rows. `halves`: how
-    far the estimate of an instant may be off in nine cases of ten, in that unit, where it is known.
+    far the estimate of an instant may be off in nine cases of ten, in that unit, where it is known. `multiplied`: what
+    use is multiplied by where that is not 1; registers never are.
     """
 
     medium: Medium
@@ -60,6 +62,7 @@ class Readings(NamedTuple):
     vouched: NDArray[np.bool_]
     swaps: tuple[Swap, ...] = ()
     halves: Mapping[int, Decimal] = MappingProxyType({})
+    multiplied: tuple[Multiplied, ...] = ()
 
     @property
     def counted(self) -> NDArray[np.int64]:
@@ -93,12 +96,29 @@ class Readings(NamedTuple):
         """Return a scaled integer of this channel as an exact quantity."""
         return Decimal(scaled).scaleb(self.exponent)
 
+    @property
+    def use_exponent(self) -> int:
+        """The exponent of what was used: finer than that of the registers where a multiplier has decimals."""
+        return self.exponent + min([0, *(_exponent(one.factor) for one in self.multiplied)])
+
+    def amount(self, used: int) -> Decimal:
+        """Return a use of `steps` as an exact quantity."""
+        return Decimal(used).scaleb(self.use_exponent)
+
+    def turns(self, since: int, until: int) -> tuple[int, ...]:
+        """Instants of since < t < until at which the multiplier changes."""
+        return tuple(piece.since for piece in pieces(self.multiplied, since, until)[1:])
+
+    def factor(self, instant: int) -> Decimal:
+        """What use right after an instant is multiplied by."""
+        return factor_at(self.multiplied, instant)
+
 
 class Steps(NamedTuple):
     """Use between neighbouring boundaries, one row an interval.
 
-    `used` is scaled like the registers and 0 where `known` is false; `fell` marks intervals over which the
-    register fell without a plausible roll-over; `replaced` counts estimates and edits from boundary to
+    `used` is multiplied, scaled by `Readings.use_exponent` and 0 where `known` is false; `fell` marks intervals over
+    which the register fell without a plausible roll-over; `replaced` counts estimates and edits from boundary to
     boundary, both included.
     """
 
@@ -108,7 +128,22 @@ class Steps(NamedTuple):
     replaced: NDArray[np.int64]
 
 
-def usable(columns: RegisterColumns, medium: Medium, swaps: Sequence[Swap] = ()) -> Readings:
+class Part(NamedTuple):
+    """Use of since <= t < until under one multiplier: the difference of registers, and that times the multiplier."""
+
+    since: int
+    until: int
+    used: Decimal
+    multiplier: Decimal
+    amount: Decimal
+
+
+def usable(
+    columns: RegisterColumns,
+    medium: Medium,
+    swaps: Sequence[Swap] = (),
+    multiplied: tuple[Multiplied, ...] = (),
+) -> Readings:
     """Keep the readings one may count with; of `swaps` those between the first of them and the last.
 
     Raises DataError `usage.exponent` when the exponent cannot be one of a register, `usage.unit` when the
@@ -135,6 +170,7 @@ def usable(columns: RegisterColumns, medium: Medium, swaps: Sequence[Swap] = ())
         columns.quality[kept],
         columns.origin[kept] != 0,
         halves=_halves(columns),
+        multiplied=multiplied,
     )
     return with_swaps(readings, swaps)
 
@@ -173,7 +209,54 @@ def _exponent(value: Decimal) -> int:
 
 
 def steps(readings: Readings, boundaries: NDArray[np.int64]) -> Steps:
-    """Return the use between neighbouring boundaries (rising instants, int64, at least one)."""
+    """Return the use between neighbouring boundaries (rising instants, int64, at least one).
+
+    Where the multiplier changes between two of them the register of that instant must be known, by a reading or by an
+    exchange of the meter. Raises DataError `usage.multiplier` for use too large to be counted with.
+    """
+    turns = readings.turns(int(boundaries[0]), int(boundaries[-1])) if readings.multiplied else ()
+    cuts = np.union1d(boundaries, np.array(turns, dtype=np.int64)) if turns else boundaries
+    used, known, fell = _steps(readings, cuts)
+    if readings.multiplied:
+        used = _multiplied(readings, cuts, used)
+    if turns:
+        heads = np.searchsorted(cuts, boundaries[:-1])
+        used, fell = np.add.reduceat(used, heads), np.logical_or.reduceat(fell, heads)
+        known = np.logical_and.reduceat(known, heads)
+        used = np.where(known, used, 0)
+    rows = np.searchsorted(readings.end_at, boundaries)
+    after = np.searchsorted(readings.end_at, boundaries, side="right")
+    count = np.concatenate(([0], np.cumsum(readings.replaced)))
+    return Steps(used=used, known=known, fell=fell, replaced=count[after[1:]] - count[rows[:-1]])
+
+
+def parts(
+    readings: Readings, boundaries: NDArray[np.int64], mine: NDArray[np.bool_] | None = None
+) -> tuple[Part, ...]:
+    """The use of those intervals between boundaries that are `mine` (default: all) by multiplier, oldest first; none where
+    it is 1 all along. All steps must be known.
+    """
+    spans = (
+        pieces(readings.multiplied, int(boundaries[0]), int(boundaries[-1])) if len(boundaries) > 1 else []
+    )
+    if all(span.factor == 1 for span in spans):
+        return ()
+    cuts = np.union1d(boundaries, np.array([span.since for span in spans], dtype=np.int64))
+    used, _, _ = _steps(readings, cuts)
+    if mine is not None:
+        used = np.where(mine[np.searchsorted(boundaries, cuts[:-1], side="right") - 1], used, 0)
+    found = []
+    for span in spans:
+        inside = (cuts[:-1] >= span.since) & (cuts[:-1] < span.until)
+        raw = readings.value(int(used[inside].sum()))
+        found.append(Part(span.since, span.until, raw, span.factor, raw * span.factor))
+    return tuple(found)
+
+
+def _steps(
+    readings: Readings, boundaries: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Differences of registers between neighbouring boundaries, scaled like them; which are known, and which fell."""
     size = len(readings.end_at)
     rows = np.searchsorted(readings.end_at, boundaries)
     inside = np.minimum(rows, max(size - 1, 0))
@@ -181,6 +264,7 @@ def steps(readings: Readings, boundaries: NDArray[np.int64]) -> Steps:
         found = (rows < size) & (readings.end_at[inside] == boundaries)
         registers = np.where(found, readings.register[inside], 0)
         counted = np.where(found, readings.counted[inside], 0)
+        _exchanged(readings, boundaries, found, counted)
     else:
         found = np.zeros(len(boundaries), dtype=bool)
         registers = counted = np.zeros(len(boundaries), dtype=np.int64)
@@ -190,14 +274,41 @@ def steps(readings: Readings, boundaries: NDArray[np.int64]) -> Steps:
     plausible = (used < 0) & (registers[:-1] < ROLL_OVER) & (rolled <= _limits(readings, boundaries))
     used = np.where(plausible, rolled, used)
     fell = used < 0
-    after = np.searchsorted(readings.end_at, boundaries, side="right")
-    count = np.concatenate(([0], np.cumsum(readings.replaced)))
-    return Steps(
-        used=np.where(fell, 0, used),
-        known=both & ~fell,
-        fell=fell,
-        replaced=count[after[1:]] - count[rows[:-1]],
-    )
+    return np.where(fell, 0, used), both & ~fell, fell
+
+
+def _exchanged(
+    readings: Readings,
+    boundaries: NDArray[np.int64],
+    found: NDArray[np.bool_],
+    counted: NDArray[np.int64],
+) -> None:
+    """What had been counted where meters were exchanged is known from what was read off them, in place.
+
+    Only where the multiplier changes there: without that, an hour with an exchange in it ends with a reading as any other.
+    """
+    turns = set(readings.turns(int(boundaries[0]), int(boundaries[-1]))) if readings.multiplied else set()
+    base = 0
+    for swap in readings.swaps:
+        last, first = (readings.scaled(value or Decimal(0)) for value in (swap.last, swap.first))
+        if swap.at in turns:
+            place = int(np.searchsorted(boundaries, swap.at))
+            found[place], counted[place] = True, base + last
+        base += last - first
+
+
+def _multiplied(readings: Readings, cuts: NDArray[np.int64], used: NDArray[np.int64]) -> NDArray[np.int64]:
+    finer = 10 ** (readings.exponent - readings.use_exponent)
+    factors = np.full(len(used), finer, dtype=np.int64)
+    for one in readings.multiplied:
+        factors[(cuts[:-1] >= one.since) & (cuts[:-1] < one.until)] = int(one.factor * finer)
+    if len(used) and int(used.max()) * int(factors.max()) * max(len(used), 1) >= 1 << 62:
+        raise DataError(
+            "usage.multiplier",
+            "What a register counted, times its multiplier, is more than can be counted with; look at the multiplier: "
+            "meterseal vee facts show.",
+        )
+    return used * factors
 
 
 def _limits(readings: Readings, boundaries: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -50,7 +50,7 @@ def usage_series(
         usage_point=usage_point,
         medium=readings.medium,
         unit=UNITS[readings.medium],
-        exponent=readings.exponent,
+        exponent=readings.use_exponent,
         resolution=resolution,
         starts=tuple(boundaries[:-1].tolist()),
         ends=tuple(boundaries[1:].tolist()),

@@ -268,7 +268,7 @@ point_facts = Table(
     Column("recorded_at", Instant, nullable=False),
     Index(None, "kind", "usage_point"),
     CheckConstraint(
-        "kind in ('class', 'size', 'main', 'group', 'zone', 'heats', 'limit', 'vacant', 'heating', 'event')",
+        "kind in ('class', 'size', 'main', 'group', 'zone', 'heats', 'limit', 'multiplier', 'vacant', 'heating', 'event')",
         name="kind",
     ),
     sqlite_autoincrement=True,

@@ -27,6 +27,8 @@ class Reading(NamedTuple):
     use: int | None
     event: str
     """fall, roll-over, swap, unit or nothing: how it follows the one before."""
+    counted: int | None = None
+    """Use before it was multiplied."""
 
 
 class Day(NamedTuple):
@@ -80,6 +82,7 @@ def _channel(columns: Columns, context: Context, number: int) -> Channel:
         and abs(int(columns.register[row])) < 1 << 60
     ]
     finest = min((int(columns.exponent[row]) for row in rows), default=0)
+    finest -= max((m.places for m in context.multipliers if m.channel == number), default=0)
     readings: list[Reading] = []
     for row in rows:
         readings.append(_reading(columns, context, number, finest, row, readings[-1] if readings else None))
@@ -98,20 +101,25 @@ def _reading(
     if before is None:
         return Reading(row, at, digits, register, exponent, unit, meter, 0, None, "")
     use, event = _use(context, number, finest, before, (at, register, exponent, unit, meter))
+    counted = use
     if use is not None:
-        for period in context.multipliers:
-            if period.channel == number and period.since < at <= period.until:
-                use *= period.factor
-    return Reading(row, at, digits, register, exponent, unit, meter, at - before.at, use, event)
+        factor, tenths, _ = _multiplier(context, number, at)
+        use = use * factor // tenths
+    return Reading(row, at, digits, register, exponent, unit, meter, at - before.at, use, event, counted)
+
+
+def _multiplier(context: Context, number: int, at: int) -> tuple[int, int, float]:
+    """What the use that a reading ends is multiplied and divided by, and both as one number."""
+    for one in context.multipliers:
+        if one.channel == number and one.since < at <= one.until:
+            return one.factor, 10**one.places, one.factor / 10.0**one.places
+    return 1, 1, 1.0
 
 
 def _use(
     context: Context, number: int, finest: int, before: Reading, now: tuple[int, int, int, int, int]
 ) -> tuple[int | None, str]:
     at, register, exponent, unit, meter = now
-    for swap in context.swaps:
-        if swap.channel == number and before.at < swap.at <= at:
-            return swap.closing - before.register + register - swap.opening, "swap"
     if meter != before.meter:
         return None, "swap"
     if unit != before.unit:
@@ -121,7 +129,8 @@ def _use(
     around = 10 ** min(context.digits + exponent - finest, 18)
     passed = register - before.register + around
     carried = context.carried * 10.0**-finest / 1000 * ((at - before.at) / HOUR)
-    if register >= 0 and before.register < around and passed <= min(carried, around // 2):
+    possible = passed * _multiplier(context, number, at)[2] <= carried and passed <= around // 2
+    if register >= 0 and before.register < around and possible:
         return passed, "roll-over"
     return None, "fall"
 

@@ -114,6 +114,16 @@ def multiplier(channel: Channel, _: list[Channel], context: Context, p: Any) -> 
             for days in (recent, before)
         ]
         power = _power(lately, mean, p.within)
+        first = min(day.number for day in before) if before else number
+        begins = channel.readings[channel.days[first].opens].at
+        ends = channel.readings[channel.days[number].closes].at
+        if any(
+            begins < edge < ends
+            for one in context.multipliers
+            if one.channel == channel.number
+            for edge in (one.since, one.until)
+        ):
+            continue
         if power and min(peaks) >= p.digits and power == _power(peaks[0], peaks[1], p.within):
             changed.append(number)
     return _closes(channel, _in_a_row(changed, 1))
@@ -126,36 +136,18 @@ def _power(now: float, before: float, within: int) -> int:
     return power if abs(now / before / 10.0**power - 1) * 100 <= within and abs(power) <= 4 else 0
 
 
-def register_sum(channel: Channel, every: list[Channel], context: Context, p: Any) -> list[int]:
+def register_sum(channel: Channel, _: list[Channel], context: Context, p: Any) -> list[int]:
     found = []
     for number, day in channel.days.items():
         inside = channel.inside(day)
-        multiplied = any(
-            m.channel == channel.number and m.since < reading.at <= m.until
-            for m in context.multipliers
-            for reading in inside
-        )
-        if multiplied or _altered(channel, day):
+        if _altered(channel, day):
             continue
         begin, end = channel.readings[day.opens], channel.readings[day.closes]
-        register, slack = end.register - begin.register, 0
+        register = end.register - begin.register
         for reading in inside:
             if reading.event == "roll-over":
                 register += 10 ** (context.digits + reading.exponent - channel.exponent)
-        for check in context.checks:
-            other = every[check.against]
-            if check.channel == channel.number and number in other.days:
-                there = other.days[number]
-                difference = other.readings[there.closes].register - other.readings[there.opens].register
-                for reading in other.inside(there):
-                    if reading.event == "roll-over":
-                        difference += 10 ** (context.digits + reading.exponent - other.exponent)
-                shift = other.exponent - channel.exponent
-                register = (
-                    difference * 10 ** min(shift, 9) if shift >= 0 else difference // 10 ** min(-shift, 9)
-                )
-                slack = 10 ** min(shift, 9) if shift >= 0 else 1
-        if abs(sum(reading.use or 0 for reading in inside) - register) > p.tolerance + slack:
+        if abs(sum(reading.counted or 0 for reading in inside) - register) > p.tolerance:
             found.append(number)
     return _closes(channel, found)
 

@@ -6,6 +6,10 @@ own text is not public; element names and their order are those of the 2011 prof
 A ReadingType has 18 parts (macro period, aggregate, measuring period, accumulation, flow, commodity, kind, 2 of
 harmonics, 2 of an argument, time of use, critical peak, tier, phases, multiplier, unit, currency). A ReadingQualityType
 has three: system (3: a meter data management system), category and index.
+
+The multiplier of a ReadingType is the power of ten before its unit, and of nothing else. What a register is multiplied by
+to be use (`MeterMultiplier`: ratios of transformers, weights of pulses) belongs to the meter's configuration and has no
+element in this payload: values stay as the meter shows them, and a reading to be multiplied says so in a comment.
 """
 
 from __future__ import annotations
@@ -108,7 +112,12 @@ def _meter_reading(one: Exported, zone: ZoneInfo) -> str:
         parts.append(f"<Readings><timeStamp>{instants.local(end_at, zone)}</timeStamp>")
         if quality != Quality.MISSING:
             parts.append(f"<value>{Decimal(register).scaleb(one.exponent):f}</value>")
-        said = f"<comment>{escape(one.methods[method])}</comment>" if one.methods[method] else ""
+        comments = [
+            one.methods[method],
+            f"multiplier {one.multiplier}" if one.multiplier not in ("", "1") else "",
+        ]
+        words = escape("; ".join(filter(None, comments)))
+        said = f"<comment>{words}</comment>" if words else ""
         code = quality_code(Quality(quality))
         parts.append(
             f'<ReadingQualities>{said}<ReadingQualityType ref="{code}"/></ReadingQualities>'

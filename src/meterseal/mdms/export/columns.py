@@ -20,44 +20,46 @@ from meterseal.model import Quality
 
 TEXT = DataType.string()
 INSTANT = DataType.timestamp("ms", tz="UTC")
-SCHEMA = Schema(
-    [
-        Field("usage_point", TEXT, nullable=False),
-        Field("medium", TEXT, nullable=False),
-        Field("channel", DataType.int16(), nullable=False),
-        Field("end_at", INSTANT, nullable=False),
-        Field("register", DataType.int64(), nullable=True),
-        Field("exponent", DataType.int8(), nullable=False),
-        Field("unit", TEXT, nullable=False),
-        Field("quality", TEXT, nullable=False),
-        Field("origin", TEXT, nullable=False),
-        Field("version", DataType.int16(), nullable=False),
-        Field("method", TEXT, nullable=False),
-        Field("uncertainty", DataType.int64(), nullable=True),
-        Field("reading_quality", TEXT, nullable=False),
-    ]
-)
+_FIELDS = [
+    Field("usage_point", TEXT, nullable=False),
+    Field("medium", TEXT, nullable=False),
+    Field("channel", DataType.int16(), nullable=False),
+    Field("end_at", INSTANT, nullable=False),
+    Field("register", DataType.int64(), nullable=True),
+    Field("exponent", DataType.int8(), nullable=False),
+    Field("unit", TEXT, nullable=False),
+    Field("quality", TEXT, nullable=False),
+    Field("origin", TEXT, nullable=False),
+    Field("version", DataType.int16(), nullable=False),
+    Field("method", TEXT, nullable=False),
+    Field("uncertainty", DataType.int64(), nullable=True),
+    Field("reading_quality", TEXT, nullable=False),
+]
+SCHEMA = Schema(_FIELDS)
 """`uncertainty`: how many last digits the register may be off in nine cases of ten; `reading_quality`: IEC 61968-9."""
+MULTIPLIED = Schema([*_FIELDS, Field("multiplier", TEXT, nullable=False)])
+"""Once a multiplier was stated: an exact decimal number, by which the register's step up to that reading is multiplied."""
 _QUALITIES = [quality.name.lower() for quality in Quality]
 _CODES = [quality_code(quality) for quality in Quality]
 
 
-def write_arrow(series: Iterable[Exported], out: BinaryIO) -> int:
+def write_arrow(series: Iterable[Exported], out: BinaryIO, *, multiplied: bool = False) -> int:
     """Write an Arrow IPC stream; returns how many readings. Errors of `series` pass through."""
-    return _written(series, lambda reader: write_ipc_stream(reader, out))
+    return _written(series, multiplied, lambda reader: write_ipc_stream(reader, out))
 
 
-def write_parquet_file(series: Iterable[Exported], out: BinaryIO) -> int:
+def write_parquet_file(series: Iterable[Exported], out: BinaryIO, *, multiplied: bool = False) -> int:
     """Write a Parquet file (zstd); returns how many readings. Errors of `series` pass through."""
     return _written(
         series,
+        multiplied,
         lambda reader: write_parquet(
             reader, out, compression="zstd(3)", column_encoding={"end_at": "delta_binary_packed"}
         ),
     )
 
 
-def _written(series: Iterable[Exported], write: Callable[[RecordBatchReader], None]) -> int:
+def _written(series: Iterable[Exported], multiplied: bool, write: Callable[[RecordBatchReader], None]) -> int:
     """Let `write` pull the batches; it turns every error of theirs into one of its own, so the first is kept and raised."""
     readings = 0
     failed: MetersealError | None = None
@@ -66,7 +68,7 @@ def _written(series: Iterable[Exported], write: Callable[[RecordBatchReader], No
         nonlocal readings, failed
         try:
             for one in series:
-                batch = _batch(one)
+                batch = _batch(one, multiplied)
                 readings += batch.num_rows
                 yield batch
         except MetersealError as error:
@@ -74,7 +76,7 @@ def _written(series: Iterable[Exported], write: Callable[[RecordBatchReader], No
             raise
 
     try:
-        write(RecordBatchReader.from_batches(SCHEMA, batches()))
+        write(RecordBatchReader.from_batches(MULTIPLIED if multiplied else SCHEMA, batches()))
     except Exception:
         if failed is not None:
             raise failed from None
@@ -82,7 +84,7 @@ def _written(series: Iterable[Exported], write: Callable[[RecordBatchReader], No
     return readings
 
 
-def _batch(one: Exported) -> RecordBatch:
+def _batch(one: Exported, multiplied: bool) -> RecordBatch:
     columns = one.columns()
     size, halves = len(columns.end_at), one.halves
     register = [
@@ -106,8 +108,9 @@ def _batch(one: Exported) -> RecordBatch:
             _text([one.methods[code] for code in columns.method.tolist()]),
             Array([halves[code] for code in columns.method.tolist()], type=DataType.int64()),
             _text([_CODES[code] for code in columns.quality.tolist()]),
+            *([_text([one.multiplier or "1"] * size)] if multiplied else ()),
         ],
-        schema=SCHEMA,
+        schema=MULTIPLIED if multiplied else SCHEMA,
     )
 
 

@@ -6,7 +6,8 @@ It reads no store; who receives needs the format below and nothing else of ours.
 A delivery is a directory `000001`, `000002` … with `readings.parquet` (`columns`) and `manifest.json`. Each tells which
 journal entries it carries (above < entry <= through), how many readings, the SHA-256 of the file, the SHA-256 of the
 manifest before it, and how many distinct readings the whole store holds at `through`. A reading that was corrected comes
-again in a later delivery with a higher version and takes the place of the earlier one. Nothing is missing when the
+again in a later delivery with a higher version and takes the place of the earlier one. A multiplier is told as it stands
+when the reading is delivered, and one that is stated of the past afterwards is not told again. Nothing is missing when the
 deliveries are without a gap from 0 on and the distinct readings in them are as many as the last manifest says.
 """
 
@@ -17,6 +18,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -27,7 +29,7 @@ from numpy.typing import NDArray
 
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.export.columns import write_parquet_file
-from meterseal.mdms.export.series import Exported, Page, Since
+from meterseal.mdms.export.series import Exported, Page, Since, of_one_kind
 from meterseal.mdms.store.files import sync_directory
 
 MANIFEST, READINGS = "manifest.json", "readings.parquet"
@@ -101,12 +103,14 @@ def deliver(
     number = before.number + 1 if before is not None else 1
     making = root / f".{directory_of(number)}.new"
     told = 0
+    ahead = iter(pages(entries))
+    first = next(ahead, None)
 
     def series() -> Iterator[Exported]:
         nonlocal told
-        for page in pages(entries):
+        for page in chain([] if first is None else [first], ahead):
             told += page.readings
-            yield from page.series
+            yield from of_one_kind(page, first)
 
     try:
         with _writable(root):
@@ -114,7 +118,9 @@ def deliver(
             making.mkdir(mode=0o700)
             path = making / READINGS
             with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-                readings = write_parquet_file(series(), file)
+                readings = write_parquet_file(
+                    series(), file, multiplied=first is not None and first.multiplied
+                )
                 file.flush()
                 os.fsync(file.fileno())
             manifest = Manifest(

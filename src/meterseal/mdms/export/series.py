@@ -5,7 +5,7 @@ It encodes no format (`text`, `columns`, `cim`) and asks nobody who may see them
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
@@ -13,20 +13,25 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from meterseal.errors import DataError
 from meterseal.mdms.method import made
+from meterseal.mdms.multipliers import Multiplied, factor_at
 from meterseal.mdms.store.rows import Key, Rows, Words, visible
-from meterseal.model import Medium
+from meterseal.model import MAIN, Medium
 
 LARGEST_PAGE = 200_000
 """Readings after which a page ends; a channel is never cut in two, so one page may hold more."""
 
 
 class Exported(Struct, frozen=True, kw_only=True):
-    """Visible readings of one channel in one unit, sorted by end_at: little-endian columns of one length.
+    """Visible readings of one channel in one unit and with one multiplier, sorted by end_at, as little-endian columns of
+    one length.
 
     `end_at` int64 Unix milliseconds, `register` int64 (value = register * 10**exponent in `unit`; says nothing where
     quality is MISSING), `quality` int8 `model.Quality`, `origin` int8 (0 sealed by the meter's module, 1 vouched for),
-    `version` int16, `method` int16 into `methods` ("" as the meter delivered it).
+    `version` int16, `method` int16 into `methods` ("" as the meter delivered it). Registers are as the meter shows them:
+    the use of an interval that one of these readings ends is the register's step times `multiplier`, a decimal number;
+    empty while no multiplier was ever stated in this system.
     """
 
     usage_point: str
@@ -41,6 +46,7 @@ class Exported(Struct, frozen=True, kw_only=True):
     version: bytes
     method: bytes
     methods: tuple[str, ...]
+    multiplier: str = ""
 
     @property
     def halves(self) -> tuple[int | None, ...]:
@@ -100,6 +106,8 @@ class Page(Struct, frozen=True, kw_only=True):
     after: tuple[str, int] | None
     readings: int
     through: int
+    multiplied: bool = False
+    """Whether a multiplier was ever stated: then every format has it, of every reading."""
 
 
 def page(
@@ -109,8 +117,12 @@ def page(
     until: int,
     as_of: int | None,
     entries: Since,
+    factors: Mapping[str, Sequence[Multiplied]] | None = None,
 ) -> Page:
-    """The next of these channels, which are in order, with readings of since <= end_at < until, as visible at `as_of`."""
+    """The next of these channels, which are in order, with readings of since <= end_at < until, as visible at `as_of`.
+
+    `factors`: multipliers that are not 1, by usage point; None while none was ever stated.
+    """
     found: list[Exported] = []
     size = readings = 0
     last = None
@@ -123,18 +135,45 @@ def page(
         readings += len(rows)
         rows = rows[rows["batch"] > entries.above]
         size += len(rows)
-        found += _exported(usage_point, channel, rows, store.words)
+        of = None if factors is None else factors.get(usage_point, ()) if channel == MAIN else ()
+        found += _exported(usage_point, channel, rows, store.words, of)
         if size >= LARGEST_PAGE:
             last = (usage_point, channel)
             break
-    return Page(series=tuple(found), after=last, readings=readings, through=entries.through)
+    return Page(
+        series=tuple(found),
+        after=last,
+        readings=readings,
+        through=entries.through,
+        multiplied=factors is not None,
+    )
 
 
-def _exported(usage_point: str, channel: int, rows: Rows, words: Words) -> Iterator[Exported]:
-    """One series for each run of rows in one unit and exponent: a meter that was exchanged may count otherwise."""
+def of_one_kind(page: Page, first: Page | None) -> tuple[Exported, ...]:
+    """The series of a page that follows the first one of a file. DataError `export.multiplier` when a multiplier was stated
+    meanwhile for the first time: the file has no place for it.
+    """
+    if first is not None and page.multiplied != first.multiplied:
+        raise DataError(
+            "export.multiplier",
+            "A multiplier was stated for the first time while this was written, and its beginning does not say any. "
+            "Nothing was written; do it again.",
+        )
+    return page.series
+
+
+def _exported(
+    usage_point: str, channel: int, rows: Rows, words: Words, factors: Sequence[Multiplied] | None
+) -> Iterator[Exported]:
+    """One series for each run of rows in one unit and exponent: a meter that was exchanged may count otherwise; and with
+    one multiplier, that of the interval which a reading ends.
+    """
     if not len(rows):
         return
     change = (rows["unit"][1:] != rows["unit"][:-1]) | (rows["exponent"][1:] != rows["exponent"][:-1])
+    of = [f"{factor_at(factors, at - 1):f}" for at in rows["end_at"].tolist()] if factors else []
+    if of:
+        change |= np.array(of[1:]) != np.array(of[:-1])
     edges = [0, *(np.flatnonzero(change) + 1).tolist(), len(rows)]
     for start, stop in pairwise(edges):
         part = rows[start:stop]
@@ -152,4 +191,5 @@ def _exported(usage_point: str, channel: int, rows: Rows, words: Words) -> Itera
             version=part["version"].astype("<i2").tobytes(),
             method=methods.astype("<i2").tobytes(),
             methods=tuple(words.texts[code] for code in codes.tolist()),
+            multiplier="" if factors is None else of[start] if of else "1",
         )

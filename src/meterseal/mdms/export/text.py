@@ -33,16 +33,18 @@ HEADER = (
     "uncertainty",
 )
 """`uncertainty`: how far the value may be off in nine cases of ten, in its unit; empty where nothing is stated."""
+MULTIPLIER = "multiplier"
+"""One column more once a multiplier was stated: values are the register's, and use is their difference times this."""
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def write_csv(series: Iterable[Exported], out: BinaryIO, zone: ZoneInfo) -> int:
+def write_csv(series: Iterable[Exported], out: BinaryIO, zone: ZoneInfo, *, multiplied: bool = False) -> int:
     """Write a header and a line for each reading; returns how many readings. A missing register has an empty value."""
     lines = StringIO(newline="")
     writer = csv.writer(lines)
-    writer.writerow(HEADER)
+    writer.writerow((*HEADER, MULTIPLIER) if multiplied else HEADER)
     written = 0
     for one in series:
         columns = one.columns()
@@ -65,6 +67,7 @@ def write_csv(series: Iterable[Exported], out: BinaryIO, zone: ZoneInfo) -> int:
                     version,
                     _word(one.methods[method]),
                     halves[method],
+                    *([one.multiplier or "1"] if multiplied else ()),
                 )
             )
         written += len(columns.end_at)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from meterseal.mdms.columns import Columns
 from meterseal.mdms.forecast.task import DAY, REST, SATURDAY, WORKDAY, Codes, Floats
+from meterseal.mdms.multipliers import Multiplied
 from meterseal.model import Quality
 
 HOUR = 3_600_000
@@ -58,6 +59,20 @@ def hourly(
             hour = (instant - 1 - since) // HOUR
             if 0 <= hour < hours:
                 use[hour, place] = np.nan
+    return use
+
+
+def multiplied(use: Floats, since: int, factors: Mapping[int, Sequence[Multiplied]]) -> Floats:
+    """(hours, channels) of what was used, from what registers counted; `factors` by place of the channel. An hour within
+    which a multiplier changes is not known. Changes `use`.
+    """
+    for place, of in factors.items():
+        for one in of:
+            edges = [min(max((edge - since) / HOUR, 0), len(use)) for edge in (one.since, one.until)]
+            use[int(edges[0]) : int(edges[1]), place] *= float(one.factor)
+            for edge in edges:
+                if edge != int(edge):
+                    use[int(edge), place] = np.nan
     return use
 
 

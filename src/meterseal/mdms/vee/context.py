@@ -66,12 +66,21 @@ class Heating(Struct, frozen=True):
 
 
 class Period(Struct, frozen=True):
-    """Something of a channel that held in since <= t < until; `factor` where it is a multiplier."""
+    """Something of a channel that held in since <= t < until."""
 
     channel: int
     since: int
     until: int = EVER
-    factor: int = 1
+
+
+class Multiplied(Struct, frozen=True):
+    """What use of a channel in since <= t < until is multiplied by: factor * 10**-places."""
+
+    channel: int
+    since: int
+    until: int
+    factor: int
+    places: int = 0
 
 
 class Size(Struct, frozen=True):
@@ -91,15 +100,6 @@ class Event(Struct, frozen=True):
     kind: str
 
 
-class Swap(Struct, frozen=True):
-    """Another meter from `at` on: the last register of the old and the first of the new one, in last digits."""
-
-    channel: int
-    at: int
-    closing: int
-    opening: int
-
-
 class Main(Struct, frozen=True):
     """A main meter and the sub-meters behind it in since <= t < until."""
 
@@ -107,13 +107,6 @@ class Main(Struct, frozen=True):
     subs: tuple[int, ...]
     since: int = 0
     until: int = EVER
-
-
-class Check(Struct, frozen=True):
-    """A channel whose intervals another register must confirm."""
-
-    channel: int
-    against: int
 
 
 class Balance(Struct, frozen=True):
@@ -143,11 +136,9 @@ class Context(Struct, frozen=True):
     heating: Heating = Heating()
     sizes: tuple[Size, ...] = ()
     vacancies: tuple[Period, ...] = ()
-    multipliers: tuple[Period, ...] = ()
+    multipliers: tuple[Multiplied, ...] = ()
     events: tuple[Event, ...] = ()
-    swaps: tuple[Swap, ...] = ()
     mains: tuple[Main, ...] = ()
-    checks: tuple[Check, ...] = ()
     balances: tuple[Balance, ...] = ()
 
     @property
@@ -163,18 +154,14 @@ class Context(Struct, frozen=True):
             heating=replace(self.heating, channels=_numbers(self.heating.channels, new)),
             sizes=tuple(replace(s, channel=new[s.channel]) for s in self.sizes if s.channel in new),
             vacancies=_renumbered(self.vacancies, new),
-            multipliers=_renumbered(self.multipliers, new),
+            multipliers=tuple(
+                replace(m, channel=new[m.channel]) for m in self.multipliers if m.channel in new
+            ),
             events=tuple(replace(e, channel=new[e.channel]) for e in self.events if e.channel in new),
-            swaps=tuple(replace(s, channel=new[s.channel]) for s in self.swaps if s.channel in new),
             mains=tuple(
                 replace(main, channel=new[main.channel], subs=_numbers(main.subs, new))
                 for main in self.mains
                 if main.channel in new and all(sub in new for sub in main.subs)
-            ),
-            checks=tuple(
-                Check(new[one.channel], new[one.against])
-                for one in self.checks
-                if one.channel in new and one.against in new
             ),
             balances=tuple(
                 replace(one, energy=new[one.energy], volume=new[one.volume])
@@ -188,7 +175,6 @@ class Context(Struct, frozen=True):
         """Channels that must be looked at together."""
         return (
             *((main.channel, *main.subs) for main in self.mains),
-            *((one.channel, one.against) for one in self.checks),
             *((one.energy, one.volume) for one in self.balances),
         )
 

@@ -23,7 +23,7 @@ from meterseal.mdms.columns import Columns
 from meterseal.mdms.entries import Version
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.store.rows import Key, Rows, Words, standing, visible
-from meterseal.mdms.vee.context import DAY, EVER, HOUR, Balance, Context, Main
+from meterseal.mdms.vee.context import DAY, EVER, HOUR, Balance, Context, Main, Multiplied
 from meterseal.mdms.vee.judge import Choose, Failure, Judgement, Objection, judge
 from meterseal.mdms.vee.rules import RULES, Rule
 from meterseal.mdms.vee.settings import Settings
@@ -92,6 +92,9 @@ class Surroundings(Protocol):
     def zone(self, key: Key, when: int) -> str:
         """The zone that supplied a usage point at an instant, empty for none."""
 
+    def multipliers(self, keys: Sequence[Key]) -> tuple[Multiplied, ...]:
+        """What use of these channels, numbered in their order, is multiplied by where that is not 1."""
+
 
 class Nothing:
     """Surroundings in which nothing is known: every channel is a dwelling's."""
@@ -110,6 +113,9 @@ class Nothing:
 
     def zone(self, key: Key, when: int) -> str:
         return ""
+
+    def multipliers(self, keys: Sequence[Key]) -> tuple[Multiplied, ...]:
+        return ()
 
 
 class Outcome(NamedTuple):
@@ -235,13 +241,13 @@ def joined(
         together.setdefault(group, []).append((cluster, channels))
         taken += len(channels)
         if taken >= AT_ONCE:
-            yield from _as_one(together)
+            yield from _as_one(together, how.surroundings)
             together, taken = {}, 0
-    yield from _as_one(together)
+    yield from _as_one(together, how.surroundings)
 
 
 def _as_one(
-    together: Mapping[Group, list[tuple[Joined, list[Judged]]]],
+    together: Mapping[Group, list[tuple[Joined, list[Judged]]]], surroundings: Surroundings
 ) -> Iterator[tuple[Group, list[Judged], Context]]:
     for group, clusters in together.items():
         channels: list[Judged] = []
@@ -262,6 +268,7 @@ def _as_one(
                 medium=group[1],
                 customer=group[0],
                 interval=group[2],
+                multipliers=surroundings.multipliers([channel.key for channel in channels]),
                 mains=tuple(mains),
                 balances=tuple(balances),
             ),

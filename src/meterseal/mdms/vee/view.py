@@ -32,7 +32,7 @@ class Days(NamedTuple):
     """Whole local days of a channel whose use is known, sorted by (channel, day).
 
     `opens` and `closes` are the rows of its first and last midnight, `use` the register's difference between them with
-    roll-overs and swaps put right. `even` says that all its intervals are there, none longer or shorter.
+    roll-overs put right, multiplied. `even` says that all its intervals are there, none longer or shorter.
     """
 
     channel: Ints
@@ -82,12 +82,19 @@ class View:
         return keep
 
     def _finest(self) -> tuple[Ints, Ints]:
-        """Exponent of each channel, and registers in it. What would not fit then is no better than silence: 0."""
+        """Exponent of each channel, and registers in it, so fine that use times a multiplier is whole.
+
+        What would not fit then is no better than silence: 0.
+        """
         exponents = np.zeros(len(self.starts) - 1, np.int64)
         if not len(self.end_at):
             return exponents, self.register
         filled = self.filled
         exponents[filled] = np.minimum.reduceat(self.raw_exponent, self.starts[:-1][filled])
+        places = np.zeros_like(exponents)
+        for one in self.context.multipliers:
+            places[one.channel] = max(places[one.channel], one.places)
+        exponents -= places
         coarse = self.raw_exponent != np.repeat(exponents, self.sizes)
         if not coarse.any():
             return exponents, self.register
@@ -170,7 +177,7 @@ class View:
 
     @cached_property
     def falls(self) -> Ints:
-        """Rows whose register is lower than the one before, and that no swap explains."""
+        """Rows whose register is lower than the one before, of one meter in one unit."""
         if not len(self.step) or self.step.min() >= 0:
             return NONE
         fell = np.flatnonzero(self.step < 0)
@@ -179,8 +186,7 @@ class View:
     @cached_property
     def exchanged(self) -> Ints:
         """Rows that another meter delivered than the one before."""
-        listed = [self.rows_until(swap.channel, swap.at - 1) for swap in self.context.swaps]
-        return np.union1d(self._changes(self.meter), self._inner(listed))
+        return self._changes(self.meter)
 
     @cached_property
     def rescaled(self) -> Ints:
@@ -194,11 +200,6 @@ class View:
         changed[1:] = column[1:] != column[:-1]
         return self._but_heads(changed)
 
-    def _inner(self, rows: Sequence[int]) -> Ints:
-        """Those of these rows that exist and have one before them."""
-        found = np.array(sorted({row for row in rows if 0 <= row < len(self.end_at)}), np.int64)
-        return np.setdiff1d(found, self.heads, assume_unique=True)
-
     @cached_property
     def rolled(self) -> Ints:
         """Falls at which the register began anew after its last digit: what then passed is what can have passed."""
@@ -209,7 +210,16 @@ class View:
         passed = self.step[falls] + around
         most = self.limit(self.context.carried, channels) * (self.elapsed[falls] / HOUR)
         whole = (self.register[falls] >= 0) & (self.register[falls - 1] < around)
-        return falls[whole & (passed <= np.minimum(most, around // 2))]
+        possible = (passed * self.factors(falls) <= most) & (passed <= around // 2)
+        return falls[whole & possible]
+
+    def factors(self, rows: Ints) -> Floats:
+        """What the use of each row's interval is multiplied by."""
+        found = np.ones(len(rows))
+        for one in self.context.multipliers:
+            first, last = self.rows_until(one.channel, one.since), self.rows_until(one.channel, one.until)
+            found[(rows >= first) & (rows < last)] = one.factor / 10.0**one.places
+        return found
 
     def around(self, rows: Ints) -> Ints:
         """One more than the highest register of the meter that delivered each row, in last digits of its channel."""
@@ -219,47 +229,46 @@ class View:
     # --- intervals --------------------------------------------------------------------------------
 
     @cached_property
-    def _intervals(self) -> tuple[Ints, Ints, Ints]:
-        """Use, rows of unknown use, rows whose use is not the register's step."""
+    def _counted(self) -> tuple[Ints, Ints, Ints]:
+        """What the register counted, rows at which that is not known, rows at which it is not the register's step."""
         use, unknown, mended = self.step, [self.heads], [self.rolled]
         if len(self.falls) or len(self.exchanged) or len(self.rescaled):
             use = use.copy()
             use[self.rolled] += self.around(self.rolled)
             lost = np.setdiff1d(self.falls, self.rolled, assume_unique=True)
-            units = self._changes(self.unit)
-            swapped, changed = self._swapped(use)
-            unknown += [lost, np.setdiff1d(self.exchanged, swapped), units]
-            mended.append(changed)
+            unknown += [lost, self.exchanged, self._changes(self.unit)]
             mended.append(np.unique(np.concatenate(unknown[1:])))
             use[mended[-1]] = 0
-        if self.context.multipliers:
-            use = use.copy() if use is self.step else use
-            for period in self.context.multipliers:
-                first = self.rows_until(period.channel, period.since)
-                last = self.rows_until(period.channel, period.until)
-                use[first:last] *= period.factor
-                mended.append(np.arange(first, last))
         return use, np.unique(np.concatenate(unknown)), np.unique(np.concatenate(mended))
 
-    def _swapped(self, use: Ints) -> tuple[Ints, Ints]:
-        """Put the use over listed swaps right, in place; returns the rows of swaps that are known, twice."""
-        found = []
-        for swap in self.context.swaps:
-            row = self.rows_until(swap.channel, swap.at - 1)
-            if len(self._inner([row])) and row < self.starts[swap.channel + 1]:
-                use[row] = swap.closing - self.register[row - 1] + self.register[row] - swap.opening
-                found.append(row)
-        rows = np.array(sorted(found), np.int64)
-        return rows, rows
+    @cached_property
+    def _intervals(self) -> tuple[Ints, Ints, Ints]:
+        """Use, rows of unknown use, rows whose use is not the register's step."""
+        counted, unknown, mended = self._counted
+        if not self.context.multipliers:
+            return counted, unknown, mended
+        use, multiplied = counted.copy(), [mended]
+        for one in self.context.multipliers:
+            first, last = self.rows_until(one.channel, one.since), self.rows_until(one.channel, one.until)
+            part = use[first:last] // 10**one.places
+            # No meter shows so much: like a register beyond LARGEST it says nothing.
+            use[first:last] = np.where(np.abs(part) <= LARGEST // one.factor, part * one.factor, 0)
+            multiplied.append(np.arange(first, last))
+        return use, unknown, np.unique(np.concatenate(multiplied))
+
+    @property
+    def counted(self) -> Ints:
+        """What the register counted since the row before, with roll-overs put right; 0 where not known."""
+        return self._counted[0]
 
     @property
     def use(self) -> Ints:
-        """What passed since the row before, with roll-overs, swaps and multipliers put right; 0 where not known."""
+        """What passed since the row before: what the register counted, multiplied; 0 where not known."""
         return self._intervals[0]
 
     @property
     def unknown(self) -> Ints:
-        """Rows whose use is not known: the first of a channel, falls, swaps without registers, other units."""
+        """Rows whose use is not known: the first of a channel, falls, other meters, other units."""
         return self._intervals[1]
 
     @cached_property

@@ -117,7 +117,10 @@ class Multiplier(Struct, frozen=True):
 
 
 def multiplier(view: View, parameters: Multiplier) -> Found:
-    """Close of the day with which use has changed by a power of ten for so many days: a multiplier or a unit slipped."""
+    """Close of the day with which use has changed by a power of ten for so many days: a multiplier or a unit slipped.
+
+    Not where a multiplier was stated anew within these days or those before them: somebody has looked there.
+    """
     days, count = view.days, parameters.days
     if len(days.use) <= count:
         return Found()
@@ -135,6 +138,10 @@ def multiplier(view: View, parameters: Multiplier) -> Found:
     kept: list[int] = []
     for k in at.tolist():
         low = int(np.searchsorted(days.key, days.key[first[k]] - BACK))
+        if _restated(
+            view, int(days.channel[k]), int(view.end_at[days.opens[low]]), int(view.end_at[days.closes[k]])
+        ):
+            continue
         peaks = (_peak(view, int(first[k]), k), _peak(view, low, int(first[k]) - 1))
         now, then = np.array([peaks], np.float64).T
         if min(peaks) >= parameters.digits and int(_power(now, then, parameters.within)[0]) == int(power[k]):
@@ -149,6 +156,12 @@ def multiplier(view: View, parameters: Multiplier) -> Found:
         "after": view.amount((lately / count)[at], channel),
     }
     return Found(days.closes[at], facts, days.opens[first[at]])
+
+
+def _restated(view: View, channel: int, after: int, until: int) -> bool:
+    """Whether a stated multiplier of a channel begins or ends in after < t < until."""
+    mine = (one for one in view.context.multipliers if one.channel == channel)
+    return any(after < edge < until for one in mine for edge in (one.since, one.until))
 
 
 def _begins(keys: Ints) -> Mask:

@@ -1,4 +1,4 @@
-"""Station VEE, rules about sums: intervals against a register, sub-meters against their main meter.
+"""Station VEE, rules about sums: intervals against their register, sub-meters against their main meter.
 
 Source: sum check of Oracle Utilities MDM and of the California VEE rules: abs(S - R) within a tolerance.
 """
@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from meterseal.mdms.vee.context import DAY
 from meterseal.mdms.vee.rules.rule import Found, Reach, Rule, alike
-from meterseal.mdms.vee.view import NONE, Ints, View
+from meterseal.mdms.vee.view import View
 
 
 class RegisterSum(Struct, frozen=True):
@@ -20,52 +20,26 @@ class RegisterSum(Struct, frozen=True):
 
 
 def register_sum(view: View, parameters: RegisterSum) -> Found:
-    """Closes of days whose intervals do not add up to the register's difference, because one of them is not known or
-    because the register that must confirm them (`Context.checks`) says something else.
+    """Closes of days whose intervals do not add up to the register's difference, because one of them is not known.
 
-    Days with another meter, unit or multiplier have no difference to be held against.
+    Days with another meter or unit have no difference to be held against. Multipliers are of no account.
     """
-    opens, closes, day = view.midnights
+    opens, closes, _ = view.midnights
     if not len(opens):
         return Found()
-    sums = np.cumsum(view.use)
+    sums = np.cumsum(view.counted)
     summed = sums[closes] - sums[opens]
     register = view.register[closes] - view.register[opens]
     if len(view.rolled):
         register = register + view.summed(view.rolled, view.around(view.rolled), opens, closes)
     comparable = np.ones(len(opens), np.bool_)
-    for rows in (view.exchanged, view.rescaled, _multiplied(view)):
+    for rows in (view.exchanged, view.rescaled):
         if len(rows):
             comparable &= view.within(rows, opens, closes) == 0
-    slack, own = np.zeros(len(opens), np.int64), register
-    register = register.copy() if view.context.checks else register
-    channels = view.of(closes)
-    for check in view.context.checks:
-        mine = np.flatnonzero(channels == check.channel)
-        theirs = np.flatnonzero(channels == check.against)
-        place = np.searchsorted(day[theirs], day[mine])
-        place = np.minimum(place, max(len(theirs) - 1, 0))
-        both = day[theirs][place] == day[mine] if len(theirs) else np.zeros(len(mine), np.bool_)
-        mine, of = mine[both], theirs[place[both]]
-        finer = int(view.exponent[check.against] - view.exponent[check.channel])
-        # Both are cut off after their last digit, at both ends.
-        factor = 10 ** min(abs(finer), 9)
-        register[mine] = own[of] * factor if finer >= 0 else own[of] // factor
-        slack[mine] = factor if finer >= 0 else 1
-    at = np.flatnonzero(comparable & (np.abs(summed - register) > parameters.tolerance + slack))
-    facts = {
-        "sum": view.amount(summed[at], channels[at]),
-        "register": view.amount(register[at], channels[at]),
-    }
+    at = np.flatnonzero(comparable & (np.abs(summed - register) > parameters.tolerance))
+    channels = view.of(closes[at])
+    facts = {"sum": view.amount(summed[at], channels), "register": view.amount(register[at], channels)}
     return Found(closes[at], facts, opens[at])
-
-
-def _multiplied(view: View) -> Ints:
-    rows = [
-        np.arange(view.rows_until(p.channel, p.since), view.rows_until(p.channel, p.until))
-        for p in view.context.multipliers
-    ]
-    return np.unique(np.concatenate(rows)) if rows else NONE
 
 
 class SubMeters(Struct, frozen=True):
