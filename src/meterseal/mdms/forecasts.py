@@ -96,8 +96,8 @@ class Forecasts:
         surroundings: Surroundings,
         replaced: Callable[[], Mapping[str, Sequence[int]]],
         zones: Callable[[int], Mapping[str, str]],
-        factors: Factors,
         missed: Callable[[Missed, int], None] = lambda _missed, _now: None,
+        factors: Factors = lambda _: (False, {}),
     ) -> None:
         self._files = ForecastFiles(directory, store_id, keys)
         self._store = store

@@ -145,8 +145,8 @@ class Mdms(Judging):
             self.surroundings,
             self._places.replaced,
             self.facts.zones,
-            self.facts.multiplied,
             Missing(self._findings, self._store.words, self._troubles).forecasts,
+            self.facts.multiplied,
         )
         self._turning = Turning(keys, self._store, self._manifest, self.ledger, self.forecasts)
         self._evidence = Checking(

@@ -85,10 +85,14 @@ def year_use(
 ) -> tuple[Measured, Readings]:
     """Return the use of the year before `at` (carried use not included) and the readings it was made of.
 
-    Raises DataError `bill.boundary-missing` or `bill.negative-use`.
+    Raises DataError `bill.boundary-missing`, `bill.negative-use` or `bill.multiplier-changed`.
     """
-    begin = year_before(terms, at).since
-    joined = _join(between(begin, begin), readings, terms.swaps) if begin < at else readings
+    begin, joined = year_before(terms, at).since, readings
+    if begin < at:
+        for turn in reversed(readings.turns(begin, at)):
+            there = between(turn, turn)
+            joined = _join(there, joined, terms.swaps) if len(there.end_at) else joined
+        joined = _join(between(begin, begin), joined, terms.swaps)
     return by_register(joined, begin, at), joined
 
 

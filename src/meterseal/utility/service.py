@@ -17,6 +17,7 @@ from meterseal.control.rings import BILLS, DataKeys, open_ring
 from meterseal.control.sealing import KeyRing
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.entries import Version
+from meterseal.mdms.multipliers import Multiplied
 from meterseal.mdms.surroundings import Surroundings
 from meterseal.utility import agreements
 from meterseal.utility.billing import Billing
@@ -75,7 +76,7 @@ class Utility:
         self._engine = engine
         self.keys = keys
         self._around = around
-        self._outlooks: dict[tuple[str, int, int], Outlook | None] = {}
+        self._outlooks: dict[tuple[str, int, int, tuple[Multiplied, ...]], Outlook | None] = {}
         self._measurements = measurements
         self._billing = billing
         self.customers = customers
@@ -250,11 +251,12 @@ class Utility:
             period=to_date,
             tier=self._tier(tariff, readings, to_date, year),
             last_bill=last,
+            multiplier=None if (factor := readings.factor(at)) == 1 else factor,
         )
 
     def _outlook(self, terms: Terms, as_of: int, until: int) -> Outlook | None:
         """The hours that follow `as_of`, foreseen by those of the same agreement before it."""
-        key = (terms.agreement_id, as_of, until)
+        key = (terms.agreement_id, as_of, until, terms.multiplied)
         if key not in self._outlooks:
             if len(self._outlooks) >= OUTLOOKS:
                 self._outlooks.clear()

@@ -208,3 +208,5 @@ class UsagePointCard(Struct, frozen=True):
     period: PeriodToDate
     tier: TierPosition | None
     last_bill: BillSummary | None
+    multiplier: Decimal | None = None
+    """What the difference of the meter's registers is multiplied by now, where that is not 1; all use is multiplied."""
