@@ -22,6 +22,7 @@ from meterseal.app.querying import Ask, Latest, QueryDesk
 from meterseal.app.sqlchild import Orders, answered, close_off, opened
 from meterseal.control import acts
 from meterseal.errors import DataError, EngineError, LocalError, MetersealError
+from meterseal.mdms.facts import Fact
 from meterseal.mdms.finding import Finding
 from meterseal.mesh.rpc import OPERATOR, InProcess
 from meterseal.things.fleet import Fleet
@@ -119,6 +120,17 @@ async def test_a_query_sees_every_visible_reading_of_the_period_with_its_quality
     ]
     some = await desk.sql("SELECT count(*) FROM readings", since=FIRST + DAY, until=FIRST + DAY + HOUR)
     assert some["rows"] == [[METERS]]
+
+
+async def test_registers_stay_raw_beside_an_exact_multiplier(desk: Desk) -> None:
+    query = "SELECT usage_point, multiplier, count(*), max(register) FROM readings GROUP BY ALL ORDER BY 1, 2"
+    before = await desk.rows(query)
+    assert {row[1] for row in before} == {"1.000000"}
+    stated = Fact(usage_point=point(3), kind="multiplier", value="2000/5", since=FIRST + DAY)
+    await desk.mdms.state([stated], FIRST)
+    after = await desk.rows(query)
+    assert [row[1:3] for row in after if row[0] == point(3)] == [["1.000000", 24], ["400.000000", 24]]
+    assert max(row[3] for row in after if row[0] == point(3)) == before[-1][3]
 
 
 async def test_findings_and_usage_points_are_there_and_no_name_is(desk: Desk) -> None:

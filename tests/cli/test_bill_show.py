@@ -17,6 +17,7 @@ from meterseal.utility.views import RowResolution
 from tests.control_store import control_at
 from tests.utility.conftest import Town
 from tests.utility.test_billing import JUNE, MONTH, only_bill
+from tests.utility.test_multiplier import MID, counted, state
 
 
 @pytest.fixture
@@ -101,3 +102,17 @@ async def test_readings_that_no_longer_add_up_say_so(town: Town) -> None:
 )
 def test_registers_are_exact(register: int, exponent: int, text: str) -> None:
     assert billing._scaled(register, exponent) == text
+
+
+async def test_multiplied_use_shows_what_was_counted_the_multiplier_and_the_product(town: Town) -> None:
+    counted(town)
+    state(town, "2000/5", until=MID)
+    bill = await only_bill(town)
+    said = shown(town, bill)
+    assert all(one["adds_up"] for one in said["readings"])
+    text = "\n".join(billing.bill_lines(said, at))
+    assert "what the registers counted, times the multiplier that the utility states" in text
+    for one in bill.determinants:
+        for part in one.multiplied:
+            assert f"{part.used} x {part.multiplier:>8} = {part.amount:>10} kWh" in text
+    assert "there        39.00 at 2026-06-16 00:00: sequence 1, signed" in text

@@ -19,8 +19,9 @@ from meterseal.errors import DataError
 from meterseal.mdms.export import series as exporting
 from meterseal.mdms.export.cim import NAMESPACE, reading_type, write_cim
 from meterseal.mdms.export.columns import write_arrow, write_parquet_file
-from meterseal.mdms.export.series import Exported, Page, Since, page
+from meterseal.mdms.export.series import Exported, Page, Since, of_one_kind, page
 from meterseal.mdms.export.text import write_csv
+from meterseal.mdms.facts import Fact
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.store import store as stores
 from meterseal.mdms.store.index import CHANNELS
@@ -382,3 +383,68 @@ def test_nothing_to_export_is_a_whole_empty_document() -> None:
     out = io.BytesIO()
     assert write_parquet_file([], out) == 0
     assert read_parquet(io.BytesIO(out.getvalue())).read_all().num_rows == 0
+
+
+async def test_what_leaves_is_the_register_as_it_was_before_with_its_multiplier_beside_it(
+    stored: Mdms,
+) -> None:
+    def parts(of: int) -> list[Exported]:
+        page = stored.page(FIRST, FIRST + 4 * DAY, usage_point=point(of))
+        return [one for one in page.series if one.channel == MAIN]
+
+    before = parts(3)
+    assert {one.multiplier for one in before} == {""}
+    plain = {name: written(before, name) for name in ("csv", "arrow", "parquet", "cim")}
+    turn = FIRST + DAY + HOUR // 2
+    await stored.state(
+        [
+            Fact(usage_point=point(3), kind="multiplier", value="2000/5", until=turn),
+            Fact(usage_point=point(3), kind="multiplier", value="0.5", since=turn),
+        ],
+        FIRST,
+    )
+    first, second = parts(3)
+    assert (first.multiplier, second.multiplier) == ("400", "0.5")
+    # The reading that ends the interval in which it changes is told the later one: the turn lies before its end.
+    assert int(first.columns().end_at[-1]) == FIRST + DAY
+    joined = np.concatenate([one.columns().register for one in (first, second)])
+    np.testing.assert_array_equal(joined, np.concatenate([one.columns().register for one in before]))
+    out = io.BytesIO()
+    write_csv([first, second], out, ZONE, multiplied=True)
+    rows = list(csv.DictReader(io.StringIO(out.getvalue().decode(), newline="")))
+    assert [row.pop("multiplier") for row in rows] == ["400"] * 24 + ["0.5"] * 48
+    assert rows == list(csv.DictReader(io.StringIO(plain["csv"].decode(), newline="")))
+    for write, read in ((write_arrow, read_ipc_stream), (write_parquet_file, read_parquet)):
+        out = io.BytesIO()
+        write([first, second], out, multiplied=True)
+        table = read(io.BytesIO(out.getvalue())).read_all()
+        assert table.column("multiplier").to_pylist() == ["400"] * 24 + ["0.5"] * 48
+    root = tree_of([first, second])
+    comments = [one.text or "" for one in root.findall(named("comment"))]
+    assert [one for one in comments if "multiplier" in one] == ["multiplier 400"] * 24 + [
+        "multiplier 0.5"
+    ] * 48
+    kinds = {one.attrib["ref"].split(".")[15:17][0] for one in root.findall(named("ReadingType"))}
+    assert kinds == {"3"}, "the power of ten before Wh, as before"
+    assert {one.multiplier for one in parts(1)} == {"1"}
+    assert stored.page(FIRST, FIRST + DAY).multiplied
+
+
+def written(series: list[Exported], format: str) -> bytes:
+    out = io.BytesIO()
+    if format == "csv":
+        write_csv(series, out, ZONE)
+    elif format == "cim":
+        write_cim(series, out, ZONE)
+    else:
+        (write_arrow if format == "arrow" else write_parquet_file)(series, out)
+    return out.getvalue()
+
+
+def test_a_file_begun_without_multipliers_does_not_go_on_with_them() -> None:
+    first = Page(series=(), after=("up-1", 1), readings=0, through=1)
+    then = Page(series=(one([5]),), after=None, readings=1, through=1, multiplied=True)
+    assert of_one_kind(first, first) == ()
+    with pytest.raises(DataError) as caught:
+        of_one_kind(then, first)
+    assert caught.value.code == "export.multiplier"

@@ -21,7 +21,7 @@ from meterseal.mdms.spans import Span, at, laid
 from meterseal.mdms.store.rows import Key
 from meterseal.mdms.vee import engine
 from meterseal.mdms.vee.settings import RuleChange
-from meterseal.model import FAULT, HEAT_VOLUME, MAGNET, MAIN, Batch, Evidence, Series
+from meterseal.model import FAULT, HEAT_VOLUME, MAGNET, MAIN, Batch, Evidence, Quality, Series
 from tests.mdms.fleet import DAY, FIRST, HOUR, KEY, day_record, device, evidence_record, open_store, point
 
 NOW = FIRST + 90 * DAY
@@ -319,4 +319,93 @@ async def test_so_many_zones_that_no_forecast_could_hold_them_are_refused_whole(
         await mdms.state([fact(2, "zone", "west"), fact(2, "zone", "north")], NOW)
     assert refused.value.code == "facts.zones"
     assert set(mdms.facts.zones(NOW)) == {point(0), point(1)}
+    await mdms.close()
+
+
+async def test_use_is_judged_as_it_was_and_not_as_the_register_counts_it(tmp_path: Path) -> None:
+    mdms, _ = open_store(tmp_path, 1)
+    await fed(mdms, WATER, lambda hour: 100 if hour == 60 else 20, range(100))
+    await mdms.state([fact(WATER, "size", "30")], NOW)
+    await mdms.run_vee(NOW)
+    assert said(mdms, "overload", WATER) == []
+    await mdms.state([fact(WATER, "multiplier", "2000/5", FIRST + 40 * HOUR, FIRST + 80 * HOUR)], NOW + 1)
+    await mdms.run_vee(NOW + 2)
+    assert said(mdms, "overload", WATER) == [
+        (39 + 1, 41)
+    ]  # 80 an hour from there on: while it lasts it is one
+    await mdms.close()
+
+
+async def test_sub_meters_are_held_against_what_their_main_meter_passed(tmp_path: Path) -> None:
+    mdms, _ = open_store(tmp_path, 13)
+    await fed(mdms, WATER, lambda hour: 3 * (hour % 24 > 5), range(169))
+    for number in (4, 8, 12):
+        await fed(mdms, number, lambda hour: 10 * (hour % 24 > 5), range(169))
+    behind = [fact(number, "main", point(WATER)) for number in (4, 8, 12)]
+    await mdms.state([*behind, fact(WATER, "multiplier", "10", 0, FIRST + 5 * DAY)], NOW)
+    first = await mdms.run_vee(NOW)
+    # From the day on from which its multiplier is 1 the main meter seems to pass a tenth.
+    assert said(mdms, "sub-meters", WATER) == [(120, 144), (144, 168)]
+    await mdms.state([fact(WATER, "multiplier", "10")], NOW + 1)
+    await mdms.run_vee(NOW + 2)
+    assert len(said(mdms, "sub-meters", WATER)) == 2, "nothing was found anew"
+    assert mdms.replay(first.number).findings
+    await mdms.close()
+
+
+@pytest.mark.parametrize(("stated", "found"), [(None, 1), ("40", 0)])
+async def test_a_change_tenfold_is_found_unless_a_multiplier_was_stated_there(
+    tmp_path: Path, stated: str | None, found: int
+) -> None:
+    mdms, _ = open_store(tmp_path, 1)
+    random = Random(3)
+    pattern = [random.randrange(20, 60) for _ in range(24 * 50)]
+    await fed(mdms, WATER, lambda hour: pattern[hour] * (1 if hour < 24 * 30 else 10), range(24 * 45))
+    if stated:
+        turn = FIRST + 30 * DAY
+        await mdms.state(
+            [fact(WATER, "multiplier", stated, 0, turn), fact(WATER, "multiplier", "4", turn)], NOW
+        )
+    await mdms.run_vee(NOW)
+    assert len(said(mdms, "multiplier", WATER)) == found
+    await mdms.close()
+
+
+async def test_a_multiplier_with_decimals_makes_no_roll_over_and_no_fall(tmp_path: Path) -> None:
+    mdms, _ = open_store(tmp_path, 1)
+    await mdms.state([fact(WATER, "multiplier", "0.001", FIRST + 30 * HOUR)], NOW)
+    await fed(mdms, WATER, lambda hour: 20 + hour % 3, range(24 * 20))
+    await mdms.run_vee(NOW)
+    wrong = {one.rule for one in mdms.findings(1000)} & {
+        "register-sum",
+        "negative-step",
+        "roll-over",
+        "rule-failed",
+    }
+    assert wrong == set()
+    await mdms.close()
+
+
+async def test_estimates_are_of_the_register_whatever_it_is_multiplied_by(tmp_path: Path) -> None:
+    shown = []
+    for name, stated in (("plain", []), ("multiplied", [fact(WATER, "multiplier", "40")])):
+        mdms, _ = open_store(tmp_path / name, 1)
+        await mdms.state(stated, NOW)
+        await fed(mdms, WATER, lambda hour: 20 + hour % 7, range(24 * 20))
+        await fed(mdms, WATER, lambda hour: 20 + hour % 7, range(24 * 20 + 12, 24 * 30))
+        await mdms.run_vee(NOW)
+        rows = mdms.registers(point(WATER), MAIN, FIRST, NOW)
+        assert (rows.quality == Quality.ESTIMATED).sum() == 12
+        shown.append((rows.end_at.tolist(), rows.register.tolist(), rows.quality.tolist()))
+        await mdms.close()
+    assert shown[0] == shown[1]
+
+
+async def test_what_is_shown_of_a_multiplier_ends_with_the_meter(tmp_path: Path) -> None:
+    mdms, _ = open_store(tmp_path, 1)
+    await mdms.state([fact(WATER, "multiplier", "40", FIRST)], NOW)
+    begins = {point(WATER): (0, FIRST + DAY)}
+    told = mdms.facts.told(NOW, replaced=begins)
+    assert told["multiplier"][point(WATER)] == [Span(FIRST, FIRST + DAY, "40")]
+    assert mdms.facts.multiplied(begins)[1][point(WATER)][0].until == FIRST + DAY
     await mdms.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,11 +16,14 @@ from meterseal.control.sealing import KeyRing
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import DataError, EngineError, LocalError
 from meterseal.mdms.columns import Columns, Missed
+from meterseal.mdms.forecast.history import multiplied
 from meterseal.mdms.forecast.task import HORIZON, LEVELS, WEEK
 from meterseal.mdms.forecast_files import UNFINISHED, Block, ForecastFiles
 from meterseal.mdms.forecasts import ARRIVED, DAY, HISTORY, KEPT, Forecasts, midnight
+from meterseal.mdms.multipliers import Multiplied
 from meterseal.mdms.store.rows import Key, Words
 from meterseal.mdms.surroundings import HOUR, MOST, Surroundings
+from meterseal.mdms.vee.context import EVER
 from meterseal.model import MAIN, Medium, Quality
 from tests.control_store import control_at
 from tests.mdms.forecast.street import SUMMER, street
@@ -99,6 +103,7 @@ def forecasts(
     keys: KeyRing | None = None,
     replaced: Mapping[str, Sequence[int]] = MappingProxyType({}),
     zones: Mapping[str, str] = MappingProxyType({}),
+    factors: Mapping[str, Sequence[Multiplied]] = MappingProxyType({}),
 ) -> Forecasts:
     return Forecasts(
         tmp_path / "forecasts",
@@ -109,6 +114,7 @@ def forecasts(
         Surroundings(engine),
         lambda: replaced,
         lambda at: zones,
+        factors=lambda _: (bool(factors), factors),
     )
 
 
@@ -132,6 +138,36 @@ def test_a_week_is_forecast_for_every_usage_point_and_for_all_together(
     first = (midnight(NOW) - made_of.since) // HOUR
     came = made_of.use[first : first + 24].sum(axis=1)
     assert ((came >= whole.quantiles[0][:24]) & (came <= whole.quantiles[-1][:24])).mean() > 0.6
+
+
+def test_a_forecast_and_its_zone_are_of_what_was_used_and_not_of_what_the_register_counted(
+    tmp_path: Path, engine: sa.Engine
+) -> None:
+    zones = {"up-1": "east", "up-4": "east"}
+    factors = {"up-4": (Multiplied(0, EVER, Decimal("0.25")),)}
+    book = forecasts(tmp_path, engine, Street(NOW), zones=zones, factors=factors)
+    book.make(NOW)
+    other = Street(NOW)
+    other.use = other.use.copy()
+    other.use[:, 4] = other.use[:, 4] * 0.25
+    (tmp_path / "other").mkdir()
+    same = forecasts(tmp_path / "other", engine, other, zones=zones)
+    same.make(NOW)
+    for made, alike in (
+        (book.of("up-4", "electricity"), same.of("up-4", "electricity")),
+        (book.whole("electricity", "east"), same.whole("electricity", "east")),
+        (book.whole("electricity"), same.whole("electricity")),
+    ):
+        np.testing.assert_allclose(made.quantiles, alike.quantiles, rtol=1e-2, atol=0.05)
+
+
+def test_an_hour_within_which_the_multiplier_changes_is_not_known() -> None:
+    use = np.ones((6, 2), np.float32)
+    found = multiplied(
+        use, 0, {1: (Multiplied(HOUR, 2 * HOUR + 1, Decimal(40)), Multiplied(4 * HOUR, EVER, Decimal(2)))}
+    )
+    np.testing.assert_array_equal(found[:, 1], [1, 40, np.nan, 1, 2, 2])
+    assert (found[:, 0] == 1).all()
 
 
 def test_a_zone_is_forecast_as_the_series_that_its_usage_points_make_together(

@@ -14,6 +14,7 @@ from meterseal.control import acts
 from meterseal.edge.making import personal
 from meterseal.edge.nv import MemoryNv
 from meterseal.errors import DataError, LocalError, MetersealError
+from meterseal.mdms.facts import Fact
 from meterseal.mesh.rpc import InProcess
 from meterseal.model import MAIN
 from meterseal.security.messages import Personalisation
@@ -95,6 +96,18 @@ async def test_the_new_meter_may_have_a_module_and_the_old_one_never_comes_back(
     assert await system.centre.parts.revoking.run() == 1
     again = await change(system, asked)
     assert msgspec.msgpack.decode(again.personalisation, type=Personalisation).module_id == module_id
+
+
+async def test_who_writes_an_exchange_down_is_told_of_the_multiplier_that_ended(system: System) -> None:
+    system.clock.now = MORNING + 10 * HOUR
+    mdms = system.centre.parts.mdms
+    usage_point = in_place(system)[WATER][0]
+    await mdms.state([Fact(usage_point=usage_point, kind="multiplier", value="40")], MORNING)
+    done = await change(system, exchange())
+    assert done.multiplier == "40"
+    assert mdms.multipliers()[1][usage_point][0].until == LEFT
+    await mdms.state([Fact(usage_point=usage_point, kind="multiplier", value="80", since=LEFT)], MORNING)
+    assert [one.factor for one in mdms.multipliers()[1][usage_point]] == [40, 80]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from meterseal.mdms.facts import Fact, Facts
+from meterseal.mdms.surroundings import Surroundings
 from meterseal.utility.calendar import local_day, midnight
 from meterseal.utility.readings import ROLL_OVER
 from meterseal.utility.samples import sample_tariffs
@@ -58,6 +60,7 @@ def streets(draw: st.DrawFn) -> list[dict[str, Any]]:
                     "billing_day": st.integers(1, 31),
                     "opening": st.integers(0, 60_000),
                     "register": st.one_of(st.integers(0, ROLL_OVER - 1), st.just(ROLL_OVER - 500)),
+                    "multiplier": st.sampled_from(("1", "1", "40", "0.01", "62.5")),
                     "pattern": st.lists(st.integers(0, 400), min_size=1, max_size=29),
                 }
             ),
@@ -91,6 +94,8 @@ async def billed(folder: Path, street: list[dict[str, Any]]) -> tuple[dict[str, 
                 opening_accumulation=flat["opening"],
             )
             steps = (flat["pattern"] * (flat["days"] * 24))[: flat["days"] * 24]
+            stated = Fact(usage_point=point, kind="multiplier", value=flat.get("multiplier", "1"))
+            Facts(engine, Surroundings(engine)).put([stated], 1)
             channel.count(midnight(since), steps, flat["register"])
             for end_at, register in channel.registers.items():
                 log.writerow((f"m{number}", point, flat["medium"], end_at, register))
@@ -104,6 +109,7 @@ async def billed(folder: Path, street: list[dict[str, Any]]) -> tuple[dict[str, 
         plan.append(
             {
                 "usage_point": bill.usage_point,
+                "multiplier": flat.get("multiplier", "1"),
                 "medium": bill.medium,
                 "tariff": documents[bill.medium],
                 "since": bill.since,

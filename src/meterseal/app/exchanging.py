@@ -24,6 +24,7 @@ from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import concentrators, meter_changes
 from meterseal.errors import DataError, LocalError, TrustError
 from meterseal.link.profiles import OURS
+from meterseal.mdms.multipliers import ONE, factor_at
 from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import OPERATOR, Methods, offered_to
 from meterseal.model import MAIN, Quality, medium_of
@@ -94,6 +95,8 @@ class Changed(Struct, frozen=True, kw_only=True):
     personalisation: bytes = b""
     taken_back: int = 0
     words_ended: int = 0
+    multiplier: str = ""
+    """What use was multiplied by until then, if that ended with the old meter."""
     roster: tuple[Listing, ...] = ()
     """What the concentrators are to be told, in an officer's words: nobody else changes their lists."""
 
@@ -338,8 +341,14 @@ class ExchangeDesk:
             personalisation=msgspec.msgpack.encode(given) if given is not None else b"",
             taken_back=taken_back,
             words_ended=ended,
+            multiplier=self._ended(left, asked.at) if left else "",
             roster=tuple(listings(asked.removed, old, new)),
         )
+
+    def _ended(self, usage_point: str, at: int) -> str:
+        of = self._mdms.multipliers()[1].get(usage_point, ())
+        before = factor_at(of, at - 1)
+        return f"{before:f}" if before != ONE and before != factor_at(of, at) else ""
 
 
 def _check_words(asked: ChangeMeter) -> None:

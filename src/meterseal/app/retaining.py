@@ -28,6 +28,7 @@ from meterseal.mdms.chain import GOOD
 from meterseal.mdms.entries import Rollup
 from meterseal.mdms.rolling import DAY, edge_of, reach
 from meterseal.mdms.service import Mdms
+from meterseal.mdms.vee.context import EVER
 from meterseal.mesh.rpc import OPERATOR, Empty, Methods, offered_to
 from meterseal.model import Medium
 from meterseal.things.fleet import Fleet
@@ -331,7 +332,7 @@ class RetentionDesk:
         return [Held(point, at, "no later statement") for point, at in closed.items()]
 
     def _edges(self) -> dict[str, set[int]]:
-        """Beginnings and ends of agreements, and exchanges, by usage point."""
+        """Beginnings and ends of agreements, exchanges, and changes of multipliers, by usage point."""
         found: dict[str, set[int]] = defaultdict(set)
         with read(self._engine) as connection:
             query = sa.select(agreements.c.usage_point_id, agreements.c.since, agreements.c.until)
@@ -339,6 +340,8 @@ class RetentionDesk:
                 found[point] |= {at for at in (since, until) if at is not None}
         for point, begins in self._mdms.exchanged().items():
             found[point] |= set(begins)
+        for point, multiplied in self._mdms.multipliers()[1].items():
+            found[point] |= {at for one in multiplied for at in (one.since, one.until) if 0 < at < EVER}
         return found
 
     def _bills(self, wanted: list[Rollup]) -> int:

@@ -283,6 +283,7 @@ def _change(data: Path, asked: ChangeMeter, to: Path | None, keys: list[Key], *,
         "came": answer.came,
         "taken_back": answer.taken_back,
         "words_ended": answer.words_ended,
+        "multiplier": answer.multiplier,
         "roster": by_hand,
         "words": words,
         "why": why,
@@ -311,6 +312,11 @@ def _lines(asked: ChangeMeter, said: dict[str, object]) -> list[str]:
     if said["taken_back"]:
         lines.append(
             f"{said['taken_back']} readings of later times that the old meter had sent are taken back."
+        )
+    if said["multiplier"]:
+        lines.append(
+            f"What its register was multiplied by, {said['multiplier']}, ended with it. If that of the meter that comes is "
+            "multiplied too, state it from that moment on: meterseal vee facts import FILE.csv"
         )
     if said["words_ended"]:
         lines.append(f"{said['words_ended']} words that waited for it are withdrawn.")

@@ -1,7 +1,7 @@
 """Adds up the bills of a street from the simulator's register log, sharing no code: LOG.csv PLAN.json.
 
 The log has usage_point, end_at_ms and register (hundredths). A plan entry has usage_point, tariff, since,
-until and, as they apply, agreement_since, opening_accumulation (the year's use by then), billing_day."""
+until and, as they apply, agreement_since, opening_accumulation (the year's use by then), billing_day, multiplier."""
 
 import csv
 import json
@@ -15,8 +15,8 @@ HOUR, CHINA = 3_600_000, timezone(timedelta(hours=8))
 
 
 def bill(entry: dict[str, Any], registers: dict[int, int]) -> int:
-    def use(begin: int, end: int) -> Decimal:
-        return Decimal((registers[end] - registers[begin]) % 10**8) / 100
+    def use(a: int, b: int) -> Decimal:
+        return Decimal((registers[b] - registers[a]) % 10**8) / 100 * Decimal(entry.get("multiplier", 1))
 
     def fen(quantity: Decimal, price: str | Decimal) -> int:
         return int((quantity * Decimal(price) * 100).quantize(Decimal(1), ROUND_HALF_UP))

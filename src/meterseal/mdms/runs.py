@@ -49,6 +49,7 @@ AROUND = (
     "around.py",
     "changes.py",
     "facts.py",
+    "multipliers.py",
     "spans.py",
     "surroundings.py",
     "unreadable.py",
