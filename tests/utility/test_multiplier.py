@@ -268,6 +268,28 @@ async def test_a_bill_whose_multiplier_was_changed_does_not_add_up(
     assert list(arithmetic.faults(forged))
 
 
+@pytest.mark.parametrize("place", ["until", "edge", "first"])
+async def test_attack_an_instant_that_no_calendar_has_is_no_bill(town: Town, place: str) -> None:
+    counted(town)
+    state(town, "40", until=MID)
+    bill = await only_bill(town)
+    one = bill.determinants[0]
+    part = one.multiplied[0]
+    assert part.edge is not None
+    far = 1 << 61
+    if place == "first":
+        used = replace(one.readings, first=replace(one.readings.first, end_at=far))
+        one = replace(one, readings=used)
+    else:
+        wrong = (
+            replace(part, until=far)
+            if place == "until"
+            else replace(part, edge=replace(part.edge, end_at=far))
+        )
+        one = replace(one, multiplied=(wrong, *one.multiplied[1:]))
+    assert not arithmetic.sound(replace(bill, determinants=(one, *bill.determinants[1:])))
+
+
 async def test_use_moved_to_where_the_multiplier_is_low_does_not_add_up(town: Town) -> None:
     counted(town, "heat")
     state(town, "40", until=MID)

@@ -109,14 +109,15 @@ def bill_lines(bill: dict[str, Any], at: At) -> list[str]:
 
 def _multiplied(bill: dict[str, Any], at: At) -> list[str]:
     """What the registers counted and by what it is multiplied, of each quantity where that is not 1 all along."""
-    lines = []
+    lines: list[str] = []
     for one in bill["determinants"]:
         name = one["band"] or ("the year before" if one["kind"] == "year" else "")
         for part in one["multiplied"]:
             said = f"{part['used']:>12} x {part['multiplier']:>8} = {part['amount']:>10} {bill['unit']}"
             lines.append(f"    {said}  {at(part['since'])} to {at(part['until'])}  {name}".rstrip())
-            if part["edge"]:
-                lines.append(f"    {_edge('there', part['edge'], at)}")
+            edge = f"    {_edge('there', part['edge'], at)}" if part["edge"] else ""
+            if edge and edge not in lines:
+                lines.append(edge)
     return [
         *(["  what the registers counted, times the multiplier that the utility states"] if lines else []),
         *lines,

@@ -63,6 +63,10 @@ def check(file: Path, *, root: Path | None = None, json: Json = False) -> int:
     )
     lines = [f"bill {checked.bill_id}"]
     lines += [f"  {one.name:<8} {one.amount_fen / 100:>10.2f}  {one.assurance}" for one in checked.lines]
+    lines += [
+        f"  times {one.multiplier:>9} from {at(one.since)} to {at(one.until)}: stated by the utility"
+        for one in checked.multipliers
+    ]
     for one in checked.registers:
         value = f"{one.register}e{one.exponent}"
         held = ", ".join(map(str, one.leaves))

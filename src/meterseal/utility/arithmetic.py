@@ -29,22 +29,33 @@ def sound(bill: Bill) -> bool:
     """Whether every number is one that can be counted with; a bill that was handed in may hold any."""
     return (
         _counts(bill)
-        and all(edge.exponent in EXPONENTS for edge in edges(bill))
+        and all(edge.exponent in EXPONENTS and edge.end_at in _INSTANTS for edge in edges(bill))
         and bill.since in _INSTANTS
         and bill.until in _INSTANTS
+        and all(
+            at in _INSTANTS
+            for one in bill.determinants
+            for part in one.multiplied
+            for at in (part.since, part.until)
+        )
     )
 
 
 def edges(bill: Bill) -> Iterator[Boundary]:
     """Every register on a bill, those beside an exchange as well."""
     for one in bill.determinants:
-        yield one.readings.first
-        yield one.readings.last
-        yield from (part.edge for part in one.multiplied if part.edge is not None)
+        yield from edges_of(one)
     for change in bill.exchanges:
         for edge in (change.before, change.after):
             if edge is not None:
                 yield edge
+
+
+def edges_of(one: Determinant) -> Iterator[Boundary]:
+    """The registers that a quantity rests on."""
+    yield one.readings.first
+    yield one.readings.last
+    yield from (part.edge for part in one.multiplied if part.edge is not None)
 
 
 def faults(bill: Bill) -> Iterator[str]:

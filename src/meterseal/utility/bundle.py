@@ -84,6 +84,14 @@ class CheckedRegister(Struct, frozen=True, kw_only=True):
     leaves: tuple[int, ...]
 
 
+class CheckedMultiplier(Struct, frozen=True, kw_only=True):
+    """What the difference of registers in since <= t < until is multiplied by: the utility's word, which no meter signs."""
+
+    since: int
+    until: int
+    multiplier: Decimal
+
+
 class Checked(Struct, frozen=True, kw_only=True):
     """What a bundle proves. `checkpoint` 0: it has no ledger part. `root` is SM3 of the root that was trusted, hex."""
 
@@ -92,6 +100,7 @@ class Checked(Struct, frozen=True, kw_only=True):
     faults: tuple[str, ...]
     lines: tuple[CheckedLine, ...]
     registers: tuple[CheckedRegister, ...]
+    multipliers: tuple[CheckedMultiplier, ...]
     checkpoint: int
     checkpoint_at: int
     leaves: int
@@ -134,9 +143,9 @@ def check(bundle: Bundle, root: bytes | None = None) -> Checked:
         if edge not in registers:
             registers[edge] = _register(edge, bundle, points, said, faults)
     for number, determinant in enumerate(bundle.bill.determinants):
-        edges = (determinant.readings.first, determinant.readings.last)
-        held = [registers[edge].signed_by for edge in edges]
-        if determinant.assurance in _SIGNED and held != ["meter", "meter"]:
+        edges = list(arithmetic.edges_of(determinant))
+        held = {registers[edge].signed_by for edge in edges}
+        if determinant.assurance in _SIGNED and held != {"meter"}:
             faults.append(
                 f"Quantity {number} is called {determinant.assurance}, and no meter signed both its registers."
             )
@@ -163,6 +172,12 @@ def check(bundle: Bundle, root: bytes | None = None) -> Checked:
             for line in bundle.bill.lines
         ),
         registers=tuple(sorted(registers.values(), key=lambda one: (one.end_at, one.register))),
+        multipliers=tuple(
+            CheckedMultiplier(since=since, until=until, multiplier=factor)
+            for since, until, factor in sorted(
+                {(p.since, p.until, p.multiplier) for one in bundle.bill.determinants for p in one.multiplied}
+            )
+        ),
         checkpoint=checkpoint.number if checkpoint else 0,
         checkpoint_at=checkpoint.at if checkpoint else 0,
         leaves=checkpoint.size if checkpoint else 0,
