@@ -17,6 +17,7 @@ from meterseal.errors import LocalError
 from meterseal.mdms.entries import Entry
 from meterseal.mdms.export.handover import check, deliver
 from meterseal.mdms.export.series import Since
+from meterseal.mdms.facts import Fact
 from meterseal.mesh.rpc import OPERATOR, Empty, InProcess
 from meterseal.model import MAIN
 from meterseal.things.fleet import Fleet
@@ -111,6 +112,15 @@ async def test_a_try_says_what_a_run_takes_and_the_run_takes_just_that(desk: Des
     assert (await desk.run())["rollups"] == []
     said = [(act.actor, act.act, act.subject) for act in acts.verified(desk.engine)]
     assert said == [("li", "retention-rule", "water/main"), ("wang", "retention-run", "water/main/day")]
+
+
+async def test_the_register_at_which_a_multiplier_changed_stays(desk: Desk) -> None:
+    turn = FIRST + 2 * DAY + 5 * HOUR
+    await desk.mdms.state([Fact(usage_point=point(1), kind="multiplier", value="40", since=turn)], NOW)
+    await desk.rule("gas", 800)
+    await desk.run()
+    assert turn in desk.mdms.registers(point(1), MAIN, 0, NOW).end_at
+    assert desk.count(1) < WHOLE
 
 
 @pytest.mark.parametrize(

@@ -102,8 +102,9 @@ async def test_a_multiplier_of_the_past_corrects_the_bill_and_is_named(town: Tow
     assert named["multiplier"] == ("", "40 from 2026-06-01 00:00")
     assert [
         (act.act, act.subject, act.at) for act in acts.verified(town.engine) if "multiplier" in act.act
-    ] == [("multiplier-stated", "x", JULY + 5)]
+    ] == [("multiplier-stated", "x/40/0", JULY + 5)]
     state(town, "", now=JULY + 20)
+    assert acts.verified(town.engine)[-1].subject == "x/none/0"
     report = await town.utility.run_bills(JULY + 30)
     assert town.utility.bill(report.corrected[0]).used == first.used
 
@@ -218,6 +219,31 @@ async def test_the_year_that_sets_the_tier_is_multiplied(town: Town) -> None:
     assert june.used == Decimal(10 * 15 * 24).scaleb(-2) * 4
     sound(june)
     sound(july)
+
+
+async def test_the_year_counts_both_meters_each_with_its_own_multiplier(town: Town) -> None:
+    channel = town.supply("x", "water", "2026-06-01")
+    two_meters(channel)
+    swap(town, OLD_LAST, "0")
+    state(town, "40")
+    state(town, "80", since=WHEN)
+    end = channel.count(JULY, [10] * 24 * 31, channel.registers[JULY])
+    channel.sign(end, device_id=NEW)
+    report = await town.utility.run_bills(end)
+    assert [one.sentence for one in report.held] == []
+    june, july = (town.utility.bill(one) for one in report.issued)
+    (year,) = [one for one in july.determinants if one.kind == "year"]
+    assert year.amount == june.used
+    assert [part.multiplier for part in year.multiplied] == [40, 80]
+    assert july.used == Decimal(10 * 24 * 31).scaleb(-2) * 80
+    sound(june)
+    sound(july)
+    lied = replace(
+        year.multiplied[0], used=year.multiplied[0].used + 1, amount=year.multiplied[0].amount + 40
+    )
+    forged = replace(year, amount=year.amount + 40, multiplied=(lied, *year.multiplied[1:]))
+    others = tuple(forged if one is year else one for one in july.determinants)
+    assert list(arithmetic.faults(replace(july, determinants=others)))
 
 
 async def test_an_estimated_boundary_may_be_off_by_as_much_times_the_multiplier(town: Town) -> None:
@@ -369,6 +395,21 @@ async def test_two_multipliers_of_one_time_are_refused_whole(town: Town) -> None
         assert caught.value.code == "facts.multiplier"
     assert facts.multiplied({}) == (False, {})
     facts.put([said[0], replace(said[1], value="80/2")], 1)
+
+
+async def test_more_multipliers_than_the_trail_takes_at_once_are_refused(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    town.supply("x", "water", "2026-06-01")
+    monkeypatch.setattr("meterseal.mdms.facts.MOST_MULTIPLIERS", 1)
+    facts = Facts(town.engine, Surroundings(town.engine))
+    said = [
+        Fact(usage_point="x", kind="multiplier", value="40", since=since, until=since + 1) for since in (1, 5)
+    ]
+    with pytest.raises(DataError) as caught:
+        facts.put(said, 1)
+    assert caught.value.code == "facts.many"
+    assert facts.multiplied({}) == (False, {})
 
 
 async def test_a_usage_point_nobody_knows_has_no_multiplier(town: Town) -> None:

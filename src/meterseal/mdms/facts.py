@@ -42,6 +42,8 @@ LIMIT = 15.0
 """degC: a day with a lower mean is one of heating unless an operator states another limit (base of degree days)."""
 MOST = 50_000
 """Facts in one call."""
+MOST_MULTIPLIERS = 5_000
+"""Multipliers among them: each is an act of the trail."""
 MOST_ZONES = 2_000
 """Zones: a forecast holds twelve weeks of hours of each."""
 MOST_SUBS = 1_000
@@ -151,11 +153,18 @@ class Facts:
             _check(fact)
         _check_once(stated)
         self._check_points(stated)
+        said = [fact for fact in stated if fact.kind == multipliers.KIND]
+        if len(said) > MOST_MULTIPLIERS:
+            raise DataError(
+                "facts.many",
+                f"At most {MOST_MULTIPLIERS} multipliers are taken at once; cut the file. Nothing was taken.",
+            )
         rows = [_row(f.usage_point, f.kind, f.value, (f.since, f.until), now) for f in stated]
         with write(self._engine) as connection:
             _append(connection, rows)
-            for point in dict.fromkeys(f.usage_point for f in stated if f.kind == multipliers.KIND):
-                acts.append(connection, acts.Act(now, author, "multiplier-stated", point))
+            for fact in said:
+                subject = f"{fact.usage_point}/{fact.value or 'none'}/{fact.since}"
+                acts.append(connection, acts.Act(now, author, "multiplier-stated", subject))
             mains = self._mains(connection)
             _check_zones(connection)
         again: dict[str, int] = {}
