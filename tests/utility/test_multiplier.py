@@ -23,7 +23,7 @@ from meterseal.utility.effect import Overlay
 from meterseal.utility.views import UsageSeries
 from tests.utility.conftest import Town
 from tests.utility.test_billing import JULY, JUNE, MONTH, held_code, only_bill
-from tests.utility.test_exchange import OLD_LAST, WHEN, swap, two_meters
+from tests.utility.test_exchange import NEW, OLD_LAST, WHEN, swap, two_meters
 from tests.utility.twins import Channel, day
 
 MID = day("2026-06-16")
