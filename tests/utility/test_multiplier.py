@@ -137,6 +137,19 @@ async def test_a_change_where_no_register_was_read_is_not_billed(town: Town) -> 
     assert hole is None
 
 
+async def test_a_bill_that_waits_is_issued_once_the_multiplier_is_said_from_a_register_on(town: Town) -> None:
+    counted(town, "water")
+    state(town, "40", since=MID + HOUR // 2, now=1)
+    assert await held_code(town) == "bill.multiplier-changed"
+    state(town, "", since=0, now=2)
+    state(town, "40", since=MID + HOUR, now=3)
+    bill = await only_bill(town)
+    assert bill.version == 1
+    assert bill.used == Decimal(10 * (15 * 24 + 1)).scaleb(-2) + Decimal(10 * (15 * 24 - 1)).scaleb(-2) * 40
+    assert town.utility.held() == ()
+    sound(bill)
+
+
 def _hours(town: Town) -> tuple[int | None, ...]:
     shown: UsageSeries = town.utility.series("x", "hour", MID - 3 * HOUR, MID + 3 * HOUR)
     return shown.used
