@@ -29,6 +29,7 @@ class Reading(NamedTuple):
     """fall, roll-over, swap, unit or nothing: how it follows the one before."""
     counted: int | None = None
     """Use before it was multiplied."""
+    factor: float = 1.0
 
 
 class Day(NamedTuple):
@@ -102,10 +103,12 @@ def _reading(
         return Reading(row, at, digits, register, exponent, unit, meter, 0, None, "")
     use, event = _use(context, number, finest, before, (at, register, exponent, unit, meter))
     counted = use
+    factor, tenths, ratio = _multiplier(context, number, at)
     if use is not None:
-        factor, tenths, _ = _multiplier(context, number, at)
         use = use * factor // tenths
-    return Reading(row, at, digits, register, exponent, unit, meter, at - before.at, use, event, counted)
+    return Reading(
+        row, at, digits, register, exponent, unit, meter, at - before.at, use, event, counted, ratio
+    )
 
 
 def _multiplier(context: Context, number: int, at: int) -> tuple[int, int, float]:

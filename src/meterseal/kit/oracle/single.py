@@ -103,7 +103,9 @@ def reverse_flow(channel: Channel, _: list[Channel], context: Context, p: Any) -
             e.channel == channel.number and e.kind == "reverse" and before.at < e.at <= now.at
             for e in context.events
         )
-        small = now.event == "fall" and before.register - now.register <= channel.digits(p.most)
+        small = now.event == "fall" and (before.register - now.register) * now.factor <= channel.digits(
+            p.most
+        )
         if said or small:
             found.append(now.row)
     return found
@@ -116,7 +118,7 @@ def sentinel(channel: Channel, _: list[Channel], context: Context, p: Any) -> li
             continue
         step = reading.register - channel.readings[place - 1].register if place else -1
         carried = channel.digits(context.carried) * (reading.elapsed / 3_600_000)
-        if not (place and 0 <= step <= carried):
+        if not (place and step >= 0 and step * reading.factor <= carried):
             found.append(reading.row)
     return found
 

@@ -141,7 +141,7 @@ class ReverseFlow(Struct, frozen=True):
 def reverse_flow(view: View, parameters: ReverseFlow) -> Found:
     """Rows over which a little flowed back, by the register or by what the meter said itself."""
     falls = np.setdiff1d(view.falls, view.rolled, assume_unique=True)
-    small = -view.step[falls] <= view.limit(parameters.most, view.of(falls))
+    small = -view.step[falls] * view.factors(falls) <= view.limit(parameters.most, view.of(falls))
     said = [
         view.rows_until(event.channel, event.at - 1)
         for event in view.context.events
@@ -149,7 +149,7 @@ def reverse_flow(view: View, parameters: ReverseFlow) -> Found:
     ]
     rows = np.union1d(falls[small], np.array(said, np.int64))
     channels = view.of(rows)
-    return Found(rows, {"back": view.amount(np.maximum(-view.step[rows], 0), channels)})
+    return Found(rows, {"back": view.amount(np.maximum(-view.step[rows], 0) * view.factors(rows), channels)})
 
 
 def _inside(view: View, channel: int, at: int) -> bool:
@@ -179,7 +179,9 @@ def sentinel(view: View, parameters: Sentinel) -> Found:
     rows = np.flatnonzero(near)
     # A register that honestly counts past such a number comes from just below it.
     carried = view.limit(view.context.carried, view.of(rows)) * (view.elapsed[rows] / HOUR)
-    led = (view.elapsed[rows] > 0) & (view.step[rows] >= 0) & (view.step[rows] <= carried)
+    led = (
+        (view.elapsed[rows] > 0) & (view.step[rows] >= 0) & (view.step[rows] * view.factors(rows) <= carried)
+    )
     rows = rows[~led]
     return Found(rows, {"register": view.amount(view.register[rows], view.of(rows))}, rows)
 
