@@ -315,7 +315,7 @@ def _lines(asked: ChangeMeter, said: dict[str, object]) -> list[str]:
         )
     if said["multiplier"]:
         lines.append(
-            f"What its register was multiplied by, {said['multiplier']}, ended with it. If that of the meter that comes is "
+            f"The multiplier {said['multiplier']} ended with the old meter. If the register of the new one is "
             "multiplied too, state it from that moment on: meterseal vee facts import FILE.csv"
         )
     if said["words_ended"]:
