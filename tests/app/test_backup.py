@@ -125,6 +125,18 @@ async def brought_back(kept: Kept, root: Path, name: str = "") -> tuple[Shown, P
         engine.dispose()
 
 
+@contextlib.asynccontextmanager
+async def copied_afterwards(kept: Kept) -> AsyncIterator[None]:
+    """A backup of the moment at which the block begins, copied once it has ended."""
+    with kept.place.writing():
+        moment = await kept.mdms.moment({})
+        try:
+            yield
+            write(kept.place, moment, AT, 0)
+        finally:
+            moment.release()
+
+
 # --- as of one point --------------------------------------------------------------------------------------------
 
 
@@ -132,18 +144,11 @@ async def test_a_backup_is_of_one_moment_however_much_comes_and_is_compacted_whi
     kept: Kept, tmp_path: Path
 ) -> None:
     before = shown(kept.mdms)
-    with kept.place.writing():
-        moment = await kept.mdms.moment({})
-        try:
-            await kept.publish(3, 6)
-            await (
-                kept.mdms.compact()
-            )  # the journal and the small segments of the moment are gone by their names
-            with kept.engine.begin() as connection:
-                acts.append(connection, acts.Act(1, "somebody", "later", "than the moment"))
-            write(kept.place, moment, AT, 0)
-        finally:
-            moment.release()
+    async with copied_afterwards(kept):
+        await kept.publish(3, 6)
+        await kept.mdms.compact()  # the journal and the small segments of the moment are gone by their names
+        with kept.engine.begin() as connection:
+            acts.append(connection, acts.Act(1, "somebody", "later", "than the moment"))
     assert shown(kept.mdms) != before
     found, _ = await brought_back(kept, tmp_path / "other")
     assert found == before

@@ -29,7 +29,7 @@ from meterseal.errors import EngineError, LocalError
 from meterseal.mdms import moment as moments
 from meterseal.mdms.moment import PINNED, Held
 from meterseal.mdms.threads import whole
-from tests.app.test_backup import AT, Kept, brought_back, killed_at, made, shown
+from tests.app.test_backup import AT, Kept, brought_back, copied_afterwards, killed_at, made, shown
 
 __all__ = ["made"]
 
@@ -187,14 +187,9 @@ async def test_a_key_that_begins_while_a_backup_is_copied_does_not_seal_its_list
 ) -> None:
     """The control store of the backup does not name that key: nobody could open the seal any more."""
     before = shown(kept.mdms)
-    with kept.place.writing():
-        moment = await kept.mdms.moment({})
-        try:
-            kept.mdms._keys.add(2, NEWER)
-            kept.mdms._keys.end(1)
-            write(kept.place, moment, AT, 0)
-        finally:
-            moment.release()
+    async with copied_afterwards(kept):
+        kept.mdms._keys.add(2, NEWER)
+        kept.mdms._keys.end(1)
     found, _ = await brought_back(kept, tmp_path / "other")
     assert found == before
 

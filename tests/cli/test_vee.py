@@ -10,7 +10,8 @@ import pytest
 from meterseal.cli.changes import _trial
 from meterseal.cli.facts import _lines
 from meterseal.cli.vee import SENTENCES, _said, sentence
-from meterseal.mdms.vee.context import EVER, Context
+from meterseal.mdms.store.rows import EVER
+from meterseal.mdms.vee.context import Context
 from meterseal.mdms.vee.judge import judge
 from meterseal.mdms.vee.rules import RULES, Rule
 from tests.cli.conftest import here

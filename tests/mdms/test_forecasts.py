@@ -21,9 +21,8 @@ from meterseal.mdms.forecast.task import HORIZON, LEVELS, WEEK
 from meterseal.mdms.forecast_files import UNFINISHED, Block, ForecastFiles
 from meterseal.mdms.forecasts import ARRIVED, DAY, HISTORY, KEPT, Forecasts, midnight
 from meterseal.mdms.multipliers import Multiplied
-from meterseal.mdms.store.rows import Key, Words
+from meterseal.mdms.store.rows import EVER, Key, Words
 from meterseal.mdms.surroundings import HOUR, MOST, Surroundings
-from meterseal.mdms.vee.context import EVER
 from meterseal.model import MAIN, Medium, Quality
 from tests.control_store import control_at
 from tests.mdms.forecast.street import SUMMER, street

@@ -12,8 +12,8 @@ from meterseal.errors import DataError
 from meterseal.mdms.entries import Version
 from meterseal.mdms.facts import Fact, Facts
 from meterseal.mdms.multipliers import canonical
+from meterseal.mdms.store.rows import EVER
 from meterseal.mdms.surroundings import Surroundings
-from meterseal.mdms.vee.context import EVER
 from meterseal.model import Quality
 from meterseal.people.erasure import erase
 from meterseal.utility import arithmetic

@@ -21,6 +21,7 @@ from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.leaves import Added, Delivered, Leaf, RolledUp, day_of, instants
 from meterseal.mdms.ledger.ledger import Proven
 from meterseal.mdms.service import Mdms
+from meterseal.mdms.store.rows import EVER
 from meterseal.model import MAIN
 from meterseal.security.checkpoints import read as read_note
 from meterseal.security.sdk import SecuritySdk
@@ -28,8 +29,6 @@ from meterseal.utility.arithmetic import edges
 from meterseal.utility.bills import Bill
 from meterseal.utility.bundle import Bundle, ModuleChain, ProvenRecord
 from meterseal.utility.service import Utility
-
-_EVER = 1 << 62
 
 
 class Bundles:
@@ -93,7 +92,7 @@ class Bundles:
                 f"Bill {bill.bill_id} belongs to nobody any more: its customer was erased, and with the customer what "
                 "would prove its readings.",
             )
-        return row.since, row.until or _EVER
+        return row.since, row.until or EVER
 
     def _proven(self, bill: Bill, times: list[int], since: int, until: int, size: int) -> Iterator[Proven]:
         ledger = self._mdms.ledger

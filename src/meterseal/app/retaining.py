@@ -28,7 +28,7 @@ from meterseal.mdms.chain import GOOD
 from meterseal.mdms.entries import Rollup
 from meterseal.mdms.rolling import DAY, edge_of, reach
 from meterseal.mdms.service import Mdms
-from meterseal.mdms.vee.context import EVER
+from meterseal.mdms.store.rows import EVER
 from meterseal.mesh.rpc import OPERATOR, Empty, Methods, offered_to
 from meterseal.model import Medium
 from meterseal.things.fleet import Fleet

@@ -18,7 +18,7 @@ from meterseal.cli.csv_rows import rows, wrong
 from meterseal.cli.times import at, day, instant
 from meterseal.errors import LocalError
 from meterseal.mdms.facts import MOST, STATED, Fact
-from meterseal.mdms.vee.context import EVER
+from meterseal.mdms.store.rows import EVER
 
 COLUMNS = ("usage_point", "fact", "value", "since", "until")
 WANTED = (

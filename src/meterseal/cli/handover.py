@@ -21,9 +21,8 @@ from meterseal.errors import LocalError
 from meterseal.mdms.export.handover import check as whole
 from meterseal.mdms.export.handover import deliver
 from meterseal.mdms.export.series import Page, Since
+from meterseal.mdms.store.rows import EVER
 from meterseal.mesh.rpc import Empty
-
-EVER = 1 << 62
 
 
 def write(directory: Path, *, data: Data, json: Json = False) -> int:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from meterseal.control.engine import read, write
 from meterseal.control.tables import answered
-from meterseal.mdms.seen import EVER
+from meterseal.mdms.store.rows import EVER
 
 
 class Answers:

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from meterseal.mdms.store.rows import Key
+from meterseal.mdms.store.rows import EVER, Key
 from meterseal.model import Medium
 
 
@@ -89,7 +89,7 @@ class Scan(Protocol):
 
 def after(keys: list[Key], columns: Columns, floors: Mapping[Key, int]) -> tuple[list[Key], Columns]:
     """The same without rows of these channels up to these instants; a channel that has none left is left out."""
-    floor = np.array([floors.get(key, -(1 << 62)) for key in keys], np.int64)
+    floor = np.array([floors.get(key, -EVER) for key in keys], np.int64)
     of = np.repeat(np.arange(columns.channels), np.diff(columns.starts))
     kept = columns.end_at > floor[of]
     counts = np.bincount(of[kept], minlength=columns.channels)

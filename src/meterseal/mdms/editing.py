@@ -25,7 +25,7 @@ from meterseal.mdms.edit_versions import (
     version_of,
     when,
 )
-from meterseal.mdms.store.rows import Rows, Words, standing, visible
+from meterseal.mdms.store.rows import EVER, Rows, Words, standing, visible
 from meterseal.mdms.vee.context import DAY, HOUR
 from meterseal.mdms.vee.engine import interval_of
 from meterseal.mdms.vee.estimators import ESTIMATORS, Gap, Known, bridge, order_for
@@ -146,7 +146,7 @@ def _check(wish: Wish, now: int) -> None:
 def _meter(wish: Wish, begins: Sequence[int]) -> tuple[int, int]:
     """From when until when the meter was in place that counted in a wish's time."""
     begin = max((at for at in begins if at <= wish.since), default=0)
-    end = min((at for at in begins if at > wish.since), default=1 << 62)
+    end = min((at for at in begins if at > wish.since), default=EVER)
     if wish.until >= end:
         raise refused(
             "edit.meters", "the meter was exchanged in this time; edit the part of each meter by itself"

@@ -28,7 +28,7 @@ from meterseal.mdms.editing import Wish, planned
 from meterseal.mdms.entries import Version
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.findings import Findings
-from meterseal.mdms.store.rows import visible
+from meterseal.mdms.store.rows import EVER, visible
 from meterseal.mdms.store.store import Store
 from meterseal.mdms.undoing import undone
 from meterseal.mdms.vee.context import Context
@@ -37,7 +37,6 @@ from meterseal.mdms.vee.versions import YEAR_AND_MORE
 
 State = Literal["proposed", "saved", "undone", "withdrawn"]
 MOST_REASON = 400
-_EVER = 1 << 62
 
 
 class Content(Struct, frozen=True, array_like=True):
@@ -244,14 +243,14 @@ class Edits:
                 "its beginning lies where readings were rolled up, and what is left there stays",
             )
         begin = max(0, since - YEAR_AND_MORE, self.rolled(usage_point, channel))
-        key = self._store.key(usage_point, channel, begin, _EVER)
+        key = self._store.key(usage_point, channel, begin, EVER)
         if key is None:
             raise refused("edit.nothing-known", "no reading of this meter is stored")
         how, medium = self._how(now), self._store.words.medium[key.point]
         begins = how.replaced.get(usage_point, ())[1:]
         customer = how.surroundings.classes([key])[0]
         context = how.surroundings.context(Context(medium=medium, customer=customer), [key])
-        return Scene(key, self._store.rows(key, begin, _EVER), self._store.words, begins, context, now)
+        return Scene(key, self._store.rows(key, begin, EVER), self._store.words, begins, context, now)
 
     def _finding(self, edit: Edit) -> Finding:
         return Finding(

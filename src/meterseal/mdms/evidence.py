@@ -29,11 +29,10 @@ from meterseal.mdms.chain import BAD, GOOD, UNREADABLE, judged
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.rivals import UNCHECKED, Rival
 from meterseal.mdms.state import EvidenceKey, Pending
-from meterseal.mdms.store.rows import Key
+from meterseal.mdms.store.rows import EVER, Key
 from meterseal.mdms.store.store import Store
 
 AT_ONCE = 512
-_EVER = 1 << 62
 _ORDER = (table.c.device_id, table.c.channel, table.c.end_at)
 _KEY = sa.tuple_(table.c.device_id, table.c.channel, table.c.sequence)
 _BEFORE = (
@@ -310,7 +309,7 @@ class EvidenceBook:
         yet."""
         channel = (statement.device_id, statement.channel)
         if channel not in self._newest:
-            self._newest[channel] = self._stored(channel, _EVER)
+            self._newest[channel] = self._stored(channel, EVER)
         newest = self._newest[channel]
         if newest is not None and newest.end_at >= statement.end_at:
             newest = self._stored(channel, statement.end_at)

@@ -27,8 +27,9 @@ from meterseal.mdms.multipliers import Multiplied
 from meterseal.mdms.seen import EVERYTHING
 from meterseal.mdms.spans import Span, Told, at, joined, laid, unagreed
 from meterseal.mdms.state import Pending
+from meterseal.mdms.store.rows import EVER
 from meterseal.mdms.surroundings import MOST_HOURS, Surroundings
-from meterseal.mdms.vee.context import CLASSES, DAY, EVER, HOUR, OFFSET, Event, Weather
+from meterseal.mdms.vee.context import CLASSES, DAY, HOUR, OFFSET, Event, Weather
 from meterseal.model import MAIN
 
 Stated = Literal["class", "size", "main", "group", "zone", "heats", "limit", "multiplier"]

@@ -29,7 +29,7 @@ from meterseal.mdms.state import Pending, State
 from meterseal.mdms.store.consumed import Consumed
 from meterseal.mdms.store.index import CHANNELS
 from meterseal.mdms.store.packing import Ints
-from meterseal.mdms.store.rows import ORIGINS, RETRACTED, ROW, Block, Key, Rows, blocks_of, pick
+from meterseal.mdms.store.rows import EVER, ORIGINS, RETRACTED, ROW, Block, Key, Rows, blocks_of, pick
 from meterseal.mdms.store.store import Store
 from meterseal.model import MAIN, Evidence, Opened, Quality, Quarantined, Series, Status
 
@@ -40,7 +40,6 @@ UNKNOWN_METER = 3
 DOES_NOT_DECODE = 1
 ROLLED_UP = "mdms.rolled-up"
 """What is held back because it came for a time that was rolled up."""
-_EVER = 1 << 62
 
 log = structlog.get_logger()
 
@@ -140,7 +139,7 @@ class Ingest:
         self, sequence: int, opened: Opened, series: Series, place: Place, strange: Strange
     ) -> list[Series]:
         """Take in the readings inside the place's period; returns the others."""
-        before, inside, after = split(series, place.since, place.until or _EVER)
+        before, inside, after = split(series, place.since, place.until or EVER)
         if inside.registers and inside.start_at <= (
             rolled := self.state.rolled.horizon(place.usage_point, place.medium, series.channel)
         ):
@@ -353,7 +352,7 @@ class Ingest:
         if statement.end_at >= LATEST or statement.device_id != evidence.device_id:
             return "mdms.statement"
         here = [
-            p for p in places.get(statement.device_id, ()) if p.since <= statement.end_at < (p.until or _EVER)
+            p for p in places.get(statement.device_id, ()) if p.since <= statement.end_at < (p.until or EVER)
         ]
         if not here:
             return "mdms.unknown-device"

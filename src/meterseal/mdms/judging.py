@@ -21,9 +21,9 @@ from meterseal.mdms.facts import Agreed, Fact, Facts
 from meterseal.mdms.reading import Reading, VeeRun
 from meterseal.mdms.rollups import Rollups
 from meterseal.mdms.runs import Kept, Runs, program
-from meterseal.mdms.seen import EVER, EVERYTHING, Seen
+from meterseal.mdms.seen import EVERYTHING, Seen
 from meterseal.mdms.state import Pending
-from meterseal.mdms.store.rows import Key
+from meterseal.mdms.store.rows import EVER, Key
 from meterseal.mdms.surroundings import Surroundings
 from meterseal.mdms.trouble import DAMAGED, Troubles
 from meterseal.mdms.unreadable import Readable

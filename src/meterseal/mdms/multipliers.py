@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from meterseal.control.tables import point_facts as table
 from meterseal.mdms.spans import Span, laid
-from meterseal.mdms.vee.context import EVER
+from meterseal.mdms.store.rows import EVER
 
 KIND = "multiplier"
 FINEST = -6

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 
 import msgspec
+import sqlalchemy as sa
 from msgspec import Struct
 from msgspec.structs import replace
 
 from meterseal.mdms.answers import Answers
 from meterseal.mdms.columns import Columns, with_meters
+from meterseal.mdms.entries import Place
 from meterseal.mdms.evidence import EvidenceBook, EvidenceFacts
 from meterseal.mdms.export import series
 from meterseal.mdms.facts import Facts
@@ -28,6 +30,7 @@ from meterseal.mdms.store.consumed import Consumed
 from meterseal.mdms.store.manifest import Manifest
 from meterseal.mdms.store.order import Order
 from meterseal.mdms.store.rows import Key, Readings, Rows, Words, visible
+from meterseal.mdms.store.segments import Segment
 from meterseal.mdms.store.store import Store
 from meterseal.model import MEDIA, Medium, Quarantined, Status
 
@@ -115,6 +118,7 @@ class Reading:
     facts: Facts
     _answers: Answers
     _order: Order
+    _engine: sa.Engine
 
     def readings(
         self, usage_point: str, channel: int, since: int, until: int, as_of: int | None = None
@@ -190,6 +194,14 @@ class Reading:
         known, factors = self.multipliers()
         return series.page(self._store, channels, since, until, as_of, entries, factors if known else None)
 
+    def places(self, device_id: bytes) -> tuple[Place, ...]:
+        """Where a device counts or counted, by what stands in the control store now; none for one that is not known."""
+        return Places(self._engine).of([device_id])
+
+    def exchanged(self) -> dict[str, tuple[int, ...]]:
+        """Usage points whose meter was exchanged, with the instants at which each was put in place."""
+        return {point: tuple(begins) for point, begins in self._places.replaced().items()}
+
     def multipliers(self) -> tuple[bool, dict[str, tuple[Multiplied, ...]]]:
         """Whether a multiplier was ever stated, and those that are not 1, by usage point."""
         return self.facts.multiplied(self._places.replaced())
@@ -210,6 +222,11 @@ class Reading:
     def words(self) -> Words:
         """What numbers in `visible` rows stand for."""
         return self._store.words
+
+    def segments(self) -> list[Segment]:
+        """What the manifest lists now."""
+        with self._store.lock:
+            return list(self._store.catalogue.segments.values())
 
     def position(self) -> tuple[str, int]:
         """(id of the store, its newest journal entry)."""

@@ -6,11 +6,9 @@ It writes nothing and removes nothing; the earlier versions stay stored, and can
 from __future__ import annotations
 
 from meterseal.mdms.entries import Version
-from meterseal.mdms.store.rows import ORIGINS, RETRACTED, visible
+from meterseal.mdms.store.rows import EVER, ORIGINS, RETRACTED, visible
 from meterseal.mdms.store.store import Store
 from meterseal.model import Quality
-
-_EVER = 1 << 62
 
 
 def taken_back(store: Store, usage_point: str, at: int, recorded_at: int) -> list[Version]:
@@ -34,6 +32,6 @@ def taken_back(store: Store, usage_point: str, at: int, recorded_at: int) -> lis
             version=int(row["version"]) + 1,
         )
         for key in keys
-        for row in visible(store.rows(key, at, _EVER))
+        for row in visible(store.rows(key, at, EVER))
         if int(row["recorded_at"]) <= recorded_at and words.texts[int(row["method"])] != RETRACTED
     ]

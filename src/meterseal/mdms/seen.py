@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-EVER = 1 << 62
+from meterseal.mdms.store.rows import EVER
 
 
 class Seen(Struct, frozen=True):

@@ -30,7 +30,7 @@ from meterseal.mdms.changes import Changes
 from meterseal.mdms.checking import Checking
 from meterseal.mdms.commit import Committer
 from meterseal.mdms.edits import Edits
-from meterseal.mdms.entries import Entry, Place, Rollup, Version
+from meterseal.mdms.entries import Entry, Rollup, Version
 from meterseal.mdms.evidence import EvidenceBook
 from meterseal.mdms.facts import Agreed, Facts
 from meterseal.mdms.findings import Findings
@@ -61,7 +61,6 @@ from meterseal.mdms.store.manifest import Checkpoint, Manifest
 from meterseal.mdms.store.order import Order
 from meterseal.mdms.store.rows import Words
 from meterseal.mdms.store.segments import SUFFIX as SEGMENT
-from meterseal.mdms.store.segments import Segment
 from meterseal.mdms.store.store import Store
 from meterseal.mdms.surroundings import Surroundings
 from meterseal.mdms.threads import whole
@@ -76,7 +75,6 @@ BEHIND = 2
 """Columns wait for a compaction when so many times the rows lie in memory at which one begins."""
 
 log = structlog.get_logger()
-_EVER = 1 << 62
 
 
 class Mdms(Judging):
@@ -416,14 +414,6 @@ class Mdms(Judging):
 
     # --- rolling up ---------------------------------------------------------------------------------
 
-    def places(self, device_id: bytes) -> tuple[Place, ...]:
-        """Where a device counts or counted, by what stands in the control store now; none for one that is not known."""
-        return Places(self._engine).of([device_id])
-
-    def exchanged(self) -> dict[str, tuple[int, ...]]:
-        """Usage points whose meter was exchanged, with the instants at which each was put in place."""
-        return {point: tuple(begins) for point, begins in self._places.replaced().items()}
-
     async def try_roll_up(self, wanted: Sequence[Rollup]) -> list[RolledMonth]:
         """What would go with these; nothing is changed. Errors as `roll_up`."""
         await self.compact()
@@ -504,8 +494,3 @@ class Mdms(Judging):
     def written(self) -> int:
         """Bytes that went into the journal and into segments since the start, merges included."""
         return self._journal.written + self._store.written
-
-    def segments(self) -> list[Segment]:
-        """What the manifest lists now."""
-        with self._store.lock:
-            return list(self._store.catalogue.segments.values())

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from msgspec import Struct
 
-from meterseal.mdms.vee.context import EVER
+from meterseal.mdms.store.rows import EVER
 
 
 class Span(Struct, frozen=True):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from meterseal.control.engine import read, write
 from meterseal.control.tables import day_kinds, weather
 from meterseal.errors import LocalError
-from meterseal.mdms.seen import EVER
+from meterseal.mdms.store.rows import EVER
 
 HOUR = 3_600_000
 COLDEST, WARMEST = -60.0, 60.0

@@ -14,8 +14,7 @@ from meterseal.errors import DataError
 from meterseal.mdms.columns import Missed
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.findings import Findings
-from meterseal.mdms.seen import EVER
-from meterseal.mdms.store.rows import Key, Rows, Words, pick
+from meterseal.mdms.store.rows import EVER, Key, Rows, Words, pick
 from meterseal.mdms.store.store import Store
 from meterseal.mdms.trouble import PARTLY, Troubles
 

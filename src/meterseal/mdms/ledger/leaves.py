@@ -25,6 +25,7 @@ from meterseal.link.evidence import unpack
 from meterseal.mdms.bulk import received_at, unpack_bulk
 from meterseal.mdms.cutting import LATEST, split, storable
 from meterseal.mdms.entries import Entry, Place, Rollup, Version
+from meterseal.mdms.store.rows import EVER
 from meterseal.model import Evidence, Opened, Origin, Series, Status
 
 NO_RECORD = bytes(32)
@@ -33,7 +34,6 @@ DAY = 86_400_000
 _SHANGHAI = 8 * 3_600_000
 LAST_DAY = 0xFFFF
 """Days are counted from 1970-01-01 in Shanghai up to here (2149); nonsense beyond lies in the last one."""
-_EVER = 1 << 62
 
 
 class Part(Struct, frozen=True, array_like=True, tag="record", gc=False):
@@ -235,7 +235,7 @@ def leaves_of(taken: Iterable[Opened], entry: Entry) -> list[tuple[bytes, Leaf]]
 def _pieces(series: Series, places: Sequence[Place]) -> list[Series]:
     """The series cut where a day or an installation ends."""
     last_at = series.start_at + series.step * (len(series.registers) - 1)
-    edges = [edge for place in places for edge in (place.since, place.until or _EVER)]
+    edges = [edge for place in places for edge in (place.since, place.until or EVER)]
     found = []
     rest = series
     while rest.registers:
@@ -251,7 +251,7 @@ def _pieces(series: Series, places: Sequence[Place]) -> list[Series]:
 
 
 def _place(places: Sequence[Place], at: int) -> Place | None:
-    return next((place for place in places if place.since <= at < (place.until or _EVER)), None)
+    return next((place for place in places if place.since <= at < (place.until or EVER)), None)
 
 
 def _said_at(evidence: Evidence, received_at: int) -> int:

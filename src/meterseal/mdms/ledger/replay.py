@@ -29,14 +29,13 @@ from meterseal.mdms.rolling import Rolled
 from meterseal.mdms.state import State
 from meterseal.mdms.store.consumed import Consumed
 from meterseal.mdms.store.recent import joined
-from meterseal.mdms.store.rows import ROW, Block, Key, Rows, Words
+from meterseal.mdms.store.rows import EVER, ROW, Block, Key, Rows, Words
 from meterseal.mdms.store.segments import Segment
 from meterseal.mdms.store.store import Store
 from meterseal.model import Batch, Evidence
 
 SHARE_ROWS = 1_000_000
 """Rows that are compared at once, about; it bounds memory."""
-_EVER = 1 << 62
 _COMPARED = tuple(name for name in ROW.names or () if name != "batch")
 _KEY = ("point", "channel", "end_at", "version")
 
@@ -89,7 +88,7 @@ class Stored:
         for key in self.keys:
             if mine(self.words.texts[key.point], share, shares):
                 try:
-                    parts.append(self._disk.rows(key, -_EVER, _EVER))
+                    parts.append(self._disk.rows(key, -EVER, EVER))
                 except MetersealError as error:
                     self._faults.add(
                         "segment", f"{self.words.texts[key.point]}, channel {key.channel}", error.message
@@ -138,7 +137,7 @@ def replayed(
         if isinstance(leaf, Added):
             ingest.apply(number, Entry(versions=(leaf.version,)))
         elif leaf.usage_point:
-            place = Place(leaf.device_id, leaf.usage_point, leaf.medium, -_EVER, 0)  # type: ignore[arg-type]  # what a leaf was made of had a medium
+            place = Place(leaf.device_id, leaf.usage_point, leaf.medium, -EVER, 0)  # type: ignore[arg-type]  # what a leaf was made of had a medium
             ingest.apply(number, Entry(Batch((leaf.opened(one.digest),)), (place,)))
             for pending in state.pending.values():
                 said.setdefault(pending.key, []).append(
@@ -166,7 +165,7 @@ def compare(stored: Rows, made: Store, words: Words, faults: Faults, rolled: Rol
 
     What a roll-up takes may still be there, where it has not come to it yet.
     """
-    expected_ = joined(*made.recent.up_to(_EVER))
+    expected_ = joined(*made.recent.up_to(EVER))
     went = 0
     if rolled:
         gone = rolled.removable(expected_, words)

@@ -17,14 +17,13 @@ import numpy as np
 from meterseal.crypto.symmetric import GCM_TAG
 from meterseal.errors import DataError
 from meterseal.mdms.store.packing import Ints, Unpacker, pack
-from meterseal.mdms.store.rows import Key, Rows, Words
+from meterseal.mdms.store.rows import EVER, Key, Rows, Words
 from meterseal.model import Medium, Quality
 
 CHANNELS = 7
 """Bits of a channel in the number of a key."""
 RUNS = 64
 """Runs of one channel in one segment; a channel with more of them has one."""
-_EVER = 1 << 62
 
 
 def number_of(key: Key) -> int:
@@ -237,7 +236,7 @@ def _runs(end_at: Ints, row: Ints) -> tuple[Ints, Ints, Ints]:
     np.subtract(end_at[1:], end_at[:-1], out=step[1:])
     step[row] = 0
     lengths = np.diff(row, append=len(end_at))
-    usual = np.minimum.reduceat(np.where(step > 0, step, _EVER), row)
+    usual = np.minimum.reduceat(np.where(step > 0, step, EVER), row)
     begins = step > np.repeat(usual, lengths)
     counts = np.add.reduceat(begins.astype(np.int64), row)
     if len(many := np.flatnonzero(counts >= RUNS)):

@@ -23,6 +23,9 @@ from meterseal.errors import DataError
 from meterseal.mdms.method import made
 from meterseal.model import Medium, Origin, Quality
 
+EVER = 1 << 62
+"""After every instant, and above every number that is given out."""
+
 Rows = NDArray[np.void]
 """A structured array of ROW."""
 

@@ -29,7 +29,7 @@ from meterseal.errors import DataError, EngineError, TrustError
 from meterseal.mdms.store.chunks import CHUNK, WORDS, Chunk, channel_starts, decode, encode, kinds
 from meterseal.mdms.store.files import NewFile, disk
 from meterseal.mdms.store.index import Index, IndexMaker
-from meterseal.mdms.store.rows import Rows, Words
+from meterseal.mdms.store.rows import EVER, Rows, Words
 from meterseal.model import Medium
 
 SUFFIX = ".segment"
@@ -116,9 +116,9 @@ class SegmentWriter:
             digest=b"",
             first_usage_point="",
             last_usage_point="",
-            first_end_at=1 << 62,
+            first_end_at=EVER,
             last_end_at=-1,
-            journal_first=1 << 62,
+            journal_first=EVER,
             journal_last=-1,
             created_at=-1,
             size=0,

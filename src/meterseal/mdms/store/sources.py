@@ -15,12 +15,12 @@ from meterseal.mdms.columns import Columns, Lost
 from meterseal.mdms.store.chunks import Chunk, channel_starts, field, kinds, rows_from
 from meterseal.mdms.store.index import CHANNELS, Index, IndexMaker, key_of
 from meterseal.mdms.store.packing import Ints
-from meterseal.mdms.store.rows import Key, Rows, Words, together
+from meterseal.mdms.store.rows import EVER, Key, Rows, Words, together
 from meterseal.mdms.store.segments import Bucket, SegmentFile
 from meterseal.model import Quality
 
 NO_CHUNK = Chunk(*(np.empty(0, np.int64) for _ in range(5)))
-_NEVER = -(1 << 62)
+_NEVER = -EVER
 """An end_at that nobody asks for."""
 
 

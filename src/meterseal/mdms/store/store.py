@@ -27,6 +27,7 @@ from meterseal.mdms.store.index import CHANNELS, Index, key_of
 from meterseal.mdms.store.packing import Ints
 from meterseal.mdms.store.recent import Part, Recent, joined
 from meterseal.mdms.store.rows import (
+    EVER,
     RETRACTED,
     Block,
     Key,
@@ -50,7 +51,6 @@ from meterseal.model import MAIN, Medium, Quality
 
 BLOCK_ROWS = 1_000_000
 """Rows in a block of a scan, about; one channel may have more."""
-_EVER = 1 << 62
 
 Answer = TypeVar("Answer")
 log = structlog.get_logger()
@@ -144,7 +144,7 @@ class Store:
                         raise
 
     def readings(
-        self, usage_point: str, channel: int, since: int, until: int, as_of: int | None, entry: int = _EVER
+        self, usage_point: str, channel: int, since: int, until: int, as_of: int | None, entry: int = EVER
     ) -> Readings:
         """Visible readings with since <= end_at <= until, by the versions recorded up to `as_of` and stored with journal
         entries up to `entry`.
@@ -277,7 +277,7 @@ class Store:
         """(what is read, files of which not even the index opens, how many buckets they are in)."""
         with self.lock:
             listed = self.catalogue.of(medium, since, until)
-            recent = joined(*self.recent.up_to(_EVER))
+            recent = joined(*self.recent.up_to(EVER))
         sources: list[Source | Memory] = []
         closed: list[Listed] = []
         try:
@@ -318,7 +318,7 @@ class Store:
         def ask() -> tuple[Ints, Ints]:
             parts = [(index.numbers, index.first) for index in self._indices()]
             with self.lock:
-                rows = joined(*self.recent.up_to(_EVER))
+                rows = joined(*self.recent.up_to(EVER))
             parts.append(((rows["point"].astype(np.int64) << CHANNELS) | rows["channel"], rows["end_at"]))
             numbers, firsts = (np.concatenate(columns) for columns in zip(*parts, strict=True))
             order = np.lexsort((firsts, numbers))
@@ -380,13 +380,13 @@ class Store:
 
         def ask() -> bool:
             with self.lock:
-                if any(block.batch <= entry for block in self.recent.blocks(key, 0, _EVER)):
+                if any(block.batch <= entry for block in self.recent.blocks(key, 0, EVER)):
                     return True
-                if any((rows["batch"] <= entry).any() for rows in self.recent.parts(key, 0, _EVER)):
+                if any((rows["batch"] <= entry).any() for rows in self.recent.parts(key, 0, EVER)):
                     return True
-                segments = self._holding(key, 0, _EVER)
+                segments = self._holding(key, 0, EVER)
             return any(
-                one.journal_last <= entry or (self.shelf.rows(one, key, 0, _EVER)["batch"] <= entry).any()
+                one.journal_last <= entry or (self.shelf.rows(one, key, 0, EVER)["batch"] <= entry).any()
                 for one in segments
                 if self.shelf.index(one).find(key) is not None
             )

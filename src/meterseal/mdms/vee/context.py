@@ -12,13 +12,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from meterseal.mdms.store.rows import EVER
 from meterseal.model import Medium
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
 OFFSET = 8 * HOUR
 """Asia/Shanghai; local days begin at (t + OFFSET) % DAY == 0."""
-EVER = 1 << 62
 
 Ints = NDArray[np.int64]
 

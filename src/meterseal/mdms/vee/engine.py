@@ -22,8 +22,8 @@ from msgspec import Struct
 from meterseal.mdms.columns import Columns
 from meterseal.mdms.entries import Version
 from meterseal.mdms.finding import Finding
-from meterseal.mdms.store.rows import Key, Rows, Words, standing, visible
-from meterseal.mdms.vee.context import DAY, EVER, HOUR, Balance, Context, Main, Multiplied
+from meterseal.mdms.store.rows import EVER, Key, Rows, Words, standing, visible
+from meterseal.mdms.vee.context import DAY, HOUR, Balance, Context, Main, Multiplied
 from meterseal.mdms.vee.judge import Choose, Failure, Judgement, Objection, judge
 from meterseal.mdms.vee.rules import RULES, Rule
 from meterseal.mdms.vee.settings import Settings
@@ -36,7 +36,6 @@ FAILED = "rule-failed"
 """The finding about a rule that raised."""
 STEPS = tuple(minutes * 60_000 for minutes in (5, 10, 15, 30, 60, 120, 180, 240, 360, 720, 1440))
 """Intervals of load profiles."""
-_EVER = 1 << 62
 
 
 class History(Protocol):
@@ -298,7 +297,7 @@ def _take(store: History, key: Key, since: int, before: int, begins: Sequence[in
     """The rows of a channel with the context that the rules want before its first new reading."""
     span = before + 3 * DAY
     while True:
-        rows = store.rows(key, max(0, since - span), _EVER)
+        rows = store.rows(key, max(0, since - span), EVER)
         stands = standing(rows, store.words)
         delivered = visible(
             # Not what a meter said of instants to come: they would be gaps and falls anew with every true one.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from meterseal.mdms.columns import Columns
 from meterseal.mdms.entries import Version
 from meterseal.mdms.method import Made, made
-from meterseal.mdms.store.rows import ORIGINS, Key, Rows, pick, standing, visible
+from meterseal.mdms.store.rows import EVER, ORIGINS, Key, Rows, pick, standing, visible
 from meterseal.mdms.vee.context import DAY, HOUR, Context
 from meterseal.mdms.vee.doubts import by_channel, doubted
 from meterseal.mdms.vee.estimators import Bridge, Gap, Known, Override, bridge, order_for
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 DOUBT = "doubt/2"
 YEAR_AND_MORE = 380 * DAY
 """How far back an estimate looks for days alike."""
-_EVER = 1 << 62
 GOOD = (Quality.MEASURED, Quality.EDITED)
 
 
@@ -153,11 +152,11 @@ def _alike(channel: Judged) -> Iterator[tuple[Rows, int, int]]:
     delivered, meters = channel.delivered, channel.meters
     units, ends = delivered[["exponent", "unit"]], delivered["end_at"].astype(np.int64)
     edges = np.flatnonzero((meters[1:] != meters[:-1]) | (units[1:] != units[:-1])) + 1
-    begins = [0, *channel.begins, _EVER]
+    begins = [0, *channel.begins, EVER]
     for first, last in pairwise([0, *edges.tolist(), len(delivered)]):
         meter = int(meters[first])
         since = max(begins[meter], int(ends[first - 1]) + 1 if first else 0)
-        until = min(begins[meter + 1], int(ends[last]) if last < len(ends) else _EVER)
+        until = min(begins[meter + 1], int(ends[last]) if last < len(ends) else EVER)
         yield delivered[first:last], since, until
 
 
