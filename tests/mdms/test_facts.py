@@ -407,5 +407,5 @@ async def test_what_is_shown_of_a_multiplier_ends_with_the_meter(tmp_path: Path)
     begins = {point(WATER): (0, FIRST + DAY)}
     told = mdms.facts.told(NOW, replaced=begins)
     assert told["multiplier"][point(WATER)] == [Span(FIRST, FIRST + DAY, "40")]
-    assert mdms.facts.multiplied(begins)[1][point(WATER)][0].until == FIRST + DAY
+    assert mdms.facts.multiplied(begins)[1][point(WATER)].factors[0].until == FIRST + DAY
     await mdms.close()

@@ -20,7 +20,7 @@ from meterseal.mdms.forecast.history import multiplied
 from meterseal.mdms.forecast.task import HORIZON, LEVELS, WEEK
 from meterseal.mdms.forecast_files import UNFINISHED, Block, ForecastFiles
 from meterseal.mdms.forecasts import ARRIVED, DAY, HISTORY, KEPT, Forecasts, midnight
-from meterseal.mdms.multipliers import Multiplied
+from meterseal.mdms.multipliers import Multiplied, Stated, Unsaid
 from meterseal.mdms.store.rows import EVER, Key, Words
 from meterseal.mdms.surroundings import HOUR, MOST, Surroundings
 from meterseal.model import MAIN, Medium, Quality
@@ -143,7 +143,7 @@ def test_a_forecast_and_its_zone_are_of_what_was_used_and_not_of_what_the_regist
     tmp_path: Path, engine: sa.Engine
 ) -> None:
     zones = {"up-1": "east", "up-4": "east"}
-    factors = {"up-4": (Multiplied(0, EVER, Decimal("0.25")),)}
+    factors = {"up-4": Stated((Multiplied(0, EVER, Decimal("0.25")),))}
     book = forecasts(tmp_path, engine, Street(NOW), zones=zones, factors=factors)
     book.make(NOW)
     other = Street(NOW)
@@ -163,10 +163,20 @@ def test_a_forecast_and_its_zone_are_of_what_was_used_and_not_of_what_the_regist
 def test_an_hour_within_which_the_multiplier_changes_is_not_known() -> None:
     use = np.ones((6, 2), np.float32)
     found = multiplied(
-        use, 0, {1: (Multiplied(HOUR, 2 * HOUR + 1, Decimal(40)), Multiplied(4 * HOUR, EVER, Decimal(2)))}
+        use,
+        0,
+        {1: Stated((Multiplied(HOUR, 2 * HOUR + 1, Decimal(40)), Multiplied(4 * HOUR, EVER, Decimal(2))))},
     )
     np.testing.assert_array_equal(found[:, 1], [1, 40, np.nan, 1, 2, 2])
     assert (found[:, 0] == 1).all()
+
+
+def test_an_hour_of_which_nobody_said_the_multiplier_is_not_known() -> None:
+    stated = Stated((Multiplied(0, 2 * HOUR, Decimal(40)),), (Unsaid(2 * HOUR, 3 * HOUR + 1),))
+    for since, known in ((0, [40, 40, np.nan, np.nan, 1, 1]), (3 * HOUR, [np.nan, 1, 1, 1, 1, 1])):
+        found = multiplied(np.ones((6, 1), np.float32), since, {0: stated})
+        np.testing.assert_array_equal(found[:, 0], known)
+    assert (multiplied(np.ones((6, 1), np.float32), 9 * HOUR, {0: stated}) == 1).all()
 
 
 def test_a_zone_is_forecast_as_the_series_that_its_usage_points_make_together(

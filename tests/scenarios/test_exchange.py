@@ -105,9 +105,9 @@ async def test_who_writes_an_exchange_down_is_told_of_the_multiplier_that_ended(
     await mdms.state([Fact(usage_point=usage_point, kind="multiplier", value="40")], MORNING)
     done = await change(system, exchange())
     assert done.multiplier == "40"
-    assert mdms.multipliers()[1][usage_point][0].until == LEFT
+    assert mdms.multipliers()[1][usage_point].factors[0].until == LEFT
     await mdms.state([Fact(usage_point=usage_point, kind="multiplier", value="80", since=LEFT)], MORNING)
-    assert [one.factor for one in mdms.multipliers()[1][usage_point]] == [40, 80]
+    assert [one.factor for one in mdms.multipliers()[1][usage_point].factors] == [40, 80]
 
 
 @pytest.mark.parametrize(

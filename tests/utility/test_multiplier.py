@@ -11,7 +11,8 @@ from meterseal.control import acts
 from meterseal.errors import DataError
 from meterseal.mdms.entries import Version
 from meterseal.mdms.facts import Fact, Facts
-from meterseal.mdms.multipliers import canonical
+from meterseal.mdms.multipliers import Unsaid, canonical, unsaid
+from meterseal.mdms.spans import Span
 from meterseal.mdms.store.rows import EVER
 from meterseal.mdms.surroundings import Surroundings
 from meterseal.model import Quality
@@ -160,6 +161,7 @@ async def test_an_exchange_ends_the_multiplier_unless_it_is_said_again(town: Tow
     channel = town.supply("x", medium, "2026-06-01")  # type: ignore[arg-type]
     two_meters(channel, first=107)
     state(town, "40")
+    state(town, "1", since=WHEN)
     swap(town, OLD_LAST, "1.05")
     bill = await only_bill(town)
     old, new = Decimal(OLD_LAST) - 3, Decimal(107 + 10 * (MONTH - 254)).scaleb(-2) - Decimal("1.05")
@@ -177,6 +179,72 @@ async def test_an_exchange_ends_the_multiplier_unless_it_is_said_again(town: Tow
     sound(again)
     for by in ("hour", "day"):
         assert town.utility.bill_readings(again.bill_id, 0, None, by, None, 0, 500).adds_up  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("medium", ["water", "electricity"])
+async def test_nothing_is_billed_until_the_multiplier_of_the_new_meter_is_said(
+    town: Town, medium: str
+) -> None:
+    channel = town.supply("x", medium, "2026-06-01")  # type: ignore[arg-type]
+    two_meters(channel)
+    state(town, "40")
+    swap(town, OLD_LAST, "0")
+    report = await town.utility.run_bills(JULY)
+    ((held,), issued) = report.held, report.issued
+    assert (held.code, issued) == ("bill.multiplier-unstated", ())
+    assert "2026-06-11 13:30" in held.sentence
+    assert "2026-06-11T13:30:00+08:00" in held.sentence
+    hours = town.utility.series("x", "hour", WHEN - HOUR - HOUR // 2, WHEN + 3 * HOUR + HOUR // 2)
+    assert hours.used == (400, None, None, None, None), "use of nobody knows how much is not shown as use"
+    shown = town.utility.card("x", JULY - HOUR).period
+    assert shown.used is None or shown.as_of == WHEN - HOUR // 2, "time of use is shown up to the first hole"
+    # What is said of the old meter alone says nothing of the new one, and neither does what is said from later on.
+    state(town, "60", since=0, until=WHEN, now=2)
+    state(town, "1", since=WHEN + HOUR, now=3)
+    assert await held_code(town) == "bill.multiplier-unstated"
+    state(town, "1", since=WHEN, now=4)
+    bill = await only_bill(town)
+    new = Decimal(10 * (MONTH - 254)).scaleb(-2)
+    assert bill.used == (Decimal(OLD_LAST) - 3) * 60 + new
+    assert town.utility.held() == ()
+    sound(bill)
+
+
+async def test_a_meter_after_one_that_nobody_knew_is_not_known_either(town: Town) -> None:
+    spans = [Span(0, 100, "40"), Span(300, 400, "1")]
+    assert unsaid(spans, [100, 200, 300]) == (Unsaid(100, 200), Unsaid(200, 300))
+    assert unsaid(spans, [100, 200]) == (Unsaid(100, 200), Unsaid(200, 300))
+    assert unsaid([Span(0, 50, "40"), Span(50, 100, "1")], [100, 200]) == ()
+    assert unsaid([Span(0, 50, "40")], [100]) == ()
+    assert unsaid([Span(0, 100, "40"), Span(100, EVER, "40")], [100]) == ()
+    assert unsaid([], [100]) == ()
+    assert unsaid([Span(0, 100, "40")], [100]) == (Unsaid(100, EVER),)
+
+
+async def test_a_multiplier_that_is_taken_back_at_the_exchange_says_nothing_of_the_new_meter(
+    town: Town,
+) -> None:
+    two_meters(town.supply("x", "water", "2026-06-01"))
+    state(town, "40")
+    state(town, "80", since=WHEN, now=2)
+    swap(town, OLD_LAST, "0")
+    await only_bill(town)
+    state(town, "", since=WHEN, now=3)
+    report = await town.utility.run_bills(JULY + 1)
+    assert [one.code for one in report.held] == ["bill.multiplier-unstated"]
+
+
+async def test_later_months_wait_as_well_and_no_month_before_the_exchange_does(town: Town) -> None:
+    channel = town.supply("x", "electricity", "2026-06-01")
+    two_meters(channel)
+    end = channel.count(JULY, [10] * 24 * 31, channel.registers[JULY])
+    channel.sign(end, device_id=NEW)
+    channel.count(day("2026-05-31"), [10] * 24, 60)
+    state(town, "40")
+    swap(town, OLD_LAST, "0")
+    report = await town.utility.run_bills(end)
+    assert {one.code for one in report.held} == {"bill.multiplier-unstated"}
+    assert [one.since for one in report.held] == [JUNE, JULY]
 
 
 async def test_what_was_said_of_the_old_meter_does_not_come_back_after_the_next_ones_ended(

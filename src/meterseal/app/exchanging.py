@@ -24,7 +24,7 @@ from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import concentrators, meter_changes
 from meterseal.errors import DataError, LocalError, TrustError
 from meterseal.link.profiles import OURS
-from meterseal.mdms.multipliers import ONE, factor_at
+from meterseal.mdms.multipliers import NOTHING, ONE, factor_at
 from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import OPERATOR, Methods, offered_to
 from meterseal.model import MAIN, Quality, medium_of
@@ -346,7 +346,7 @@ class ExchangeDesk:
         )
 
     def _ended(self, usage_point: str, at: int) -> str:
-        of = self._mdms.multipliers()[1].get(usage_point, ())
+        of = self._mdms.multipliers()[1].get(usage_point, NOTHING).factors
         before = factor_at(of, at - 1)
         return f"{before:f}" if before != ONE and before != factor_at(of, at) else ""
 

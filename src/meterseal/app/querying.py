@@ -232,16 +232,19 @@ class QueryDesk:
             blocks.close()
         for one in batches.rest():
             await give(b"R", one)
-        _, factors = await asyncio.to_thread(self._mdms.multipliers)
+        _, stated = await asyncio.to_thread(self._mdms.multipliers)
         handed = Handed(
             tuple(batches.points),
             tuple(batches.words),
             tuple(quality.name.lower() for quality in Quality),
             ORIGINS,
             tuple(
-                (point, one.since, one.until, f"{one.factor:f}")
-                for point, of in factors.items()
-                for one in of
+                row
+                for point, of in stated.items()
+                for row in (
+                    *((point, one.since, one.until, f"{one.factor:f}") for one in of.factors),
+                    *((point, one.since, one.until, None) for one in of.unsaid),
+                )
             ),
         )
         await give(b"D", msgspec.json.encode(handed))

@@ -340,8 +340,10 @@ class RetentionDesk:
                 found[point] |= {at for at in (since, until) if at is not None}
         for point, begins in self._mdms.exchanged().items():
             found[point] |= set(begins)
-        for point, multiplied in self._mdms.multipliers()[1].items():
-            found[point] |= {at for one in multiplied for at in (one.since, one.until) if 0 < at < EVER}
+        for point, stated in self._mdms.multipliers()[1].items():
+            spans = [(one.since, one.until) for one in stated.factors]
+            spans += [(one.since, one.until) for one in stated.unsaid]
+            found[point] |= {at for span in spans for at in span if 0 < at < EVER}
         return found
 
     def _bills(self, wanted: list[Rollup]) -> int:

@@ -48,10 +48,11 @@ CREATE VIEW readings AS
   SELECT p.usage_point, p.medium, s.channel, make_timestamp_ms(s.ended) AS end_at,
          make_timestamp_ms(s.ended + 28800000) AS local_end_at, s.register, s.exponent,
          s.register * power(10, s.exponent) AS value, u.text AS unit, q.text AS quality, o.text AS origin, s.version,
-         m.text AS method, coalesce(f.factor, 1) AS multiplier
+         m.text AS method, CASE WHEN f.since IS NULL THEN 1 ELSE f.factor END AS multiplier
   FROM stored s JOIN points p USING (point) JOIN words u ON u.word = s.unit JOIN words m ON m.word = s.method
        JOIN names q ON q.kind = 'quality' AND q.code = s.quality JOIN names o ON o.kind = 'origin' AND o.code = s.origin
-       LEFT JOIN factors f ON f.usage_point = p.usage_point AND s.channel = 1 AND f.since < s.ended AND s.ended <= f.until;
+       LEFT JOIN factors f ON f.usage_point = p.usage_point AND (s.channel = 1 OR p.medium = 'electricity')
+            AND f.since < s.ended AND s.ended <= f.until;
 CREATE VIEW findings AS
   SELECT usage_point, channel, make_timestamp_ms(since) AS since, make_timestamp_ms(until) AS until, rule, version,
          severity, detail FROM found;
@@ -75,8 +76,8 @@ class Handed(Struct, frozen=True):
     words: tuple[str, ...]
     qualities: tuple[str, ...]
     origins: tuple[str, ...]
-    factors: tuple[tuple[str, int, int, str], ...] = ()
-    """(usage point, since, until, multiplier) where that is not 1."""
+    factors: tuple[tuple[str, int, int, str | None], ...] = ()
+    """(usage point, since, until, multiplier) where that is not 1; None where nobody knows it (`multipliers`)."""
 
 
 def main() -> int:

@@ -315,8 +315,8 @@ def _lines(asked: ChangeMeter, said: dict[str, object]) -> list[str]:
         )
     if said["multiplier"]:
         lines.append(
-            f"The multiplier {said['multiplier']} ended with the old meter. If the register of the new one is "
-            "multiplied too, state it from that moment on: meterseal vee facts import FILE.csv"
+            f"The multiplier {said['multiplier']} ended with the old meter. Bills wait until that of the new one is said, "
+            "from that moment on; say 1 if its register counts all of the use: meterseal vee facts import FILE.csv"
         )
     if said["words_ended"]:
         lines.append(f"{said['words_ended']} words that waited for it are withdrawn.")

@@ -39,7 +39,8 @@ def facts_import(file: Path, *, data: Data, json: Json = False) -> int:
 
     Bills count with multipliers: one that is stated of the past corrects the bills of that time at the next run, by a new
     version that says so. It is about the meter in place when it begins, and ends where the next one is put in place;
-    say the next one's from the instant of the exchange on.
+    say the next one's from the instant of the exchange on, 1 if it counts all of the use: until then its bills wait. It
+    is of all that an electricity meter counts, what was fed in as well, and of other meters' billed register alone.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from itertools import islice
 from msgspec.structs import replace
 
 from meterseal.mdms.facts import Facts
-from meterseal.mdms.multipliers import KIND, factors
+from meterseal.mdms.multipliers import KIND, factors, is_multiplied
 from meterseal.mdms.seen import EVERYTHING, Seen
 from meterseal.mdms.spans import Span, Told, at, subs_of
 from meterseal.mdms.store.rows import Key, Words
@@ -89,14 +89,15 @@ class Around(Nothing):
         )
 
     def multipliers(self, keys: Sequence[Key]) -> tuple[Multiplied, ...]:
-        """What use is multiplied by where that is not 1, of the main channels among these, numbered in their order."""
+        """What use is multiplied by where that is not 1, of the channels that it is of, numbered in their order."""
         known = self._told.get(KIND, {})
         if not known:
             return ()
         found = []
         for number, key in enumerate(keys):
-            spans = known.get(self._words.texts[key.point], ()) if key.channel == MAIN else ()
-            for one in factors(spans):
+            if not is_multiplied(self._words.medium[key.point], key.channel):
+                continue
+            for one in factors(known.get(self._words.texts[key.point], ())):
                 places = max(0, -int(one.factor.as_tuple().exponent))
                 found.append(Multiplied(number, one.since, one.until, int(one.factor.scaleb(places)), places))
         return tuple(found)

@@ -23,7 +23,6 @@ from meterseal.control.tables import usage_points
 from meterseal.errors import DataError
 from meterseal.headend.meteralarms import kinds
 from meterseal.mdms import multipliers
-from meterseal.mdms.multipliers import Multiplied
 from meterseal.mdms.seen import EVERYTHING
 from meterseal.mdms.spans import Span, Told, at, joined, laid, unagreed
 from meterseal.mdms.state import Pending
@@ -98,10 +97,8 @@ class Facts:
                 spans[row.usage_point] = laid(spans.get(row.usage_point, []), said)
         return found
 
-    def multiplied(
-        self, replaced: Mapping[str, Sequence[int]]
-    ) -> tuple[bool, dict[str, tuple[Multiplied, ...]]]:
-        """Whether a multiplier was ever stated, and those that are not 1, by usage point; `replaced` as in `told`."""
+    def multiplied(self, replaced: Mapping[str, Sequence[int]]) -> tuple[bool, dict[str, multipliers.Stated]]:
+        """Whether a multiplier was ever stated, and what is stated where it ever was not 1; `replaced` as in `told`."""
         with read(self._engine) as connection:
             begins = {point: instants[1:] for point, instants in replaced.items()}
             return multipliers.any_stated(connection), multipliers.stated(connection, begins)

@@ -22,12 +22,12 @@ from meterseal.mdms.forecast.scores import Score, mean, naive_scales, score
 from meterseal.mdms.forecast.sums import ALL, Sums
 from meterseal.mdms.forecast.task import HORIZON, LEVELS, WEEK, Floats, Task
 from meterseal.mdms.forecast_files import Block, ForecastFiles, Place, Series, parts
-from meterseal.mdms.multipliers import Multiplied
+from meterseal.mdms.multipliers import Stated
 from meterseal.mdms.store.rows import Key, Words
 from meterseal.mdms.surroundings import Surroundings
 from meterseal.model import MAIN, MEDIA, Medium
 
-Factors = Callable[[Mapping[str, Sequence[int]]], tuple[bool, Mapping[str, Sequence[Multiplied]]]]
+Factors = Callable[[Mapping[str, Sequence[int]]], tuple[bool, Mapping[str, Stated]]]
 """`Facts.multiplied`."""
 
 DAY = 24 * HOUR
@@ -177,7 +177,7 @@ class Forecasts:
         since: int,
         hours: int,
         replaced: Mapping[str, Sequence[int]],
-        factors: Mapping[str, Sequence[Multiplied]],
+        factors: Mapping[str, Stated],
     ) -> tuple[list[str], Floats]:
         """Usage points of the main channels and their (hours, points) of use: what the register counted, multiplied."""
         points = [self._words.texts[key.point] for key in keys]

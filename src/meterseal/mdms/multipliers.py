@@ -4,8 +4,12 @@ It multiplies nothing and stores nothing (`facts` does). Behind current and volt
 their ratio leaves of the use, and one that counts pulses counts as many units as a pulse stands for; registers stay as the
 meter shows and signs them, whoever counts with them multiplies.
 
-A multiplier is about the meter that is in place when it begins to hold: it ends where the next one is put in place. Use
-from instant a to instant b is multiplied by what holds in a <= t < b.
+A multiplier is about the meter that is in place when it begins to hold: it ends where the next one is put in place, and
+where that one's is not said nobody knows by what its registers are to be multiplied. Use from instant a to instant b is
+multiplied by what holds in a <= t < b.
+
+It is of every channel of an electricity meter, because all that it counts, either way, passed the same transformers; of
+other meters it is of the main channel alone: the volume beside a heat meter's energy has a measuring part of its own.
 """
 
 from __future__ import annotations
@@ -20,8 +24,9 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from meterseal.control.tables import point_facts as table
-from meterseal.mdms.spans import Span, laid
+from meterseal.mdms.spans import Span, at, laid
 from meterseal.mdms.store.rows import EVER
+from meterseal.model import MAIN, Medium
 
 KIND = "multiplier"
 FINEST = -6
@@ -43,6 +48,28 @@ class Multiplied(NamedTuple):
     factor: Decimal
 
 
+class Unsaid(NamedTuple):
+    """since <= t < until: a meter counts where one before it was multiplied, and its own multiplier is not said."""
+
+    since: int
+    until: int
+
+
+class Stated(NamedTuple):
+    """What is stated of one usage point: the multipliers that are not 1, rising, and when nobody knows one."""
+
+    factors: tuple[Multiplied, ...]
+    unsaid: tuple[Unsaid, ...] = ()
+
+
+NOTHING = Stated(())
+
+
+def is_multiplied(medium: Medium, channel: int) -> bool:
+    """Whether what is stated of a usage point's meter is of this channel."""
+    return channel == MAIN or medium == "electricity"
+
+
 def canonical(said: str) -> str:
     """`40`, `0.01` or the ratio of a transformer such as `2000/5` as a decimal number, empty for what is no multiplier."""
     match = _SAID.fullmatch(said)
@@ -62,7 +89,7 @@ def ended(said: Span, begins: Sequence[int]) -> Span:
 
 
 def _until(said: Span, begins: Sequence[int]) -> int:
-    return min((said.until, *(at for at in begins if at > said.since)))
+    return min((said.until, *(begin for begin in begins if begin > said.since)))
 
 
 def factors(spans: Sequence[Span]) -> tuple[Multiplied, ...]:
@@ -73,9 +100,9 @@ def factors(spans: Sequence[Span]) -> tuple[Multiplied, ...]:
 
 def stated(
     connection: sa.Connection, begins: Mapping[str, Sequence[int]], usage_point: str | None = None
-) -> dict[str, tuple[Multiplied, ...]]:
-    """The multipliers of all usage points, or of one, that ever had another than 1; `begins` are the instants, by usage
-    point, at which another meter was put in place.
+) -> dict[str, Stated]:
+    """What is stated of all usage points, or of one, that ever had another multiplier than 1; `begins` are the instants,
+    by usage point, at which another meter was put in place.
     """
     query = sa.select(table).where(table.c.kind == KIND).order_by(table.c.id)
     if usage_point is not None:
@@ -85,8 +112,23 @@ def stated(
         said = Span(row.since, EVER if row.until is None else row.until, row.value)
         point = row.usage_point
         spans[point] = laid(spans.get(point, []), ended(said, begins.get(point, ())))
-    found = {point: factors(of) for point, of in spans.items()}
-    return {point: of for point, of in found.items() if of}
+    found = {point: Stated(factors(of), unsaid(of, begins.get(point, ()))) for point, of in spans.items()}
+    return {point: of for point, of in found.items() if of.factors}
+
+
+def unsaid(spans: Sequence[Span], begins: Sequence[int]) -> tuple[Unsaid, ...]:
+    """When it is not known by what registers are multiplied, by what is said and when meters were put in place.
+
+    1 is said as well as any other: only then the meter that follows one behind transformers has none.
+    """
+    found: list[Unsaid] = []
+    for place, begin in enumerate(begins):
+        open_before = bool(found) and found[-1].until == begin
+        if at(spans, begin) or not (open_before or at(spans, begin - 1) not in ("", "1")):
+            continue
+        ends = [span.since for span in spans if span.since > begin]
+        found.append(Unsaid(begin, min([*ends, *begins[place + 1 : place + 2], EVER])))
+    return tuple(found)
 
 
 def any_stated(connection: sa.Connection) -> bool:

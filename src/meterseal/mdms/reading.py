@@ -20,7 +20,7 @@ from meterseal.mdms.export import series
 from meterseal.mdms.facts import Facts
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.findings import Findings
-from meterseal.mdms.multipliers import Multiplied
+from meterseal.mdms.multipliers import Stated
 from meterseal.mdms.notes import Notes
 from meterseal.mdms.places import Places
 from meterseal.mdms.quarantine import Quarantine
@@ -202,8 +202,8 @@ class Reading:
         """Usage points whose meter was exchanged, with the instants at which each was put in place."""
         return {point: tuple(begins) for point, begins in self._places.replaced().items()}
 
-    def multipliers(self) -> tuple[bool, dict[str, tuple[Multiplied, ...]]]:
-        """Whether a multiplier was ever stated, and those that are not 1, by usage point."""
+    def multipliers(self) -> tuple[bool, dict[str, Stated]]:
+        """Whether a multiplier was ever stated, and what is stated by usage point where it ever was not 1."""
         return self.facts.multiplied(self._places.replaced())
 
     def visible(self, since: int, until: int, usage_point: str | None = None) -> Generator[Rows, None, None]:

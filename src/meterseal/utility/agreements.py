@@ -167,7 +167,7 @@ def all_terms(engine: sa.Engine, keys: KeyRing, usage_point: str | None = None) 
             book=books.book(row.tariff_code, row.tariff_version),
             openings=tuple(openings[row.usage_point_id]),
             swaps=tuple(_swap(change) for change in changed.get(row.usage_point_id, ())),
-            multiplied=multiplied.get(row.usage_point_id, ()),
+            multiplied=multiplied.get(row.usage_point_id, multipliers.NOTHING),
         )
         for row in rows
     )

@@ -238,7 +238,7 @@ class HeldBill(Struct, frozen=True):
 
     `code` is stable (`bill.boundary-missing`, `bill.hours-missing`, `bill.hours-differ`, `bill.negative-use`,
     `bill.evidence-differs`, `bill.evidence-bad`, `bill.meter-changed`, `bill.multiplier-changed`,
-    `bill.registers-apart`, `bill.overlap`, `usage.multiplier`, `tariff.none`);
+    `bill.multiplier-unstated`, `bill.registers-apart`, `bill.overlap`, `usage.multiplier`, `tariff.none`);
     `sentence` says what happened and what to do.
     """
 

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from meterseal.errors import DataError
-from meterseal.mdms.multipliers import Multiplied
+from meterseal.mdms.multipliers import NOTHING, Stated
 from meterseal.model import Medium, Quality
 from meterseal.utility.bills import AssuredPart, Bill, BillLine, Change, Determinant, Estimated
 from meterseal.utility.calendar import Period, is_billing_start, local, local_day, year_start
@@ -44,7 +44,7 @@ class Terms(NamedTuple):
     """What an agreement says, and what its usage point carries through the year.
 
     `openings` belong to all agreements of the usage point: tiers accumulate per usage point. `swaps` are all changes
-    of its meter, `multiplied` what its register is multiplied by where that is not 1.
+    of its meter, `multiplied` what is stated of its multipliers.
     """
 
     agreement_id: str
@@ -57,7 +57,7 @@ class Terms(NamedTuple):
     book: TariffBook
     openings: tuple[Opening, ...]
     swaps: tuple[Swap, ...] = ()
-    multiplied: tuple[Multiplied, ...] = ()
+    multiplied: Stated = NOTHING
 
 
 class YearBefore(NamedTuple):
@@ -85,7 +85,7 @@ def year_use(
 ) -> tuple[Measured, Readings]:
     """Return the use of the year before `at` (carried use not included) and the readings it was made of.
 
-    Raises DataError `bill.boundary-missing`, `bill.negative-use` or `bill.multiplier-changed`.
+    Raises DataError `bill.boundary-missing`, `bill.negative-use` or `bill.multiplier-*`.
     """
     begin, joined = year_before(terms, at).since, readings
     if begin < at:
@@ -247,6 +247,7 @@ def _join(first: Readings, then: Readings, swaps: tuple[Swap, ...]) -> Readings:
         np.concatenate((first.vouched, then.vouched)),
         halves={**first.halves, **then.halves},
         multiplied=then.multiplied,
+        unsaid=then.unsaid,
     )
     return with_swaps(joined, swaps)
 

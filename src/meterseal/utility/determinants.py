@@ -58,8 +58,10 @@ def segment_uses(readings: Readings, segment: Segment) -> tuple[Measured, ...]:
 def by_register(readings: Readings, since: int, until: int) -> Measured:
     """Return the register difference of a period, multiplied.
 
-    Raises DataError `bill.boundary-missing`, `bill.negative-use` or `bill.multiplier-changed`.
+    Raises DataError `bill.boundary-missing`, `bill.negative-use`, `bill.multiplier-changed` or
+    `bill.multiplier-unstated`.
     """
+    _check_said(readings, since, until)
     rows = []
     for at in (since, until):
         row = readings.find(at)
@@ -137,6 +139,20 @@ def _fell(since: int, until: int) -> DataError:
     )
 
 
+def _check_said(readings: Readings, since: int, until: int) -> None:
+    """It is known by what the registers are multiplied all the time."""
+    for lacks in readings.unsaid:
+        if lacks.since < until and lacks.until > since:
+            raise DataError(
+                "bill.multiplier-unstated",
+                f"The register was multiplied until the meter was exchanged at {_exactly(lacks.since)}, and nobody said by "
+                "what that of the new meter is to be multiplied. State it from that instant on, 1 where it counts all of "
+                "the use (meterseal vee facts import FILE.csv: usage point, multiplier, value, "
+                f"{local(lacks.since).isoformat()}).",
+                at=lacks.since,
+            )
+
+
 def _unread(readings: Readings, since: int, until: int) -> DataError:
     """The multiplier changed where no register was read."""
     turns = readings.turns(since, until)
@@ -147,6 +163,10 @@ def _unread(readings: Readings, since: int, until: int) -> DataError:
         "it is not known. State it from the moment of a reading on, of the exchange of the meter, or edit a reading in.",
         at=at,
     )
+
+
+def _exactly(at: int) -> str:
+    return local(at).strftime("%Y-%m-%d %H:%M:%S") if at % 60_000 else _when(at)
 
 
 def _when(at: int) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meterseal.errors import DataError
-from meterseal.mdms.multipliers import Multiplied, factor_at, pieces
+from meterseal.mdms.multipliers import NOTHING, Multiplied, Stated, Unsaid, factor_at, pieces
 from meterseal.model import Medium, Quality
 from meterseal.utility.calendar import HOUR
 from meterseal.utility.ports import RegisterColumns
@@ -51,7 +51,8 @@ class Readings(NamedTuple):
     `replaced` marks estimates and edits, `vouched` readings of a meter without a module. value =
     register * 10**exponent in the unit of the medium. `swaps` are the changes of meters between its rows. `halves`: how
     far the estimate of an instant may be off in nine cases of ten, in that unit, where it is known. `multiplied`: what
-    use is multiplied by where that is not 1; registers never are.
+    use is multiplied by where that is not 1; registers never are. `unsaid`: when nobody knows by what, so that no use is
+    known.
     """
 
     medium: Medium
@@ -63,6 +64,7 @@ class Readings(NamedTuple):
     swaps: tuple[Swap, ...] = ()
     halves: Mapping[int, Decimal] = MappingProxyType({})
     multiplied: tuple[Multiplied, ...] = ()
+    unsaid: tuple[Unsaid, ...] = ()
 
     @property
     def counted(self) -> NDArray[np.int64]:
@@ -142,7 +144,7 @@ def usable(
     columns: RegisterColumns,
     medium: Medium,
     swaps: Sequence[Swap] = (),
-    multiplied: tuple[Multiplied, ...] = (),
+    stated: Stated = NOTHING,
 ) -> Readings:
     """Keep the readings one may count with; of `swaps` those between the first of them and the last.
 
@@ -170,7 +172,8 @@ def usable(
         columns.quality[kept],
         columns.origin[kept] != 0,
         halves=_halves(columns),
-        multiplied=multiplied,
+        multiplied=stated.factors,
+        unsaid=stated.unsaid,
     )
     return with_swaps(readings, swaps)
 
@@ -212,7 +215,9 @@ def steps(readings: Readings, boundaries: NDArray[np.int64]) -> Steps:
     """Return the use between neighbouring boundaries (rising instants, int64, at least one).
 
     Where the multiplier changes between two of them the register of that instant must be known, by a reading or by an
-    exchange of the meter. Raises DataError `usage.multiplier` for use too large to be counted with.
+    exchange of the meter; where it is not said, no use is known.
+
+    Raises DataError `usage.multiplier` for use too large to be counted with.
     """
     turns = readings.turns(int(boundaries[0]), int(boundaries[-1])) if readings.multiplied else ()
     cuts = np.union1d(boundaries, np.array(turns, dtype=np.int64)) if turns else boundaries
@@ -224,6 +229,9 @@ def steps(readings: Readings, boundaries: NDArray[np.int64]) -> Steps:
         used, fell = np.add.reduceat(used, heads), np.logical_or.reduceat(fell, heads)
         known = np.logical_and.reduceat(known, heads)
         used = np.where(known, used, 0)
+    for lacks in readings.unsaid:
+        inside = (boundaries[:-1] < lacks.until) & (boundaries[1:] > lacks.since)
+        used, known, fell = np.where(inside, 0, used), known & ~inside, fell & ~inside
     rows = np.searchsorted(readings.end_at, boundaries)
     after = np.searchsorted(readings.end_at, boundaries, side="right")
     count = np.concatenate(([0], np.cumsum(readings.replaced)))

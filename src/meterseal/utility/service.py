@@ -17,7 +17,7 @@ from meterseal.control.rings import BILLS, DataKeys, open_ring
 from meterseal.control.sealing import KeyRing
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.entries import Version
-from meterseal.mdms.multipliers import Multiplied
+from meterseal.mdms.multipliers import Stated
 from meterseal.mdms.surroundings import Surroundings
 from meterseal.utility import agreements
 from meterseal.utility.billing import Billing
@@ -76,7 +76,7 @@ class Utility:
         self._engine = engine
         self.keys = keys
         self._around = around
-        self._outlooks: dict[tuple[str, int, int, tuple[Multiplied, ...]], Outlook | None] = {}
+        self._outlooks: dict[tuple[str, int, int, Stated], Outlook | None] = {}
         self._measurements = measurements
         self._billing = billing
         self.customers = customers

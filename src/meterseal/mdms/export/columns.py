@@ -38,7 +38,8 @@ _FIELDS = [
 SCHEMA = Schema(_FIELDS)
 """`uncertainty`: how many last digits the register may be off in nine cases of ten; `reading_quality`: IEC 61968-9."""
 MULTIPLIED = Schema([*_FIELDS, Field("multiplier", TEXT, nullable=False)])
-"""Once a multiplier was stated: an exact decimal number, by which the register's step up to that reading is multiplied."""
+"""Once a multiplier was stated: an exact decimal number, by which the register's step up to that reading is multiplied;
+empty where a meter was exchanged behind transformers and nobody said the new one's."""
 _QUALITIES = [quality.name.lower() for quality in Quality]
 _CODES = [quality_code(quality) for quality in Quality]
 
@@ -108,7 +109,7 @@ def _batch(one: Exported, multiplied: bool) -> RecordBatch:
             _text([one.methods[code] for code in columns.method.tolist()]),
             Array([halves[code] for code in columns.method.tolist()], type=DataType.int64()),
             _text([_CODES[code] for code in columns.quality.tolist()]),
-            *([_text([one.multiplier or "1"] * size)] if multiplied else ()),
+            *([_text([one.multiplier] * size)] if multiplied else ()),
         ],
         schema=MULTIPLIED if multiplied else SCHEMA,
     )

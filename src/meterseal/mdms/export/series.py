@@ -5,7 +5,7 @@ It encodes no format (`text`, `columns`, `cim`) and asks nobody who may see them
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from meterseal.errors import DataError
 from meterseal.mdms.method import made
-from meterseal.mdms.multipliers import Multiplied, factor_at
+from meterseal.mdms.multipliers import NOTHING, Stated, factor_at, is_multiplied
 from meterseal.mdms.store.rows import Key, Rows, Words, visible
-from meterseal.model import MAIN, Medium
+from meterseal.model import Medium
 
 LARGEST_PAGE = 200_000
 """Readings after which a page ends; a channel is never cut in two, so one page may hold more."""
@@ -31,7 +31,7 @@ class Exported(Struct, frozen=True, kw_only=True):
     quality is MISSING), `quality` int8 `model.Quality`, `origin` int8 (0 sealed by the meter's module, 1 vouched for),
     `version` int16, `method` int16 into `methods` ("" as the meter delivered it). Registers are as the meter shows them:
     the use of an interval that one of these readings ends is the register's step times `multiplier`, a decimal number;
-    empty while no multiplier was ever stated in this system.
+    empty where nobody knows it (`multipliers.Unsaid`) and while none was ever stated in this system.
     """
 
     usage_point: str
@@ -117,11 +117,11 @@ def page(
     until: int,
     as_of: int | None,
     entries: Since,
-    factors: Mapping[str, Sequence[Multiplied]] | None = None,
+    stated: Mapping[str, Stated] | None = None,
 ) -> Page:
     """The next of these channels, which are in order, with readings of since <= end_at < until, as visible at `as_of`.
 
-    `factors`: multipliers that are not 1, by usage point; None while none was ever stated.
+    `stated`: multipliers by usage point, where they ever were not 1; None while none was ever stated.
     """
     found: list[Exported] = []
     size = readings = 0
@@ -135,7 +135,10 @@ def page(
         readings += len(rows)
         rows = rows[rows["batch"] > entries.above]
         size += len(rows)
-        of = None if factors is None else factors.get(usage_point, ()) if channel == MAIN else ()
+        of = None
+        if stated is not None:
+            its = is_multiplied(store.words.medium[point], channel)
+            of = stated.get(usage_point, NOTHING) if its else NOTHING
         found += _exported(usage_point, channel, rows, store.words, of)
         if size >= LARGEST_PAGE:
             last = (usage_point, channel)
@@ -145,7 +148,7 @@ def page(
         after=last,
         readings=readings,
         through=entries.through,
-        multiplied=factors is not None,
+        multiplied=stated is not None,
     )
 
 
@@ -163,7 +166,7 @@ def of_one_kind(page: Page, first: Page | None) -> tuple[Exported, ...]:
 
 
 def _exported(
-    usage_point: str, channel: int, rows: Rows, words: Words, factors: Sequence[Multiplied] | None
+    usage_point: str, channel: int, rows: Rows, words: Words, stated: Stated | None
 ) -> Iterator[Exported]:
     """One series for each run of rows in one unit and exponent: a meter that was exchanged may count otherwise; and with
     one multiplier, that of the interval which a reading ends.
@@ -171,7 +174,7 @@ def _exported(
     if not len(rows):
         return
     change = (rows["unit"][1:] != rows["unit"][:-1]) | (rows["exponent"][1:] != rows["exponent"][:-1])
-    of = [f"{factor_at(factors, at - 1):f}" for at in rows["end_at"].tolist()] if factors else []
+    of = [_multiplier(stated, at - 1) for at in rows["end_at"].tolist()] if stated and stated.factors else []
     if of:
         change |= np.array(of[1:]) != np.array(of[:-1])
     edges = [0, *(np.flatnonzero(change) + 1).tolist(), len(rows)]
@@ -191,5 +194,10 @@ def _exported(
             version=part["version"].astype("<i2").tobytes(),
             method=methods.astype("<i2").tobytes(),
             methods=tuple(words.texts[code] for code in codes.tolist()),
-            multiplier="" if factors is None else of[start] if of else "1",
+            multiplier="" if stated is None else of[start] if of else "1",
         )
+
+
+def _multiplier(stated: Stated, at: int) -> str:
+    known = not any(one.since <= at < one.until for one in stated.unsaid)
+    return f"{factor_at(stated.factors, at):f}" if known else ""

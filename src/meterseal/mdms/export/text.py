@@ -34,7 +34,8 @@ HEADER = (
 )
 """`uncertainty`: how far the value may be off in nine cases of ten, in its unit; empty where nothing is stated."""
 MULTIPLIER = "multiplier"
-"""One column more once a multiplier was stated: values are the register's, and use is their difference times this."""
+"""One column more once a multiplier was stated: values are the register's, and use is their difference times this,
+not known where it is empty."""
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -67,7 +68,7 @@ def write_csv(series: Iterable[Exported], out: BinaryIO, zone: ZoneInfo, *, mult
                     version,
                     _word(one.methods[method]),
                     halves[method],
-                    *([one.multiplier or "1"] if multiplied else ()),
+                    *([one.multiplier] if multiplied else ()),
                 )
             )
         written += len(columns.end_at)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from meterseal.mdms.columns import Columns
 from meterseal.mdms.forecast.task import DAY, REST, SATURDAY, WORKDAY, Codes, Floats
-from meterseal.mdms.multipliers import Multiplied
+from meterseal.mdms.multipliers import Stated
 from meterseal.model import Quality
 
 HOUR = 3_600_000
@@ -62,12 +62,15 @@ def hourly(
     return use
 
 
-def multiplied(use: Floats, since: int, factors: Mapping[int, Sequence[Multiplied]]) -> Floats:
-    """(hours, channels) of what was used, from what registers counted; `factors` by place of the channel. An hour within
-    which a multiplier changes is not known. Changes `use`.
+def multiplied(use: Floats, since: int, stated: Mapping[int, Stated]) -> Floats:
+    """(hours, channels) of what was used, from what registers counted; `stated` by place of the channel. An hour within
+    which a multiplier changes or is not said is not known. Changes `use`.
     """
-    for place, of in factors.items():
-        for one in of:
+    for place, of in stated.items():
+        for lacks in of.unsaid:
+            first, last = (max(lacks.since - since, 0) // HOUR, max(-(-(lacks.until - since) // HOUR), 0))
+            use[first:last, place] = np.nan
+        for one in of.factors:
             edges = [min(max((edge - since) / HOUR, 0), len(use)) for edge in (one.since, one.until)]
             use[int(edges[0]) : int(edges[1]), place] *= float(one.factor)
             for edge in edges:

@@ -189,6 +189,9 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "bill.registers-apart": _(
             "What was read at the exchange of the meter does not meet what the meter said; read it again."
         ),
+        "bill.multiplier-unstated": _(
+            "The meter was exchanged, and nobody said by what the register of the new one is multiplied; state it, or 1."
+        ),
         "bill.tariff-missing": _("No tariff is in force on a day of the period."),
     },
 }
