@@ -8,6 +8,8 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,11 @@ from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, S
 from arro3.io import read_parquet, write_parquet
 
 from meterseal.errors import DataError, LocalError
-from meterseal.mdms.export.handover import MANIFEST, READINGS, _keys, check, deliver
+from meterseal.mdms.export.handover import MANIFEST, MULTIPLIERS, READINGS, _keys, check, deliver
+from meterseal.mdms.export.history import as_csv, held
 from meterseal.mdms.export.series import Page, Since
+from meterseal.mdms.facts import Fact
+from meterseal.mdms.multipliers import Multiplied, Stated, Unsaid
 from meterseal.mdms.service import Mdms
 from meterseal.model import MAIN, Batch, Opened, Series
 from tests.mdms.fleet import DAY, FIRST, HOUR, UNITS, batches, day_record, device, medium, open_store, point
@@ -41,7 +46,12 @@ def pages(mdms: Mdms) -> Callable[[Since], Iterator[Page]]:
 
 def write(mdms: Mdms, root: Path) -> None:
     store_id, sequence = mdms.position()
-    deliver(root, store_id, sequence, pages(mdms), 1)
+
+    def multipliers() -> bytes:
+        stated, found = mdms.multipliers()
+        return as_csv(held(found)) if stated else b""
+
+    deliver(root, store_id, sequence, pages(mdms), 1, multipliers=multipliers)
 
 
 async def take(mdms: Mdms, day: int) -> None:
@@ -129,6 +139,54 @@ async def test_a_correction_is_told_again_and_counts_once(mdms: Mdms, tmp_path: 
     held = check(root)
     assert told(root) == shown(mdms)
     assert held.carried > held.distinct == len(shown(mdms))
+
+
+async def test_a_multiplier_stated_of_the_past_reaches_who_has_the_readings_already(
+    mdms: Mdms, tmp_path: Path
+) -> None:
+    root = tmp_path / "out"
+    await take(mdms, 0)
+    write(mdms, root)
+    assert not (root / "000001" / MULTIPLIERS).exists()
+    turn = FIRST + 12 * HOUR
+    await mdms.state([Fact(usage_point=point(3), kind="multiplier", value="2000/5", until=turn)], FIRST)
+    write(mdms, root)
+    first = (root / "000002" / MULTIPLIERS).read_bytes()
+    assert json.loads((root / "000002" / MANIFEST).read_bytes())["readings"] == 0
+    await mdms.state([Fact(usage_point=point(3), kind="multiplier", value="80", since=turn)], FIRST)
+    write(mdms, root)
+    at = datetime.fromtimestamp(turn / 1000, UTC).isoformat(timespec="milliseconds").encode()
+    assert first.splitlines() == [
+        b"usage_point,since,until,multiplier",
+        f"{point(3)},,".encode() + at + b",400",
+    ]
+    assert (root / "000003" / MULTIPLIERS).read_bytes().splitlines()[1:] == [
+        f"{point(3)},,".encode() + at + b",400",
+        f"{point(3)},".encode() + at + b",,80",
+    ]
+    assert check(root).deliveries == 3
+    for number in ("000002", "000003"):
+        path = root / number / MULTIPLIERS
+        content = path.read_bytes()
+        path.write_bytes(content.replace(b"400", b"401"))
+        with pytest.raises(DataError, match="multipliers"):
+            check(root)
+        path.write_bytes(content)
+    (root / "000001" / MULTIPLIERS).write_bytes(first)
+    with pytest.raises(DataError, match="Delivery 1 was changed"):
+        check(root)
+    (root / "000001" / MULTIPLIERS).unlink()
+    (root / "000003" / MULTIPLIERS).unlink()
+    with pytest.raises(DataError, match="multipliers"):
+        check(root)
+
+
+def test_time_in_which_nobody_knows_the_multiplier_is_told_as_such() -> None:
+    stated = {"b": Stated((Multiplied(0, 1_000, Decimal(40)),), (Unsaid(1_000, EVER),)), "a": Stated(())}
+    assert as_csv(held(stated)).splitlines()[1:] == [
+        b"b,,1970-01-01T00:00:01.000+00:00,40",
+        b"b,1970-01-01T00:00:01.000+00:00,,",
+    ]
 
 
 async def test_attack_deliveries_that_were_touched_are_found(mdms: Mdms, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import asyncio
 from msgspec import Struct
 
 from meterseal.errors import LocalError
+from meterseal.mdms.export.history import Held, held
 from meterseal.mdms.export.series import Page, Since
 from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import OPERATOR, Empty, Method, Methods
@@ -39,6 +40,13 @@ class Store(Struct, frozen=True, kw_only=True):
     """Readings that were rolled up so far."""
 
 
+class Multipliers(Struct, frozen=True, kw_only=True):
+    """Whether a multiplier was ever stated here, and all that are not 1."""
+
+    stated: bool
+    held: tuple[Held, ...]
+
+
 class ExportDesk:
     """Answers pages off the event loop: opening segments takes a while."""
 
@@ -51,6 +59,7 @@ class ExportDesk:
         return {
             "export": Method(self.page, ExportPage, frozenset({OPERATOR})),
             "store": Method(self.store, Empty, frozenset({OPERATOR})),
+            "multipliers": Method(self.multipliers, Empty, frozenset({OPERATOR})),
         }
 
     async def store(self, _: str, asked: Empty) -> Store:
@@ -58,6 +67,11 @@ class ExportDesk:
         store_id, sequence = self._measurements.position()
         removed = await asyncio.to_thread(self._measurements.rollups.readings)
         return Store(store_id=store_id, sequence=sequence, removed=removed)
+
+    async def multipliers(self, _: str, asked: Empty) -> Multipliers:
+        """Every multiplier of all time, as it is known now."""
+        stated, found = await asyncio.to_thread(self._measurements.multipliers)
+        return Multipliers(stated=stated, held=tuple(held(found)))
 
     async def page(self, _: str, asked: ExportPage) -> Page:
         """The next channels. LocalError `use.period` when the period ends before it begins."""

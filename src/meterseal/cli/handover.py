@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from meterseal.app.exporting import ExportPage, Store
+from meterseal.app.exporting import ExportPage, Multipliers, Store
 from meterseal.app.operator import as_json
 from meterseal.cli.answers import show
 from meterseal.cli.arguments import Data, Json
@@ -20,6 +20,7 @@ from meterseal.cli.calls import LONG_RUN, ask
 from meterseal.errors import LocalError
 from meterseal.mdms.export.handover import check as whole
 from meterseal.mdms.export.handover import deliver
+from meterseal.mdms.export.history import as_csv
 from meterseal.mdms.export.series import Page, Since
 from meterseal.mdms.store.rows import EVER
 from meterseal.mesh.rpc import Empty
@@ -44,9 +45,12 @@ def write(directory: Path, *, data: Data, json: Json = False) -> int:
                 return
             request = msgspec.structs.replace(request, after=page.after)
 
-    manifest = deliver(
-        directory, store.store_id, store.sequence, pages, time.time_ns() // 1_000_000, store.removed
-    )
+    def multipliers() -> bytes:
+        known = ask(data, "multipliers", Empty(), Multipliers)
+        return as_csv(known.held) if known.stated else b""
+
+    now = time.time_ns() // 1_000_000
+    manifest = deliver(directory, store.store_id, store.sequence, pages, now, store.removed, multipliers)
     show(as_json(manifest), as_json=json, lines=_written)
     return 0
 

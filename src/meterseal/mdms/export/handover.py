@@ -6,8 +6,9 @@ It reads no store; who receives needs the format below and nothing else of ours.
 A delivery is a directory `000001`, `000002` … with `readings.parquet` (`columns`) and `manifest.json`. Each tells which
 journal entries it carries (above < entry <= through), how many readings, the SHA-256 of the file, the SHA-256 of the
 manifest before it, and how many distinct readings the whole store holds at `through`. A reading that was corrected comes
-again in a later delivery with a higher version and takes the place of the earlier one. A multiplier is told as it stands
-when the reading is delivered, and one that is stated of the past afterwards is not told again. Nothing is missing when the
+again in a later delivery with a higher version and takes the place of the earlier one. Beside a reading stands the
+multiplier of when it was delivered; once one was ever stated each delivery has `multipliers.csv` (`history`) as well, all
+of them as they are known now: that of the newest delivery holds for the readings of all. Nothing is missing when the
 deliveries are without a gap from 0 on and the distinct readings in them are as many as the last manifest says.
 """
 
@@ -32,7 +33,7 @@ from meterseal.mdms.export.columns import write_parquet_file
 from meterseal.mdms.export.series import Exported, Page, Since, of_one_kind
 from meterseal.mdms.store.files import sync_directory
 
-MANIFEST, READINGS = "manifest.json", "readings.parquet"
+MANIFEST, READINGS, MULTIPLIERS = "manifest.json", "readings.parquet", "multipliers.csv"
 FORMAT = "meterseal-handover/1"
 LARGEST_MANIFEST = 64 * 1024
 _MAGIC = b"PAR1"
@@ -55,6 +56,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     made_at: int
     removed: int = 0
     """Readings that the store had rolled up so far; what was delivered before is still there."""
+    multipliers: str = ""
+    """SHA-256 of `multipliers.csv`; empty without one."""
 
 
 class Held(Struct, frozen=True, kw_only=True):
@@ -84,10 +87,12 @@ def deliver(
     pages: Callable[[Since], Iterable[Page]],
     made_at: int,
     removed: int = 0,
+    multipliers: Callable[[], bytes] = bytes,
 ) -> Manifest:
     """Write the next delivery, up to journal entry `sequence`: it stands there whole, with its manifest, or not at all.
 
-    `pages` gives every channel with what the entries in question changed. Raises DataError as `check`, LocalError
+    `pages` gives every channel with what the entries in question changed, `multipliers` the table of them all, empty while
+    none was ever stated; it is asked last, so that it knows no less than any page. Raises DataError as `check`, LocalError
     `handover.other` for deliveries that are not this store's, `handover.file` when the directory cannot be written.
     """
     with _writable(root):
@@ -123,6 +128,12 @@ def deliver(
                 )
                 file.flush()
                 os.fsync(file.fileno())
+            table = multipliers()
+            if table:
+                with (making / MULTIPLIERS).open("xb") as beside:
+                    beside.write(table)
+                    beside.flush()
+                    os.fsync(beside.fileno())
             manifest = Manifest(
                 format=FORMAT,
                 store=store_id,
@@ -135,6 +146,7 @@ def deliver(
                 sha256=digest_of(path),
                 made_at=made_at,
                 removed=removed,
+                multipliers=hashlib.sha256(table).hexdigest() if table else "",
             )
             with (making / MANIFEST).open("xb") as account:
                 account.write(encode(manifest))
@@ -178,6 +190,9 @@ def check(root: Path) -> Held:
         path = root / directory_of(newest.number) / READINGS
         if digest_of(path) != newest.sha256:
             raise _changed(newest.number, f"{path} is not the file that was delivered")
+        beside = path.with_name(MULTIPLIERS)
+        if newest.multipliers != (digest_of(beside) if newest.multipliers or beside.exists() else ""):
+            raise _changed(newest.number, f"{beside} is not the file that was delivered")
         rows = _keys(path, newest.readings)
         here = np.unique(rows)
         if len(rows) != newest.readings or len(here) != len(rows):
