@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
 from meterseal.control import write
@@ -12,6 +14,8 @@ from meterseal.link.evidence import GENESIS, EvidenceStatement, chain, signed_by
 from meterseal.mdms.editing import Wish
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.service import Mdms
+from meterseal.mdms.vee.channel import ReadOff
+from meterseal.mdms.vee.estimators import Override
 from meterseal.model import MAIN, Batch, Evidence, Quality, Series
 from tests.mdms.fleet import (
     DAY,
@@ -32,6 +36,7 @@ __all__ = ["bench", "cheap_stretching", "clock", "template"]
 OLD, NEW = 0, 9
 LEFT = FIRST + DAY + 10 * HOUR
 NOW = FIRST + 90 * DAY
+FLAT = Override(FIRST, FIRST + 90 * DAY, ("flat",), "so that one can count it in the head")
 
 
 def exchanged(engine: sa.Engine, at: int = LEFT, installed: bytes = device(NEW)) -> None:
@@ -67,6 +72,74 @@ def shown(mdms: Mdms) -> dict[int, tuple[int, Quality]]:
             columns.end_at.tolist(), columns.register.tolist(), columns.quality.tolist(), strict=True
         )
     }
+
+
+def read_by_an_installer(mdms: Mdms, at: int, last: str | None, first: str | None) -> None:
+    read = ReadOff(*(None if one is None else Decimal(one) for one in (last, first)))
+    mdms.registers_read_from(lambda usage_point: {at: read} if usage_point == point(OLD) else {})
+
+
+async def test_gaps_up_to_a_change_of_meters_are_filled_so_that_they_meet_what_the_installer_read(
+    tmp_path: Path,
+) -> None:
+    """Old meter to 15:00, changed at 20:20, new meter from 02:00: 100 litres before and 60 after were used meanwhile."""
+    mdms, engine = open_store(tmp_path, 1)
+    at = FIRST + 44 * HOUR + HOUR // 3
+    await mdms.order_methods(FLAT, "operator", NOW)
+    await say(mdms, OLD, 1, hours(OLD, 1, 39, 1000), received_at=at)
+    exchanged(engine, at)
+    mdms.meters_changed()
+    read_by_an_installer(mdms, at, "13.6600", "50.00")
+    await say(mdms, NEW, 1, hours(NEW, 50, 130, 5060), received_at=LEFT + 9 * DAY)
+    assert (await mdms.run_vee(NOW)).versions == 10
+    seen = shown(mdms)
+    assert {hour for hour, (_, quality) in seen.items() if quality == Quality.ESTIMATED} == set(range(40, 50))
+    old, new = ([seen[hour][0] for hour in part] for part in (range(39, 45), range(45, 51)))
+    # 5 hours and a third between 1266 and 1366, then 5 hours and two thirds between 5000 and 5060.
+    assert [value - 1266 for value in old] == [0, 18, 37, 56, 75, 93]
+    assert [value - 5000 for value in new] == [7, 17, 28, 38, 49, 60]
+    assert [old[0], new[-1]] == [1000 + 7 * 38, 5060]
+    assert (await mdms.run_vee(NOW + 1)).versions == 0
+    before = seen
+    await mdms.close()
+    mdms, _ = open_store(tmp_path)
+    read_by_an_installer(mdms, at, "13.6600", "50.00")
+    assert (await mdms.run_vee(NOW + 2)).versions == 0
+    assert shown(mdms) == before
+    assert mdms.replay(1).versions
+    await mdms.close()
+
+
+async def test_at_a_change_on_the_hour_the_new_meters_first_register_is_the_installers(
+    tmp_path: Path,
+) -> None:
+    mdms, engine = open_store(tmp_path, 1)
+    await mdms.order_methods(FLAT, "operator", NOW)
+    await say(mdms, OLD, 1, hours(OLD, 1, 30, 1000), received_at=LEFT)
+    exchanged(engine)
+    mdms.meters_changed()
+    read_by_an_installer(mdms, LEFT, "12.31", "0.5")
+    await say(mdms, NEW, 1, hours(NEW, 36, 120, 64), received_at=LEFT + 9 * DAY)
+    await mdms.run_vee(NOW)
+    seen = shown(mdms)
+    assert [seen[hour][0] for hour in range(30, 37)] == [1203, 1210, 1217, 1224, 50, 57, 64]
+    assert mdms.registers(point(OLD), MAIN, LEFT, LEFT).method == ("read-off/1:gap/2~0",)
+    await mdms.close()
+
+
+@pytest.mark.parametrize(("last", "first"), [("12.00", "50.61"), (None, None)])
+async def test_what_an_installer_cannot_have_read_fills_no_gap(
+    tmp_path: Path, last: str | None, first: str | None
+) -> None:
+    mdms, engine = open_store(tmp_path, 1)
+    await say(mdms, OLD, 1, hours(OLD, 1, 30, 1000), received_at=LEFT)
+    exchanged(engine)
+    mdms.meters_changed()
+    read_by_an_installer(mdms, LEFT, last, first)
+    await say(mdms, NEW, 1, hours(NEW, 36, 120, 5060), received_at=LEFT + 9 * DAY)
+    await mdms.run_vee(NOW)
+    assert set(range(31, 36)) & shown(mdms).keys() == set()
+    await mdms.close()
 
 
 async def test_readings_of_the_old_meter_after_the_exchange_are_nobodys(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from meterseal.mdms.findings import Finding
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.store.rows import Key
 from meterseal.mdms.vee import engine
+from meterseal.mdms.vee.channel import Bridging
 from meterseal.mdms.vee.context import Context
 from meterseal.mdms.vee.doubts import HIGH_FOR, doubted
 from meterseal.mdms.vee.engine import AsOf
@@ -22,7 +23,6 @@ from meterseal.mdms.vee.estimators import Override
 from meterseal.mdms.vee.rules import RULES, Found
 from meterseal.mdms.vee.rules.gaps import Gap
 from meterseal.mdms.vee.settings import RuleChange
-from meterseal.mdms.vee.versions import Bridging
 from meterseal.mdms.vee.view import View
 from meterseal.model import MAIN, Batch, Opened, Quality, Series
 from tests.mdms.fleet import DAY, FIRST, HOUR, day_record, device, open_store, point, register

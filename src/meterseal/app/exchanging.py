@@ -26,11 +26,21 @@ from meterseal.errors import DataError, LocalError, TrustError
 from meterseal.link.profiles import OURS
 from meterseal.mdms.multipliers import NOTHING, ONE, factor_at
 from meterseal.mdms.service import Mdms
+from meterseal.mdms.vee.channel import ReadOff
 from meterseal.mesh.rpc import OPERATOR, Methods, offered_to
 from meterseal.model import MAIN, Quality, medium_of
 from meterseal.security.messages import Personalisation, PersonaliseRequest
 from meterseal.security.sdk import SecuritySdk
-from meterseal.things.exchange import Known, MeterChange, Stated, changes, check_change, known, write_change
+from meterseal.things.exchange import (
+    Known,
+    MeterChange,
+    Stated,
+    changes,
+    check_change,
+    known,
+    read_off,
+    write_change,
+)
 from meterseal.things.fleet import Installation
 from meterseal.things.words import DownWords, State, passed_to
 from meterseal.utility.exchange import check_meets
@@ -46,6 +56,12 @@ _ENDED: dict[State, State] = {"waiting": "withdrawn", "sent": "unknown"}
 MOST_TEXT = 200
 MOST_DECIMALS = 4
 MOST_REGISTER = Decimal(10**8)
+
+
+def read_off_meters(engine: sa.Engine, keys: KeyRing, usage_point: str) -> dict[int, ReadOff]:
+    """What installers read at a usage point, as the estimates of measurements meet it. `keys` seal bills."""
+    with read(engine) as connection:
+        return {at: ReadOff(*both) for at, both in read_off(connection, keys, usage_point).items()}
 
 
 class NewMeter(Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ from meterseal.app.desk import Desk
 from meterseal.app.door import socket_path
 from meterseal.app.editing import EditingDesk
 from meterseal.app.enrolling import EnrolmentDesk
-from meterseal.app.exchanging import ExchangeDesk
+from meterseal.app.exchanging import ExchangeDesk, read_off_meters
 from meterseal.app.exporting import ExportDesk
 from meterseal.app.firmware import FirmwareDesk
 from meterseal.app.forecasting import ForecastDesk
@@ -113,6 +113,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     mdms = await open_measurements(measurements, engine, security, rings[MEASUREMENTS], clock)
     utility = await Utility.start(engine, mdms, source, now)
     mdms.agreements_from(utility.agreed)
+    mdms.registers_read_from(partial(read_off_meters, engine, utility.keys))
     resealing = Resealing(
         engine,
         rings | {BILLS: utility.keys},

@@ -17,6 +17,7 @@ from meterseal.mdms.seen import EVERYTHING, Seen
 from meterseal.mdms.spans import Span, Told, at, subs_of
 from meterseal.mdms.store.rows import Key, Words
 from meterseal.mdms.surroundings import HOUR, MOST_HOURS, Surroundings
+from meterseal.mdms.vee.channel import ReadOff
 from meterseal.mdms.vee.context import (
     DAY,
     OFFSET,
@@ -52,12 +53,14 @@ class Around(Nothing):
         seen: Seen | None,
         exists: Callable[[Key], bool],
         replaced: Mapping[str, Sequence[int]],
+        read_off: Callable[[str], Mapping[int, ReadOff]] = lambda _: {},
     ) -> None:
         self._tables, self._facts, self._words, self._now = tables, facts, words, now
         self._fact = seen.fact if seen is not None else None
         self._seen = seen or EVERYTHING
         self._exists = exists
         self._replaced = replaced
+        self._read_off = read_off
 
     def classes(self, keys: Sequence[Key]) -> list[str]:
         """What the operator stated, else a dwelling."""
@@ -140,6 +143,10 @@ class Around(Nothing):
     def zone(self, key: Key, when: int) -> str:
         """The zone that supplied its usage point at an instant."""
         return at(self._told.get("zone", {}).get(self._words.texts[key.point], ()), when)
+
+    def read_off(self, key: Key) -> Mapping[int, ReadOff]:
+        """What installers read of the meters of a main channel; of other channels they read nothing."""
+        return self._read_off(self._words.texts[key.point]) if key.channel == MAIN else {}
 
     def _of(self, kind: str, main: Mapping[str, int]) -> Iterator[tuple[int, Span]]:
         known = self._told.get(kind, {})

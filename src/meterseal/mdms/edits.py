@@ -31,9 +31,9 @@ from meterseal.mdms.findings import Findings
 from meterseal.mdms.store.rows import EVER, visible
 from meterseal.mdms.store.store import Store
 from meterseal.mdms.undoing import undone
+from meterseal.mdms.vee.channel import YEAR_AND_MORE
 from meterseal.mdms.vee.context import Context
 from meterseal.mdms.vee.engine import Run
-from meterseal.mdms.vee.versions import YEAR_AND_MORE
 
 State = Literal["proposed", "saved", "undone", "withdrawn"]
 MOST_REASON = 400

@@ -28,10 +28,10 @@ from meterseal.mdms.surroundings import Surroundings
 from meterseal.mdms.trouble import DAMAGED, Troubles
 from meterseal.mdms.unreadable import Readable
 from meterseal.mdms.vee import engine as vee
+from meterseal.mdms.vee.channel import Bridging, ReadOff
 from meterseal.mdms.vee.estimators import Override
 from meterseal.mdms.vee.settings import RuleChange
 from meterseal.mdms.vee.trial import Trial, trial
-from meterseal.mdms.vee.versions import Bridging
 
 log = structlog.get_logger()
 
@@ -47,6 +47,7 @@ class Judging(Reading, ABC):
     _judging_alone: asyncio.Lock
     _troubles: Troubles
     _agreed: Callable[[], Agreed]
+    _read_off: Callable[[str], Mapping[int, ReadOff]]
 
     @abstractmethod
     async def settle(self) -> None:
@@ -236,7 +237,9 @@ class Judging(Reading, ABC):
         """A run with what is known beside the registers and what an operator changed, up to what it saw; without that as
         recorded up to then.
         """
-        around = Around(self.surroundings, self.facts, self._store.words, now, seen, exists, replaced)
+        around = Around(
+            self.surroundings, self.facts, self._store.words, now, seen, exists, replaced, self._read_off
+        )
         settings, overrides = self.changes.known(now, seen.change if seen is not None else None)
         return vee.Run(
             now,
@@ -252,6 +255,12 @@ class Judging(Reading, ABC):
     def agreements_from(self, agreed: Callable[[], Agreed]) -> None:
         """Where periods of agreements are asked for at every run; until then no usage point is vacant."""
         self._agreed = agreed
+
+    def registers_read_from(self, read_off: Callable[[str], Mapping[int, ReadOff]]) -> None:
+        """Where is asked what installers read at a usage point's changes of meters, by the instants at which a meter was
+        put in place. What is said once must never be said otherwise; until then nothing is known.
+        """
+        self._read_off = read_off
 
     async def state(self, facts: Sequence[Fact], now: int) -> None:
         """Keep facts about usage points; the next run judges these again from then on. Errors as `Facts.put`."""

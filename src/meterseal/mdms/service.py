@@ -68,6 +68,7 @@ from meterseal.mdms.trouble import REFUSES, Trouble, Troubles
 from meterseal.mdms.turning import Turning
 from meterseal.mdms.unreadable import Missing
 from meterseal.mdms.upkeep import Upkeep, Works
+from meterseal.mdms.vee.channel import ReadOff
 from meterseal.mdms.verifier import EvidenceVerifier
 from meterseal.model import Batch
 
@@ -133,6 +134,7 @@ class Mdms(Judging):
         self.changes = Changes(engine, keys)
         self.runs = Runs(engine, self._store.words, self._manifest.mark)
         self._agreed: Callable[[], Agreed] = dict
+        self._read_off: Callable[[str], Mapping[int, ReadOff]] = lambda _: {}
         self._troubles = Troubles()
         self.forecasts = Forecasts(
             directory / "forecasts",
@@ -300,6 +302,7 @@ class Mdms(Judging):
         versions = await asyncio.to_thread(taken_back, self._store, usage_point, at, recorded_at)
         if versions:
             await self.revise(versions)
+        self._judge_again({usage_point: at})  # what was estimated between the two meters may be neither's
         return len(versions)
 
     # --- what follows -----------------------------------------------------------------------------

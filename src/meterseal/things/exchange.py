@@ -79,6 +79,23 @@ def changes(
     return found
 
 
+def read_off(
+    connection: sa.Connection, keys: KeyRing, usage_point: str
+) -> dict[int, tuple[Decimal | None, Decimal | None]]:
+    """Of every meter that was put in: the last register of the one before it and its own first, by the instant at which it
+    was; None where nobody read it. Once said it stays: changes are only ever written down after those that are.
+    """
+    found: dict[int, tuple[Decimal | None, Decimal | None]] = {}
+    last = None
+    for change in changes(connection, keys, usage_point).get(usage_point, ()):
+        if change.removed is not None:
+            last = change.stated.last
+        if change.installed is not None:
+            found[change.at] = last, change.stated.first
+            last = None
+    return found
+
+
 def known(connection: sa.Connection, device_id: bytes, keys: KeyRing) -> Known | None:
     """The meter with this id, in place or in stock; None when it never was in this system. `keys` seal the fleet."""
     row = connection.execute(

@@ -22,13 +22,16 @@ from msgspec import Struct
 from meterseal.mdms.columns import Columns
 from meterseal.mdms.entries import Version
 from meterseal.mdms.finding import Finding
-from meterseal.mdms.store.rows import EVER, Key, Rows, Words, standing, visible
+from meterseal.mdms.store.rows import EVER, Key, Rows, Words, standing
+from meterseal.mdms.vee.channel import Bridging, Judged, ReadOff
 from meterseal.mdms.vee.context import DAY, HOUR, Balance, Context, Main, Multiplied
+from meterseal.mdms.vee.doubts import HIGH_FOR
+from meterseal.mdms.vee.filling import delivered_of
 from meterseal.mdms.vee.judge import Choose, Failure, Judgement, Objection, judge
 from meterseal.mdms.vee.rules import RULES, Rule
 from meterseal.mdms.vee.settings import Settings
-from meterseal.mdms.vee.versions import Bridging, Judged, versions
-from meterseal.model import Medium, Quality
+from meterseal.mdms.vee.versions import versions
+from meterseal.model import Medium
 
 AT_ONCE = 400
 """Channels whose rows are in memory at once."""
@@ -94,6 +97,9 @@ class Surroundings(Protocol):
     def multipliers(self, keys: Sequence[Key]) -> tuple[Multiplied, ...]:
         """What use of these channels, numbered in their order, is multiplied by where that is not 1."""
 
+    def read_off(self, key: Key) -> Mapping[int, ReadOff]:
+        """What installers read of a channel's meters, by the instants at which one was put in place."""
+
 
 class Nothing:
     """Surroundings in which nothing is known: every channel is a dwelling's."""
@@ -115,6 +121,9 @@ class Nothing:
 
     def multipliers(self, keys: Sequence[Key]) -> tuple[Multiplied, ...]:
         return ()
+
+    def read_off(self, key: Key) -> Mapping[int, ReadOff]:
+        return {}
 
 
 class Outcome(NamedTuple):
@@ -209,7 +218,8 @@ def groups(
         for key, customer in zip(part, how.surroundings.classes(part), strict=True):
             medium = store.words.medium[key.point]
             begins = how.replaced.get(store.words.texts[key.point], ())[1:]
-            taken = _take(store, key, dirty[key], reach(customer, medium), begins)
+            read_off = how.surroundings.read_off(key) if begins else {}
+            taken = _take(store, key, dirty[key], reach(customer, medium), begins, read_off)
             together.setdefault((customer, medium, interval_of(taken.delivered)), []).append(taken)
         for group, channels in together.items():
             context = Context(medium=group[1], customer=group[0], interval=group[2])
@@ -293,23 +303,32 @@ def _reach(how: Run, customer: str, medium: Medium, rules: Mapping[str, Rule]) -
     return max(every, default=0)
 
 
-def _take(store: History, key: Key, since: int, before: int, begins: Sequence[int]) -> Judged:
-    """The rows of a channel with the context that the rules want before its first new reading."""
-    span = before + 3 * DAY
+def _take(
+    store: History,
+    key: Key,
+    since: int,
+    before: int,
+    begins: Sequence[int],
+    read_off: Mapping[int, ReadOff] = MappingProxyType({}),
+) -> Judged:
+    """The rows of a channel with the context that the rules want before its first new reading, and before what that reading
+    may have trusted again.
+    """
+    span = before + 5 * DAY
     while True:
         rows = store.rows(key, max(0, since - span), EVER)
-        stands = standing(rows, store.words)
-        delivered = visible(
-            # Not what a meter said of instants to come: they would be gaps and falls anew with every true one.
-            stands[stands["profile"] & (stands["method"] == 0) & (stands["quality"] == Quality.MEASURED)]
-        )
+        delivered = delivered_of(standing(rows, store.words))
         # A rule that waits for the reading after may judge the one before the first new one now.
-        early = np.flatnonzero(delivered["end_at"] < since)
-        first = int(early[-1]) if len(early) else 0
-        enough = len(early) > 2 and delivered["end_at"][0] <= delivered["end_at"][max(first - 1, 0)] - before
-        if span >= since or enough:
-            from_at = int(delivered["end_at"][first]) if len(delivered) else since
-            return Judged(key, rows, delivered, min(since, from_at), tuple(begins))
+        ends = delivered["end_at"].astype(np.int64)
+        first = max(int(np.searchsorted(ends, since)) - 1, 0)
+        whole = span >= since
+        # Readings up to so many back may be doubted for a fall, and what they rose from lies as many before.
+        judged = int(np.searchsorted(ends, ends[0] + before)) if len(ends) else 0
+        firm = judged + 2 * HIGH_FOR
+        if whole or firm <= first - HIGH_FOR:
+            from_at = int(ends[first]) if len(ends) else since
+            firm_at = 0 if whole else int(ends[firm])
+            return Judged(key, rows, delivered, min(since, from_at), tuple(begins), firm_at, read_off)
         span *= 4
 
 

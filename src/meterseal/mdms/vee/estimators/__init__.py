@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meterseal.mdms.vee.estimators.bridge import ORDERS, Bridge, Override, bridge, order_for
+from meterseal.mdms.vee.estimators.bridge import ORDERS, Bridge, Override, bridge, can_fill, order_for
 from meterseal.mdms.vee.estimators.estimator import Estimator, Gap, Known
 from meterseal.mdms.vee.estimators.methods import ESTIMATORS
 
@@ -15,5 +15,6 @@ __all__ = [
     "Known",
     "Override",
     "bridge",
+    "can_fill",
     "order_for",
 ]

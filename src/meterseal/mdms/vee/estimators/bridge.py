@@ -74,9 +74,15 @@ def order_for(
     return ORDERS[customer, medium]
 
 
+def can_fill(gap: Gap, order: Sequence[str]) -> bool:
+    """May any of these methods fill it? Asks none of them."""
+    whole = gap.parts > 1 and gap.last >= gap.first and (gap.until - gap.since) % gap.interval == 0
+    return whole and any(gap.until - gap.since <= ESTIMATORS[name].longest for name in order)
+
+
 def bridge(gap: Gap, known: Known, order: Sequence[str]) -> Bridge | None:
     """Fill a gap by the first method that can; None when none can or there is nothing to fill."""
-    if gap.parts < 2 or gap.last < gap.first or (gap.until - gap.since) % gap.interval:
+    if not can_fill(gap, order):
         return None
     for name in order:
         estimator = ESTIMATORS[name]
@@ -89,6 +95,10 @@ def bridge(gap: Gap, known: Known, order: Sequence[str]) -> Bridge | None:
 
 
 def _meet(gap: Gap, shape: Shape, estimator: Estimator) -> Bridge:
+    if gap.head < 1 or gap.tail < 1:
+        part = np.ones(gap.parts)
+        part[0], part[-1] = gap.head, gap.tail
+        shape = shape._replace(weights=shape.weights * part, variance=shape.variance * part)
     registers = spread(shape.weights, gap.last - gap.first)[:-1]
     halves = _halves(gap, shape, estimator.scale(gap.until - gap.since), np.array(registers, np.float64))
     return Bridge(

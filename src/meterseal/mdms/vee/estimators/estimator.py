@@ -21,13 +21,19 @@ _SHORT, _LONG = 2 * HOUR, 3 * DAY
 
 
 class Gap(Struct, frozen=True):
-    """Nothing between two good registers (last digits) at `since` and `until`, which are whole intervals apart."""
+    """Nothing between two good registers (last digits) at `since` and `until`, which are whole intervals apart.
+
+    `head` and `tail`: how much of the first and of the last interval lies between the registers, where one was read within
+    an interval.
+    """
 
     since: int
     until: int
     interval: int
     first: int
     last: int
+    head: float = 1.0
+    tail: float = 1.0
 
     @property
     def parts(self) -> int:
