@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -18,10 +19,11 @@ from meterseal.errors import DataError, EngineError, LocalError, MetersealError
 from meterseal.mdms.edit_versions import Plan
 from meterseal.mdms.editing import Wish
 from meterseal.mdms.edits import Edit
+from meterseal.mdms.facts import Fact
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.store.rows import Readings
-from meterseal.mdms.vee.estimators import ESTIMATORS
+from meterseal.mdms.vee.estimators import ESTIMATORS, Override
 from meterseal.model import Batch, Quality
 from tests.mdms.fleet import DAY, FIRST, HOUR, day_record, open_store, point, register
 from tests.mdms.test_exchange import LEFT, NEW, OLD, exchanged, hours, say
@@ -481,4 +483,74 @@ async def test_the_ledger_holds_with_edits_and_shows_one_that_came_by_no_journal
     assert (await mdms.audit(checkpoints)).faults == ()
     await mdms.compact()
     assert (await mdms.audit(checkpoints)).faults == ()
+    await mdms.close()
+
+
+async def rolling(root: Path) -> Mdms:
+    """Four days of a meter of 30 litres an hour, whose register begins anew in the 50th; hours 47 to 53 are missing."""
+    mdms, _ = open_store(root, 1)
+    await mdms.order_methods(Override(FIRST, NOW, ("flat",), "so that one can count it"), "operator", NOW)
+    for counter, (first, last) in enumerate(((1, 46), (54, 96))):
+        registers = tuple((10**8 - 1_500 + 30 * hour) % 10**8 for hour in range(first, last + 1))
+        await say(mdms, 0, counter + 1, replace(hours(0, first, last), registers=registers), received_at=NOW)
+    return mdms
+
+
+def register_at(mdms: Mdms, *hours: int) -> list[int]:
+    found = shown(mdms)
+    seen = dict(zip(found.end_at.tolist(), found.register.tolist(), strict=True))
+    return [seen[FIRST + hour * HOUR] for hour in hours]
+
+
+async def test_a_range_in_which_the_register_begins_anew_is_edited_and_undone(tmp_path: Path) -> None:
+    mdms = await rolling(tmp_path)
+    since, until = FIRST + 46 * HOUR, FIRST + 54 * HOUR
+    edit = await made(mdms, Wish(usage_point=UP, since=since, until=until))
+    assert register_at(mdms, 46, 47, 49, 50, 53, 54) == [10**8 - 120, 10**8 - 90, 10**8 - 30, 0, 90, 120]
+    assert (await mdms.run_vee(NOW)).versions == 0
+    with pytest.raises(DataError) as error:
+        mdms.edits.plan(Wish(usage_point=UP, since=since, until=until, total="2.71"), NOW)
+    assert code(error) == "edit.falls"
+    point_at = FIRST + 51 * HOUR
+    plan = mdms.edits.plan(Wish(usage_point=UP, since=point_at, until=point_at, register="0.50"), NOW + 1)
+    assert plan.moved == Decimal("1.70")  # what stood before any person's edit is the register before the gap
+    for wrong in ("999999.90", "5.00"):
+        with pytest.raises(DataError) as error:
+            mdms.edits.plan(Wish(usage_point=UP, since=point_at, until=point_at, register=wrong), NOW + 1)
+        assert code(error) == "edit.falls"
+    await taken_back(mdms, edit.number, NOW + 2)
+    assert {row[0] for row in facts(shown(mdms))} & set(range(since + 1, until)) == set()
+    await mdms.close()
+
+
+async def test_an_edit_asks_methods_in_the_order_that_a_run_would(tmp_path: Path) -> None:
+    mdms, _ = await filled(tmp_path)
+    wish = Wish(usage_point=UP, since=FIRST + 20 * DAY, until=FIRST + 21 * DAY)
+
+    def registers() -> tuple[int, ...]:
+        return tuple(register for _, register, _ in mdms.edits.plan(wish, NOW).instants)
+
+    usual = registers()
+    flat = Override(FIRST + 19 * DAY, FIRST + 22 * DAY, ("flat",), "everybody stays at home")
+    await mdms.order_methods(flat, "operator", NOW)
+    assert registers() != usual
+    assert registers() == tuple(r for _, r, _ in mdms.edits.plan(replace(wish, method="flat"), NOW).instants)
+    await mdms.close()
+
+
+async def test_an_edit_asks_the_neighbours(tmp_path: Path) -> None:
+    members = (0, 4, 8, 12, 16)
+    mdms, _ = open_store(tmp_path, 20)
+    for day in range(3):
+        await mdms.publish(Batch(tuple(day_record(number, day, day + 1) for number in members)))
+    await mdms.state(
+        [Fact(usage_point=point(n), kind="group", value="riser", since=FIRST) for n in members], NOW
+    )
+    wish = Wish(usage_point=UP, since=FIRST + DAY, until=FIRST + DAY + 8 * HOUR, method="neighbour-group")
+    assert mdms.edits.plan(wish, NOW).versions
+    alone = Wish(usage_point=point(4), since=wish.since, until=wish.until, method=wish.method)
+    await mdms.state([Fact(usage_point=point(4), kind="group", value="", since=FIRST)], NOW + 1)
+    with pytest.raises(DataError) as error:
+        mdms.edits.plan(alone, NOW + 2)
+    assert code(error) == "edit.method"
     await mdms.close()

@@ -15,7 +15,7 @@ from meterseal.mdms.vee.context import CLASSES, Context
 from meterseal.mdms.vee.rules import RULES
 from meterseal.mdms.vee.rules.rule import Reach
 from meterseal.mdms.vee.view import View
-from tests.mdms.vee_tables import FIRST, STEP, columns, small, table
+from tests.mdms.vee_tables import FIRST, STEP, columns, evenly, small, table
 
 every_rule = pytest.mark.parametrize("name", sorted(RULES))
 TABLES = [table(seed) for seed in range(60)]
@@ -169,3 +169,31 @@ def test_a_view_of_some_channels_is_the_whole_ones_part() -> None:
         == np.concatenate([View(given, context.pick(range(4))).only([k]).days.use for k in (2, 0)])
     ).all()
     assert replace(context, carries=1).pick([0]).carries == 1
+
+
+def low(uses: list[int]) -> list[int]:
+    """Days from 1 on with which `low-use` objects to daily use in litres, after eight weeks of 400 to 420."""
+    days = [400 + 10 * (k % 3) for k in range(56)] + uses
+    registers = np.cumsum(
+        [0, *(litres for whole in days for litres in [whole - whole // 4 * 3] + 3 * [whole // 4])]
+    )
+    hours = 6 * 3_600_000
+    given = columns(evenly([int(one) for one in registers], step=hours, exponent=-3))
+    context = Context(medium="water", interval=hours)
+    rows = np.flatnonzero(
+        RULES["low-use"].mask(given, context, RULES["low-use"].defaults("dwelling", "water"))
+    )
+    assert rows.tolist() == flagged("low-use", given, context, RULES["low-use"].defaults("dwelling", "water"))
+    return [row // 4 - 56 for row in rows.tolist()]
+
+
+def test_use_that_goes_past_the_meter_is_found_in_spite_of_quiet_days_between() -> None:
+    assert low([12] * 20) == [14]
+    assert low([12, 12, 8, 0, 12, 0, 12, 9, 12, 0, 12, 12, 8, 0, 12, 12]) == [14]
+    assert low([0] * 11 + [12] * 9) == [15]  # so many days with a little wait for the fourth that shows some
+    assert low([12, 0] * 6 + [400] + [12, 0] * 6) == []  # a usual day begins it anew
+
+
+def test_a_dwelling_whose_people_are_away_is_none_whose_use_goes_past_the_meter() -> None:
+    assert low([0] * 30) == []
+    assert low([0] * 9 + [15] + [0] * 12 + [15, 400]) == []  # somebody waters the flowers

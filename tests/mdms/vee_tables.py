@@ -49,7 +49,7 @@ SMALL: dict[str, Struct] = {
     "overload": Overload(),
     "reverse-flow": ReverseFlow(60),
     "high-use": HighUse(least=100, percent=150, known=2),
-    "low-use": LowUse(least=100, percent=70, days=2, known=2),
+    "low-use": LowUse(least=100, percent=70, days=2, known=2, used=1),
     "copied-day": CopiedDay(least=5, intervals=2),
     "multiplier": Multiplier(least=10, days=2, within=60, known=2, digits=3),
     "register-sum": RegisterSum(tolerance=1),

@@ -5,21 +5,25 @@ Pure: which registers they have is `editing`'s and `undoing`'s; `edits` saves th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from meterseal.crypto.symmetric import equal, sm3
 from meterseal.errors import DataError
 from meterseal.mdms.entries import Version
 from meterseal.mdms.store.rows import ORIGINS, Key, Rows, Words
 from meterseal.mdms.vee.context import HOUR, Context
+from meterseal.mdms.vee.estimators import Gap
 from meterseal.model import Quality
 
+LARGEST = 10**8
+"""Registers have eight digits."""
 MOST_VERSIONS = 1000
 """Versions of one instant, beyond which no edit goes."""
 
@@ -31,7 +35,8 @@ NO_NUMBER = 0
 
 class Scene(NamedTuple):
     """What an edit is held against: every version of the channel from long before to the newest, when further meters
-    were put in place, what is known around, and now (Unix ms).
+    were put in place, what is known around, and now (Unix ms); and as a run would ask them, the methods for a gap, first
+    one first, and the use of neighbours in its intervals.
     """
 
     key: Key
@@ -40,6 +45,8 @@ class Scene(NamedTuple):
     begins: Sequence[int]
     context: Context
     now: int
+    order: Callable[[Gap], Sequence[str]]
+    beside: Callable[[Gap], NDArray[np.int64]]
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -89,6 +96,28 @@ def basis(rows: Rows, first: int, last: int) -> bytes:
 def refused(code: str, why: str) -> DataError:
     """Why an edit is not made."""
     return DataError(code, f"The edit is refused: {why}. Nothing was changed.")
+
+
+def lifted(rows: Rows, context: Context) -> Rows:
+    """The same, registers counted on where one began anew after its last digit, so that none but a wrong one falls."""
+    found = rows.copy()
+    lift = 0
+    for place in range(1, len(rows)):
+        fell = rows["register"][place] < rows["register"][place - 1]
+        if fell and rolls(rows[place - 1], rows[place], context):
+            lift += LARGEST
+        found["register"][place] += lift
+    return found
+
+
+def rolls(before: np.void, after: np.void, context: Context) -> bool:
+    """Can what passed between two registers, of which the later is lower, have passed (as the rule `roll-over` asks)?"""
+    if any(before[name] != after[name] for name in ("exponent", "unit")):
+        return False
+    passed = int(after["register"]) - int(before["register"]) + LARGEST
+    elapsed = (int(after["end_at"]) - int(before["end_at"])) / HOUR
+    most = context.carried / 1000 * 10.0 ** -int(before["exponent"]) * elapsed
+    return int(after["register"]) >= 0 and passed <= min(most, LARGEST // 2)
 
 
 def version_of(scene: Scene, at: int, register: int, like: np.void, version: int, origin: int) -> Version:

@@ -15,26 +15,26 @@ from msgspec import Struct
 
 from meterseal.mdms.edit_versions import (
     EDIT,
+    LARGEST,
     UNDO,
     USABLE,
     Plan,
     Scene,
     basis,
+    lifted,
     refused,
     together,
     version_of,
     when,
 )
-from meterseal.mdms.store.rows import EVER, Rows, Words, standing, visible
+from meterseal.mdms.store.rows import EVER, Rows, standing, visible
 from meterseal.mdms.vee.context import DAY, HOUR
 from meterseal.mdms.vee.engine import interval_of
-from meterseal.mdms.vee.estimators import ESTIMATORS, Gap, Known, bridge, order_for
+from meterseal.mdms.vee.estimators import ESTIMATORS, Gap, Known, bridge
 from meterseal.model import MAIN, Medium, Quality
 
 LONGEST = 45 * DAY
 """Most that one edit covers: what the estimators reach."""
-LARGEST = 10**8
-"""Registers have eight digits."""
 FOUR_EYES: dict[Medium, Decimal] = {
     "water": Decimal(1),
     "gas": Decimal(2),
@@ -48,7 +48,7 @@ Registers = dict[int, int]
 
 class Wish(Struct, frozen=True, kw_only=True):
     """What is wished of a channel: a point (`since` = `until`) with its `register`, or the readings in
-    since < end_at <= until, estimated anew by `method` (empty: the table's order) or with a stated use of `total`.
+    since < end_at <= until, estimated anew by `method` (empty: the order that a run asks) or with a stated use of `total`.
 
     `register` and `total` are decimals in the unit of the medium. Without a total the registers at both ends stay.
     """
@@ -68,7 +68,7 @@ def planned(wish: Wish, scene: Scene) -> Plan:
     begin, end = _meter(wish, scene.begins)
     stands = standing(scene.rows, scene.words)
     shown = visible(stands[(stands["end_at"] >= begin) & (stands["end_at"] < end)])
-    good = shown[np.isin(shown["quality"], USABLE)]
+    good = lifted(shown[np.isin(shown["quality"], USABLE)], scene.context)
     if not len(good):
         raise refused(
             "edit.nothing-known", "no reading of this meter is known that an edit could be held against"
@@ -76,7 +76,7 @@ def planned(wish: Wish, scene: Scene) -> Plan:
     like = good[int(np.abs(good["end_at"] - wish.since).argmin())]
     known: Registers = dict(zip(good["end_at"].tolist(), good["register"].tolist(), strict=True))
     if wish.since == wish.until:
-        register = scaled(wish.register, int(like["exponent"]), "register")
+        register = _as_high(scaled(wish.register, int(like["exponent"]), "register"), wish.since, known)
         wanted = _beside(wish, scene, shown, good, register)
     else:
         wanted = _range(wish, scene, shown, known, int(like["exponent"]))
@@ -95,10 +95,12 @@ def planned(wish: Wish, scene: Scene) -> Plan:
     highest = dict(zip(newest["end_at"].tolist(), newest["version"].tolist(), strict=True))
     origins = dict(zip(shown["end_at"].tolist(), shown["origin"].tolist(), strict=True))
     made = [
-        version_of(scene, at, register, like, highest.get(at, 0) + 1, origins.get(at, int(like["origin"])))
+        version_of(
+            scene, at, register % LARGEST, like, highest.get(at, 0) + 1, origins.get(at, int(like["origin"]))
+        )
         for at, register in sorted(new.items())
     ]
-    moved = Decimal(_moved(new, stands, scene.words, begin, end)).scaleb(int(like["exponent"]))
+    moved = Decimal(_moved(new, stands, scene, begin, end)).scaleb(int(like["exponent"]))
     return Plan(
         versions=tuple(together(made)),
         first=first,
@@ -173,11 +175,21 @@ def _range(wish: Wish, scene: Scene, shown: Rows, known: Registers, exponent: in
     last = first + scaled(wish.total, exponent, "total") if wish.total else known[wish.until]
     if last < first:
         raise refused("edit.falls", "the register falls between its ends; edit the wrong end first")
-    if last >= LARGEST:
+    if last // LARGEST > max(known.values()) // LARGEST:
         raise refused("edit.number", "the register would go beyond eight digits")
     gap = Gap(wish.since, wish.until, interval, first, last)
     ends = {wish.until: last} if wish.total else {}
     return _filled(wish, scene, profile, gap, exponent) | ends
+
+
+def _as_high(register: int, at: int, known: Registers) -> int:
+    """A register as it counts beside others, where these began anew after their last digit."""
+    before = max((one for end_at, one in known.items() if end_at < at), default=0)
+    after = min((one for end_at, one in known.items() if end_at > at), default=before)
+    for lift in {before // LARGEST, after // LARGEST}:
+        if before <= register + lift * LARGEST <= max(after, before):
+            return register + lift * LARGEST
+    return register + before // LARGEST * LARGEST
 
 
 def _beside(wish: Wish, scene: Scene, shown: Rows, good: Rows, register: int) -> Registers:
@@ -224,9 +236,10 @@ def _filled(wish: Wish, scene: Scene, profile: Rows, gap: Gap, exponent: int) ->
         customer=context.customer,
         calendar=context.calendar,
         weather=context.weather,
+        neighbours=scene.beside(gap),
         offset=context.offset,
     )
-    order = (wish.method,) if wish.method else order_for(gap, medium, context.customer)
+    order = (wish.method,) if wish.method else scene.order(gap)
     filled = bridge(gap, about, order)
     if filled is None:
         raise refused(
@@ -248,14 +261,14 @@ def _check_rising(registers: Mapping[int, int], new: Registers) -> None:
             )
 
 
-def _moved(new: Registers, stands: Rows, words: Words, begin: int, end: int) -> int:
+def _moved(new: Registers, stands: Rows, scene: Scene, begin: int, end: int) -> int:
     """Most that registers differ from what stood there before any person touched it, so that many small edits are one
     large one; where nothing stood, from the register before.
     """
-    by_people = {code for code, text in enumerate(words.texts) if text.startswith((EDIT, UNDO))}
+    by_people = {code for code, text in enumerate(scene.words.texts) if text.startswith((EDIT, UNDO))}
     own = stands[(stands["end_at"] >= begin) & (stands["end_at"] < end)]
     rows = visible(own[~np.isin(own["method"], list(by_people))])
-    rows = rows[np.isin(rows["quality"], USABLE)]
+    rows = lifted(rows[np.isin(rows["quality"], USABLE)], scene.context)
     times = rows["end_at"].astype(np.int64)
     most = 0
     for at, register in new.items():

@@ -28,12 +28,13 @@ from meterseal.mdms.editing import Wish, planned
 from meterseal.mdms.entries import Version
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.findings import Findings
-from meterseal.mdms.store.rows import EVER, visible
+from meterseal.mdms.store.rows import EVER, standing, visible
 from meterseal.mdms.store.store import Store
 from meterseal.mdms.undoing import undone
 from meterseal.mdms.vee.channel import YEAR_AND_MORE
 from meterseal.mdms.vee.context import Context
 from meterseal.mdms.vee.engine import Run
+from meterseal.mdms.vee.filling import beside, delivered_of, order_of
 
 State = Literal["proposed", "saved", "undone", "withdrawn"]
 MOST_REASON = 400
@@ -250,7 +251,18 @@ class Edits:
         begins = how.replaced.get(usage_point, ())[1:]
         customer = how.surroundings.classes([key])[0]
         context = how.surroundings.context(Context(medium=medium, customer=customer), [key])
-        return Scene(key, self._store.rows(key, begin, EVER), self._store.words, begins, context, now)
+        rows = self._store.rows(key, begin, EVER)
+        delivered = delivered_of(standing(rows, self._store.words))
+        return Scene(
+            key,
+            rows,
+            self._store.words,
+            begins,
+            context,
+            now,
+            order=lambda gap: order_of(key, gap, medium, customer, how),
+            beside=lambda gap: beside(self._store, key, delivered, gap, how),
+        )
 
     def _finding(self, edit: Edit) -> Finding:
         return Finding(

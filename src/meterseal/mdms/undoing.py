@@ -20,13 +20,14 @@ from meterseal.mdms.edit_versions import (
     Plan,
     Scene,
     basis,
+    lifted,
     own_method,
     refused,
     together,
     version_of,
 )
 from meterseal.mdms.entries import Version
-from meterseal.mdms.store.rows import Rows, visible
+from meterseal.mdms.store.rows import Rows, pick, visible
 from meterseal.model import Quality
 
 
@@ -80,18 +81,16 @@ def _check_built_on(scene: Scene, made: Sequence[Version], ours: Rows) -> None:
     texts = scene.words.texts
     gone = set(ours["end_at"].tolist())
     back = {one.start_at: one.registers[0] for one in made if one.quality in USABLE}
-    registers = {
-        at: int(r)
-        for at, r in zip(good["end_at"].tolist(), good["register"].tolist(), strict=True)
-        if at not in gone
-    }
+    then = pick(good, np.array([at not in gone or at in back for at in good["end_at"].tolist()], np.bool_))
+    for row in then:
+        row["register"] = back.get(int(row["end_at"]), row["register"])
+    then = lifted(then, scene.context)
     edits = {
         at
         for at, method in zip(good["end_at"].tolist(), good["method"].tolist(), strict=True)
         if at not in gone and own_method(texts[method]).startswith(EDIT)
     }
-    ordered = sorted((registers | back).items())
-    for (before, lower), (after, higher) in pairwise(ordered):
+    for (before, lower), (after, higher) in pairwise(then[["end_at", "register"]].tolist()):
         if higher < lower and ((before in back and after in edits) or (after in back and before in edits)):
             later = own_method(
                 texts[int(good["method"][good["end_at"] == (after if after in edits else before)][0])]

@@ -71,9 +71,19 @@ def low_use(channel: Channel, _: list[Channel], context: Context, p: Any) -> lis
     low = []
     for number, use, _day in _known(channel):
         mean = _like(channel, context, number, p.known)
-        if mean is not None and mean > channel.digits(p.least) and use > 0 and use * 100 < mean * p.percent:
-            low.append(number)
-    return _closes(channel, _in_a_row(low, p.days))
+        if mean is not None and mean > channel.digits(p.least) and use * 100 < mean * p.percent:
+            low.append((number, use))
+    found = []
+    row: list[int] = []
+    told = False
+    for place, (number, use) in enumerate(low):
+        if not place or low[place - 1][0] != number - 1:
+            row, told = [], False
+        row.append(use)
+        if p.days <= len(row) <= 2 * p.days and sum(one > 0 for one in row) >= p.used and not told:
+            found.append(number)
+            told = True
+    return _closes(channel, found)
 
 
 def _even(channel: Channel, context: Context, day: Day) -> bool:

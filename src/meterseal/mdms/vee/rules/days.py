@@ -35,22 +35,37 @@ def high_use(view: View, parameters: HighUse) -> Found:
 
 
 class LowUse(Struct, frozen=True):
-    """`days` in a row below `percent` of the mean of like days before each, where that was above `least` thousandths."""
+    """`days` in a row below `percent` of the mean of like days before each, where that was above `least` thousandths; on
+    `used` of them at least something was used.
+
+    Days without any use count, as they do in an average daily usage: with most of the use going past the meter, there are
+    quiet days on which it shows nothing. Without `used` everybody on a journey would be found; nothing at all is `zero`'s.
+    """
 
     least: int
     percent: int = 10
     days: int = 14
     known: int = 4
+    used: int = 4
 
 
 def low_use(view: View, parameters: LowUse) -> Found:
-    """Close of the day with which use has been far below that of like days for so long; not of days without any."""
+    """Close of the day with which use has been far below that of like days for so long, though there was some; told once,
+    and at most twice as late.
+    """
     mean, enough = _like_days(view, parameters.known)
     days = view.days
     wanted = mean > view.limit(parameters.least, days.channel)
-    low = np.flatnonzero(enough & wanted & (days.use > 0) & (days.use * 100.0 < mean * parameters.percent))
+    low = np.flatnonzero(enough & wanted & (days.use * 100.0 < mean * parameters.percent))
     chosen = np.zeros(len(days.use), np.bool_)
-    chosen[low[nth(days.key[low], parameters.days)]] = True
+    if len(low):
+        place = np.arange(len(low))
+        first = np.maximum.accumulate(np.where(_begins(days.key[low]), place, 0))
+        lasted, some = place - first + 1, np.cumsum(days.use[low] > 0)
+        some = some - some[first] + (days.use[low[first]] > 0)
+        long = (lasted >= parameters.days) & (lasted <= 2 * parameters.days) & (some >= parameters.used)
+        before = np.append(False, long[:-1]) & (lasted > 1)
+        chosen[low[long & ~before]] = True
     return _against_mean(view, chosen, mean)
 
 
@@ -206,7 +221,7 @@ RULES = (
     ),
     Rule(
         "low-use",
-        1,
+        2,
         "info",
         low_use,
         table(
@@ -221,7 +236,7 @@ RULES = (
                 ("business", "electricity"): LowUse(15_000),
             }
         ),
-        lambda p: Reach((BACK + p.days + 3) * DAY),
+        lambda p: Reach((BACK + 2 * p.days + 3) * DAY),
     ),
     Rule("copied-day", 1, "warning", copied_day, alike(CopiedDay()), lambda _: Reach(3 * DAY)),
     Rule(
