@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from meterseal.headend.meteralarms import SAID, told
+from meterseal.headend.meteralarms import KINDS, SAID, kinds, told
 from meterseal.link.evidence import EvidenceStatement
+from meterseal.mdms.vee.rules import RULES
 from meterseal.model import BALANCE, Evidence, Opened
 from meterseal.things.alarms import alarm_of
 
@@ -46,3 +47,16 @@ def test_the_end_of_credit_is_nobodys_alarm() -> None:
 def test_several_causes_of_one_day_are_several_entries() -> None:
     everything = sum(SAID) | BALANCE | 0x0300
     assert len(told(opened(everything), "")) == len(SAID) + 1
+
+
+def test_whatever_a_statement_raises_is_looked_at_by_a_rule_and_no_rule_waits_for_anything_else() -> None:
+    heard = [
+        kind for rule in ("tamper", "device-flag") for kind in RULES[rule].defaults("dwelling", "water").kinds
+    ]
+    assert sorted(heard) == sorted(KINDS)
+    assert set(KINDS) == {kind for bits in range(0x10000) for kind in kinds(bits)}
+
+
+def test_a_low_battery_is_raised_by_its_bit() -> None:
+    assert kinds(0x0400) == ["battery"]
+    assert kinds(0x0100) == []

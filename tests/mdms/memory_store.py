@@ -11,7 +11,7 @@ from meterseal.errors import DataError
 from meterseal.mdms.bulk import Bulk, pack_bulk
 from meterseal.mdms.columns import Columns
 from meterseal.mdms.entries import Version
-from meterseal.mdms.ingest import FUTURE
+from meterseal.mdms.ingest_columns import FUTURE
 from meterseal.mdms.store.rows import ORIGINS, RETRACTED, Key, Readings
 from meterseal.model import Medium, Quality
 

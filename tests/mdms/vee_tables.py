@@ -111,7 +111,7 @@ def table(seed: int, channels: int = 4, longest: int = 90) -> tuple[Columns, Con
             Event(
                 random.randrange(channels),
                 FIRST + random.randrange(days * DAY),
-                random.choice(("magnet", "cover", "reverse", "fault", "clock", "nothing")),
+                random.choice(("magnet", "removed", "reverse", "fault", "battery", "nothing")),
             )
             for _ in range(6)
         ),

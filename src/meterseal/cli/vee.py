@@ -51,6 +51,7 @@ SENTENCES = {
 """What a rule says, from the facts of its finding and its parameters."""
 NOTED = {
     "ahead": "{readings} readings of instants that had not come, the last {hours:.3g} hours before its time",
+    "clock": "the meter's clock leads by {seconds:g} s at least",
     "conflict": "two values for one instant: {kept:g} is kept, {refused:g} is not",
     "edited": "people changed readings: edit {edit}",
     "edit-undone": "a change by people was taken back: edit {edit}",

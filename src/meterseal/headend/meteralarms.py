@@ -18,19 +18,24 @@ SAID: Final = {
     REVERSE: ("meter.reverse", "something flowed backwards through it; look for a pump or a wrong pipe."),
 }
 """Bits of the second status byte, and what is written about them."""
+KINDS: Final = ("battery", "fault", "magnet", "removed", "reverse")
+"""Everything that a statement can raise; each is a rule's. A cover that was opened is `removed` too, a power failure is in
+the counters of a meter that signs, and that a clock is off no meter knows of itself."""
+BATTERY: Final = 0x0400
 ABNORMAL: Final = 3
 """Valve bits of the first status byte."""
 VALVE: Final = ("meter.valve", "its valve does not move as it was told.")
 PLAIN: Final = {
-    0x0400: ("meter.battery", "its battery is low; have it replaced."),
+    BATTERY: ("meter.battery", "its battery is low; have it replaced."),
     0x8000: ("meter.power", "its power failed, once or more often."),
 }
 """What is told of plain meters besides, once: a meter that signs says it in its counters."""
 
 
 def kinds(status: int) -> list[str]:
-    """What the status bytes of a statement raise, in words of the rules: removed, magnet, fault, reverse."""
+    """What the status bytes of a statement raise, in words of the rules: `KINDS`."""
     found = {code.removeprefix("meter.") for bit, (code, _) in SAID.items() if status & bit}
+    found |= {"battery"} if status & BATTERY else set()
     return sorted(found | ({"fault"} if status >> 8 & 3 == ABNORMAL else set()))
 
 

@@ -15,26 +15,23 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 import structlog
 
 from meterseal.errors import DataError, PeerError
 from meterseal.link.evidence import unpack
-from meterseal.mdms.bulk import Bulk, unpack_bulk
+from meterseal.mdms.bulk import unpack_bulk
 from meterseal.mdms.cutting import LATEST, pieces, split, storable
 from meterseal.mdms.edit_versions import SAID_BY_PEOPLE
 from meterseal.mdms.entries import Entry, Place, Version
-from meterseal.mdms.noticed import Said, ahead, conflict
+from meterseal.mdms.ingest_columns import FUTURE, IngestColumns
+from meterseal.mdms.noticed import CLOCK, Said, ahead, clock, conflict
 from meterseal.mdms.state import Pending, State
 from meterseal.mdms.store.consumed import Consumed
-from meterseal.mdms.store.index import CHANNELS
-from meterseal.mdms.store.packing import Ints
-from meterseal.mdms.store.rows import EVER, ORIGINS, RETRACTED, ROW, Block, Key, Rows, blocks_of, pick
+from meterseal.mdms.store.rows import EVER, ORIGINS, RETRACTED, Block, Key, Rows
 from meterseal.mdms.store.store import Store
+from meterseal.mdms.vee.context import DAY, OFFSET
 from meterseal.model import MAIN, Evidence, Opened, Quality, Quarantined, Series, Status
 
-FUTURE = 15 * 60_000
-"""A reading further ahead of its receipt than this is suspect."""
 UNKNOWN_METER = 3
 """LINK section 4, class of REJECT."""
 DOES_NOT_DECODE = 1
@@ -60,7 +57,7 @@ Strange = dict[tuple[str, bytes], tuple[list[Series], list[Evidence]]]
 """What of one record cannot be placed, by (code, device_id)."""
 
 
-class Ingest:
+class Ingest(IngestColumns):
     """Applies entries in the order of the journal. Not thread-safe: callers hold the store's lock."""
 
     def __init__(self, store: Store, consumed: Consumed, state: State) -> None:
@@ -166,86 +163,23 @@ class Ingest:
             recorded_at=opened.received_at,
             batch=sequence,
         )
+        self._hold_against_clock(block)
         for piece in pieces(block, series.registers, opened.received_at + FUTURE):
             self._piece(piece, f"{opened.session_id.hex()}/{opened.counter}")
         new = {block.key: block.start_at}
         self.state.mark_dirty(new)
         self.state.mark_grown(new)
 
-    # --- columns ----------------------------------------------------------------------------------
-
-    def _bulk(self, sequence: int, bulk: Bulk) -> None:
-        """Take in columns: all at once where nothing is stored nearby, reading by reading where something is."""
-        self.state.reconciliation.begin("columns", bulk.received_at, len(bulk.point))
-        codes = np.array([self._words.code(point) for point in bulk.points], np.int64)
-        self._words.medium.update(dict.fromkeys(codes.tolist(), bulk.medium))
-        rows = self._rows(sequence, bulk, codes)
-        if self.state.rolled and not len(rows := self._not_rolled(bulk, rows)):
-            return
-        numbers = (rows["point"].astype(np.int64) << CHANNELS) | rows["channel"]
-        end_at = rows["end_at"].astype(np.int64)
-        begins = np.append(0, np.flatnonzero(numbers[1:] != numbers[:-1]) + 1)
-        lengths = np.diff(begins, append=len(rows))
-        first, last = end_at[begins], end_at[begins + lengths - 1]
-        self.state.mark(numbers[begins], first)
-        known = self._store.touches_all(bulk.medium, numbers[begins], first, last)
-        twice = (numbers[1:] == numbers[:-1]) & (end_at[1:] == end_at[:-1])
-        known |= np.logical_or.reduceat(np.append(twice, False), begins)
-        if not known.any():
-            self._add_rows(rows, f"columns/{sequence}")
-        elif not known.all():
-            self._add_rows(pick(rows, np.repeat(~known, lengths)), f"columns/{sequence}")
-        for at in np.flatnonzero(known).tolist():
-            for block in blocks_of(rows[begins[at] : begins[at] + lengths[at]]):
-                self._piece(block, f"columns/{sequence}")
-
-    def _rows(self, sequence: int, bulk: Bulk, codes: Ints) -> Rows:
-        """The rows that a bulk is where nothing stands in their way, sorted by (usage point as a word, channel, time)."""
-        rows = np.empty(len(bulk.point), ROW)
-        rows["point"] = codes[bulk.point]
-        end_at = np.asarray(bulk.end_at, np.int64)
-        rows["channel"], rows["end_at"], rows["exponent"] = bulk.channel, end_at, bulk.exponent
-        rows["register"] = np.where(bulk.missing, 0, bulk.register)
-        rows["unit"] = np.array([self._words.code(unit) for unit in bulk.units], np.int64)[bulk.unit]
-        good = np.where(end_at > bulk.received_at + FUTURE, Quality.SUSPECT, Quality.MEASURED)
-        rows["quality"] = np.where(bulk.missing, Quality.MISSING, good)
-        rows["origin"], rows["profile"] = ORIGINS.index(bulk.origin), bulk.profile
-        rows["version"], rows["method"] = 1, 0
-        rows["recorded_at"], rows["batch"] = bulk.received_at, sequence
-        number = (rows["point"].astype(np.int64) << CHANNELS) | rows["channel"]
-        later = (number[1:] > number[:-1]) | ((number[1:] == number[:-1]) & (end_at[1:] >= end_at[:-1]))
-        return rows if later.all() else pick(rows, np.lexsort((end_at, number)))
-
-    def _not_rolled(self, bulk: Bulk, rows: Rows) -> Rows:
-        """Without what came too late to be kept: the ledger alone has it."""
-        horizon = self.state.rolled.horizon
-        texts = self._words.texts
-        pairs = np.unique(rows[["point", "channel"]])
-        found = {(p, c): horizon(texts[p], bulk.medium, c) for p, c in pairs.tolist()}
-        ends = np.array([found[pair] for pair in rows[["point", "channel"]].tolist()], np.int64)
-        late = rows["end_at"] <= ends
-        if late.any():
-            self.state.reconciliation.note("refused", int(late.sum()))
-            return pick(rows, ~late)
-        return rows
-
-    def _add_rows(self, rows: Rows, run: str) -> None:
-        self._store.add_part(rows)
-        self.state.reconciliation.note("stored", len(rows))
-        counts, quality = self.state.counts, rows["quality"]
-        missing = int(np.count_nonzero(quality == Quality.MISSING))
-        counts["missing"] += missing
-        counts["readings"] += len(rows) - missing
-        if suspect := np.count_nonzero(quality == Quality.SUSPECT):
-            counts["suspect"] += int(suspect)
-            early = blocks_of(pick(rows, quality == Quality.SUSPECT))
-            self.state.findings.extend(ahead(block, self._words, run) for block in early)
-        measured = np.flatnonzero((quality == Quality.MEASURED) & (rows["channel"] == MAIN))
-        points = rows["point"][measured]
-        newest = pick(rows, measured[np.append(points[1:] != points[:-1], True)[: len(points)]])
-        for point, at, receipt in newest[["point", "end_at", "recorded_at"]].tolist():
-            if at > self.state.newest.get(point, (-1, 0))[0]:
-                self.state.newest[point] = (at, receipt)
+    def _hold_against_clock(self, block: Block) -> None:
+        """No meter has read what is still to come: one that says so by little has a clock that leads. Once a local day."""
+        values = [k for k, register in enumerate(block.registers) if register is not None]
+        lead = block.start_at + block.step * values[-1] - block.recorded_at if values else 0
+        day = (block.recorded_at + OFFSET) // DAY
+        if CLOCK < lead <= FUTURE and self.state.leads.get(block.key) != day:
+            self.state.leads[block.key] = day
+            self.state.findings.append(
+                clock(block.key, day * DAY - OFFSET, lead, self._words, f"clock-{day}")
+            )
 
     # --- readings ---------------------------------------------------------------------------------
 

@@ -1,4 +1,5 @@
-"""Station MDMS, what ingest notices of single readings, as findings: two values for one instant, and instants to come.
+"""Station MDMS, what ingest notices of single readings, as findings: two values for one instant, instants to come, and
+clocks that lead by less.
 
 It decides nothing about a reading (`ingest` does) and keeps nothing.
 """
@@ -10,9 +11,12 @@ from typing import NamedTuple
 import msgspec
 
 from meterseal.mdms.finding import Finding
-from meterseal.mdms.store.rows import Block, Words
+from meterseal.mdms.store.rows import Block, Key, Words
 
 HOUR = 3_600_000
+DAY = 24 * HOUR
+CLOCK = 2 * 60_000
+"""A clock that leads by no more than this is a meter's (its drift, the platform's own clock and a link that is quick)."""
 
 
 class Said(NamedTuple):
@@ -67,5 +71,23 @@ def ahead(block: Block, words: Words, run: str) -> Finding:
                 "facts": facts,
             }
         ),
+        run=run,
+    )
+
+
+def clock(key: Key, day: int, lead: int, words: Words, run: str) -> Finding:
+    """A reading was received `lead` ms before its instant, on the local day that begins at `day`: the clock leads by
+    that at least. The reading counts; said once a day, whatever came first that day.
+    """
+    return Finding(
+        usage_point=words.texts[key.point],
+        channel=key.channel,
+        since=day,
+        until=day + DAY,
+        rule="clock",
+        version=1,
+        severity="warning",
+        detail={},
+        values=msgspec.msgpack.encode({"facts": {"seconds": lead / 1000}}),
         run=run,
     )

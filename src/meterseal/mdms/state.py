@@ -68,6 +68,8 @@ class State:
         """Keys with new readings, and the oldest of these; the VEE takes them away."""
         self.grown: dict[Key, int] = {}
         """The same for the check of evidence chains."""
+        self.leads: dict[Key, int] = {}
+        """The local day for which it was last found that a meter's clock leads."""
         self._begun_newest = False
         self._marked: list[tuple[Ints, Ints]] = []
 

@@ -93,7 +93,7 @@ class Size(Struct, frozen=True):
 
 
 class Event(Struct, frozen=True):
-    """What a meter reported of itself: magnet, cover, removed, reverse, fault, clock, battery, power-failure."""
+    """What a meter reported of itself: magnet, removed, reverse, fault, battery (`headend.meteralarms`)."""
 
     channel: int
     at: int

@@ -125,6 +125,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "unreadable": _("Stored readings cannot be read"),
         "conflict": _("Two different readings for the same instant"),
         "ahead": _("Readings of times that had not come"),
+        "clock": _("The meter's clock leads by some minutes"),
         "evidence-contradiction": _("Two different signed statements under one number"),
     },
     "rule-why": {
@@ -152,7 +153,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "duplicate": _("The first one counts for the interval; look at the meter's clock."),
         "unit": _("The meter was set anew or exchanged without a record."),
         "tamper": _("Magnet, opened cover or removal: somebody should go and look."),
-        "device-flag": _("Fault, clock, battery or power failure; its readings may be incomplete."),
+        "device-flag": _("Fault, battery or flow backwards; its readings may be incomplete."),
         "heat-balance": _("Energy, volume and temperatures do not fit; a sensor may be wrong."),
         "night-flow": _("Probably a leak; a toilet valve is the commonest."),
         "gas-heating": _("Heating out of season, or none in the cold."),
@@ -166,6 +167,9 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         ),
         "ahead": _(
             "The meter's clock runs ahead; what it says of these times once they have come takes their place."
+        ),
+        "clock": _(
+            "Its readings count, but not quite for their hours; set the clock and look at its battery."
         ),
         "evidence-contradiction": _("The first one stays; the meter's module must be examined."),
     },

@@ -54,13 +54,13 @@ def flags(view: View, parameters: Flags) -> Found:
 
 RULES = (
     Rule("unit", 1, "error", unit, alike(Unit()), lambda _: Reach(0)),
-    Rule("tamper", 1, "error", flags, alike(Flags(("magnet", "cover", "removed"))), lambda _: Reach(0)),
+    Rule("tamper", 2, "error", flags, alike(Flags(("magnet", "removed"))), lambda _: Reach(0)),
     Rule(
         "device-flag",
-        1,
+        2,
         "warning",
         flags,
-        alike(Flags(("fault", "clock", "battery", "power-failure"))),
+        alike(Flags(("battery", "fault", "reverse"))),
         lambda _: Reach(0),
     ),
 )
