@@ -31,6 +31,8 @@ TRUSTED_AGAIN = "withdrawn/1:doubt"
 TAKEN_BACK = "withdrawn/1:estimate"
 """Method of a version that takes back an estimate where there is nothing to estimate any more."""
 
+_EVER = 1 << 62
+
 
 def versions(
     store: History,
@@ -73,7 +75,8 @@ def _of_channel(
         if same != (Quality.ESTIMATED, one.register, one.method):
             yield shown.version(one.like, at, one.register, Quality.ESTIMATED, one.method)
     if len(shown.others):
-        yield from _withdrawn(channel, shown, trusted, doubts, found)
+        whole = not channel.firm and how.rolled(channel.key) < 0
+        yield from _withdrawn(channel, shown, trusted, doubts, found, whole=whole)
 
 
 def _trusted(channel: Judged, shown: Shown, doubts: Mapping[int, str]) -> Trusted:
@@ -112,16 +115,21 @@ def _doubt(shown: Shown, reading: np.void, rule: str) -> Version:
 
 
 def _withdrawn(
-    channel: Judged, shown: Shown, trusted: Trusted, doubts: Mapping[int, str], found: Filled
+    channel: Judged,
+    shown: Shown,
+    trusted: Trusted,
+    doubts: Mapping[int, str],
+    found: Filled,
+    *,
+    whole: bool,
 ) -> Iterator[Version]:
     """What earlier runs doubted or estimated and this one, which knows more, does not: where something was delivered it
     stands again, as it is trusted or doubted; elsewhere nothing does.
     """
-    first = min(trusted.registers, default=None)
-    if first is None:
-        return
-    stays = found.made.keys() | found.kept
     ends = channel.delivered["end_at"].astype(np.int64)
+    # Before the first register that is trusted may lie what was not loaded, or was rolled up.
+    first = int(ends[0]) if whole else min(trusted.registers, default=_EVER)
+    stays = found.made.keys() | found.kept
     for other in shown.others:
         at, seen = int(other["end_at"]), int(other["quality"])
         row = int(np.searchsorted(ends, at))
@@ -131,7 +139,6 @@ def _withdrawn(
         if delivered and at in trusted.registers:
             reading = channel.delivered[row]
             yield shown.version(reading, at, int(reading["register"]), Quality.MEASURED, TRUSTED_AGAIN)
-        # Before the first register that is trusted may lie what was not looked at, or was rolled up.
         elif seen != Quality.ESTIMATED or at < first:
             continue
         elif not delivered:
