@@ -80,7 +80,7 @@ def low_use(channel: Channel, _: list[Channel], context: Context, p: Any) -> lis
         if not place or low[place - 1][0] != number - 1:
             row, told = [], False
         row.append(use)
-        if p.days <= len(row) <= 2 * p.days and sum(one > 0 for one in row) >= p.used and not told:
+        if p.days <= len(row) <= p.days + 7 and sum(one > 0 for one in row) >= p.used and not told:
             found.append(number)
             told = True
     return _closes(channel, found)

@@ -314,7 +314,7 @@ def _take(
     """The rows of a channel with the context that the rules want before its first new reading, and before what that reading
     may have trusted again.
     """
-    span = before + 5 * DAY
+    span = before + 4 * DAY
     while True:
         rows = store.rows(key, max(0, since - span), EVER)
         delivered = delivered_of(standing(rows, store.words))

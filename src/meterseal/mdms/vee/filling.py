@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import ROUND_FLOOR
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -78,7 +79,11 @@ def filled(
     found = Filled({}, set())
     edited = pick(shown.others, shown.others["quality"] == Quality.EDITED)
     work = _Work(store, channel, shown, trusted, context, how, found)
+    everything = not len(edited) and len(trusted.registers) == len(channel.delivered)
     for part in parts(channel):
+        if everything:
+            work.fill(part, part.delivered["end_at"].astype(np.int64), rolled)
+            continue
         inside = pick(edited, (edited["end_at"] >= part.since) & (edited["end_at"] < part.until))
         own = set(same_unit(inside, part.delivered[0])["end_at"].tolist())
         # What people wrote stands like a delivered register, estimates meet it.
@@ -128,10 +133,15 @@ class _Work:
         self._store, self._channel, self._shown, self._trusted = store, channel, shown, trusted
         self._context, self._how, self._found = context, how, found
         self._newest = int(channel.delivered["end_at"][-1])
-        edited = pick(shown.others, shown.others["quality"] == Quality.EDITED)
-        self._own = np.setdiff1d(np.array(list(trusted.registers), np.int64), edited["end_at"])
         estimated = pick(shown.others, shown.others["quality"] == Quality.ESTIMATED)
         self._estimated = estimated["end_at"].astype(np.int64)
+
+    @cached_property
+    def _own(self) -> NDArray[np.int64]:
+        """Instants of delivered registers that are trusted."""
+        others = self._shown.others
+        edited = others["end_at"][others["quality"] == Quality.EDITED]
+        return np.setdiff1d(np.array(list(self._trusted.registers), np.int64), edited)
 
     def fill(self, part: Part, times: NDArray[np.int64], rolled: Mapping[int, int]) -> None:
         registers = self._trusted.registers

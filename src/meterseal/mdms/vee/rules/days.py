@@ -12,6 +12,7 @@ from meterseal.mdms.vee.context import DAY
 from meterseal.mdms.vee.rules.rule import Found, Reach, Rule, alike, nth, table
 from meterseal.mdms.vee.view import Floats, Ints, Mask, View
 
+WEEK = 7
 BACK = 28
 """Days of history: four of each weekday."""
 
@@ -51,7 +52,7 @@ class LowUse(Struct, frozen=True):
 
 def low_use(view: View, parameters: LowUse) -> Found:
     """Close of the day with which use has been far below that of like days for so long, though there was some; told once,
-    and at most twice as late.
+    and at most a week later.
     """
     mean, enough = _like_days(view, parameters.known)
     days = view.days
@@ -63,7 +64,7 @@ def low_use(view: View, parameters: LowUse) -> Found:
         first = np.maximum.accumulate(np.where(_begins(days.key[low]), place, 0))
         lasted, some = place - first + 1, np.cumsum(days.use[low] > 0)
         some = some - some[first] + (days.use[low[first]] > 0)
-        long = (lasted >= parameters.days) & (lasted <= 2 * parameters.days) & (some >= parameters.used)
+        long = (lasted >= parameters.days) & (lasted <= parameters.days + WEEK) & (some >= parameters.used)
         before = np.append(False, long[:-1]) & (lasted > 1)
         chosen[low[long & ~before]] = True
     return _against_mean(view, chosen, mean)
@@ -236,7 +237,7 @@ RULES = (
                 ("business", "electricity"): LowUse(15_000),
             }
         ),
-        lambda p: Reach((BACK + 2 * p.days + 3) * DAY),
+        lambda p: Reach((BACK + p.days + WEEK + 3) * DAY),
     ),
     Rule("copied-day", 1, "warning", copied_day, alike(CopiedDay()), lambda _: Reach(3 * DAY)),
     Rule(
