@@ -74,8 +74,11 @@ def shown(mdms: Mdms) -> dict[int, tuple[int, Quality]]:
     }
 
 
-def read_by_an_installer(mdms: Mdms, at: int, last: str | None, first: str | None) -> None:
-    read = ReadOff(*(None if one is None else Decimal(one) for one in (last, first)))
+def read_by_an_installer(
+    mdms: Mdms, at: int, last: str | None, first: str | None, left: int | None = None
+) -> None:
+    registers = (None if one is None else Decimal(one) for one in (last, first))
+    read = ReadOff(*registers, left=at if left is None else left)
     mdms.registers_read_from(lambda usage_point: {at: read} if usage_point == point(OLD) else {})
 
 
@@ -124,6 +127,24 @@ async def test_at_a_change_on_the_hour_the_new_meters_first_register_is_the_inst
     seen = shown(mdms)
     assert [seen[hour][0] for hour in range(30, 37)] == [1203, 1210, 1217, 1224, 50, 57, 64]
     assert mdms.registers(point(OLD), MAIN, LEFT, LEFT).method == ("read-off/1:gap/2~0",)
+    await mdms.close()
+
+
+async def test_while_no_meter_is_there_nothing_is_estimated(tmp_path: Path) -> None:
+    """Old meter to 06:00, taken out at 09:30, the new one put in at 15:00 of the next day."""
+    mdms, engine = open_store(tmp_path, 1)
+    await mdms.order_methods(FLAT, "operator", NOW)
+    await say(mdms, OLD, 1, hours(OLD, 1, 30, 1000), received_at=LEFT)
+    came = LEFT + 29 * HOUR
+    exchanged(engine, came)
+    mdms.meters_changed()
+    read_by_an_installer(mdms, came, "12.38", "0.50", left=LEFT - HOUR // 2)
+    await say(mdms, NEW, 1, hours(NEW, 66, 170, 71), received_at=LEFT + 9 * DAY)
+    await mdms.run_vee(NOW)
+    seen = shown(mdms)
+    assert [seen[hour][0] for hour in range(30, 34)] == [1203, 1213, 1223, 1233]
+    assert [seen[hour][0] for hour in range(63, 67)] == [50, 57, 64, 71]
+    assert set(range(34, 63)) & seen.keys() == set()
     await mdms.close()
 
 

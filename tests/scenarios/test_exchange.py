@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ from meterseal.edge.making import personal
 from meterseal.edge.nv import MemoryNv
 from meterseal.errors import DataError, LocalError, MetersealError
 from meterseal.mdms.facts import Fact
+from meterseal.mdms.vee.channel import ReadOff
 from meterseal.mesh.rpc import InProcess
 from meterseal.model import MAIN
 from meterseal.security.messages import Personalisation
@@ -243,3 +245,10 @@ async def test_a_meter_moves_with_its_register_and_its_module(system: System) ->
         (there, MORNING + 2 * HOUR),
         (done.left, 0),
     ]
+    # What estimates meet: of the meter before what was read as it went, though the place was vacant for a while after.
+    read_off = system.centre.parts.mdms._read_off
+    assert read_off(done.left) == {
+        LEFT: ReadOff(Decimal(shows(WATER)), Decimal(0), LEFT),
+        MORNING + 2 * HOUR: ReadOff(Decimal(0), Decimal(shown), MORNING + HOUR),
+    }
+    assert read_off(there) == {MORNING + HOUR: ReadOff(Decimal(1), Decimal(shown), MORNING)}

@@ -61,7 +61,7 @@ MOST_REGISTER = Decimal(10**8)
 def read_off_meters(engine: sa.Engine, keys: KeyRing, usage_point: str) -> dict[int, ReadOff]:
     """What installers read at a usage point, as the estimates of measurements meet it. `keys` seal bills."""
     with read(engine) as connection:
-        return {at: ReadOff(*both) for at, both in read_off(connection, keys, usage_point).items()}
+        return {at: ReadOff(*said) for at, said in read_off(connection, keys, usage_point).items()}
 
 
 class NewMeter(Struct, frozen=True, kw_only=True):

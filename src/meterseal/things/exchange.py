@@ -81,17 +81,18 @@ def changes(
 
 def read_off(
     connection: sa.Connection, keys: KeyRing, usage_point: str
-) -> dict[int, tuple[Decimal | None, Decimal | None]]:
-    """Of every meter that was put in: the last register of the one before it and its own first, by the instant at which it
-    was; None where nobody read it. Once said it stays: changes are only ever written down after those that are.
+) -> dict[int, tuple[Decimal | None, Decimal | None, int]]:
+    """Of every meter that was put in, by that instant: the last register of the one before it, its own first register,
+    and when the one before it was taken out; None where nobody read it. Once said it stays: changes are only ever written
+    down after those that are.
     """
-    found: dict[int, tuple[Decimal | None, Decimal | None]] = {}
-    last = None
+    found: dict[int, tuple[Decimal | None, Decimal | None, int]] = {}
+    last, left = None, 0
     for change in changes(connection, keys, usage_point).get(usage_point, ()):
         if change.removed is not None:
-            last = change.stated.last
+            last, left = change.stated.last, change.at
         if change.installed is not None:
-            found[change.at] = last, change.stated.first
+            found[change.at] = last, change.stated.first, left
             last = None
     return found
 

@@ -27,11 +27,13 @@ GOOD = (Quality.MEASURED, Quality.EDITED)
 
 class ReadOff(NamedTuple):
     """What an installer read at a change of meters, in the unit of the medium: the last register of the meter that went,
-    the first of the one that came; None where nobody read it.
+    the first of the one that came; None where nobody read it. `left`: when the meter that went did, which may be before
+    another came.
     """
 
     last: Decimal | None
     first: Decimal | None
+    left: int
 
 
 class Judged(Struct, frozen=True):

@@ -49,7 +49,7 @@ class Filled(NamedTuple):
 
 class Part(Struct, frozen=True):
     """What one meter delivered in one unit with as many digits, in the time since <= t < until that is its own, and what an
-    installer read as it came and as it went, in its last digits.
+    installer read as it came and as it went at `left`, in its last digits.
     """
 
     delivered: Rows
@@ -57,6 +57,7 @@ class Part(Struct, frozen=True):
     until: int
     opening: int | None = None
     closing: int | None = None
+    left: int = 0
 
 
 class Trusted(NamedTuple):
@@ -98,7 +99,7 @@ def parts(channel: Judged) -> Iterator[Part]:
     units, ends = delivered[["exponent", "unit"]], delivered["end_at"].astype(np.int64)
     edges = np.flatnonzero((meters[1:] != meters[:-1]) | (units[1:] != units[:-1])) + 1
     begins = [0, *channel.begins, EVER]
-    nothing = ReadOff(None, None)
+    nothing = ReadOff(None, None, 0)
     for first, last in pairwise([0, *edges.tolist(), len(delivered)]):
         meter = int(meters[first])
         came = not first or int(meters[first - 1]) != meter
@@ -107,14 +108,14 @@ def parts(channel: Judged) -> Iterator[Part]:
         until = min(begins[meter + 1], EVER if goes else int(ends[last]))
         like = delivered[first]
         opening = channel.read_off.get(begins[meter], nothing).first if came and meter else None
-        closing = channel.read_off.get(begins[meter + 1], nothing).last if goes else None
+        after = channel.read_off.get(begins[meter + 1], nothing) if goes else nothing
         digits = [
             None
             if one is None
             else int(one.scaleb(-int(like["exponent"])).to_integral_value(rounding=ROUND_FLOOR))
-            for one in (opening, closing)
+            for one in (opening, after.last)
         ]
-        yield Part(delivered[first:last], since, until, *digits)
+        yield Part(delivered[first:last], since, until, *digits, left=after.left)
 
 
 class _Work:
@@ -159,8 +160,8 @@ class _Work:
         if part.closing is None:
             return
         interval = self._context.interval
-        over = (part.until + self._context.offset) % interval
-        until = part.until - over + (interval if over else 0)
+        over = (part.left + self._context.offset) % interval
+        until = part.left - over + (interval if over else 0)
         gap = Gap(last, until, interval, self._trusted.registers[last], part.closing)
         if until - last > interval:
             self._gap(part, replace(gap, tail=over / interval) if over else gap, times, 0)
