@@ -7,7 +7,7 @@ written by people, never on the order in which it came; what earlier runs estima
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import ROUND_FLOOR
+from decimal import ROUND_FLOOR, Decimal
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -109,13 +109,20 @@ def parts(channel: Judged) -> Iterator[Part]:
         like = delivered[first]
         opening = channel.read_off.get(begins[meter], nothing).first if came and meter else None
         after = channel.read_off.get(begins[meter + 1], nothing) if goes else nothing
-        digits = [
-            None
-            if one is None
-            else int(one.scaleb(-int(like["exponent"])).to_integral_value(rounding=ROUND_FLOOR))
-            for one in (opening, after.last)
-        ]
-        yield Part(delivered[first:last], since, until, *digits, left=after.left)
+        yield Part(
+            delivered[first:last],
+            since,
+            until,
+            opening=_digits(opening, like),
+            closing=_digits(after.last, like),
+            left=after.left,
+        )
+
+
+def _digits(amount: Decimal | None, like: np.void) -> int | None:
+    if amount is None:
+        return None
+    return int(amount.scaleb(-int(like["exponent"])).to_integral_value(rounding=ROUND_FLOOR))
 
 
 class _Work:
