@@ -13,6 +13,7 @@ import numpy as np
 
 from meterseal.mdms.columns import Columns
 from meterseal.mdms.entries import Version
+from meterseal.mdms.store.rows import EVER
 from meterseal.mdms.vee.channel import GOOD, Judged, Shown
 from meterseal.mdms.vee.context import Context
 from meterseal.mdms.vee.doubts import by_channel, doubted
@@ -30,8 +31,6 @@ TRUSTED_AGAIN = "withdrawn/1:doubt"
 """Method of a version by which a reading stands again as it was delivered."""
 TAKEN_BACK = "withdrawn/1:estimate"
 """Method of a version that takes back an estimate where there is nothing to estimate any more."""
-
-_EVER = 1 << 62
 
 
 def versions(
@@ -128,7 +127,7 @@ def _withdrawn(
     """
     ends = channel.delivered["end_at"].astype(np.int64)
     # Before the first register that is trusted may lie what was not loaded, or was rolled up.
-    first = int(ends[0]) if whole else min(trusted.registers, default=_EVER)
+    first = int(ends[0]) if whole else min(trusted.registers, default=EVER)
     stays = found.made.keys() | found.kept
     for other in shown.others:
         at, seen = int(other["end_at"]), int(other["quality"])
