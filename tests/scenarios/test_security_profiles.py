@@ -18,6 +18,7 @@ from meterseal.edge.image import State, state_to_bytes
 from meterseal.edge.module import Module
 from meterseal.edge.nv import MemoryNv, SealedNv
 from meterseal.errors import LocalError, TrustError
+from meterseal.headend.pipeline import DOES_NOT_DECODE, POLICY
 from meterseal.link import profiles, records
 from meterseal.mesh.rpc import OPERATOR, InProcess
 from meterseal.security import neighbours
@@ -110,7 +111,9 @@ async def test_a_record_under_another_profile_is_rejected_and_the_doctor_names_i
     stored = await system.centre.parts.sessions.latest(GAS)
     assert stored is not None
     assert stored.profile == "meterseal-1"
-    assert sum(len(ranges) > 0 for ranges in stored.rejected.values()) == 1
+    # Under another profile random bytes are opened, and chance decides what is wrong with them.
+    assert stored.rejected.keys() <= {DOES_NOT_DECODE, POLICY}, stored.rejected
+    assert any(stored.rejected.values())
     sent = [one.message for one in system.heard if one.message[:2] == b"MR" and one.device_id == GAS]
     shown = SessionShown(
         session_id=stored.session_id, device_id=GAS, module_id=stored.module_id, wrapped=stored.wrapped,
