@@ -96,6 +96,21 @@ class Evidence(Struct, frozen=True, array_like=True):
     signature: bytes
 
 
+class ClockSeen(Struct, frozen=True, array_like=True):
+    """Somebody with a good clock saw a meter's at `at`: it leads by `least` to `most` ms, negative where it lags.
+
+    Until `since` it was known to stand as was told before; equal to `at` where nobody knows. `stamps`: readings of the
+    meter stand at the times of this clock, and not at those of whoever reads it.
+    """
+
+    device_id: bytes
+    since: int
+    at: int
+    least: int
+    most: int
+    stamps: bool
+
+
 class Opened(Struct, frozen=True, array_like=True):
     """One record that the head-end proved, opened and decoded; committing it consumes its counter."""
 
@@ -110,6 +125,7 @@ class Opened(Struct, frozen=True, array_like=True):
     series: tuple[Series, ...] = ()
     statuses: tuple[Status, ...] = ()
     evidence: tuple[Evidence, ...] = ()
+    clocks: tuple[ClockSeen, ...] = ()
 
 
 class Quarantined(Struct, frozen=True, array_like=True):

@@ -16,6 +16,7 @@ from meterseal.edge.poll import Pace
 from meterseal.edge.schedule import DAY, MINUTE, Schedule
 from meterseal.edge.watching import AlarmBits
 from meterseal.link import control, records
+from meterseal.wire import identifiers as ids
 from meterseal.wire.frame import Frame
 from meterseal.wire.meaning import interpret
 from meterseal.wire.profile import Profile, profile_of
@@ -126,6 +127,8 @@ class Site:
         for _, frame in self.platform.frames:
             if frame.device_id == device:
                 meaning = interpret(frame)
+                if meaning.di in (ids.CLOCK, ids.CLOCK_645):
+                    continue
                 at = meaning.interval.start_at if meaning.interval else meaning.clock_at
                 assert at is not None
                 found.append(at)

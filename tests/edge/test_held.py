@@ -12,6 +12,7 @@ from meterseal.edge.nv import MemoryNv, SealedNv
 from meterseal.edge.restating import blocks
 from meterseal.edge.schedule import DAY, MINUTE, Schedule
 from meterseal.wire import encode
+from meterseal.wire import identifiers as ids
 from meterseal.wire.frame import Frame, parse_frame
 from meterseal.wire.meaning import interpret
 from tests.crypto.pki import NOW
@@ -159,7 +160,11 @@ def test_a_thousand_meters_are_read_in_rounds_and_nothing_grows_with_the_rounds(
     site.run(site.now + HOUR, 4 * MINUTE)
     while len(site.concentrator.outbox):
         site.turn(100)
-    assert len(site.platform.frames) - began == 1_000
+    new = [interpret(frame).di for _, frame in site.platform.frames[began:]]
+    assert {di: new.count(di) for di in new} == {
+        ids.METERING: 1_000,
+        ids.CLOCK: 1_000,
+    }  # the clocks for a week
     assert len(site.store.pages) == before == 1_000  # what was answered last, by meter
     assert all(line.heard_at > site.now - 2 * HOUR for line in site.riser.lines.values())
 

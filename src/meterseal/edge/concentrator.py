@@ -13,6 +13,7 @@ from typing import NamedTuple
 from meterseal.edge.agent import LinkAgent, Timing
 from meterseal.edge.backfill import Backfill
 from meterseal.edge.chip import Chip
+from meterseal.edge.clocks import Clocks
 from meterseal.edge.held import BACKLOG, HeldAnswers
 from meterseal.edge.hunting import Hunt
 from meterseal.edge.line import Line
@@ -84,6 +85,7 @@ class Concentrator:
         self._offset = 480 if schedule is None else schedule.utc_offset_minutes
         lines = {device: riser.lines[device] for device, riser in self._place.items()}
         self.watch = Watch(store, self.outbox, alarms or {}, self._offset, lines)
+        self.clocks = Clocks(self.outbox, self._offset, self._own_good)
 
     def _up(self, device_id: bytes, message: bytes) -> None:
         self.carried_up += 1
@@ -94,6 +96,11 @@ class Concentrator:
         self.outbox.take(device_id, frame, now, timed=timed, expected=self.backfill.expected)
         riser = self._place[device_id]
         self.watch.heard(riser, riser.lines[device_id], frame, now)
+        self.clocks.heard(riser, riser.lines[device_id], frame, now)
+
+    def _own_good(self, now: int) -> bool:
+        """Whether other clocks may be held against its own."""
+        return self._scheduled and self.clock.good(now)
 
     def find(self, device_id: str) -> tuple[Line, Riser]:
         """A plain meter by its device id in hex. LocalError `concentrator.unknown`, or `concentrator.sealed` for a meter
@@ -134,6 +141,7 @@ class Concentrator:
             former.remove(device_id)
             self.backfill.remove(former, device_id)
             self.watch.forget(device_id)
+            self.clocks.forget(device_id)
         if listed.what != "remove":
             riser = self._place[device_id] = self.risers[listed.bus]
             line = Line(device_id, plain=listed.what == "add", model=listed.model)

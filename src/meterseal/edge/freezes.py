@@ -10,7 +10,6 @@ times that do not go back, lie ahead or lie before what was missed end a row.
 from __future__ import annotations
 
 from collections.abc import Generator
-from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
@@ -20,7 +19,7 @@ from meterseal.edge.metering.clock import midnight, settlement
 from meterseal.model import medium_of
 from meterseal.wire import identifiers as ids
 from meterseal.wire.asked import Ask
-from meterseal.wire.fields import to_clock
+from meterseal.wire.fields import moment_at, to_clock
 from meterseal.wire.frame import Frame
 from meterseal.wire.meaning import interpret
 from meterseal.wire.sheet import Meaning, Value
@@ -166,9 +165,9 @@ class _Row:
             if text is None:
                 date, _ = yield from self._ask(DATE_1997 if self._line.is_1997 else DATE)
                 time, now = yield from self._ask(TIME_1997 if self._line.is_1997 else TIME)
-                parts = [_text(date, "date"), _text(time, "time")]
+                parts = [text_of(date, "date"), text_of(time, "time")]
                 text = f"{parts[0]}T{parts[1]}" if all(parts) else None
-            at = _at(text, self._missed.utc_offset_minutes)
+            at = moment_at(text, self._missed.utc_offset_minutes)
             if at is None:
                 return False
             if abs(at - now) <= APART:
@@ -194,7 +193,7 @@ class _Row:
         """One entry; None where the row ends with it."""
         for _ in range(TRIES):
             said, asked_at = yield from self._ask(di)
-            at = _at(_text(said, f"{name}_time"), self._missed.utc_offset_minutes)
+            at = moment_at(text_of(said, f"{name}_time"), self._missed.utc_offset_minutes)
             place: Place = "end" if said is None else self._place(at, last)
             if place != "read":
                 return None if place == "end" else _Entry(place, at)
@@ -220,7 +219,7 @@ class _Row:
             before = at
             for number in range(1, RECORDS + 1):
                 time = readings.get(f"load_{number}_time")
-                taken_at = _at(time.text if time is not None else None, offset)
+                taken_at = moment_at(time.text if time is not None else None, offset)
                 if taken_at is None or not at < taken_at < first:
                     break
                 at = taken_at
@@ -289,18 +288,10 @@ class _Row:
             self._found.setdefault(at, value)
 
 
-def _text(said: Meaning | None, name: str) -> str | None:
+def text_of(said: Meaning | None, name: str) -> str | None:
+    """What an answer says of one name in words, None where it does not."""
     value = said.readings.get(name) if said is not None else None
     return value.text if value is not None else None
-
-
-def _at(text: str | None, utc_offset_minutes: int) -> int | None:
-    """Unix ms of an ISO 8601 local time, to the minute or second."""
-    try:
-        local = datetime.fromisoformat(text or "").replace(tzinfo=UTC)
-    except ValueError:
-        return None
-    return int((local - timedelta(minutes=utc_offset_minutes)).timestamp()) * 1_000
 
 
 def _settlement_of(said: Meaning | None) -> tuple[int, int] | None:
@@ -308,7 +299,7 @@ def _settlement_of(said: Meaning | None) -> tuple[int, int] | None:
     if said is None:
         return None
     bare = said.readings.get("settlement_day")
-    text = _text(said, "settlement_day_1")
+    text = text_of(said, "settlement_day_1")
     if bare is not None and bare.register is not None:
         day, hour = bare.register, 0
     elif text is not None and len(text) == 4 and text.isdecimal():

@@ -60,7 +60,8 @@ class Line:
         self.failures = 0
         self.attempts = 0
         """Times that it kept silent since the last moment of the schedule."""
-        self.asked_at = self.heard_at = 0
+        self.asked_at = self.asked_first = self.heard_at = 0
+        """Of what it was asked last, when it was asked, when for the first time; when it was heard."""
         self.due = 0
         """When a plain meter is read next."""
         self._reads: dict[int, bytes] = {}

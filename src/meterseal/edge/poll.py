@@ -143,6 +143,8 @@ class Riser:
             return self._to_nobody(now)
         self.exchanges += 1
         line.asked_at = now
+        if not self._tries:
+            line.asked_first = now
         if self._doing == "read":
             return line.read_segment(self._offset)
         if self._request is not None:

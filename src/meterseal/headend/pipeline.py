@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from meterseal.crypto.symmetric import sm3
 from meterseal.errors import MetersealError
-from meterseal.headend import findings
+from meterseal.headend import clocks, findings
 from meterseal.headend.ports import Enrolment, StoredSession
 from meterseal.headend.saying import UP, Said, say
 from meterseal.link import control, profiles, records
@@ -202,7 +202,10 @@ def open_and_say(
             may = is_roster(frames[0]) or frames[0].control & ERROR == ERROR
             return Held(held.quarantined, answer if may else b"")
         alarms = [frame for frame in frames if header.vouched and findings.is_alarm(frame)]
-        said = say([one for one in frames if one not in alarms], arrival.received_at, vouched=header.vouched)
+        seen = [frame for frame in frames if header.vouched and clocks.is_one(frame)]
+        others = [one for one in frames if one not in alarms and one not in seen]
+        said = say(others, arrival.received_at, vouched=header.vouched)
+        looked = tuple(clocks.seen(frame, arrival.received_at) for frame in seen)
     except MetersealError as error:
         held = _held(arrival, header, session, DOES_NOT_DECODE, error.code)
         return Held(held.quarantined, answer)
@@ -221,7 +224,13 @@ def open_and_say(
         for frame in alarms
         for code, sentence in findings.raised(frame, session.device_id)
     )
-    return Accepted(_accepted(arrival, header, session, said).opened, answer, found, raised)
+    raised += tuple(
+        _refusal(arrival, clocks.CODE, clocks.sentence(one, session.device_id), header, session, frame)
+        for one, frame in zip(looked, seen, strict=True)
+        if clocks.is_far(one)
+    )
+    opened = _accepted(arrival, header, session, said).opened
+    return Accepted(replace(opened, clocks=looked), answer, found, raised)
 
 
 def _strange(proved: Proved, session: StoredSession, enrolments: Mapping[bytes, Enrolment]) -> set[bytes]:

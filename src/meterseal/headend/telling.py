@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 import structlog
+from msgspec.structs import replace
 
 from meterseal.headend import meteralarms
 from meterseal.headend.limits import Buckets
@@ -33,6 +34,8 @@ day. Each says the same as the one before."""
 STATEMENTS_A_DAY = 512
 """Signed statements of one meter that are taken in a day: hourly settlements of 16 channels, and more than a module keeps.
 What is more stays with the meter, without an answer."""
+CLOCKS_A_DAY = 48
+"""So often in a day what a meter's clock showed is taken: hourly, and twice that. What is more is dropped."""
 TOO_MANY = "meter.too-many"
 
 _DAY = 86_400
@@ -50,6 +53,7 @@ class Telling:
         self._kinds = Buckets(rate=1 / _DAY, burst=1, keys=KINDS_KNOWN)
         self._signed = Buckets(rate=1 / _DAY, burst=DAYS_AT_ONCE, keys=KINDS_KNOWN)
         self._statements = Buckets(rate=STATEMENTS_A_DAY / _DAY, burst=STATEMENTS_A_DAY, keys=KINDS_KNOWN)
+        self._clocks = Buckets(rate=CLOCKS_A_DAY / _DAY, burst=CLOCKS_A_DAY, keys=KINDS_KNOWN)
         self._lines = Buckets(rate=1 / _DAY, burst=1, keys=KINDS_KNOWN)
         self._left: OrderedDict[bytes, int] = OrderedDict()
         """How many statements of a meter were not taken since that was written last."""
@@ -64,11 +68,26 @@ class Telling:
             self._left.popitem(last=False)
         return False
 
+    def clocks(self, verdict: Accepted, now: int) -> Accepted:
+        """The same with as much of what clocks of others showed as may be told in a day."""
+        said = verdict.opened.clocks
+        kept = tuple(one for one in said if self._clocks.take(one.device_id, now))
+        if len(kept) == len(said):
+            return verdict
+        log.warning(
+            "uplink.too-many-clocks",
+            concentrator=verdict.opened.device_id.hex(),
+            dropped=len(said) - len(kept),
+        )
+        return replace(verdict, opened=replace(verdict.opened, clocks=kept))
+
     def back(self, verdicts: Iterable[Accepted]) -> None:
         """These were not committed: they come again, and count then."""
         for verdict in verdicts:
             for _ in verdict.opened.evidence:
                 self._statements.back(verdict.opened.device_id)
+            for one in verdict.opened.clocks:
+                self._clocks.back(one.device_id)
 
     def too_many(self, verdict: Accepted, source: str) -> list[Refusal]:
         """The line that says so of a meter whose statements are not taken, once a day."""

@@ -181,6 +181,8 @@ class Uplink:
                     self.counts["dropped"] += 1
                     beyond.append((arrival, verdict))
                     continue
+                if isinstance(verdict, Accepted):
+                    verdict = self._telling.clocks(verdict, arrival.received_at)
                 judged.append((link, arrival, session, verdict))
             await self._answers(judged)
             await self._firmware(judged)

@@ -58,6 +58,7 @@ KINDS: dict[str, Alarm] = {
     "meter.valve": "meter",
     "meter.battery": "meter",
     "meter.power": "meter",
+    "meter.clock": "meter",
     "meter.too-many": "load",
     UNKNOWN: "meter",
 }

@@ -67,6 +67,10 @@ FIELDS: Final[dict[str, Field]] = {
         Field("bus", "总线号", "count", 1, 0, ""),
         Field("first_seen", "首次发现时间", "moment", 7),
         Field("alarm_at", "告警时间", "moment", 7),
+        Field("clock_shown", "仪表时钟", "moment", 7),
+        Field("clock_asked", "询问时间", "moment", 7),
+        Field("clock_answered", "应答时间", "moment", 7),
+        Field("clock_agreed", "上次核对时间", "moment", 7),
         Field("status", "状态", "status", 2),
         _money("price_1", "价格1", 3),
         Field("volume_1", "用量1", "number", 3, 0, "m3"),
@@ -117,6 +121,7 @@ Kind = Literal[
     "intervals",
     "found",
     "alarm",
+    "clock-seen",
     "follow-up",
     "baud-rate",
     "password",
@@ -208,6 +213,8 @@ READ, READ_ADDRESS, WRITE, READ_KEY, WRITE_ADDRESS, WRITE_SYNC = 0x01, 0x03, 0x0
 """Functions of C (D4..D0, section 4)."""
 
 _NG_QUANTITY: Final = ("single quantity", "单项数据", "read", READ, "one source", "C", (), BYTES)
+
+CLOCK_SEEN: Final = ("clock_shown", "clock_asked", "clock_answered", "clock_agreed")
 
 ROWS: Final[tuple[Identifier, ...]] = (
     Identifier(0x901F, "current metering data", "计量数据", "read", READ, "both", "A", (), VOLUME, HEAT),
@@ -353,8 +360,11 @@ ROWS: Final[tuple[Identifier, ...]] = (
     Identifier(
         0xE007, "alarm of a plain meter", "仪表告警", "alarm", READ, "own", "own", up=("status", "alarm_at")
     ),
+    Identifier(
+        0xE008, "clock of a plain meter", "仪表时钟核对", "clock-seen", READ, "own", "own", up=CLOCK_SEEN
+    ),
 )
-"""Every identifier of both editions, and our own (LINK sections 4 and 5, ADR 0034 and 0040)."""
+"""Every identifier of both editions, and our own (LINK sections 4 and 5, ADR 0034, 0040 and 0049)."""
 
 _SINGLE: Final = {row.di: row for row in ROWS if row.last is None}
 _RANGES: Final = {row.di >> 8: row for row in ROWS if row.last is not None}

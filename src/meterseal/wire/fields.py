@@ -46,6 +46,20 @@ class Clock(Struct, frozen=True):
     high_first: bool = False
 
 
+def clock_step(at: int) -> int:
+    """How long a clock shows what it shows (ms): a second, or a minute where it may show none (no seconds)."""
+    return 1_000 if at % 60_000 else 60_000
+
+
+def moment_at(text: str | None, utc_offset_minutes: int = 480) -> int | None:
+    """Unix ms of an ISO 8601 local time, to the minute or second; None where it is none."""
+    try:
+        local = datetime.fromisoformat(text or "").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return (int(local.timestamp()) - utc_offset_minutes * 60) * 1_000
+
+
 def clock_at(raw: bytes, utc_offset_minutes: int = 480) -> int | None:
     """Unix ms of seven BCD bytes ss mm hh DD MM YY CC (local time), or None when that is no date."""
     if len(raw) != 7 or not is_bcd(raw):

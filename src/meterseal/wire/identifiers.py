@@ -18,10 +18,13 @@ FOUND = 0xE003
 """A meter that a concentrator found on a bus and does not know, our own (ADR 0034); DL/T 645: E0030000."""
 ALARM = 0xE007
 """What a concentrator saw a plain meter raise the alarm about, our own (ADR 0040); DL/T 645: E0070000."""
+CLOCK = 0xE008
+"""What a plain meter's clock showed when its concentrator looked, our own (ADR 0049); DL/T 645: E0080000."""
 INTERVALS_645 = 0xE0010000
 SEGMENTS_645 = 0xE0020000
 FOUND_645 = 0xE0030000
 ALARM_645 = 0xE0070000
+CLOCK_645 = 0xE0080000
 
 METERING = 0x901F
 METERING_2 = 0x911F
@@ -70,6 +73,6 @@ def read_di(raw: bytes, *, high_first: bool | None = None) -> tuple[int, bool]:
 
 def write_di(di: int, *, high_first: bool) -> bytes:
     """Two DI bytes in the order asked for; our own always go low byte first (LINK 4)."""
-    if di in (INTERVALS, SEGMENTS, FOUND, ALARM):
+    if di in (INTERVALS, SEGMENTS, FOUND, ALARM, CLOCK):
         high_first = False
     return di.to_bytes(2, "big" if high_first else "little")

@@ -10,6 +10,7 @@ from typing import Final
 from msgspec import Struct
 
 from meterseal.wire import identifiers as ids
+from meterseal.wire.catalogue import CLOCK_SEEN, FIELDS
 from meterseal.wire.dlt645 import load, table, table1997
 from meterseal.wire.dlt645.items import Item, Quantity
 from meterseal.wire.dlt645.names import (
@@ -111,6 +112,7 @@ def _with_identifier(sheet: Sheet, head: _Head) -> int | None:
         ids.SEGMENTS_645: "link message segment 链路报文分段",
         ids.FOUND_645: "meter found on a bus 总线上发现的仪表",
         ids.ALARM_645: "alarm of a plain meter 仪表告警",
+        ids.CLOCK_645: "clock of a plain meter 仪表时钟核对",
     }
     said = own.get(di) or (f"{quantity.chinese}{'数据块' if quantity.block else ''}" if quantity else "")
     sheet.say(f"{di:0{2 * head.width}X} {said or 'not known'}")
@@ -130,6 +132,9 @@ def _with_identifier(sheet: Sheet, head: _Head) -> int | None:
     elif di == ids.ALARM_645 and head.edition == "2007" and head.up:
         sheet.read_status()
         sheet.moment("alarm_at", "告警时间")
+    elif di == ids.CLOCK_645 and head.edition == "2007" and head.up:
+        for name in CLOCK_SEEN:
+            sheet.moment(name, FIELDS[name].chinese)
     elif head.up or write:
         _values(sheet, head, di, quantity)
     elif head.function in (0x12, 0x02) and sheet.left == 1:
