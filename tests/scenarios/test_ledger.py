@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from litestar.testing import TestClient
 from msgspec import Struct
 
 from meterseal.app import operator
 from meterseal.app.ledgering import Since
-from meterseal.control.tables import acts, refusals
 from meterseal.crypto import merkle
 from meterseal.errors import LocalError, MetersealError
+from meterseal.mdms.facts import Fact
+from meterseal.mdms.integrity import Integrity
 from meterseal.mesh.rpc import Empty, InProcess
 from meterseal.people.ledger import LedgerCheckpoint, LedgerConsistency, LedgerInclusion, Published
 from meterseal.people.messages import method_of
@@ -26,6 +28,7 @@ from meterseal.people.portal.settings import PortalSettings
 from meterseal.security.checkpoints import LedgerKey, check_key, read, verified
 from meterseal.security.ledgerorders import LedgerHead
 from meterseal.security.sdk import SecuritySdk
+from meterseal.things.monitor import AuditLog
 from meterseal.utility.bundle import check, unpacked
 from meterseal.utility.customers import NewCustomer, Person
 from tests.scenarios.small_system import DAY, MORNING, SINCE, WATER, System
@@ -178,20 +181,71 @@ async def test_a_bill_is_handed_out_with_its_proof_until_its_customer_is_erased(
 async def test_a_changed_row_of_an_audit_trail_is_named(system: System) -> None:
     customer, _ = await billed(system)
     await system.desk.call("customer_erase", operator.EraseCustomer(customer_id=customer), operator.Text)
-    with system.centre.engine.begin() as connection:
-        connection.execute(acts.update().where(acts.c.id == 1).values(actor="somebody"))
+    insider(system, "UPDATE acts SET actor = 'somebody' WHERE id = 1")
     faults = (await told(system, "ledger_verify", Since()))["faults"]
-    assert [(one["code"], one["where"]) for one in faults] == [("audit", "the acts of the platform")]
-    row = {"id": 1, "at": 0, "code": "link.tag", "sentence": "Never.", "device_id": b"", "session_id": b""}
-    with system.centre.engine.begin() as connection:
-        taken = connection.execute(sa.select(sa.func.count()).select_from(refusals)).scalar_one()
-        connection.execute(
-            refusals.insert().values(
-                **{**row, "id": taken + 1}, counter=0, source="", previous=bytes(32), hash=bytes(32)
-            )
-        )
+    assert [(one["code"], one["where"]) for one in faults] == [
+        ("audit", "the acts of the platform"),
+        ("row", "acts, row 1"),
+    ]
+    insider(
+        system,
+        "INSERT INTO refusals SELECT id + 1, at, 'link.tag', 'Never.', device_id, session_id, counter, source, previous, "
+        "hash FROM refusals ORDER BY id DESC LIMIT 1",
+    )
     faults = (await told(system, "ledger_verify", Since()))["faults"]
     assert ("audit", "the platform's audit trail") in [(one["code"], one["where"]) for one in faults]
+
+
+def insider(system: System, *statements: str) -> None:
+    """Work on the control store with a program of one's own."""
+    with contextlib.closing(sqlite3.connect(system.centre.root / "control.db")) as raw, raw:
+        for statement in statements:
+            raw.execute(statement)
+
+
+async def test_what_an_insider_changes_in_the_control_store_is_named_by_verify_check_and_status(
+    system: System,
+) -> None:
+    """Each change by itself in a running system; the erased person's act and the end of the trail among them."""
+    await billed(system)
+    point = system.centre.parts.desk._fleet.devices()[0].usage_point
+    stated = Fact(usage_point=point, kind="multiplier", value="40", since=SINCE)
+    await system.centre.parts.mdms.state([stated], system.clock())
+    anchoring = system.centre.parts.rows.anchoring
+    assert await anchoring.look() > 1
+    assert (await told(system, "ledger_verify", Since()))["faults"] == []
+    assert (await system.desk.call("store_check", Empty(), Integrity)).damages == ()
+    for place, change, back in (
+        ("point_facts, row ", "point_facts SET value = '400'", "point_facts SET value = '40'"),
+        ("tariffs, row ", "tariffs SET since = since - 1", "tariffs SET since = since + 1"),
+        ("meters, row ", "meters SET since = since + 60000", "meters SET since = since - 60000"),
+    ):
+        insider(system, f"UPDATE {change}")
+        faults = (await told(system, "ledger_verify", Since()))["faults"]
+        assert faults, place
+        assert {one["code"] for one in faults} == {"row"}
+        assert all(one["where"].startswith(place) for one in faults)
+        damages = (await system.desk.call("store_check", Empty(), Integrity)).damages
+        assert [(one.code, one.where) for one in damages] == [("row", one["where"]) for one in faults]
+        counts = await system.desk.call("counts", operator.Page(), operator.Counts)
+        assert counts.audit_ok is False
+        assert "ledger verify" in counts.audit_broken
+        insider(system, f"UPDATE {back}")
+    assert (await told(system, "ledger_verify", Since()))["faults"] == []
+    said = [
+        one.sentence for one in AuditLog(system.centre.engine).latest() if one.code == "control.row-changed"
+    ]
+    assert any(one.startswith("point_facts, row ") for one in said)
+    # The statement, its act and every entry that tells of them go together: whole in itself, and shorter than was anchored.
+    insider(
+        system,
+        "DELETE FROM point_facts WHERE kind = 'multiplier'",
+        "DELETE FROM acts WHERE act = 'multiplier-stated'",
+        "DELETE FROM row_trail WHERE id = (SELECT max(id) FROM row_trail)",
+    )
+    (fault,) = (await told(system, "ledger_verify", Since()))["faults"]
+    assert (fault["code"], fault["where"]) == ("row", "the trail of rows")
+    assert "was cut off" in fault["sentence"]
 
 
 async def test_a_text_that_is_no_checkpoint_of_ours_is_refused(system: System) -> None:

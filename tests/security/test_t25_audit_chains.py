@@ -258,13 +258,13 @@ class Away:
     def __init__(self, security: SecuritySdk) -> None:
         self.security, self.cut, self.calls = security, True, 0
 
-    async def anchor_trail(self, rows: int, head: bytes) -> TrailAnchor:
+    async def anchor_trail(self, rows: int, head: bytes, trail: str) -> TrailAnchor:
         self._passes()
-        return await self.security.anchor_trail(rows, head)
+        return await self.security.anchor_trail(rows, head, trail)
 
-    async def trail_anchor(self) -> TrailAnchor:
+    async def trail_anchor(self, trail: str) -> TrailAnchor:
         self._passes()
-        return await self.security.trail_anchor()
+        return await self.security.trail_anchor(trail)
 
     def _passes(self) -> None:
         self.calls += 1

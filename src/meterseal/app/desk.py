@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from meterseal.app import operator as ask
 from meterseal.app.resealing import Resealing
+from meterseal.app.rowwatch import RowWatch
 from meterseal.control import read
 from meterseal.control.engine import scrub
 from meterseal.control.tables import agreements
@@ -44,6 +45,7 @@ class Desk:
         audit: AuditLog,
         trail: Trail,
         anchoring: TrailAnchoring,
+        rows: RowWatch,
         sessions: SessionStore,
         fleet: Fleet,
         clock: Callable[[], int],
@@ -57,6 +59,7 @@ class Desk:
         self._audit = audit
         self._trail = trail
         self._anchoring = anchoring
+        self._rows = rows
         self._sessions = sessions
         self._fleet = fleet
         self._clock = clock
@@ -106,10 +109,10 @@ class Desk:
             refused=self._audit.count(),
             bills=bills.bills,
             total_fen=bills.total_fen,
-            audit_ok=trail.holds,
+            audit_ok=False if self._rows.says else trail.holds,
             audit_entries=trail.entries,
             audit_anchored=trail.anchored,
-            audit_broken=trail.says,
+            audit_broken=" ".join(filter(None, (trail.says, self._rows.says))),
             to_reseal=await self._resealing.remaining(),
             reconciled=tuple(self._mdms.reconciled()),
             troubles=self._mdms.troubles(),

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from meterseal.app import restoring
 from meterseal.app.backup import Written
@@ -22,11 +23,12 @@ from meterseal.app.backup import write as write_backup
 from meterseal.app.backup_place import Place
 from meterseal.app.measurements import Verifier
 from meterseal.app.restoring import Drill
+from meterseal.app.rowwatch import RowWatch
 from meterseal.control import acts, write
 from meterseal.control.rings import MEASUREMENTS, open_ring
 from meterseal.control.sealing import KeyRing
 from meterseal.errors import LocalError, MetersealError
-from meterseal.mdms.integrity import Integrity
+from meterseal.mdms.integrity import Damage, Integrity
 from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import OPERATOR, Empty, Methods, offered_to
 from meterseal.security.sdk import DataKeySource, SecuritySdk
@@ -60,10 +62,12 @@ class KeepingDesk:
         platform: Path,
         clock: Callable[[], int],
         rings: Mapping[str, KeyRing] = MappingProxyType({}),
+        rows: RowWatch | None = None,
     ) -> None:
         self._engine = engine
         self._rings = rings
         """Of the control store, by name, beside that of measurements."""
+        self._rows = rows
         self._mdms = mdms
         self._security = security
         self._platform = platform
@@ -122,7 +126,12 @@ class KeepingDesk:
 
     async def check(self, _: str, asked: Empty) -> Integrity:
         """Open every piece of the store. EngineError when a disk does not answer."""
-        return await self._mdms.integrity(self._rings)
+        found = await self._mdms.integrity(self._rings)
+        if self._rows is None:
+            return found
+        looked = await self._rows.look()
+        rows = tuple(Damage(code="row", where=one.where, sentence=one.sentence) for one in looked.differences)
+        return replace(found, damages=found.damages + rows, more=found.more + looked.compared.more)
 
     async def _alone(self, work: Coroutine[Any, Any, T]) -> T:
         """One backup or drill at a time, each a task of its own: a caller who goes away must take no pin, no lock and no

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from meterseal.app.bundling import Bundles
 from meterseal.app.operator import BillQuery, Text, as_json
+from meterseal.app.rowwatch import RowWatch
 from meterseal.control import acts
 from meterseal.control.engine import read as reading
 from meterseal.control.tables import acts as table
@@ -51,6 +52,7 @@ class LedgerDesk:
         mdms: Mdms,
         checkpoints: Checkpoints,
         anchoring: TrailAnchoring,
+        rows: RowWatch,
         security: SecuritySdk,
         bundles: Bundles,
     ) -> None:
@@ -59,6 +61,7 @@ class LedgerDesk:
         self._mdms = mdms
         self._checkpoints = checkpoints
         self._anchoring = anchoring
+        self._rows = rows
         self._security = security
         self._told: Published | None = None
         """What was published last; strangers ask often, and each question to the security service is work of its own."""
@@ -140,7 +143,16 @@ class LedgerDesk:
             )
             if (fault := await _trail(who, look)) is not None
         ]
-        return Text(json=as_json(replace(verdict, faults=(*verdict.faults, *trails))))
+        looked = await self._rows.look()
+        rows = [Fault(code="row", where=one.where, sentence=one.sentence) for one in looked.differences]
+        said = replace(
+            verdict,
+            faults=(*verdict.faults, *trails, *rows),
+            more=verdict.more + looked.compared.more,
+            written=looked.compared.rows,
+            written_before=looked.compared.before,
+        )
+        return Text(json=as_json(said))
 
     async def bundle(self, _: str, asked: BillQuery) -> Text:
         """A bill with what proves it, for its customer."""

@@ -36,12 +36,15 @@ from meterseal.app.querying import QueryDesk
 from meterseal.app.reach import Reach
 from meterseal.app.resealing import Resealing, newest_wrapping_of
 from meterseal.app.retaining import RetentionDesk
+from meterseal.app.rowwatch import RowWatch
 from meterseal.app.system import now_ms
 from meterseal.app.wraps import Wraps, rewrapped_by
 from meterseal.bus.local import methods as bus_methods
 from meterseal.control import open_control
 from meterseal.control.rings import BILLS, FLEET, MEASUREMENTS, WORDS, open_ring
+from meterseal.control.rowtrail import RowTrail
 from meterseal.errors import MetersealError
+from meterseal.mdms import giving_up
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import Methods, Refused, Rpc, Tally, serve, serve_unix
@@ -92,6 +95,7 @@ class Parts(NamedTuple):
     sessions: SessionStore
     witness: Witness
     anchoring: TrailAnchoring
+    rows: RowWatch
     bulks: Bulks
     checkpoints: Checkpoints
     firmware: FirmwareWords
@@ -108,6 +112,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     source, now = DataKeySource(security), clock()
     with restoring.opening((measurements.with_name(restoring.RESTORED)).exists()):
         rings = {name: await open_ring(engine, name, source, now) for name in (MEASUREMENTS, FLEET, WORDS)}
+    rows = RowTrail.begin(engine, rings[MEASUREMENTS], clock, giving_up.ACT)
     if restored := restoring.settle(measurements.parent, engine, rings[MEASUREMENTS], now):
         log.warning("store.restored", backup=restored.id)
     mdms = await open_measurements(measurements, engine, security, rings[MEASUREMENTS], clock)
@@ -136,6 +141,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     )
     anchoring = TrailAnchoring(audit, security)
     trail = Trail(audit, anchoring, clock)
+    watched = RowWatch(engine, rows, security, audit, clock)
     checkpoints = Checkpoints(engine, mdms.ledger, security)
     desk = Desk(
         engine=engine,
@@ -145,6 +151,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         audit=audit,
         trail=trail,
         anchoring=anchoring,
+        rows=watched,
         sessions=sessions,
         fleet=fleet,
         clock=clock,
@@ -183,7 +190,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     commanding = CommandingDesk(engine, security, words, rollout, rings[FLEET], clock)
     queries = Queries(engine, accounts, utility, mdms, clock, rings[FLEET], trail, mdms.forecasts)
     bundles = Bundles(engine, mdms, utility, checkpoints, security)
-    ledgers = LedgerDesk(engine, mdms, checkpoints, anchoring, security, bundles)
+    ledgers = LedgerDesk(engine, mdms, checkpoints, anchoring, watched, security, bundles)
     retaining = RetentionDesk(engine, mdms, fleet, rings[MEASUREMENTS], clock)
     methods = (
         links.methods(sessions, fleet, audit, sending, Confirming(words, security, bulks.again).made)
@@ -208,7 +215,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         | retaining.methods()
         | QueryDesk(engine, mdms, fleet, rings[MEASUREMENTS], clock).methods()
         | KeepingDesk(
-            engine, mdms, security, measurements.parent, clock, rings | {BILLS: utility.keys}
+            engine, mdms, security, measurements.parent, clock, rings | {BILLS: utility.keys}, watched
         ).methods()
         | ledgers.methods()
         | bulking.methods()
@@ -222,6 +229,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         sessions,
         witness,
         anchoring,
+        watched,
         bulks,
         checkpoints,
         sending,
@@ -251,6 +259,8 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
         asyncio.create_task(parts.wraps.run()),
         asyncio.create_task(parts.witness.run()),
         asyncio.create_task(parts.anchoring.run()),
+        asyncio.create_task(parts.rows.anchoring.run()),
+        asyncio.create_task(parts.rows.watch()),
         asyncio.create_task(parts.bulks.run()),
         asyncio.create_task(parts.checkpoints.run()),
         asyncio.create_task(parts.firmware.run()),
@@ -284,6 +294,7 @@ async def _upkeep(parts: Parts) -> None:
     """Validate and bill what has become due, roll keys out; a failure is logged and tried again at the next turn."""
     while True:
         await asyncio.sleep(UPKEEP)
+        await parts.rows.watch()
         try:
             await parts.mdms.run_vee(now_ms())
             await parts.utility.run_bills(now_ms())

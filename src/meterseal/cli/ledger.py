@@ -125,7 +125,8 @@ def consistency(old: Path, *, data: Data, json: Json = False) -> int:
 def verify(*, data: Data, since: Path | None = None, json: Json = False) -> int:
     """Compare everything that is stored with the ledger and its signed checkpoints; status 1 when anything was changed.
 
-    Journal, segments, every version of every reading, evidence, checkpoints, tree and audit trails are read anew.
+    Journal, segments, every version of every reading, evidence, checkpoints, tree, audit trails and the rows that decide
+    bills, readings, findings and rights are read anew.
 
     Parameters
     ----------
@@ -147,6 +148,11 @@ def _verdict(found: dict[str, Any]) -> list[str]:
         f"{found['rows']} versions of readings in {found['channels']} channels, {found['evidence']} statements of meters, "
         f"{found['journal']} entries in the journal",
     ]
+    lines.append(f"{found['written']} rows of the control store are as the platform wrote them")
+    if found["written_before"]:
+        lines[-1] += (
+            f"; {found['written_before']} of them stood before it wrote that down, and are as they were then"
+        )
     if found["erased"]:
         lines.append(f"{found['erased']} leaves belong to nobody any more: their salts were destroyed")
     if found["rolled"]:

@@ -256,6 +256,17 @@ CLASSES: dict[str, dict[str, Class]] = {
         "previous": CHAIN,
         "hash": CHAIN,
     },
+    "row_trail": {
+        "id": COUNT,
+        "at": TIME,
+        "content": Hashed(
+            "ids of rows that were written, and SM3 of them as they are stored, ciphertext and all"
+        ),
+        "previous": CHAIN,
+        "hash": CHAIN,
+        "tag": CHAIN,
+    },
+    "trail_keys": {"id": WORD, "key_version": VERSION, "sealed_key": SEALED},
     "data_keys": {"id": WORD, "version": VERSION, "purpose": WORD, "wrapped": WRAPPED, "created_at": TIME},
     "wrapping_floors": {"kind": WORD, "version": VERSION},
     "service_heads": {

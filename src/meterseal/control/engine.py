@@ -21,7 +21,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from meterseal.errors import EngineError, LocalError, MetersealError
 
-HEAD = "0021"
+HEAD = "0022"
 """Newest migration this program knows; the drift test holds it equal to the migration scripts."""
 
 BUSY_SECONDS = 20
@@ -93,7 +93,7 @@ def scrub(engine: sa.Engine, gone: Sequence[bytes] | None) -> None:
     _truncate_log(engine, path)
     if gone is None or _found(path, gone):
         with _translated(path), engine.connect() as connection:
-            _raw(connection).execute("VACUUM")
+            raw_of(connection).execute("VACUUM")
         _truncate_log(engine, path)
 
 
@@ -134,7 +134,7 @@ def _truncate_log(engine: sa.Engine, path: Path) -> None:
     """Looked for again and again: who waits inside SQLite for readers to end keeps every writer out all the while."""
     until = time.monotonic() + BUSY_SECONDS
     with _translated(path), engine.connect() as connection:
-        raw = _raw(connection)
+        raw = raw_of(connection)
         raw.execute(f"PRAGMA busy_timeout={_GLANCE}")
         try:
             while busy := raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
@@ -149,7 +149,8 @@ def _truncate_log(engine: sa.Engine, path: Path) -> None:
         )
 
 
-def _raw(connection: sa.Connection) -> sqlite3.Connection:
+def raw_of(connection: sa.Connection) -> sqlite3.Connection:
+    """SQLite's own connection under one of ours."""
     raw = connection.connection.driver_connection
     assert isinstance(raw, sqlite3.Connection)
     return raw
@@ -164,8 +165,12 @@ def _prepare(raw: Any, _record: object) -> None:
 
 
 def _begin(connection: sa.Connection) -> None:
-    plain = connection.get_execution_options().get(_PLAIN_BEGIN)
-    connection.exec_driver_sql("BEGIN" if plain else "BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN" if is_reading(connection) else "BEGIN IMMEDIATE")
+
+
+def is_reading(connection: sa.Connection) -> bool:
+    """Is this one of `read`, which takes no lock and writes nothing?"""
+    return bool(connection.get_execution_options().get(_PLAIN_BEGIN))
 
 
 def _bring_to_head(engine: sa.Engine, path: Path) -> None:

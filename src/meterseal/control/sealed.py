@@ -27,6 +27,7 @@ EVIDENCE = SealedTable(
 METER_STATUS = SealedTable(tables.meter_status, row=("device_id",), columns=("sealed_state",))
 STORES = SealedTable(tables.stores, row=("id",), columns=("sealed_mark",))
 LEDGER_SEEDS = SealedTable(tables.ledger_seeds, row=("usage_point",), columns=("sealed_nodes",))
+TRAIL_KEYS = SealedTable(tables.trail_keys, row=("id",), columns=("sealed_key",))
 BILL = SealedTable(tables.bills, row=("id",), columns=("sealed_document",))
 AGREEMENTS = SealedTable(tables.agreements, row=("id",), columns=("sealed_opening",))
 CONCENTRATORS = SealedTable(tables.concentrators, row=("device_id",), columns=("sealed_name",))
@@ -50,6 +51,7 @@ UNDER: dict[str, tuple[SealedTable, ...]] = {
         METER_STATUS,
         STORES,
         LEDGER_SEEDS,
+        TRAIL_KEYS,
     ),
     BILLS: (BILL, AGREEMENTS, METER_CHANGES),
     FLEET: (CONCENTRATORS, METERS),

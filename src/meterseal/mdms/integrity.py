@@ -35,7 +35,7 @@ MOST = 100
 
 
 class Damage(Struct, frozen=True, kw_only=True):
-    """One piece that is not what was stored. `code`: "segment", "chunk", "journal", "ledger", "forecast", "control".
+    """One piece that is not what was stored. `code`: "segment", "chunk", "journal", "ledger", "forecast", "control", "row".
 
     `readings` versions of readings are in it, of times since <= end_at <= until (Unix ms) and of `channels` channels; all
     zero where it holds none.

@@ -1,4 +1,4 @@
-"""What is said about the anchor of the platform's audit trail. No behaviour."""
+"""What is said about the anchors of the platform's trails. No behaviour."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from msgspec import Struct
 from meterseal.security.orders import Request
 
 HASH = 32
+REFUSALS, ROWS = "", "rows"
+TRAILS = (REFUSALS, ROWS)
+"""Refused messages, whose anchor had no name when it was the only one, and the rows that the platform wrote (ADR 0047)."""
 
 
 class TrailAnchor(Struct, frozen=True, kw_only=True):
@@ -18,13 +21,20 @@ class TrailAnchor(Struct, frozen=True, kw_only=True):
 
 
 class AnchorTrail(Struct, frozen=True, kw_only=True):
-    """What the platform's trail has come to."""
+    """What one of the platform's trails has come to."""
 
     rows: int
     head: bytes
+    trail: str = REFUSALS
+
+
+class AskAnchor(Struct, frozen=True, kw_only=True):
+    """Ask for the anchor of a trail."""
+
+    trail: str = REFUSALS
 
 
 class TrailReset(Request, frozen=True, kw_only=True, array_like=True):
-    """Purpose `trail-reset`: forget the anchor, because the platform's trail was brought back from a backup."""
+    """Purpose `trail-reset`: forget the anchors, because the platform's trails were brought back from a backup."""
 
     reason: str

@@ -57,8 +57,10 @@ from meterseal.control.tables.people import (
     customers,
     held_bills,
     refusals,
+    row_trail,
     sign_in_links,
     tariffs,
+    trail_keys,
     web_sessions,
 )
 from meterseal.control.tables.runs import answered, vee_channels, vee_exchanges, vee_runs, vee_trials
@@ -103,6 +105,7 @@ __all__ = [
     "refusals",
     "retentions",
     "rollups",
+    "row_trail",
     "segments",
     "service_heads",
     "service_modules",
@@ -110,6 +113,7 @@ __all__ = [
     "sign_in_links",
     "stores",
     "tariffs",
+    "trail_keys",
     "usage_points",
     "vee_changes",
     "vee_channels",

@@ -156,3 +156,25 @@ acts = Table(
     Column("previous", Id(32), nullable=False),
     Column("hash", Id(32), nullable=False),
 )
+
+# What each transaction wrote into tables that decide something (ADR 0047); `rowtrail` packs and reads it.
+row_trail = Table(
+    "row_trail",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # 1, 2, 3 … without a hole
+    Column("at", Instant, nullable=False),
+    Column(
+        "content", LargeBinary, nullable=False
+    ),  # msgpack control.rowtrail.Entry: keys and digests of rows
+    Column("previous", Id(32), nullable=False),
+    Column("hash", Id(32), nullable=False),
+    Column("tag", Id(32), nullable=False),  # HMAC over the hash, under the key below
+)
+
+trail_keys = Table(
+    "trail_keys",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("key_version", Integer, nullable=False),
+    Column("sealed_key", LargeBinary, nullable=False),
+)

@@ -23,7 +23,7 @@ class Fault(Struct, frozen=True, kw_only=True):
 
     `code`: "checkpoint" (chain, signature or root), "tree" (an inner hash), "leaf" (what a leaf is made of), "salt" (salts
     that are gone or changed), "journal", "segment" (a file), "reading" (a version of a reading), "evidence", "audit" (a row
-    of the audit trail).
+    of the audit trail), "row" (a row of the control store that decides a bill, a reading, a finding or a right).
     """
 
     code: str
@@ -54,6 +54,10 @@ class Verdict(Struct, frozen=True, kw_only=True):
     root: str
     """SM3 of the root certificate under which checkpoints were verified, hex."""
     rolled: int = 0
+    written: int = 0
+    """Rows of the control store that are as the platform wrote them, and how many of these stood before there was a trail
+    of rows and were taken as they were then (`written_before`)."""
+    written_before: int = 0
 
     @property
     def good(self) -> bool:

@@ -1,13 +1,12 @@
-"""Desk of the anchor: what the platform's audit trail has come to, and by two people that it may begin again.
+"""Desk of the anchors: what the platform's trails have come to, and by two people that they may begin again.
 
 It holds no rule of its own; `security.anchoring` has them.
 """
 
 from __future__ import annotations
 
-from meterseal.mesh.rpc import Empty
 from meterseal.security.anchoring import Anchoring
-from meterseal.security.anchororders import AnchorTrail, TrailAnchor, TrailReset
+from meterseal.security.anchororders import REFUSALS, ROWS, AnchorTrail, AskAnchor, TrailAnchor, TrailReset
 from meterseal.security.authorise import PLATFORM, WATCH
 from meterseal.security.desk import Act, Acts, Desk, Order, Orders, Room
 from meterseal.security.orders import Done
@@ -26,7 +25,7 @@ class AnchorDesk(Desk):
         """What this desk answers."""
         return {
             "anchor_trail": Act(self._take, AnchorTrail, PLATFORM),
-            "trail_anchor": Act(self._newest, Empty, WATCH),
+            "trail_anchor": Act(self._newest, AskAnchor, WATCH),
         }
 
     def orders(self) -> Orders:
@@ -38,10 +37,13 @@ class AnchorDesk(Desk):
         await self._room.durable()
         return anchor
 
-    async def _newest(self, caller: str, request: Empty) -> TrailAnchor:
-        return self._anchoring.newest
+    async def _newest(self, caller: str, request: AskAnchor) -> TrailAnchor:
+        return self._anchoring.newest(request.trail)
 
     async def _reset(self, caller: str, order: TrailReset, people: tuple[str, ...]) -> Done:
         before = self._anchoring.reset(order)
-        said = f"The anchor of the platform's audit trail at row {before} was given up: {order.reason}"
+        said = (
+            f"The anchors of the platform's audit trail at row {before[REFUSALS]} and of its trail of rows at entry "
+            f"{before[ROWS]} were given up: {order.reason}"
+        )
         return Done(sentence=said, officers=people)

@@ -1,0 +1,100 @@
+"""Watches what the platform wrote into its control store: the trail of rows, its anchor, and the rows themselves.
+
+It compares nothing itself (`control.rowcheck`, `things.anchoring`) and mends nothing. It looks at the start, with every
+upkeep and when somebody asks; a row that is not as it was written goes into the audit trail, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple
+
+import sqlalchemy as sa
+import structlog
+
+from meterseal.control.rowcheck import Compared, Difference, compared
+from meterseal.control.rowtrail import RowTrail
+from meterseal.errors import DataError, MetersealError
+from meterseal.model import Refusal
+from meterseal.security.anchororders import ROWS
+from meterseal.things.anchoring import Anchor, TrailAnchoring
+from meterseal.things.monitor import AuditLog
+
+log = structlog.get_logger()
+CODE = "control.row-changed"
+TRAIL = "the trail of rows"
+MOST = 20
+"""Rows of one look that the audit trail names; the rest is a number."""
+
+
+class Looked(NamedTuple):
+    """What a look found: the comparison, what is wrong with the trail itself, and whether its anchor could be asked."""
+
+    compared: Compared
+    trail: str
+    anchored: int | None
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """Everything that is not as it was written."""
+        own = (Difference(TRAIL, self.trail),) if self.trail else ()
+        return own + self.compared.differences
+
+
+class RowWatch:
+    """The rows of one platform."""
+
+    def __init__(
+        self, engine: sa.Engine, trail: RowTrail, security: Anchor, audit: AuditLog, clock: Callable[[], int]
+    ) -> None:
+        self._engine = engine
+        self._trail = trail
+        self._audit = audit
+        self._clock = clock
+        self.anchoring = TrailAnchoring(trail, security, ROWS)
+        self._told: set[Difference] = set()
+        self.says = ""
+        """A sentence while the last look found something."""
+
+    async def look(self) -> Looked:
+        """Compare everything now, and tell the audit trail what is new. EngineError `control.*`."""
+        wrong, anchored = "", None
+        try:
+            _, anchored = await self.anchoring.verified()
+        except DataError as error:
+            wrong = error.message
+        found = Looked(await asyncio.to_thread(compared, self._engine, self._trail), wrong, anchored)
+        await self._tell(found)
+        return found
+
+    async def watch(self) -> None:
+        """Look; what hinders it is said in the log."""
+        try:
+            await self.look()
+        except MetersealError as error:
+            log.warning("rows.failed", code=error.code, message=error.message)
+        except Exception:  # a defect ends this look, not the work, and is said in full
+            log.exception("rows.defect")
+
+    async def _tell(self, found: Looked) -> None:
+        now = found.differences
+        count = len(now) + found.compared.more
+        self.says = (
+            f"{count} rows of the control store are not as this platform wrote them, the first: {now[0].where}. "
+            "Run: meterseal ledger verify"
+            if now
+            else ""
+        )
+        new = [one for one in now if one not in self._told]
+        if not new:
+            return
+        log.critical(CODE, rows=count, first=now[0].where)
+        said = [f"{one.where}: {one.sentence}" for one in new[:MOST]]
+        if len(new) > MOST:
+            said.append(f"and {len(new) - MOST + found.compared.more} more rows: meterseal ledger verify")
+        at = self._clock()
+        await self._audit.refused(
+            [Refusal(at=at, code=CODE, sentence=sentence, source="control.db") for sentence in said]
+        )
+        self._told |= set(now)

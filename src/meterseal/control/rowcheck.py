@@ -1,0 +1,136 @@
+"""Compares the tables that the trail of rows covers with the trail: rows that were changed, added, taken away or put back.
+
+It writes nothing, and does not look at the chain or its anchor (`rowtrail`, `things.anchoring`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from meterseal.control.covered import COVERED, Covered
+from meterseal.control.engine import read
+from meterseal.control.rowtrail import BEGUN, FOREIGN, Item, RowTrail, digest, rows_of
+
+
+class Difference(NamedTuple):
+    """One row that is not as the trail says; `where` names table and key, and holds no other column."""
+
+    where: str
+    sentence: str
+
+
+class Compared(NamedTuple):
+    """What was looked at: rows that stand, how many of them are from before the trail, and entries."""
+
+    rows: int
+    before: int
+    entries: int
+    differences: tuple[Difference, ...]
+    more: int
+
+
+_Columns = tuple[tuple[str, ...], tuple[str, ...]]
+
+
+class _Known(NamedTuple):
+    fixed: bytes
+    rest: bytes
+    columns: _Columns
+    before: bool
+
+
+def compared(engine: sa.Engine, trail: RowTrail, most: int = 100) -> Compared:
+    """Every covered row against the newest entry about it, in one snapshot. EngineError `control.*`."""
+    found: list[Difference] = []
+    more = rows = before = entries = 0
+    with read(engine) as connection:
+        told: dict[str, dict[str, _Known]] = {covered.name: {} for covered in COVERED}
+        for one in _replayed(connection, trail, told):
+            if one is None:
+                entries += 1
+            elif len(found) < most:
+                found.append(one)
+            else:
+                more += 1
+        for covered in COVERED:
+            known = told[covered.name]
+            before += sum(one.before for one in known.values())
+            for difference in _table(connection, covered, known):
+                if difference is None:
+                    rows += 1
+                elif len(found) < most:
+                    found.append(difference)
+                else:
+                    more += 1
+    return Compared(rows, before, entries, tuple(found), more)
+
+
+def _replayed(
+    connection: sa.Connection, trail: RowTrail, told: dict[str, dict[str, _Known]]
+) -> Iterator[Difference | None]:
+    """Put together what the trail says of each row; None for each entry, and what no program of ours writes."""
+    sets: dict[_Columns, _Columns] = {}
+    goes = {covered.name: covered.goes for covered in COVERED}
+    for number, entry in trail.entries(connection):
+        yield None
+        if entry.note == FOREIGN:
+            yield Difference(
+                f"entry {number} of the trail of rows",
+                "What stands before it was written by another program while this platform ran, or an older copy was put "
+                "back under it.",
+            )
+        for part in entry.written:
+            known = told.get(part.table)
+            if known is None:
+                continue  # a table that is not covered any more
+            columns = sets.setdefault((part.fixed, part.rest), (part.fixed, part.rest))
+            for item in part.items:
+                last = known.get(item.key)
+                if not item.fixed:
+                    known.pop(item.key, None)
+                    if not goes[part.table]:
+                        yield _said(
+                            part.table,
+                            item,
+                            f"Entry {number} takes it away, which no act of this program does.",
+                        )
+                    continue
+                if last is not None and last.columns[0] == part.fixed and last.fixed != item.fixed:
+                    yield _said(
+                        part.table, item, f"Entry {number} changes what is never changed once it was written."
+                    )
+                known[item.key] = _Known(item.fixed, item.rest, columns, entry.note == BEGUN)
+
+
+def _said(table: str, item: Item, sentence: str) -> Difference:
+    return Difference(f"{table}, row {item.key}", sentence)
+
+
+def _table(
+    connection: sa.Connection, covered: Covered, known: dict[str, _Known]
+) -> Iterator[Difference | None]:
+    """None for each row that is as it was written. What is left of `known` is not stored any more."""
+    columns = (*covered.fixed, *covered.rest)
+    place = {name: number for number, name in enumerate(columns)}
+    for key, values in rows_of(connection, covered, columns):
+        where = f"{covered.name}, row {key}"
+        one = known.pop(key, None)
+        if one is None:
+            yield Difference(where, "Nothing that this platform wrote says so: it was added.")
+            continue
+        fixed, rest = (
+            digest(values[place[name]] if name in place else None for name in names) for names in one.columns
+        )
+        if (fixed, rest) == (one.fixed, one.rest):
+            yield None
+        else:
+            yield Difference(
+                where, "It is not as this platform wrote it last: it was changed, or an older one put back."
+            )
+    for key in known:
+        yield Difference(
+            f"{covered.name}, row {key}", "It was written and is not stored any more: it was removed."
+        )
