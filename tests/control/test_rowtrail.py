@@ -258,6 +258,25 @@ def test_a_key_of_another_store_is_refused_with_what_to_do(kept: Kept) -> None:
     engine.dispose()
 
 
+def test_a_first_transaction_that_is_undone_takes_no_trigger_of_the_connection_with_it(kept: Kept) -> None:
+    kept.again()
+    with pytest.raises(sa.exc.IntegrityError):
+        _twice(kept.engine)
+    with write(kept.engine) as connection:
+        connection.execute(agreements.update().where(agreements.c.id == "x1").values(until=NOW))
+    assert kept.found() == []
+
+
+def test_connections_that_write_after_one_another_and_beside_readers_all_note_it(kept: Kept) -> None:
+    with read(kept.engine) as one, read(kept.engine) as two:
+        one.execute(sa.select(agreements)).all()
+        two.execute(sa.select(agreements)).all()
+        for number in range(3):
+            with write(kept.engine) as connection:
+                connection.execute(agreements.update().where(agreements.c.id == "x1").values(until=number))
+    assert kept.found() == []
+
+
 def test_a_commit_that_fails_leaves_neither_rows_nor_entry(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -166,6 +166,16 @@ def _prepare(raw: Any, _record: object) -> None:
 
 def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN" if is_reading(connection) else "BEGIN IMMEDIATE")
+
+
+def before_writing(
+    engine: sa.Engine, prepare: Callable[[sa.Connection], None], finish: Callable[[sa.Connection], None]
+) -> None:
+    """Have `prepare` called before each transaction that writes, outside of it, and `finish` before its commit, inside."""
+    event.remove(engine, "begin", _begin)
+    for work in (prepare, _begin):
+        event.listen(engine, "begin", work)
+    event.listen(engine, "commit", finish)
 
 
 def is_reading(connection: sa.Connection) -> bool:

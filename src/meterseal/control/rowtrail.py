@@ -22,10 +22,9 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
-from sqlalchemy import event
 
 from meterseal.control.covered import COVERED, Covered
-from meterseal.control.engine import is_reading, raw_of, read, write
+from meterseal.control.engine import before_writing, is_reading, raw_of, read, write
 from meterseal.control.sealed import TRAIL_KEYS
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import row_trail as table
@@ -124,8 +123,7 @@ class RowTrail:
             trail._begin()
         elif offline:
             trail._adopt(offline)
-        event.listen(engine, "begin", _prepared, insert=True)
-        event.listen(engine, "commit", trail._written)
+        before_writing(engine, _prepared, trail._written)
         return trail
 
     # --- writing ----------------------------------------------------------------------------------
