@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -58,12 +59,21 @@ class Desk:
         return await self.call("retention_set", asked)
 
     async def run(self) -> dict[str, Any]:
-        return await self.call("retention_run", RunRetention(author="wang"))
+        found = await self.call("retention_run", RunRetention(author="wang"))
+        while found["running"]:
+            await asyncio.sleep(0.01)
+            found = await self.call("retention_progress", Empty())
+        assert found["error"] is None, found
+        done: dict[str, Any] = found["done"]
+        assert done["months"] == found["months"]
+        assert found["through"] == found["of"]
+        return done
 
     def count(self, number: int) -> int:
         return len(self.mdms.registers(point(number), MAIN, 0, NOW).end_at)
 
     async def close(self) -> None:
+        await self.desk.close()
         await self.mdms.close()
         self.engine.dispose()
 
@@ -86,8 +96,7 @@ LEFT = DAYS + 2
 
 
 async def test_nothing_goes_without_a_rule(desk: Desk) -> None:
-    for method, request in (("retention_try", Empty()), ("retention_run", RunRetention(author="li"))):
-        found = await desk.call(method, request)
+    for found in (await desk.call("retention_try", Empty()), await desk.run()):
         assert (found["rollups"], found["rows"]) == ([], 0)
     assert [desk.count(number) for number in range(METERS)] == [WHOLE] * METERS
     shown = await desk.call("retention_show", Empty())
@@ -189,7 +198,7 @@ async def test_a_held_usage_point_a_waiting_bill_and_a_waiting_edit_keep_their_r
 
 async def test_what_an_end_of_the_process_left_is_taken_away_at_the_next_start(desk: Desk) -> None:
     await desk.rule("electricity", 800)
-    wanted, _ = desk.desk._planned("li")
+    wanted, _ = desk.desk._plan.planned("li")
     await desk.mdms._committer.entry(Entry(rolled=tuple(wanted)))  # it holds, and nothing was taken yet
     assert desk.count(3) == WHOLE
     await desk.close()
@@ -197,6 +206,8 @@ async def test_what_an_end_of_the_process_left_is_taken_away_at_the_next_start(d
     await again.mdms.compact()
     assert again.count(3) == WHOLE
     await again.desk.finish()
+    while (await again.call("retention_progress", Empty()))["running"]:
+        await asyncio.sleep(0.01)
     assert again.count(3) == LEFT + 1
     shown = await again.call("retention_show", Empty())
     assert [one["done"] for one in shown["rollups"]] == [True]

@@ -8,7 +8,9 @@ import contextlib
 import os
 import shutil
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,6 +201,96 @@ def test_a_day_whose_end_is_missing_keeps_its_last_value() -> None:
     assert ((left["end_at"] - FIRST - DAY) // HOUR).tolist() == [1, 22]
     backwards = rows[::-1].copy()
     assert (rolled.removable(backwards, words)[::-1] == rolled.removable(rows, words)).all()
+
+
+def obvious(rows: Rows, words: Words, one: Rollup) -> list[bool]:
+    """What `Rolled.removable` says, one row after the other."""
+
+    def place(row: Any) -> tuple[int, int]:
+        return int(row["point"]), int(row["channel"])
+
+    def local(at: int, level: str) -> datetime:
+        day = datetime.fromtimestamp((at - 1) / 1000, timezone(timedelta(hours=8)))
+        return day.replace(day=day.day if level == "day" else 1, hour=0, minute=0, second=0, microsecond=0)
+
+    def utc(at: int) -> tuple[int, int]:
+        there = datetime.fromtimestamp(at / 1000, UTC)
+        return there.year, there.month
+
+    newest: dict[tuple[int, int], dict[int, Any]] = {}
+    for row in sorted(rows, key=lambda row: int(row["version"])):
+        its = words.medium[int(row["point"])] == one.medium and (row["channel"] == MAIN) == one.main
+        if its and row["end_at"] <= one.until:
+            newest.setdefault(place(row), {})[int(row["end_at"])] = row
+    kept = set()
+    for key, readings in newest.items():
+        shown = [at for at in sorted(readings) if readings[at]["quality"] != Quality.MISSING]
+        for month in {utc(at) for at in shown}:
+            here = [at for at in shown if utc(at) == month]
+            kept.add((key, here[0]))
+            kept |= {(key, at) for at in {local(at, one.level): at for at in here}.values()}
+            for edge in one.edges.get(words.texts[key[0]], ()):
+                if utc(edge) == month:
+                    beside = [at for at in here if at <= edge][-1:] + [at for at in here if at > edge][:1]
+                    kept |= {(key, at) for at in beside}
+    return [
+        place(row) in newest
+        and row["end_at"] <= min(one.until, one.held.get(words.texts[int(row["point"])], one.until))
+        and (place(row), int(row["end_at"])) not in kept
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_goes_is_what_an_obvious_program_says_row_after_row(seed: int) -> None:
+    dice = np.random.default_rng(seed)
+    words = Words()
+    media: list[Medium] = ["water", "gas"]
+    for number in range(6):
+        words.medium[words.code(f"up-{number}")] = media[number % 2]
+    size = 600
+    rows: Rows = np.zeros(size, ROW)
+    rows["point"] = dice.choice([words.code(f"up-{number}") for number in range(6)], size)
+    rows["channel"] = dice.choice([MAIN, 7], size, p=[0.8, 0.2])
+    rows["end_at"] = FIRST + HOUR * dice.integers(0, 24 * 40, size) + dice.choice([0, 1, 60_000], size)
+    rows["version"] = dice.integers(1, 4, size)
+    # An instant has a version once.
+    _, once = np.unique(rows[["point", "channel", "end_at", "version"]], return_index=True)
+    rows = rows[dice.permutation(once)]
+    rows["quality"] = dice.choice([Quality.MEASURED, Quality.MISSING], len(rows), p=[0.7, 0.3])
+    every = sorted(set(rows["end_at"].tolist()))
+    edges = {f"up-{number}": tuple(int(at) for at in dice.choice(every, 5)) for number in range(4)}
+    for level in ("day", "month"):
+        for main in (True, False):
+            one = of(
+                "water",
+                level=level,
+                main=main,
+                until=FIRST + 31 * DAY,
+                held={"up-0": FIRST + 9 * DAY, "up-2": 0},
+                edges=edges,
+            )
+            rolled = Rolled()
+            rolled.take(one)
+            said = rolled.removable(rows, words)
+            assert said.tolist() == obvious(rows, words, one)
+            assert said.any()
+
+
+def test_of_a_channel_that_says_nothing_but_that_it_has_no_value_all_goes() -> None:
+    words = Words()
+    rows: Rows = np.zeros(3, ROW)
+    rows["point"], rows["channel"], rows["version"], rows["quality"] = (
+        words.code("up-1"),
+        MAIN,
+        1,
+        Quality.MISSING,
+    )
+    rows["end_at"] = FIRST + HOUR * np.arange(1, 4)
+    words.medium[words.code("up-1")] = "water"
+    rolled = Rolled()
+    rolled.take(of("water", edges={"up-1": (FIRST,)}))
+    assert rolled.removable(rows, words).all()
 
 
 # --- what comes afterwards --------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -106,6 +107,9 @@ class MemoryMeasurements:
     def evidence_between(self, usage_point: str, channel: int, since: int, until: int) -> list[Facts]:
         found = self.channels[usage_point].evidence.items()
         return [facts for end_at, facts in sorted(found) if since <= end_at <= until]
+
+    def standing(self, now: int) -> MemoryMeasurements:
+        return copy.deepcopy(self)
 
 
 class MemoryKeys:

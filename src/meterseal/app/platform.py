@@ -275,6 +275,7 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
     watching.cancel()
     await socket.close()
     await server.close()
+    await parts.retaining.close()
     await parts.mdms.close()
     await keys.close()
     engine.dispose()

@@ -2,15 +2,14 @@
 
 It removes nothing itself (`mdms.rollups` does). Without a rule nothing is ever removed.
 
-Held, so that less or nothing of a usage point is rolled up: what an operator named, a period that waits for its bill, an
-edit that waits for its officers, and what no later good statement of the meter closes. Bills look back 400 days and like
-days of a year ago are references of estimates, so no rule may be shorter than LEAST.
+Bills look back 400 days and like days of a year ago are references of estimates, so no rule may be shorter than LEAST.
+What is held all the same says `retention_plan`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+import contextlib
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -19,23 +18,21 @@ import structlog
 from msgspec import Struct
 
 from meterseal.app.operator import Text, as_json
+from meterseal.app.retention_plan import HOLD, RULE, Held, Plan
 from meterseal.control import acts, read, write
 from meterseal.control.sealed import RETENTIONS
 from meterseal.control.sealing import KeyRing
-from meterseal.control.tables import agreements, bills, edits, evidence, held_bills, retentions, usage_points
+from meterseal.control.tables import retentions
 from meterseal.errors import LocalError, MetersealError
-from meterseal.mdms.chain import GOOD
 from meterseal.mdms.entries import Rollup
-from meterseal.mdms.rolling import DAY, edge_of, reach
+from meterseal.mdms.rollups import RolledMonth
 from meterseal.mdms.service import Mdms
-from meterseal.mdms.store.rows import EVER
 from meterseal.mesh.rpc import OPERATOR, Empty, Methods, offered_to
 from meterseal.model import Medium
 from meterseal.things.fleet import Fleet
 
 LEAST = 800
 """Days that intervals are kept at least."""
-RULE, HOLD = "rule", "hold"
 Channels = Literal["main", "other"]
 log = structlog.get_logger()
 
@@ -67,12 +64,22 @@ class RunRetention(Struct, frozen=True, kw_only=True):
     author: str
 
 
-class Held(Struct, frozen=True):
-    """A usage point of which less is rolled up, up to where (Unix ms, 0: nothing), and why."""
+class _UnderWay:
+    """One run, as far as it is."""
 
-    usage_point: str
-    until: int
-    why: str
+    def __init__(self, author: str) -> None:
+        self.author = author
+        self.through = self.of = 0
+        self.months: list[RolledMonth] = []
+        self.done: dict[str, Any] | None = None
+        self.error: dict[str, str] | None = None
+
+    def gone_through(self, number: int, of: int, one: RolledMonth) -> None:
+        """A month is over, whether or not anything of it went."""
+        self.through, self.of = number, of
+        if one.rows:
+            self.months.append(one)
+            log.info("retention.rolled-up", medium=one.medium, month=one.month, readings=one.readings)
 
 
 class RetentionDesk:
@@ -86,7 +93,10 @@ class RetentionDesk:
         self._fleet = fleet
         self._ring = ring
         self._clock = clock
+        self._plan = Plan(engine, mdms, clock, self._stated)
         self._one = asyncio.Lock()
+        self._under_way = _UnderWay("")
+        self._task: asyncio.Task[None] | None = None
 
     def methods(self) -> Methods:
         """The table, to be joined with the desk's."""
@@ -98,17 +108,24 @@ class RetentionDesk:
                 "retention_hold": (self.hold, HoldReadings),
                 "retention_try": (self.tried, Empty),
                 "retention_run": (self.run, RunRetention),
+                "retention_progress": (self.progress, Empty),
             },
         )
 
     async def finish(self) -> None:
         """At a start: take away what an end of the process left of a roll-up. What hinders it waits for the next one."""
-        async with self._one:
-            try:
-                if await asyncio.to_thread(self._mdms.rollups.open):
-                    await self._mdms.roll_up(())
-            except MetersealError as error:
-                log.warning("retention.failed", code=error.code, message=error.message)
+        try:
+            if await asyncio.to_thread(self._mdms.rollups.open):
+                self._begin("", planned=False)
+        except MetersealError as error:
+            log.warning("retention.failed", code=error.code, message=error.message)
+
+    async def close(self) -> None:
+        """End a run between two months; the next start goes on with it."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
 
     # --- what is stated -------------------------------------------------------------------------------
 
@@ -207,150 +224,71 @@ class RetentionDesk:
     async def tried(self, _: str, asked: Empty) -> Text:
         """What a run would take today, what it would hold, and which issued bills would no longer open to their hours."""
         async with self._one:
-            wanted, held = await asyncio.to_thread(self._planned, "")
+            wanted, held = await asyncio.to_thread(self._plan.planned, "")
             months = await self._mdms.try_roll_up(wanted)
-            shown = await asyncio.to_thread(self._bills, wanted)
+            shown = await asyncio.to_thread(self._plan.bills, wanted)
         return Text(json=as_json(_told(wanted, held, months) | {"bills": shown}))
 
     async def run(self, _: str, asked: RunRetention) -> Text:
-        """Roll up what the rules say today, and what an earlier run left.
-
-        LocalError `retention.reason`; errors as `Mdms.roll_up`.
+        """Begin to roll up what the rules say today, and what an earlier run left; who asks while one is under way learns
+        how far that is. It goes on when the caller goes away; says what `progress` says. LocalError `retention.reason`.
         """
         if not asked.author.strip() or len(asked.author) > 64:
             raise LocalError(
                 "retention.reason", "Say who you are in up to 64 characters; it is written down."
             )
-        async with self._one:
-            wanted, held = await asyncio.to_thread(self._planned, asked.author)
-            await asyncio.to_thread(self._act, wanted)
-            months = await self._mdms.roll_up(wanted)
-        for one in months:
-            log.info("retention.rolled-up", medium=one.medium, month=one.month, readings=one.readings)
-        return Text(json=as_json(_told(wanted, held, months)))
+        if self._task is None or self._task.done():
+            self._begin(asked.author, planned=True)
+        return await self.progress(_, Empty())
+
+    async def progress(self, _: str, asked: Empty) -> Text:
+        """How far the run is that began last: whose, how many months it went through of how many, what of each went, and
+        once it is over what it took (`done`) or why it ended (`error`).
+        """
+        one = self._under_way
+        return Text(
+            json=as_json(
+                {
+                    "author": one.author,
+                    "running": self._task is not None and not self._task.done(),
+                    "through": one.through,
+                    "of": one.of,
+                    "months": one.months,
+                    "done": one.done,
+                    "error": one.error,
+                }
+            )
+        )
+
+    def _begin(self, author: str, *, planned: bool) -> None:
+        self._under_way = one = _UnderWay(author)
+        self._task = asyncio.create_task(self._work(one, planned=planned))
+
+    async def _work(self, one: _UnderWay, *, planned: bool) -> None:
+        """One run; what ends it is told to who asks, and in the log."""
+        try:
+            async with self._one:
+                wanted, held = (
+                    await asyncio.to_thread(self._plan.planned, one.author) if planned else ([], [])
+                )
+                await asyncio.to_thread(self._act, wanted)
+                months = await self._mdms.roll_up(wanted, one.gone_through)
+            one.done = _told(wanted, held, months)
+        except MetersealError as error:
+            one.error = {"code": error.code, "message": error.message}
+            log.warning("retention.failed", code=error.code, message=error.message)
+        except Exception as error:  # a defect ends this run, and is said in full
+            one.error = {
+                "code": "retention.defect",
+                "message": f"The run met a defect ({type(error).__name__}); see the log.",
+            }
+            log.exception("retention.defect")
 
     def _act(self, wanted: list[Rollup]) -> None:
         for one in wanted:
             subject = f"{one.medium}/{'main' if one.main else 'other'}/{one.level}"
             with write(self._engine) as connection:
                 acts.append(connection, acts.Act(one.at, one.author, "retention-run", subject))
-
-    def _planned(self, author: str) -> tuple[list[Rollup], list[Held]]:
-        now, held = self._today(), self._held()
-        wanted = []
-        for subject, row in self._stated(RULE).items():
-            medium, _, channels = subject.partition("/")
-            for level, after in (("day", row.intervals), ("month", row.days)):
-                if after:
-                    one = self._one_of(
-                        medium, channels == "main", level, now - after * DAY, held, author, now
-                    )
-                    if one is not None:
-                        wanted.append(one)
-        shown = {usage_point for one in wanted for usage_point in one.held}
-        named = {one.usage_point for one in held}
-        closed = [
-            Held(point, min(one.held[point] for one in wanted if point in one.held), "no later statement")
-            for point in sorted(shown - named)
-        ]
-        return wanted, [one for one in held if one.usage_point in shown] + closed
-
-    def _today(self) -> int:
-        """By this clock, and no more than a day after the newest receipt: a clock that runs ahead takes nothing away."""
-        newest = max((one.received_at for one in self._mdms.freshness().values()), default=0)
-        return min(self._clock(), newest + DAY)
-
-    def _one_of(
-        self, medium: Any, main: bool, level: Any, at: int, held: list[Held], author: str, now: int
-    ) -> Rollup | None:
-        until = edge_of(at, level)
-        before = self._mdms.rollups.newest(medium, main, level)
-        if until <= 0 or (before is not None and before.until >= until):
-            return None
-        here = self._points(medium)
-        less: dict[str, int] = {}
-        for one in [*held, *self._closed(until)]:
-            if one.usage_point in here and (own := edge_of(one.until, level)) < until:
-                less[one.usage_point] = min(own, less.get(one.usage_point, own))
-        edges = {
-            point: tuple(sorted({at for at in found if at <= until}))
-            for point, found in self._edges().items()
-            if point in here
-        }
-        if before is not None:  # what was rolled up stays so, by what was an edge then
-            less = {point: max(own, reach(before, point)) for point, own in less.items()}
-            for point in {*edges, *before.edges}:
-                done = reach(before, point)
-                earlier = {at for at in before.edges.get(point, ()) if at <= done}
-                later = {at for at in edges.get(point, ()) if at > done}
-                edges[point] = tuple(sorted(earlier | later))
-        return Rollup(
-            medium,
-            main,
-            level,
-            until,
-            less,
-            {point: found for point, found in edges.items() if found},
-            author,
-            now,
-        )
-
-    def _points(self, medium: str) -> set[str]:
-        with read(self._engine) as connection:
-            query = sa.select(usage_points.c.id).where(usage_points.c.medium == medium)
-            return set(connection.execute(query).scalars())
-
-    def _held(self) -> list[Held]:
-        found = [Held(point, 0, "held") for point, row in self._stated(HOLD).items() if row.intervals]
-        with read(self._engine) as connection:
-            waiting = (
-                sa.select(agreements.c.usage_point_id, sa.func.min(held_bills.c.since))
-                .join(agreements, agreements.c.id == held_bills.c.agreement_id)
-                .group_by(agreements.c.usage_point_id)
-            )
-            found += [Held(point, at, "bill waits") for point, at in connection.execute(waiting)]
-            proposed = (
-                sa.select(edits.c.usage_point, sa.func.min(edits.c.since))
-                .where(edits.c.state == "proposed")
-                .group_by(edits.c.usage_point)
-            )
-            found += [Held(point, at - 1, "edit waits") for point, at in connection.execute(proposed)]
-        return found
-
-    def _closed(self, until: int) -> list[Held]:
-        """Up to where no chain of a meter's statements needs readings any more: the newest good one of each channel."""
-        last = sa.func.max(sa.case((evidence.c.end_at <= until, evidence.c.end_at), else_=0))
-        query = (
-            sa.select(evidence.c.usage_point, evidence.c.channel, last)
-            .where(evidence.c.checked.in_(sorted(GOOD)))
-            .group_by(evidence.c.usage_point, evidence.c.channel)
-        )
-        closed: dict[str, int] = {}
-        with read(self._engine) as connection:
-            for point, _, at in connection.execute(query):
-                closed[point] = min(at, closed.get(point, at))
-        return [Held(point, at, "no later statement") for point, at in closed.items()]
-
-    def _edges(self) -> dict[str, set[int]]:
-        """Beginnings and ends of agreements, exchanges, and changes of multipliers, by usage point."""
-        found: dict[str, set[int]] = defaultdict(set)
-        with read(self._engine) as connection:
-            query = sa.select(agreements.c.usage_point_id, agreements.c.since, agreements.c.until)
-            for point, since, until in connection.execute(query):
-                found[point] |= {at for at in (since, until) if at is not None}
-        for point, begins in self._mdms.exchanged().items():
-            found[point] |= set(begins)
-        for point, stated in self._mdms.multipliers()[1].items():
-            spans = [(one.since, one.until) for one in stated.factors]
-            spans += [(one.since, one.until) for one in stated.unsaid]
-            found[point] |= {at for span in spans for at in span if 0 < at < EVER}
-        return found
-
-    def _bills(self, wanted: list[Rollup]) -> int:
-        latest = max((one.until for one in wanted if one.main), default=0)
-        query = sa.select(sa.func.count()).select_from(bills).where(bills.c.since < latest)
-        with read(self._engine) as connection:
-            return int(connection.execute(query).scalar_one())
 
 
 def _told(wanted: list[Rollup], held: list[Held], months: list[Any]) -> dict[str, Any]:

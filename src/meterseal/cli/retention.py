@@ -5,20 +5,27 @@ It asks the running system and formats.
 
 from __future__ import annotations
 
+import asyncio
 import getpass
+from json import dumps, loads
 from typing import Annotated, Any, get_args
 
+from meterseal.app.config import Layout
 from meterseal.app.operator import Text
 from meterseal.app.retaining import Channels, HoldReadings, RunRetention, SetRetention
-from meterseal.cli.answers import show
+from meterseal.app.system import operator_connection
+from meterseal.cli.answers import plain, show
 from meterseal.cli.arguments import Data, Json, between, device_id_of
-from meterseal.cli.calls import LONG_RUN, ask
+from meterseal.cli.calls import LONG_RUN, ask, over
 from meterseal.cli.times import at
-from meterseal.errors import LocalError
-from meterseal.mesh.rpc import Empty
+from meterseal.errors import EngineError, LocalError
+from meterseal.mesh.rpc import Connection, Empty
 from meterseal.model import MEDIA, Medium
 
 _MB = 1_000_000
+LOOK = 1.0
+"""Seconds between looks at how far a run is."""
+LEFT = "What is left goes with the next run, or after the next start."
 Days = Annotated[int, between(0, 36_500)]
 
 
@@ -111,6 +118,9 @@ def run_retention(
 ) -> int:
     """Roll up what the rules say today, while everything runs. What goes is gone; look first with `retention try`.
 
+    Every month that is over is said. When this command is ended the run goes on; asked again it follows on. When the
+    system ends, its next start goes on with what is left.
+
     Parameters
     ----------
     by
@@ -122,9 +132,35 @@ def run_retention(
         raise LocalError(
             "use.yes", "This takes readings away for good. Look with `store retention try`, then add --yes."
         )
-    answer = ask(data, "retention_run", RunRetention(author=by or login()), Text, timeout=LONG_RUN)
-    show(answer.json, as_json=json, lines=lambda found: _told(found, "went"))
+    found = over(
+        Layout(data),
+        lambda: operator_connection(Layout(data)),
+        lambda way: _followed(way, RunRetention(author=by or login()), as_json=json),
+        "The system",
+    )
+    if found["error"] is not None:
+        raise EngineError(found["error"]["code"], f"{found['error']['message']} {LEFT}")
+    show(dumps(found["done"]), as_json=json, lines=lambda done: _told(done | {"months": []}, "went"))
     return 0
+
+
+async def _followed(way: Connection, asked: RunRetention, *, as_json: bool) -> dict[str, Any]:
+    """Begin a run, or join the one that is under way, and say of each month that it is over, until all are."""
+    found: dict[str, Any] = loads((await way.call("retention_run", asked, Text)).json)
+    said = 0
+    if not as_json and found["running"] and found["author"] != asked.author:
+        print(
+            plain(f"a run of {found['author'] or 'an earlier start'} is under way; this follows it"),
+            flush=True,
+        )
+    while True:
+        for one in found["months"][said:] if not as_json else ():
+            print(plain(f"{_month(one)}  ({found['through']} of {found['of']} months)"), flush=True)
+        said = len(found["months"])
+        if not found["running"]:
+            return found
+        await asyncio.sleep(LOOK)
+        found = loads((await way.call("retention_progress", Empty(), Text)).json)
 
 
 def login() -> str:
@@ -163,6 +199,11 @@ def _period(one: dict[str, Any]) -> str:
     return f"in full for {one['intervals']} days, then one register a day{later}"
 
 
+def _month(one: dict[str, Any]) -> str:
+    size = f"{one['bytes'] / _MB:.1f} MB"
+    return f"  {one['medium']} {one['month']}: {one['readings']} readings, {one['rows']} versions, {size}"
+
+
 def _told(found: dict[str, Any], verb: str) -> list[str]:
     lines = [
         f"{one['medium']}/{one['channels']} up to {at(one['until'])}: one register a {one['level']}"
@@ -170,10 +211,7 @@ def _told(found: dict[str, Any], verb: str) -> list[str]:
     ]
     if not lines:
         lines = ["no rule reaches further than it did at the last run"]
-    lines += [
-        f"  {one['medium']} {one['month']}: {one['readings']} readings, {one['rows']} versions, {one['bytes'] / _MB:.1f} MB"
-        for one in found["months"]
-    ]
+    lines += [_month(one) for one in found["months"]]
     lines.append(
         f"{found['readings']} readings, {found['rows']} versions, {found['bytes'] / _MB:.1f} MB {verb}"
     )

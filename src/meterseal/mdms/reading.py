@@ -29,7 +29,7 @@ from meterseal.mdms.state import State
 from meterseal.mdms.store.consumed import Consumed
 from meterseal.mdms.store.manifest import Manifest
 from meterseal.mdms.store.order import Order
-from meterseal.mdms.store.rows import Key, Readings, Rows, Words, visible
+from meterseal.mdms.store.rows import EVER, Key, Readings, Rows, Words, visible
 from meterseal.mdms.store.segments import Segment
 from meterseal.mdms.store.store import Store
 from meterseal.model import MEDIA, Medium, Quarantined, Status
@@ -131,12 +131,26 @@ class Reading:
         return self.registers(usage_point, channel, since, until - 1, as_of)
 
     def registers(
-        self, usage_point: str, channel: int, since: int, until: int, as_of: int | None = None
+        self,
+        usage_point: str,
+        channel: int,
+        since: int,
+        until: int,
+        as_of: int | None = None,
+        entry: int = EVER,
     ) -> Readings:
         """Visible readings with since <= end_at <= until: registers are boundaries of what lies between
-        them. With `as_of`, as they were visible then."""
-        entry = self._answers.upto(as_of)
+        them. With `as_of`, as they were visible then; with `entry` without those of later journal entries."""
+        entry = min(entry, self._answers.upto(as_of))
         return self._store.readings(usage_point, channel, since, until, as_of, entry)
+
+    def standing(self, now: int) -> Standing:
+        """The same with no reading that is stored later. Questions as of `now` are answered by it from here on, if none was
+        asked before."""
+        with self._store.lock:
+            entry = self._state.sequence
+        self._answers.upto(now)
+        return Standing(self, entry)
 
     def evidence_at(self, usage_point: str, channel: int, end_at: int) -> EvidenceFacts | None:
         """The checked evidence for the register of one instant, or None when the meter sent none."""
@@ -280,3 +294,24 @@ class Reading:
             evidence_good=tally.get("signed", 0) + tally.get("mac", 0),
             evidence_waiting=waiting + tally.get("unchecked", 0),
         )
+
+
+class Standing:
+    """Readings as they were stored at one journal entry. Evidence has one state, the newest."""
+
+    def __init__(self, reading: Reading, entry: int) -> None:
+        self._reading, self._entry = reading, entry
+
+    def registers(
+        self, usage_point: str, channel: int, since: int, until: int, as_of: int | None = None
+    ) -> Readings:
+        """As `Reading.registers`, up to this entry."""
+        return self._reading.registers(usage_point, channel, since, until, as_of, self._entry)
+
+    def evidence_between(self, usage_point: str, channel: int, since: int, until: int) -> list[EvidenceFacts]:
+        """As `Reading.evidence_between`."""
+        return self._reading.evidence_between(usage_point, channel, since, until)
+
+    def standing(self, now: int) -> Standing:
+        """It does already."""
+        return self

@@ -76,14 +76,13 @@ class Rolled:
         gone = np.zeros(len(rows), np.bool_)
         if not len(rows) or not self._of:
             return gone
-        media = {medium: number for number, medium in enumerate(sorted({one.medium for one in self}))}
-        of_point = np.full(len(words.texts), -1)
-        for point, medium in list(words.medium.items()):
-            of_point[point] = media.get(medium, -1)
+        here_, of_point = np.unique(rows["point"], return_inverse=True)
+        points = here_.tolist()
+        medium_of = [words.medium.get(point) for point in points]
         main = rows["channel"] == MAIN
         for one in self:
-            here = (of_point[rows["point"]] == media[one.medium]) & (main == one.main)
-            here &= rows["end_at"] <= one.until
+            its = np.array([medium == one.medium for medium in medium_of], np.bool_)
+            here = its[of_point] & (main == one.main) & (rows["end_at"] <= one.until)
             if here.any():
                 numbers = np.flatnonzero(here)
                 gone[numbers] |= _removable(rows[numbers], words, one)
@@ -112,37 +111,41 @@ def edge_of(at: int, level: str) -> int:
 
 def _removable(rows: Rows, words: Words, one: Rollup) -> Mask:
     """Of rows up to the end of a roll-up of its medium and kind of channel: those that it does not leave."""
-    end_at = rows["end_at"].astype(np.int64)
-    month = months(end_at)
     key = (rows["point"].astype(np.int64) << 8) | (rows["channel"].astype(np.int64) & 0xFF)
+    end_at = rows["end_at"].astype(np.int64)
     order = np.lexsort((rows["version"], end_at, key))
-    key_, at, month_ = key[order], end_at[order], month[order]
-    newest = np.append((key_[1:] != key_[:-1]) | (at[1:] != at[:-1]), True)
+    key, end_at = key[order], end_at[order]
+    newest = np.append((key[1:] != key[:-1]) | (end_at[1:] != end_at[:-1]), True)
     shown = np.flatnonzero(newest & (rows["quality"][order] != Quality.MISSING))
-    kept: set[tuple[int, int]] = set()
-    if len(shown):
-        k, a, m = key_[shown], at[shown], month_[shown]
-        period = period_of(a, one.level)
-        last = np.append((k[1:] != k[:-1]) | (m[1:] != m[:-1]) | (period[1:] != period[:-1]), True)
-        first = np.append(True, (k[1:] != k[:-1]) | (m[1:] != m[:-1]))
-        stay = first | last
-        for usage_point, edges in one.edges.items():
-            word = words.known(usage_point)
-            if word is None:
-                continue
-            mine = np.flatnonzero(k >> 8 == word)
-            for edge in edges:
-                near = mine[m[mine] == months((edge,))[0]]
-                for channel in np.unique(k[near]).tolist():
-                    its = near[k[near] == channel]
-                    before, after = its[a[its] <= edge], its[a[its] > edge]
-                    stay[before[-1:]] = True
-                    stay[after[:1]] = True
-        kept = set(zip(k[stay].tolist(), a[stay].tolist(), strict=True))
-    reached = np.full(len(words.texts), one.until, np.int64)
-    for usage_point in one.held:
-        if (word := words.known(usage_point)) is not None:
-            reached[word] = reach(one, usage_point)
-    found = np.array([pair not in kept for pair in zip(key.tolist(), end_at.tolist(), strict=True)], np.bool_)
-    within: Mask = end_at <= reached[rows["point"]]
-    return found & within
+    k, a = key[shown], end_at[shown]
+    m, period = months(a), period_of(a, one.level)
+    turns = (k[1:] != k[:-1]) | (m[1:] != m[:-1])
+    stay = np.append(True, turns) | np.append(turns | (period[1:] != period[:-1]), True)
+    stay = stay[: len(shown)]  # of none shown, none
+    stay[_beside(one.edges, words, k, a, m)] = True
+    left = np.zeros(int(newest.sum()), np.bool_)  # of every instant, with all its versions
+    instant = np.cumsum(newest) - newest
+    left[instant[shown[stay]]] = True
+    here, of_point = np.unique(key >> 8, return_inverse=True)
+    reached = np.array([reach(one, words.texts[point]) for point in here.tolist()], np.int64)
+    found = np.empty(len(rows), np.bool_)
+    found[order] = ~left[instant] & (end_at <= reached[of_point])
+    return found
+
+
+def _beside(edges: dict[str, tuple[int, ...]], words: Words, k: Ints, a: Ints, m: Ints) -> Ints:
+    """Where the last shown instants up to, and the first ones after, the edges of their usage points stand, in the month of
+    the edge. Sorted by channel `k` and time `a` of month `m`.
+    """
+    starts = np.flatnonzero(np.append(True, k[1:] != k[:-1])[: len(k)])
+    stops = np.append(starts[1:], len(k))[: len(starts)]
+    found: list[int] = []
+    months_of: dict[int, int] = {}
+    for channel, start, stop in zip(k[starts].tolist(), starts.tolist(), stops.tolist(), strict=True):
+        of = edges.get(words.texts[channel >> 8], ())
+        for edge in of:
+            if edge not in months_of:
+                months_of[edge] = int(months((edge,))[0])
+            after = start + int(np.searchsorted(a[start:stop], edge, "right"))
+            found += [at for at in (after - 1, after) if start <= at < stop and m[at] == months_of[edge]]
+    return np.array(found, np.int64)

@@ -8,8 +8,9 @@ roll-up that is open, and a start goes on with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+import contextlib
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -27,6 +28,8 @@ from meterseal.mdms.store.rows import Key, Rows
 from meterseal.mdms.store.segments import months
 from meterseal.mdms.store.store import Store
 from meterseal.model import Medium
+
+_OPEN = sa.select(rollups).where(sa.not_(rollups.c.done))
 
 
 class RolledMonth(Struct, frozen=True, kw_only=True):
@@ -59,25 +62,21 @@ class Rollups:
         self._manifest = manifest
         self._state = state
         with store.lock:
-            for one in self.listed():
-                if one.sequence <= manifest.sequence:  # later ones come from the journal, in their place
-                    state.rolled.take(one.rollup)
+            # Later ones come from the journal, in their place.
+            for one in self._stored(sa.select(rollups).where(rollups.c.sequence <= manifest.sequence)):
+                state.rolled.take(one.rollup)
 
     def listed(self) -> list[Stored]:
         """Every roll-up that a table holds, oldest first."""
+        return list(self._stored(sa.select(rollups)))
+
+    def _stored(self, query: sa.Select[Any], *, newest_first: bool = False) -> Generator[Stored, None, None]:
+        """One after the other: each names every usage point that has an edge, and a store keeps years of them."""
+        order = rollups.c.sequence.desc() if newest_first else rollups.c.sequence
         with read(self._engine) as connection:
-            rows = connection.execute(sa.select(rollups).order_by(rollups.c.sequence)).all()
-        return [
-            Stored(
-                row.sequence,
-                msgspec.msgpack.decode(row.content, type=Rollup),
-                row.done,
-                row.rows,
-                row.readings,
-                row.bytes,
-            )
-            for row in rows
-        ]
+            for row in connection.execute(query.order_by(order)):
+                rollup = msgspec.msgpack.decode(row.content, type=Rollup)
+                yield Stored(row.sequence, rollup, row.done, row.rows, row.readings, row.bytes)
 
     def readings(self) -> int:
         """How many readings were removed so far."""
@@ -102,8 +101,8 @@ class Rollups:
             }
             for sequence, one in waiting
         ]
-        known = {one.sequence for one in self.listed()}
         with write(self._engine) as connection:
+            known = set(connection.execute(sa.select(rollups.c.sequence)).scalars())
             upsert(connection, rollups, [row for row in rows if row["sequence"] not in known])
         with self._store.lock:
             del self._state.rolled.waiting[: len(waiting)]
@@ -154,7 +153,7 @@ class Rollups:
 
     def open(self) -> list[tuple[Medium, int]]:
         """Months that roll-ups have not come to yet."""
-        return self._months([one.rollup for one in self.listed() if not one.done])
+        return self._months([one.rollup for one in self._stored(_OPEN)])
 
     def roll_up(self, medium: Medium, month: int) -> RolledMonth:
         """Take away what goes of one month. Errors as `store.rollup.roll_up`."""
@@ -167,7 +166,7 @@ class Rollups:
     def _note(self, medium: Medium, went: Went) -> None:
         if not went.rows:
             return
-        last = [one for one in self.listed() if not one.done and one.rollup.medium == medium]
+        last = [one for one in self._stored(_OPEN) if one.rollup.medium == medium]
         with write(self._engine) as connection:
             connection.execute(
                 rollups.update()
@@ -186,11 +185,13 @@ class Rollups:
 
     def _months(self, wanted: list[Rollup]) -> list[tuple[Medium, int]]:
         """Months of segments into which these reach, without those that earlier ones went through already."""
-        before: dict[tuple[Medium, bool, str], Rollup] = {
-            (one.rollup.medium, one.rollup.main, one.rollup.level): one.rollup
-            for one in self.listed()
-            if one.done
-        }
+        before: dict[tuple[Medium, bool, str], Rollup] = {}
+        asked = {(one.medium, one.main, one.level) for one in wanted}
+        done_ = self._stored(sa.select(rollups).where(rollups.c.done), newest_first=True)
+        with contextlib.closing(done_):
+            while asked - before.keys() and (stored := next(done_, None)) is not None:
+                one = stored.rollup
+                before.setdefault((one.medium, one.main, one.level), one)
         spans: dict[Medium, list[tuple[int, int]]] = {}
         for one in wanted:
             done = before.get((one.medium, one.main, one.level))

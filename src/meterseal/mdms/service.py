@@ -423,19 +423,24 @@ class Mdms(Judging):
         async with self._compacting:
             return await whole(lambda: list(self.rollups.tried(list(wanted))))
 
-    async def roll_up(self, wanted: Sequence[Rollup]) -> list[RolledMonth]:
+    async def roll_up(
+        self, wanted: Sequence[Rollup], told: Callable[[int, int, RolledMonth], None] = lambda *_: None
+    ) -> list[RolledMonth]:
         """Let these hold from here on, and take away what goes with them, month by month while everything runs.
 
         With none it goes on with what an end of the process left. Once they hold they hold for good: what is left to do
-        is done by the next call. Raises DataError `mdms.segment-damaged`, EngineError `mdms.*`, `control.*`.
+        is done by the next call. `told` gets each month that was gone through, as the how manieth of how many. Raises
+        DataError `mdms.segment-damaged`, EngineError `mdms.*`, `control.*`.
         """
         for rollup in wanted:
             await self._committer.entry(Entry(rolled=(rollup,)))
         await self.compact()
         gone = []
-        for medium, month in await asyncio.to_thread(self.rollups.open):
+        months = await asyncio.to_thread(self.rollups.open)
+        for number, (medium, month) in enumerate(months, 1):
             async with self._compacting:
                 one = await whole(partial(self.rollups.roll_up, medium, month))
+            told(number, len(months), one)
             if one.rows:
                 gone.append(one)
         await asyncio.to_thread(self.rollups.finish)

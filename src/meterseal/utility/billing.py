@@ -59,10 +59,12 @@ class Billing:
     async def run(self, now: int, since: int | None = None) -> RunReport:
         """Bill every period that ended between `since` (default: 400 days ago) and `now`.
 
-        Runs wait for each other. All bills of a run become durable together; a run that fails leaves nothing.
+        Runs wait for each other. All bills of a run become durable together; a run that fails leaves nothing. All of them
+        see the readings that were stored when it began, and none that comes meanwhile.
         """
         async with self._running:
             before = self._latest()
+            standing = self.over(self._measurements.standing(now))
             issued: list[Bill] = []
             held: list[HeldBill] = []
             unchanged = 0
@@ -70,7 +72,7 @@ class Billing:
             for terms in all_terms(self._engine, self._keys):
                 for period in _completed(terms, now, now - LOOK_BACK if since is None else since):
                     looked_at.append((terms.agreement_id, period.since))
-                    outcome = self._settle(terms, period, before[terms.agreement_id], now)
+                    outcome = standing._settle(terms, period, before[terms.agreement_id], now)
                     if isinstance(outcome, HeldBill):
                         held.append(outcome)
                     elif outcome is None:

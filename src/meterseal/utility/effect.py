@@ -91,6 +91,12 @@ class Overlay:
         """As `ports.Measurements`: no edit changes what a meter signed."""
         return self._beneath.evidence_between(usage_point, channel, since, until)
 
+    def standing(self, now: int) -> Overlay:
+        """As `ports.Measurements`, with the edit."""
+        made = Overlay(self._beneath.standing(now), ())
+        made._laid = self._laid
+        return made
+
 
 class Drawn(NamedTuple):
     """What a bill run would make of a period now, beside the newest bill that was issued for it; `looked_at`: a run

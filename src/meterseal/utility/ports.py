@@ -82,3 +82,6 @@ class Measurements(Protocol):
         self, usage_point: str, channel: int, since: int, until: int
     ) -> Sequence[EvidenceFacts]:
         """Return the checked evidence for registers with since <= end_at <= until, oldest first."""
+
+    def standing(self, now: int) -> Measurements:
+        """Return the same with no reading that is stored later; what was visible at `now` is told by them from here on."""

@@ -45,7 +45,7 @@ def tried(store: Store, medium: Medium, month: int, removable: Removable) -> Wen
     for rows in _rows(store, segments):
         mask = removable(rows)
         gone += int(mask.sum())
-        readings += instants(rows[mask])
+        readings += _readings(rows[mask])
     return Went(gone, readings, sum(one.size for one in segments) * gone // max(total, 1))
 
 
@@ -62,10 +62,10 @@ def roll_up(store: Store, manifest: Manifest, medium: Medium, month: int, remova
         for rows in _rows(store, segments, bucket):
             mask = removable(rows)
             gone += int(mask.sum())
-            readings += instants(rows[mask])
+            readings += _readings(rows[mask])
             yield sort_rows(rows[~mask], store.words)
 
-    if not old or tried(store, medium, month, removable).rows == 0:
+    if not any(removable(rows).any() for rows in _rows(store, old)):  # as far as the first that goes
         return NOTHING
     serial = max(one.journal_last for one in old)
     finest = max((one.bucket or Bucket()).of for one in old)
@@ -84,9 +84,12 @@ def roll_up(store: Store, manifest: Manifest, medium: Medium, month: int, remova
     return Went(gone, readings, sum(one.size for one in old) - sum(one.size for one in added))
 
 
-def instants(rows: Rows) -> int:
+def _readings(rows: Rows) -> int:
     """How many readings rows are versions of."""
-    return len(np.unique(rows[["point", "channel", "end_at"]]))
+    columns = [rows[name] for name in ("end_at", "channel", "point")]
+    order = np.lexsort(columns)
+    other = [column[order][1:] != column[order][:-1] for column in columns]
+    return int(np.logical_or.reduce(other).sum()) + (len(rows) > 0)
 
 
 def _segments(store: Store, medium: Medium, month: int) -> list[Segment]:
