@@ -19,6 +19,7 @@ from meterseal.errors import DataError, LocalError, MetersealError, TrustError
 from meterseal.mdms.entries import Version
 from meterseal.mdms.service import Mdms
 from meterseal.model import Batch, Quality
+from meterseal.people.editing import Editing
 from meterseal.security.editorders import PURPOSE, EditOrder
 from meterseal.security.orders import SignedOrder, encoded
 from meterseal.things.fleet import Fleet
@@ -85,7 +86,8 @@ async def house(tmp_path: Path, bench: Bench, clock: Clock) -> AsyncIterator[Hou
     await utility.customers.add(NewCustomer(Somebody("张望舒", "梧桐里 3 号楼"), "c1"), BEGIN)
     utility.add_agreement("a-1", "c1", point(0), "sample-cold-water-tiered", BEGIN, 1)
     people = await founded(bench)
-    desk = EditingDesk(mdms, utility, Fleet(engine, clock), bench.platform, clock)
+    editing = Editing(mdms.edits, utility, bench.platform, clock)
+    desk = EditingDesk(mdms, editing, Fleet(engine, clock))
     yield House(mdms, utility, desk, people)
     await mdms.close()
     engine.dispose()

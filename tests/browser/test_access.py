@@ -33,6 +33,9 @@ PAGES = {
         "/fleet/exceptions",
         "/fleet/meters",
         "/fleet/meters/up-lu-water",
+        "/fleet/meters/up-lu-water?as_of=2026-11-20",
+        "/fleet/meters/up-lu-heat/edit?day=2026-11-01",
+        "/fleet/edits",
         "/account",
     ],
 }

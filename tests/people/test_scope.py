@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from meterseal.errors import ConsentError, LocalError, MetersealError, TrustError
 from meterseal.mesh.rpc import Empty
+from meterseal.people import edit_messages as edits
 from meterseal.people import fleet_messages as of_fleet
 from meterseal.people import messages as ask
 from meterseal.people.messages import SignedIn
@@ -44,7 +45,7 @@ def questions(session: str) -> dict[str, Struct]:
         "locale": "en",
         "length": DAY,
     }
-    for kind in (vars(ask) | vars(of_fleet)).values():
+    for kind in (vars(ask) | vars(of_fleet) | vars(edits)).values():
         if not (isinstance(kind, type) and issubclass(kind, Struct) and "session" in kind.__struct_fields__):
             continue
         if kind is SignedIn:

@@ -20,6 +20,7 @@ from meterseal.control.tables import meters, premises, usage_points
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.sm2 import Sm2PrivateKey, verify
 from meterseal.crypto.symmetric import equal
+from meterseal.errors import EngineError
 from meterseal.link.evidence import GENESIS, EvidenceStatement, chain, signed_bytes
 from meterseal.mdms.facts import Fact
 from meterseal.mdms.service import Mdms
@@ -27,8 +28,12 @@ from meterseal.mdms.verifier import each
 from meterseal.mesh.rpc import InProcess
 from meterseal.model import MAIN, Batch, Evidence, Medium, Opened, Quarantined, Refusal, Series, Status
 from meterseal.people.accounts import Accounts
+from meterseal.people.editing import Editing
 from meterseal.people.queries import Queries
 from meterseal.people.trail import Trail
+from meterseal.security.editorders import EditSigned
+from meterseal.security.messages import Anchors
+from meterseal.security.orders import SignedOrder
 from meterseal.things.fleet import add_concentrator
 from meterseal.things.monitor import AuditLog
 from meterseal.utility.calendar import HOUR
@@ -158,6 +163,19 @@ class NoAnchor:
         return None
 
 
+class NoOfficers:
+    """The security service is away."""
+
+    async def judge_edit(self, order: SignedOrder) -> EditSigned:
+        raise EngineError("mesh.unreachable", "The security service is away.")
+
+    async def epoch(self) -> bytes:
+        raise EngineError("mesh.unreachable", "The security service is away.")
+
+    async def anchors(self) -> Anchors:
+        raise EngineError("mesh.unreachable", "The security service is away.")
+
+
 class Town:
     """The platform side of a town; `now` may be moved by a test."""
 
@@ -193,6 +211,9 @@ class Town:
             self.fleet_keys,
             Trail(AuditLog(self.engine), NoAnchor(), lambda: self.now),
             self.mdms.forecasts,
+            Editing(self.mdms.edits, self.utility, NoOfficers(), lambda: self.now),
+            self.mdms,
+            NoOfficers(),
         )
         self.utility.publish_tariffs(sample_tariffs())
         for customer, person in PEOPLE.items():

@@ -246,12 +246,13 @@ class Desk:
     async def account_link(self, _: str, asked: ask.Account) -> ask.Link:
         """A fresh one-time link; the first operator account is made when there is none."""
         now = self._clock()
-        if asked.role == "operator":
-            names = self._accounts.find("operator")
+        name = asked.account_id
+        if not name and asked.role == "operator":
+            names = [] if asked.new else self._accounts.find("operator")
             name = names[0] if names else self._accounts.create("operator", now)
-        else:
-            name = asked.account_id or self._account_of(asked.device_id)
-        return ask.Link(path=f"/in#{self._accounts.make_link(name, now)}", expires_at=now + LINK_LIFETIME)
+        name = name or self._account_of(asked.device_id)
+        token = self._accounts.make_link(name, now)
+        return ask.Link(path=f"/in#{token}", expires_at=now + LINK_LIFETIME, account_id=name)
 
     def _account_of(self, device_id: bytes) -> str:
         usage_point = self._usage_point(device_id)

@@ -146,18 +146,22 @@ class Text(Struct, frozen=True):
 
 
 class Account(Struct, frozen=True, kw_only=True):
-    """Ask for a one-time sign-in link: of the operator, or of the resident of an account or meter."""
+    """Ask for a one-time sign-in link: of the first operator, of a `new` one, or of the resident of a meter; or of the
+    account that is named.
+    """
 
     role: str = "operator"
     account_id: str = ""
     device_id: bytes = b""
+    new: bool = False
 
 
 class Link(Struct, frozen=True, kw_only=True):
-    """A path below the web address; works once."""
+    """A path below the web address; works once, for this account."""
 
     path: str
     expires_at: int
+    account_id: str = ""
 
 
 class EraseCustomer(Struct, frozen=True, kw_only=True):

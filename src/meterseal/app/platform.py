@@ -50,6 +50,7 @@ from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import Methods, Refused, Rpc, Tally, serve, serve_unix
 from meterseal.model import Refusal
 from meterseal.people.accounts import Accounts
+from meterseal.people.editing import Editing
 from meterseal.people.queries import Queries
 from meterseal.people.trail import Trail
 from meterseal.security.sdk import DataKeySource, SecuritySdk
@@ -188,7 +189,20 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     bulking = BulkDesk(engine, security, bulks, rings[FLEET], clock)
     forecasting = ForecastDesk(mdms.forecasts, mdms.surroundings, fleet, clock)
     commanding = CommandingDesk(engine, security, words, rollout, rings[FLEET], clock)
-    queries = Queries(engine, accounts, utility, mdms, clock, rings[FLEET], trail, mdms.forecasts)
+    editing = Editing(mdms.edits, utility, security, clock)
+    queries = Queries(
+        engine,
+        accounts,
+        utility,
+        mdms,
+        clock,
+        rings[FLEET],
+        trail,
+        mdms.forecasts,
+        editing,
+        mdms,
+        security,
+    )
     bundles = Bundles(engine, mdms, utility, checkpoints, security)
     ledgers = LedgerDesk(engine, mdms, checkpoints, anchoring, watched, security, bundles)
     retaining = RetentionDesk(engine, mdms, fleet, rings[MEASUREMENTS], clock)
@@ -210,7 +224,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         | commanding.methods()
         | exchanging.methods()
         | JudgingDesk(mdms, clock).methods()
-        | EditingDesk(mdms, utility, fleet, security, clock).methods()
+        | EditingDesk(mdms, editing, fleet).methods()
         | ExportDesk(mdms, fleet).methods()
         | retaining.methods()
         | QueryDesk(engine, mdms, fleet, rings[MEASUREMENTS], clock).methods()

@@ -22,6 +22,8 @@ def account_link(
     *,
     data: Data,
     resident: str = "",
+    account: str = "",
+    new: bool = False,
     json: Json = False,
 ) -> int:
     """Print a one-time sign-in link for the operator, or for the resident behind a meter.
@@ -30,14 +32,21 @@ def account_link(
     ----------
     resident
         Device id of one of the resident's meters, 16 hex digits.
+    account
+        Sign-in name of the account it is for, such as o-7k3mq2xp.
+    new
+        Make an account for one more operator: who asks for an edit of readings is not who hands its signatures in.
     """
-    request = operator.Account()
+    if [bool(resident), bool(account), new].count(True) > 1:
+        raise LocalError("use.account", "Say --resident, --account or --new, one of them. No link was made.")
+    request = operator.Account(account_id=account, new=new)
     if resident:
         request = operator.Account(role="resident", device_id=device_id_of(resident))
     link = ask(data, "account_link", request, operator.Link)
     where = ask(data, "listening", Empty(), Listening)
     url = f"http://{written(where.host, where.web)}{link.path}"
-    print(json_module.dumps({"url": url, "expires_at": link.expires_at}) if json else url)
+    said = {"url": url, "expires_at": link.expires_at, "account": link.account_id}
+    print(json_module.dumps(said) if json else url)
     return 0
 
 

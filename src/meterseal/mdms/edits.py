@@ -155,13 +155,25 @@ class Edits:
             raise LocalError("edit.none", f"There is no edit {number}. See: meterseal vee edits")
         return self._edit(row)
 
-    def latest(self, limit: int = 50, usage_point: str | None = None) -> list[Edit]:
-        """Newest first, of one usage point or of all. Errors as `get`."""
+    def latest(
+        self, limit: int = 50, usage_point: str | None = None, *, before: int = 0, state: State | None = None
+    ) -> list[Edit]:
+        """Newest first, of one usage point or of all, numbers below `before` (0: any), in one state. Errors as `get`."""
         query = sa.select(table).order_by(table.c.id.desc()).limit(limit)
+        if before:
+            query = query.where(table.c.id < before)
+        if state is not None:
+            query = query.where(table.c.state == state)
         if usage_point is not None:
             query = query.where(table.c.usage_point == usage_point)
         with read(self._engine) as connection:
             return [self._edit(row) for row in connection.execute(query).all()]
+
+    def waiting(self) -> int:
+        """How many are proposed and not saved."""
+        query = sa.select(sa.func.count()).select_from(table).where(table.c.state == "proposed")
+        with read(self._engine) as connection:
+            return connection.execute(query).scalar_one()
 
     def shown(self, edit: Edit) -> int:
         """How many of its readings are visible still; late deliveries and further edits take its place."""

@@ -49,6 +49,7 @@ from meterseal.people.ports import FleetReadings, StoredCounts
 from meterseal.people.scope import not_found
 from meterseal.people.trail import TrailState
 from meterseal.utility.bills import FleetBills
+from meterseal.utility.ports import RegisterColumns
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -195,7 +196,7 @@ class Fleet:
                 row.rule,
                 row.version,
                 row.severity,
-                _facts(row.detail),
+                facts_of(row.detail),
             )
             for row in rows[:limit]
         )
@@ -205,9 +206,12 @@ class Fleet:
         )
         return OperatorExceptionsPage(total, shown, bills, entries, shown[-1].id if len(rows) > limit else 0)
 
-    def meter(self, usage_point: str, now: int, until: int, length: int) -> OperatorMeterPage:
-        """One usage point; `until` 0 means the end of the newest readings. ConsentError `people.not-
-        found`.
+    def meter(
+        self, usage_point: str, now: int, until: int, length: int, as_of: int | None = None
+    ) -> OperatorMeterPage:
+        """One usage point; `until` 0 means the end of the newest readings; with `as_of` also as it stood then.
+
+        ConsentError `people.not-found`.
         """
         with read(self._engine) as db:
             medium = db.scalar(sa.select(usage_points.c.medium).where(usage_points.c.id == usage_point))
@@ -217,6 +221,9 @@ class Fleet:
         latest = self._readings.latest().get(usage_point)
         until = until or latest or now
         columns = self._readings.registers(usage_point, MAIN, until - length, until)
+        then = columns  # what is to come is as it is now
+        if as_of is not None and as_of < now:
+            then = self._readings.registers(usage_point, MAIN, until - length, until, as_of)
         evidence = self._readings.evidence_between(usage_point, MAIN, until - length, until)
         return OperatorMeterPage(
             now=now,
@@ -229,19 +236,10 @@ class Fleet:
             latest_at=latest,
             fresh=_fresh(latest, now),
             meters=tuple(self._meter(row) for row in rows),
-            readings=tuple(
-                ReadingRow(
-                    end_at,
-                    None if quality == Quality.MISSING else register,
-                    Quality(quality),
-                    _origin(origin),
-                )
-                for end_at, register, quality, origin in zip(
-                    *(np.asarray(c).tolist() for c in (columns.end_at, columns.register, columns.quality)),
-                    np.asarray(columns.origin).tolist(),
-                    strict=True,
-                )
-            ),
+            readings=reading_rows(columns),
+            then=() if as_of is None else reading_rows(then),
+            then_exponent=then.exponent,
+            as_of=as_of or 0,
             evidence=tuple(
                 EvidenceRow(
                     e.device_id, e.end_at, e.register, e.exponent, e.sequence, e.suite, e.checked, e.reason
@@ -303,6 +301,19 @@ class Fleet:
             state.valve if state else "",
             state.battery_low if state else None,
         )
+
+
+def reading_rows(columns: RegisterColumns) -> tuple[ReadingRow, ...]:
+    """The rows of columns, as pages show them."""
+    names = (columns.end_at, columns.register, columns.quality, columns.origin)
+    return tuple(
+        ReadingRow(
+            end_at, None if quality == Quality.MISSING else register, Quality(quality), _origin(origin)
+        )
+        for end_at, register, quality, origin in zip(
+            *(np.asarray(column).tolist() for column in names), strict=True
+        )
+    )
 
 
 def _origin(code: int) -> str:
@@ -388,7 +399,8 @@ def _counts(db: sa.Connection, now: int, stored: StoredCounts) -> Counts:
     )
 
 
-def _facts(detail: Any) -> tuple[tuple[str, str], ...]:
+def facts_of(detail: Any) -> tuple[tuple[str, str], ...]:
+    """Parameters and counts of a finding as text."""
     if not isinstance(detail, dict):
         return ()
     return tuple(

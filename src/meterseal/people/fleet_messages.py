@@ -279,13 +279,14 @@ class OperatorForecastPage(Struct, frozen=True, kw_only=True):
 class OperatorMeter(Struct, frozen=True):
     """Ask for one usage point: its meters, the readings and evidence of the `length` ms up to `until`.
 
-    `until` 0 means up to the newest reading.
+    `until` 0 means up to the newest reading. With `as_of` (0: none) also the readings as they were visible then.
     """
 
     session: str
     usage_point: str
     until: int
     length: int
+    as_of: int = 0
 
 
 class InstalledMeter(Struct, frozen=True):
@@ -328,6 +329,30 @@ class EvidenceRow(Struct, frozen=True):
     reason: str
 
 
+class EditRow(Struct, frozen=True, kw_only=True):
+    """One edit in a list. `author` is an account or "operator", `officers` signed; `readings` it has, `visible` still.
+
+    `effect` is what was shown as it was proposed, and what officers sign.
+    """
+
+    number: int
+    usage_point: str
+    medium: Medium
+    since: int
+    until: int
+    undoes: int | None
+    people: int
+    state: str
+    author: str
+    officers: tuple[str, ...]
+    created_at: int
+    saved_at: int | None
+    reason: str
+    effect: str
+    readings: int
+    visible: int
+
+
 class OperatorMeterPage(Struct, frozen=True):
     """One usage point for operators; no name, no address."""
 
@@ -343,3 +368,9 @@ class OperatorMeterPage(Struct, frozen=True):
     meters: tuple[InstalledMeter, ...]
     readings: tuple[ReadingRow, ...]
     evidence: tuple[EvidenceRow, ...]
+    then: tuple[ReadingRow, ...] = ()
+    """The readings of the same time as they stood at `as_of`, by `then_exponent`."""
+    then_exponent: int = 0
+    as_of: int = 0
+    edits: tuple[EditRow, ...] = ()
+    """The newest edits by people."""

@@ -86,8 +86,10 @@ class FleetReadings(Protocol):
     def reconciled(self) -> Sequence[Reconciled]:
         """Of every delivered reading what became of it, by way, concentrator and hour of receipt."""
 
-    def registers(self, usage_point: str, channel: int, since: int, until: int) -> RegisterColumns:
-        """Visible readings with since <= end_at <= until."""
+    def registers(
+        self, usage_point: str, channel: int, since: int, until: int, as_of: int | None = None
+    ) -> RegisterColumns:
+        """Visible readings with since <= end_at <= until, with `as_of` as they were visible then."""
 
     def evidence_between(
         self, usage_point: str, channel: int, since: int, until: int

@@ -14,6 +14,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
@@ -26,6 +27,8 @@ from meterseal.people import fleet_messages as of_fleet
 from meterseal.people import messages as ask
 from meterseal.people import scope
 from meterseal.people.accounts import Accounts, Subject, own_agreements
+from meterseal.people.edit_queries import Edited, EditQueries, Requests
+from meterseal.people.editing import Editing
 from meterseal.people.fleet import DAY, MOST_ROWS, Fleet
 from meterseal.people.forecasts import Outlooks
 from meterseal.people.password import Stretch
@@ -53,6 +56,9 @@ class Queries:
         keys: KeyRing,
         trail: Trail,
         foresight: Foresight,
+        editing: Editing,
+        edited: Edited,
+        requests: Requests,
     ) -> None:
         self._engine = engine
         self._accounts = accounts
@@ -61,6 +67,7 @@ class Queries:
         self._outlooks = Outlooks(engine, foresight)
         self._clock = clock
         self._trail = trail
+        self._edits = EditQueries(engine, editing, edited, requests, self._operator, clock)
 
     def methods(self) -> Methods:
         """The table that the platform serves: `people.<question>`, for the web process alone."""
@@ -84,6 +91,7 @@ class Queries:
             (of_fleet.OperatorReconciliation, self.operator_reconciliation),
             (of_fleet.OperatorForecast, self.operator_forecast),
             (of_fleet.OperatorMeter, self.operator_meter),
+            *self._edits.table(),
         ]
         return {ask.method_of(kind): Method(_plain(handler), kind, CALLERS) for kind, handler in table}
 
@@ -233,9 +241,13 @@ class Queries:
             raise LocalError(
                 "people.period", "This period is too long for one question; ask for a shorter one."
             )
-        return await asyncio.to_thread(
-            self._fleet.meter, question.usage_point, self._clock(), question.until, question.length
+        now = self._clock()
+        as_of = question.as_of if question.as_of > 0 else None
+        found = await asyncio.to_thread(
+            self._fleet.meter, question.usage_point, now, question.until, question.length, as_of
         )
+        edits = await asyncio.to_thread(self._edits.of, question.usage_point)
+        return msgspec.structs.replace(found, edits=edits)
 
     # --- who asks ----------------------------------------------------------------------------------------
 

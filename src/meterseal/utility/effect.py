@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from msgspec import Struct
 from numpy.typing import NDArray
 
 from meterseal.errors import DataError
@@ -20,6 +19,7 @@ from meterseal.utility.bills import Bill, BillLine, HeldBill
 from meterseal.utility.calendar import Period, local
 from meterseal.utility.compose import Terms, next_version
 from meterseal.utility.ports import EvidenceFacts, Measurements, RegisterColumns
+from meterseal.utility.views import ChargeLine, LineChange, PeriodEffect
 
 
 class Columns(NamedTuple):
@@ -110,42 +110,6 @@ class Drawn(NamedTuple):
     looked_at: bool
 
 
-class LineChange(Struct, frozen=True, kw_only=True):
-    """A line of a bill before and after; empty where there is none."""
-
-    line: str
-    before: str
-    after: str
-
-
-class PeriodEffect(Struct, frozen=True, kw_only=True):
-    """What an edit does to one billing period. Totals are fen, None where the bill is held, and then why.
-
-    `issued`: the bill that was issued already, "" when none; `corrects`: the next run corrects it.
-    """
-
-    agreement_id: str
-    since: int
-    until: int
-    issued: str
-    corrects: bool
-    before_fen: int | None
-    after_fen: int | None
-    held_before: str
-    held_after: str
-    lines: tuple[LineChange, ...]
-
-
-class EditEffect(Struct, frozen=True, kw_only=True):
-    """What an edit does to bills: the periods that come out differently, the issued bills that counted with its
-    readings, and whether it changes the register at which one customer followed another.
-    """
-
-    periods: tuple[PeriodEffect, ...]
-    used_by: tuple[str, ...]
-    between_tenants: bool
-
-
 def used_by(drawn: Sequence[Drawn], first: int, last: int) -> tuple[str, ...]:
     """Ids of the issued bills whose period holds an instant of first <= t <= last."""
     held = (one for one in drawn if one.period.since <= last and one.period.until >= first)
@@ -201,11 +165,13 @@ def _effect(before: Drawn, after: Drawn) -> PeriodEffect | None:
         held_before=one.sentence if isinstance(one, HeldBill) else "",
         held_after=other.sentence if isinstance(other, HeldBill) else "",
         lines=_changed(_lines(one), _lines(other)),
+        code_before=one.code if isinstance(one, HeldBill) else "",
+        code_after=other.code if isinstance(other, HeldBill) else "",
     )
 
 
-def _lines(outcome: Bill | HeldBill) -> dict[str, str]:
-    return {_name(line): _says(line) for line in outcome.lines} if isinstance(outcome, Bill) else {}
+def _lines(outcome: Bill | HeldBill) -> dict[str, ChargeLine]:
+    return {_name(line): line.charge for line in outcome.lines} if isinstance(outcome, Bill) else {}
 
 
 def _name(line: BillLine) -> str:
@@ -214,11 +180,14 @@ def _name(line: BillLine) -> str:
     return f"{which} from {local(charge.since).strftime('%Y-%m-%d')} at {charge.price}"
 
 
-def _says(line: BillLine) -> str:
-    return f"{line.charge.quantity} = {line.charge.amount_fen / 100:.2f} CNY"
+def _says(charge: ChargeLine | None) -> str:
+    return "" if charge is None else f"{charge.quantity} = {charge.amount_fen / 100:.2f} CNY"
 
 
-def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[LineChange, ...]:
-    names = dict.fromkeys([*before, *after])
-    pairs = ((name, before.get(name, ""), after.get(name, "")) for name in names)
-    return tuple(LineChange(line=name, before=one, after=other) for name, one, other in pairs if one != other)
+def _changed(before: Mapping[str, ChargeLine], after: Mapping[str, ChargeLine]) -> tuple[LineChange, ...]:
+    pairs = ((name, before.get(name), after.get(name)) for name in dict.fromkeys([*before, *after]))
+    made = (
+        LineChange(line=name, before=_says(was), after=_says(becomes), was=was, becomes=becomes)
+        for name, was, becomes in pairs
+    )
+    return tuple(one for one in made if one.before != one.after)

@@ -37,7 +37,7 @@ from meterseal.utility.calendar import (
 from meterseal.utility.compose import Terms, needs_year, year_before, year_use
 from meterseal.utility.customers import Customers
 from meterseal.utility.determinants import by_register
-from meterseal.utility.effect import EditEffect, Overlay, between_tenants, check_one_tenant, effects, used_by
+from meterseal.utility.effect import Overlay, between_tenants, check_one_tenant, effects, used_by
 from meterseal.utility.outlook import HISTORY, Around, Outlook, outlook
 from meterseal.utility.ports import Measurements
 from meterseal.utility.rating import tier_position
@@ -46,6 +46,7 @@ from meterseal.utility.tariff import AnyTariff, Tiered
 from meterseal.utility.usage import period_to_date, progress, usage_series
 from meterseal.utility.views import (
     BillSummary,
+    EditEffect,
     PeriodToDate,
     Resolution,
     RowResolution,

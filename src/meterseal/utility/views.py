@@ -210,3 +210,46 @@ class UsagePointCard(Struct, frozen=True):
     last_bill: BillSummary | None
     multiplier: Decimal | None = None
     """What the difference of the meter's registers is multiplied by now, where that is not 1; all use is multiplied."""
+
+
+class LineChange(Struct, frozen=True, kw_only=True):
+    """A line of a bill before and after, as officers read it and with the charges themselves; empty or None where there
+    is none.
+    """
+
+    line: str
+    before: str
+    after: str
+    was: ChargeLine | None
+    becomes: ChargeLine | None
+
+
+class PeriodEffect(Struct, frozen=True, kw_only=True):
+    """What an edit does to one billing period. Totals are fen, None where the bill is held, and then why.
+
+    `code_before` and `code_after` are the codes of why. `issued`: the bill that was issued already, "" when none;
+    `corrects`: the next run corrects it.
+    """
+
+    agreement_id: str
+    since: int
+    until: int
+    issued: str
+    corrects: bool
+    before_fen: int | None
+    after_fen: int | None
+    held_before: str
+    held_after: str
+    lines: tuple[LineChange, ...]
+    code_before: str = ""
+    code_after: str = ""
+
+
+class EditEffect(Struct, frozen=True, kw_only=True):
+    """What an edit does to bills: the periods that come out differently, the issued bills that counted with its
+    readings, and whether it changes the register at which one customer followed another.
+    """
+
+    periods: tuple[PeriodEffect, ...]
+    used_by: tuple[str, ...]
+    between_tenants: bool

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Mapping
+from datetime import date
 from typing import Any, TypeVar
 
 from litestar import Request, Response
@@ -14,13 +15,14 @@ from litestar.datastructures import Cookie
 from litestar.response import Redirect
 from msgspec import Struct
 
-from meterseal.errors import ConsentError
+from meterseal.errors import ConsentError, LocalError
 from meterseal.mesh.rpc import Rpc
 from meterseal.people.messages import Me, MeFacts, method_of
 from meterseal.people.portal import guard, words
 from meterseal.people.portal.assets import Assets
 from meterseal.people.portal.i18n import NAMES, Language, load_languages, negotiate
 from meterseal.people.portal.settings import PortalSettings
+from meterseal.utility.calendar import midnight
 
 T = TypeVar("T", bound=Struct)
 Web = Request[Any, Any, Any]
@@ -126,6 +128,17 @@ class Visit:
     def go(self, path: str, *cookies: Cookie) -> Redirect:
         """See other: the answer to every accepted form."""
         return Redirect(path, status_code=303, cookies=list(cookies))
+
+
+def day_of(text: str) -> int:
+    """Midnight of a local day that an address names, 2026-11-21. LocalError `portal.request`."""
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        day = date.min
+    if not 1971 <= day.year < 2100:
+        raise LocalError("portal.request", "The address is not one this portal knows. Go back and try again.")
+    return midnight(day)
 
 
 def local_path(path: str) -> str:

@@ -68,7 +68,7 @@ def drawn(found: Foreseen) -> Drawn:
 def curve(found: Foreseen, hours: int, every: int) -> Curve:
     """The first `hours` with a mark at `every` so many."""
     level = _levels(found, hours)
-    top = _rounded_up(max(max(level(HIGH)), 1e-3))
+    top = rounded_up(max(max(level(HIGH)), 1e-3))
 
     def points(values: Sequence[float]) -> list[str]:
         return [
@@ -122,7 +122,7 @@ def _levels(found: Foreseen, hours: int) -> Callable[[float], Sequence[float]]:
     return lambda level: found.quantiles[found.levels.index(level)][:hours]
 
 
-def _rounded_up(value: float) -> float:
+def rounded_up(value: float) -> float:
     """The next of 1, 1.5, 2, 3, 4, 5, 6, 8 times a power of ten: its half is short, and the curve fills the field."""
     power = 1.0
     while power > value:

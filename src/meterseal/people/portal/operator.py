@@ -27,7 +27,8 @@ from meterseal.people.fleet_messages import (
     OperatorRefusalsPage,
 )
 from meterseal.people.portal import curves
-from meterseal.people.portal.context import Visit, Web
+from meterseal.people.portal.context import Visit, Web, day_of
+from meterseal.utility.calendar import next_midnight
 
 DAY = 24 * 3_600_000
 LONGEST_NAME = 64
@@ -101,14 +102,21 @@ async def forecast(request: Web, medium: FromQuery[str] = "", of: FromQuery[str]
 
 @get("/fleet/meters/{usage_point:str}")
 async def meter(
-    request: Web, usage_point: FromPath[str], until: FromQuery[int] = 0, days: FromQuery[int] = 2
+    request: Web,
+    usage_point: FromPath[str],
+    until: FromQuery[int] = 0,
+    days: FromQuery[int] = 2,
+    as_of: FromQuery[str] = "",
 ) -> Response[bytes]:
-    """One usage point: meters, readings with their origin, evidence; by default up to the newest reading."""
+    """One usage point: meters, readings with their origin, evidence; by default up to the newest reading. With `as_of` also
+    as it stood at the end of that day.
+    """
     visit = Visit(request)
     await visit.signed_in("operator")
     if not 1 <= days <= 40 or not 0 <= until < 1 << 53:
         raise LocalError("portal.request", "The address is not one this portal knows. Go back and try again.")
-    question = OperatorMeter(visit.session, usage_point, until, days * DAY)
+    then = next_midnight(day_of(as_of)) - 1 if as_of else 0
+    question = OperatorMeter(visit.session, usage_point, until, days * DAY, then)
     page = await visit.ask(question, OperatorMeterPage)
     return visit.page("meter.html", page=page, days=days)
 
