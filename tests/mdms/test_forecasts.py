@@ -431,6 +431,63 @@ def test_kept_forecasts_are_judged_by_what_came(tmp_path: Path, engine: sa.Engin
     assert book.judged(SUMMER - 1)[0].days == 5  # the last day is not over then
 
 
+def test_peaks_and_the_rest_of_the_week_are_judged_by_what_came(tmp_path: Path, engine: sa.Engine) -> None:
+    """Worked out a second time by hand, from the use itself and what was forecast of it."""
+    of = Street(SUMMER)
+    book = forecasts(tmp_path, engine, of)
+    made = {}
+    for ago in (8, 7, 2, 1):
+        book.make(SUMMER - ago * DAY)
+        made[SUMMER - ago * DAY] = book.whole("electricity")
+    points, sums = book.judged(SUMMER)
+    assert (points.days, points.weeks, sums.days, sums.weeks) == (4, 2, 4, 2)
+    whole = of.use.sum(axis=1)
+
+    def came(begin: int, day: int) -> list[float]:
+        first = (begin + day * DAY - of.since) // HOUR
+        return [float(one) for one in whole[first : first + 24]]
+
+    assert [one.begin for one in sums.highest] == sorted(made, reverse=True)
+    inside = 0
+    for one in sums.highest:
+        peaks = made[one.begin].peaks
+        assert (one.low, one.foreseen, one.high) == (peaks[0][0], peaks[2][0], peaks[4][0])
+        assert one.came == pytest.approx(max(came(one.begin, 0)), abs=0.05)
+        inside += one.low <= one.came <= one.high
+    assert sums.peak is not None
+    assert (sums.peak.days, sums.peak.series, sums.peak.within) == (4, 1, inside / 4)
+    off = [abs(one.came - one.foreseen) / one.came for one in sums.highest]
+    assert sums.peak.error == pytest.approx(sum(off) / 4, rel=1e-3)
+    assert sums.week is not None
+    hours = [
+        (use, low, high)
+        for begin in (SUMMER - 8 * DAY, SUMMER - 7 * DAY)
+        for day in range(1, 7)
+        for use, low, high in zip(
+            came(begin, day),
+            made[begin].quantiles[0][day * 24 : (day + 1) * 24],
+            made[begin].quantiles[4][day * 24 : (day + 1) * 24],
+            strict=True,
+        )
+    ]
+    assert sums.week.hours == len(hours) == 288
+    share = sum(low <= use <= high for use, low, high in hours) / len(hours)
+    assert sums.week.coverage == pytest.approx(share, abs=0.02)
+    assert points.week is not None
+    assert points.week.mase < 1.2
+    early = book.judged(SUMMER - 1)[1]
+    assert (early.days, early.weeks, len(early.highest)) == (3, 1, 3)
+
+
+def test_a_day_with_unknown_hours_has_no_highest_hour(tmp_path: Path, engine: sa.Engine) -> None:
+    of = Street(SUMMER)
+    book = forecasts(tmp_path, engine, of)
+    book.make(SUMMER - DAY)
+    of.until = SUMMER - 5 * HOUR
+    points, *_ = book.judged(SUMMER)
+    assert (points.peak, points.days, points.highest) == (None, 1, ())
+
+
 def test_old_forecasts_go(tmp_path: Path, engine: sa.Engine) -> None:
     of = Street(SUMMER)
     book = forecasts(tmp_path, engine, of)

@@ -443,6 +443,13 @@ def test_an_operator_sees_what_a_medium_a_zone_and_a_usage_point_will_use(
     assert rows[6][3] == f"{forecast.peaks[4][6]:,.2f}"
     (judged,) = [one for one in town.mdms.forecasts.lately or () if one.medium == "electricity" and one.sums]
     assert f"{judged.score.mase:.2f}" in whole[whole.index("How good it was lately") :]
+    (day,) = judged.highest
+    table = whole[whole.index("Each day's highest hour") :]
+    assert re.findall(r'<td class="num">(?:<b>)?([^<]+)', table) == [
+        f"{day.foreseen:,.2f}",
+        f"{day.low:,.2f} – {day.high:,.2f}",
+        f"{day.came:,.2f}",
+    ]
     zone = browser.get(f"/fleet/forecast?{urlencode({'medium': 'electricity', 'of': ZONE})}").text
     assert html.escape(ZONE).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in zone
     assert "<b>站前" not in zone

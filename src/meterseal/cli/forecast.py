@@ -117,7 +117,9 @@ def _by_hour(found: dict[str, Any]) -> list[str]:
 
 
 def score(*, data: Data, json: Json = False) -> int:
-    """How good the forecasts of the last days were over the first day of each, against what came."""
+    """How good the forecasts of the last days were over the first day of each and the rest of its week, against what came;
+    and how each day's highest hour was foreseen.
+    """
     answer = ask(data, "forecast_scores", Page(), Text, timeout=LONG_RUN)
     show(answer.json, as_json=json, lines=_scores)
     return 0
@@ -126,18 +128,38 @@ def score(*, data: Data, json: Json = False) -> int:
 def _scores(found: list[dict[str, Any]]) -> list[str]:
     if not found:
         return ["no forecast is a day old yet"]
-    lines = [f"{'':<20} days  series   MASE  RMSSE   pinball  within 90 %  within 50 %"]
+    lines = [f"{'':<34} made  series   MASE  RMSSE   pinball  within 90 %  within 50 %"]
     for one in found:
-        of = one["score"]
-        what = f"{one['medium']}, summed" if one["sums"] else one["medium"]
-        lines.append(
-            f"{what:<20} {one['days']:>4} {of['series']:>7} {of['mase']:>6.2f} {of['rmsse']:>6.2f}"
-            f" {of['pinball']:>9.4f}  {of['coverage']:>11.1%} {of['half']:>12.1%}"
-        )
-    return [
-        *lines,
-        "MASE and RMSSE below 1 are better than the same hour a week before; summed: zones, and all together.",
-    ]
+        what = _whose(one)
+        for when, made, of in (
+            ("first day", one["days"], one["score"]),
+            ("rest of week", one["weeks"], one["week"]),
+        ):
+            if of is not None:
+                lines.append(
+                    f"{what + ', ' + when:<34} {made:>4} {of['series']:>7} {of['mase']:>6.2f} {of['rmsse']:>6.2f}"
+                    f" {of['pinball']:>9.4f}  {of['coverage']:>11.1%} {of['half']:>12.1%}"
+                )
+    lines.append(
+        "MASE and RMSSE below 1 are better than the same hour a week before; summed: zones, and all together."
+    )
+    for one in found:
+        if (peak := one["peak"]) is not None:
+            lines.append(
+                f"{_whose(one)}: a day's highest hour was off by {peak['error']:.0%}, {peak['within']:.0%} within nine of "
+                f"ten, {peak['over']:.0%} above"
+            )
+        unit = UNITS[one["medium"]]
+        lines += [
+            f"  {at(day['begin'])[:10]}: all together {day['foreseen']:.2f} {unit} foreseen ({day['low']:.2f} to "
+            f"{day['high']:.2f}), {day['came']:.2f} came"
+            for day in one["highest"]
+        ]
+    return lines
+
+
+def _whose(one: dict[str, Any]) -> str:
+    return f"{one['medium']}, summed" if one["sums"] else str(one["medium"])
 
 
 def backtest(

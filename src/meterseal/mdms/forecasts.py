@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct
@@ -18,7 +19,15 @@ from meterseal.errors import DataError, LocalError
 from meterseal.mdms.columns import Columns, Missed, Scan
 from meterseal.mdms.forecast.bands import forecast, judged
 from meterseal.mdms.forecast.history import HOUR, LOCAL, bridged, calendar, hourly, multiplied, plausible
-from meterseal.mdms.forecast.scores import Score, mean, naive_scales, score
+from meterseal.mdms.forecast.scores import (
+    PeakScore,
+    Score,
+    mean,
+    mean_peaks,
+    naive_scales,
+    peak_score,
+    score,
+)
 from meterseal.mdms.forecast.sums import ALL, Sums
 from meterseal.mdms.forecast.task import HORIZON, LEVELS, WEEK, Floats, Task
 from meterseal.mdms.forecast_files import Block, ForecastFiles, Place, Series, parts
@@ -74,13 +83,42 @@ class Made(Struct, frozen=True, kw_only=True):
     """Channels that have readings in damaged files, which were left out."""
 
 
+class PeakDay(Struct, frozen=True):
+    """The highest hour of a day of all usage points of a medium together, as its first forecast foresaw it: between `low`
+    and `high` nine times of ten; and as it `came`.
+    """
+
+    begin: int
+    foreseen: float
+    low: float
+    high: float
+    came: float
+
+
 class Judged(Struct, frozen=True, kw_only=True):
-    """How good the kept forecasts of a medium were over their first day: those of usage points, or of sums."""
+    """How good the kept forecasts of a medium were over their first day (`score`), and over the six days after it where
+    those are over, too (`week`): those of usage points, or of sums. `peak` is of the first days' highest hours, and
+    `highest` each of these of all together, newest first.
+    """
 
     medium: Medium
     sums: bool
     days: int
     score: Score
+    weeks: int = 0
+    week: Score | None = None
+    peak: PeakScore | None = None
+    highest: tuple[PeakDay, ...] = ()
+
+
+class _Seen(NamedTuple):
+    """What one day of a forecast was worth, of usage points or of sums."""
+
+    sums: bool
+    day: int
+    score: Score
+    peak: PeakScore | None
+    highest: PeakDay | None
 
 
 class Forecasts:
@@ -278,53 +316,62 @@ class Forecasts:
             self.lately, self._looked = tuple(self.judged(now)), newest
 
     def judged(self, now: int) -> list[Judged]:
-        """What the kept forecasts were worth over the first day of each, by medium, those of usage points and those of sums
-        by themselves; days that are not over are left out.
+        """What the kept forecasts were worth over the first day of each, and over the rest of each week that is over, by
+        medium, those of usage points and those of sums by themselves; days that are not over are left out.
         """
         found = []
         for medium in MEDIA:
-            scores: dict[bool, list[Score]] = {False: [], True: []}
-            for begin in self._files.begins():
-                if begin + DAY <= now:
-                    for sums, judged in self._judge(begin, medium):
-                        scores[sums].append(judged)
-            found += [
-                Judged(medium=medium, sums=sums, days=len(of), score=mean(of))
-                for sums, of in scores.items()
-                if of
+            seen = [
+                one
+                for begin in self._files.begins()
+                if (days := ahead(begin, now))
+                for one in self._judge(begin, medium, days)
             ]
+            for sums in (False, True):
+                first = [one for one in seen if one.sums == sums and one.day == 0]
+                later = [one.score for one in seen if one.sums == sums and one.day]
+                if first:
+                    peaks = [one.peak for one in first if one.peak is not None]
+                    judged = Judged(
+                        medium=medium,
+                        sums=sums,
+                        days=len(first),
+                        score=mean([one.score for one in first]),
+                        weeks=-(-len(later) // (HORIZON * HOUR // DAY - 1)),
+                        week=mean(later) if later else None,
+                        peak=mean_peaks(peaks),
+                        highest=tuple(one.highest for one in reversed(first) if one.highest is not None),
+                    )
+                    found.append(judged)
         return found
 
-    def _judge(self, begin: int, medium: Medium) -> Iterator[tuple[bool, Score]]:
+    def _judge(self, begin: int, medium: Medium, days: Sequence[int]) -> Iterator[_Seen]:
         blocks = [block for block in self._files.blocks(begin) if block.medium == medium]
         if not blocks:
             return
-        came: dict[str, Floats] = {}
         replaced, zones = self._replaced(), self._zones(begin)
         _, factors = self._factors(replaced)
-        for keys, columns in self._store.scan(medium, begin, begin + DAY):
-            points, use = self._main(keys, columns, begin, 24, replaced, factors)
-            came.update(zip(points, use.T, strict=True))
-        summed = Sums(24)
-        for block in blocks:
-            if not block.sums:
-                summed.add([zones.get(point, ALL) for point in block.points], _beside(came, block.points))
         told = {point for block in blocks if not block.sums for point in block.points}
-        new = [point for point, use in came.items() if point not in told and not np.isnan(use).all()]
-        if new:
-            summed.add([zones.get(point, ALL) for point in new], _beside(came, new))
-        for sums in (False, True):
-            of = [block for block in blocks if block.sums == sums]
-            names = [name for block in of for name in block.points]
-            use = summed.wholes(names) if sums else _beside(came, names)
-            judged = score(
-                np.concatenate([np.frombuffer(block.error, "<f4") for block in of]),
-                np.concatenate([np.frombuffer(block.square, "<f4") for block in of]),
-                use,
-                np.concatenate([block.quantiles()[:, :24] for block in of], axis=2),
-            )
-            if judged is not None:
-                yield sums, judged
+        for day in days:
+            since = begin + day * DAY
+            came: dict[str, Floats] = {}
+            for keys, columns in self._store.scan(medium, since, since + DAY):
+                points, use = self._main(keys, columns, since, 24, replaced, factors)
+                came.update(zip(points, use.T, strict=True))
+            summed = Sums(24)
+            for block in blocks:
+                if not block.sums:
+                    summed.add([zones.get(point, ALL) for point in block.points], _beside(came, block.points))
+            new = [point for point, use in came.items() if point not in told and not np.isnan(use).all()]
+            if new:
+                summed.add([zones.get(point, ALL) for point in new], _beside(came, new))
+            for sums in (False, True):
+                of = [block for block in blocks if block.sums == sums]
+                names = [name for block in of for name in block.points]
+                use = summed.wholes(names) if sums else _beside(came, names)
+                seen = _seen(of, names, use, begin, day)
+                if seen is not None:
+                    yield seen
 
     def opened(self) -> Iterator[tuple[str, DataError | None]]:
         """Every file, and what is wrong with it."""
@@ -339,6 +386,35 @@ class Forecasts:
     def reseal(self) -> int:
         """Move one file to the newest key version; 0 when none is left."""
         return self._files.reseal()
+
+
+def ahead(begin: int, now: int) -> range:
+    """Which days of a forecast are judged: none before the first is over, all once the week is."""
+    whole = HORIZON * HOUR // DAY
+    return range(whole if begin + whole * DAY <= now else int(begin + DAY <= now))
+
+
+def _seen(of: Sequence[Block], names: Sequence[str], use: Floats, begin: int, day: int) -> _Seen | None:
+    """Judge one day of these blocks by what came (24 hours, series)."""
+    judged = score(
+        np.concatenate([np.frombuffer(block.error, "<f4") for block in of]),
+        np.concatenate([np.frombuffer(block.square, "<f4") for block in of]),
+        use,
+        np.concatenate([block.quantiles()[:, day * 24 : (day + 1) * 24] for block in of], axis=2),
+    )
+    if judged is None:
+        return None
+    sums, highest = of[0].sums, [block.highest() for block in of]
+    peaks = [one[:, day] for one in highest if one is not None]
+    if len(peaks) < len(of):  # made before peaks were forecast
+        return _Seen(sums, day, judged, None, None)
+    foreseen = np.concatenate(peaks, axis=1)
+    whole = None
+    if sums and ALL in names and not np.isnan(use[:, names.index(ALL)]).any():
+        low, middle, high = (foreseen[at, names.index(ALL)] for at in (0, LEVELS.index(0.5), -1))
+        came = use[:, names.index(ALL)].max()
+        whole = PeakDay(begin, *(round(float(one), 4) for one in (middle, low, high, came)))
+    return _Seen(sums, day, judged, peak_score(use, foreseen), whole)
 
 
 def midnight(now: int) -> int:

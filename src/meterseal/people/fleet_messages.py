@@ -250,11 +250,13 @@ class Foreseen(Struct, frozen=True, kw_only=True):
 
 
 class ForecastScore(Struct, frozen=True, kw_only=True):
-    """How good the last days' forecasts of usage points, or of sums, were over the first day of each: errors over those of
-    "the same hour a week before", and the shares of hours within the outer and the inner quantiles.
+    """How good the last days' forecasts of usage points, or of sums, were over the first day of each, or over the rest of
+    the week (`week`): errors over those of "the same hour a week before", and the shares of hours within the outer and the
+    inner quantiles. `days` are forecasts.
     """
 
     sums: bool
+    week: bool
     days: int
     series: int
     mase: float
@@ -263,9 +265,32 @@ class ForecastScore(Struct, frozen=True, kw_only=True):
     within_inner: float
 
 
+class PeakScore(Struct, frozen=True, kw_only=True):
+    """How the highest hours of the last days were foreseen: the shares within nine of ten and above, and how far the
+    median was off, as a part of what came.
+    """
+
+    sums: bool
+    days: int
+    series: int
+    within: float
+    over: float
+    error: float
+
+
+class PeakDay(Struct, frozen=True):
+    """The highest hour of one day of all usage points of the medium together: foreseen, its band, and as it came."""
+
+    begin: int
+    foreseen: float
+    low: float
+    high: float
+    came: float
+
+
 class OperatorForecastPage(Struct, frozen=True, kw_only=True):
     """The media that have a forecast, the shown one with its zones, and the forecast, where there is one of what was asked
-    for. `scores` is None until somebody has judged.
+    for. `scores` is None until somebody has judged. `highest` is newest first.
     """
 
     media: tuple[Medium, ...]
@@ -274,6 +299,8 @@ class OperatorForecastPage(Struct, frozen=True, kw_only=True):
     of: str
     found: Foreseen | None
     scores: tuple[ForecastScore, ...] | None
+    peaks: tuple[PeakScore, ...] = ()
+    highest: tuple[PeakDay, ...] = ()
 
 
 class OperatorMeter(Struct, frozen=True):

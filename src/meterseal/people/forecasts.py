@@ -5,14 +5,17 @@ It forecasts and judges nothing (`mdms` does) and knows no customer; usage point
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import sqlalchemy as sa
 
 from meterseal.control.engine import read
 from meterseal.control.tables import usage_points
 from meterseal.errors import LocalError
+from meterseal.mdms.forecast import scores
 from meterseal.mdms.forecasts import Forecasted, Judged
 from meterseal.model import MEDIA, Medium
-from meterseal.people.fleet_messages import ForecastScore, Foreseen, OperatorForecastPage
+from meterseal.people.fleet_messages import ForecastScore, Foreseen, OperatorForecastPage, PeakDay, PeakScore
 from meterseal.people.ports import Foresight
 from meterseal.utility.tariff import UNITS
 
@@ -34,14 +37,21 @@ class Outlooks:
         known = [one for one in MEDIA if zones[one]]
         shown = point or medium or (known[0] if known else None)
         found = None if shown is None else self._found(shown, of, is_point=point is not None)
-        scores = self._foresight.lately
+        judged = self._foresight.lately
+        own = [one for one in judged or () if one.medium == shown]
         return OperatorForecastPage(
             media=tuple(known),
             medium=shown,
             zones=tuple(zone for zone in zones[shown] if zone != ALL)[:MOST_ZONES] if shown else (),
             of=of,
             found=found,
-            scores=None if scores is None else tuple(_score(one) for one in scores if one.medium == shown),
+            scores=None if judged is None else tuple(score for one in own for score in _scores(one)),
+            peaks=tuple(_peak(one.sums, one.peak) for one in own if one.peak is not None),
+            highest=tuple(
+                PeakDay(day.begin, day.foreseen, day.low, day.high, day.came)
+                for one in own
+                for day in one.highest
+            ),
         )
 
     def _medium_of(self, usage_point: str) -> Medium | None:
@@ -74,14 +84,22 @@ def _foreseen(one: Forecasted, medium: Medium) -> Foreseen:
     )
 
 
-def _score(one: Judged) -> ForecastScore:
-    of = one.score
-    return ForecastScore(
-        sums=one.sums,
-        days=one.days,
-        series=of.series,
-        mase=of.mase,
-        rmsse=of.rmsse,
-        within_outer=of.coverage,
-        within_inner=of.half,
+def _scores(one: Judged) -> Iterator[ForecastScore]:
+    for week, days, of in ((False, one.days, one.score), (True, one.weeks, one.week)):
+        if of is not None:
+            yield ForecastScore(
+                sums=one.sums,
+                week=week,
+                days=days,
+                series=of.series,
+                mase=of.mase,
+                rmsse=of.rmsse,
+                within_outer=of.coverage,
+                within_inner=of.half,
+            )
+
+
+def _peak(sums: bool, of: scores.PeakScore) -> PeakScore:
+    return PeakScore(
+        sums=sums, days=of.days, series=of.series, within=of.within, over=of.over, error=of.error
     )

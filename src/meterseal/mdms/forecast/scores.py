@@ -28,6 +28,18 @@ class Score(Struct, frozen=True, kw_only=True):
     half: float
 
 
+class PeakScore(Struct, frozen=True, kw_only=True):
+    """How the highest hour of a day was foreseen: `within` is the share of days on which it lay between the outer levels
+    (0.9 when that is right), `over` above them (0.05), `error` how far the median was off in all, as a part of what came.
+    """
+
+    series: int
+    days: int
+    within: float
+    over: float
+    error: float
+
+
 def naive_scales(history: Floats) -> tuple[Floats, Floats]:
     """Mean absolute and mean square of "the same hour a week before" over (hours, series) of history; 0 where it never
     moved or nobody knows.
@@ -64,6 +76,38 @@ def score(error_scale: Floats, square_scale: Floats, came: Floats, quantiles: Fl
         pinball=float(np.nanmean(loss[:, :, judged])),
         coverage=float(inside[:, judged][every].mean()),
         half=float(inner[:, judged][every].mean()),
+    )
+
+
+def peak_score(came: Floats, peaks: Floats) -> PeakScore | None:
+    """Judge (levels, series) of a day's highest hour by what came (24 hours, series), of the series whose hours are all
+    known; None when there is none such.
+    """
+    known = ~np.isnan(came).any(axis=0)
+    if not known.any():
+        return None
+    highest, foreseen = came[:, known].max(axis=0), peaks[:, known]
+    off = np.abs(highest - foreseen[LEVELS.index(0.5)]).sum()
+    return PeakScore(
+        series=int(known.sum()),
+        days=1,
+        within=float(((highest >= foreseen[0]) & (highest <= foreseen[-1])).mean()),
+        over=float((highest > foreseen[-1]).mean()),
+        error=float(off / max(highest.sum(), 1e-9)),
+    )
+
+
+def mean_peaks(scores: Sequence[PeakScore]) -> PeakScore | None:
+    """The mean of the scores of days, None of none; `series` is the most of them."""
+    if not scores:
+        return None
+    return PeakScore(
+        series=max(one.series for one in scores),
+        days=sum(one.days for one in scores),
+        **{
+            name: float(np.mean([getattr(one, name) for one in scores]))
+            for name in ("within", "over", "error")
+        },
     )
 
 
