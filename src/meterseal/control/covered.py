@@ -72,17 +72,17 @@ COVERED: tuple[Covered, ...] = (
     _covered(tables.edits, changes="state officers saved_at sealed_content key_version"),
     _covered(tables.retentions, changes="sealed_reason key_version"),
     _covered(tables.rollups, changes="done rows readings bytes"),
-    # the ledger's own
+    # the store's and the ledger's own
     _covered(tables.ledger_seeds, changes="sealed_nodes key_version"),
     _covered(tables.ledger_checkpoints),
+    _covered(tables.segments, goes=True),
+    _covered(tables.trail_keys, changes="sealed_key key_version"),
 )
 
 ELSEWHERE: dict[str, str] = {
     "row_trail": "the trail itself: chained, each entry under a key, its head at the security service",
-    "trail_keys": "the trail's key, sealed: another one fits none of its entries",
     "refusals": "a chain of its own, its head at the security service",
-    "segments": "the ledger's walk opens what is listed and compares every reading",
-    "evidence": "the ledger's walk compares every statement with the leaves",
+    "evidence": "the ledger's walk compares every statement with the leaves; reason and time of receipt are shown alone",
     "stores": "changes with every compaction; the ledger's walk meets a store that lacks readings, leaves or entries",
     "consumed_counters": "changes with every commit; a reading that is told again is no other reading",
     "data_keys": "another key opens nothing",

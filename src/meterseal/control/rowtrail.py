@@ -39,6 +39,7 @@ FOREIGN = "foreign"
 """Notes of entries: what stood before the trail began; acts of our own that were written while no key was at hand; and one
 before which somebody else's entries stand."""
 KEY = "rows"
+ACTS = "acts"
 _TAG = b"ms1 row trail\x00"
 _AT_ONCE = 5_000
 _KEY_BYTES = 32
@@ -119,40 +120,52 @@ class RowTrail:
         """
         trail = cls(engine, _key(engine, ring), clock)
         trail._last = trail._coming = Head(*trail.head())
-        if trail._last == NONE:
-            trail._begin()
-        elif offline:
-            trail._adopt(offline)
+        told, acts = trail._told_of()
+        trail._begin([covered for covered in COVERED if covered.name not in told])
+        if offline:
+            trail._adopt(offline, acts)
         before_writing(engine, _prepared, trail._written)
         return trail
 
     # --- writing ----------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
+    def _told_of(self) -> tuple[set[str], set[str]]:
+        """The tables of which an entry tells, and the acts."""
+        tables, acts = set[str](), set[str]()
+        for _, entry in self.entries():
+            for part in entry.written:
+                tables.add(part.table)
+                if part.table == ACTS:
+                    acts |= {item.key for item in part.items}
+        return tables, acts
+
+    def _begin(self, tables: Sequence[Covered]) -> None:
+        """Take up tables as they stand: all of them in a new trail, and later those that are covered since an upgrade. An
+        empty one is told of as well, so that this is done once."""
+        if not tables:
+            return
         with write(self._engine) as connection:
-            for covered in COVERED:
-                items: list[Item] = []
-                for key, values in rows_of(connection, covered, (*covered.fixed, *covered.rest)):
-                    items.append(_item(covered, key, values))
-                    if len(items) == _AT_ONCE:
-                        self._append(connection, Entry(BEGUN, (_part(covered, items),)))
-                        items = []
-                if items:
-                    self._append(connection, Entry(BEGUN, (_part(covered, items),)))
-            if self._coming == NONE:
-                self._append(connection, Entry(BEGUN, ()))
+            parts: list[Written] = []
+            for covered in tables:
+                every = rows_of(connection, covered, (*covered.fixed, *covered.rest))
+                items = [_item(covered, key, values) for key, values in every]
+                for start in range(0, len(items) or 1, _AT_ONCE):
+                    parts.append(_part(covered, items[start : start + _AT_ONCE]))
+                    if sum(len(part.items) for part in parts) >= _AT_ONCE:
+                        self._append(connection, Entry(BEGUN, tuple(parts)))
+                        parts = []
+            if parts:
+                self._append(connection, Entry(BEGUN, tuple(parts)))
         self._last = self._coming
 
-    def _adopt(self, act: str) -> None:
-        """Acts of that name which stand behind the last one that an entry tells of."""
-        (covered,) = (one for one in COVERED if one.name == "acts")
-        known = {item.key for _, entry in self.entries() for item in _items(entry, covered.name)}
+    def _adopt(self, act: str, known: set[str]) -> None:
+        """Acts of that name of which no entry tells."""
+        (covered,) = (one for one in COVERED if one.name == ACTS)
         place = covered.fixed.index("act")
         with write(self._engine) as connection:
-            every = list(rows_of(connection, covered, covered.fixed))
             items = [
                 _item(covered, key, values)
-                for key, values in every
+                for key, values in rows_of(connection, covered, covered.fixed)
                 if key not in known and values[place] == act
             ]
             if items:
@@ -258,12 +271,6 @@ def verify_chain(
             )
         previous = row.hash
     return number, previous
-
-
-def _items(entry: Entry, name: str) -> Iterator[Item]:
-    for part in entry.written:
-        if part.table == name:
-            yield from part.items
 
 
 def _key(engine: sa.Engine, ring: KeyRing) -> bytes:

@@ -22,7 +22,7 @@ from meterseal.control.sealed import EVIDENCE
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import evidence as table
 from meterseal.control.writes import insert_new
-from meterseal.errors import DataError
+from meterseal.errors import DataError, TrustError
 from meterseal.link.evidence import EvidenceStatement, unpack
 from meterseal.mdms import rivals
 from meterseal.mdms.chain import BAD, GOOD, UNREADABLE, judged
@@ -145,15 +145,25 @@ class EvidenceBook:
                 held += connection.execute(counting).scalar_one()
         return states, len(wanted) - held
 
-    def of_points(self, usage_points: Sequence[str]) -> list[tuple[EvidenceFacts, int]]:
-        """All evidence of some usage points, each with the instant under which it is kept and asked for."""
+    def of_points(
+        self, usage_points: Sequence[str]
+    ) -> tuple[list[tuple[EvidenceFacts, int]], list[tuple[str, str]]]:
+        """All evidence of some usage points, each with the instant under which it is kept and asked for; and what does not
+        open, as where it stands and why."""
         found: list[tuple[EvidenceFacts, int]] = []
+        shut: list[tuple[str, str]] = []
         with read(self._engine) as connection:
             for start in range(0, len(usage_points), AT_ONCE):
                 here = table.c.usage_point.in_(usage_points[start : start + AT_ONCE])
-                query = sa.select(table).where(here).order_by(*_ORDER)
-                found += [(self._facts(row), row.end_at) for row in connection.execute(query)]
-        return found
+                for row in connection.execute(sa.select(table).where(here).order_by(*_ORDER)):
+                    try:
+                        found.append((self._facts(row), row.end_at))
+                    except TrustError as error:
+                        device = f"device {bytes(row.device_id).hex()}"
+                        shut.append(
+                            (f"{device}, channel {row.channel}, sequence {row.sequence}", error.message)
+                        )
+        return found, shut
 
     def waiting(self) -> set[EvidenceKey]:
         """The keys of what is stored unchecked."""

@@ -382,6 +382,8 @@ class Mdms(Judging):
             engine=self._engine,
             keys=self._keys,
             store=self._store,
+            manifest=self._manifest,
+            segments=self.segments(),
             ledger=self.ledger,
             verifier=self._verifier,
             checkpoints=checkpoints,

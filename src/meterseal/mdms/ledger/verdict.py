@@ -22,8 +22,9 @@ class Fault(Struct, frozen=True, kw_only=True):
     """One thing that is not as it was accepted. `where` names it; neither holds a register.
 
     `code`: "checkpoint" (chain, signature or root), "tree" (an inner hash), "leaf" (what a leaf is made of), "salt" (salts
-    that are gone or changed), "journal", "segment" (a file), "reading" (a version of a reading), "evidence", "audit" (a row
-    of the audit trail), "row" (a row of the control store that decides a bill, a reading, a finding or a right).
+    that are gone or changed), "journal", "segment" (a file), "reading" (a version of a reading), "evidence", "control"
+    (what the control store says of the store), "audit" (a row of the audit trail), "row" (a row of the control store that
+    decides a bill, a reading, a finding or a right).
     """
 
     code: str

@@ -9,10 +9,12 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import sqlalchemy as sa
 
 from meterseal.control.sealing import KeyRing
 from meterseal.crypto.symmetric import sm3
+from meterseal.errors import TrustError
 from meterseal.mdms.evidence import EvidenceBook, EvidenceFacts
 from meterseal.mdms.ledger import audit, replay
 from meterseal.mdms.ledger.checkpoints import Checkpoints
@@ -23,13 +25,15 @@ from meterseal.mdms.rivals import UNCHECKED
 from meterseal.mdms.state import EvidenceKey
 from meterseal.mdms.store.manifest import Manifest
 from meterseal.mdms.store.rows import Rows
+from meterseal.mdms.store.segments import Segment
 from meterseal.mdms.store.store import Store
 from meterseal.mdms.verifier import EvidenceVerifier, SignedStatement
 
 
 class Walk:
     """One walk over a store that is open, where no evidence is being checked. `sequence` is the last journal entry that it
-    covers, `pending` the evidence in those that waits for its check, `erasures` where salts may be gone."""
+    covers, `pending` the evidence in those that waits for its check, `erasures` where salts may be gone, `manifest` and
+    `segments` what the process knows of the store, for where the control store does not say it any more."""
 
     def __init__(
         self,
@@ -38,6 +42,8 @@ class Walk:
         engine: sa.Engine,
         keys: KeyRing,
         store: Store,
+        manifest: Manifest,
+        segments: Sequence[Segment],
         ledger: Ledger,
         verifier: EvidenceVerifier,
         checkpoints: Checkpoints,
@@ -58,7 +64,15 @@ class Walk:
         self._size = ledger.take_up()
         self._faults = Faults()
         self._manifest = Manifest(engine, keys)
-        _, _, self._segments = self._manifest.open()
+        try:
+            _, _, self._segments = self._manifest.open()
+        except (TrustError, msgspec.MsgspecError):
+            self._faults.add(
+                "control",
+                "stores",
+                "What the control store says of the store does not open: it was changed. Restore it.",
+            )
+            self._manifest, self._segments = manifest, list(segments)
         self._journal = 0
         self._evidence = 0
         self._rolled = 0
@@ -113,7 +127,9 @@ class Walk:
     async def _share(self, stored: replay.Stored, share: int, shares: int) -> None:
         made, said, points = await asyncio.to_thread(self._readings, stored, share, shares)
         book = EvidenceBook(self._engine, made, self._keys, Places(self._engine).since)
-        kept = await asyncio.to_thread(book.of_points, points)
+        kept, shut = await asyncio.to_thread(book.of_points, points)
+        for where, sentence in shut:
+            self._faults.add("evidence", where, sentence)
         found = [one for one, _ in kept if one.checked != UNCHECKED]
         for one, at in kept:
             if one.end_at != at:
@@ -162,7 +178,10 @@ class Walk:
                     "evidence", where, "No accepted record carried this statement: it was changed or added."
                 )
                 continue
-            checked = book.judged(facts, holds=holds)
+            try:
+                checked = book.judged(facts, holds=holds)
+            except TrustError:
+                continue  # the statement before it does not open, and is named
             if checked != facts.checked:
                 faults.add(
                     "evidence", where, f"It is kept as {facts.checked}, and by the readings it is {checked}."
