@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,10 +17,11 @@ from meterseal.control.tables import evidence, ledger_checkpoints, ledger_seeds,
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.errors import DataError, EngineError, MetersealError, TrustError
 from meterseal.mdms.bulk import Bulk
-from meterseal.mdms.ledger import replay
+from meterseal.mdms.ledger import files, replay
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.leaves import Part, days_between, plaintext, read
 from meterseal.mdms.ledger.ledger import IN_TIME
+from meterseal.mdms.ledger.salts import stated
 from meterseal.mdms.ledger.verdict import Erasure, Verdict
 from meterseal.mdms.store.rows import Rows, Words
 from meterseal.model import MAIN, Batch, Series
@@ -71,7 +72,9 @@ async def world(tmp_path: Path, bench: Bench) -> World:
     return made
 
 
-async def attacked(world: World, attack: Callable[[Insider], object], since: str = "") -> Verdict:
+async def attacked(
+    world: World, attack: Callable[[Insider], object], since: str = "", erasures: Sequence[Erasure] = ()
+) -> Verdict:
     """Stop, change something by hand, start again and verify."""
     await world.close()
     engine = control_at(world.root / "control.db")
@@ -79,7 +82,7 @@ async def attacked(world: World, attack: Callable[[Insider], object], since: str
     engine.dispose()
     again = World(world.root, world.bench)
     try:
-        return await again.verdict(since)
+        return await again.mdms.audit(again.checkpoints, since, erasures)
     finally:
         await again.close()
 
@@ -422,6 +425,73 @@ async def test_an_erased_person_leaves_everything_verifiable(world: World) -> No
     assert (verdict.faults, verdict.erased) == ((), 4)
     verdict = await attacked(world, lambda insider: insider.swap_leaf_hash(0))
     assert says(verdict, "checkpoint")
+
+
+async def test_another_leaf_made_out_to_be_an_erased_persons_is_found(world: World) -> None:
+    """Without a salt of its own it would be compared with nothing, and say whatever the insider likes."""
+    await world.mdms.compact()
+    await world.checkpoints.make()
+    days = days_between(FIRST, FIRST + 2 * DAY)
+    world.mdms.ledger.destroy(point(0), *days)
+    gone = [Erasure(point(0), *days)]
+
+    def relabel(insider: Insider) -> None:
+        made = insider.leaves()
+        number, mine = next(
+            (at, one)
+            for at, one in enumerate(made)
+            if read(one.plaintext).owner == point(1) and one.day > days[1]
+        )
+        leaf = read(mine.plaintext)
+        assert isinstance(leaf, Part)
+        other = msgspec.structs.replace(leaf, usage_point=point(0), day=days[0])
+        made[number] = msgspec.structs.replace(mine, day=days[0], plaintext=plaintext(other))
+        files.write_leaves(insider.measurements / "ledger", insider.manifest.store_id, keys(), 0, made)
+
+    verdict = await attacked(world, relabel, erasures=gone)
+    assert says(verdict, "salt", point(0), "4 leaves lost", "5 are said")
+
+
+async def test_leaves_that_come_for_erased_days_and_a_second_erasure_are_no_accusation(world: World) -> None:
+    await world.mdms.compact()
+    days = days_between(FIRST, FIRST + 2 * DAY)
+    ledger = world.mdms.ledger
+    ledger.destroy(point(0), *days)
+    gone = [Erasure(point(0), *days)]
+    late = Series(device(0), MAIN + 1, "m3", -2, FIRST + HOUR // 2, HOUR, (5,))
+    record = msgspec.structs.replace(day_record(0, DAYS, 900), series=(late,), statuses=())
+    await world.mdms.publish(Batch((record,)))
+    await world.mdms.compact()
+    await world.checkpoints.make()
+    assert [(one.leaves, one.size) for one in stated(world.engine)] == [(4, ledger.size - 1)]
+    verdict = await world.mdms.audit(world.checkpoints, "", gone)
+    assert (verdict.faults, verdict.erased) == ((), 4)
+    ledger.destroy(point(0), *days)
+    ledger.destroy(point(0), *days)
+    assert [one.leaves for one in stated(world.engine)] == [4, 1, 0]
+    verdict = await world.mdms.audit(world.checkpoints, "", gone)
+    assert (verdict.faults, verdict.erased) == ((), 5)
+    await world.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "code"),
+    [
+        (evidence.update().where(evidence.c.sequence == 2).values(sealed_statement=b"x" * 200), "evidence"),
+        (evidence.update().where(evidence.c.sequence == 2).values(key_version=9), "evidence"),
+        (stores.update().values(sealed_mark=b"x" * 80), "control"),
+        (sa.text("UPDATE stores SET counts = 'x'"), "control"),
+    ],
+)
+async def test_what_does_not_open_any_more_is_named_beside_all_other_faults(
+    world: World, statement: sa.Executable, code: str
+) -> None:
+    """One value spoilt would else hide every other change from whoever verifies."""
+    with world.engine.begin() as connection:
+        connection.execute(statement)
+        connection.execute(ledger_checkpoints.delete().where(ledger_checkpoints.c.number == 1))
+    assert codes(await world.verdict()) >= {code, "checkpoint"}
+    await world.close()
 
 
 async def test_salts_that_went_without_a_person_are_found(world: World) -> None:

@@ -11,7 +11,7 @@ from meterseal.app import operator
 from meterseal.app.listening import Listening
 from meterseal.cli.answers import show
 from meterseal.cli.arguments import Data, Json, device_id_of
-from meterseal.cli.calls import ask
+from meterseal.cli.calls import LONG_RUN, ask
 from meterseal.cli.times import at, day
 from meterseal.errors import LocalError
 from meterseal.hostport import written
@@ -87,7 +87,7 @@ def customer_erase(customer_id: str = "", *, data: Data, meter: str = "", json: 
             "use.customer", "Say who is erased: a customer id, or --meter with one of the person's meters."
         )
     request = operator.EraseCustomer(customer_id=customer_id, device_id=device_id_of(meter) if meter else b"")
-    answer = ask(data, "customer_erase", request, operator.Text)
+    answer = ask(data, "customer_erase", request, operator.Text, timeout=LONG_RUN)
     show(
         answer.json,
         as_json=json,

@@ -381,6 +381,15 @@ CLASSES: dict[str, dict[str, Class]] = {
         "key_version": VERSION,
     },
     "ledger_seeds": {"usage_point": ID, "key_version": VERSION, "sealed_nodes": SEALED},
+    "ledger_erasures": {
+        "id": COUNT,
+        "usage_point": ID,
+        "first_day": TIME,
+        "last_day": TIME,
+        "size": COUNT,
+        "leaves": COUNT,
+        "digest": Hashed("over leaves of the tree, which are published"),
+    },
     "ledger_checkpoints": {
         "number": COUNT,
         "size": COUNT,

@@ -75,6 +75,7 @@ COVERED: tuple[Covered, ...] = (
     # the store's and the ledger's own
     _covered(tables.ledger_seeds, changes="sealed_nodes key_version"),
     _covered(tables.ledger_checkpoints),
+    _covered(tables.ledger_erasures),
     _covered(tables.segments, goes=True),
     _covered(tables.trail_keys, changes="sealed_key key_version"),
 )

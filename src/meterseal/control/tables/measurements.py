@@ -233,6 +233,20 @@ ledger_seeds = Table(
     Column("sealed_nodes", LargeBinary, nullable=False),  # keys that the salts of leaves are made of
 )
 
+# Which leaves lost their salts with a person (ADR 0047): written in the transaction that destroys them.
+ledger_erasures = Table(
+    "ledger_erasures",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("usage_point", String(32), nullable=False),
+    Column("first_day", Integer, nullable=False),  # local days since 1970, both included
+    Column("last_day", Integer, nullable=False),
+    Column("size", BigInteger, nullable=False),  # of the tree then
+    Column("leaves", BigInteger, nullable=False),
+    Column("digest", Id(32), nullable=False),  # SM3 over number and hash of each of these leaves
+    sqlite_autoincrement=True,
+)
+
 ledger_checkpoints = Table(
     "ledger_checkpoints",
     metadata,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from meterseal.control.sealing import KeyRing
 from meterseal.crypto import merkle
@@ -17,6 +18,7 @@ from meterseal.mdms import entries
 from meterseal.mdms.ledger.files import Made
 from meterseal.mdms.ledger.leaves import Leaf, commitment, leaves_of, plaintext, read
 from meterseal.mdms.ledger.ledger import Ledger
+from meterseal.mdms.ledger.salts import Statement, digest_of
 from meterseal.mdms.ledger.verdict import Erasure, Faults
 from meterseal.mdms.store.manifest import Manifest
 from meterseal.mdms.store.strict import StrictJournal
@@ -104,6 +106,14 @@ def readable(ledger: Ledger, size: int) -> Iterator[tuple[int, Made]]:
             continue
 
 
+class _Gone(NamedTuple):
+    """A leaf whose salt went with a person."""
+
+    number: int
+    day: int
+    hash: bytes
+
+
 class TreeWalk:
     """Compares what leaves are made of with the tree, the tree with itself, and its roots with checkpoints."""
 
@@ -114,8 +124,12 @@ class TreeWalk:
         checkpoints: Sequence[Checkpoint],
         faults: Faults,
         erasures: Iterable[Erasure] = (),
+        statements: Sequence[Statement] = (),
     ) -> None:
         self._ledger, self._size, self._faults = ledger, size, faults
+        self._statements = statements
+        self._went: dict[str, list[_Gone]] = {}
+        """The leaves without a salt in an erased person's days, by usage point."""
         self._erasures: dict[str, list[Erasure]] = {}
         for erasure in erasures:
             self._erasures.setdefault(erasure.usage_point, []).append(erasure)
@@ -151,6 +165,7 @@ class TreeWalk:
                     )
             peaks.append((level, value))
             self._roots(number + 1, peaks)
+        self._erasures_hold()
         for owner, count in sorted(self._unsalted.items()):
             self._faults.add(
                 "salt",
@@ -158,6 +173,34 @@ class TreeWalk:
                 f"The salts of {count} leaves are gone or changed, and no person was erased there: what these leaves say "
                 "can be compared with nothing. Restore them from a backup.",
             )
+
+    def _erasures_hold(self) -> None:
+        """Whether the leaves without a salt are those that lost theirs: who says of another leaf that it was an erased
+        person's takes it out of every comparison."""
+        for one in self._statements:
+            mine, rest = list[_Gone](), list[_Gone]()
+            for leaf in self._went.get(one.usage_point, ()):
+                here = leaf.number < one.size and one.first_day <= leaf.day <= one.last_day
+                (mine if here else rest).append(leaf)
+            self._went[one.usage_point] = rest
+            found = digest_of((leaf.number, leaf.hash) for leaf in mine)
+            if (len(mine), found) != (one.leaves, one.digest):
+                self._faults.add(
+                    "salt",
+                    one.usage_point,
+                    f"{one.leaves} leaves lost their salts with a person's erasure, and {len(mine)} are said to be of "
+                    "those days now: one was made out to be that person's, or is no longer.",
+                )
+        for owner, left in self._went.items():
+            spans = [(one.first_day, one.last_day) for one in self._statements if one.usage_point == owner]
+            loose = [leaf.number for leaf in left if any(a <= leaf.day <= b for a, b in spans)]
+            if loose:
+                self._faults.add(
+                    "salt",
+                    owner,
+                    f"Leaf {loose[0]} and {len(loose) - 1} more have no salts, and came after those of these days were "
+                    "destroyed: they were made out to be of an erased person.",
+                )
 
     def _roots(self, size: int, peaks: list[tuple[int, bytes]]) -> None:
         while self._due and self._due[-1].size == size:
@@ -197,6 +240,7 @@ class TreeWalk:
         if salt is None:
             if any(one.first <= leaf.day <= one.last for one in self._erasures.get(leaf.owner, ())):
                 self.erased += 1
+                self._went.setdefault(leaf.owner, []).append(_Gone(number, leaf.day, stored))
             else:
                 self._unsalted[leaf.owner] = self._unsalted.get(leaf.owner, 0) + 1
         elif leaf.day != made.day or commitment(made.digest, salt, made.plaintext) != stored:

@@ -27,7 +27,7 @@ from meterseal.mdms.entries import Entry
 from meterseal.mdms.ledger import files
 from meterseal.mdms.ledger.files import File, Made
 from meterseal.mdms.ledger.leaves import Leaf, commitment, leaves_of, plaintext, read
-from meterseal.mdms.ledger.salts import Salts
+from meterseal.mdms.ledger.salts import Salts, Statement, digest_of
 from meterseal.mdms.ledger.tree import Tree
 from meterseal.mdms.store.files import disk
 from meterseal.model import Opened
@@ -322,7 +322,14 @@ class Ledger:
             for one in self._made:
                 if first_day <= one.day <= last_day and read(one.plaintext).owner == usage_point:
                     return None
-            return self.salts.destroy(usage_point, first_day, last_day)
+            size = self._tree.size
+            gone = [
+                (number, self._tree.node_at(0, number))
+                for number, made, _ in self.of(usage_point, first_day, last_day, size)
+                if self.salts.salt(usage_point, made.day, number) is not None
+            ]
+            said = Statement(usage_point, first_day, last_day, size, len(gone), digest_of(gone))
+            return self.salts.destroy(usage_point, first_day, last_day, said)
 
     def _within(self, size: int) -> None:
         if self._tree.size < size:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -21,9 +22,10 @@ from msgspec import Struct
 from meterseal.control.engine import read, write
 from meterseal.control.sealed import LEDGER_SEEDS
 from meterseal.control.sealing import KeyRing
+from meterseal.control.tables import ledger_erasures
 from meterseal.control.tables import ledger_seeds as table
 from meterseal.control.writes import insert_new, upsert
-from meterseal.crypto.symmetric import hmac_sm3
+from meterseal.crypto.symmetric import hmac_sm3, sm3
 from meterseal.mdms.ledger.leaves import LAST_DAY
 
 DEPTH = 4
@@ -41,6 +43,30 @@ class Node(Struct, frozen=True, array_like=True):
     prefix: int
     since: int
     key: bytes
+
+
+class Statement(NamedTuple):
+    """That salts of a usage point's leaves went, among the first `size`: how many, and SM3 over (number, hash) of each."""
+
+    usage_point: str
+    first_day: int
+    last_day: int
+    size: int
+    leaves: int
+    digest: bytes
+
+
+def stated(engine: sa.Engine) -> list[Statement]:
+    """Every statement, oldest first."""
+    columns = [ledger_erasures.c[name] for name in Statement._fields]
+    with read(engine) as connection:
+        rows = connection.execute(sa.select(*columns).order_by(ledger_erasures.c.id)).all()
+    return [Statement(*row) for row in rows]
+
+
+def digest_of(leaves: Iterable[tuple[int, bytes]]) -> bytes:
+    """SM3 over numbers and hashes of leaves, which rise."""
+    return sm3(*(part for number, value in leaves for part in (number.to_bytes(8), value)))
 
 
 _DECODER = msgspec.msgpack.Decoder(list[Node])
@@ -98,12 +124,15 @@ class Salts:
         _, since, key = last
         return hmac_sm3(key, b"ms1 leaf\x00", number.to_bytes(8)) if number >= since else None
 
-    def destroy(self, owner: str, first: int, last: int) -> bytes:
+    def destroy(self, owner: str, first: int, last: int, statement: Statement | None = None) -> bytes:
         """Destroy the salts of the days first..last, both included; gives the sealed bytes that are gone.
 
-        Raises EngineError `control.*`, then nothing was destroyed.
+        `statement` says which leaves lose theirs by it, and is kept with it. Raises EngineError `control.*`, then nothing
+        was destroyed.
         """
         with write(self._engine) as connection:
+            if statement is not None:
+                connection.execute(ledger_erasures.insert().values(**statement._asdict()))
             row = connection.execute(sa.select(table).where(table.c.usage_point == owner)).one_or_none()
             if row is None:
                 return b""

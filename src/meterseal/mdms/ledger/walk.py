@@ -19,6 +19,7 @@ from meterseal.mdms.evidence import EvidenceBook, EvidenceFacts
 from meterseal.mdms.ledger import audit, replay
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.ledger import Ledger
+from meterseal.mdms.ledger.salts import stated
 from meterseal.mdms.ledger.verdict import Erasure, Faults, Verdict
 from meterseal.mdms.places import Places
 from meterseal.mdms.rivals import UNCHECKED
@@ -101,7 +102,7 @@ class Walk:
             outside = audit.check_since(since, head, self._ledger, self._size, faults)
         notes = await asyncio.to_thread(self._checkpoints.every)
         chain = await asyncio.to_thread(audit.check_chain, notes, head, faults)
-        tree = audit.TreeWalk(self._ledger, self._size, chain, faults, self._erasures)
+        tree = audit.TreeWalk(self._ledger, self._size, chain, faults, self._erasures, stated(self._engine))
         await asyncio.to_thread(tree.run)
         stored = await asyncio.to_thread(replay.Stored, self._store, self._segments, self._sequence, faults)
         shares = replay.shares_of(stored.rows, self._ledger)
