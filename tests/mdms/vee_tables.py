@@ -15,6 +15,7 @@ from meterseal.mdms.vee.context import (
     OFFSET,
     Balance,
     Calendar,
+    Clocked,
     Context,
     Event,
     Heating,
@@ -115,6 +116,7 @@ def table(seed: int, channels: int = 4, longest: int = 90) -> tuple[Columns, Con
             )
             for _ in range(6)
         ),
+        clocks=tuple(_clocked(random, channels, days) for _ in range(3)),
         mains=(Main(0, (1, 2), FIRST + (seed % 3) * DAY, FIRST + (days - seed % 2) * DAY),),
         balances=(Balance(0, 3, FIRST_DAY, tuple(random.uniform(5, 40) for _ in range(days // 2))),),
     )
@@ -124,6 +126,12 @@ def table(seed: int, channels: int = 4, longest: int = 90) -> tuple[Columns, Con
 def _period(random: Random, channels: int, days: int) -> Period:
     since = FIRST + random.randrange(days) * DAY
     return Period(random.randrange(channels), since, since + random.randrange(1, 9) * DAY)
+
+
+def _clocked(random: Random, channels: int, days: int) -> Clocked:
+    since, least = FIRST + random.randrange(days * DAY), random.randrange(-2 * HOUR, 2 * HOUR)
+    until = since + random.choice((0, HOUR, 2 * DAY))
+    return Clocked(random.randrange(channels), since, until, least, least + 3_000, random.random() < 0.5)
 
 
 def _multipliers(random: Random, channels: int, days: int) -> tuple[Multiplied, ...]:

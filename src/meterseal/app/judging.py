@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from meterseal.app import operator as ask
 from meterseal.errors import DataError
+from meterseal.mdms.clocks import Told
 from meterseal.mdms.facts import Fact
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.service import Mdms
@@ -191,7 +192,9 @@ class JudgingDesk:
         return ask.Text(json=ask.as_json({"facts": len(asked.facts)}))
 
     async def facts(self, _: str, asked: FactsQuery) -> ask.Text:
-        """What rules know now but alarms, by usage point (empty: all) and fact; at most SHOWN rows."""
+        """What rules know now but alarms, by usage point (empty: all) and fact; at most SHOWN rows. Of a meter's clock, how
+        many seconds it was measured to lead by, at least and at most.
+        """
         told = await asyncio.to_thread(self._mdms.facts.told, self._clock(), replaced=self._mdms.exchanged())
         found = [
             {"usage_point": point, "fact": kind, "value": one.value, "since": one.since, "until": one.until}
@@ -200,8 +203,24 @@ class JudgingDesk:
             for one in spans
             if asked.usage_point in ("", point)
         ]
+        measured = await asyncio.to_thread(self._measured, asked.usage_point)
+        found += [
+            {
+                "usage_point": point,
+                "fact": "clock",
+                "value": f"{one.least / 1000:g}..{one.most / 1000:g}",
+                "since": one.since,
+                "until": one.at,
+            }
+            for point, told in measured.items()
+            for one in told
+        ]
         found.sort(key=lambda row: (row["usage_point"], row["fact"], row["since"]))
         return ask.Text(json=_json({"facts": found[:SHOWN], "more": max(len(found) - SHOWN, 0)}))
+
+    def _measured(self, usage_point: str) -> dict[str, list[Told]]:
+        facts = self._mdms.facts
+        return facts.clocks_of([usage_point], self._clock()) if usage_point else facts.clocks_latest(SHOWN)
 
 
 def _row(finding: Finding) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from itertools import islice
 
 from msgspec.structs import replace
 
+from meterseal.mdms import clocks
 from meterseal.mdms.facts import Facts
 from meterseal.mdms.multipliers import KIND, factors, is_multiplied
 from meterseal.mdms.seen import EVERYTHING, Seen
@@ -88,6 +89,9 @@ class Around(Nothing):
                 Period(number, span.since, span.until) for number, span in self._of("vacant", main)
             ),
             events=self._facts.events(points, self._now, self._fact),
+            clocks=clocks.of(
+                self._facts.clocks_of(list(points), self._now, self._fact), self._replaced, points
+            ),
             multipliers=self.multipliers(keys),
         )
 

@@ -22,7 +22,7 @@ from meterseal.control.tables import point_facts as table
 from meterseal.control.tables import usage_points
 from meterseal.errors import DataError
 from meterseal.headend.meteralarms import kinds
-from meterseal.mdms import multipliers
+from meterseal.mdms import clocks, multipliers
 from meterseal.mdms.seen import EVERYTHING
 from meterseal.mdms.spans import Span, Told, at, joined, laid, unagreed
 from meterseal.mdms.state import Pending
@@ -82,11 +82,11 @@ class Facts:
         upto: int | None = None,
         replaced: Mapping[str, Sequence[int]] = MappingProxyType({}),
     ) -> Told:
-        """All but the alarms: by the rows up to number `upto` (`seen`), without one by those recorded up to an instant.
+        """All but alarms and clocks: by the rows up to number `upto` (`seen`), else by those recorded up to an instant.
 
         `replaced`: usage points whose meter was exchanged, with the instants at which each was put in place, rising.
         """
-        query = sa.select(table).where(table.c.kind != "event", _then(as_of, upto))
+        query = sa.select(table).where(table.c.kind.not_in(("event", clocks.KIND)), _then(as_of, upto))
         found: dict[str, dict[str, list[Span]]] = {}
         with read(self._engine) as connection:
             for row in connection.execute(query.order_by(table.c.id)):
@@ -137,6 +137,16 @@ class Facts:
             for number, kind, at in sorted(seen)
             if (number, kind, at - DAY) not in seen
         )
+
+    def clocks_of(
+        self, points: Sequence[str], as_of: int, upto: int | None = None
+    ) -> dict[str, list[clocks.Told]]:
+        """How far the clocks of meters were measured to be off, by rows as `told`."""
+        return clocks.known(self._engine, points, as_of, upto)
+
+    def clocks_latest(self, limit: int) -> dict[str, list[clocks.Told]]:
+        """The newest of these, of all usage points."""
+        return clocks.latest(self._engine, limit)
 
     # --- taking -----------------------------------------------------------------------------------
 

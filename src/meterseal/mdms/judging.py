@@ -14,8 +14,10 @@ import structlog
 
 from meterseal.crypto.symmetric import equal
 from meterseal.errors import DataError
+from meterseal.mdms import clocks
 from meterseal.mdms.around import Around
 from meterseal.mdms.changes import Change, Changes
+from meterseal.mdms.clocks import Measured
 from meterseal.mdms.entries import Version
 from meterseal.mdms.facts import Agreed, Fact, Facts
 from meterseal.mdms.reading import Reading, VeeRun
@@ -285,7 +287,13 @@ class Judging(Reading, ABC):
 
     def _take_alarms(self, items: Sequence[Pending], good: Sequence[bool]) -> None:
         """Alarms of checked statements are facts, and what they are about is judged again."""
-        said = self.facts.alarms(items, good)
+        self._look_again(self.facts.alarms(items, good))
+
+    def _take_clocks(self, measured: Sequence[Measured]) -> None:
+        """How far clocks are off is a fact, and what they stamped is judged again."""
+        self._look_again(clocks.keep(self._engine, measured))
+
+    def _look_again(self, said: Mapping[tuple[str, int], int]) -> None:
         words = self._store.words
         keys = {Key(words.code(p), channel): at for (p, channel), at in said.items()}
         # One of which nothing was ever read is known until the next start, and would be counted until then.

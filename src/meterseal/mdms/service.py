@@ -126,7 +126,14 @@ class Mdms(Judging):
         self._book.rolled = self.rollups.horizon
         self._findings = Findings(engine, keys, self._manifest.mark)
         self._quarantine = Quarantine(engine, keys)
-        self._notes = Notes(self._state, self._store.lock, self._quarantine, self._findings, self._manifest)
+        self._notes = Notes(
+            self._state,
+            self._store.lock,
+            self._quarantine,
+            self._findings,
+            self._manifest,
+            self._take_clocks,
+        )
         self._journal = Journal(directory / "journal", store_id, keys, self._manifest)
         self.ledger = Ledger(directory / "ledger", store_id, engine, keys, counts, position)
         self.surroundings = Surroundings(engine)
@@ -277,6 +284,7 @@ class Mdms(Judging):
 
     def _commit_now(self, entry: Entry) -> None:
         devices = {series.device_id for opened in entry.batch.opened for series in opened.series}
+        devices |= {seen.device_id for opened in entry.batch.opened for seen in opened.clocks}
         devices |= {evidence.device_id for opened in entry.batch.opened for evidence in opened.evidence}
         placed = replace(entry, places=self._places.of(devices))
         sequence = self._journal.append(entries.pack(placed))

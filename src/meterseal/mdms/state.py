@@ -11,6 +11,7 @@ import numpy as np
 from msgspec import Struct
 
 from meterseal.link.evidence import EvidenceStatement
+from meterseal.mdms.clocks import Measured
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.reconciliation import Reconciliation, without_reconciled
 from meterseal.mdms.rolling import Rolled
@@ -60,6 +61,7 @@ class State:
         self.pending: dict[tuple[bytes, int, int, bytes], Pending] = {}
         self.quarantined: list[Quarantined] = []
         self.findings: list[Finding] = []
+        self.clocks: list[Measured] = []
         self.latest_receipt = 0
         self.rolled = Rolled()
         self.newest: dict[int, tuple[int, int]] = {}

@@ -282,7 +282,8 @@ point_facts = Table(
     Column("recorded_at", Instant, nullable=False),
     Index(None, "kind", "usage_point"),
     CheckConstraint(
-        "kind in ('class', 'size', 'main', 'group', 'zone', 'heats', 'limit', 'multiplier', 'vacant', 'heating', 'event')",
+        "kind in ('class', 'size', 'main', 'group', 'zone', 'heats', 'limit', 'multiplier', 'vacant', 'heating', 'event', "
+        "'clock')",
         name="kind",
     ),
     sqlite_autoincrement=True,

@@ -156,6 +156,16 @@ def flags(channel: Channel, _: list[Channel], context: Context, p: Any) -> list[
     ]
 
 
+def clock_error(channel: Channel, _: list[Channel], context: Context, p: Any) -> list[int]:
+    found = set()
+    for span in context.clocks:
+        if span.channel != channel.number or (span.least <= p.allowed and span.most >= -p.allowed):
+            continue
+        inside = [r.row for r in channel.readings if span.since < r.at <= span.until]
+        found.update(inside[:1])
+    return sorted(found)
+
+
 ORACLES: dict[str, Oracle] = {
     "gap": gap,
     "stuck-register": stuck,
@@ -172,4 +182,5 @@ ORACLES: dict[str, Oracle] = {
     "unit": unit,
     "tamper": flags,
     "device-flag": flags,
+    "clock-error": clock_error,
 }

@@ -100,6 +100,30 @@ class Event(Struct, frozen=True):
     kind: str
 
 
+class Clocked(Struct, frozen=True):
+    """A meter's clock led by `least` to `most` ms, negative where it lagged: since < t <= until, by its own instants as by
+    true ones. `stamps`: the readings stand at its times.
+    """
+
+    channel: int
+    since: int
+    until: int
+    least: int
+    most: int
+    stamps: bool = True
+
+    @property
+    def off(self) -> int:
+        """By how much for sure: 0 where it may be right."""
+        return max(self.least, 0) + min(self.most, 0)
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """What a clock that is off by that can have stamped in its time: since < t <= until."""
+        until = EVER if self.until >= EVER else self.until + max(self.most, 0)
+        return self.since + min(self.least, 0), until
+
+
 class Main(Struct, frozen=True):
     """A main meter and the sub-meters behind it in since <= t < until."""
 
@@ -138,6 +162,7 @@ class Context(Struct, frozen=True):
     vacancies: tuple[Period, ...] = ()
     multipliers: tuple[Multiplied, ...] = ()
     events: tuple[Event, ...] = ()
+    clocks: tuple[Clocked, ...] = ()
     mains: tuple[Main, ...] = ()
     balances: tuple[Balance, ...] = ()
 
@@ -158,6 +183,7 @@ class Context(Struct, frozen=True):
                 replace(m, channel=new[m.channel]) for m in self.multipliers if m.channel in new
             ),
             events=tuple(replace(e, channel=new[e.channel]) for e in self.events if e.channel in new),
+            clocks=tuple(replace(c, channel=new[c.channel]) for c in self.clocks if c.channel in new),
             mains=tuple(
                 replace(main, channel=new[main.channel], subs=_numbers(main.subs, new))
                 for main in self.mains

@@ -6,14 +6,80 @@ It writes nothing and changes no reading; `versions` has the doubts kept.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+import numpy as np
+
+from meterseal.mdms.columns import Columns
+from meterseal.mdms.vee.channel import Judged
+from meterseal.mdms.vee.context import Clocked, Context
 from meterseal.mdms.vee.judge import Objection
+from meterseal.mdms.vee.rules import Rule, clocks
+from meterseal.mdms.vee.settings import Settings
 
 FALL = "negative-step"
 SENTINEL = "sentinel"
 JUMPS = ("spike", SENTINEL, "overload")
+
+
+class Clocks(NamedTuple):
+    """Rows of a channel that its clock stamped while it was too far off, and how it was."""
+
+    rows: set[int]
+    spans: list[Clocked]
+
+
 HIGH_FOR = 24
 """Readings in a row that a fall takes back at most; what stays high for longer was use, and the fall is the fault."""
+
+
+def by_clocks(
+    channels: Sequence[Judged], context: Context, settings: Settings, rules: Mapping[str, Rule]
+) -> dict[int, Clocks]:
+    """The rows of each channel that a clock stamped which was too far off, by what held at their instants."""
+    found: dict[int, Clocks] = {}
+    if (rule := rules.get(clocks.NAME)) is None:
+        return found
+    for span in context.clocks:
+        delivered = channels[span.channel].delivered
+        end_at = delivered["end_at"].astype(np.int64)
+        rows = clocks.stamped(span, end_at, delivered["recorded_at"].astype(np.int64))
+        if not len(rows):
+            continue
+        held = settings.held_in(rule, context, int(end_at[rows[0]]), int(end_at[rows[-1]]))
+        far = [
+            row
+            for row in rows.tolist()
+            for parameters, times in held.items()
+            if isinstance(parameters, clocks.ClockError)
+            and clocks.in_doubt(span, parameters, context.interval)
+            and any(since <= end_at[row] < until for since, until in times)
+        ]
+        if far:
+            mine = found.setdefault(span.channel, Clocks(set(), []))
+            mine.rows.update(far)
+            mine.spans.append(span)
+    return found
+
+
+def unexplained(
+    objections: Sequence[Objection], stamped: Mapping[int, Clocks], columns: Columns, interval: int
+) -> list[Objection]:
+    """Without what is said only because a clock was off: of a step to or from a reading that it stamped."""
+    if not stamped:
+        return list(objections)
+    starts, end_at = columns.starts.tolist(), columns.end_at
+    kept = []
+    for one in objections:
+        mine, first = stamped.get(one.channel), starts[one.channel]
+        row = one.row - first
+        beside = mine is not None and (row in mine.rows or row - 1 in mine.rows)
+        if beside and mine is not None and row:
+            before, at = int(end_at[one.row - 1]), int(end_at[one.row])
+            if clocks.explains(mine.spans, one.rule, before, at, interval):
+                continue
+        kept.append(one)
+    return kept
 
 
 def doubted(registers: Sequence[int], objections: Sequence[tuple[str, int]]) -> dict[int, str]:

@@ -25,7 +25,7 @@ from meterseal.mdms.finding import Finding
 from meterseal.mdms.store.rows import EVER, Key, Rows, Words, standing
 from meterseal.mdms.vee.channel import Bridging, Judged, ReadOff
 from meterseal.mdms.vee.context import DAY, HOUR, Balance, Context, Main, Multiplied
-from meterseal.mdms.vee.doubts import HIGH_FOR
+from meterseal.mdms.vee.doubts import HIGH_FOR, by_clocks, unexplained
 from meterseal.mdms.vee.filling import delivered_of
 from meterseal.mdms.vee.judge import Choose, Failure, Judgement, Objection, judge
 from meterseal.mdms.vee.rules import RULES, Rule
@@ -158,8 +158,11 @@ def run(store: History, dirty: Mapping[Key, int], how: Run) -> Outcome:
     for group, channels, context in groups(store, dirty, how):
         columns = columns_of(channels)
         said = judged(columns, context, how, how.rules)
+        stamped = by_clocks(channels, context, how.settings, how.rules)
+        kept = unexplained(said.objections, stamped, columns, context.interval)
+        said = Judgement(kept, said.failures)
         outcome.findings.extend(_findings(store, how, channels, columns, context, said))
-        outcome.versions.extend(versions(store, group, channels, columns, context, said, how))
+        outcome.versions.extend(versions(store, group, channels, columns, context, said, how, stamped))
         outcome = outcome._replace(readings=outcome.readings + len(columns.end_at))
     for _, channels, context in joined(store, dirty, how):
         columns = columns_of(channels)

@@ -7,6 +7,7 @@ stays readable. What is visible in the end follows from all that came, in whatev
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,10 +17,11 @@ from meterseal.mdms.entries import Version
 from meterseal.mdms.store.rows import EVER
 from meterseal.mdms.vee.channel import GOOD, Judged, Shown
 from meterseal.mdms.vee.context import Context
-from meterseal.mdms.vee.doubts import by_channel, doubted
+from meterseal.mdms.vee.doubts import Clocks, by_channel, doubted
 from meterseal.mdms.vee.filling import Filled, Trusted, filled
 from meterseal.mdms.vee.judge import Judgement
 from meterseal.mdms.vee.rules import RULES
+from meterseal.mdms.vee.rules.clocks import NAME as CLOCK
 from meterseal.mdms.vee.view import View
 from meterseal.model import Quality
 
@@ -41,6 +43,7 @@ def versions(
     context: Context,
     said: Judgement,
     how: Run,
+    stamped: Mapping[int, Clocks] = MappingProxyType({}),
 ) -> Iterator[Version]:
     """The versions that this judgement calls for and that are not visible yet."""
     objections = by_channel(said.objections, columns.starts.tolist())
@@ -51,6 +54,8 @@ def versions(
             continue
         first, last = columns.starts[number : number + 2].tolist()
         doubts = doubted(columns.register[first:last].tolist(), objections.get(number, ()))
+        if number in stamped:
+            doubts = dict.fromkeys(sorted(stamped[number].rows), CLOCK) | doubts
         anew = (rolled[(rolled >= first) & (rolled < last)] - first).tolist()
         yield from _of_channel(store, channel, doubts, anew, context, how)
 

@@ -143,6 +143,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "unreadable": _("Stored readings cannot be read"),
         "conflict": _("Two different readings for the same instant"),
         "ahead": _("Readings of times that had not come"),
+        "clock-error": _("The meter's clock was measured to be off"),
         "clock": _("The meter's clock leads by some minutes"),
         "evidence-contradiction": _("Two different signed statements under one number"),
     },
@@ -185,6 +186,9 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         ),
         "ahead": _(
             "The meter's clock runs ahead; what it says of these times once they have come takes their place."
+        ),
+        "clock-error": _(
+            "Set the clock, or exchange the meter if it goes wrong again; readings of wrong hours are in doubt until then."
         ),
         "clock": _(
             "Its readings count, but not quite for their hours; set the clock and look at its battery."

@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from meterseal.mdms.vee.rules import clock, days, device, gaps, physics, steps, sums
+from meterseal.mdms.vee.rules import clock, clocks, days, device, gaps, physics, steps, sums
 from meterseal.mdms.vee.rules.rule import Found, Reach, Rule
 
 __all__ = ["RULES", "Found", "Reach", "Rule"]
 
 RULES: Mapping[str, Rule] = MappingProxyType(
-    {rule.name: rule for family in (gaps, steps, sums, days, clock, device, physics) for rule in family.RULES}
+    {
+        rule.name: rule
+        for family in (gaps, steps, sums, days, clock, clocks, device, physics)
+        for rule in family.RULES
+    }
 )
 """Every rule by name."""

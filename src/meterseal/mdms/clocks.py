@@ -1,0 +1,142 @@
+"""Station MDMS, clocks: how far meters' clocks were measured to be off, dated, and in which time each measurement holds.
+
+It judges no reading (the rule `clock-error` does) and measures nothing: whoever holds a good clock beside a meter's does.
+Measurements are facts of usage points, numbered with the others, so that the past of any run is found again.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+
+import sqlalchemy as sa
+from msgspec import Struct
+
+from meterseal.control.engine import read, write
+from meterseal.control.tables import point_facts as table
+from meterseal.mdms.store.rows import EVER
+from meterseal.mdms.vee.context import Clocked
+from meterseal.model import HEAT_VOLUME, MAIN, ClockSeen
+
+KIND = "clock"
+_ASKED_AT_ONCE = 500
+
+
+class Measured(Struct, frozen=True, gc=False):
+    """A measurement of the meter at a usage point, and when the platform received it."""
+
+    usage_point: str
+    medium: str
+    seen: ClockSeen
+    received_at: int
+
+
+class Told(Struct, frozen=True):
+    """As it is kept: `at` the clock led by `least` to `most` ms; until `since` it stood as was told before."""
+
+    since: int
+    at: int
+    least: int
+    most: int
+    stamps: bool
+
+
+def keep(engine: sa.Engine, measured: Iterable[Measured]) -> dict[tuple[str, int], int]:
+    """Keep what is not kept yet; gives (usage point, channel) and from when on its readings are to be judged again."""
+    again: dict[tuple[str, int], int] = {}
+    with write(engine) as connection:
+        for one in measured:
+            seen = one.seen
+            row = {
+                "usage_point": one.usage_point,
+                "channel": MAIN,
+                "kind": KIND,
+                "value": f"{seen.least}/{seen.most}/{int(seen.stamps)}",
+                "since": seen.since,
+                "until": seen.at,
+                "recorded_at": one.received_at,
+            }
+            same = sa.select(table.c.id).where(*(table.c[name] == value for name, value in row.items()))
+            if connection.execute(same.limit(1)).first() is not None:
+                continue  # the journal was replayed
+            before = sa.select(sa.func.max(table.c.until)).where(
+                table.c.kind == KIND, table.c.usage_point == one.usage_point, table.c.until < seen.at
+            )
+            known = connection.execute(before).scalar()
+            connection.execute(sa.insert(table).values(row))
+            since = min(seen.since, seen.at if known is None else known) - _reach(seen)
+            for channel in (MAIN, HEAT_VOLUME) if one.medium == "heat" else (MAIN,):
+                key = one.usage_point, channel
+                again[key] = min(since, again.get(key, since))
+    return again
+
+
+def _reach(seen: ClockSeen) -> int:
+    """How far before the measurement readings may stand that this clock stamped."""
+    return max(0, -seen.least)
+
+
+def known(
+    engine: sa.Engine, points: Sequence[str], as_of: int, upto: int | None = None
+) -> dict[str, list[Told]]:
+    """By rising time, of usage points: by the rows up to number `upto`, else by those recorded up to `as_of`."""
+    found: dict[str, list[Told]] = {}
+    wanted = sorted(points)
+    then = table.c.recorded_at <= as_of if upto is None else table.c.id <= upto
+    for start in range(0, len(wanted), _ASKED_AT_ONCE):
+        found |= _asked(engine, then, table.c.usage_point.in_(wanted[start : start + _ASKED_AT_ONCE]))
+    return found
+
+
+def latest(engine: sa.Engine, limit: int) -> dict[str, list[Told]]:
+    """The newest measurements of all usage points, by rising time."""
+    newest = sa.select(table.c.id).where(table.c.kind == KIND).order_by(table.c.id.desc()).limit(limit)
+    return _asked(engine, table.c.id.in_(newest))
+
+
+def _asked(engine: sa.Engine, *where: sa.ColumnElement[bool]) -> dict[str, list[Told]]:
+    found: dict[str, list[Told]] = {}
+    query = sa.select(table).where(table.c.kind == KIND, *where).order_by(table.c.until, table.c.id)
+    with read(engine) as connection:
+        for row in connection.execute(query):
+            least, most, stamps = (int(part) for part in row.value.split("/"))
+            one = Told(row.since, row.until, least, most, bool(stamps))
+            found.setdefault(row.usage_point, []).append(one)
+    return found
+
+
+def periods(told: Sequence[Told], begins: Sequence[int], number: int) -> list[Clocked]:
+    """In which instants readings of channel `number` may have been stamped by a clock that was off as measured.
+
+    Between two measurements that differ the worse one counts, from when the clock was last seen to stand as before.
+    `begins`: when each meter was put in place here; what was measured of one says nothing of another.
+    """
+    eras = [bisect_right(begins, one.at) for one in told]
+    found = []
+    for place, one in enumerate(told):
+        alike = place and eras[place - 1] == eras[place]
+        before = told[place - 1].at if alike else one.at
+        since = before if one.since >= one.at else max(before, min(one.since, one.at))
+        until = EVER
+        if place + 1 < len(told):
+            until = told[place + 1].at if eras[place + 1] == eras[place] else begins[eras[place]]
+        elif eras[place] < len(begins):
+            until = begins[eras[place]]
+        off = max(one.least, 0) + min(one.most, 0)
+        if off:
+            found.append(Clocked(number, since, until, one.least, one.most, one.stamps))
+    return found
+
+
+def of(
+    told: Mapping[str, Sequence[Told]],
+    replaced: Mapping[str, Sequence[int]],
+    points: Mapping[str, Mapping[int, int]],
+) -> tuple[Clocked, ...]:
+    """The periods of all channels of these usage points; `points` number the columns of their channels."""
+    return tuple(
+        one
+        for point in sorted(told)
+        for number in sorted(points.get(point, {}).values())
+        for one in periods(told[point], replaced.get(point, ())[1:], number)
+    )
