@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0023"
-down_revision = "0022"
+revision = "0024"
+down_revision = "0023"
 
 KINDS = (
     "kind in ('class', 'size', 'main', 'group', 'zone', 'heats', 'limit', 'multiplier', 'vacant', 'heating', 'event', "
