@@ -167,6 +167,27 @@ def test_a_platform_that_was_restored_alone_gets_no_new_keys(tmp_path: Path) -> 
     assert [path.name for path in layout.root.rglob("*") if path.is_file()] == ["control.db"]
 
 
+def test_keys_whose_platform_is_gone_get_no_empty_one(tmp_path: Path) -> None:
+    """It would look like a system that lost nothing, and a restore would be refused where it stands."""
+    layout = Layout(tmp_path / "data")
+    up = Up(layout.root)
+    assert up.end() == 0
+    for state in ("gone", "a mount point without its disk"):
+        if state == "gone":
+            layout.platform.rename(tmp_path / "aside")
+        else:
+            layout.platform.mkdir()
+        there = sorted(layout.root.rglob("*"))
+        answer = meterseal("up", "--data", layout.root, "--json")
+        assert (answer.status, answer.error()) == (1, "app.no-platform"), state
+        assert sorted(layout.root.rglob("*")) == there
+    layout.platform.rmdir()
+    (tmp_path / "aside").rename(layout.platform)
+    again = Up(layout.root)
+    assert again.said["ready"]
+    assert again.end() == 0
+
+
 def test_somebody_elses_directory_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("three years of work")
     answer = meterseal("up", "--data", tmp_path, "--json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sqlite3
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Run, Up, meterseal
+from tests.cli.conftest import Answer, Run, Up, here, meterseal
 
 
 def test_up_says_where_it_serves(running: Up) -> None:
@@ -96,14 +97,39 @@ def test_new_data_keys_are_begun_and_what_remains_reaches_zero(running: Up, insi
 def test_a_person_is_erased_by_a_meter_once_and_cannot_sign_in(running: Up, inside: Run) -> None:
     issued = inside("device", "issue", "--lab", "--data", running.data, "--json").document
     who = ("--meter", issued["device_id"], "--data", running.data, "--json")
-    first = inside("customer", "erase", *who).document
+    asked = inside("customer", "erase", *who)
+    assert (asked.status, asked.error()) == (2, "use.yes")
+    first = inside("customer", "erase", *who, "--yes").document
     assert (first["before"], first["accounts"]) == (False, 1)
-    assert inside("customer", "erase", first["customer_id"], "--data", running.data, "--json").document[
-        "before"
-    ]
+    again = inside("customer", "erase", first["customer_id"], "--data", running.data, "--json", "--yes")
+    assert again.document["before"]
     link = inside("account", "link", "--resident", issued["device_id"], "--data", running.data, "--json")
     assert link.status == 1
     assert inside("customer", "erase", "--data", running.data, "--json").error() == "use.customer"
+
+
+def test_whoever_erases_on_a_terminal_types_the_customer_once_more(
+    running: Up, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issued = here("device", "issue", "--lab", "--data", running.data, "--json").document
+    meter = ("customer", "erase", "--data", running.data, "--meter", issued["device_id"])
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def typed(text: str) -> Answer:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", Terminal(text))
+            return here(*meter)
+
+    for wrong in ("", "\n", "yes\n", issued["device_id"] + "\n"):
+        refused = typed(wrong)
+        assert refused.status == 2, refused
+        assert "nobody was erased" in refused.err
+        customer = refused.err.split()[1]
+    assert typed(f" {customer}\n").out.startswith(f"customer {customer} erased at ")
+    assert "was erased at" in typed("no\n").err
 
 
 def test_an_agreement_is_ended_by_a_meter_on_a_day_that_is_not_billed_yet(running: Up, inside: Run) -> None:

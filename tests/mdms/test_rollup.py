@@ -18,8 +18,10 @@ import sqlalchemy as sa
 
 from meterseal.control import open_control
 from meterseal.errors import DataError
+from meterseal.mdms.bulk import Bulk
 from meterseal.mdms.editing import Wish
 from meterseal.mdms.entries import Entry, Rollup, pack, unpack
+from meterseal.mdms.ledger import replay
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.verdict import Verdict
 from meterseal.mdms.rolling import Rolled, edge_of
@@ -333,6 +335,38 @@ async def test_rules_find_no_gap_where_intervals_were_rolled_up_and_evidence_sta
     await again.close()
 
 
+async def test_what_was_found_before_a_roll_up_is_not_found_again_from_where_it_ends(tmp_path: Path) -> None:
+    """A register that stands still for ten days is said once; what is left of it begins with the end of the roll-up."""
+    kept = Kept(tmp_path, None, METERS)
+    still = [5_000] * (24 * 10)
+    await kept.mdms.append(bulk_of(3, 24, [*range(4_000, 4_048), *still], unit="kWh"))
+    said = (await kept.mdms.run_vee(FIRST + 20 * DAY)).findings
+    before = [one for one in kept.mdms.findings() if one.rule == "stuck-register"]
+    assert len(before) == 1
+    assert said >= 1
+    await kept.mdms.roll_up([of("electricity", until=FIRST + 6 * DAY)])
+    again = await kept.again()
+    assert (await again.mdms.run_vee(FIRST + 20 * DAY)).findings == 0
+    assert [one for one in again.mdms.findings() if one.rule == "stuck-register"] == before
+    # What begins later is found, after another start as well.
+    await again.mdms.append(bulk_of(3, 24 * 13, [*range(5_001, 5_025), *[5_024] * (24 * 4)], unit="kWh"))
+    last = await again.again()
+    await last.mdms.run_vee(FIRST + 30 * DAY)
+    found = [one for one in last.mdms.findings() if one.rule == "stuck-register"]
+    assert [one.since for one in found] == [FIRST + 14 * DAY - HOUR, before[0].since]
+    await last.close()
+
+
+async def test_what_nobody_had_found_is_found_where_a_roll_up_ends(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, None, METERS)
+    await kept.mdms.append(bulk_of(3, 24, [5_000] * (24 * 10), unit="kWh"))
+    await kept.mdms.roll_up([of("electricity", until=FIRST + 6 * DAY)])
+    await kept.mdms.run_vee(FIRST + 20 * DAY)
+    (one,) = (one for one in kept.mdms.findings() if one.rule == "stuck-register")
+    assert one.since == FIRST + 6 * DAY
+    await kept.close()
+
+
 # --- attacks ----------------------------------------------------------------------------------------------------
 
 
@@ -448,3 +482,18 @@ def test_entries_of_before_have_no_roll_up_and_new_ones_keep_theirs() -> None:
 
 
 __all__ += ["Mdms", "medium"]
+
+
+async def test_columns_of_many_usage_points_are_walked_over_in_shares(
+    tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a day of a city a share has fewer readings than the whole has usage points."""
+    kept = Kept(tmp_path, bench, 40)
+    parts = [bulk_of(number, 0, [number]) for number in range(0, 40, 4)]
+    columns = [np.concatenate(column) for column in zip(*(part[7:] for part in parts), strict=True)]
+    points = tuple(part.points[0] for part in parts)
+    await kept.mdms.append(Bulk(*parts[0][:4], points, ("m3",), np.arange(len(parts)), *columns))
+    monkeypatch.setattr(replay, "SHARE_ROWS", 3)
+    verdict = await kept.verdict()
+    assert (verdict.faults, verdict.rows) == ((), len(parts))
+    await kept.close()

@@ -23,7 +23,7 @@ from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import OPERATOR, Methods, offered_to
 from meterseal.model import MAIN
 from meterseal.people.accounts import LINK_LIFETIME, Accounts
-from meterseal.people.erasure import erase
+from meterseal.people.erasure import erase, facing
 from meterseal.people.trail import Trail
 from meterseal.things.anchoring import TrailAnchoring
 from meterseal.things.fleet import Fleet
@@ -147,6 +147,8 @@ class Desk:
         customer_id = asked.customer_id
         if asked.device_id:
             customer_id = self._customer_at(self._usage_point(asked.device_id))
+        if asked.dry_run:
+            return ask.Text(json=ask.as_json(await asyncio.to_thread(facing, self._engine, customer_id)))
         erased = await asyncio.to_thread(erase, self._engine, customer_id, OPERATOR, self._clock())
         await self._destroy_salts(customer_id)
         return ask.Text(json=ask.as_json(erased))

@@ -165,10 +165,11 @@ class Link(Struct, frozen=True, kw_only=True):
 
 
 class EraseCustomer(Struct, frozen=True, kw_only=True):
-    """Erase the person with this customer id, or the one behind a meter."""
+    """Erase the person with this customer id, or the one behind a meter; with `dry_run` only say who that is."""
 
     customer_id: str = ""
     device_id: bytes = b""
+    dry_run: bool = False
 
 
 class EndAgreement(Struct, frozen=True, kw_only=True):

@@ -119,6 +119,7 @@ async def start(
         )
     else:
         keyring = config.load(layout).keyring
+        _require_platform(layout)
     early = first and not in_use(layout)
     if early:  # a new system that cannot have its ports leaves nothing behind
         settings.host = host
@@ -163,6 +164,18 @@ def _require_no_platform(layout: Layout) -> None:
             "app.no-keys",
             f"{layout.root} holds a platform and no keys, so it was restored alone. Bring its keys back first: meterseal "
             f"keys restore FILE --data {layout.root}. Nothing was changed.",
+        )
+
+
+def _require_platform(layout: Layout) -> None:
+    """An empty one beside keys that have served would look like a system that lost nothing. A first start makes its
+    directories before it says that the system exists, so one that was cut off is completed."""
+    if not layout.control.exists() and not layout.measurements.is_dir():
+        raise LocalError(
+            "app.no-platform",
+            f"{layout.root} holds keys and no platform: nothing is in {layout.platform}. Mount its disk, or bring a backup "
+            f"back: meterseal store restore PLACE --data {layout.root}. Only to begin an empty platform under these keys: "
+            f"mkdir -p -m 700 {layout.measurements}. Nothing was changed.",
         )
 
 

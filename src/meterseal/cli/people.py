@@ -6,6 +6,10 @@ It opens no store: the running system does what is said here.
 from __future__ import annotations
 
 import json as json_module
+import sys
+from typing import Any
+
+from msgspec.structs import replace
 
 from meterseal.app import operator
 from meterseal.app.listening import Listening
@@ -72,7 +76,9 @@ def customer_end(meter: str, *, data: Data, until: str, json: Json = False) -> i
     return 0
 
 
-def customer_erase(customer_id: str = "", *, data: Data, meter: str = "", json: Json = False) -> int:
+def customer_erase(
+    customer_id: str = "", *, data: Data, meter: str = "", yes: bool = False, json: Json = False
+) -> int:
     """Erase a person for good: name, address, key and every way to sign in. Bills stay, without the name.
 
     Parameters
@@ -81,12 +87,17 @@ def customer_erase(customer_id: str = "", *, data: Data, meter: str = "", json: 
         The customer's id; or name one of the meters with --meter.
     meter
         Device id of one of the person's meters, 16 hex digits.
+    yes
+        Do not ask for the customer's id once more; a script needs it.
     """
     if bool(customer_id) == bool(meter):
         raise LocalError(
             "use.customer", "Say who is erased: a customer id, or --meter with one of the person's meters."
         )
     request = operator.EraseCustomer(customer_id=customer_id, device_id=device_id_of(meter) if meter else b"")
+    if not yes:
+        found = ask(data, "customer_erase", replace(request, dry_run=True), operator.Text)
+        _typed_again(json_module.loads(found.json))
     answer = ask(data, "customer_erase", request, operator.Text, timeout=LONG_RUN)
     show(
         answer.json,
@@ -97,3 +108,23 @@ def customer_erase(customer_id: str = "", *, data: Data, meter: str = "", json: 
         ],
     )
     return 0
+
+
+def _typed_again(found: dict[str, Any]) -> None:
+    """LocalError `use.yes` where nobody can type, `use.customer` unless the id is typed; then nothing is erased."""
+    who = found["customer_id"]
+    if not sys.stdin.isatty():
+        raise LocalError(
+            "use.yes",
+            f"This erases customer {who} for good, and nobody can be asked here. Add --yes to erase; nothing was done.",
+        )
+    ends = f"{found['accounts']} accounts end"
+    state = (
+        f"was erased at {at(found['erased_at'])} already"
+        if found["before"]
+        else f"is erased for good; {ends}"
+    )
+    print(f"Customer {who} {state}. Name, address and key cannot be brought back.", file=sys.stderr)
+    print("Type the customer's id to go on: ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline(128).strip() != who:
+        raise LocalError("use.customer", f"That is not the id of customer {who}; nobody was erased.")

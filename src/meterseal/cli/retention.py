@@ -25,7 +25,7 @@ from meterseal.model import MEDIA, Medium
 _MB = 1_000_000
 LOOK = 1.0
 """Seconds between looks at how far a run is."""
-LEFT = "What is left goes with the next run, or after the next start."
+LEFT = "What a run began goes on at the next start of the system, or with the next run."
 Days = Annotated[int, between(0, 36_500)]
 
 
@@ -132,12 +132,16 @@ def run_retention(
         raise LocalError(
             "use.yes", "This takes readings away for good. Look with `store retention try`, then add --yes."
         )
-    found = over(
-        Layout(data),
-        lambda: operator_connection(Layout(data)),
-        lambda way: _followed(way, RunRetention(author=by or login()), as_json=json),
-        "The system",
-    )
+    asked = RunRetention(author=by or login())
+    try:
+        found = over(
+            Layout(data),
+            lambda: operator_connection(Layout(data)),
+            lambda way: _followed(way, asked, as_json=json),
+            "The system",
+        )
+    except EngineError as error:
+        raise EngineError(error.code, f"{error.message} {LEFT}") from None
     if found["error"] is not None:
         raise EngineError(found["error"]["code"], f"{found['error']['message']} {LEFT}")
     show(dumps(found["done"]), as_json=json, lines=lambda done: _told(done | {"months": []}, "went"))

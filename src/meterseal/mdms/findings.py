@@ -49,6 +49,24 @@ class Findings:
         with read(self._engine) as connection:
             return [self._finding(row) for row in connection.execute(query).all()]
 
+    def begun_before(self, found: Sequence[Finding]) -> set[int]:
+        """Those (`id`) before whose beginning the same rule had found something of their channel already."""
+        with read(self._engine) as connection:
+            return {
+                id(one)
+                for one in found
+                if connection.execute(
+                    sa.select(findings.c.id)
+                    .where(
+                        findings.c.usage_point == one.usage_point,
+                        findings.c.channel == one.channel,
+                        findings.c.since < one.since,
+                        findings.c.rule == one.rule,
+                    )
+                    .limit(1)
+                ).first()
+            }
+
     def _row(self, finding: Finding) -> dict[str, Any]:
         row = msgspec.structs.asdict(finding)
         row["sealed_values"] = row.pop("values")

@@ -20,7 +20,9 @@ from meterseal.mdms.changes import Change, Changes
 from meterseal.mdms.clocks import Measured
 from meterseal.mdms.entries import Version
 from meterseal.mdms.facts import Agreed, Fact, Facts
+from meterseal.mdms.finding import Finding
 from meterseal.mdms.reading import Reading, VeeRun
+from meterseal.mdms.rolling import DAY
 from meterseal.mdms.rollups import Rollups
 from meterseal.mdms.runs import Kept, Runs, program
 from meterseal.mdms.seen import EVERYTHING, Seen
@@ -82,8 +84,8 @@ class Judging(Reading, ABC):
             entry = self._state.sequence
         try:
             number, outcome, readable = await asyncio.to_thread(self._judged, dirty, entry, now)
-            found = [*readable.findings(f"vee-{now}"), *outcome.findings]
-            new = await asyncio.to_thread(self._findings.append, found)
+            found = await asyncio.to_thread(self._begun_here, outcome.findings)
+            new = await asyncio.to_thread(self._findings.append, [*readable.findings(f"vee-{now}"), *found])
             written: list[Version] = []
             if outcome.versions:
 
@@ -118,6 +120,20 @@ class Judging(Reading, ABC):
         seen = self.runs.point(entry, replaced)
         outcome = vee.run(readable, dirty, self._how(now, seen, replaced, readable.exists))
         return self.runs.keep(now, seen, dirty, outcome, len(readable.missed)), outcome, readable
+
+    def _begun_here(self, found: Sequence[Finding]) -> list[Finding]:
+        """Without those that begin with the first reading a roll-up left and go on what was said of the time before it:
+        their beginning is not seen any more, and they would be said once more as if they had begun there.
+        """
+        cut = []
+        for one in found:
+            floor = self.rollups.horizon(one.usage_point, one.channel)
+            if floor <= one.since < floor + DAY and floor >= 0:
+                key = self._store.key(one.usage_point, one.channel, floor, one.since)
+                if key is not None and not len(self._store.rows(key, floor, one.since - 1)):
+                    cut.append(one)
+        again = self._findings.begun_before(cut)
+        return [one for one in found if id(one) not in again]
 
     def _still(self, versions: Sequence[Version], entry: int) -> Iterator[Version]:
         """Those of a run's versions at whose instants nothing came while it looked: that stands, the next run sees it, and

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from msgspec import Struct
 
-from meterseal.control import acts, write
+from meterseal.control import acts, read, write
 from meterseal.control.engine import scrub
 from meterseal.control.tables import accounts, customers, sign_in_links, web_sessions
 from meterseal.errors import LocalError
@@ -30,6 +30,21 @@ class Erased(Struct, frozen=True):
     accounts: int
 
 
+def facing(engine: sa.Engine, customer_id: str) -> Erased:
+    """Whom `erase` would erase, since when that person is if erased already (else 0), and how many accounts would end;
+    changes nothing. LocalError `customer.none`."""
+    own = sa.select(sa.func.count()).where(
+        accounts.c.customer_id == customer_id, accounts.c.disabled_at.is_(None)
+    )
+    with read(engine) as connection:
+        row = connection.execute(sa.select(customers).where(customers.c.id == customer_id)).one_or_none()
+        if row is None:
+            raise _none(customer_id)
+        return Erased(
+            customer_id, row.erased_at or 0, row.erased_at is not None, connection.execute(own).scalar_one()
+        )
+
+
 def erase(engine: sa.Engine, customer_id: str, actor: str, now: int) -> Erased:
     """Erase one customer. Repeating it ends what is left and writes no second act.
 
@@ -39,7 +54,7 @@ def erase(engine: sa.Engine, customer_id: str, actor: str, now: int) -> Erased:
     with write(engine) as connection:
         row = connection.execute(sa.select(customers).where(customers.c.id == customer_id)).one_or_none()
         if row is None:
-            raise LocalError("customer.none", f"There is no customer {customer_id}; check the id.")
+            raise _none(customer_id)
         own = sa.select(accounts.c.id).where(accounts.c.customer_id == customer_id)
         names = connection.execute(own).scalars().all()
         hashes = connection.execute(
@@ -65,3 +80,7 @@ def erase(engine: sa.Engine, customer_id: str, actor: str, now: int) -> Erased:
     # A repeated call may be there because the first one was cut off before its search.
     scrub(engine, gone if row.erased_at is None else None)
     return Erased(customer_id, row.erased_at or now, row.erased_at is not None, ended)
+
+
+def _none(customer_id: str) -> LocalError:
+    return LocalError("customer.none", f"There is no customer {customer_id}; check the id.")

@@ -157,7 +157,17 @@ def _of_share(columns: bytes, share: int, shares: int) -> bytes | None:
     wanted = np.array([mine(point, share, shares) for point in bulk.points])[bulk.point]
     if not wanted.any():
         return None
-    return pack_bulk(Bulk(*bulk[:6], *(column[wanted] for column in bulk[6:])))
+    left = Bulk(*bulk[:6], *(column[wanted] for column in bulk[6:]))
+    points, point = np.unique(left.point, return_inverse=True)
+    units, unit = np.unique(left.unit, return_inverse=True)
+    return pack_bulk(
+        left._replace(
+            points=tuple(bulk.points[one] for one in points.tolist()),
+            point=point,
+            units=tuple(bulk.units[one] for one in units.tolist()),
+            unit=unit,
+        )
+    )
 
 
 def compare(stored: Rows, made: Store, words: Words, faults: Faults, rolled: Rolled | None = None) -> int:
