@@ -17,7 +17,7 @@ from meterseal.control.tables import evidence, ledger_checkpoints, ledger_seeds,
 from meterseal.crypto.sm2 import Sm2PrivateKey
 from meterseal.errors import DataError, EngineError, MetersealError, TrustError
 from meterseal.mdms.bulk import Bulk
-from meterseal.mdms.ledger import files, replay
+from meterseal.mdms.ledger import files, gathering, replay
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.leaves import Part, days_between, plaintext, read
 from meterseal.mdms.ledger.ledger import IN_TIME
@@ -622,8 +622,11 @@ async def test_readings_that_came_as_columns_are_covered_whatever_share_they_are
     assert (await world.verdict()).good
     await world.mdms.compact()
     monkeypatch.setattr(replay, "SHARE_ROWS", 50)
-    verdict = await world.verdict()
-    assert (verdict.faults, verdict.rows) == ((), 24 * METERS * DAYS + 12)
+    for packed, passes in ((gathering.PACKED, 1), (1, 6), (0, 6)):
+        monkeypatch.setattr(gathering, "PACKED", packed)
+        assert [len(here) for here in gathering.groups(world.mdms.ledger, 6)] == [6 // passes] * passes
+        verdict = await world.verdict()
+        assert (verdict.faults, verdict.rows) == ((), 24 * METERS * DAYS + 12)
 
     def cheaper(rows: Rows, words: Words) -> Rows:
         rows["register"][rows["end_at"] == at[3]] -= 1
@@ -632,6 +635,19 @@ async def test_readings_that_came_as_columns_are_covered_whatever_share_they_are
     verdict = await attacked(world, lambda insider: insider.change_rows(cheaper))
     assert codes(verdict) == {"reading"}
     assert says(verdict, "reading", point(0), f"end_at {at[3]}", "register")
+
+
+async def test_leaves_of_shares_are_packed_in_memory_and_come_out_as_they_went_in(world: World) -> None:
+    every = list(world.mdms.ledger.every(world.mdms.ledger.take_up()))
+    many = [(number, every[number % len(every)][1]) for number in range(5000)]
+    found = gathering.Gathered(iter(many), range(3), 3)
+    held = [list(found.of(share)) for share in range(3)]
+    assert sorted(one for share in held for one in share) == many
+    for share, here in enumerate(held):
+        assert here == sorted(here)
+        assert all(gathering.mine(read(one.plaintext).owner, share, 3) for _, one in here)
+    assert max(map(len, held)) > 1024, "a batch and more"
+    await world.close()
 
 
 async def test_what_comes_while_everything_is_walked_over_is_no_fault(world: World) -> None:

@@ -10,7 +10,6 @@ usage point, channel and time.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -18,10 +17,10 @@ from numpy.typing import NDArray
 
 from meterseal.errors import MetersealError
 from meterseal.link.counters import CounterSet
-from meterseal.mdms.bulk import Bulk, pack_bulk, unpack_bulk
 from meterseal.mdms.entries import Entry, Place
 from meterseal.mdms.ingest import Ingest
 from meterseal.mdms.ledger.files import Made
+from meterseal.mdms.ledger.gathering import mine
 from meterseal.mdms.ledger.leaves import Added, Delivered, RolledUp, read
 from meterseal.mdms.ledger.ledger import Ledger
 from meterseal.mdms.ledger.verdict import Faults
@@ -101,15 +100,10 @@ class Stored:
         return [point for point in points if mine(self.words.texts[point], share, shares)]
 
 
-def mine(usage_point: str, share: int, shares: int) -> bool:
-    """Is a usage point in this share?"""
-    return zlib.crc32(usage_point.encode()) % shares == share
-
-
 def replayed(
-    leaves: Iterable[tuple[int, Made]], live: Store, before: Rows, share: int, shares: int, in_time: int = 0
+    leaves: Iterable[tuple[int, Made]], live: Store, before: Rows, in_time: int = 0
 ) -> tuple[Store, Said, Rolled]:
-    """The readings of one share as the rules make them of the leaves, the evidence in these, and roll-ups.
+    """The readings of one share as the rules make them of its leaves, the evidence in these, and roll-ups.
 
     `before` are rows from before there was a ledger; leaves before `in_time` follow the rule of their time (`Ledger`).
     """
@@ -121,18 +115,12 @@ def replayed(
     said: Said = {}
     for number, one in leaves:
         ingest.in_time = number >= in_time
-        try:
-            leaf = read(one.plaintext)
-        except ValueError:
-            continue  # the walk over the tree names it
+        leaf = read(one.plaintext)
         if isinstance(leaf, Delivered):
-            if (columns := _of_share(leaf.columns, share, shares)) is not None:
-                ingest.apply(number, Entry(columns=(columns,)))
+            ingest.apply(number, Entry(columns=(leaf.columns,)))
             continue
         if isinstance(leaf, RolledUp):
             ingest.apply(number, Entry(rolled=(leaf.rollup,)))
-            continue
-        if not mine(leaf.owner, share, shares):
             continue
         if isinstance(leaf, Added):
             ingest.apply(number, Entry(versions=(leaf.version,)))
@@ -147,27 +135,6 @@ def replayed(
             state.findings.clear()
             state.quarantined.clear()
     return made, said, state.rolled
-
-
-def _of_share(columns: bytes, share: int, shares: int) -> bytes | None:
-    """The same columns without the usage points of other shares; None when none is left."""
-    if shares == 1:
-        return columns
-    bulk = unpack_bulk(columns)
-    wanted = np.array([mine(point, share, shares) for point in bulk.points])[bulk.point]
-    if not wanted.any():
-        return None
-    left = Bulk(*bulk[:6], *(column[wanted] for column in bulk[6:]))
-    points, point = np.unique(left.point, return_inverse=True)
-    units, unit = np.unique(left.unit, return_inverse=True)
-    return pack_bulk(
-        left._replace(
-            points=tuple(bulk.points[one] for one in points.tolist()),
-            point=point,
-            units=tuple(bulk.units[one] for one in units.tolist()),
-            unit=unit,
-        )
-    )
 
 
 def compare(stored: Rows, made: Store, words: Words, faults: Faults, rolled: Rolled | None = None) -> int:

@@ -6,7 +6,7 @@ It changes nothing. It holds off compaction while it runs, and commits for as lo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,7 @@ from meterseal.errors import TrustError
 from meterseal.mdms.evidence import EvidenceBook, EvidenceFacts
 from meterseal.mdms.ledger import audit, replay
 from meterseal.mdms.ledger.checkpoints import Checkpoints
+from meterseal.mdms.ledger.gathering import Gathered, Numbered, groups, mine
 from meterseal.mdms.ledger.ledger import Ledger
 from meterseal.mdms.ledger.salts import stated
 from meterseal.mdms.ledger.verdict import Erasure, Faults, Verdict
@@ -106,8 +107,11 @@ class Walk:
         await asyncio.to_thread(tree.run)
         stored = await asyncio.to_thread(replay.Stored, self._store, self._segments, self._sequence, faults)
         shares = replay.shares_of(stored.rows, self._ledger)
-        for share in range(shares):
-            await self._share(stored, share, shares)
+        for here in groups(self._ledger, shares):
+            leaves = audit.readable(self._ledger, self._size)
+            gathered = await asyncio.to_thread(Gathered, leaves, here, shares)
+            for share in here:
+                await self._share(stored, gathered, share, shares)
         return Verdict(
             store_id=self._ledger.store_id,
             leaves=self._size,
@@ -125,8 +129,10 @@ class Walk:
             root=sm3(head.root).hex(),
         )
 
-    async def _share(self, stored: replay.Stored, share: int, shares: int) -> None:
-        made, said, points = await asyncio.to_thread(self._readings, stored, share, shares)
+    async def _share(self, stored: replay.Stored, gathered: Gathered, share: int, shares: int) -> None:
+        made, said, points = await asyncio.to_thread(
+            self._readings, stored, gathered.of(share), share, shares
+        )
         book = EvidenceBook(self._engine, made, self._keys, Places(self._engine).since)
         kept, shut = await asyncio.to_thread(book.of_points, points)
         for where, sentence in shut:
@@ -147,17 +153,14 @@ class Walk:
         await asyncio.to_thread(self._judge, book, found, list(good), said)
 
     def _readings(
-        self, stored: replay.Stored, share: int, shares: int
+        self, stored: replay.Stored, leaves: Iterable[Numbered], share: int, shares: int
     ) -> tuple[Store, replay.Said, list[str]]:
         rows = stored.of(share, shares)
-        leaves = audit.readable(self._ledger, self._size)
-        made, said, rolled = replay.replayed(
-            leaves, self._store, self._before(rows), share, shares, self._ledger.in_time
-        )
+        made, said, rolled = replay.replayed(leaves, self._store, self._before(rows), self._ledger.in_time)
         self._rolled += replay.compare(rows, made, stored.words, self._faults, rolled)
         points = {stored.words.texts[key.point] for key in stored.keys}
         points |= {stored.words.texts[key.point] for key in made.keys_stored()}
-        return made, said, [point for point in sorted(points) if replay.mine(point, share, shares)]
+        return made, said, [point for point in sorted(points) if mine(point, share, shares)]
 
     def _before(self, rows: Rows) -> Rows:
         """Rows from before there was a ledger: nothing says what they should be."""
