@@ -110,6 +110,11 @@ class ClockSeen(Struct, frozen=True, array_like=True):
     most: int
     stamps: bool
 
+    @property
+    def off(self) -> int:
+        """How far off it is for sure (ms): above 0 it leads, below it lags, 0 where it may be right."""
+        return max(self.least, 0) + min(self.most, 0)
+
 
 class Opened(Struct, frozen=True, array_like=True):
     """One record that the head-end proved, opened and decoded; committing it consumes its counter."""

@@ -45,12 +45,14 @@ class Meter:
     def register(hour: int) -> int:
         return 10 * hour + 15 * (hour // 5)
 
-    async def live(self, hours: range, off: int = 0, took: int = 2_000, *, stamps: bool = True) -> None:
+    async def live(
+        self, hours: range, off: int = 0, took: int = 2_000, *, stamps: bool = True, step: int = HOUR
+    ) -> None:
         for hour in hours:
             at = FIRST + hour * HOUR
             shown = at + off if stamps else at
-            series = (Series(device(self.number), MAIN, "m3", -2, shown, HOUR, (self.register(hour),)),)
-            clocks = ()
+            series = (Series(device(self.number), MAIN, "m3", -2, shown, step, (self.register(hour),)),)
+            clocks: tuple[ClockSeen, ...] = ()
             if self.told is None or abs(self.told - off) > 30_000:
                 since = self.seen_at or at + took
                 clocks = (ClockSeen(device(self.number), since, at + took, off - took, off + 1_000, stamps),)
@@ -140,6 +142,38 @@ async def test_readings_at_the_time_of_whoever_reads_are_good_whatever_the_meter
     (found,) = meter.said("clock-error")
     assert (found.facts["doubted"], found.facts["seconds"]) == (0, -40 * 86_400 + 1)
     assert set(meter.shown().values()) == {Quality.MEASURED}
+    await mdms.close()
+
+
+async def test_answers_of_a_meter_without_a_load_profile_are_found_and_doubted_too_and_stand_again(
+    tmp_path: Path,
+) -> None:
+    mdms, _ = open_store(tmp_path, 1)
+    meter = Meter(mdms)
+    await meter.live(range(1, 20), step=0)
+    await meter.live(range(20, 30), -HOUR, step=0)
+    (found,) = meter.said("clock-error")  # at once, without a run
+    assert (found.severity, found.facts["seconds"], found.facts["doubted"]) == ("error", -3_599, 1)
+    await mdms.run_vee(NOW)
+    await meter.live(range(30, 40), step=0)
+    run = await mdms.run_vee(NOW + 1)
+    qualities = meter.shown()
+    assert {qualities[hour] for hour in (*range(1, 19), *range(31, 40))} == {Quality.MEASURED}
+    assert {qualities[hour] for hour in range(20, 29)} == {Quality.SUSPECT}
+    assert (await mdms.run_vee(NOW + 2)).versions == 0
+    assert mdms.replay(run.number) is not None
+    # A look that comes late says that it was good again sooner: what came after that stands again.
+    seen = ClockSeen(device(0), FIRST + 19 * HOUR, FIRST + 24 * HOUR, -1_000, 1_000, stamps=True)
+    record = msgspec.structs.replace(
+        day_record(0, 0, 999), series=(), statuses=(), clocks=(seen,), received_at=FIRST + 41 * HOUR
+    )
+    await mdms.publish(Batch((record,)))
+    await mdms.settle()
+    await mdms.run_vee(NOW + 3)
+    qualities = meter.shown()
+    assert {qualities[hour] for hour in range(20, 25)} == {Quality.SUSPECT}
+    assert {qualities[hour] for hour in range(25, 40) if hour in qualities} == {Quality.MEASURED}
+    assert len(meter.said("clock-error")) == 1
     await mdms.close()
 
 

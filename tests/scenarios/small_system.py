@@ -32,6 +32,7 @@ from meterseal.edge.module import Module
 from meterseal.edge.node import Node, Secured
 from meterseal.edge.nv import MemoryNv, SealedNv
 from meterseal.edge.poll import Pace
+from meterseal.edge.schedule import Schedule
 from meterseal.edge.water import WaterMeter
 from meterseal.headend.revoked import Revocations
 from meterseal.headend.uplink import Uplink
@@ -177,6 +178,8 @@ class System:
     meters that have another one than ours.
     """
 
+    schedule: Schedule | None = None
+
     def __init__(self, root: Path, profiles: dict[bytes, str] | None = None) -> None:
         self.profiles = profiles or {}
         self.clock = Clock(MORNING)
@@ -279,6 +282,7 @@ class System:
             timing=TIMING,
             jitter=self.random.random,
             send=self.up.append,
+            schedule=self.schedule,
         )
         self.concentrator.reach(True)
 

@@ -50,23 +50,18 @@ def seen(frame: Frame, received_at: int) -> ClockSeen:
         answered,
         shown - answered,
         shown + clock_step(shown) - asked,
-        medium_of(frame.device_id) != "electricity",
+        medium_of(frame.device_id) != "electricity" and -BACKLOG <= shown - answered <= AHEAD,
     )
-
-
-def surely(one: ClockSeen) -> int:
-    """How far the clock is off whatever the bus took (ms): above 0 it leads, below it lags, 0 where it may be right."""
-    return max(one.least, 0) + min(one.most, 0)
 
 
 def is_far(one: ClockSeen) -> bool:
     """Whether somebody should set it."""
-    return abs(surely(one)) > FAR
+    return abs(one.off) > FAR
 
 
 def sentence(one: ClockSeen, concentrator_id: bytes) -> str:
     """What is written of it: which meter, by how much, and what to do."""
-    off = surely(one)
+    off = one.off
     return (
         f"The clock of meter {one.device_id.hex()}, which has no module, {'leads' if off > 0 else 'lags'} by at least "
         f"{spoken(abs(off))} by that of concentrator {concentrator_id.hex()}. Set it; where it goes wrong again, "

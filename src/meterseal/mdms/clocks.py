@@ -9,13 +9,16 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
 from meterseal.control.engine import read, write
 from meterseal.control.tables import point_facts as table
+from meterseal.mdms.finding import Finding, Severity
 from meterseal.mdms.store.rows import EVER
 from meterseal.mdms.vee.context import Clocked
+from meterseal.mdms.vee.rules.clocks import NAME
 from meterseal.model import HEAT_VOLUME, MAIN, ClockSeen
 
 KIND = "clock"
@@ -74,6 +77,29 @@ def keep(engine: sa.Engine, measured: Iterable[Measured]) -> dict[tuple[str, int
 def _reach(seen: ClockSeen) -> int:
     """How far before the measurement readings may stand that this clock stamped."""
     return max(0, -seen.least)
+
+
+def finding(measured: Measured, version: int, severity: Severity, parameters: Struct) -> Finding:
+    """That the clock is off by so much, of a meter without a load profile."""
+    seen = measured.seen
+    facts = {
+        "seconds": seen.off / 1000,
+        "least": seen.least / 1000,
+        "most": seen.most / 1000,
+        "doubted": int(seen.stamps),
+    }
+    return Finding(
+        usage_point=measured.usage_point,
+        channel=MAIN,
+        since=seen.since,
+        until=seen.at,
+        rule=NAME,
+        version=version,
+        severity=severity,
+        detail={"parameters": msgspec.to_builtins(parameters)},
+        values=msgspec.msgpack.encode({"facts": facts}),
+        run="clock",
+    )
 
 
 def known(

@@ -33,9 +33,14 @@ from meterseal.mdms.trouble import DAMAGED, Troubles
 from meterseal.mdms.unreadable import Readable
 from meterseal.mdms.vee import engine as vee
 from meterseal.mdms.vee.channel import Bridging, ReadOff
+from meterseal.mdms.vee.context import Context
 from meterseal.mdms.vee.estimators import Override
+from meterseal.mdms.vee.rules import RULES
+from meterseal.mdms.vee.rules.clocks import NAME as CLOCK_ERROR
+from meterseal.mdms.vee.rules.clocks import ClockError
 from meterseal.mdms.vee.settings import RuleChange
 from meterseal.mdms.vee.trial import Trial, trial
+from meterseal.model import MAIN
 
 log = structlog.get_logger()
 
@@ -307,7 +312,34 @@ class Judging(Reading, ABC):
 
     def _take_clocks(self, measured: Sequence[Measured]) -> None:
         """How far clocks are off is a fact, and what they stamped is judged again."""
+        self._findings.append(
+            [
+                found
+                for one in measured
+                if not self._has_profile(one) and (found := self._far_off(one)) is not None
+            ]
+        )
         self._look_again(clocks.keep(self._engine, measured))
+
+    def _has_profile(self, measured: Measured) -> bool:
+        """Has it readings that the rules look at, which say so themselves?"""
+        key = Key(self._store.words.code(measured.usage_point), MAIN)
+        try:
+            rows = self._store.rows(key, measured.seen.since - 7 * DAY, measured.seen.at + DAY)
+        except DataError:  # of a damaged segment nobody knows; said twice is better than not
+            return False
+        return bool(rows["profile"].any())
+
+    def _far_off(self, measured: Measured) -> Finding | None:
+        """What the rule would say of a reading at the time of the measurement."""
+        medium = self._store.words.medium.get(self._store.words.code(measured.usage_point))
+        rule, at = RULES[CLOCK_ERROR], measured.seen.at
+        context = Context(medium=medium or "water")
+        settings, _ = self.changes.known(at, None)
+        for parameters in settings.held_in(rule, context, at, at):
+            if isinstance(parameters, ClockError) and abs(measured.seen.off) > parameters.allowed:
+                return clocks.finding(measured, rule.version, rule.severity, parameters)
+        return None
 
     def _look_again(self, said: Mapping[tuple[str, int], int]) -> None:
         words = self._store.words

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from meterseal.mdms.columns import Columns
-from meterseal.mdms.vee.channel import Judged
+from meterseal.mdms.store.rows import Rows
 from meterseal.mdms.vee.context import Clocked, Context
 from meterseal.mdms.vee.judge import Objection
 from meterseal.mdms.vee.rules import Rule, clocks
@@ -34,16 +34,15 @@ HIGH_FOR = 24
 
 
 def by_clocks(
-    channels: Sequence[Judged], context: Context, settings: Settings, rules: Mapping[str, Rule]
+    channels: Sequence[Rows], context: Context, settings: Settings, rules: Mapping[str, Rule]
 ) -> dict[int, Clocks]:
-    """The rows of each channel that a clock stamped which was too far off, by what held at their instants."""
+    """Of rows by channel, those that a clock stamped which was too far off, by what held at their instants."""
     found: dict[int, Clocks] = {}
     if (rule := rules.get(clocks.NAME)) is None:
         return found
     for span in context.clocks:
-        delivered = channels[span.channel].delivered
-        end_at = delivered["end_at"].astype(np.int64)
-        rows = clocks.stamped(span, end_at, delivered["recorded_at"].astype(np.int64))
+        end_at = channels[span.channel]["end_at"].astype(np.int64)
+        rows = clocks.stamped(span, end_at, channels[span.channel]["recorded_at"].astype(np.int64))
         if not len(rows):
             continue
         held = settings.held_in(rule, context, int(end_at[rows[0]]), int(end_at[rows[-1]]))

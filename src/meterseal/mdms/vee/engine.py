@@ -158,7 +158,7 @@ def run(store: History, dirty: Mapping[Key, int], how: Run) -> Outcome:
     for group, channels, context in groups(store, dirty, how):
         columns = columns_of(channels)
         said = judged(columns, context, how, how.rules)
-        stamped = by_clocks(channels, context, how.settings, how.rules)
+        stamped = by_clocks([one.delivered for one in channels], context, how.settings, how.rules)
         kept = unexplained(said.objections, stamped, columns, context.interval)
         said = Judgement(kept, said.failures)
         outcome.findings.extend(_findings(store, how, channels, columns, context, said))

@@ -14,10 +14,10 @@ import numpy as np
 
 from meterseal.mdms.columns import Columns
 from meterseal.mdms.entries import Version
-from meterseal.mdms.store.rows import EVER
+from meterseal.mdms.store.rows import EVER, Rows, pick, standing, visible
 from meterseal.mdms.vee.channel import GOOD, Judged, Shown
 from meterseal.mdms.vee.context import Context
-from meterseal.mdms.vee.doubts import Clocks, by_channel, doubted
+from meterseal.mdms.vee.doubts import Clocks, by_channel, by_clocks, doubted
 from meterseal.mdms.vee.filling import Filled, Trusted, filled
 from meterseal.mdms.vee.judge import Judgement
 from meterseal.mdms.vee.rules import RULES
@@ -49,7 +49,11 @@ def versions(
     objections = by_channel(said.objections, columns.starts.tolist())
     view = View(columns, context)
     rolled = view.rolled if view.row is None else view.row[view.rolled]
+    singles = [_beside(store, channel) for channel in channels] if context.clocks else []
+    alone = by_clocks(singles, context, how.settings, how.rules) if context.clocks else {}
     for number, channel in enumerate(channels):
+        if context.clocks:
+            yield from _singles(store, channel, singles[number], alone.get(number), how)
         if not len(channel.delivered):
             continue
         first, last = columns.starts[number : number + 2].tolist()
@@ -58,6 +62,30 @@ def versions(
             doubts = dict.fromkeys(sorted(stamped[number].rows), CLOCK) | doubts
         anew = (rolled[(rolled >= first) & (rolled < last)] - first).tolist()
         yield from _of_channel(store, channel, doubts, anew, context, how)
+
+
+def _beside(store: History, channel: Judged) -> Rows:
+    """What was delivered beside the load profile, of instants of which that says nothing: answers of meters without one."""
+    rows = standing(channel.rows, store.words)
+    alone = ~rows["profile"] & (rows["method"] == 0) & (rows["quality"] == Quality.MEASURED)
+    found = visible(pick(rows, alone))
+    return pick(found, ~np.isin(found["end_at"], channel.delivered["end_at"]))
+
+
+def _singles(
+    store: History, channel: Judged, singles: Rows, stamped: Clocks | None, how: Run
+) -> Iterator[Version]:
+    """Such answers that a clock stamped which was off are in doubt, and stand again where it is known better. Nothing is
+    estimated in their place: no load profile promises them.
+    """
+    shown = Shown(store.words, channel, how.now)
+    for row, reading in enumerate(singles):
+        at, doubt = int(reading["end_at"]), stamped is not None and row in stamped.rows
+        mine = shown.method[at].startswith(f"{DOUBT}:{CLOCK}/") and shown.quality[at] == Quality.SUSPECT
+        if doubt and shown.quality[at] == Quality.MEASURED:
+            yield _doubt(shown, reading, CLOCK)
+        elif mine and not doubt:
+            yield shown.version(reading, at, int(reading["register"]), Quality.MEASURED, TRUSTED_AGAIN)
 
 
 def _of_channel(
