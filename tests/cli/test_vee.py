@@ -46,6 +46,8 @@ def test_the_rules_are_listed_with_their_parameters() -> None:
         ),
         ("edit", "1078330000000001", "--reason", "r", "--day", "yesterday"),
         ("edit", "1078", "--reason", "r", "--day", "2026-11-02"),
+        ("show", "up-1", "--as-of", "yesterday"),
+        ("show", "up-1", "--as-of", "2026-11-02", "--day", "2026-11-31"),
         ("approve", "1", "--to", "a", "--order", "b"),
         ("try", "spikes"),
         ("try", "spike", "least"),

@@ -462,6 +462,21 @@ def test_an_operator_sees_what_a_medium_a_zone_and_a_usage_point_will_use(
         assert (answer.status_code, "There is no forecast of" in answer.text) == (200, True)
 
 
+def test_an_operator_sees_the_predicted_bill_that_the_resident_sees(browser: Browser, town: Town) -> None:
+    enter(browser, town, town.operator)
+    page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", browser.get("/fleet/meters/up-ren-electricity").text))
+    foreseen = town.utility.card("up-ren-electricity", town.now).period.projection
+    assert foreseen is not None
+    assert foreseen.low_fen is not None
+    assert foreseen.high_fen is not None
+    low, cost, high = (
+        f"¥{fen / 100:,.2f}" for fen in (foreseen.low_fen, foreseen.cost_fen, foreseen.high_fen)
+    )
+    assert f"≈ {cost} nine times of ten between {low} and {high}" in page
+    assert "ag-ren" not in page
+    assert "任晓" not in page
+
+
 def test_a_resident_is_shown_no_forecast_of_others(browser: Browser, town: Town) -> None:
     enter(browser, town, town.resident)
     assert browser.get("/fleet/forecast?of=up-lu-electricity").status_code == 404

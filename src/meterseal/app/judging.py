@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, cast
 
 import msgspec
 from msgspec import Struct
 
 from meterseal.app import operator as ask
-from meterseal.errors import DataError
+from meterseal.errors import DataError, LocalError
 from meterseal.mdms.clocks import Told
 from meterseal.mdms.facts import Fact
 from meterseal.mdms.finding import Finding
@@ -21,19 +22,35 @@ from meterseal.mdms.service import Mdms
 from meterseal.mdms.vee.estimators import Override
 from meterseal.mdms.vee.settings import RuleChange
 from meterseal.mesh.rpc import OPERATOR, Methods, offered_to
-from meterseal.model import Medium
+from meterseal.model import MAIN, Medium, Quality
 
 DAY = 86_400_000
+MOST_DAYS = 40
 SHOWN = 20_000
 """Facts in an answer."""
 
 
 class FindingsQuery(Struct, frozen=True, kw_only=True):
-    """Newest findings, of one usage point, of that at which a meter counts or counted last, or of all."""
+    """Newest findings, of one usage point, of that at which a meter counts or counted last, or of all; with `as_of` (Unix
+    ms) as they were then, with `since` and `until` those of that time.
+    """
 
     usage_point: str = ""
     device_id: bytes = b""
     limit: int = 50
+    as_of: int | None = None
+    since: int = 0
+    until: int = 0
+
+
+class PastQuery(Struct, frozen=True, kw_only=True):
+    """The readings of since <= t <= until of a usage point's main channel as they were visible at `as_of`, beside now."""
+
+    usage_point: str = ""
+    device_id: bytes = b""
+    since: int
+    until: int
+    as_of: int
 
 
 class RuleOrder(Struct, frozen=True, kw_only=True):
@@ -115,6 +132,7 @@ class JudgingDesk:
                 "vee_runs": (self.runs, ask.Page),
                 "vee_replay": (self.replay, RunQuery),
                 "vee_show": (self.show, FindingsQuery),
+                "vee_past": (self.past, PastQuery),
                 "vee_try": (self.attempt, TrialOrder),
                 "vee_change": (self.change, ChangeOrder),
                 "vee_order": (self.order, MethodsOrder),
@@ -143,16 +161,48 @@ class JudgingDesk:
     async def show(self, _: str, asked: FindingsQuery) -> ask.Text:
         """What the rules found, newest first, with the numbers that led to it. DataError `fleet.unknown`."""
         limit = min(max(asked.limit, 1), 1000)
-        usage_point = asked.usage_point
-        if asked.device_id:
-            places = await asyncio.to_thread(self._mdms.places, asked.device_id)
-            if not places:
-                raise DataError(
-                    "fleet.unknown", f"No device {asked.device_id.hex()} is known. See: meterseal device list"
-                )
-            usage_point = places[-1].usage_point
-        found = self._mdms.findings(limit, usage_point or None)
+        usage_point = await asyncio.to_thread(self._point, asked)
+        period = (asked.since, asked.until) if asked.until else None
+        found = await asyncio.to_thread(self._mdms.findings, limit, usage_point or None, period, asked.as_of)
         return ask.Text(json=_json([_row(finding) for finding in found]))
+
+    async def past(self, _: str, asked: PastQuery) -> ask.Text:
+        """Readings as they were visible then, beside now. DataError `fleet.unknown`; LocalError `use.period`."""
+        if not asked.since < asked.until <= asked.since + MOST_DAYS * DAY:
+            raise LocalError("use.period", f"Readings of the past are shown for at most {MOST_DAYS} days.")
+        point = await asyncio.to_thread(self._point, asked)
+        then = await asyncio.to_thread(self._said, point, asked, asked.as_of)
+        now = await asyncio.to_thread(self._said, point, asked, None)
+        nothing: dict[str, str | None] = {"register": None, "quality": None}
+        rows = [
+            {"end_at": at, "then": then.get(at, nothing), "now": now.get(at, nothing)}
+            for at in sorted({*then, *now})
+        ]
+        return ask.Text(json=_json({"usage_point": point, "as_of": asked.as_of, "readings": rows}))
+
+    def _said(self, point: str, asked: PastQuery, as_of: int | None) -> dict[int, dict[str, str | None]]:
+        found = self._mdms.registers(point, MAIN, asked.since, asked.until, as_of)
+        return {
+            at: {
+                "register": str(Decimal(register).scaleb(found.exponent)),
+                "unit": found.unit,
+                "quality": Quality(quality).name.lower(),
+            }
+            for at, register, quality in zip(
+                *(one.tolist() for one in (found.end_at, found.register, found.quality)), strict=True
+            )
+            if quality != Quality.MISSING
+        }
+
+    def _point(self, asked: FindingsQuery | PastQuery) -> str:
+        if not asked.device_id:
+            return asked.usage_point
+        places = self._mdms.places(asked.device_id)
+        if not places:
+            raise DataError(
+                "fleet.unknown", f"No device {asked.device_id.hex()} is known. See: meterseal device list"
+            )
+        return places[-1].usage_point
 
     async def attempt(self, _: str, asked: TrialOrder) -> ask.Text:
         """What a rule would flag with other values; nothing is changed. Errors as `Mdms.try_rule`."""

@@ -12,11 +12,13 @@ from typing import Annotated, Any
 import msgspec
 
 from meterseal.app import operator
-from meterseal.app.judging import FindingsQuery
+from meterseal.app.judging import FindingsQuery, PastQuery
 from meterseal.cli.answers import show
 from meterseal.cli.arguments import Data, Json, Limit, between, device_id_of
 from meterseal.cli.calls import LONG_RUN, ask
-from meterseal.cli.times import at
+from meterseal.cli.editing import period
+from meterseal.cli.times import at, moment
+from meterseal.cli.times import day as local_day
 from meterseal.errors import LocalError
 from meterseal.model import MEDIA
 
@@ -121,10 +123,12 @@ def findings(
     *,
     data: Data,
     meter: str = "",
+    as_of: str = "",
+    day: str = "",
     limit: Limit = 50,
     json: Json = False,
 ) -> int:
-    """Show what the rules found, newest first, with the numbers that led to it.
+    """Show what the rules found, newest first, with the numbers that led to it; also as it was at a time of the past.
 
     Parameters
     ----------
@@ -132,15 +136,40 @@ def findings(
         Of this one alone.
     meter
         Only of the usage point of this device.
+    as_of
+        As it was then: local YYYY-MM-DD HH:MM, or YYYY-MM-DD for its beginning.
+    day
+        Of a local day, YYYY-MM-DD, alone; of one usage point and with --as-of also its readings, then and now.
     """
     if meter and usage_point:
         raise LocalError("use.meter", "Name a usage point or a --meter, not both.")
+    then = (moment(as_of) if " " in as_of.strip() else local_day(as_of)) if as_of else None
+    since, until = period("", "", "", day) if day else (0, 0)
+    device = device_id_of(meter) if meter else b""
     asked = FindingsQuery(
-        usage_point=usage_point, device_id=device_id_of(meter) if meter else b"", limit=limit
+        usage_point=usage_point, device_id=device, limit=limit, as_of=then, since=since, until=until
     )
     answer = ask(data, "vee_show", asked, operator.Text)
-    show(answer.json, as_json=json, lines=_said)
+    if then is None or not day or not (usage_point or meter):
+        show(answer.json, as_json=json, lines=_said)
+        return 0
+    question = PastQuery(usage_point=usage_point, device_id=device, since=since, until=until, as_of=then)
+    past = ask(data, "vee_past", question, operator.Text)
+    both = {"findings": json_module.loads(answer.json), **json_module.loads(past.json)}
+    show(json_module.dumps(both), as_json=json, lines=_then_and_now)
     return 0
+
+
+def _then_and_now(both: dict[str, Any]) -> list[str]:
+    lines = [*_said(both["findings"]), f"{'':<16}  {'as of ' + at(both['as_of']):<26}  now"]
+    for row in both["readings"]:
+        then, now = (
+            f"{one['register']} {one['unit']} {one['quality']}" if one["register"] is not None else "-"
+            for one in (row["then"], row["now"])
+        )
+        mark = "" if then == now else "  *"
+        lines.append(f"{at(row['end_at'])}  {then:<26}  {now}{mark}")
+    return lines if both["readings"] else [*lines, "no reading of that day is stored"]
 
 
 def _said(rows: list[dict[str, Any]]) -> list[str]:

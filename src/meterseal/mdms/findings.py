@@ -21,6 +21,9 @@ from meterseal.control.writes import insert_new
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.mdms.finding import Finding
 
+RUN = "vee-"
+"""Before the time of a run of the rules, in the name of what found something."""
+
 
 class Findings:
     """The findings table of one store."""
@@ -38,10 +41,22 @@ class Findings:
             return insert_new(connection, findings, [self._row(finding) for finding in found])
 
     def latest(
-        self, limit: int = 100, usage_point: str | None = None, period: tuple[int, int] | None = None
+        self,
+        limit: int = 100,
+        usage_point: str | None = None,
+        period: tuple[int, int] | None = None,
+        as_of: int | None = None,
     ) -> list[Finding]:
-        """Newest findings first, of one usage point or of all; of a period those that reach into since < t < until."""
+        """Newest findings first, of one usage point or of all; of a period those that reach into since < t < until; with
+        `as_of` as the last run of the rules that found something by then left them.
+        """
         query = sa.select(findings).order_by(findings.c.id.desc()).limit(limit)
+        if as_of is not None:
+            run = findings.c.run
+            first, newest = (f"{RUN}{at:013d}" for at in (0, as_of))  # Unix ms have 13 digits till 2286
+            runs = sa.and_(run >= first, run <= newest)
+            last = sa.select(sa.func.coalesce(sa.func.max(findings.c.id), 0)).where(runs)
+            query = query.where(findings.c.id <= last.scalar_subquery())
         if usage_point is not None:
             query = query.where(findings.c.usage_point == usage_point)
         if period is not None:

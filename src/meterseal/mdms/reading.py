@@ -270,11 +270,16 @@ class Reading:
         return self._manifest.status(device_id)
 
     def findings(
-        self, limit: int = 100, usage_point: str | None = None, period: tuple[int, int] | None = None
+        self,
+        limit: int = 100,
+        usage_point: str | None = None,
+        period: tuple[int, int] | None = None,
+        as_of: int | None = None,
     ) -> list[Finding]:
-        """Newest findings first; of a period those that reach into since < t < until."""
+        """Newest findings first; of a period those that reach into since < t < until; with `as_of` as the last run of the
+        rules that found something by then left them."""
         self._notes.write()
-        return self._findings.latest(limit, usage_point, period)
+        return self._findings.latest(limit, usage_point, period, as_of)
 
     def quarantine(self, limit: int = 100) -> list[Quarantined]:
         """Newest quarantined records first, opened; `record` of code `mdms.*` is the msgpack of a

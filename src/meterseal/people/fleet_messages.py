@@ -5,11 +5,14 @@ No name and no address is in any of them; usage points are pseudonyms. Sessions,
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from msgspec import Struct
 
 from meterseal.model import Medium, Quality
 from meterseal.people.trail import TrailState
 from meterseal.utility.bills import FleetBills
+from meterseal.utility.views import Projection
 
 
 class OperatorHome(Struct, frozen=True):
@@ -380,6 +383,17 @@ class EditRow(Struct, frozen=True, kw_only=True):
     visible: int
 
 
+class RunningBill(Struct, frozen=True, kw_only=True):
+    """Use and cost so far of a billing period, what its bill will probably be, and the last one (total, since, until)."""
+
+    since: int
+    until: int
+    used: Decimal | None
+    cost_fen: int | None
+    projection: Projection | None
+    last: tuple[int, int, int] | None
+
+
 class OperatorMeterPage(Struct, frozen=True):
     """One usage point for operators; no name, no address."""
 
@@ -401,3 +415,5 @@ class OperatorMeterPage(Struct, frozen=True):
     as_of: int = 0
     edits: tuple[EditRow, ...] = ()
     """The newest edits by people."""
+    running: RunningBill | None = None
+    """Of the billing period that runs, where an agreement does."""

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from meterseal.control.engine import read
 from meterseal.control.sealing import KeyRing
-from meterseal.errors import EngineError, LocalError
+from meterseal.errors import DataError, EngineError, LocalError
 from meterseal.mesh.rpc import Empty, Method, Methods
 from meterseal.model import MEDIA
 from meterseal.people import fleet_messages as of_fleet
@@ -247,7 +247,28 @@ class Queries:
             self._fleet.meter, question.usage_point, now, question.until, question.length, as_of
         )
         edits = await asyncio.to_thread(self._edits.of, question.usage_point)
-        return msgspec.structs.replace(found, edits=edits)
+        running = await asyncio.to_thread(self._running, question.usage_point, now)
+        return msgspec.structs.replace(found, edits=edits, running=running)
+
+    def _running(self, usage_point: str, now: int) -> of_fleet.RunningBill | None:
+        """The bill that is growing, without whose it is; None where no agreement runs."""
+        try:
+            card = self._utility.card(usage_point, now)
+        except (LocalError, DataError) as error:  # no agreement, or no tariff for it
+            if error.code not in ("usage.none", "tariff.none"):
+                raise
+            return None
+        period, last = card.period, card.last_bill
+        if not period.since <= now < period.until:
+            return None
+        return of_fleet.RunningBill(
+            since=period.since,
+            until=period.until,
+            used=period.used,
+            cost_fen=period.cost_fen,
+            projection=period.projection,
+            last=None if last is None else (last.total_fen, last.since, last.until),
+        )
 
     # --- who asks ----------------------------------------------------------------------------------------
 
