@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -15,7 +16,7 @@ from meterseal.control import read, write
 from meterseal.control.acts import Act, append
 from meterseal.control.covered import COVERED, ELSEWHERE
 from meterseal.control.rowcheck import Compared, compared
-from meterseal.control.rowtrail import RowTrail
+from meterseal.control.rowtrail import Entry, Item, RowTrail, Written, digest
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import (
     accounts,
@@ -235,6 +236,11 @@ def test_an_entry_of_somebody_elses_under_the_running_platform_is_named(kept: Ke
         "UPDATE row_trail SET id = id + 1 WHERE id = 2",
         "UPDATE row_trail SET tag = zeroblob(32)",
         "UPDATE row_trail SET hash = zeroblob(32) WHERE id = 2",
+        "UPDATE row_trail SET at = -1 WHERE id = 2",
+        "UPDATE row_trail SET at = 'never' WHERE id = 2",
+        "UPDATE row_trail SET content = 'words' WHERE id = 2",
+        "UPDATE row_trail SET content = CAST(x'ff' AS TEXT) WHERE id = 2",
+        "UPDATE row_trail SET tag = 5 WHERE id = 2",
     ],
 )
 def test_a_changed_entry_is_named(kept: Kept, statement: str) -> None:
@@ -243,6 +249,48 @@ def test_a_changed_entry_is_named(kept: Kept, statement: str) -> None:
     with pytest.raises(DataError) as found:
         kept.look()
     assert found.value.code == "audit.broken"
+
+
+def test_an_entry_below_the_first_one_is_not_believed(kept: Kept) -> None:
+    """No key is needed to write what an entry says, and below 1 it is in nobody's chain."""
+    (covered,) = (one for one in COVERED if one.name == "point_facts")
+    row = {column: value(point_facts.c[column], 3) for column in covered.fixed}
+    said = Written("point_facts", covered.fixed, (), (Item("3", digest(row.values()), b""),))
+    with contextlib.closing(sqlite3.connect(kept.path, isolation_level=None)) as raw:
+        raw.execute(f"INSERT INTO point_facts VALUES ({', '.join('?' * len(row))})", [*row.values()])
+        raw.execute(
+            "INSERT INTO row_trail SELECT -7, at, ?, previous, hash, tag FROM row_trail WHERE id = 1",
+            [msgspec.msgpack.encode(Entry("", (said,)))],
+        )
+    assert compared(kept.engine, kept.trail).differences == (), "the entry fits the row"
+    with pytest.raises(DataError) as found:
+        kept.look()
+    assert found.value.code == "audit.broken"
+
+
+def test_a_value_that_cannot_be_read_hides_no_other_change(kept: Kept) -> None:
+    kept.attack(
+        "UPDATE point_facts SET value = '400' WHERE id = 2",
+        "UPDATE point_facts SET channel = CAST(x'ff' AS TEXT) WHERE id = 1",
+        "INSERT INTO premises VALUES (CAST(x'ff' AS TEXT))",
+    )
+    assert sorted(where for where, _ in kept.found()) == [
+        "point_facts, row 1",
+        "point_facts, row 2",
+        "premises, row b\"'\\xff'\"",
+    ]
+
+
+def test_a_trigger_that_acts_within_our_own_writes_is_named_and_so_is_what_it_wrote(kept: Kept) -> None:
+    kept.attack("CREATE TRIGGER t AFTER INSERT ON acts BEGIN UPDATE meters SET usage_point_id = 'x2'; END")
+    assert kept.found() == [("trigger t", "it.")]
+    with write(kept.engine) as connection:
+        append(connection, Act(NOW, "operator", "something", "else"))
+    kept.attack("DROP TRIGGER t")
+    assert kept.found() == [("entry 3 of the trail of rows", "backup.")]
+    with write(kept.engine) as connection:
+        append(connection, Act(NOW, "operator", "something", "more"))
+    assert len(kept.found()) == 1, "what follows is our own"
 
 
 def test_a_trail_whose_end_was_cut_off_no_longer_tells_of_the_last_rows(kept: Kept) -> None:

@@ -28,6 +28,9 @@ MOST = 20
 """Rows of one look that the audit trail names; the rest is a number."""
 
 
+_UNSEEN = "The rows of the control store could not be compared. Run: meterseal ledger verify."
+
+
 class Looked(NamedTuple):
     """What a look found: the comparison, what is wrong with the trail itself, and whether its anchor could be asked."""
 
@@ -74,8 +77,10 @@ class RowWatch:
             await self.look()
         except MetersealError as error:
             log.warning("rows.failed", code=error.code, message=error.message)
+            self.says = self.says or f"{_UNSEEN} {error.message}"
         except Exception:  # a defect ends this look, not the work, and is said in full
             log.exception("rows.defect")
+            self.says = self.says or _UNSEEN
 
     async def _tell(self, found: Looked) -> None:
         now = found.differences

@@ -11,8 +11,17 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from meterseal.control.covered import COVERED, Covered
-from meterseal.control.engine import read
-from meterseal.control.rowtrail import BEGUN, FOREIGN, Item, RowTrail, digest, rows_of
+from meterseal.control.rowtrail import (
+    BEGUN,
+    FOREIGN,
+    PLANTED,
+    Item,
+    RowTrail,
+    as_held,
+    digest,
+    planted,
+    rows_of,
+)
 
 
 class Difference(NamedTuple):
@@ -46,7 +55,13 @@ def compared(engine: sa.Engine, trail: RowTrail, most: int = 100) -> Compared:
     """Every covered row against the newest entry about it, in one snapshot. EngineError `control.*`."""
     found: list[Difference] = []
     more = rows = before = entries = 0
-    with read(engine) as connection:
+    with as_held(engine) as connection:
+        for kind, name in planted(connection):
+            found.append(
+                Difference(
+                    f"{kind} {name}", "No program of ours makes one, and it acts when we write: drop it."
+                )
+            )
         told: dict[str, dict[str, _Known]] = {covered.name: {} for covered in COVERED}
         for one in _replayed(connection, trail, told):
             if one is None:
@@ -81,6 +96,12 @@ def _replayed(
                 f"entry {number} of the trail of rows",
                 "What stands before it was written by another program while this platform ran, or an older copy was put "
                 "back under it.",
+            )
+        if entry.note == PLANTED:
+            yield Difference(
+                f"entry {number} of the trail of rows",
+                "It was written while a trigger or view that is not ours stood in the file, which may have changed rows "
+                "with it. Compare with a backup.",
             )
         for part in entry.written:
             known = told.get(part.table)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import msgspec
@@ -36,8 +37,10 @@ GENESIS = bytes(32)
 BEGUN = "begun"
 OFFLINE = "offline"
 FOREIGN = "foreign"
-"""Notes of entries: what stood before the trail began; acts of our own that were written while no key was at hand; and one
-before which somebody else's entries stand."""
+PLANTED = "planted"
+"""Notes of entries: what stood before the trail began; acts of our own that were written while no key was at hand; one
+before which somebody else's entries stand; and one that was written while a trigger or view stood in the file, which would
+change rows within our own transaction."""
 KEY = "rows"
 ACTS = "acts"
 _TAG = b"ms1 row trail\x00"
@@ -90,6 +93,32 @@ def digest(values: Iterable[object]) -> bytes:
     """SM3 over columns as SQLite holds them; of none it is empty."""
     held = list(values)
     return sm3(msgspec.msgpack.encode(held)) if held else b""
+
+
+@contextmanager
+def as_held(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """`read`, in which text that is no UTF-8 comes as bytes: one such value, put there to end the reading, would hide every
+    other row. EngineError `control.*`."""
+    with read(engine) as connection:
+        raw = raw_of(connection)
+        raw.text_factory = _text
+        try:
+            yield connection
+        finally:
+            raw.text_factory = str
+
+
+def _text(held: bytes) -> str | bytes:
+    try:
+        return held.decode()
+    except UnicodeDecodeError:
+        return held
+
+
+def planted(connection: sa.Connection) -> list[tuple[str, str]]:
+    """(kind, name) of triggers and views in the file. We make none, and theirs would act within our own transactions."""
+    query = "SELECT type, name FROM main.sqlite_schema WHERE type IN ('trigger', 'view') ORDER BY name"
+    return [(str(row[0]), str(row[1])) for row in connection.exec_driver_sql(query)]
 
 
 def rows_of(
@@ -188,7 +217,8 @@ class RowTrail:
         if stands == self._coming:
             self._last = self._coming
         # A commit that failed leaves the entry before it; anything else is an entry that we did not write.
-        self._append(connection, Entry("" if stands == self._last else FOREIGN, parts), stands)
+        note = "" if stands == self._last else FOREIGN
+        self._append(connection, Entry(PLANTED if planted(connection) else note, parts), stands)
 
     def _append(self, connection: sa.Connection, entry: Entry, after: Head | None = None) -> None:
         previous = self._coming if after is None else after
@@ -228,7 +258,7 @@ class RowTrail:
     def entries(self, connection: sa.Connection | None = None) -> Iterator[tuple[int, Entry]]:
         """(number, entry), oldest first, without a look at the chain."""
         if connection is None:
-            with read(self._engine) as own:
+            with as_held(self._engine) as own:
                 yield from self.entries(own)
             return
         for row in connection.execute(sa.select(table.c.id, table.c.content).order_by(table.c.id)).yield_per(
@@ -236,7 +266,7 @@ class RowTrail:
         ):
             try:
                 yield row.id, _DECODER.decode(row.content)
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, TypeError):
                 continue  # the chain names it
 
     def verify(self) -> int:
@@ -245,7 +275,7 @@ class RowTrail:
 
     def verify_from(self, number: int, previous: bytes) -> tuple[int, bytes]:
         """What `verify` does, from behind an entry that was verified before; the last entry and its hash."""
-        with read(self._engine) as connection:
+        with as_held(self._engine) as connection:
             return verify_chain(connection, self._tag, number, previous)
 
 
@@ -258,11 +288,17 @@ def verify_chain(
         and connection.execute(sa.select(table.c.hash).where(table.c.id == number)).scalar() != previous
     ):
         number, previous = 0, GENESIS  # from the beginning, to name the entry
-    query = sa.select(table).where(table.c.id > number).order_by(table.c.id)
+    query = sa.select(table).order_by(table.c.id)
+    if number:  # else all of it: an entry below the first one would be believed like any other
+        query = query.where(table.c.id > number)
     for row in connection.execute(query).yield_per(100):
         number += 1
-        link = _link(previous, number, row.at, row.content)
-        if row.id != number or row.previous != previous or row.hash != link or not equal(row.tag, tag(link)):
+        link = _link(previous, number, row.at, row.content) if _sound(row) else None
+        if (
+            link is None
+            or (row.id, row.previous, row.hash) != (number, previous, link)
+            or not equal(row.tag, tag(link))
+        ):
             raise DataError(
                 "audit.broken",
                 f"The trail of rows was changed at entry {number}: it does not follow from the one before, or was not "
@@ -271,6 +307,12 @@ def verify_chain(
             )
         previous = row.hash
     return number, previous
+
+
+def _sound(row: sa.Row[Any]) -> bool:
+    """Is every column of the type that we write? SQLite keeps whatever somebody puts there."""
+    blobs = (row.content, row.previous, row.hash, row.tag)
+    return type(row.at) is int and row.at >= 0 and all(type(one) is bytes for one in blobs)
 
 
 def _key(engine: sa.Engine, ring: KeyRing) -> bytes:
@@ -296,7 +338,7 @@ def _prepared(connection: sa.Connection) -> None:
         return
     raw = raw_of(connection)
     raw.execute("PRAGMA temp_store=MEMORY")
-    raw.execute("CREATE TEMP TABLE touched (number INTEGER, row INTEGER, key TEXT)")
+    raw.execute("CREATE TEMP TABLE IF NOT EXISTS touched (number INTEGER, row INTEGER, key TEXT)")
     for number, covered in enumerate(COVERED):
         old, new = (
             f"INSERT INTO touched VALUES ({number}, {of}.rowid, {key_of(covered.key, f'{of}.')});"  # noqa: S608 - as above
@@ -310,8 +352,8 @@ def _prepared(connection: sa.Connection) -> None:
             ("UPDATE", f"WHEN {other}", old + new),
         ):
             raw.execute(
-                f'CREATE TEMP TRIGGER "trail_{covered.name}_{verb}" AFTER {verb} ON main."{covered.name}" {when} '
-                f"BEGIN {body} END"
+                f'CREATE TEMP TRIGGER IF NOT EXISTS "trail_{covered.name}_{verb}" AFTER {verb} '
+                f'ON main."{covered.name}" {when} BEGIN {body} END'
             )
     connection.info[_READY] = True
 
