@@ -13,7 +13,9 @@ from meterseal.app import operator
 from meterseal.app.commanding import Alarms, Since
 from meterseal.app.judging import FactsQuery, FindingsQuery
 from meterseal.edge.schedule import MINUTE, Schedule
-from tests.scenarios.small_system import HOUR
+from meterseal.things.clocks import AFTER_SETTING, EVERY, PREFIX, STANDS_FOR
+from tests.scenarios.small_system import ELECTRIC, HOUR
+from tests.scenarios.small_system import WATER as SEALED
 from tests.scenarios.test_words_to_plain_meters import POWER, WATER, Riser, told
 from tests.security.conftest import cheap_stretching
 
@@ -38,10 +40,20 @@ class Timed(Riser):
         return [row for row in rows if row["rule"] == "clock-error"]
 
     async def measured(self, usage_point: str) -> list[tuple[float, float]]:
+        await self.centre.parts.mdms.settle()
         shown = await self.desk.call("facts", FactsQuery(usage_point=usage_point), operator.Text)
         rows = msgspec.json.decode(shown.json)["facts"]
         values = [row["value"].split("..") for row in rows if row["fact"] == "clock"]
         return [(float(least), float(most)) for least, most in values]
+
+    async def until_measured(self, usage_point: str, count: int) -> list[tuple[float, float]]:
+        """A word is settled a little before what its answer says of the clock is kept."""
+        for _ in range(4_000):
+            found = await self.measured(usage_point)
+            if len(found) >= count:
+                return found
+            await self.turn()
+        raise AssertionError(f"Of {usage_point} nothing more was measured than {found}.")
 
 
 @pytest.fixture
@@ -63,10 +75,8 @@ async def test_clocks_an_hour_behind_are_found_within_a_look_and_good_again_once
         meter = system.plain[device_id]
         meter.set_clock(meter.clock(system.clock.now) - HOUR, system.clock.now)
     await system.hours(8)
-    for device_id, doubted in (
-        (WATER, 1),
-        (POWER, 0),
-    ):  # the readings of POWER stand at the concentrator's time
+    # The readings of POWER stand at the concentrator's time.
+    for device_id, doubted in ((WATER, 1), (POWER, 0)):
         (one,) = await system.found(device_id)
         assert one["severity"] == "error"
         assert -3_600 <= one["facts"]["seconds"] <= -3_590, one
@@ -80,8 +90,42 @@ async def test_clocks_an_hour_behind_are_found_within_a_look_and_good_again_once
     word = await system.until_ended(await system.tell(WATER, "time", lasts=9 * MINUTE))
     assert word.state == "done"
     await system.hours(3)
-    (least, most), (_, lagged), (good, again) = await system.measured(usage_point)
+    (least, most), (_, lagged), (good, again) = await system.until_measured(usage_point, 3)
     assert least <= 0 <= most
     assert lagged <= -3_590
     assert -5 <= good <= 0 <= again <= 5
     assert len(await system.found(WATER)) == 1  # it is said once
+
+
+async def test_a_meter_with_a_module_is_asked_for_its_clock_once_a_week_and_a_new_session_sets_it(
+    system: Timed,
+) -> None:
+    clocks = system.centre.parts.clocks
+    await system.until(lambda: system.agent(SEALED).phase == "open", "a session")
+    assert await clocks.turn() == 3
+    assert await clocks.turn() == 0
+    sealed, electric = [await point_of(system, one) for one in (SEALED, ELECTRIC)]
+    for usage_point in (sealed, electric):
+        ((least, most),) = await system.until_measured(usage_point, 1)
+        assert least <= 0 <= most, (least, most)
+    meter = system.nodes[SEALED].meter
+    meter.set_clock(meter.clock(system.clock.now) - HOUR, system.clock.now)
+    assert await clocks.turn() == 0  # not before a week has passed
+    system.clock.now += EVERY
+    assert await clocks.turn() == 3
+    _, (_, most) = await system.until_measured(sealed, 2)
+    assert -3_601 <= most <= -3_500, most
+    await system.until(
+        lambda: abs(meter.clock(system.clock.now) - system.clock.now) <= 1_000, "a set clock", turns=4_000
+    )
+    system.clock.now += AFTER_SETTING
+    assert await clocks.turn() == 1
+    *_, (least, most) = await system.until_measured(sealed, 3)
+    assert least <= 0 <= most, (least, most)
+    system.centre.parts.words.sweep(PREFIX, system.clock.now + STANDS_FOR)
+    assert [one for one in system.centre.parts.words.latest(device_id=SEALED) if one.kind == "request"] == []
+
+
+async def point_of(system: Timed, device_id: bytes) -> str:
+    places = system.centre.parts.mdms.places(device_id)
+    return places[-1].usage_point

@@ -57,6 +57,7 @@ from meterseal.security.sdk import DataKeySource, SecuritySdk
 from meterseal.things.admission import Admission
 from meterseal.things.anchoring import TrailAnchoring
 from meterseal.things.bulk import Bulks
+from meterseal.things.clocks import ClockWatch
 from meterseal.things.confirming import Confirming
 from meterseal.things.firmware import Firmwares, online_key
 from meterseal.things.firmware_campaigns import Campaigns
@@ -102,6 +103,7 @@ class Parts(NamedTuple):
     firmware: FirmwareWords
     forecasting: ForecastDesk
     retaining: RetentionDesk
+    clocks: ClockWatch
 
 
 async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Callable[[], int]) -> Parts:
@@ -172,6 +174,8 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     )
     witness = Witness(engine, security, audit, clock)
     words = DownWords(engine, rings[WORDS], clock)
+    watched_clocks = ClockWatch(engine, words, lambda seen: mdms.clocks_seen(seen, clock()), clock)
+    words.hears = watched_clocks.heard
     rollout = Rollout(words, security, clock)
     exchanging = ExchangeDesk(
         engine=engine,
@@ -249,6 +253,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         sending,
         forecasting,
         retaining,
+        watched_clocks,
     )
 
 
@@ -276,6 +281,7 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
         asyncio.create_task(parts.rows.anchoring.run()),
         asyncio.create_task(parts.rows.watch()),
         asyncio.create_task(parts.bulks.run()),
+        asyncio.create_task(parts.clocks.run()),
         asyncio.create_task(parts.checkpoints.run()),
         asyncio.create_task(parts.firmware.run()),
         asyncio.create_task(parts.retaining.finish()),

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from meterseal.control.engine import read, write
 from meterseal.control.tables import point_facts as table
+from meterseal.mdms.entries import Place
 from meterseal.mdms.finding import Finding, Severity
 from meterseal.mdms.store.rows import EVER
 from meterseal.mdms.vee.context import Clocked
@@ -42,6 +43,15 @@ class Told(Struct, frozen=True):
     least: int
     most: int
     stamps: bool
+
+
+def placed(seen: ClockSeen, places: Iterable[Place], received_at: int) -> list[Measured]:
+    """The measurement at the usage point where the meter was then; none where it was nowhere."""
+    return [
+        Measured(place.usage_point, place.medium, seen, received_at)
+        for place in places
+        if place.device_id == seen.device_id and place.since <= seen.at < (place.until or EVER)
+    ]
 
 
 def keep(engine: sa.Engine, measured: Iterable[Measured]) -> dict[tuple[str, int], int]:

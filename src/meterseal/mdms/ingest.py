@@ -20,7 +20,7 @@ import structlog
 from meterseal.errors import DataError, PeerError
 from meterseal.link.evidence import unpack
 from meterseal.mdms.bulk import unpack_bulk
-from meterseal.mdms.clocks import Measured
+from meterseal.mdms.clocks import placed
 from meterseal.mdms.cutting import LATEST, pieces, split, storable
 from meterseal.mdms.edit_versions import SAID_BY_PEOPLE
 from meterseal.mdms.entries import Entry, Place, Version
@@ -124,11 +124,7 @@ class Ingest(IngestColumns):
             if code := self._evidence(sequence, opened, evidence, places):
                 strange.setdefault((code, evidence.device_id), ([], []))[1].append(evidence)
         for seen in opened.clocks:
-            for place in places.get(seen.device_id, ()):
-                if place.since <= seen.at < (place.until or EVER):
-                    self.state.clocks.append(
-                        Measured(place.usage_point, place.medium, seen, opened.received_at)
-                    )
+            self.state.clocks += placed(seen, places.get(seen.device_id, ()), opened.received_at)
         for (code, device_id), (series_, evidence_) in strange.items():
             part = msgspec.structs.replace(
                 opened, series=tuple(series_), statuses=(), evidence=tuple(evidence_)

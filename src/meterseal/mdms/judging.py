@@ -40,7 +40,7 @@ from meterseal.mdms.vee.rules.clocks import NAME as CLOCK_ERROR
 from meterseal.mdms.vee.rules.clocks import ClockError
 from meterseal.mdms.vee.settings import RuleChange
 from meterseal.mdms.vee.trial import Trial, trial
-from meterseal.model import MAIN
+from meterseal.model import MAIN, ClockSeen
 
 log = structlog.get_logger()
 
@@ -320,6 +320,12 @@ class Judging(Reading, ABC):
             ]
         )
         self._look_again(clocks.keep(self._engine, measured))
+
+    async def clocks_seen(self, seen: Sequence[ClockSeen], now: int) -> None:
+        """Somebody saw meters' clocks at the platform itself. Errors as `settle`; then nothing was kept."""
+        places = self._places.of({one.device_id for one in seen})
+        measured = [found for one in seen for found in clocks.placed(one, places, now)]
+        await asyncio.to_thread(self._take_clocks, measured)
 
     def _has_profile(self, measured: Measured) -> bool:
         """Has it readings that the rules look at, which say so themselves?"""

@@ -39,6 +39,16 @@ class Word(Struct, frozen=True, kw_only=True):
     bulk_id: int = 0
 
 
+class Heard(Struct, frozen=True, kw_only=True):
+    """A good answer to what was said to a device: both frames, and between which instants (Unix ms) the answer was made."""
+
+    device_id: bytes
+    said: bytes
+    answer: bytes
+    since: int
+    at: int
+
+
 class Outcome(Struct, frozen=True, kw_only=True):
     """What became of a word: what it does, who ordered it and why, the frame that was `said`, when it was sent last.
 

@@ -8,11 +8,12 @@ command and the version of a key. What a word says, and what was answered, is on
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+import structlog
 from msgspec.structs import replace
 
 from meterseal.control import read, write
@@ -20,14 +21,16 @@ from meterseal.control.sealed import DOWN_WORDS
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import down_words as table
 from meterseal.control.tables import sessions
-from meterseal.errors import DataError, PeerError, TrustError
+from meterseal.errors import DataError, MetersealError, PeerError, TrustError
 from meterseal.headend.ports import Answer, Taken, Waiting, WordKind
 from meterseal.link.identities import is_concentrator
 from meterseal.things.answers import answers
-from meterseal.things.word import Outcome, State, Word
+from meterseal.things.word import Heard, Outcome, State, Word
 from meterseal.wire.frame import parse_frame
 
 __all__ = ["DownWords", "Outcome", "State", "Word", "passed_to"]
+
+log = structlog.get_logger()
 
 OPEN: tuple[State, ...] = ("waiting", "sent")
 MAY_HAVE_ACTED: tuple[State, ...] = ("waiting", "sent", "unknown", "done")
@@ -44,6 +47,8 @@ LISTEN = 20.0
 PAGE = 5_000
 _LOOKED_AT = 5_000
 """Words of a concentrator among which those of one meter are looked for."""
+MAY_COME = 35 * 86_400_000
+"""Milliseconds within which an answer may come to what was given up: the backlog time."""
 KEPT_FOR = 400 * 86_400_000
 """Milliseconds after which an ended word is deleted."""
 
@@ -59,6 +64,8 @@ class DownWords:
         self._clock = clock
         self._listen = listen
         self._news = asyncio.Event()
+        self.hears: Callable[[Sequence[Heard]], Awaitable[None]] | None = None
+        """Told of good answers once they are kept, where it is sure to which question of ours they are."""
 
     # --- in ------------------------------------------------------------------------------------------------
 
@@ -185,13 +192,18 @@ class DownWords:
     async def answered(self, frames: list[Answer]) -> list[bool]:
         """Complete the words that these frames answer; an answer that came before finds its word again."""
         now = self._clock()
-        found = []
+        found, heard = [], list[Heard]()
         with write(self._engine) as connection:
             for answer in frames:
-                found.append(self._settle(connection, answer, now))
+                found.append(self._settle(connection, answer, now, heard))
+        if heard and self.hears is not None:
+            try:
+                await self.hears(heard)
+            except MetersealError as error:  # the words are settled; what else they say is asked for again
+                log.warning("words.unheard", code=error.code)
         return found
 
-    def _settle(self, connection: sa.Connection, answer: Answer, now: int) -> bool:
+    def _settle(self, connection: sa.Connection, answer: Answer, now: int, heard: list[Heard]) -> bool:
         asked = (
             sa.select(table)
             .where(table.c.device_id == answer.device_id, table.c.kind.in_(ASKS), table.c.attempts > 0)
@@ -219,6 +231,11 @@ class DownWords:
                 connection.execute(
                     table.update().where(table.c.id == row.id).values(DOWN_WORDS.seal(self._keys, settled))
                 )
+                if outcome == "done" and not _doubtful(connection, row, now):
+                    since = int(row.sent_at if row.attempts == 1 else row.created_at)
+                    heard.append(
+                        Heard(device_id=row.device_id, said=said, answer=answer.frame, since=since, at=now)
+                    )
                 return True
         return any(
             row.sealed_answer is not None and self._answer(row) == answer.frame
@@ -286,6 +303,13 @@ class DownWords:
         with write(self._engine) as connection:
             connection.execute(table.update().where(*late).values(state=state, ended_at=now))
             connection.execute(table.delete().where(table.c.ended_at < now - KEPT_FOR))
+
+    def sweep(self, prefix: bytes, before: int) -> None:
+        """Delete ended words whose requests begin so: nobody asks for them again."""
+        first, last = (prefix + filling * (16 - len(prefix)) for filling in (b"\0", b"\xff"))
+        mine = table.c.request_id.between(first, last)
+        with write(self._engine) as connection:
+            connection.execute(table.delete().where(mine, table.c.ended_at < before))
 
     def outcome(self, word_id: int) -> Outcome:
         """One word. DataError `words.none` when there is no such word."""
@@ -375,6 +399,18 @@ class DownWords:
 
     def _answer(self, row: sa.Row[tuple[object, ...]]) -> bytes:
         return DOWN_WORDS.open(self._keys, row, "sealed_answer") or b""
+
+
+def _doubtful(connection: sa.Connection, row: sa.Row[Any], now: int) -> bool:
+    """Whether an answer may be to an earlier question, which is still under way: DL/T 645 does not say to which."""
+    others = sa.select(table.c.id).where(
+        table.c.device_id == row.device_id,
+        table.c.kind.in_(ASKS),
+        table.c.state == "unknown",
+        table.c.id != row.id,
+        table.c.created_at > now - MAY_COME,
+    )
+    return connection.execute(others.limit(1)).first() is not None
 
 
 def passed_to(word: Word) -> bytes:
