@@ -17,7 +17,7 @@ from msgspec import Struct
 from meterseal.app import operator
 from meterseal.app.ledgering import Since
 from meterseal.crypto import merkle
-from meterseal.errors import LocalError, MetersealError
+from meterseal.errors import DataError, LocalError, MetersealError
 from meterseal.mdms.facts import Fact
 from meterseal.mdms.integrity import Integrity
 from meterseal.mesh.rpc import Empty, InProcess
@@ -206,8 +206,9 @@ def insider(system: System, *statements: str) -> None:
 async def test_what_an_insider_changes_in_the_control_store_is_named_by_verify_check_and_status(
     system: System,
 ) -> None:
-    """Each change by itself in a running system; the erased person's act and the end of the trail among them."""
-    await billed(system)
+    """Each change by itself in a running system, and a statement that goes with everything that told of it."""
+    _, bill_id = await billed(system)
+    bundle = operator.BillQuery(bill_id=bill_id)
     point = system.centre.parts.desk._fleet.devices()[0].usage_point
     stated = Fact(usage_point=point, kind="multiplier", value="40", since=SINCE)
     await system.centre.parts.mdms.state([stated], system.clock())
@@ -230,6 +231,9 @@ async def test_what_an_insider_changes_in_the_control_store_is_named_by_verify_c
         counts = await system.desk.call("counts", operator.Page(), operator.Counts)
         assert counts.audit_ok is False
         assert "ledger verify" in counts.audit_broken
+        with pytest.raises(DataError) as refused:
+            await told(system, "bill_bundle", bundle)
+        assert refused.value.code == "bill.rows-changed"
         insider(system, f"UPDATE {back}")
     assert (await told(system, "ledger_verify", Since()))["faults"] == []
     said = [

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from meterseal.app.bundling import Bundles
 from meterseal.app.operator import BillQuery, Text, as_json
-from meterseal.app.rowwatch import RowWatch
+from meterseal.app.rowwatch import TRAIL, RowWatch
 from meterseal.control import acts
 from meterseal.control.engine import read as reading
 from meterseal.control.tables import acts as table
@@ -35,6 +35,23 @@ from meterseal.security.checkpoints import read
 from meterseal.security.sdk import SecuritySdk
 from meterseal.things.anchoring import TrailAnchoring
 from meterseal.utility.bundle import packed
+
+BILLED = frozenset(
+    {
+        TRAIL,
+        *(
+            "agreements",
+            "bills",
+            "customers",
+            "former_installations",
+            "meter_changes",
+            "meters",
+            "point_facts",
+        ),
+        *("tariffs", "usage_points"),
+    }
+)
+"""What bills are counted with, as `control.rowcheck` names its rows."""
 
 
 class Since(Struct, frozen=True, kw_only=True):
@@ -155,7 +172,17 @@ class LedgerDesk:
         return Text(json=as_json(said))
 
     async def bundle(self, _: str, asked: BillQuery) -> Text:
-        """A bill with what proves it, for its customer."""
+        """A bill with what proves it, for its customer. DataError `bill.rows-changed` while rows that bills are counted
+        with are not as they were written.
+        """
+        looked = await self._rows.look()
+        changed = [one.where for one in looked.differences if one.where.partition(",")[0] in BILLED]
+        if changed:
+            raise DataError(
+                "bill.rows-changed",
+                f"{changed[0]} is not as this platform wrote it, and bills are counted with it. No proof of a bill is made "
+                "meanwhile. Run: meterseal ledger verify",
+            )
         return Text(json=packed(await self._bundles.of(asked.bill_id)))
 
     async def _service_log(self) -> None:

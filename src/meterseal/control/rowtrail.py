@@ -206,13 +206,11 @@ class RowTrail:
         if is_reading(connection) or _READY not in connection.info:
             return
         raw = raw_of(connection)
-        touched: dict[int, dict[str, list[int]]] = {}
-        for number, row, key in raw.execute("SELECT DISTINCT number, row, key FROM temp.touched"):
-            touched.setdefault(number, {}).setdefault(key, []).append(row)
-        if not touched:
+        numbers = [one[0] for one in raw.execute("SELECT DISTINCT number FROM temp.touched ORDER BY number")]
+        if not numbers:
             return
+        parts = tuple(_now(raw, number) for number in numbers)
         raw.execute("DELETE FROM temp.touched")
-        parts = tuple(_now(raw, COVERED[number], keys) for number, keys in sorted(touched.items()))
         stands = _last(connection)
         if stands == self._coming:
             self._last = self._coming
@@ -358,16 +356,22 @@ def _prepared(connection: sa.Connection) -> None:
     connection.info[_READY] = True
 
 
-def _now(raw: sqlite3.Connection, covered: Covered, keys: dict[str, list[int]]) -> Written:
-    """What stands now of the rows that were touched, by key."""
+def _now(raw: sqlite3.Connection, number: int) -> Written:
+    """What stands now of the rows of one table that were touched."""
+    covered = COVERED[number]
     names = ", ".join(f't."{name}"' for name in (*covered.fixed, *covered.rest))
-    query = f'SELECT {key_of(covered.key, "t.")}, {names} FROM main."{covered.name}" t WHERE t.rowid = ?'  # noqa: S608
-    items = []
-    for key, rows in sorted(keys.items()):
-        found = (raw.execute(query, (row,)).fetchone() for row in rows)
-        here = next((one for one in found if one is not None and one[0] == key), None)
-        items.append(Item(key, b"", b"") if here is None else _item(covered, key, here[1:]))
-    return _part(covered, items)
+    query = (
+        f"SELECT k.key, {key_of(covered.key, 't.')}, {names} FROM "  # noqa: S608 - as above
+        "(SELECT DISTINCT row, key FROM temp.touched WHERE number = ?) k "
+        f'LEFT JOIN main."{covered.name}" t ON t.rowid = k.row'
+    )
+    items: dict[str, Item] = {}
+    for key, found, *values in raw.execute(query, (number,)):
+        if key == found:
+            items[key] = _item(covered, key, values)
+        else:  # it went, or is another row by now
+            items.setdefault(key, Item(key, b"", b""))
+    return _part(covered, [items[key] for key in sorted(items)])
 
 
 def _item(covered: Covered, key: str, values: Sequence[Any]) -> Item:

@@ -22,6 +22,7 @@ UNKNOWN = "meter.unknown"
 """A meter that a concentrator found: an alarm of as many as are not enrolled now."""
 
 KINDS: dict[str, Alarm] = {
+    "control.row-changed": "integrity",
     "security.put-back": "integrity",
     "link.tag": "integrity",
     "link.fin": "integrity",
