@@ -1,7 +1,7 @@
 """Watches what the platform wrote into its control store: the trail of rows, its anchor, and the rows themselves.
 
 It compares nothing itself (`control.rowcheck`, `things.anchoring`) and mends nothing. It looks at the start, with every
-upkeep and when somebody asks; a row that is not as it was written goes into the audit trail, once.
+upkeep and when somebody asks; a row that is not as it was written goes into the audit trail, once after each start.
 """
 
 from __future__ import annotations
