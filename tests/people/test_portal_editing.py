@@ -16,6 +16,7 @@ import msgspec
 import pytest
 from msgspec import Struct
 
+from meterseal.errors import DataError
 from meterseal.mdms.editing import Wish
 from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import InProcess
@@ -280,6 +281,32 @@ async def test_attack_send_a_form_twice(house: House) -> None:
     for _ in range(2):
         assert (await browser.send(edit_path(AFTER), **fields)).headers["location"] == "/fleet/edits/2"
     assert len(house.mdms.edits.latest()) == 2
+
+
+async def test_a_small_edit_that_was_cut_off_takes_two_officers_once_a_bill_counted_with_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was proposed for one person before the bill is not what the same form asks for after it."""
+    browser = await house.enter(house.operator())
+    fields = {"what": "point", "at": typed(END), "register": value(END, 2), "reason": "it stood still"}
+
+    async def cut_off(*_: object) -> None:
+        raise DataError("edit.overtaken", "the process ended here")
+
+    shown = await browser.send(edit_path(END), action="look", **fields)
+    with monkeypatch.context() as patch:
+        patch.setattr(house.mdms.edits, "save", cut_off)
+        await browser.send(edit_path(END), action="save", seen=seen(shown), **fields)
+    assert [(one.state, one.people) for one in house.mdms.edits.latest()] == [("proposed", 0)]
+    await house.utility.run_bills(NOW)
+    shown = await browser.send(edit_path(END), action="look", **fields)
+    done = await browser.send(edit_path(END), action="save", seen=seen(shown), **fields)
+    assert done.headers["location"] == "/fleet/edits/2"
+    assert [(one.state, one.people) for one in house.mdms.edits.latest()] == [
+        ("proposed", 2),
+        ("proposed", 0),
+    ]
+    assert house.at(END) == register(0, END)
 
 
 async def test_attack_save_something_else_than_was_shown(house: House) -> None:

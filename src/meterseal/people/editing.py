@@ -14,12 +14,13 @@ from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from meterseal.crypto.symmetric import equal, sm3
 from meterseal.errors import DataError, LocalError, TrustError
 from meterseal.mdms.edit_versions import Plan, refused
 from meterseal.mdms.editing import FOUR_EYES, Wish
-from meterseal.mdms.edits import MOST_REASON, Edit, Edits
+from meterseal.mdms.edits import MOST_REASON, Content, Edit, Edits
 from meterseal.mdms.entries import Version
 from meterseal.security.editorders import EditOrder, EditSigned
 from meterseal.security.orders import SignedOrder, decoded
@@ -143,16 +144,23 @@ class Editing:
 
         waiting: Edit | None = None
         if seen is not None:  # a form that was sent twice
-            waiting = await asyncio.to_thread(self._waiting, author, wish, looked.plan, reason, undoes)
+            waiting = await asyncio.to_thread(
+                self._waiting, author, wish, looked, Content(reason.strip(), effect, looked.plan), undoes
+            )
         edit = waiting if waiting is not None else await asyncio.to_thread(propose)
         return edit if edit.people else await self.edits.save(edit.number, edit.digest, (), author, now)
 
-    def _waiting(self, author: str, wish: Wish, plan: Plan, reason: str, undoes: int | None) -> Edit | None:
-        """The same proposal of the same person, where it waits already."""
-        said = (author, wish.since, wish.until, undoes, reason.strip())
+    def _waiting(
+        self, author: str, wish: Wish, looked: Looked, content: Content, undoes: int | None
+    ) -> Edit | None:
+        """The same proposal of the same person, where it waits already; not one from before a bill counted with it, which
+        fewer people sufficed for.
+        """
+        said = (author, wish.since, wish.until, undoes, looked.people)
         for one in self.edits.latest(usage_point=wish.usage_point):
-            same = said == (one.author, one.since, one.until, one.undoes, one.content.reason)
-            if one.state == "proposed" and same and plan.numbered(one.number) == one.content.plan:
+            same = said == (one.author, one.since, one.until, one.undoes, one.people)
+            numbered = replace(content, plan=looked.plan.numbered(one.number))
+            if one.state == "proposed" and same and one.content == numbered:
                 return one
         return None
 
