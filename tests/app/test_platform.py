@@ -32,6 +32,9 @@ class Work:
     async def look(self) -> None:
         pass
 
+    async def watch(self) -> None:
+        pass
+
     async def run(self) -> None:
         pass
 
@@ -40,7 +43,9 @@ class Work:
 
     @property
     def parts(self) -> SimpleNamespace:
-        return SimpleNamespace(mdms=self, utility=self, checkpoints=self, rollout=self, forecasting=self)
+        return SimpleNamespace(
+            mdms=self, utility=self, checkpoints=self, rollout=self, forecasting=self, rows=self
+        )
 
 
 async def test_upkeep_goes_on_after_a_failure_and_after_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
