@@ -12,6 +12,7 @@ from meterseal.edge.metering.freezing import Stored
 from meterseal.edge.metering.state import registers
 from meterseal.errors import LocalError
 from meterseal.kit.holidays import SPRING_FESTIVAL, is_holiday
+from meterseal.kit.incidents import Incident
 from meterseal.kit.life import design_of, lived
 from meterseal.kit.plan import StreetPlan, make_plan
 from meterseal.kit.profiles import DAY, HOUR, MILLIONTHS, Event, Profile, Registers, hourly_use, passed
@@ -192,6 +193,21 @@ def test_an_opened_cover_is_in_the_freeze_of_its_day_and_in_no_other(plan: Stree
     for end_at in range(plan.since + DAY, plan.until + 1, DAY):
         opened = end_at - DAY < incident.since <= end_at
         assert bool(stored.status(end_at) & REMOVED) == opened
+
+
+@pytest.mark.parametrize("by", [-HOUR, HOUR])
+def test_a_clock_that_jumped_says_registers_of_other_hours_until_it_was_set(
+    plan: StreetPlan, by: int
+) -> None:
+    meter = next(one for one in plan.meters if one.medium == "water" and not one.gaps and not one.incidents)
+    begins, ends = plan.since + 10 * DAY + HOUR // 2, plan.since + 12 * DAY + HOUR // 2
+    jumped = replace(meter, incidents=(Incident("clock", begins, ends, by),))
+    stored, truth = Stored(lived(plan, jumped), design_of(jumped)), plan.registers(meter)
+    for at in range(plan.since + HOUR, plan.until + 1, HOUR):
+        if begins + HOUR < at <= ends - HOUR:
+            assert stored.stored(at) == truth.at(at - by)
+        elif not begins - HOUR < at <= ends + HOUR:
+            assert stored.stored(at) == truth.at(at)
 
 
 def test_chosen_models_have_numbers_by_which_they_are_known() -> None:

@@ -28,11 +28,14 @@ class Gap(Struct, frozen=True):
 
 
 class Incident(Struct, frozen=True):
-    """Something done to the meter itself in [since, until): its cover opened, a magnet laid on it."""
+    """Something done to the meter itself in [since, until): its cover opened, a magnet laid on it, its clock moved on `by`
+    so many ms (negative: back) until somebody sets it.
+    """
 
-    kind: Literal["cover", "magnet"]
+    kind: Literal["cover", "magnet", "clock"]
     since: int
     until: int
+    by: int = 0
 
 
 class _Calendar:

@@ -13,7 +13,7 @@ from meterseal.edge.metering.behaviour import behave
 from meterseal.edge.metering.clock import shown, strikes
 from meterseal.edge.metering.counting import born
 from meterseal.edge.metering.design import DAY, DESIGNS, HOUR, Design
-from meterseal.edge.metering.inputs import Disturbed, Input, Measured, Opened, Sent
+from meterseal.edge.metering.inputs import ClockSet, Disturbed, Input, Measured, Opened, Sent
 from meterseal.edge.metering.state import MeterState
 from meterseal.kit.plan import MeterPlan, StreetPlan
 from meterseal.kit.profiles import Registers
@@ -74,6 +74,9 @@ def _done_to(planned: MeterPlan) -> list[tuple[int, Input]]:
     for incident in planned.incidents:
         if incident.kind == "cover":
             found += [(incident.since, Opened()), (incident.until, Opened(open=False))]
+        elif incident.kind == "clock":
+            moved = ClockSet(incident.since + incident.by)
+            found += [(incident.since, moved), (incident.until, ClockSet(incident.until))]
         else:
             found += [
                 (incident.since, Disturbed("magnet")),
