@@ -12,7 +12,7 @@ from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import meters, sessions
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import PeerError, TrustError
-from meterseal.model import Batch, Evidence, Opened, Origin, Quarantined, Series, Status
+from meterseal.model import Batch, ClockSeen, Evidence, Opened, Origin, Quarantined, Series, Status
 from meterseal.things.admission import CLOCKS_APART, LATEST, Admission
 from meterseal.things.fleet import Fleet, Installation, add_concentrator, install, new_premises
 from tests.control_store import control_at
@@ -212,4 +212,45 @@ async def test_a_quarantine_of_no_record_reaches_no_journal(
     await guarded.publish(Batch(quarantined=(held,)))
     with pytest.raises(PeerError):
         await guarded.publish(Batch(quarantined=(structs.replace(held, **change),)))
+    assert len(store.batches) == 1
+
+
+@pytest.mark.parametrize(
+    ("record", "error"),
+    [
+        (opened(OTHER, OTHER, "sealed"), PeerError),  # of its own clock a meter says nothing
+        (opened(OTHER), TrustError),  # it has a module
+        (opened(WATER, STRANGER), TrustError),
+    ],
+    ids=["by itself", "sealed", "another's"],
+)
+async def test_a_head_end_puts_no_clock_in_doubt_of_a_meter_that_is_not_plain_behind_that_concentrator(
+    ground: Guarded, record: Opened, error: type[Exception]
+) -> None:
+    _, store, guarded = ground
+    (device_id,) = {one.device_id for one in record.series}
+    clocks = (ClockSeen(device_id, NOW - 9, NOW, -3_600_000, -3_599_000, stamps=True),)
+    with pytest.raises(error):
+        await guarded.publish(Batch((structs.replace(record, series=(), clocks=clocks),)))
+    assert store.batches == []
+
+
+@pytest.mark.parametrize(
+    "clock",
+    [
+        ClockSeen(b"short", NOW, NOW, 0, 0, stamps=True),
+        ClockSeen(WATER, NOW + 1, NOW, 0, 0, stamps=True),
+        ClockSeen(WATER, NOW, NOW + CLOCKS_APART + 1, 0, 0, stamps=True),
+        ClockSeen(WATER, NOW, NOW, 5, 4, stamps=True),
+        ClockSeen(WATER, NOW, NOW, -LATEST, 0, stamps=True),
+    ],
+)
+async def test_a_look_at_a_clock_that_nobody_can_have_had_reaches_no_journal(
+    ground: Guarded, clock: ClockSeen
+) -> None:
+    _, store, guarded = ground
+    good = structs.replace(opened(WATER), series=(), clocks=(ClockSeen(WATER, NOW, NOW, 0, 0, stamps=True),))
+    await guarded.publish(Batch((good,)))
+    with pytest.raises(PeerError):
+        await guarded.publish(Batch((structs.replace(good, clocks=(clock,)),)))
     assert len(store.batches) == 1

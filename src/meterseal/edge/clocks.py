@@ -104,9 +104,7 @@ class Clocks:
             self._told[line.device_id] = replace(known, seen_at=now)
             return
         agreed = known.seen_at if known is not None else asked
-        frame = encode.clock_report(
-            line.device_id, shown, asked, now, agreed, utc_offset_minutes=self._offset
-        )
+        frame = encode.clock_report(line.device_id, shown, asked, now, agreed)
         if self._held.hold([frame], now, beside={}):
             self._told[line.device_id] = _Told(least, most, now, now)
             self.told += 1

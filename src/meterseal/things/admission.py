@@ -17,7 +17,7 @@ from meterseal.control.tables import sessions
 from meterseal.errors import PeerError, TrustError
 from meterseal.link.counters import LAST
 from meterseal.link.evidence import STATEMENT
-from meterseal.model import Batch, Evidence, Opened, Quarantined, Series, Status
+from meterseal.model import Batch, ClockSeen, Evidence, Opened, Quarantined, Series, Status
 from meterseal.things.fleet import enrolments
 
 CLOCKS_APART = 5 * 60_000
@@ -88,7 +88,7 @@ def _own(opened: Opened) -> list[bytes]:
 
 
 def _of_meters(opened: Opened) -> list[bytes]:
-    return [one.device_id for one in opened.series] + [one.device_id for one in opened.statuses]
+    return [one.device_id for one in (*opened.series, *opened.statuses, *opened.clocks)]
 
 
 def _check_vouching(connection: sa.Connection, batch: Batch, now: int) -> None:
@@ -113,10 +113,12 @@ def _sane(opened: Opened, latest: int) -> bool:
         and 0 < opened.counter <= LAST
         and 0 < opened.received_at <= latest
         and len(opened.digest) == 32
-        and len(opened.series) + len(opened.statuses) + len(opened.evidence) <= MOST_PARTS
+        and sum(map(len, (opened.series, opened.statuses, opened.evidence, opened.clocks))) <= MOST_PARTS
         and all(_sane_series(one) for one in opened.series)
         and all(_sane_status(one) for one in opened.statuses)
         and all(_sane_evidence(one) for one in opened.evidence)
+        and all(_sane_clock(one, latest) for one in opened.clocks)
+        and (opened.origin == "vouched" or not opened.clocks)  # of its own clock a meter says nothing
     )
 
 
@@ -158,6 +160,14 @@ def _sane_evidence(evidence: Evidence) -> bool:
         _ids(evidence.device_id)
         and len(evidence.statement) == STATEMENT
         and len(evidence.signature) in _SIGNATURES
+    )
+
+
+def _sane_clock(clock: ClockSeen, latest: int) -> bool:
+    return (
+        _ids(clock.device_id)
+        and 0 <= clock.since <= clock.at <= latest
+        and -LATEST < clock.least <= clock.most < LATEST
     )
 
 

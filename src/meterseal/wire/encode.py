@@ -165,21 +165,12 @@ def alarm_report(
     )
 
 
-def clock_report(
-    device_id: bytes,
-    shown: int,
-    asked: int,
-    answered: int,
-    agreed: int,
-    ser: int = 0,
-    *,
-    utc_offset_minutes: int = 480,
-) -> Frame:
+def clock_report(device_id: bytes, shown: int, asked: int, answered: int, agreed: int, ser: int = 0) -> Frame:
     """What a plain meter's clock showed between two moments of its concentrator's, and until when it was known to stand as
-    was told before (`asked` where nobody knows). Unix ms, sent to the second; the answer's is rounded up.
+    was told before (`asked` where nobody knows). Unix ms, sent to the second in UTC+8; the answer's is rounded up.
     """
     lead = _lead(device_id, ids.CLOCK, ids.CLOCK_645, ser)
-    body = b"".join(to_clock(at, utc_offset_minutes) for at in (shown, asked, answered + 999, agreed))
+    body = b"".join(to_clock(at, 480) for at in (shown, asked, answered + 999, agreed))
     return _frame(device_id, READ | ANSWER, READ_645 | ANSWER, lead + body)
 
 
