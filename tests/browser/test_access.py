@@ -36,6 +36,7 @@ PAGES = {
         "/fleet/meters/up-lu-water?as_of=2026-11-20",
         "/fleet/meters/up-lu-heat/edit?day=2026-11-01",
         "/fleet/edits",
+        "/fleet/rules?rule=spike&medium=gas",
         "/account",
     ],
 }

@@ -26,6 +26,7 @@ from meterseal.people.editing import Editing
 from meterseal.people.portal.app import create_app
 from meterseal.people.portal.settings import PortalSettings
 from meterseal.people.queries import Queries
+from meterseal.people.rules import RuleQueries
 from meterseal.people.trail import Trail
 from meterseal.security import officerfile
 from meterseal.things.monitor import AuditLog
@@ -58,6 +59,7 @@ class House(Struct):
     app: Any
     people: tuple[Person, ...]
     clock: Clock
+    trials: RuleQueries
 
     async def enter(self, account: str, language: str = "en") -> Browser:
         """A browser that somebody signed in with."""
@@ -143,9 +145,10 @@ async def house(tmp_path: Path, bench: Bench, clock: Clock) -> AsyncIterator[Hou
         Editing(mdms.edits, utility, bench.platform, clock),
         mdms,
         bench.platform,
+        mdms,
     )
     app = create_app(InProcess(queries.methods(), "web"), PortalSettings(sign_ins=1000))
-    yield House(mdms, utility, accounts, app, await founded(bench), clock)
+    yield House(mdms, utility, accounts, app, await founded(bench), clock, queries.trials)
     await mdms.close()
     engine.dispose()
 
@@ -445,3 +448,46 @@ async def test_many_edits_come_a_page_at_a_time(house: House) -> None:
     rest = await browser.get(more.group(1))
     assert "reason 9" in words(rest)
     assert "/fleet/edits?before=" not in rest.text
+
+
+async def test_a_rule_is_tried_in_the_background_and_its_findings_are_linked(house: House) -> None:
+    await house.mdms.run_vee(NOW)
+    browser = await house.enter(house.operator())
+    chosen = await browser.get("/fleet/rules?rule=night-flow&medium=water")
+    parameters = re.findall(r'name="value-(\w+)"[^>]*placeholder="([^"]*)"', chosen.text)
+    assert parameters
+    fields = {"rule": "night-flow", "medium": "water", "customer": ""}
+    began = await browser.send("/fleet/rules", off="1", **fields)
+    assert (began.status_code, began.headers["location"]) == (
+        303,
+        "/fleet/rules?rule=night-flow&medium=water&customer=#trials",
+    )
+    busy = await browser.send("/fleet/rules", off="1", **fields)
+    assert (busy.status_code, problem(busy)) == (
+        400,
+        "Another trial runs; wait until it has come to its end.",
+    )
+    assert 'hx-trigger="every 3s"' in busy.text
+    await house.trials.settled()
+    shown = await browser.get("/fleet/rules")
+    assert "hx-trigger" not in shown.text
+    found = [one for one in house.mdms.findings(1000) if one.rule == "night-flow"]
+    assert found
+    numbers = re.findall(r'<td class="num">(?:<b>)?([\d,]+)', shown.text)
+    assert numbers == [str(len(found)), "0", "0", str(len(found))]
+    assert f"/fleet/meters/{point(0)}?until=" in shown.text
+    name, _ = parameters[0]
+    for wrong in (
+        fields | {"rule": "nonsense"},
+        fields | {"medium": "oil"},
+        fields | {"customer": "king"},
+        fields | {f"value-{name}": "<b>"},
+        fields | {"value-nonsense": "1"},
+        fields | {f"value-{name}": "9" * 64},
+    ):
+        answer = await browser.send("/fleet/rules", **wrong)
+        assert (answer.status_code, bool(problem(answer))) == (400, True), wrong
+    assert (await browser.get("/fleet/rules?rule=nonsense")).status_code == 400
+    resident = await house.enter(house.accounts.create("resident", NOW, customer_id="c1"))
+    assert (await resident.get("/fleet/rules")).status_code == 404
+    assert (await resident.send("/fleet/rules", **fields)).status_code == 404

@@ -214,6 +214,7 @@ class Town:
             Editing(self.mdms.edits, self.utility, NoOfficers(), lambda: self.now),
             self.mdms,
             NoOfficers(),
+            self.mdms,
         )
         self.utility.publish_tariffs(sample_tariffs())
         for customer, person in PEOPLE.items():

@@ -206,6 +206,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         editing,
         mdms,
         security,
+        mdms,
     )
     bundles = Bundles(engine, mdms, utility, checkpoints, security)
     ledgers = LedgerDesk(engine, mdms, checkpoints, anchoring, watched, security, bundles)

@@ -33,6 +33,7 @@ from meterseal.people.fleet import DAY, MOST_ROWS, Fleet
 from meterseal.people.forecasts import Outlooks
 from meterseal.people.password import Stretch
 from meterseal.people.ports import FleetReadings, Foresight, UseAndBills
+from meterseal.people.rules import Judging, RuleQueries
 from meterseal.people.scope import Grant
 from meterseal.people.trail import Trail
 from meterseal.utility.bills import Bill, LineReadings
@@ -59,6 +60,7 @@ class Queries:
         editing: Editing,
         edited: Edited,
         requests: Requests,
+        judging: Judging,
     ) -> None:
         self._engine = engine
         self._accounts = accounts
@@ -68,6 +70,7 @@ class Queries:
         self._clock = clock
         self._trail = trail
         self._edits = EditQueries(engine, editing, edited, requests, self._operator, clock)
+        self.trials = RuleQueries(engine, judging, self._operator, clock)
 
     def methods(self) -> Methods:
         """The table that the platform serves: `people.<question>`, for the web process alone."""
@@ -92,6 +95,7 @@ class Queries:
             (of_fleet.OperatorForecast, self.operator_forecast),
             (of_fleet.OperatorMeter, self.operator_meter),
             *self._edits.table(),
+            *self.trials.table(),
         ]
         return {ask.method_of(kind): Method(_plain(handler), kind, CALLERS) for kind, handler in table}
 

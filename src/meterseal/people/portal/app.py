@@ -18,7 +18,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from meterseal.errors import ConsentError, EngineError, MetersealError, TrustError
 from meterseal.mesh.rpc import Rpc
-from meterseal.people.portal import assets, door, editor, ledger, operator, resident, words
+from meterseal.people.portal import assets, door, editor, ledger, operator, resident, trials, words
 from meterseal.people.portal.context import Portal, Visit, Web
 from meterseal.people.portal.guard import header_writer
 from meterseal.people.portal.settings import PortalSettings
@@ -41,6 +41,7 @@ def create_app(queries: Rpc, settings: PortalSettings) -> Litestar:
             *resident.HANDLERS,
             *operator.HANDLERS,
             *editor.HANDLERS,
+            *trials.HANDLERS,
             *ledger.HANDLERS,
         ],
         state=State({"portal": portal}),

@@ -193,7 +193,7 @@ def _shown(
     bars = days.drawn(
         page.readings, page.exponent, page.since, page.until, looked.readings if looked is not None else ()
     )
-    values = {"page": page, "form": form, "looked": looked, "bars": bars, "problem": _problem(visit, error)}
+    values = {"page": page, "form": form, "looked": looked, "bars": bars, "problem": problem_of(visit, error)}
     return visit.page("edit.html", _status(error), **values)
 
 
@@ -301,7 +301,7 @@ async def _viewed(
         view=view,
         looked=looked,
         reason=reason,
-        problem=_problem(visit, refused),
+        problem=problem_of(visit, refused),
     )
 
 
@@ -312,7 +312,7 @@ class Problem(Struct, frozen=True):
     exact: str
 
 
-def _problem(visit: Visit, error: MetersealError | None) -> Problem | None:
+def problem_of(visit: Visit, error: MetersealError | None) -> Problem | None:
     if error is None:
         return None
     said = visit.sentence(error.code, error.message)

@@ -92,6 +92,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "average-week/1": _("By the mean of the same hour in the last weeks."),
         "weather-week/1": _("By a learned week: hour, kind of day and, where it is known, the weather."),
     },
+    "customer": {"dwelling": _("dwelling"), "business": _("business")},
     "edit-state": {
         "proposed": _("waits"),
         "saved": _("saved"),
@@ -307,6 +308,10 @@ ERRORS: Mapping[str, str] = {
     "edit.order": _("What was signed is not this edit as it stands; fetch the request again."),
     "edit.differs": _("What was approved is not this edit as it stands."),
     "edit.file": _("This is no request that officers signed; fetch it again and have it signed."),
+    "rules.busy": _("Another trial runs; wait until it has come to its end."),
+    "use.rule": _("There is no such rule."),
+    "use.rules": _("This rule does not look at that medium or class of customer."),
+    "use.parameter": _("That is no value for this rule."),
     "security.two-persons": _("Two different officers must sign it."),
     "security.signature": _("A signature does not hold."),
     "security.officer": _("Somebody signed who is no officer."),
