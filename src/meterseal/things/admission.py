@@ -88,7 +88,8 @@ def _own(opened: Opened) -> list[bytes]:
 
 
 def _of_meters(opened: Opened) -> list[bytes]:
-    return [one.device_id for one in (*opened.series, *opened.statuses, *opened.clocks)]
+    said: tuple[Series | Status | ClockSeen, ...] = (*opened.series, *opened.statuses, *opened.clocks)
+    return [one.device_id for one in said]
 
 
 def _check_vouching(connection: sa.Connection, batch: Batch, now: int) -> None:
