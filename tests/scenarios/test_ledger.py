@@ -235,6 +235,19 @@ async def test_what_an_insider_changes_in_the_control_store_is_named_by_verify_c
             await told(system, "bill_bundle", bundle)
         assert refused.value.code == "bill.rows-changed"
         insider(system, f"UPDATE {back}")
+    hundred = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 101)"
+    for change, back in (
+        (f"{hundred} INSERT INTO premises SELECT 'z' || i FROM n", "DELETE FROM premises WHERE id LIKE 'z%'"),
+        (
+            "CREATE TRIGGER t AFTER INSERT ON bulk_orders BEGIN UPDATE meters SET usage_point_id = 'p'; END",
+            "DROP TRIGGER t",
+        ),
+    ):
+        insider(system, change)
+        with pytest.raises(DataError) as refused:
+            await told(system, "bill_bundle", bundle)
+        assert refused.value.code == "bill.rows-changed", change
+        insider(system, back)
     assert (await told(system, "ledger_verify", Since()))["faults"] == []
     said = [
         one.sentence for one in AuditLog(system.centre.engine).latest() if one.code == "control.row-changed"

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from meterseal.app.bundling import Bundles
 from meterseal.app.operator import BillQuery, Text, as_json
-from meterseal.app.rowwatch import TRAIL, RowWatch
+from meterseal.app.rowwatch import RowWatch
 from meterseal.control import acts
 from meterseal.control.engine import read as reading
 from meterseal.control.tables import acts as table
@@ -37,21 +37,25 @@ from meterseal.things.anchoring import TrailAnchoring
 from meterseal.utility.bundle import packed
 
 BILLED = frozenset(
-    {
-        TRAIL,
-        *(
-            "agreements",
-            "bills",
-            "customers",
-            "former_installations",
-            "meter_changes",
-            "meters",
-            "point_facts",
-        ),
-        *("tariffs", "usage_points"),
-    }
+    (
+        "agreements",
+        "bills",
+        "customers",
+        "former_installations",
+        "meter_changes",
+        "meters",
+        "point_facts",
+        "tariffs",
+        "usage_points",
+    )
 )
 """What bills are counted with, as `control.rowcheck` names its rows."""
+
+
+def _bears_on_bills(where: str) -> bool:
+    """Is it of such a table, or of the trail itself or the file, so that it may be of any?"""
+    table, of_a_row, _ = where.partition(", row ")
+    return not of_a_row or table in BILLED
 
 
 class Since(Struct, frozen=True, kw_only=True):
@@ -176,7 +180,11 @@ class LedgerDesk:
         with are not as they were written.
         """
         looked = await self._rows.look()
-        changed = [one.where for one in looked.differences if one.where.partition(",")[0] in BILLED]
+        changed = [one.where for one in looked.differences if _bears_on_bills(one.where)]
+        if not changed and looked.compared.more:
+            changed = [
+                f"One of {looked.compared.more} further rows"
+            ]  # nobody hides a row behind a hundred others
         if changed:
             raise DataError(
                 "bill.rows-changed",
