@@ -12,7 +12,7 @@ import pytest
 from msgspec import Struct
 
 from meterseal.app.operator import Text
-from meterseal.app.retaining import HoldReadings, RetentionDesk, RunRetention, SetRetention
+from meterseal.app.retaining import HoldReadings, RetentionDesk, RunRetention, SetRetention, SetRuns
 from meterseal.control import acts
 from meterseal.errors import LocalError
 from meterseal.mdms.entries import Entry
@@ -213,6 +213,36 @@ async def test_what_an_end_of_the_process_left_is_taken_away_at_the_next_start(d
     assert [one["done"] for one in shown["rollups"]] == [True]
     await again.close()
     desk.mdms, desk.engine = open_store(desk.root)
+
+
+async def test_runs_go_by_their_rule_and_who_asks_for_one_is_told_so(desk: Desk) -> None:
+    for number, at in enumerate((NOW - 500 * DAY, NOW - 450 * DAY, NOW - 300 * DAY), 1):
+        await desk.mdms.append(bulk_of(0, WHOLE + 24 * number, [9_000], received_at=NOW))
+        assert (await desk.mdms.run_vee(at)).number == number
+    for days_, code in ((399, "retention.short"), (-1, "retention.short")):
+        with pytest.raises(LocalError) as caught:
+            await desk.call("retention_runs", SetRuns(days=days_, author="li", reason="disk is dear"))
+        assert caught.value.code == code
+    assert (await desk.run())["runs"] == 0
+    shown = await desk.call("retention_runs", SetRuns(days=400, author="li", reason="disk is dear"))
+    assert [(one["subject"], one["intervals"]) for one in shown["rules"]] == [("runs", 400)]
+    assert (await desk.call("retention_try", Empty()))["runs"] == 2
+    assert [one.number for one in desk.mdms.runs.latest()] == [3, 2, 1]
+    assert (await desk.run())["runs"] == 2
+    assert [one.number for one in desk.mdms.runs.latest()] == [3]
+    for number, code in ((1, "vee.run-gone"), (2, "vee.run-gone"), (4, "vee.no-run"), (0, "vee.no-run")):
+        with pytest.raises(LocalError) as caught:
+            desk.mdms.replay(number)
+        assert caught.value.code == code
+    assert desk.mdms.replay(3).readings
+    # The newest stays however old it is, for numbers go on from it.
+    desk.now += 500 * DAY
+    await desk.mdms.append(bulk_of(METERS, 24 * 1399, [2], received_at=desk.now))
+    assert (await desk.run())["runs"] == 0
+    assert (await desk.mdms.run_vee(desk.now)).number == 4
+    assert (await desk.run())["runs"] == 1
+    said = [(act.actor, act.subject) for act in acts.verified(desk.engine) if act.act == "retention-run"]
+    assert said == [("wang", "runs"), ("wang", "runs")]
 
 
 async def test_a_clock_that_runs_ahead_takes_nothing_away(desk: Desk) -> None:

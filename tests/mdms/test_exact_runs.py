@@ -11,18 +11,20 @@ from typing import Any
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
-from meterseal.control.engine import write
+from meterseal.control.engine import read, write
 from meterseal.control.tables import (
     former_installations,
     meter_changes,
     meters,
     point_facts,
     usage_points,
+    vee_programs,
     vee_runs,
 )
 from meterseal.errors import DataError, LocalError
-from meterseal.mdms import around
+from meterseal.mdms import around, runs
 from meterseal.mdms.editing import Wish
 from meterseal.mdms.entries import Rollup
 from meterseal.mdms.facts import Fact
@@ -449,6 +451,11 @@ async def test_two_runs_of_one_instant_are_two(watch: Watch) -> None:
     watch.replays()
     assert (await watch.mdms.run_vee(NOW)).number == 0  # of nothing
     assert [one.number for one in watch.mdms.runs.latest()] == [2, 1]
+    # What judged stands once, and each run says it.
+    with read(watch.engine) as connection:
+        (name,) = connection.execute(sa.select(vee_programs.c.id)).scalars()
+        assert connection.execute(sa.select(vee_runs.c.program)).scalars().all() == [{"set": name}] * 2
+    assert [one.program for one in watch.mdms.runs.latest()] == [dict(runs.program())] * 2
     with pytest.raises(LocalError) as refused:
         watch.mdms.replay(3)
     assert refused.value.code == "vee.no-run"

@@ -18,7 +18,7 @@ import structlog
 from msgspec import Struct
 
 from meterseal.app.operator import Text, as_json
-from meterseal.app.retention_plan import HOLD, RULE, Held, Plan
+from meterseal.app.retention_plan import HOLD, RULE, RUNS, Held, Plan
 from meterseal.control import acts, read, write
 from meterseal.control.sealed import RETENTIONS
 from meterseal.control.sealing import KeyRing
@@ -27,12 +27,15 @@ from meterseal.errors import LocalError, MetersealError
 from meterseal.mdms.entries import Rollup
 from meterseal.mdms.rollups import RolledMonth
 from meterseal.mdms.service import Mdms
+from meterseal.mdms.threads import whole
 from meterseal.mesh.rpc import OPERATOR, Empty, Methods, offered_to
 from meterseal.model import Medium
 from meterseal.things.fleet import Fleet
 
 LEAST = 800
 """Days that intervals are kept at least."""
+LEAST_RUNS = 400
+"""Days that runs of the rules are kept at least: as far as bills look back."""
 Channels = Literal["main", "other"]
 log = structlog.get_logger()
 
@@ -44,6 +47,14 @@ class SetRetention(Struct, frozen=True, kw_only=True):
     medium: Medium
     channels: Channels
     intervals: int
+    days: int
+    author: str
+    reason: str
+
+
+class SetRuns(Struct, frozen=True, kw_only=True):
+    """Keep what runs of the rules saw and said for so many days; 0 is for ever."""
+
     days: int
     author: str
     reason: str
@@ -105,6 +116,7 @@ class RetentionDesk:
             {
                 "retention_show": (self.show, Empty),
                 "retention_set": (self.state, SetRetention),
+                "retention_runs": (self.state_runs, SetRuns),
                 "retention_hold": (self.hold, HoldReadings),
                 "retention_try": (self.tried, Empty),
                 "retention_run": (self.run, RunRetention),
@@ -149,6 +161,16 @@ class RetentionDesk:
         await asyncio.to_thread(
             self._keep, RULE, subject, asked.intervals, asked.days, asked.author, asked.reason
         )
+        return await self.show(_, Empty())
+
+    async def state_runs(self, _: str, asked: SetRuns) -> Text:
+        """State how long runs can be made again; it holds from the next run of retention on. LocalError `retention.*`."""
+        if asked.days and asked.days < LEAST_RUNS:
+            raise LocalError(
+                "retention.short",
+                f"Who doubts a finding has a bill's time to ask: keep runs {LEAST_RUNS} days or more, or 0 for ever.",
+            )
+        await asyncio.to_thread(self._keep, RULE, RUNS, asked.days, None, asked.author, asked.reason)
         return await self.show(_, Empty())
 
     async def hold(self, _: str, asked: HoldReadings) -> Text:
@@ -227,7 +249,8 @@ class RetentionDesk:
             wanted, held = await asyncio.to_thread(self._plan.planned, "")
             months = await self._mdms.try_roll_up(wanted)
             shown = await asyncio.to_thread(self._plan.bills, wanted)
-        return Text(json=as_json(_told(wanted, held, months) | {"bills": shown}))
+            runs = await asyncio.to_thread(lambda: self._mdms.runs.older(self._plan.runs_before()))
+        return Text(json=as_json(_told(wanted, held, months, runs) | {"bills": shown}))
 
     async def run(self, _: str, asked: RunRetention) -> Text:
         """Begin to roll up what the rules say today, and what an earlier run left; who asks while one is under way learns
@@ -273,7 +296,8 @@ class RetentionDesk:
                 )
                 await asyncio.to_thread(self._act, wanted)
                 months = await self._mdms.roll_up(wanted, one.gone_through)
-            one.done = _told(wanted, held, months)
+                runs = await whole(lambda: self._forgotten(one.author)) if planned else 0
+            one.done = _told(wanted, held, months, runs)
         except MetersealError as error:
             one.error = {"code": error.code, "message": error.message}
             log.warning("retention.failed", code=error.code, message=error.message)
@@ -284,6 +308,14 @@ class RetentionDesk:
             }
             log.exception("retention.defect")
 
+    def _forgotten(self, author: str) -> int:
+        before = self._plan.runs_before()
+        if not self._mdms.runs.older(before):
+            return 0
+        with write(self._engine) as connection:
+            acts.append(connection, acts.Act(self._clock(), author, "retention-run", RUNS))
+        return self._mdms.runs.forget(before)
+
     def _act(self, wanted: list[Rollup]) -> None:
         for one in wanted:
             subject = f"{one.medium}/{'main' if one.main else 'other'}/{one.level}"
@@ -291,7 +323,7 @@ class RetentionDesk:
                 acts.append(connection, acts.Act(one.at, one.author, "retention-run", subject))
 
 
-def _told(wanted: list[Rollup], held: list[Held], months: list[Any]) -> dict[str, Any]:
+def _told(wanted: list[Rollup], held: list[Held], months: list[Any], runs: int) -> dict[str, Any]:
     return {
         "rollups": [
             {
@@ -307,4 +339,5 @@ def _told(wanted: list[Rollup], held: list[Held], months: list[Any]) -> dict[str
         "rows": sum(one.rows for one in months),
         "readings": sum(one.readings for one in months),
         "bytes": sum(one.bytes for one in months),
+        "runs": runs,
     }

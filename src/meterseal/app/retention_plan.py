@@ -24,6 +24,8 @@ from meterseal.mdms.service import Mdms
 from meterseal.mdms.store.rows import EVER
 
 RULE, HOLD = "rule", "hold"
+RUNS = "runs"
+"""What a rule about runs of the rules is about; the others are about a medium and a kind of channel."""
 
 
 class Held(Struct, frozen=True):
@@ -54,6 +56,8 @@ class Plan:
         now, held = self._today(), self._held()
         wanted = []
         for subject, row in self._stated(RULE).items():
+            if subject == RUNS:
+                continue
             medium, _, channels = subject.partition("/")
             for level, after in (("day", row.intervals), ("month", row.days)):
                 if after:
@@ -69,6 +73,11 @@ class Plan:
             for point in sorted(shown - named)
         ]
         return wanted, [one for one in held if one.usage_point in shown] + closed
+
+    def runs_before(self) -> int:
+        """The instant before which runs of the rules go; 0 for none."""
+        rule = self._stated(RULE).get(RUNS)
+        return max(0, self._today() - rule.intervals * DAY) if rule is not None and rule.intervals else 0
 
     def _today(self) -> int:
         """By this clock, and no more than a day after the newest receipt: a clock that runs ahead takes nothing away."""

@@ -189,6 +189,9 @@ retention.command(
 )
 retention.command("meterseal.cli.retention:set_retention", name="set", help="State a rule.")
 retention.command(
+    "meterseal.cli.retention:keep_runs", name="runs", help="State how long runs of the rules are kept."
+)
+retention.command(
     "meterseal.cli.retention:hold", name="hold", help="Keep all of a usage point, or release it."
 )
 retention.command("meterseal.cli.retention:try_retention", name="try", help="Say what a run would take.")

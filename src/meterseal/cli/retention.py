@@ -12,7 +12,8 @@ from typing import Annotated, Any, get_args
 
 from meterseal.app.config import Layout
 from meterseal.app.operator import Text
-from meterseal.app.retaining import Channels, HoldReadings, RunRetention, SetRetention
+from meterseal.app.retaining import Channels, HoldReadings, RunRetention, SetRetention, SetRuns
+from meterseal.app.retention_plan import RUNS
 from meterseal.app.system import operator_connection
 from meterseal.cli.answers import plain, show
 from meterseal.cli.arguments import Data, Json, between, device_id_of
@@ -68,6 +69,23 @@ def set_retention(
         medium=medium, channels=channels, intervals=intervals, days=days, author=by or login(), reason=reason
     )
     answer = ask(data, "retention_set", request, Text)
+    show(answer.json, as_json=json, lines=_shown)
+    return 0
+
+
+def keep_runs(*, data: Data, days: Days, reason: str, by: str = "", json: Json = False) -> int:
+    """State how long runs of the rules are kept, so that `vee replay` can make them again. Findings and estimates stay.
+
+    Parameters
+    ----------
+    days
+        Days, 400 at least; 0 for ever.
+    reason
+        Why; it is written down.
+    by
+        Who states it; your login name when left out.
+    """
+    answer = ask(data, "retention_runs", SetRuns(days=days, author=by or login(), reason=reason), Text)
     show(answer.json, as_json=json, lines=_shown)
     return 0
 
@@ -197,6 +215,8 @@ def _shown(found: dict[str, Any]) -> list[str]:
 
 
 def _period(one: dict[str, Any]) -> str:
+    if one["subject"] == RUNS:
+        return f"kept for {one['intervals']} days" if one["intervals"] else "kept for ever"
     if not one["intervals"]:
         return "in full for ever"
     later = f", after {one['days']} days one register a month" if one["days"] else ""
@@ -219,6 +239,8 @@ def _told(found: dict[str, Any], verb: str) -> list[str]:
     lines.append(
         f"{found['readings']} readings, {found['rows']} versions, {found['bytes'] / _MB:.1f} MB {verb}"
     )
+    if found["runs"]:
+        lines.append(f"{found['runs']} runs of the rules {verb}; their findings and estimates stay")
     lines += [
         f"kept: {one['usage_point']} {'in full' if not one['until'] else 'from ' + at(one['until']) + ' on'}: {one['why']}"
         for one in found["held"]

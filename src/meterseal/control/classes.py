@@ -463,6 +463,7 @@ CLASSES: dict[str, dict[str, Class]] = {
         "unread": COUNT,
         "digest": Hashed("keyed, over what a run said: a plain hash would tell a register"),
     },
+    "vee_programs": {"id": Hashed("over versions that stand beside it"), "versions": VERSION},
     "vee_channels": {
         "id": COUNT,
         "count": COUNT,

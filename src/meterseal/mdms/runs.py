@@ -28,6 +28,7 @@ from meterseal.control.tables import (
     vee_changes,
     vee_channels,
     vee_exchanges,
+    vee_programs,
     vee_runs,
     weather,
 )
@@ -44,7 +45,9 @@ from meterseal.mdms.vee.estimators import ESTIMATORS
 from meterseal.mdms.vee.rules import RULES
 
 AT_ONCE = 1000
-"""Findings that are encoded at once."""
+"""Findings that are encoded, and runs that go, at once."""
+SET = "set"
+"""In a row that names its versions: under what `vee_programs` has them. Rows of before have them all."""
 AROUND = (
     "around.py",
     "changes.py",
@@ -87,7 +90,7 @@ class Kept(Struct, frozen=True, kw_only=True):
 
 
 class Runs:
-    """The tables `vee_runs`, `vee_channels` and `vee_exchanges`. Any thread may call."""
+    """The tables `vee_runs`, `vee_programs`, `vee_channels` and `vee_exchanges`. Any thread may call."""
 
     def __init__(self, engine: sa.Engine, words: Words, mark: SymmetricKey) -> None:
         self._engine, self._words, self._mark = engine, words, mark
@@ -145,7 +148,7 @@ class Runs:
                     **msgspec.structs.asdict(seen),
                     channels=len(dirty),
                     looked=zlib.compress(pack(numbers[order]) + pack(since[order])),
-                    program=dict(program()),
+                    program={SET: _named(connection, program())},
                     readings=said.readings,
                     findings=len(said.findings),
                     versions=len(said.versions),
@@ -181,15 +184,44 @@ class Runs:
         """Newest first."""
         query = sa.select(vee_runs).order_by(vee_runs.c.id.desc()).limit(limit)
         with read(self._engine) as connection:
-            return [_run(row) for row in connection.execute(query)]
+            rows = connection.execute(query).all()
+            programs = _programs(connection)
+        return [_run(row, programs) for row in rows]
 
     def get(self, number: int) -> Kept:
-        """LocalError `vee.no-run`."""
+        """LocalError `vee.no-run`, `vee.run-gone`."""
         with read(self._engine) as connection:
             row = connection.execute(sa.select(vee_runs).where(vee_runs.c.id == number)).one_or_none()
+            oldest = connection.execute(sa.select(sa.func.min(vee_runs.c.id))).scalar() or 0
+            programs = _programs(connection)
+        if row is None and 1 <= number < oldest:
+            raise LocalError(
+                "vee.run-gone",
+                f"Run {number} was made, and went by the rule of retention for runs: what it saw and said is not kept any "
+                f"more, so it cannot be made again. The oldest that can is run {oldest}. Its findings and estimates stay.",
+            )
         if row is None:
             raise LocalError("vee.no-run", f"There is no run {number}. See: meterseal vee runs")
-        return Kept(run=_run(row), looked=bytes(row.looked), digest=bytes(row.digest))
+        return Kept(run=_run(row, programs), looked=bytes(row.looked), digest=bytes(row.digest))
+
+    def older(self, at: int) -> int:
+        """How many runs were made before an instant; the newest of all never counts."""
+        with read(self._engine) as connection:
+            return int(connection.execute(sa.select(sa.func.count()).where(*_older(at))).scalar_one())
+
+    def forget(self, at: int) -> int:
+        """Let runs go that were made before an instant, never the newest: its number must not be given out again. How
+        many went. EngineError `control.*`; then what went is gone, and the rest goes the next time.
+        """
+        gone = 0
+        while True:
+            with write(self._engine) as connection:
+                some = sa.select(vee_runs.c.id).where(*_older(at)).order_by(vee_runs.c.id).limit(AT_ONCE)
+                numbers = connection.execute(some).scalars().all()
+                connection.execute(vee_runs.delete().where(vee_runs.c.id.in_(numbers)))
+            gone += len(numbers)
+            if len(numbers) < AT_ONCE:
+                return gone
 
     def looked(self, kept: Kept) -> dict[Key, int]:
         """The channels that a run judged, and from when on. DataError `vee.run-damaged`."""
@@ -267,7 +299,27 @@ def _damaged(number: int) -> DataError:
     )
 
 
-def _run(row: sa.Row[Any]) -> Run:
+def _older(at: int) -> tuple[sa.ColumnElement[bool], ...]:
+    """The numbers below the first run that stays: a clock that was set back must leave no hole between runs."""
+    newest = sa.select(sa.func.max(vee_runs.c.id)).scalar_subquery()
+    stays = sa.select(sa.func.min(vee_runs.c.id)).where(vee_runs.c.at >= at).scalar_subquery()
+    return vee_runs.c.id < newest, vee_runs.c.id < sa.func.coalesce(stays, newest)
+
+
+def _named(connection: sa.Connection, versions: Mapping[str, str]) -> str:
+    """What these versions are known by; written down on first use."""
+    name = sm3(msgspec.json.encode(versions, order="deterministic")).hex()
+    if connection.execute(sa.select(vee_programs.c.id).where(vee_programs.c.id == name)).first() is None:
+        connection.execute(vee_programs.insert().values(id=name, versions=dict(versions)))
+    return name
+
+
+def _programs(connection: sa.Connection) -> dict[str, dict[str, str]]:
+    """A few: one for every upgrade of rules or program."""
+    return {row.id: dict(row.versions) for row in connection.execute(sa.select(vee_programs))}
+
+
+def _run(row: sa.Row[Any], programs: Mapping[str, dict[str, str]]) -> Run:
     seen = Seen(row.entry, row.fact, row.change, row.exchange, row.weather, row.day)
     return Run(
         number=row.id,
@@ -278,7 +330,7 @@ def _run(row: sa.Row[Any]) -> Run:
         findings=row.findings,
         versions=row.versions,
         unread=row.unread,
-        program=dict(row.program),
+        program=programs.get(row.program.get(SET, ""), {}) if SET in row.program else dict(row.program),
     )
 
 

@@ -64,7 +64,14 @@ from meterseal.control.tables.people import (
     trail_keys,
     web_sessions,
 )
-from meterseal.control.tables.runs import answered, vee_channels, vee_exchanges, vee_runs, vee_trials
+from meterseal.control.tables.runs import (
+    answered,
+    vee_channels,
+    vee_exchanges,
+    vee_programs,
+    vee_runs,
+    vee_trials,
+)
 from meterseal.control.tables.shape import metadata
 
 __all__ = [
@@ -120,6 +127,7 @@ __all__ = [
     "vee_changes",
     "vee_channels",
     "vee_exchanges",
+    "vee_programs",
     "vee_runs",
     "vee_trials",
     "weather",

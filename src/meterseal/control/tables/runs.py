@@ -1,6 +1,6 @@
 """Control store, what runs of the rules saw and said, and what was answered of the past (ADR 0042).
 
-Tables alone; nothing in them is changed once it is written, but the last line of `answered`.
+Tables alone; nothing in them is changed once it is written, but the last line of `answered`. Runs go by retention.
 """
 
 from __future__ import annotations
@@ -26,12 +26,22 @@ vee_runs = Table(
     Column(
         "looked", LargeBinary, nullable=False
     ),  # numbers of channels (vee_channels) and since when, packed
-    Column("program", Document, nullable=False),  # versions of the program, its rules and methods
+    Column(
+        "program", Document, nullable=False
+    ),  # the versions that judged, or which of vee_programs, under "set"
     Column("readings", BigInteger, nullable=False),
     Column("findings", Integer, nullable=False),
     Column("versions", Integer, nullable=False),
     Column("unread", Integer, nullable=False),  # channels of which a file could not be read
     Column("digest", LargeBinary, nullable=False),
+)
+
+# Versions of the program, its rules and methods, as runs had them; a hash over them names them.
+vee_programs = Table(
+    "vee_programs",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("versions", Document, nullable=False),
 )
 
 # Channels that runs looked at, by number: those of a row are numbered from its id on.
