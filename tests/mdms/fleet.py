@@ -39,6 +39,7 @@ class Page:
 
     def __init__(self, noted: Noted | None = None) -> None:
         self.noted = noted
+        self.given: list[tuple[int, int]] = []
         self.every: list[Noted] = []
 
     def note(self, noted: Noted) -> None:

@@ -15,7 +15,7 @@ import pytest
 from meterseal.control.engine import read
 from meterseal.control.tables import answered
 from meterseal.mdms.export.series import Page
-from meterseal.mdms.giving_up import give_up, missing
+from meterseal.mdms.giving_up import give_up, unreadable
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.verifier import each
 from meterseal.model import MAIN, Batch
@@ -63,8 +63,8 @@ def give_up_the_journal(root: Path) -> None:
     for file in journal.iterdir():
         file.unlink()
     engine = control_at(root / "control.db")
-    missed = missing(engine, journal)
-    assert missed is not None
+    missed = unreadable(engine, journal)
+    assert missed
     give_up(engine, journal, missed, actor="operator", now=NOW)
     engine.dispose()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import zlib
 from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,13 +14,14 @@ import pytest
 from meterseal.control import acts
 from meterseal.control.acts import Act
 from meterseal.errors import DataError, EngineError, LocalError
-from meterseal.mdms.giving_up import ACT, Missing, give_up, missing
+from meterseal.mdms.giving_up import ACT, give_up, unreadable
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.store import journal as journals
+from meterseal.mdms.store.faults import HEADER, Fault
 from meterseal.mdms.store.journal import Journal, Noted
-from meterseal.model import Batch
+from meterseal.model import MAIN, Batch
 from tests.control_store import control_at
-from tests.mdms.fleet import Page, day_record, keys, open_store
+from tests.mdms.fleet import DAY, FIRST, Page, day_record, keys, open_store, point
 from tests.mdms.shadow_disk import ShadowDisk
 
 FILES = ([b"1", b"2"], [b"3"], [b"4", b"5"])
@@ -290,17 +291,17 @@ async def test_files_that_are_lost_for_good_are_given_up_by_somebody_and_written
     root, gone = await left(tmp_path, lambda mdms: asyncio.to_thread(mdms._journal.rotate), killed)
     journal = gone.parent
     engine = control_at(root / "control.db")
-    assert missing(engine, journal) is None
+    assert unreadable(engine, journal) == ()
     gone.unlink()
-    lost = Missing(2, 0 if killed else 2)
-    assert missing(engine, journal) == lost
+    lost = (Fault(2, 0 if killed else 2),)
+    assert unreadable(engine, journal) == lost
     with pytest.raises(LocalError) as refused:
-        give_up(engine, journal, Missing(1, 2), actor="li", now=7)
+        give_up(engine, journal, (Fault(1, 2),), actor="li", now=7)
     assert refused.value.code == "store.changed"
     assert acts.verified(engine) == []
     give_up(engine, journal, lost, actor="li", now=7)
-    assert missing(engine, journal) is None
-    assert acts.verified(engine) == [Act(7, "li", ACT, lost.named)]
+    assert unreadable(engine, journal) == ()
+    assert acts.verified(engine) == [Act(7, "li", ACT, lost[0].entries)]
     engine.dispose()
     for _ in range(2):
         mdms, engine = open_store(root)
@@ -309,36 +310,136 @@ async def test_files_that_are_lost_for_good_are_given_up_by_somebody_and_written
         engine.dispose()
 
 
-async def test_a_hole_that_no_start_takes_is_not_given_up_before_what_stands_behind_it_is_moved_away(
-    tmp_path: Path,
-) -> None:
-    mdms, engine = open_store(tmp_path, 1)
+async def three_days(root: Path) -> list[Path]:
+    """A store whose journal has a file for each of three days."""
+    mdms, engine = open_store(root, 1)
     for day in range(3):
         await stored(mdms, day)
         await asyncio.to_thread(mdms._journal.rotate)
     await mdms.close()
     engine.dispose()
-    journal = tmp_path / "measurements" / "journal"
-    _, hole, behind = sorted(journal.iterdir())
+    return sorted((root / "measurements" / "journal").iterdir())
+
+
+async def days_of(root: Path) -> list[int]:
+    """Which of the three days a start reads; twice, for what was given up is so for good."""
+    found = []
+    for _ in range(2):
+        mdms, engine = open_store(root)
+        at = mdms.registers(point(0), MAIN, 0, FIRST + 9 * DAY).end_at
+        found.append(sorted(set(((at - 1 - FIRST) // DAY).tolist())))
+        await stored(mdms, 2)  # it goes on: delivered again
+        await mdms.close()
+        engine.dispose()
+    assert found[0] == found[1] or found[1] == sorted({*found[0], 2})
+    return found[0]
+
+
+async def test_a_hole_is_given_up_with_nothing_behind_it(tmp_path: Path) -> None:
+    _, hole, _ = await three_days(tmp_path)
     hole.unlink()
-    engine = control_at(tmp_path / "control.db")
-    for attempt in (
-        partial(missing, engine, journal),
-        partial(give_up, engine, journal, Missing(2, 3), actor="li", now=7),
-    ):
-        with pytest.raises(LocalError, match=behind.name) as refused:
-            attempt()
-        assert refused.value.code == "store.hole"
-    assert acts.verified(engine) == []
     with pytest.raises(DataError) as damaged:
         open_store(tmp_path)
     assert damaged.value.code == "mdms.journal-damaged"
-    behind.rename(tmp_path / behind.name)
-    give_up(engine, journal, Missing(2, 3), actor="li", now=8)
+    engine = control_at(tmp_path / "control.db")
+    lost = unreadable(engine, hole.parent)
+    assert lost == (Fault(2, 2),)
+    assert not lost[0].damaged
+    give_up(engine, hole.parent, lost, actor="li", now=8)
     engine.dispose()
-    mdms, engine = open_store(tmp_path)
-    assert mdms.counts().readings == 24
+    assert await days_of(tmp_path) == [0, 2]
+
+
+@pytest.mark.parametrize("where", ["body", "header", "both", "length"])
+async def test_a_damaged_frame_is_told_from_a_missing_one_and_costs_itself_alone(
+    tmp_path: Path, where: str
+) -> None:
+    """Three frames in one file; the second is overwritten in parts. What stands behind it is read."""
+    root, other = tmp_path / "one", tmp_path / "other"
+    root.mkdir()
+    mdms, engine = open_store(root, 1)
+    for day in range(3):
+        await stored(mdms, day)
     await mdms.close()
+    engine.dispose()
+    (path,) = (root / "measurements" / "journal").iterdir()
+    content = bytearray(path.read_bytes())
+    whole = bytes(content)
+    second = HEADER.size + int.from_bytes(content[:4])
+    third = second + HEADER.size + int.from_bytes(content[second : second + 4])
+    if where in ("body", "both"):
+        content[second + 60] ^= 1
+    if where in ("header", "both"):
+        content[second + 8 : second + 20] = bytes(12)
+    if where == "length":  # header and check sum fit, and lead into the middle of the next frame
+        fields = (int.from_bytes(content[second : second + 4]) + 40).to_bytes(4) + content[
+            second + 4 : second + 16
+        ]
+        content[second : second + 20] = fields + zlib.crc32(fields).to_bytes(4)
+    path.write_bytes(content)
+    with pytest.raises(DataError) as refused:
+        open_store(root)
+    assert refused.value.code == "mdms.journal-damaged"
+    engine = control_at(root / "control.db")
+    lost = unreadable(engine, path.parent)
+    assert [(one.first, one.last, one.file, one.offset) for one in lost] == [(2, 2, path.name, second)]
+    if where != "length":
+        assert lost[0].end == third
+    # Restored meanwhile it is damaged no more; and what was given up and can be read after all is read.
+    path.write_bytes(whole)
+    assert unreadable(engine, path.parent) == ()
+    path.write_bytes(content)
+    give_up(engine, path.parent, lost, actor="li", now=8)
+    assert [act.subject for act in acts.verified(engine)] == ["entry 2"]
+    assert unreadable(engine, path.parent) == ()
+    engine.dispose()
+    subprocess.run(["cp", "-r", root, other], check=True)
+    (other / "measurements" / "journal" / path.name).write_bytes(whole)
+    assert await days_of(other) == [0, 1, 2]
+    # Of a damaged header its place says which it was, and its seal that it is whole.
+    assert await days_of(root) == ([0, 1, 2] if where == "header" else [0, 2])
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_damaged_end_is_given_up_once_and_another_one_is_refused_again(
+    tmp_path: Path, killed: bool
+) -> None:
+    root, last = await left(tmp_path, lambda mdms: asyncio.to_thread(mdms._journal.rotate), killed)
+    content = bytearray(last.read_bytes())
+    content[:60] = b"\xff" * 60
+    last.write_bytes(content)
+    with pytest.raises(DataError):
+        open_store(root)
+    engine = control_at(root / "control.db")
+    (lost,) = unreadable(engine, last.parent)
+    assert (lost.first, lost.last, lost.file, lost.offset) == (2, 0 if killed else 2, last.name, 0)
+    give_up(engine, last.parent, (lost,), actor="li", now=8)
+    engine.dispose()
+    mdms, engine = open_store(root)
+    assert mdms.counts().readings == 24
+    await stored(mdms, 1)
+    last = last_file(mdms)
+    await mdms.close()
+    engine.dispose()
+    content = bytearray(last.read_bytes())
+    content[:60] = b"\xff" * 60
+    last.write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(DataError) as refused:
+            open_store(root)
+        assert refused.value.code == "mdms.journal-damaged"
+
+
+async def test_a_frame_that_somebody_moved_is_given_up_for_nobody(tmp_path: Path) -> None:
+    """Giving up names entries; a file that is put in another's place opens under no number but its own."""
+    first, second, third = await three_days(tmp_path)
+    second.write_bytes(third.read_bytes())
+    with pytest.raises(DataError):
+        open_store(tmp_path)
+    engine = control_at(tmp_path / "control.db")
+    with pytest.raises(DataError) as refused:
+        unreadable(engine, first.parent)
+    assert refused.value.code == "mdms.journal-damaged"
     engine.dispose()
 
 

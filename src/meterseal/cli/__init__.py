@@ -181,7 +181,9 @@ store.command(
     "meterseal.cli.store:check", name="check", help="Open every stored piece; name what is damaged."
 )
 store.command(
-    "meterseal.cli.store:give_up", name="give-up", help="Go on without journal files that are lost for good."
+    "meterseal.cli.giving_up:give_up",
+    name="give-up",
+    help="Go on without what of the journal is lost for good.",
 )
 retention = App(name="retention", help="How long readings are kept in full, and rolling up what is older.")
 retention.command(

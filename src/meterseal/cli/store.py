@@ -18,11 +18,8 @@ from meterseal.app.restoring import restore as bring_back
 from meterseal.cli.answers import say
 from meterseal.cli.arguments import Data, Json, between
 from meterseal.cli.calls import LONG_RUN, ask
-from meterseal.cli.retention import login
 from meterseal.cli.times import at
 from meterseal.errors import LocalError, MetersealError
-from meterseal.mdms.giving_up import Missing, missing
-from meterseal.mdms.giving_up import give_up as drop
 from meterseal.mdms.integrity import Integrity
 from meterseal.mesh.rpc import Empty
 
@@ -165,61 +162,6 @@ def _brought_back(target: Path, layout: config.Layout, name: str) -> Any:
             os.close(lock)
 
     return asyncio.run(run())
-
-
-def give_up(*, data: Path, by: str = "", yes: bool = False, json: Json = False) -> int:
-    """Go on without files of the journal that are lost for good, while the system is down; without --yes only look.
-
-    A system whose journal lacks readings that were acknowledged does not start. First look for the files: on the disk that
-    was exchanged, in a copy. After the next start they cannot be put back any more. It is written down who gave them up.
-
-    Parameters
-    ----------
-    data
-        The data directory.
-    by
-        Who gives them up; your login name when left out.
-    yes
-        Give them up.
-    """
-    layout = config.Layout(data)
-    if not layout.control.exists():
-        raise LocalError(
-            "use.data", f"There is no platform's store in {data}. Name its data directory with --data."
-        )
-    lost = _given_up(layout, by or login(), yes)
-    if lost is None:
-        return say(
-            {"given_up": False}, lines=["nothing is known to be missing at the journal's end"], as_json=json
-        )
-    verb = "is given up" if yes else "is missing; to go on without it for good add --yes"
-    lines = [f"the journal's end from entry {lost.first} to {lost.last or 'an unknown one'} {verb}"]
-    if yes:
-        lines.append("If the ledger says that its end was cut off: two officers order ledger-reset.")
-    facts = {"given_up": yes, "first": lost.first, "last": lost.last or None}
-    return say(facts, lines=lines, as_json=json, good=yes)
-
-
-def _given_up(layout: config.Layout, actor: str, yes: bool) -> Missing | None:
-    import asyncio
-    import time
-
-    from meterseal.app.lock import take_lock
-    from meterseal.control import open_control
-
-    lock = asyncio.run(take_lock(layout))  # nobody starts the system meanwhile
-    try:
-        engine = open_control(layout.control)
-        try:
-            journal = layout.platform / "measurements" / "journal"
-            lost = missing(engine, journal)
-            if yes and lost is not None:
-                drop(engine, journal, lost, actor=actor, now=time.time_ns() // 1_000_000)
-            return lost
-        finally:
-            engine.dispose()
-    finally:
-        os.close(lock)
 
 
 def check(*, data: Data, json: Json = False) -> int:

@@ -284,6 +284,8 @@ CLASSES: dict[str, dict[str, Class]] = {
         "counts": COUNT,
         "journal_ended": COUNT,
         "journal_begun": COUNT,
+        "journal_faults": Public("numbers of entries, and where they stand in which file"),
+        "journal_given": COUNT,
         "sealed_mark": SEALED,
         "key_version": VERSION,
     },

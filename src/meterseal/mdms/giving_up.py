@@ -1,70 +1,94 @@
-"""Station MDMS, giving up: files of a journal that are lost for good, so that a store starts again without them.
+"""Station MDMS, giving up: entries of a journal that are lost for good, so that a store starts again without them.
 
-It opens no entry and brings nothing back. The store is down, and the caller sees to that.
+It brings nothing back, and takes nothing away: what is given up and can be read all the same is read. The store is down,
+and the caller sees to that.
+
+Without keys it sees which entries no file has, and where bytes are no frames. Of frames that are whole and do not open it
+knows from the last start that was refused, as long as these bytes stand there.
 """
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import sqlalchemy as sa
-from msgspec import Struct
 
 from meterseal.control import acts
 from meterseal.control.engine import read, write
 from meterseal.control.tables import stores
 from meterseal.errors import LocalError
-from meterseal.mdms.store.journal import Noted, files_in, reaches
+from meterseal.mdms.store.faults import Fault, gives
+from meterseal.mdms.store.files import disk
+from meterseal.mdms.store.journal import Noted
+from meterseal.mdms.store.strict import LookingJournal
 
 ACT = "journal-given-up"
 
 
-class Missing(Struct, frozen=True):
-    """Entries of the journal that are not there: from `first` to `last`, which is 0 when nobody knows it."""
+class _Seen:
+    """What the control store says of a journal (`journal.Book`); nothing is noted."""
 
-    first: int
-    last: int
+    def __init__(self, row: sa.Row[tuple[object, ...]]) -> None:
+        self.noted = None if row.journal_ended is None else Noted(row.journal_ended, row.journal_begun)
+        self.given: Sequence[tuple[int, int]] = ()
 
-    @property
-    def named(self) -> str:
-        """As the trail of acts names them."""
-        return f"entries {self.first} to {self.last or 'unknown'}"
+    def note(self, noted: Noted) -> None:
+        raise AssertionError("somebody who looks notes nothing")
 
 
-def missing(engine: sa.Engine, directory: Path) -> Missing | None:
-    """What the journal in `directory` lacks at its end; None when nothing is known to be missing.
+def unreadable(engine: sa.Engine, directory: Path) -> tuple[Fault, ...]:
+    """What of the journal in `directory` is missing or damaged and was not given up yet, in the order of entries.
 
-    LocalError `store.hole` when it goes on behind what is missing: no start takes it then. EngineError `mdms.disk`,
+    Raises DataError `mdms.journal-damaged` where entries stand in no order that anybody wrote; EngineError `mdms.disk`,
     `control.*`.
     """
     with read(engine) as connection:
         row = connection.execute(sa.select(stores)).first()
-    if row is None or row.journal_ended is None:
-        return None
-    noted = Noted(row.journal_ended, row.journal_begun)
-    last = reaches(directory, row.sequence)
-    behind = [path.name for path in files_in(directory) if int(path.stem) > last + 1]
-    if behind and last < noted.ended:
-        raise LocalError(
-            "store.hole",
-            f"The journal in {directory} has nothing from entry {last + 1} on, and goes on with {behind[0]}: no start "
-            "takes what stands behind a hole. Restore the missing file. If it is lost for good, move this file and those "
-            "after it to another place, with the readings that they hold, and give up again. Nothing was changed.",
-        )
-    if last < noted.ended:
-        return Missing(last + 1, noted.ended if noted.begun is None else 0)
-    if noted.lacks(directory, row.sequence):
-        return Missing(last + 1, 0)
-    return None
+    if row is None:
+        return ()
+    found = LookingJournal(directory, row.id, None, _Seen(row)).faults(row.sequence)
+    known = [one for one in msgspec.convert(row.journal_faults or [], list[Fault]) if one.damaged]
+    stands = [one for one in known if one.first > row.sequence and _still(directory, one)]
+    if known and stands == known:  # as that start saw it, which had the keys
+        found = [one for one in found if not one.damaged]
+    found += [one for one in stands if not any(_within(one, other) for other in found)]
+    given = [(first, last) for first, last in row.journal_given or ()]
+    return tuple(
+        sorted((one for one in found if not gives(given, one.first, one.last)), key=lambda one: one.first)
+    )
 
 
-def give_up(engine: sa.Engine, directory: Path, lost: Missing, *, actor: str, now: int) -> None:
-    """Let the next start take the journal as it is, and write down who said so. LocalError `store.changed` when something
-    else is missing than `lost`, and as `missing`; then nothing was changed."""
-    if missing(engine, directory) != lost:
+def _within(one: Fault, other: Fault) -> bool:
+    return other.first <= one.first and (not other.last or 0 < one.last <= other.last)
+
+
+def _still(directory: Path, fault: Fault) -> bool:
+    """Do those bytes stand there that did not open?"""
+    path = directory / fault.file
+    with disk(path):
+        if not path.exists():
+            return False
+        with path.open("rb") as file:
+            file.seek(fault.offset)
+            return zlib.crc32(file.read(fault.end - fault.offset)) == fault.check
+
+
+def give_up(engine: sa.Engine, directory: Path, lost: tuple[Fault, ...], *, actor: str, now: int) -> None:
+    """Let the next start go on without these, and write down who said so. LocalError `store.changed` when something
+    else cannot be read than `lost`; then nothing was changed."""
+    if unreadable(engine, directory) != lost:
         raise LocalError(
-            "store.changed", "Something else is missing by now. Look again before you give it up."
+            "store.changed", "Something else cannot be read by now. Look again before you give it up."
         )
     with write(engine) as connection:
-        connection.execute(stores.update().values(journal_ended=None, journal_begun=None))
-        acts.append(connection, acts.Act(now, actor, ACT, lost.named))
+        row = connection.execute(sa.select(stores)).one()
+        given = [*(row.journal_given or ()), *([one.first, one.last] for one in lost)]
+        values: dict[str, object] = {"journal_given": given}
+        if any(not one.last for one in lost):  # how far it reached nobody knows: what is there is its end
+            values |= {"journal_ended": None, "journal_begun": None}
+        connection.execute(stores.update().values(values))
+        for one in lost:
+            acts.append(connection, acts.Act(now, actor, ACT, one.entries))

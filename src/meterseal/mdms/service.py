@@ -62,6 +62,7 @@ from meterseal.mdms.store.order import Order
 from meterseal.mdms.store.rows import Words
 from meterseal.mdms.store.segments import SUFFIX as SEGMENT
 from meterseal.mdms.store.store import Store
+from meterseal.mdms.store.strict import LookingJournal
 from meterseal.mdms.surroundings import Surroundings
 from meterseal.mdms.threads import whole
 from meterseal.mdms.trouble import REFUSES, Trouble, Troubles
@@ -178,8 +179,7 @@ class Mdms(Judging):
         self._resting = Resting(directory, self._store, self.ledger, keys)
         forget_pins(self._resting.pinned)
         self._store.load(convert(self._store, self._manifest, segments))
-        for sequence, content in self._journal.replay(position):
-            self._apply(sequence, entries.unpack(content))
+        self._replay(position, store_id)
         for kept in (self.runs, self._answers):
             kept.given_up(self._state.sequence)
         # Only now: an older control store than the files' would have been refused by the entries that it misses.
@@ -189,6 +189,20 @@ class Mdms(Judging):
         # What was checked before the journal came to be replayed waits no more, and is no second statement.
         for key in self._book.settled(self._state.pending.values()):
             self._state.pending.pop(key, None)
+
+    def _replay(self, position: int, store_id: str) -> None:
+        """Take in what the journal has; what cannot be read of it is written down for who decides about it, and refused."""
+        try:
+            for sequence, content in self._journal.replay(position):
+                self._apply(sequence, entries.unpack(content))
+        except DataError:
+            look = LookingJournal(self._directory / "journal", store_id, self._keys, self._manifest)
+            with contextlib.suppress(MetersealError):  # what was refused is said all the same
+                self._manifest.unreadable(look.faults(position))
+            raise
+        self._manifest.took()
+        if passed := self._journal.passed:
+            self.runs.given_up(min(one.first for one in passed) - 1)
 
     @classmethod
     def open(

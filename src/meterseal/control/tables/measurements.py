@@ -69,6 +69,8 @@ stores = Table(
     Column("counts", Document, nullable=False),  # what came, up to that entry
     Column("journal_ended", BigInteger),  # last entry of the journal's files that were ended
     Column("journal_begun", BigInteger),  # first entry of the file that is being written
+    Column("journal_faults", Document),  # what of the journal the last start that was refused could not read
+    Column("journal_given", Document),  # entries that somebody gave up, from first to last
     Column("sealed_mark", LargeBinary, nullable=False),  # the key that digests of findings are made with
     Column("key_version", Integer, nullable=False),
 )

@@ -19,15 +19,18 @@ import contextlib
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import structlog
+
 from meterseal.control.sealing import KeyRing, place
 from meterseal.errors import DataError, EngineError, TrustError
+from meterseal.mdms.store.faults import HEADER, Fault, gives, next_frame
 from meterseal.mdms.store.files import FULL, disk, sync_directory, write_all
 
-HEADER = struct.Struct(">IQII")
+log = structlog.get_logger()
 LARGEST = 256 * 1024 * 1024
 SECTOR = 512
 SUFFIX = ".journal"
@@ -52,6 +55,9 @@ class Book(Protocol):
     noted: Noted | None
     """What was noted last; None when nothing ever was."""
 
+    given: Sequence[tuple[int, int]]
+    """Entries that somebody gave up, from first to last: where they cannot be read, the journal goes on behind them."""
+
     def note(self, noted: Noted) -> None:
         """Keep it instead of what was. EngineError `control.*`; then it is as it was."""
 
@@ -75,6 +81,8 @@ class Journal:
         self._size = 0
         self._sizes: dict[Path, int] = {}
         self._broken = self._torn = False
+        self.passed: list[Fault] = []
+        """What a replay went on behind, because it was given up."""
         self.sequence = 0
         """Sequence of the last durable entry."""
         self.written = 0
@@ -96,11 +104,29 @@ class Journal:
             with disk(path):
                 content = path.read_bytes()
             self._sizes[path] = len(content)
-            yield from self._frames(path, content, after, last=position == len(files) - 1)
+            last = position == len(files) - 1
+            behind = self._ends_before() if last else int(files[position + 1].stem)
+            yield from self._frames(path, content, after, behind, last=last)
         noted = self._book.noted
-        if noted is not None and (self.sequence < noted.ended or noted.lacks(self._directory, after)):
-            raise _lost(self._directory, self.sequence, noted)
+        if noted is not None and self.sequence < noted.ended:
+            known = noted.ended if noted.begun is None else 0
+            self._pass(Fault(self.sequence + 1, known), _lost(self._directory, self.sequence, noted))
+        elif noted is not None and noted.lacks(self._directory, after):
+            self._pass(Fault(self.sequence + 1, 0), _lost(self._directory, self.sequence, noted))
         self._took()
+
+    def _ends_before(self) -> int:
+        """The first entry that was never written, 0 when nobody knows: what is being written as a process ends has none."""
+        noted = self._book.noted
+        return noted.ended + 1 if noted is not None and noted.begun is None else 0
+
+    def _pass(self, fault: Fault, error: DataError) -> None:
+        """Go on behind entries that cannot be read, if somebody gave them up; else raise."""
+        if not gives(self._book.given, fault.first, fault.last):
+            raise error
+        log.warning("mdms.given-up", entries=fault.entries, file=fault.file)
+        self.passed.append(fault)
+        self.sequence = max(self.sequence, fault.last)
 
     def _took(self) -> None:
         """What was read counts from here on: a process that was killed may have left it to the system's memory alone."""
@@ -113,7 +139,11 @@ class Journal:
             sync_directory(self._directory)
         self._book.note(Noted(self.sequence))
 
-    def _frames(self, path: Path, content: bytes, after: int, *, last: bool) -> Iterator[tuple[int, bytes]]:
+    def _frames(
+        self, path: Path, content: bytes, after: int, behind: int, *, last: bool
+    ) -> Iterator[tuple[int, bytes]]:
+        """`behind`: the first entry that is not in this file; 0 when nobody knows."""
+        seen = int(path.stem) - 1
         offset = 0
         while offset < len(content):
             body = offset + HEADER.size
@@ -134,22 +164,64 @@ class Journal:
                 self._cut(path, offset)
                 return
             if not fits:
-                raise _damaged(path, offset)
+                found = next_frame(content, offset, seen)
+                end, following = found or (len(content), behind)
+                first = max(seen, after) + 1
+                if first < following or not following:  # else segments have all that stood there
+                    if first > self.sequence + 1:
+                        self._missing(path, first)
+                    piece = content[offset:end]
+                    fault = Fault(first, max(following - 1, 0), path.name, offset, end, zlib.crc32(piece))
+                    self._pass(fault, _damaged(path, offset))
+                    entry = self._without_header(piece, first) if following == first + 1 else None
+                    if entry is not None:
+                        self.passed.remove(fault)
+                        yield first, entry
+                    if not following:
+                        self._cut(path, offset)  # its numbers are given out again
+                        return
+                seen, offset = max(seen, following - 1), end
+                continue
             if sequence > after:
                 if sequence != self.sequence + 1:
-                    raise _hole(path, self.sequence + 1, sequence)
+                    self._missing(path, sequence)
                 try:
-                    entry = self._keys.open(content[body:end], self._place(sequence), version)
+                    entry = self._opened(content[body:end], sequence, version)
                 except TrustError as error:
                     if error.code != "crypto.tag":
                         raise
                     if last and end == len(content) and _unwritten(content, offset):
                         self._cut(path, offset)
                         return
-                    raise _damaged(path, offset, sequence) from error
-                yield sequence, entry
-                self.sequence = sequence
-            offset = end
+                    # A length that somebody made up must not lead behind frames that are whole.
+                    found = next_frame(content, offset, sequence)
+                    end = min(end, found[0]) if found else end
+                    check = zlib.crc32(content[offset:end])
+                    fault = Fault(sequence, sequence, path.name, offset, end, check)
+                    self._pass(fault, _damaged(path, offset, sequence))
+                else:
+                    yield sequence, entry
+                    self.sequence = sequence
+            seen, offset = sequence, end
+
+    def _missing(self, path: Path, sequence: int) -> None:
+        """The next entry that is there is `sequence`."""
+        error = _hole(path, self.sequence + 1, sequence)
+        if sequence <= self.sequence:
+            raise error
+        self._pass(Fault(self.sequence + 1, sequence - 1), error)
+
+    def _opened(self, sealed: bytes, sequence: int, version: int) -> bytes:
+        return self._keys.open(sealed, self._place(sequence), version)
+
+    def _without_header(self, piece: bytes, sequence: int) -> bytes | None:
+        """An entry of which the header alone is damaged: where it stands says its number, and its seal that it is whole."""
+        for version in self._keys.versions:
+            try:
+                return self._opened(piece[HEADER.size :], sequence, version)
+            except TrustError:
+                continue
+        return None
 
     def _cut(self, path: Path, offset: int) -> None:
         with disk(path), path.open("r+b") as file:
@@ -303,21 +375,6 @@ def files_in(directory: Path) -> list[Path]:
     return sorted(directory.glob(f"*{SUFFIX}"))
 
 
-def reaches(directory: Path, after: int) -> int:
-    """The last entry whose whole frame is there, of those that follow `after` without a hole; no entry is opened."""
-    last = after
-    for path in files_in(directory):
-        with disk(path), path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            while len(header := file.read(HEADER.size)) == HEADER.size:
-                length, sequence, _, check = HEADER.unpack(header)
-                if zlib.crc32(header[:16]) != check or file.tell() + length > size:
-                    break
-                last = sequence if sequence == last + 1 else last
-                file.seek(length, os.SEEK_CUR)
-    return last
-
-
 def _unwritten(content: bytes, start: int) -> bool:
     """Is part of what begins at `start` a disk sector that was never written? No ciphertext is zero that
     long."""
@@ -333,7 +390,8 @@ def _damaged(path: Path, offset: int, sequence: int | None = None) -> DataError:
     return DataError(
         "mdms.journal-damaged",
         f"The journal {path} is damaged at byte {offset}: what stands there is not what was written. "
-        "Restore the file from a backup or another copy; nothing was changed.",
+        "Restore the file from a backup or another copy; nothing was changed. What is lost for good is named by: meterseal "
+        "store give-up",
         offset=offset,
         sequence=sequence,
     )
@@ -343,7 +401,7 @@ def _hole(path: Path, expected: int, found: int) -> DataError:
     return DataError(
         "mdms.journal-damaged",
         f"The journal misses entry {expected}: {path} goes on with {found}. Restore the missing file from a "
-        "backup; nothing was changed.",
+        "backup; nothing was changed. What is lost for good is named by: meterseal store give-up",
         expected=expected,
         found=found,
     )

@@ -23,6 +23,7 @@ from meterseal.control.writes import upsert
 from meterseal.crypto.expose import expose
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import DataError, EngineError
+from meterseal.mdms.store.faults import Fault
 from meterseal.mdms.store.journal import Noted
 from meterseal.mdms.store.segments import Segment
 from meterseal.model import Status
@@ -50,6 +51,8 @@ class Manifest:
         """Journal entry up to which segments hold everything."""
         self.noted: Noted | None = None
         """What it knows of the journal's files; None in a store from before it knew any."""
+        self.given: Sequence[tuple[int, int]] = ()
+        """Entries of the journal that somebody gave up."""
         self.mark: SymmetricKey
 
     def open(self, *, empty: bool = True) -> tuple[int, dict[str, int], list[Segment]]:
@@ -77,6 +80,7 @@ class Manifest:
             self.store_id, self.sequence = row.id, row.sequence
             if row.journal_ended is not None:
                 self.noted = Noted(row.journal_ended, row.journal_begun)
+            self.given = [(first, last) for first, last in row.journal_given or ()]
             self.mark = SymmetricKey.from_bytes(STORES.open(self._keys, row) or b"", MARK)
             found = (
                 connection.execute(sa.select(segments).where(segments.c.store_id == row.id)).mappings().all()
@@ -95,6 +99,26 @@ class Manifest:
                 .values(journal_ended=noted.ended, journal_begun=noted.begun)
             )
         self.noted = noted
+
+    def unreadable(self, faults: Sequence[Fault]) -> None:
+        """Keep what of the journal a start could not read, for who is to decide about it."""
+        with write(self._engine) as connection:
+            connection.execute(
+                stores.update()
+                .where(stores.c.id == self.store_id)
+                .values(journal_faults=msgspec.to_builtins(faults))
+            )
+
+    def took(self) -> None:
+        """The journal could be read. What was given up of its end was so once: another end is another matter."""
+        given = [one for one in self.given if one[1] > self.sequence]
+        with write(self._engine) as connection:
+            here = stores.c.id == self.store_id
+            row = connection.execute(sa.select(stores).where(here)).one()
+            if row.journal_faults or len(given) < len(row.journal_given or ()):
+                values = {"journal_faults": None, "journal_given": given or None}
+                connection.execute(stores.update().where(here).values(values))
+        self.given = given
 
     def advance(self, checkpoint: Checkpoint, removed: Sequence[str], added: Sequence[Segment]) -> None:
         """The one transaction that makes a compaction count."""
