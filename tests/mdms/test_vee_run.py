@@ -13,12 +13,12 @@ from meterseal.mdms.around import Around
 from meterseal.mdms.entries import Rollup
 from meterseal.mdms.findings import Finding
 from meterseal.mdms.service import Mdms
-from meterseal.mdms.store.rows import Key
+from meterseal.mdms.store.rows import ROW, Key, Rows
 from meterseal.mdms.vee import engine
 from meterseal.mdms.vee.channel import Bridging
 from meterseal.mdms.vee.context import Context
 from meterseal.mdms.vee.doubts import HIGH_FOR, doubted
-from meterseal.mdms.vee.engine import AsOf
+from meterseal.mdms.vee.engine import AsOf, interval_of
 from meterseal.mdms.vee.estimators import Override
 from meterseal.mdms.vee.rules import RULES, Found
 from meterseal.mdms.vee.rules.gaps import Gap
@@ -535,3 +535,26 @@ async def test_an_estimate_stays_when_the_days_that_it_came_from_are_rolled_up(t
     assert registers == sorted(registers)
     await mdms.close()
     engine.dispose()
+
+
+def ends_of(*apart: int) -> Rows:
+    rows: Rows = np.zeros(len(apart) + 1, ROW)
+    rows["end_at"][1:] = np.cumsum(apart)
+    return rows
+
+
+def test_a_distance_that_chance_left_between_two_readings_is_no_interval() -> None:
+    """Else every five minutes between readings of a meter off the grid are a gap, and are filled at every run."""
+    dice = np.random.default_rng(1332)
+    minute = HOUR // 60
+    seldom = dice.integers(200, 5_400, 4_000) * 1_000
+    seldom[[7, 700, 2_000]] = 5 * minute
+    assert interval_of(ends_of(*seldom.tolist())) == 2 * HOUR
+    assert (
+        interval_of(ends_of(*(dice.integers(13, 15, 400) * 3 * DAY).tolist())) == HOUR
+    )  # no interval is so long
+    # Few readings say little, and a meter that loses most of its readings still keeps its hours.
+    assert interval_of(ends_of(5 * minute, 3 * HOUR + 7)) == 5 * minute
+    assert interval_of(ends_of(7, 11)) == HOUR
+    lossy = np.diff(np.flatnonzero(dice.random(4_000) < 0.2)) * 15 * minute
+    assert interval_of(ends_of(*lossy.tolist())) == 15 * minute
