@@ -41,7 +41,7 @@ SENTENCES = {
     "copied-day": "every hour is that of the day before; {use:g} in all",
     "multiplier": "use changed {factor:g}-fold, from {before:g} to {after:g} a day",
     "time": "{off_seconds:g} s off the load profile",
-    "clock-error": "the meter's clock is off by {seconds:g} s at least, measured as {least:g} to {most:g} s ahead",
+    "clock-error": "the meter's clock is {seconds:g} s ahead for sure (below 0 it lags), measured {least:g} to {most:g} s",
     "duplicate": "{seconds:g} s after the reading before",
     "unit": "the unit or the decimal point is another (exponent {exponent_before} before, {exponent_after} now)",
     "tamper": "the meter reported {events} times that somebody meddled with it",
