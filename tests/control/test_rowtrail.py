@@ -293,6 +293,52 @@ def test_a_trigger_that_acts_within_our_own_writes_is_named_and_so_is_what_it_wr
     assert len(kept.found()) == 1, "what follows is our own"
 
 
+def test_our_own_next_write_of_a_row_makes_nobody_elses_change_ours(kept: Kept) -> None:
+    """Changed, added, or added and ended, between two looks: what the transaction found is said with what it left."""
+    kept.attack(
+        "UPDATE agreements SET tariff_version = 2 WHERE id = 'x1'",
+        "INSERT INTO accounts SELECT 'x9', role, customer_id, password_hash, locale, created_at, disabled_at FROM accounts "
+        "WHERE id = 'x1'",
+        "INSERT INTO web_sessions SELECT zeroblob(32), account_id, created_at, expires_at FROM web_sessions LIMIT 1",
+    )
+    with write(kept.engine) as connection:
+        connection.execute(agreements.update().where(agreements.c.id == "x1").values(until=NOW))
+        connection.execute(accounts.update().where(accounts.c.id == "x9").values(password_hash="their own"))
+        connection.execute(web_sessions.delete().where(web_sessions.c.token_hash == bytes(32)))
+    assert kept.found() == [
+        ("agreements, row 'x1'", "before."),
+        ("accounts, row 'x9'", "added."),
+        (f"web_sessions, row X'{'00' * 32}'", "added."),
+    ]
+
+
+def test_a_row_that_we_write_again_and_again_is_found_as_we_left_it(kept: Kept) -> None:
+    """In every column of every table that may be changed, within one transaction and across them."""
+    changed = 0
+    for covered in COVERED:
+        table = metadata.tables[covered.name]
+        first = sa.and_(*(table.c[name] == value(table.c[name], 1) for name in covered.key))
+        for name in (
+            set(covered.rest) - {"usage_point_id", "concentrator_id"} if covered.name != "trail_keys" else ()
+        ):
+            with write(kept.engine) as connection:
+                for number in (3, 4):
+                    connection.execute(
+                        table.update().where(first).values({name: value(table.c[name], number)})
+                    )
+            changed += 1
+        if covered.goes:
+            with write(kept.engine) as connection:
+                row = {column.name: value(column, 1) for column in table.columns}
+                connection.execute(table.delete().where(first))
+                connection.execute(table.insert().values(row))
+                connection.execute(table.delete().where(first))
+            changed += 1
+    assert changed > 40
+    kept.again()
+    assert kept.found() == []
+
+
 def test_a_trail_whose_end_was_cut_off_no_longer_tells_of_the_last_rows(kept: Kept) -> None:
     """What is left is whole in itself: the rows give it away, and its head at the security service where they went too."""
     kept.attack("DELETE FROM row_trail WHERE id = 2")

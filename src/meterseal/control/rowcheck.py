@@ -21,6 +21,7 @@ from meterseal.control.rowtrail import (
     digest,
     planted,
     rows_of,
+    whole,
 )
 
 
@@ -110,6 +111,8 @@ def _replayed(
             columns = sets.setdefault((part.fixed, part.rest), (part.fixed, part.rest))
             for item in part.items:
                 last = known.get(item.key)
+                if item.found and (sentence := _not_ours(last, columns, item.found)):
+                    yield _said(part.table, item, f"Entry {number} found it {sentence}")
                 if not item.fixed:
                     known.pop(item.key, None)
                     if not goes[part.table]:
@@ -124,6 +127,15 @@ def _replayed(
                         part.table, item, f"Entry {number} changes what is never changed once it was written."
                     )
                 known[item.key] = _Known(item.fixed, item.rest, columns, entry.note == BEGUN)
+
+
+def _not_ours(last: _Known | None, columns: _Columns, found: bytes) -> str:
+    """What is wrong with a row as one of our own transactions found it, before it wrote it; empty where nothing is."""
+    if last is None:
+        return "there, and nothing that this platform wrote said so: it was added."
+    if last.columns == columns and whole(last.fixed, last.rest) != found:
+        return "otherwise than this platform had left it: it was changed before."
+    return ""
 
 
 def _said(table: str, item: Item, sentence: str) -> Difference:

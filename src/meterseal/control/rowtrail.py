@@ -50,11 +50,14 @@ _READY = "meterseal_row_trail"
 
 
 class Item(Struct, frozen=True, array_like=True):
-    """A row as it was left: SM3 over its fixed columns and over the others; both empty: it is gone."""
+    """A row as it was left: SM3 over its fixed columns and over the others; both empty: it is gone. `found`: SM3 over both
+    as the transaction found them, so that what somebody else wrote is not made ours by our next write; empty: it was new.
+    """
 
     key: str
     fixed: bytes
     rest: bytes
+    found: bytes = b""
 
 
 class Written(Struct, frozen=True, array_like=True):
@@ -119,6 +122,11 @@ def planted(connection: sa.Connection) -> list[tuple[str, str]]:
     """(kind, name) of triggers and views in the file. We make none, and theirs would act within our own transactions."""
     query = "SELECT type, name FROM main.sqlite_schema WHERE type IN ('trigger', 'view') ORDER BY name"
     return [(str(row[0]), str(row[1])) for row in connection.exec_driver_sql(query)]
+
+
+def whole(fixed: bytes, rest: bytes) -> bytes:
+    """One hash over the two of a row."""
+    return sm3(fixed, rest)
 
 
 def rows_of(
@@ -336,13 +344,15 @@ def _prepared(connection: sa.Connection) -> None:
         return
     raw = raw_of(connection)
     raw.execute("PRAGMA temp_store=MEMORY")
-    raw.execute("CREATE TEMP TABLE IF NOT EXISTS touched (number INTEGER, row INTEGER, key TEXT)")
+    raw.execute("CREATE TEMP TABLE IF NOT EXISTS touched (number INTEGER, row INTEGER, key TEXT, found BLOB)")
+    raw.create_function("meterseal_row", -1, _found, deterministic=True)
     for number, covered in enumerate(COVERED):
-        old, new = (
-            f"INSERT INTO touched VALUES ({number}, {of}.rowid, {key_of(covered.key, f'{of}.')});"  # noqa: S608 - as above
-            for of in ("old", "new")
-        )
         columns = (*covered.fixed, *covered.rest)
+        held = ", ".join(f'old."{name}"' for name in columns)
+        old, new = (
+            f"INSERT INTO touched VALUES ({number}, {of}.rowid, {key_of(covered.key, f'{of}.')}, {found});"  # noqa: S608 - as above
+            for of, found in (("old", f"meterseal_row({len(covered.fixed)}, {held})"), ("new", "x''"))
+        )
         other = " OR ".join(f'old."{name}" IS NOT new."{name}"' for name in columns)
         for verb, when, body in (
             ("INSERT", "", new),
@@ -356,6 +366,11 @@ def _prepared(connection: sa.Connection) -> None:
     connection.info[_READY] = True
 
 
+def _found(cut: int, *values: object) -> bytes:
+    """A row as a transaction found it."""
+    return whole(digest(values[:cut]), digest(values[cut:]))
+
+
 def _now(raw: sqlite3.Connection, number: int) -> Written:
     """What stands now of the rows of one table that were touched."""
     covered = COVERED[number]
@@ -365,18 +380,22 @@ def _now(raw: sqlite3.Connection, number: int) -> Written:
         "(SELECT DISTINCT row, key FROM temp.touched WHERE number = ?) k "
         f'LEFT JOIN main."{covered.name}" t ON t.rowid = k.row'
     )
+    first: dict[str, bytes] = {}
+    told = "SELECT key, found FROM temp.touched WHERE number = ? ORDER BY rowid"
+    for key, found in raw.execute(told, (number,)):
+        first.setdefault(key, found)
     items: dict[str, Item] = {}
-    for key, found, *values in raw.execute(query, (number,)):
-        if key == found:
-            items[key] = _item(covered, key, values)
+    for key, here, *values in raw.execute(query, (number,)):
+        if key == here:
+            items[key] = _item(covered, key, values, first[key])
         else:  # it went, or is another row by now
-            items.setdefault(key, Item(key, b"", b""))
+            items.setdefault(key, Item(key, b"", b"", first[key]))
     return _part(covered, [items[key] for key in sorted(items)])
 
 
-def _item(covered: Covered, key: str, values: Sequence[Any]) -> Item:
+def _item(covered: Covered, key: str, values: Sequence[Any], found: bytes = b"") -> Item:
     cut = len(covered.fixed)
-    return Item(key, digest(values[:cut]), digest(values[cut:]))
+    return Item(key, digest(values[:cut]), digest(values[cut:]), found)
 
 
 def _part(covered: Covered, items: Iterable[Item]) -> Written:
