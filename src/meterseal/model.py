@@ -42,6 +42,22 @@ MAIN = 1
 """Channel of the billed register: volume (water, gas) or energy (heat, electricity)."""
 HEAT_VOLUME = 2
 """Channel of a heat meter's cumulative volume."""
+EXPORT = 3
+"""Channel of what was fed into the grid: reverse active energy 反向有功电能, OBIS 1-0:2.8.0 (electricity)."""
+
+KEPT: Final[dict[Medium, dict[str, int]]] = {
+    "water": {"cumulative_volume": MAIN},
+    "gas": {"cumulative_volume": MAIN},
+    "heat": {"cumulative_energy": MAIN, "cumulative_volume": HEAT_VOLUME},
+    "electricity": {"forward_active_energy": MAIN, "reverse_active_energy": EXPORT},
+}
+"""Registers that are kept, by the names of the meters' protocols, and as which channel."""
+
+
+def kept_of(device_id: bytes) -> dict[str, int]:
+    """Which registers of a meter are kept, and as which channel; the volume where its id does not say what it measures."""
+    return KEPT[medium_of(device_id) or "water"]
+
 
 MAGNET, FAULT, REMOVED, REVERSE, BALANCE = 0x08, 0x10, 0x20, 0x40, 0x80
 """Alarms of a meter with a module: bits of the second status byte, in its reports and in what it signs (ADR 0024). A

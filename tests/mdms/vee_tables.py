@@ -28,7 +28,7 @@ from meterseal.mdms.vee.context import (
 from meterseal.mdms.vee.rules import RULES
 from meterseal.mdms.vee.rules.days import CopiedDay, HighUse, LowUse, Multiplier
 from meterseal.mdms.vee.rules.gaps import Constant, Gap, Stuck, Zero
-from meterseal.mdms.vee.rules.physics import GasHeating, HeatBalance, NightFlow, Vacant
+from meterseal.mdms.vee.rules.physics import FeedIn, GasHeating, HeatBalance, NightFlow, Vacant
 from meterseal.mdms.vee.rules.steps import LonelySpike, Overload, ReverseFlow, Spike
 from meterseal.mdms.vee.rules.sums import RegisterSum, SubMeters
 from meterseal.model import Medium, Quality
@@ -59,6 +59,7 @@ SMALL: dict[str, Struct] = {
     "night-flow": NightFlow(least=60, hours=12, nights=2),
     "gas-heating": GasHeating(1_000),
     "vacant": Vacant(300),
+    "feed-in": FeedIn(300),
 }
 """Parameters under which short channels already have something to object to; the others' defaults do."""
 
@@ -117,7 +118,12 @@ def table(seed: int, channels: int = 4, longest: int = 90) -> tuple[Columns, Con
             for _ in range(6)
         ),
         clocks=tuple(_clocked(random, channels, days) for _ in range(3)),
-        mains=(Main(0, (1, 2), FIRST + (seed % 3) * DAY, FIRST + (days - seed % 2) * DAY),),
+        mains=(
+            Main(
+                0, (1, 2), FIRST + (seed % 3) * DAY, FIRST + (days - seed % 2) * DAY, ((1, 3),) * (seed % 2)
+            ),
+        ),
+        exports=(0, 3) if seed % 2 else (),
         balances=(Balance(0, 3, FIRST_DAY, tuple(random.uniform(5, 40) for _ in range(days // 2))),),
     )
     return columns(*rows), context

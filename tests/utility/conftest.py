@@ -40,7 +40,13 @@ class Town:
             connection.execute(sa.insert(premises).values(id="p1"))
 
     def supply(
-        self, usage_point: str, medium: Medium, since: str, billing_day: int = 1, **agreement: int
+        self,
+        usage_point: str,
+        medium: Medium,
+        since: str,
+        billing_day: int = 1,
+        tariff: str = "",
+        **agreement: int,
     ) -> Channel:
         """A usage point with an agreement `a-<usage point>` and a channel to write registers into."""
         codes = {
@@ -56,7 +62,7 @@ class Town:
             f"a-{usage_point}",
             "c1",
             usage_point,
-            codes[medium],
+            tariff or codes[medium],
             day(since),
             billing_day,
             **agreement,  # type: ignore[arg-type]

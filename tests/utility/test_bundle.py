@@ -319,11 +319,11 @@ def test_a_leaf_holds_a_register_only_of_its_channel_and_of_the_meter_that_state
         one = replace(series, **(said | how))
         return replace(read_, series=(one,), evidence=())
 
-    assert _holds(leaf(), edge, statement)
-    assert _holds(leaf(device_id=b"thief..."), edge, None)
-    assert not _holds(leaf(device_id=b"thief..."), edge, statement)
-    assert not _holds(leaf(channel=MAIN + 1), edge, None)
-    assert not _holds(leaf(exponent=10**9), edge, None)
+    assert _holds(leaf(), MAIN, edge, statement)
+    assert _holds(leaf(device_id=b"thief..."), MAIN, edge, None)
+    assert not _holds(leaf(device_id=b"thief..."), MAIN, edge, statement)
+    assert not _holds(leaf(channel=MAIN + 1), MAIN, edge, None)
+    assert not _holds(leaf(exponent=10**9), MAIN, edge, None)
 
     def version(channel: int) -> Added:
         return Added(
@@ -345,9 +345,9 @@ def test_a_leaf_holds_a_register_only_of_its_channel_and_of_the_meter_that_state
             ),
         )
 
-    assert _holds(version(MAIN), edge, None)
-    assert not _holds(version(MAIN + 1), edge, None)
-    assert not _holds(version(MAIN), edge, statement)
+    assert _holds(version(MAIN), MAIN, edge, None)
+    assert not _holds(version(MAIN + 1), MAIN, edge, None)
+    assert not _holds(version(MAIN), MAIN, edge, statement)
 
 
 @pytest.mark.parametrize("content", [b"null", b'["record"]', b"[" * 5000, b'["columns",1,"AA=="]'])

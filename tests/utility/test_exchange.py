@@ -32,12 +32,16 @@ def swap(
     removed: bytes | None = DEVICE,
     installed: bytes | None = NEW,
     point: str = "x",
+    last_export: str | None = None,
+    first_export: str | None = None,
 ) -> None:
     said = Stated(
         last=None if last is None else Decimal(last),
         first=None if first is None else Decimal(first),
         reason="worn out",
         installer="7",
+        last_export=None if last_export is None else Decimal(last_export),
+        first_export=None if first_export is None else Decimal(first_export),
     )
     values = {
         "usage_point_id": point,

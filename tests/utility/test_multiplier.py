@@ -482,7 +482,7 @@ async def test_more_multipliers_than_the_trail_takes_at_once_are_refused(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     town.supply("x", "water", "2026-06-01")
-    monkeypatch.setattr("meterseal.mdms.facts.MOST_MULTIPLIERS", 1)
+    monkeypatch.setattr("meterseal.mdms.facts.MOST_BILLED", 1)
     facts = Facts(town.engine, Surroundings(town.engine))
     said = [
         Fact(usage_point="x", kind="multiplier", value="40", since=since, until=since + 1) for since in (1, 5)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import TrustError
-from meterseal.model import Medium, Quality
+from meterseal.model import MAIN, Medium, Quality
 from meterseal.utility.calendar import HOUR, ZONE, midnight
 from meterseal.utility.tariff import UNITS
 
@@ -98,14 +98,20 @@ class Channel:
 class MemoryMeasurements:
     def __init__(self) -> None:
         self.channels: dict[str, Channel] = {}
+        self.exports: dict[str, Channel] = {}
+        """What was fed in, where a test has it."""
+
+    def _of(self, usage_point: str, channel: int) -> Channel:
+        fed = Channel("electricity")
+        return self.channels[usage_point] if channel == MAIN else self.exports.get(usage_point, fed)
 
     def registers(
         self, usage_point: str, channel: int, since: int, until: int, as_of: int | None = None
     ) -> Columns:
-        return self.channels[usage_point].columns(since, until)
+        return self._of(usage_point, channel).columns(since, until)
 
     def evidence_between(self, usage_point: str, channel: int, since: int, until: int) -> list[Facts]:
-        found = self.channels[usage_point].evidence.items()
+        found = self._of(usage_point, channel).evidence.items()
         return [facts for end_at, facts in sorted(found) if since <= end_at <= until]
 
     def standing(self, now: int) -> MemoryMeasurements:

@@ -22,10 +22,9 @@ from meterseal.mdms.ledger.leaves import Added, Delivered, Leaf, RolledUp, day_o
 from meterseal.mdms.ledger.ledger import Proven
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.store.rows import EVER
-from meterseal.model import MAIN
 from meterseal.security.checkpoints import read as read_note
 from meterseal.security.sdk import SecuritySdk
-from meterseal.utility.arithmetic import edges
+from meterseal.utility.arithmetic import registers
 from meterseal.utility.bills import Bill
 from meterseal.utility.bundle import Bundle, ModuleChain, ProvenRecord
 from meterseal.utility.service import Utility
@@ -58,11 +57,11 @@ class Bundles:
         note = await self._checkpoints.make()
         head = await self._security.ledger_head()
         size = read_note(note).size
-        times = sorted({edge.end_at for edge in edges(bill)})
-        proven = await asyncio.to_thread(lambda: list(self._proven(bill, times, since, until, size)))
+        wanted = sorted({(edge.end_at, channel) for channel, edge in registers(bill)})
+        proven = await asyncio.to_thread(lambda: list(self._proven(bill, wanted, since, until, size)))
         return Bundle(
             bill=bill,
-            modules=await self._modules(bill, times),
+            modules=await self._modules(bill, wanted),
             root=head.root,
             checkpoint=note,
             ledger_keys=head.keys,
@@ -94,23 +93,26 @@ class Bundles:
             )
         return row.since, row.until or EVER
 
-    def _proven(self, bill: Bill, times: list[int], since: int, until: int, size: int) -> Iterator[Proven]:
+    def _proven(
+        self, bill: Bill, wanted: list[tuple[int, int]], since: int, until: int, size: int
+    ) -> Iterator[Proven]:
+        """Of each (instant, channel) on the bill the records that speak of it."""
         ledger = self._mdms.ledger
         seen = set()
-        for at in times:
+        for at, channel in wanted:
             for number, made, leaf in ledger.of(bill.usage_point, day_of(at), day_of(at), size):
                 first, last = instants(leaf)
-                if number in seen or not since <= first <= last <= until or not _speaks_of(leaf, at):
+                if number in seen or not since <= first <= last <= until or not _speaks_of(leaf, at, channel):
                     continue
                 seen.add(number)
                 proven = ledger.proven(number, made, leaf.owner, size)
                 if proven is not None:
                     yield proven
 
-    async def _modules(self, bill: Bill, times: list[int]) -> tuple[ModuleChain, ...]:
+    async def _modules(self, bill: Bill, wanted: list[tuple[int, int]]) -> tuple[ModuleChain, ...]:
         found: dict[bytes, ModuleChain] = {}
-        for at in times:
-            facts = await asyncio.to_thread(self._mdms.evidence_at, bill.usage_point, MAIN, at)
+        for at, channel in wanted:
+            facts = await asyncio.to_thread(self._mdms.evidence_at, bill.usage_point, channel, at)
             if facts is None or facts.suite != 1 or facts.device_id in found:
                 continue
             try:
@@ -121,16 +123,17 @@ class Bundles:
         return tuple(found.values())
 
 
-def _speaks_of(leaf: Leaf, at: int) -> bool:
+def _speaks_of(leaf: Leaf, at: int, channel: int) -> bool:
     if isinstance(leaf, Delivered | RolledUp):
         return False
     if isinstance(leaf, Added):
         version = leaf.version
         spans = [(version.channel, version.start_at, version.step, len(version.registers))]
     else:
-        if any(unpack(one.statement).end_at == at for one in leaf.evidence):
+        stated = (unpack(one.statement) for one in leaf.evidence)
+        if any((one.end_at, one.channel) == (at, channel) for one in stated):
             return True
         spans = [(one.channel, one.start_at, one.step, len(one.registers)) for one in leaf.series]
     return any(
-        channel == MAIN and start <= at <= start + step * (count - 1) for channel, start, step, count in spans
+        of == channel and start <= at <= start + step * (count - 1) for of, start, step, count in spans
     )

@@ -60,7 +60,8 @@ class EnrolmentDesk:
         self._utility = utility
         self._accounts = accounts
         self._fleet = fleet
-        self._tariffs = {tariff.medium: tariff.code for tariff in tariffs}
+        # Who feeds in says so when he is enrolled.
+        self._tariffs = {tariff.medium: tariff.code for tariff in tariffs if tariff.feed_in is None}
         self._published = {tariff.code: tariff for tariff in tariffs}
         self._clock = clock
         self._keys_of_fleet = keys_of_fleet

@@ -24,6 +24,7 @@ from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import concentrators, meter_changes
 from meterseal.errors import DataError, LocalError, TrustError
 from meterseal.link.profiles import OURS
+from meterseal.mdms import plants
 from meterseal.mdms.multipliers import NOTHING, ONE, factor_at
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.vee.channel import ReadOff
@@ -83,8 +84,9 @@ class ChangeMeter(Struct, frozen=True, kw_only=True):
     """One change. Both ids: exchanged; the first alone: taken out; the second alone: put in at a vacant `usage_point`.
 
     The same id twice moves a meter to `usage_point`. `last` and `first` are registers as the meters show them, in the
-    unit they are billed in. `withdraw`: the old module never comes back; else the meter lies in stock. `counted_on`: it is
-    known that the old meter counted after it was taken out, as on a test bench.
+    unit they are billed in; `last_export` and `first_export` those of what was fed in, where a plant is stated.
+    `withdraw`: the old module never comes back; else the meter lies in stock. `counted_on`: it is known that the old meter
+    counted after it was taken out, as on a test bench.
     """
 
     removed: bytes = b""
@@ -93,6 +95,8 @@ class ChangeMeter(Struct, frozen=True, kw_only=True):
     at: int
     last: str = ""
     first: str = ""
+    last_export: str = ""
+    first_export: str = ""
     reason: str
     installer: str
     new: NewMeter = NewMeter()
@@ -158,6 +162,7 @@ class ExchangeDesk:
             if not written and len(steps) == 1:
                 check_change(connection, *steps[0])
         if not written:
+            self._check_fed(steps)
             self._check_last(asked, old)
             self._check_stopped(asked, old, now)
         given = await self._personalise(asked)
@@ -180,6 +185,10 @@ class ExchangeDesk:
             first=_register(asked.last if moved else asked.first, "first") if asked.installed else None,
             reason=asked.reason,
             installer=asked.installer,
+            last_export=_export(asked.last_export) if asked.removed else None,
+            first_export=_export(asked.last_export if moved else asked.first_export)
+            if asked.installed
+            else None,
         )
         if asked.removed and old is None:
             raise DataError(
@@ -198,9 +207,14 @@ class ExchangeDesk:
         if not moved:
             return [(whole, new)]
         return [
-            (replace(whole, installed=None, stated=replace(said, first=None)), None),
+            (replace(whole, installed=None, stated=replace(said, first=None, first_export=None)), None),
             (
-                replace(whole, usage_point=asked.usage_point, removed=None, stated=replace(said, last=None)),
+                replace(
+                    whole,
+                    usage_point=asked.usage_point,
+                    removed=None,
+                    stated=replace(said, last=None, last_export=None),
+                ),
                 new,
             ),
         ]
@@ -273,6 +287,22 @@ class ExchangeDesk:
             module_id=said.module_id or (kept.module_id if kept else b""),
             project=kept.project if kept else b"",
         )
+
+    def _check_fed(self, steps: list[tuple[MeterChange, Installation | None]]) -> None:
+        """Where a plant is stated the registers of what was fed in are read too: no bill could count across the change."""
+        for step, _ in steps:
+            with read(self._engine) as connection:
+                fed = plants.stated(connection, step.usage_point).get(step.usage_point, ())
+            said = step.stated
+            lacks = (step.removed and said.last_export is None) or (
+                step.installed and said.first_export is None
+            )
+            if lacks and any(one.since <= step.at <= one.until for one in fed):
+                raise LocalError(
+                    "use.register",
+                    f"A plant is stated at {step.usage_point}: say as well what the registers of fed-in energy showed "
+                    "(--last-export, --first-export). Nothing was changed.",
+                )
 
     def _check_last(self, asked: ChangeMeter, old: Known | None) -> None:
         """The last register meets what the meter itself said before, or else what it was put in with."""
@@ -389,6 +419,10 @@ def _check_words(asked: ChangeMeter) -> None:
             )
     if asked.new.module_id:
         enrolment.check_module(asked.installed, asked.new.module_id, asked.new.module_point)
+
+
+def _export(text: str) -> Decimal | None:
+    return _register(text, "export") if text else None
 
 
 def _register(text: str, which: str) -> Decimal:

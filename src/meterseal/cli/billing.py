@@ -77,7 +77,8 @@ def bill_lines(bill: dict[str, Any], at: At) -> list[str]:
     seen = set()
     for one in bill["determinants"]:
         first, last = one["readings"]["first"], one["readings"]["last"]
-        pair = one["kind"] == "year", first["end_at"], last["end_at"]
+        kind = one["kind"] if one["kind"] in ("year", "export") else ""
+        pair = kind, first["end_at"], last["end_at"]
         if pair in seen:
             continue
         seen.add(pair)
@@ -86,6 +87,8 @@ def bill_lines(bill: dict[str, Any], at: At) -> list[str]:
             lines.append(
                 f"  the year before this bill, which sets the tier: {one['amount']} {bill['unit']}{carried}"
             )
+        elif one["kind"] == "export":
+            lines.append("  the registers of what was fed in")
         else:
             lines.append("  the registers of the period")
         lines += [f"    {_edge(name, edge, at)}" for name, edge in (("first", first), ("last", last))]
@@ -99,6 +102,9 @@ def bill_lines(bill: dict[str, Any], at: At) -> list[str]:
             if meter:
                 lines.append(f"    {name}  {meter} with {register} {bill['unit']}, as the installer read it")
                 lines.append(f"    {_edge('said', edge, at)}")
+        if one["last_export"] or one["first_export"]:
+            fed = [one[name] or "none" for name in ("last_export", "first_export")]
+            lines.append(f"    fed in: went with {fed[0]}, came with {fed[1]} {bill['unit']}")
         lines.append(f"    {one['stated']} {bill['unit']} rest on what the installer read")
     for word in dict.fromkeys(line["assurance"] for line in bill["lines"]):
         lines.append(f"  {word}: {MEANING[word]}")
@@ -111,7 +117,7 @@ def _multiplied(bill: dict[str, Any], at: At) -> list[str]:
     """What the registers counted and by what it is multiplied, of each quantity where that is not 1 all along."""
     lines: list[str] = []
     for one in bill["determinants"]:
-        name = one["band"] or ("the year before" if one["kind"] == "year" else "")
+        name = one["band"] or {"year": "the year before", "export": "fed in"}.get(one["kind"], "")
         for part in one["multiplied"]:
             said = f"{part['used']:>12} x {part['multiplier']:>8} = {part['amount']:>10} {bill['unit']}"
             lines.append(f"    {said}  {at(part['since'])} to {at(part['until'])}  {name}".rstrip())

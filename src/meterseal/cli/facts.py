@@ -33,7 +33,8 @@ def facts_import(file: Path, *, data: Data, json: Json = False) -> int:
 
     fact is class (dwelling or business), size (what the connection carries, unit an hour), main (the usage point of its
     main meter), group (neighbours used alike), zone (what supplies it, forecast as one), heats (gas, where gas heats),
-    limit (degC, of no usage point: a colder day is one of heating), or multiplier (what the meter's register is multiplied
+    plant (kW of a generator that feeds in; what is fed in is paid for from then on), limit (degC, of no usage point: a
+    colder day is one of heating), or multiplier (what the meter's register is multiplied
     by to be what was used: 40, 0.01, or the ratio of a transformer, 2000/5). A period begins with since and ends before
     until; an empty one is open. A later file wins.
 

@@ -129,6 +129,7 @@ def simulate(
     seed: Annotated[int, between(0, 2**63 - 1)] = 188,
     weather_seed: Annotated[int | None, between(0, 2**63 - 1)] = None,
     models: str = "",
+    solar: Annotated[int, between(0, 10_000)] = 0,
     profiles: Path | None = None,
     replay: Path | None = None,
     field: Path | None = None,
@@ -147,6 +148,8 @@ def simulate(
         Another weather over the same street; by default that of its seed.
     models
         Meter models of the street by name, with commas between them, one of a medium at most (water-201707,heat-25-1111).
+    solar
+        So many dwellings have panels on the roof, meters that say what was fed in, and a tariff that pays for it.
     profiles
         A directory of meter models of one's own (`device new-profile` starts one); without --models all of them are played.
     replay
@@ -169,6 +172,7 @@ def simulate(
         "weather": weather_seed,
         "models": [name for name in models.split(",") if name],
         "own": [],
+        "solar": solar,
     }
     if profiles is not None:
         from meterseal.cli.models import own_texts

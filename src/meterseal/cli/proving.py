@@ -14,6 +14,7 @@ from meterseal.cli.arguments import Data, Json
 from meterseal.cli.calls import LONG_RUN, ask
 from meterseal.cli.times import at
 from meterseal.errors import LocalError
+from meterseal.model import EXPORT
 from meterseal.utility import bundle as bundles
 from meterseal.utility.views import MEANING
 
@@ -70,8 +71,9 @@ def check(file: Path, *, root: Path | None = None, json: Json = False) -> int:
     for one in checked.registers:
         value = f"{one.register}e{one.exponent}"
         held = ", ".join(map(str, one.leaves))
+        name = "fed in" if one.channel == EXPORT else "register"
         lines.append(
-            f"  register {value:>14} at {at(one.end_at)}: {_SIGNED[one.signed_by]}"
+            f"  {name:<8} {value:>14} at {at(one.end_at)}: {_SIGNED[one.signed_by]}"
             + (f"; in the ledger as leaf {held}" if held else "")
         )
     lines += [f"  {word}: {MEANING[word]}" for word in dict.fromkeys(one.assurance for one in checked.lines)]

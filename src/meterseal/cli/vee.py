@@ -50,6 +50,7 @@ SENTENCES = {
     "night-flow": "at least {least:g} an hour, {nights} nights in a row",
     "gas-heating": "{use:g} in a day that does not fit the heating",
     "vacant": "{use:g} in a day on which nobody has an agreement",
+    "feed-in": "{use:g} fed in on a day on which no plant is stated",
 }
 """What a rule says, from the facts of its finding and its parameters."""
 NOTED = {

@@ -16,10 +16,11 @@ from msgspec import Struct
 from meterseal.edge.agent import Item
 from meterseal.edge.chip import Chip, Freeze, Sealed
 from meterseal.edge.meter import DAY, HOUR, Meter, MeterState
-from meterseal.model import MAIN
 
 PAGE, METER = "controller", "meter"
 EXPONENT = -2
+SEQUENCES = 1 << 32
+"""More than a channel has statements."""
 REPORTED_FOR = 34 * DAY
 """An older day goes without its closing report: a single reading stands at its own clock for 35 days only, and would
 be taken for one of the day it arrives. The load profile ends with the same register, at a time of its own."""
@@ -64,15 +65,19 @@ class DailyOutbox:
         self.through = max(kept.through, meter.readings.since)
         self._days = set(kept.days)
         state = chip.state()
-        self._signed = max(state.chained.get(MAIN, 0), meter.readings.since)
-        self._evidence = deque(one.sequence for one in state.kept if one.channel == MAIN)
+        self._signed = {
+            channel: max(state.chained.get(channel, 0), meter.readings.since) for channel in meter.profiled
+        }
+        self._evidence = deque(
+            _numbered(one.channel, one.sequence) for one in state.kept if one.channel in meter.profiled
+        )
         self._next = self.through
 
     def next(self, now: int) -> Item | None:
         """Evidence that was signed and not acknowledged, else the next day."""
         if self._evidence:
-            sequence = self._evidence.popleft()
-            return Item(("evidence", sequence), sequence)
+            number = self._evidence.popleft()
+            return Item(("evidence", number), number)
         self._forget_what_is_not_kept()
         while True:
             end_at = self._next + DAY
@@ -91,7 +96,7 @@ class DailyOutbox:
             return chip.seal(item.what, now)
         assert isinstance(item.what, int)
         if item.key == ("evidence", item.what):
-            return chip.seal_evidence(MAIN, item.what, now)
+            return chip.seal_evidence(*divmod(item.what, SEQUENCES), now)
         meter, end_at = self._meter, item.what
         frames = meter.interval_frames(end_at - DAY, end_at)
         if meter.clock(now) - end_at <= REPORTED_FOR:
@@ -124,28 +129,35 @@ class DailyOutbox:
         """After a silence longer than the load profile, the days that it no longer holds are given up."""
         since = self._meter.readings.since
         if since > self._next:
-            self._next, self._signed = since, max(self._signed, since)
+            self._next = since
+            self._signed = {channel: max(at, since) for channel, at in self._signed.items()}
         if since > self.through:
             self.through = since
             self._days = {end_at for end_at in self._days if end_at > since}
 
     def _sign_through(self, end_at: int) -> None:
-        """Sign every daily freeze up to `end_at` that is not signed yet."""
+        """Sign every daily freeze of every channel up to `end_at` that is not signed yet."""
         readings = self._meter.readings
-        while self._signed < end_at:
-            freeze_at = self._signed + DAY
-            hours = range(self._signed + HOUR, freeze_at + 1, HOUR)
-            stored = ((hour, readings.stored(MAIN, hour)) for hour in hours)
-            sequence = self._chip.sign(
-                Freeze(
-                    channel=MAIN,
-                    end_at=freeze_at,
-                    register=readings.register(MAIN, freeze_at),
-                    exponent=EXPONENT,
-                    unit=self._meter.unit,
-                    status=int.from_bytes(self._meter.status_word(freeze_at), "big"),
-                    readings=tuple((hour, value) for hour, value in stored if value is not None),
+        for channel in self._signed:
+            while self._signed[channel] < end_at:
+                freeze_at = self._signed[channel] + DAY
+                hours = range(self._signed[channel] + HOUR, freeze_at + 1, HOUR)
+                stored = ((hour, readings.stored(channel, hour)) for hour in hours)
+                sequence = self._chip.sign(
+                    Freeze(
+                        channel=channel,
+                        end_at=freeze_at,
+                        register=readings.register(channel, freeze_at),
+                        exponent=EXPONENT,
+                        unit=self._meter.unit,
+                        status=int.from_bytes(self._meter.status_word(freeze_at), "big"),
+                        readings=tuple((hour, value) for hour, value in stored if value is not None),
+                    )
                 )
-            )
-            self._signed = freeze_at
-            self._evidence.append(sequence)
+                self._signed[channel] = freeze_at
+                self._evidence.append(_numbered(channel, sequence))
+
+
+def _numbered(channel: int, sequence: int) -> int:
+    """Channel and sequence of a statement as one number."""
+    return channel * SEQUENCES + sequence

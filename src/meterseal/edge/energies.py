@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from meterseal.edge.metering.design import DAY, HOUR
 from meterseal.edge.metering.state import MeterState
-from meterseal.model import FAULT, MAIN
+from meterseal.model import EXPORT, FAULT, MAIN
 from meterseal.wire.dlt645.payloads import load_record
 from meterseal.wire.fields import clock_at
 from meterseal.wire.sheet import scaled
@@ -84,7 +84,8 @@ def _freezes(meter: Meter) -> dict[str, Stated]:
         for back in range(1, HOURLY + 1):
             at = book.through - (back - 1) * HOUR
             found[f"hourly_freeze_{back}_time"] = at
-            found[f"forward_active_energy_hourly_freeze_{back}"] = meter.readings.stored(MAIN, at)
+            for name, channel in _profiled(meter):
+                found[f"{name}_hourly_freeze_{back}"] = meter.readings.stored(channel, at)
     return found
 
 
@@ -104,16 +105,23 @@ def loads(meter: Meter, di: int, wanted: bytes) -> dict[str, Stated] | None:
         )
     elif di & 0xFF == 2:
         hours = hours[::-1]
-    stored = ((at, meter.readings.stored(MAIN, at)) for at in hours)
-    kept = ((at, register) for at, register in stored if register is not None)
+    none = {"forward_active_energy": 0, "reverse_active_energy": 0}
+    stored = (
+        (at, {name: meter.readings.stored(channel, at) for name, channel in _profiled(meter)}) for at in hours
+    )
+    kept = ((at, registers) for at, registers in stored if None not in registers.values())
     most = min(wanted[0], MOST_LOADS) if wanted else 1
     records = [
-        load_record(
-            at, {"forward_active_energy": register, "reverse_active_energy": 0}, meter.profile.dlt645, offset
-        )
-        for at, register in islice(kept, most)
+        load_record(at, {**none, **registers}, meter.profile.dlt645, offset)
+        for at, registers in islice(kept, most)
     ]
     return {"payload": b"".join(records)} if records else None
+
+
+def _profiled(meter: Meter) -> list[tuple[str, int]]:
+    """The registers of the load profile: the reverse one where the meter counts for a house with a generator."""
+    named = (("forward_active_energy", MAIN), ("reverse_active_energy", EXPORT))
+    return [(name, channel) for name, channel in named if channel in meter.profiled]
 
 
 def _instant(meter: Meter, now: int) -> dict[str, Stated]:

@@ -18,6 +18,8 @@ from meterseal.wire.profile import models
 
 FORWARD, FORWARD_1997 = 0x00010000, 0x9010
 """Forward active energy in the two editions of DL/T 645."""
+REVERSE, REVERSE_1997 = 0x00020000, 0x9020
+"""Reverse active energy: what was fed in."""
 PREAMBLE = b"\xfe"
 
 Answered = Callable[[Frame | None, int], None]
@@ -64,6 +66,8 @@ class Line:
         """Of what it was asked last, when it was asked, when for the first time; when it was heard."""
         self.due = 0
         """When a plain meter is read next."""
+        self.fed_due = 0
+        """When a plain electricity meter is asked next what was fed in."""
         self._reads: dict[int, bytes] = {}
 
     def read_segment(self, offset: int) -> bytes:
@@ -83,6 +87,10 @@ class Line:
     def read_register(self) -> Frame:
         """The request for current data the model's way."""
         return self.ask(Ask(kind="read", di=self.register))
+
+    def read_reverse(self) -> Frame:
+        """The request for what was fed in."""
+        return self.ask(Ask(kind="read", di=REVERSE_1997 if self.is_1997 else REVERSE))
 
     @property
     def is_1997(self) -> bool:

@@ -20,7 +20,7 @@ from meterseal.edge.metering.inputs import ClockSet, Input, Ordered, Outcome, Pr
 from meterseal.edge.metering.state import MeterState
 from meterseal.edge.readings import Readings
 from meterseal.errors import LocalError, PeerError
-from meterseal.model import MAIN, Medium
+from meterseal.model import EXPORT, HEAT_VOLUME, MAIN, Medium
 from meterseal.wire import encode, roles
 from meterseal.wire.asked import Ask, Reason
 from meterseal.wire.frame import Frame, address_of
@@ -29,6 +29,8 @@ from meterseal.wire.values import Values
 
 READS = ("read", "read-key-version", "follow-up")
 """Requests that change nothing."""
+REGISTER = {MAIN: 0, HEAT_VOLUME: 1, EXPORT: 1}
+"""The number of the register that a channel is, among those of a design."""
 MEDIUM_ALONE = 2
 """Digits of a number that say no more than the kind of meter."""
 VALVES = {"open": 0, "closed": 1, "abnormal": 3}
@@ -61,10 +63,10 @@ class OwnReadings:
         return self.stored_readings.until
 
     def register(self, channel: int, at: int) -> int:
-        return self.stored_readings.register(channel - MAIN, at)
+        return self.stored_readings.register(REGISTER[channel], at)
 
     def stored(self, channel: int, end_at: int) -> int | None:
-        return self.stored_readings.stored(end_at) if channel == MAIN else None
+        return self.stored_readings.stored(end_at, REGISTER[channel]) if channel != HEAT_VOLUME else None
 
 
 class Meter(ABC):
@@ -110,6 +112,11 @@ class Meter(ABC):
     def wire_address(self) -> bytes:
         """The address as frames carry it, low byte first."""
         return address_of(self.device_id)[2]
+
+    @property
+    def profiled(self) -> tuple[int, ...]:
+        """Channels of its load profile, each signed by its module at the end of the day."""
+        return (MAIN, EXPORT) if self.design.feeds else (MAIN,)
 
     @property
     def utc_offset(self) -> int:
@@ -276,7 +283,7 @@ class Meter(ABC):
         """The unrequested answers that close a day: registers and state, with the instant `at` in them."""
 
     def interval_frames(self, since: int, until: int) -> list[Frame]:
-        """The load profile in (since, until] of channel 1 as interval blocks, hourly (LINK section 4)."""
+        """The load profile in (since, until] as interval blocks, hourly, channel by channel (LINK section 4)."""
         most = encode.INTERVALS_PER_FRAME[self.protocol]
         ends = range(since + HOUR, until + 1, HOUR)
         return [
@@ -284,11 +291,12 @@ class Meter(ABC):
                 self.device_id,
                 start_at=ends[k],
                 step_minutes=60,
-                channel=MAIN,
+                channel=channel,
                 unit=self.unit,
-                registers=[self.readings.stored(MAIN, end_at) for end_at in ends[k : k + most]],
+                registers=[self.readings.stored(channel, end_at) for end_at in ends[k : k + most]],
                 utc_offset_minutes=self.utc_offset,
             )
+            for channel in self.profiled
             for k in range(0, len(ends), most)
         ]
 

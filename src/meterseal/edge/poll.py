@@ -22,11 +22,14 @@ from meterseal.errors import PeerError
 from meterseal.wire import encode
 from meterseal.wire.bus_search import BusSearch
 from meterseal.wire.frame import Frame, parse_frame
+from meterseal.wire.meaning import interpret
 from meterseal.wire.profile import Timing
 
 DOWN_QUEUE = 64
 """Most messages that wait for one meter; what comes on top is dropped, its sender repeats it."""
 _ANYBODY = Timing()
+SELDOM = 86_400_000
+"""A meter that counted nothing back, or does not say, is asked for it so often, in ms."""
 LATE = 3
 """So many requests in a row without an answer, and a meter is asked only now and then."""
 
@@ -300,10 +303,24 @@ class Riser:
         elif self._doing == "plain":
             line.due = self._next(now)
             self._plain(line.device_id, frame, now)
+            if line.protocol == "dlt645" and now >= line.fed_due:
+                self.want(line.device_id, self._fed_in(line))
             self._leave(now)
         else:
             self._written(line, now)
         return True
+
+    def _fed_in(self, line: Line) -> Wanted:
+        """The other register of a scheduled reading, asked behind it; most meters never count anything there."""
+
+        def answered(frame: Frame | None, now: int) -> None:
+            fed = interpret(frame).readings.get("reverse_active_energy") if frame is not None else None
+            if frame is None or fed is None or not fed.register:
+                line.fed_due = now + SELDOM
+            else:
+                self._plain(line.device_id, frame, now)
+
+        return Wanted(lambda _: line.read_reverse(), answered, once=True)
 
     def _from(self, line: Line, frame: Frame) -> bool:
         """Whether a frame is an answer of this meter to what it was asked."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from meterseal.errors import LocalError
-from meterseal.model import HEAT_VOLUME, MAIN, medium_of
+from meterseal.model import MAIN, kept_of, medium_of
 from meterseal.units import unit_code
 from meterseal.wire import encode
 from meterseal.wire.frame import Frame, address_of
@@ -18,11 +18,6 @@ from meterseal.wire.sheet import Value
 STEP = 60
 """Minutes between the registers of a block; of a block of one the register is at the block's start whatever they are."""
 STEP_MS = STEP * 60_000
-CHANNELS = {
-    "electricity": {"forward_active_energy": MAIN},
-    "heat": {"cumulative_energy": MAIN, "cumulative_volume": HEAT_VOLUME},
-}
-"""Readings that the platform keeps, by medium; of all others the volume."""
 UNITS = {"electricity": "kWh", "heat": "kWh"}
 """What a missing register would have been in; of all other media m3."""
 
@@ -33,7 +28,7 @@ def blocks(frame: Frame, at: int) -> bytes:
     """
     readings = interpret(frame).readings
     found = b""
-    for name, channel in CHANNELS.get(medium_of(frame.device_id) or "", {"cumulative_volume": MAIN}).items():
+    for name, channel in kept_of(frame.device_id).items():
         value = readings.get(name)
         if value is None or value.register is None:
             continue

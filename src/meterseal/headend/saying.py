@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from meterseal.errors import PeerError
-from meterseal.model import HEAT_VOLUME, MAIN, Evidence, Series, Status, medium_of
+from meterseal.model import Evidence, Series, Status, kept_of
 from meterseal.wire.frame import Frame
 from meterseal.wire.meaning import Meaning, Value, interpret
 
@@ -28,16 +28,6 @@ class Said(Struct, frozen=True):
     series: tuple[Series, ...] = ()
     statuses: tuple[Status, ...] = ()
     evidence: tuple[Evidence, ...] = ()
-
-
-def channels_of(device_id: bytes) -> dict[str, int]:
-    """Which readings of a meter are kept, and as which channel, by what its device id says."""
-    medium = medium_of(device_id)
-    if medium == "electricity":
-        return {"forward_active_energy": MAIN}
-    if medium == "heat":
-        return {"cumulative_energy": MAIN, "cumulative_volume": HEAT_VOLUME}
-    return {"cumulative_volume": MAIN}
 
 
 def say(frames: Sequence[Frame], received_at: int, *, vouched: bool) -> Said:
@@ -70,7 +60,7 @@ def _series(frame: Frame, meaning: Meaning, received_at: int) -> list[Series]:
     if block is not None:
         if not block.unit or block.step <= 0:
             raise PeerError("wire.interval", "The interval block has an unknown unit or no interval.")
-        if block.channel not in channels_of(frame.device_id).values():
+        if block.channel not in kept_of(frame.device_id).values():
             raise PeerError(
                 "wire.channel",
                 "The interval block is of a channel that a meter of this medium does not have.",
@@ -89,7 +79,7 @@ def _series(frame: Frame, meaning: Meaning, received_at: int) -> list[Series]:
     at = _taken_at(meaning, received_at)
     return [
         Series(frame.device_id, channel, value.unit or "", value.exponent, at, 0, (value.register,))
-        for name, channel in channels_of(frame.device_id).items()
+        for name, channel in kept_of(frame.device_id).items()
         if (value := _kept(meaning, name)) is not None
     ]
 

@@ -21,6 +21,7 @@ from msgspec import Struct, field
 
 from meterseal.app import operator
 from meterseal.app.config import replace_file
+from meterseal.app.judging import FactsOrder
 from meterseal.app.supervise import Spec, Supervisor
 from meterseal.edge.making import Made, personalise
 from meterseal.edge.memories import Memories
@@ -28,6 +29,7 @@ from meterseal.edge.parameters import Parameters
 from meterseal.hostport import parted
 from meterseal.kit.factory import manufacture, manufacture_concentrator
 from meterseal.kit.plan import StreetPlan
+from meterseal.mdms.facts import Fact
 from meterseal.mesh.rpc import Rpc
 from meterseal.mesh.tls import Files, client_context
 from meterseal.model import FAULT, MAGNET, MEDIA, REMOVED, REVERSE
@@ -127,7 +129,24 @@ class Field:
             if meter.personalisation
         ]
         await asyncio.to_thread(personalise, self.street, given)
+        await self._state_plants(answer, desk)
         self.keep(answer)
+
+    async def _state_plants(self, answer: operator.EnrolReply, desk: Rpc) -> None:
+        """What an operator states of homes that feed in: the size of the plant, so that it is paid for."""
+        points = {meter.device_id: meter.usage_point for meter in answer.meters}
+        facts = tuple(
+            Fact(
+                usage_point=points[meter.device_id],
+                kind="plant",
+                value=f"{meter.profile.panel / 1000:g}",
+                since=self.plan.since,
+            )
+            for meter in self.plan.meters
+            if meter.feeds
+        )
+        if facts:
+            await desk.call("facts_put", FactsOrder(facts=facts), operator.Text)
 
     def keep(self, answer: operator.EnrolReply) -> None:
         """Remember what enrolment gave; from now on the field is taken up, not enrolled again."""

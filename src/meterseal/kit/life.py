@@ -20,8 +20,8 @@ from meterseal.kit.profiles import Registers
 
 
 def design_of(planned: MeterPlan) -> Design:
-    """The design of the planned meter: its medium's, with its own oscillator."""
-    return replace(DESIGNS[planned.medium], drift=planned.drift)
+    """The design of the planned meter: its medium's, with its own oscillator and load profile."""
+    return replace(DESIGNS[planned.medium], drift=planned.drift, feeds=planned.feeds)
 
 
 def lived(plan: StreetPlan, planned: MeterPlan) -> MeterState:

@@ -30,6 +30,8 @@ TARIFFS: Final[dict[Medium, str]] = {
     "heat": "sample-heat-flat",
     "electricity": "sample-electricity-time-of-use",
 }
+FEED_IN_TARIFF = "sample-electricity-feed-in"
+"""Of homes with panels whose meters say what was fed in."""
 FIRST_TIER: Final[dict[Medium, int]] = {"water": 18_000, "gas": 35_000}
 """Where the first tier of the sample tariffs ends, in hundredths of m3."""
 INITIAL: Final[dict[Medium, int]] = {"water": 31_000, "gas": 52_000, "heat": 410_000, "electricity": 640_000}
@@ -48,6 +50,7 @@ class MeterPlan(Struct, frozen=True):
 
     `drift` is its oscillator's error in parts per thousand million, `age` the days it hung there before the window;
     `battery_low` is one whose battery is at its end. `model` names its file under wire/profiles, "" for the generic one.
+    One that `feeds` says what the panels fed in.
     """
 
     device_id: bytes
@@ -63,6 +66,7 @@ class MeterPlan(Struct, frozen=True):
     age: int = 0
     incidents: tuple[Incident, ...] = ()
     model: str = ""
+    feeds: bool = False
 
     @property
     def plain(self) -> bool:
@@ -158,19 +162,24 @@ def make_plan(
     weather: int | None = None,
     models: Sequence[str] = (),
     own: Sequence[str] = (),
+    solar: int = 0,
 ) -> StreetPlan:
     """The street of `dwellings` flats with four meters each, `days` local days of use that end at `until`.
 
     `until` (Unix ms) is rounded down to a local midnight; `weather` is the seed of the weather. With fewer than 35 days
     no whole billing month fits and the dwellings have no agreements. `models` are names of meter models, one of a medium
     at most; their numbers are such as the model is known by; `own` are data files of models that the package does not
-    have. Raises LocalError `kit.plan` for a street that cannot be
+    have. The first `solar` dwellings have panels on the roof and meters that say what was fed in.
+
+    Raises LocalError `kit.plan` for a street that cannot be
     and `kit.models` for models that it cannot have.
     """
     if not 1 <= dwellings <= 9_999 or not 1 <= days <= 400 or risers < 1:
         raise LocalError(
             "kit.plan", "A street has 1 to 9999 dwellings, 1 to 400 days and at least one riser."
         )
+    if not 0 <= solar <= dwellings:
+        raise LocalError("kit.plan", "A street has at most as many homes with panels as dwellings.")
     last = local_day(until)
     until, since = midnight(last), midnight(last - timedelta(days=days))
     random = Random(seed)
@@ -179,7 +188,7 @@ def make_plan(
     stuck = random.randrange(dwellings)
     if len(empty | {stuck}) == dwellings:  # a street where nobody lives would show nothing
         empty, stuck = set(), -1
-    shared = _Street(seed, since, until, random, weather, _chosen(models, _known(own)))
+    shared = _Street(seed, since, until, random, weather, _chosen(models, _known(own)), solar)
     meters: list[MeterPlan] = []
     for number in range(dwellings):
         occupancy = 0 if number in empty or number == stuck else random.choice((1, 2, 2, 3, 3, 3, 4, 5))
@@ -266,9 +275,10 @@ class _Street:
         random: Random,
         weather: int | None,
         models: dict[Medium, MeterModel],
+        solar: int,
     ) -> None:
         self._seed, self._since, self._until, self._random = seed, since, until, random
-        self._weather, self._models = weather, models
+        self._weather, self._models, self._solar = weather, models, solar
 
     def meter(self, number: int, medium: Medium, occupancy: int, suite: int, riser: int) -> MeterPlan:
         random = self._random
@@ -293,7 +303,11 @@ class _Street:
             drift=int((one(self._seed, 21, serial) - 0.5) * 2 * DRIFT),
             age=int(one(self._seed, 22, serial) * OLDEST),
             model="" if model is None else model.name,
+            feeds=self._feeds(number, medium),
         )
+
+    def _feeds(self, number: int, medium: Medium) -> bool:
+        return medium == "electricity" and number < self._solar
 
     def _number(self, medium: Medium, serial: int) -> bytes:
         """The device id of a generic meter."""
@@ -302,8 +316,9 @@ class _Street:
         return bytes((METER_TYPE[medium],)) + bytes.fromhex(f"7833{self._seed % 100:02d}{serial:08d}")
 
     def _panel(self, number: int, medium: Medium) -> int:
-        """Peak W of the panels on the roof of one flat in fifteen."""
-        if medium != "electricity" or one(self._seed, 20, number) >= 1 / 15:
+        """Peak W of the panels on the roof of one flat in fifteen, and of those that were asked for."""
+        lucky = medium == "electricity" and one(self._seed, 20, number) < 1 / 15
+        if not lucky and not self._feeds(number, medium):
             return 0
         return 2_000 + int(one(self._seed, 23, number) * 30) * 100
 
@@ -316,7 +331,7 @@ class _Street:
             agreements = [
                 AgreementPlan(
                     medium=meter.medium,
-                    tariff_code=tariffs[meter.medium],
+                    tariff_code=FEED_IN_TARIFF if meter.feeds else tariffs[meter.medium],
                     since=midnight(begin),
                     billing_day=billing_day,
                     opening_accumulation=self._opening(meter, midnight(begin)),

@@ -62,6 +62,7 @@ class Simulation:
         weather: int | None = None,
         models: Sequence[str] = (),
         own: Sequence[str] = (),
+        solar: int = 0,
     ) -> Delivered:
         """Enrol if that was not done before, power on, and wait until everything is delivered and acknowledged."""
         load(self._layout)
@@ -79,6 +80,7 @@ class Simulation:
                     weather=weather,
                     models=models,
                     own=own,
+                    solar=solar,
                 )
                 await self._street(Field(self._directory, plan), desk, headend)
                 meters = len(plan.meters)

@@ -11,7 +11,7 @@ from itertools import islice
 
 from msgspec.structs import replace
 
-from meterseal.mdms import clocks
+from meterseal.mdms import clocks, plants
 from meterseal.mdms.facts import Facts
 from meterseal.mdms.multipliers import KIND, factors, is_multiplied
 from meterseal.mdms.seen import EVERYTHING, Seen
@@ -31,7 +31,7 @@ from meterseal.mdms.vee.context import (
     Weather,
 )
 from meterseal.mdms.vee.engine import Joined, Nothing
-from meterseal.model import HEAT_VOLUME, MAIN
+from meterseal.model import EXPORT, HEAT_VOLUME, MAIN
 
 SUNDAY, MIDWEEK = 6, 2
 NEIGHBOURS = 30
@@ -76,6 +76,7 @@ class Around(Nothing):
         for number, key in enumerate(keys):
             points.setdefault(self._words.texts[key.point], {})[key.channel] = number
         main = {point: channels[MAIN] for point, channels in points.items() if MAIN in channels}
+        fed = {point: channels[EXPORT] for point, channels in points.items() if EXPORT in channels}
         return replace(
             context,
             calendar=self._calendar,
@@ -83,7 +84,7 @@ class Around(Nothing):
             heating=self._heating(main) if context.medium == "gas" else context.heating,
             sizes=tuple(
                 Size(number, round(float(span.value) * 1000), span.since, span.until)
-                for number, span in self._of("size", main)
+                for number, span in (*self._of("size", main), *self._of(plants.KIND, fed))
             ),
             vacancies=tuple(
                 Period(number, span.since, span.until) for number, span in self._of("vacant", main)
@@ -93,6 +94,7 @@ class Around(Nothing):
                 self._facts.clocks_of(list(points), self._now, self._fact), self._replaced, points
             ),
             multipliers=self.multipliers(keys),
+            exports=tuple(fed.values()),
         )
 
     def multipliers(self, keys: Sequence[Key]) -> tuple[Multiplied, ...]:
@@ -115,9 +117,19 @@ class Around(Nothing):
         for main, subs, since, until in self._mains:
             known = [self._words.known(point) for point in (main, *subs)]
             cluster = tuple(Key(point, MAIN) for point in known if point is not None)
-            asked = len(cluster) == len(known) and any(key in keys for key in cluster)
+            exports = tuple(
+                one
+                for key in cluster
+                if self._words.medium[key.point] == "electricity"
+                and self._exists(one := Key(key.point, EXPORT))
+            )
+            fed = tuple(
+                (cluster.index(Key(one.point, MAIN)), len(cluster) + place)
+                for place, one in enumerate(exports)
+            )
+            asked = len(cluster) == len(known) and any(key in keys for key in (*cluster, *exports))
             if asked and all(map(self._exists, cluster)):
-                found.append(Joined(cluster, since, until))
+                found.append(Joined((*cluster, *exports), since, until, fed=fed))
         pair = (MAIN, HEAT_VOLUME)
         heat = {key.point for key in keys if self._words.medium[key.point] == "heat" and key.channel in pair}
         heated = sorted(heat, key=self._words.texts.__getitem__)

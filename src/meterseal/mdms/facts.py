@@ -22,28 +22,43 @@ from meterseal.control.tables import point_facts as table
 from meterseal.control.tables import usage_points
 from meterseal.errors import DataError
 from meterseal.headend.meteralarms import kinds
-from meterseal.mdms import clocks, multipliers
+from meterseal.mdms import clocks, multipliers, plants
 from meterseal.mdms.seen import EVERYTHING
 from meterseal.mdms.spans import Span, Told, at, joined, laid, unagreed
 from meterseal.mdms.state import Pending
+from meterseal.mdms.stated import spans_of
 from meterseal.mdms.store.rows import EVER
 from meterseal.mdms.surroundings import MOST_HOURS, Surroundings
 from meterseal.mdms.vee.context import CLASSES, DAY, HOUR, OFFSET, Event, Weather
 from meterseal.model import MAIN
 
-Stated = Literal["class", "size", "main", "group", "zone", "heats", "limit", "multiplier"]
+Stated = Literal["class", "size", "main", "group", "zone", "heats", "limit", "multiplier", "plant"]
 """What an operator states: class of customer, what the connection carries (unit an hour), the main meter's usage point,
 the group of neighbours, the zone that supplies it, `gas` where gas heats, (of all) the mean of a day in degC under
-which it is heated, and by what the register is multiplied (`multipliers`)."""
-STATED: tuple[Stated, ...] = ("class", "size", "main", "group", "zone", "heats", "limit", "multiplier")
+which it is heated, by what the register is multiplied (`multipliers`), the kW of a generator that feeds in (`plants`)."""
+STATED: tuple[Stated, ...] = (
+    "class",
+    "size",
+    "main",
+    "group",
+    "zone",
+    "heats",
+    "limit",
+    "multiplier",
+    "plant",
+)
+BILLED: Mapping[str, str] = MappingProxyType(
+    {multipliers.KIND: "multiplier-stated", plants.KIND: "plant-stated"}
+)
+"""What bills count with, and what the trail of acts calls it."""
 UNJUDGED = frozenset({"zone"})
 """What no rule looks at: such a fact has nothing judged again."""
 LIMIT = 15.0
 """degC: a day with a lower mean is one of heating unless an operator states another limit (base of degree days)."""
 MOST = 50_000
 """Facts in one call."""
-MOST_MULTIPLIERS = 5_000
-"""Multipliers among them: each is an act of the trail."""
+MOST_BILLED = 5_000
+"""Those among them that bills count with: each is an act of the trail."""
 MOST_ZONES = 2_000
 """Zones: a forecast holds twelve weeks of hours of each."""
 MOST_SUBS = 1_000
@@ -105,12 +120,8 @@ class Facts:
 
     def zones(self, instant: int) -> dict[str, str]:
         """The zone of each usage point that belongs to one at an instant."""
-        query = sa.select(table).where(table.c.kind == "zone").order_by(table.c.id)
-        spans: dict[str, list[Span]] = {}
         with read(self._engine) as connection:
-            for row in connection.execute(query):
-                new = Span(row.since, EVER if row.until is None else row.until, row.value)
-                spans[row.usage_point] = laid(spans.get(row.usage_point, []), new)
+            spans = spans_of(connection, "zone")
         return {point: zone for point, of in spans.items() if (zone := at(of, instant))}
 
     def events(
@@ -161,18 +172,18 @@ class Facts:
             _check(fact)
         _check_once(stated)
         self._check_points(stated)
-        said = [fact for fact in stated if fact.kind == multipliers.KIND]
-        if len(said) > MOST_MULTIPLIERS:
+        said = [fact for fact in stated if fact.kind in BILLED]
+        if len(said) > MOST_BILLED:
             raise DataError(
                 "facts.many",
-                f"At most {MOST_MULTIPLIERS} multipliers are taken at once; cut the file. Nothing was taken.",
+                f"At most {MOST_BILLED} multipliers and plants are taken at once; cut the file. Nothing was taken.",
             )
         rows = [_row(f.usage_point, f.kind, f.value, (f.since, f.until), now) for f in stated]
         with write(self._engine) as connection:
             _append(connection, rows)
             for fact in said:
                 subject = f"{fact.usage_point}/{fact.value or 'none'}/{fact.since}"
-                acts.append(connection, acts.Act(now, author, "multiplier-stated", subject))
+                acts.append(connection, acts.Act(now, author, BILLED[fact.kind], subject))
             mains = self._mains(connection)
             _check_zones(connection)
         again: dict[str, int] = {}
@@ -199,6 +210,13 @@ class Facts:
             if point not in media:
                 raise DataError(
                     "facts.unknown", f"There is no usage point `{point}`; nothing was taken. Check its id."
+                )
+        for point in sorted({fact.usage_point for fact in stated if fact.kind == plants.KIND}):
+            if media[point] != "electricity":
+                raise DataError(
+                    "facts.plant",
+                    f"`{point}` is a usage point of {media[point]}, and only into one of electricity a plant feeds. "
+                    "Nothing was taken.",
                 )
         for sub, main in sorted(mains):
             if sub == main or media[sub] != media[main]:
@@ -323,6 +341,7 @@ def _check(fact: Fact) -> None:
         "heats": fact.value == "gas",
         "limit": number is not None and -60 <= number <= 60,
         "multiplier": bool(multipliers.canonical(fact.value)),
+        "plant": number is not None and 0 < number <= LARGEST,
     }[fact.kind]
     of_all = fact.kind == "limit"
     if (
@@ -334,10 +353,10 @@ def _check(fact: Fact) -> None:
             "facts.value",
             f"`{fact.value[:40]}` is nothing that can be stated as {fact.kind} of `{fact.usage_point[:40]}` for that time. "
             f"class is {' or '.join(CLASSES)}, size the unit an hour, main a usage point, group and zone names of "
-            f"{NAME} characters, heats gas; limit is in degC and of no usage point; multiplier is above 0, up to "
-            f"{multipliers.LARGEST}, of {multipliers.MOST_DIGITS} digits with {-multipliers.FINEST} decimals at most, or a "
-            "ratio such as 2000/5 that is one; a period ends after it begins. "
-            "Nothing was taken.",
+            f"{NAME} characters, heats gas, plant the kW of a generator; limit is in degC and of no usage point; "
+            f"multiplier is above 0, up to {multipliers.LARGEST}, of {multipliers.MOST_DIGITS} digits "
+            f"with {-multipliers.FINEST} decimals at most, or a ratio such as 2000/5 that is one; a period ends "
+            "after it begins. Nothing was taken.",
         )
 
 

@@ -34,7 +34,7 @@ from meterseal.mdms.forecast_files import Block, ForecastFiles, Place, Series, p
 from meterseal.mdms.multipliers import Stated
 from meterseal.mdms.store.rows import Key, Words
 from meterseal.mdms.surroundings import Surroundings
-from meterseal.model import MAIN, MEDIA, Medium
+from meterseal.model import EXPORT, MAIN, MEDIA, Medium
 
 Factors = Callable[[Mapping[str, Sequence[int]]], tuple[bool, Mapping[str, Stated]]]
 """`Facts.multiplied`."""
@@ -66,6 +66,13 @@ class Forecasted(Struct, frozen=True, kw_only=True):
     levels: tuple[float, ...]
     quantiles: tuple[tuple[float, ...], ...]
     peaks: tuple[tuple[float, ...], ...] = ()
+
+
+class Fed(NamedTuple):
+    """Usage points that fed in, and (hours, points) of what."""
+
+    points: list[str]
+    use: Floats
 
 
 class Made(Struct, frozen=True, kw_only=True):
@@ -178,7 +185,8 @@ class Forecasts:
         for medium in MEDIA:
             sums, number = Sums(HISTORY), 0
             for keys, columns in self._store.scan(medium, since, begin, missed):
-                points, use = self._main(keys, columns, since, HISTORY, replaced, factors)
+                points, use, fed = self._used(keys, columns, since, HISTORY, replaced, factors)
+                sums.less([zones.get(point, ALL) for point in fed.points], fed.use)
                 use = plausible(use)
                 good = known_enough(use)
                 left_out[medium] += int((~good).sum())
@@ -208,7 +216,7 @@ class Forecasts:
             weather_missing=int(np.isnan(degrees).sum()) if asked.temperature is None else 0,
         )
 
-    def _main(
+    def _used(
         self,
         keys: Sequence[Key],
         columns: Columns,
@@ -216,15 +224,19 @@ class Forecasts:
         hours: int,
         replaced: Mapping[str, Sequence[int]],
         factors: Mapping[str, Stated],
-    ) -> tuple[list[str], Floats]:
-        """Usage points of the main channels and their (hours, points) of use: what the register counted, multiplied."""
+    ) -> tuple[list[str], Floats, Fed]:
+        """Usage points of the main channels and their (hours, points) of use: what the register counted, multiplied; and of
+        those that fed in, the same of that.
+        """
         points = [self._words.texts[key.point] for key in keys]
         exchanged = {at: replaced[point][1:] for at, point in enumerate(points) if point in replaced}
         use = hourly(columns, since, hours, exchanged)
         main = [at for at, key in enumerate(keys) if key.channel == MAIN]
+        fed = [at for at, key in enumerate(keys) if key.channel == EXPORT]
         if factors:
-            use = multiplied(use, since, {at: factors[points[at]] for at in main if points[at] in factors})
-        return [points[at] for at in main], use[:, main]
+            stated = {at: factors[points[at]] for at in (*main, *fed) if points[at] in factors}
+            use = multiplied(use, since, stated)
+        return [points[at] for at in main], use[:, main], Fed([points[at] for at in fed], use[:, fed])
 
     def _write(
         self,
@@ -355,10 +367,11 @@ class Forecasts:
         for day in days:
             since = begin + day * DAY
             came: dict[str, Floats] = {}
-            for keys, columns in self._store.scan(medium, since, since + DAY):
-                points, use = self._main(keys, columns, since, 24, replaced, factors)
-                came.update(zip(points, use.T, strict=True))
             summed = Sums(24)
+            for keys, columns in self._store.scan(medium, since, since + DAY):
+                points, use, fed = self._used(keys, columns, since, 24, replaced, factors)
+                came.update(zip(points, use.T, strict=True))
+                summed.less([zones.get(point, ALL) for point in fed.points], fed.use)
             for block in blocks:
                 if not block.sums:
                     summed.add([zones.get(point, ALL) for point in block.points], _beside(came, block.points))

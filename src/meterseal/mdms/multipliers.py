@@ -24,7 +24,8 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from meterseal.control.tables import point_facts as table
-from meterseal.mdms.spans import Span, at, laid
+from meterseal.mdms.spans import Span, at
+from meterseal.mdms.stated import spans_of
 from meterseal.mdms.store.rows import EVER
 from meterseal.model import MAIN, Medium
 
@@ -104,14 +105,7 @@ def stated(
     """What is stated of all usage points, or of one, that ever had another multiplier than 1; `begins` are the instants,
     by usage point, at which another meter was put in place.
     """
-    query = sa.select(table).where(table.c.kind == KIND).order_by(table.c.id)
-    if usage_point is not None:
-        query = query.where(table.c.usage_point == usage_point)
-    spans: dict[str, list[Span]] = {}
-    for row in connection.execute(query):
-        said = Span(row.since, EVER if row.until is None else row.until, row.value)
-        point = row.usage_point
-        spans[point] = laid(spans.get(point, []), ended(said, begins.get(point, ())))
+    spans = spans_of(connection, KIND, usage_point, lambda point, said: ended(said, begins.get(point, ())))
     found = {point: Stated(factors(of), unsaid(of, begins.get(point, ()))) for point, of in spans.items()}
     return {point: of for point, of in found.items() if of.factors}
 

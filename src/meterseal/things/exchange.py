@@ -26,13 +26,16 @@ from meterseal.things.fleet import Installation, row_of
 class Stated(Struct, frozen=True, kw_only=True):
     """What an installer says: registers in the unit the meter is billed in, why, and who read them.
 
-    `last` is of the meter that was taken out, `first` of the one that was put in; None where there is none.
+    `last` is of the meter that was taken out, `first` of the one that was put in; None where there is none. Those of what
+    was fed in are `last_export` and `first_export`, None where nobody read them.
     """
 
     last: Decimal | None = None
     first: Decimal | None = None
     reason: str
     installer: str
+    last_export: Decimal | None = None
+    first_export: Decimal | None = None
 
 
 class MeterChange(Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from meterseal.control.sealed import AGREEMENTS
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import agreements, tariffs, usage_points
 from meterseal.errors import DataError, LocalError
-from meterseal.mdms import multipliers
+from meterseal.mdms import multipliers, plants
 from meterseal.things.exchange import MeterChange, changes
 from meterseal.utility.bills import AgreementView
 from meterseal.utility.calendar import billing_start, midnight
@@ -148,6 +148,7 @@ def all_terms(engine: sa.Engine, keys: KeyRing, usage_point: str | None = None) 
         changed = changes(connection, keys, usage_point)
         begins = {point: [one.at for one in of if one.installed is not None] for point, of in changed.items()}
         multiplied = multipliers.stated(connection, begins, usage_point)
+        fed = plants.stated(connection, usage_point)
     books = _Books(_parse(document) for document in documents)
     openings: dict[str, list[Opening]] = defaultdict(list)
     for row in rows:
@@ -168,6 +169,8 @@ def all_terms(engine: sa.Engine, keys: KeyRing, usage_point: str | None = None) 
             openings=tuple(openings[row.usage_point_id]),
             swaps=tuple(_swap(change) for change in changed.get(row.usage_point_id, ())),
             multiplied=multiplied.get(row.usage_point_id, multipliers.NOTHING),
+            fed=fed.get(row.usage_point_id, ()),
+            fed_swaps=tuple(_fed_swap(change) for change in changed.get(row.usage_point_id, ())),
         )
         for row in rows
     )
@@ -196,6 +199,11 @@ def agreement_views(
 def _swap(change: MeterChange) -> Swap:
     said = change.stated
     return Swap(change.at, change.removed, change.installed, said.last, said.first)
+
+
+def _fed_swap(change: MeterChange) -> Swap:
+    said = change.stated
+    return Swap(change.at, change.removed, change.installed, said.last_export, said.first_export)
 
 
 class _Books:

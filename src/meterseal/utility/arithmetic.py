@@ -10,7 +10,8 @@ from decimal import ROUND_HALF_UP, Decimal, localcontext
 
 from msgspec import Struct
 
-from meterseal.utility.bills import Bill, Boundary, Determinant
+from meterseal.model import MAIN
+from meterseal.utility.bills import Bill, Boundary, Determinant, MeterExchange
 from meterseal.utility.calendar import local_day
 from meterseal.utility.proof import ORDER
 from meterseal.utility.readings import ROLL_OVER
@@ -43,12 +44,17 @@ def sound(bill: Bill) -> bool:
 
 def edges(bill: Bill) -> Iterator[Boundary]:
     """Every register on a bill, those beside an exchange as well."""
+    return (edge for _, edge in registers(bill))
+
+
+def registers(bill: Bill) -> Iterator[tuple[int, Boundary]]:
+    """The same, each with the channel that it is of."""
     for one in bill.determinants:
-        yield from edges_of(one)
+        yield from ((one.channel, edge) for edge in edges_of(one))
     for change in bill.exchanges:
         for edge in (change.before, change.after):
             if edge is not None:
-                yield edge
+                yield MAIN, edge
 
 
 def edges_of(one: Determinant) -> Iterator[Boundary]:
@@ -81,13 +87,18 @@ def _lines(bill: Bill) -> Iterator[str]:
         charge = line.charge
         parts[line.assurance] = parts.get(line.assurance, 0) + charge.amount_fen
         exact = charge.quantity * charge.price * 100
-        if int(exact.quantize(Decimal(1), ROUND_HALF_UP)) != charge.amount_fen:
+        credit = charge.kind == "feed-in"
+        if int(exact.quantize(Decimal(1), ROUND_HALF_UP)) * (-1 if credit else 1) != charge.amount_fen:
             yield f"Line {number} is not quantity times price."
+        if charge.price < 0:
+            yield f"Line {number} has a price below nothing."
         if line.determinant is None:
             if (charge.kind, line.assurance) != ("fixed", "tariff"):
                 yield f"Line {number} is no fixed charge and rests on no quantity."
             continue
         one = bill.determinants[line.determinant]
+        if credit != (one.kind == "export"):
+            yield f"Line {number} is a credit for use, or a charge for what was fed in."
         if line.assurance != one.assurance:
             yield f"Line {number} calls itself {line.assurance}, and its quantity is another."
         if one.kind == "year" or (charge.since, charge.until, charge.band) != (
@@ -178,7 +189,7 @@ def _registers(bill: Bill, number: int, one: Determinant) -> Iterator[str]:
     if any(len(other.multiplied) != len(one.multiplied) for other in together):
         yield f"Quantity {number} has other multipliers than its time."
         return
-    changed = {change.at: change for change in bill.exchanges}
+    changed = {change.at: _read(change, one) for change in bill.exchanges}
     edge: Boundary | None = one.readings.first
     came = Decimal(0)
     for place, part in enumerate(one.multiplied):
@@ -192,16 +203,24 @@ def _registers(bill: Bill, number: int, one: Determinant) -> Iterator[str]:
         if part.edge is not None and part.edge.end_at != part.until:
             yield f"Quantity {number} shows a register of another time than a multiplier's end."
         until = one.readings.last if final else part.edge
-        end = _value(until) if until is not None else (exchange.last if exchange else None) or Decimal(0)
+        end = _value(until) if until is not None else (exchange[0] if exchange else Decimal(0))
         begin = _value(edge) if edge is not None else came
         inside = [c for at, c in changed.items() if part.since < at <= part.until and at != part.since]
         inside = [c for c in inside if c is not exchange]
-        used = end - begin + sum(((c.last or 0) - (c.first or 0) for c in inside), Decimal(0))
+        used = end - begin + sum((went - comes for went, comes in inside), Decimal(0))
         if used < 0:
             used += Decimal(ROLL_OVER).scaleb(one.readings.last.exponent)
         if used != sum((other.multiplied[place].used for other in together), Decimal(0)):
             yield f"Part {place} of quantity {number} is not the difference of its registers."
-        edge, came = until, (exchange.first if exchange else None) or Decimal(0)
+        edge, came = until, exchange[1] if exchange else Decimal(0)
+
+
+def _read(change: MeterExchange, one: Determinant) -> tuple[Decimal, Decimal]:
+    """What was read at a change of meters of the registers that a quantity is of."""
+    last, first = change.last, change.first
+    if one.kind == "export":
+        last, first = change.last_export, change.first_export
+    return last or Decimal(0), first or Decimal(0)
 
 
 def _value(edge: Boundary) -> Decimal:
@@ -212,9 +231,7 @@ def _meters(bill: Bill, number: int, one: Determinant) -> Iterator[str]:
     """Both registers are of one meter, or of those that the exchanges on the bill name."""
     first, last = one.readings.first, one.readings.last
     inside = [change for change in bill.exchanges if first.end_at < change.at <= last.end_at]
-    if one.kind != "year" and one.exchanged != tuple(
-        (change.last or Decimal(0), change.first or Decimal(0)) for change in inside
-    ):
+    if one.kind != "year" and one.exchanged != tuple(_read(change, one) for change in inside):
         yield f"Quantity {number} counts other exchanges of the meter than the bill names."
     if one.exchanged and ORDER.index(one.assurance) < ORDER.index("stated"):
         yield f"Quantity {number} is called {one.assurance}, and the meter was exchanged meanwhile."
@@ -231,23 +248,37 @@ def _meters(bill: Bill, number: int, one: Determinant) -> Iterator[str]:
 
 def _whole(bill: Bill) -> Iterator[str]:
     """Every hour of the bill's time is counted, and none twice."""
-    spans = {(one.since, one.until) for one in bill.determinants if one.kind != "year"}
+    yield from _fed(bill)
+    spans = {(one.since, one.until) for one in bill.determinants if one.imported}
     at = bill.since
     for since, until in sorted(spans):
         if since != at or until <= since:
             break
         at = until
-    single = [(one.since, one.until, one.band) for one in bill.determinants if one.kind != "year"]
-    mixed = {(one.since, one.until, one.kind == "hours") for one in bill.determinants if one.kind != "year"}
+    single = [(one.since, one.until, one.band) for one in bill.determinants if one.imported]
+    mixed = {(one.since, one.until, one.kind == "hours") for one in bill.determinants if one.imported}
     if at != bill.until or len(set(single)) != len(single) or len(mixed) != len(spans):
         yield "The quantities are not those of the bill's time, each once."
-    if bill.used != sum((one.amount for one in bill.determinants if one.kind != "year"), Decimal(0)):
+    if bill.used != sum((one.amount for one in bill.determinants if one.imported), Decimal(0)):
         yield "The use is not the sum of the quantities."
     if (bill.first_day, bill.last_day) != (
         str(local_day(bill.since)),
         str(local_day(max(bill.until - 1, 0))),
     ):
         yield "The first and last day are not those of the bill's time."
+
+
+def _fed(bill: Bill) -> Iterator[str]:
+    """What was fed in is of the bill's time, no hour of it is paid for twice, and each quantity once."""
+    at = bill.since
+    for since, until in sorted((one.since, one.until) for one in bill.determinants if one.kind == "export"):
+        if not at <= since < until <= bill.until:
+            yield "What was fed in is not of the bill's time, each hour once."
+            return
+        at = until
+    for number, one in enumerate(bill.determinants):
+        if one.kind == "export" and sum(line.determinant == number for line in bill.lines) != 1:
+            yield f"What was fed in, quantity {number}, has not one line."
 
 
 def _between(one: Determinant) -> Decimal:

@@ -19,11 +19,20 @@ from meterseal.control.sealed import BILL
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import bill_runs, bills, held_bills
 from meterseal.errors import DataError, LocalError
-from meterseal.model import MAIN
+from meterseal.model import EXPORT, MAIN
 from meterseal.utility.agreements import all_terms
 from meterseal.utility.bills import Bill, FleetBills, HeldBill, LineReadings, RunReport
 from meterseal.utility.calendar import Period, billing_periods
-from meterseal.utility.compose import CURRENCY, Terms, compose, fen_of, metered_fen, next_version, weakest
+from meterseal.utility.compose import (
+    CURRENCY,
+    Source,
+    Terms,
+    compose,
+    fen_of,
+    metered_fen,
+    next_version,
+    weakest,
+)
 from meterseal.utility.effect import Drawn
 from meterseal.utility.opening import adds_up, determinant_of, rows
 from meterseal.utility.ports import EvidenceFacts, Measurements
@@ -91,13 +100,16 @@ class Billing:
             self._keep(issued, held, looked_at, report)
             return report
 
-    def readings(self, terms: Terms, since: int, until: int, as_of: int | None = None) -> Readings:
+    def readings(
+        self, terms: Terms, since: int, until: int, as_of: int | None = None, channel: int = MAIN
+    ) -> Readings:
         """Return the usable readings of an agreement's usage point with since <= end_at <= until.
 
         With `as_of`, as they were visible then.
         """
-        columns = self._measurements.registers(terms.usage_point, MAIN, since, until, as_of)
-        return usable(columns, terms.medium, terms.swaps, terms.multiplied)
+        columns = self._measurements.registers(terms.usage_point, channel, since, until, as_of)
+        swaps = terms.fed_swaps if channel == EXPORT else terms.swaps
+        return usable(columns, terms.medium, swaps, terms.multiplied)
 
     def line_readings(
         self,
@@ -123,7 +135,7 @@ class Billing:
         by = "hour" if chosen.kind == "hours" else by
         for as_of in (bill.created_at, None):
             edges = chosen.readings.first.end_at, chosen.readings.last.end_at
-            readings = self.readings(terms, *edges, as_of)
+            readings = self.readings(terms, *edges, as_of, chosen.channel)
             found = rows(chosen, share, readings, terms.book, terms.since, by)
             if whole := adds_up(found, chosen, share, readings):
                 break
@@ -245,8 +257,8 @@ class Billing:
         """The bill of a period and the one it would replace."""
         try:
             before = _predecessor(terms, period, stored)
-            evidence_at = self._evidence(terms.usage_point, period)
-            bill = compose(terms, period, partial(self.readings, terms), evidence_at, now)
+            used, fed = (self._source(terms, period, channel) for channel in (MAIN, EXPORT))
+            bill = compose(terms, period, used, fed, now)
         except DataError as error:
             return HeldBill(
                 agreement_id=terms.agreement_id,
@@ -260,17 +272,21 @@ class Billing:
             )
         return bill, before
 
-    def _evidence(self, usage_point: str, period: Period) -> EvidenceAt:
+    def _source(self, terms: Terms, period: Period, channel: int) -> Source:
+        evidence_at = self._evidence(terms.usage_point, period, channel)
+        return Source(partial(self.readings, terms, channel=channel), evidence_at)
+
+    def _evidence(self, usage_point: str, period: Period, channel: int) -> EvidenceAt:
         """Evidence by instant: that of the period asked for at once, any other when it is needed."""
 
         @lru_cache
         def within() -> dict[int, EvidenceFacts]:
-            found = self._measurements.evidence_between(usage_point, MAIN, *period)
+            found = self._measurements.evidence_between(usage_point, channel, *period)
             return {facts.end_at: facts for facts in found}
 
         @lru_cache
         def elsewhere(at: int) -> EvidenceFacts | None:
-            found = self._measurements.evidence_between(usage_point, MAIN, at, at)
+            found = self._measurements.evidence_between(usage_point, channel, at, at)
             return found[-1] if found else None
 
         return lambda at: within().get(at) if period.since <= at <= period.until else elsewhere(at)

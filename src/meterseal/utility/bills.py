@@ -11,7 +11,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from meterseal.model import Medium, Quality
+from meterseal.model import EXPORT, MAIN, Medium, Quality
 from meterseal.utility.views import Assurance, BandName, ChargeLine, RowResolution
 
 
@@ -82,10 +82,11 @@ class Determinant(Struct, frozen=True):
 
     kind "register": last register minus first. kind "hours": sum of the hourly steps of one band.
     kind "year": the same as "register" from the start of the calendar year (or of the agreement) plus
-    `carried` from a previous system; it is not priced, it says in which tier the bill begins. All are multiplied.
+    `carried` from a previous system; it is not priced, it says in which tier the bill begins. kind "export": the same as
+    "register" of what was fed in, of a time in which a plant is stated. All are multiplied.
     """
 
-    kind: Literal["register", "hours", "year"]
+    kind: Literal["register", "hours", "year", "export"]
     since: int
     until: int
     amount: Decimal
@@ -98,6 +99,16 @@ class Determinant(Struct, frozen=True):
     multiplied: tuple[MultipliedPart, ...] = ()
     """The use by multiplier, oldest first; empty where the register counts what was used. `amount` is the sum of the parts,
     and what was carried. A multiplier is the utility's word as a price is; meters sign registers."""
+
+    @property
+    def imported(self) -> bool:
+        """Whether it is use of the bill's time."""
+        return self.kind in ("register", "hours")
+
+    @property
+    def channel(self) -> int:
+        """Which register of the meter it is of."""
+        return EXPORT if self.kind == "export" else MAIN
 
 
 class BillLine(Struct, frozen=True):
@@ -148,7 +159,7 @@ class Change(Struct, frozen=True):
     """One thing that differs from the bill version before, named by a code.
 
     `code`: "period", "tariff", "first-register", "last-register", "use", "accumulation", "quality", "proof",
-    "meters" (exchanges), "multiplier" or "total" (in fen). `before` and `after` are short values for people.
+    "meters" (exchanges), "multiplier", "feed-in" or "total" (in fen). `before` and `after` are short values for people.
     """
 
     code: str
@@ -160,7 +171,8 @@ class MeterExchange(Struct, frozen=True):
     """A change of meters inside the period, with what an installer read off them and what they said themselves.
 
     `last` is the register of the meter that went (`removed`), `first` of the one that came (`installed`); None where
-    there is none. `before` and `after` are the nearest registers of either meter that it signed, or else that are
+    there is none. `last_export` and `first_export` are the same of what was fed in. `before` and `after` are the nearest
+    registers of either meter that it signed, or else that are
     stored. Only `stated`, what was used between those and the installer's, rests on the installer's word.
     """
 
@@ -172,6 +184,8 @@ class MeterExchange(Struct, frozen=True):
     before: Boundary | None
     after: Boundary | None
     stated: Decimal
+    last_export: Decimal | None = None
+    first_export: Decimal | None = None
 
 
 class AssuredPart(Struct, frozen=True):
@@ -232,13 +246,20 @@ class Bill(Struct, frozen=True):
     exchanges: tuple[MeterExchange, ...] = ()
     estimate: Estimated | None = None
 
+    @property
+    def fed(self) -> Decimal | None:
+        """What was fed in; None where no plant is stated."""
+        amounts = [one.amount for one in self.determinants if one.kind == "export"]
+        return sum(amounts, Decimal(0)) if amounts else None
+
 
 class HeldBill(Struct, frozen=True):
     """A completed period that was not billed, and why; it is tried again at every run.
 
     `code` is stable (`bill.boundary-missing`, `bill.hours-missing`, `bill.hours-differ`, `bill.negative-use`,
     `bill.evidence-differs`, `bill.evidence-bad`, `bill.meter-changed`, `bill.multiplier-changed`,
-    `bill.multiplier-unstated`, `bill.registers-apart`, `bill.overlap`, `usage.multiplier`, `tariff.none`);
+    `bill.multiplier-unstated`, `bill.registers-apart`, `bill.export-missing`, `bill.export-exchanged`,
+    `bill.overlap`, `usage.multiplier`, `tariff.none`, `tariff.no-feed-in`);
     `sentence` says what happened and what to do.
     """
 

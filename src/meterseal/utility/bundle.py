@@ -82,6 +82,8 @@ class CheckedRegister(Struct, frozen=True, kw_only=True):
     signed_by: str
     """"meter", "platform" (suite 2), "concentrator", "nobody" or "estimate"."""
     leaves: tuple[int, ...]
+    channel: int = MAIN
+    """3 is of what was fed in."""
 
 
 class CheckedMultiplier(Struct, frozen=True, kw_only=True):
@@ -138,13 +140,13 @@ def check(bundle: Bundle, root: bytes | None = None) -> Checked:
     faults += arithmetic.faults(bundle.bill)
     points = dict(_points(bundle, trusted, faults))
     checkpoint, said = _ledger(bundle, trusted, faults)
-    registers: dict[Boundary, CheckedRegister] = {}
-    for edge in arithmetic.edges(bundle.bill):
-        if edge not in registers:
-            registers[edge] = _register(edge, bundle, points, said, faults)
+    registers: dict[tuple[int, Boundary], CheckedRegister] = {}
+    for channel, edge in arithmetic.registers(bundle.bill):
+        if (channel, edge) not in registers:
+            registers[channel, edge] = _register(channel, edge, bundle, points, said, faults)
     for number, determinant in enumerate(bundle.bill.determinants):
         edges = list(arithmetic.edges_of(determinant))
-        held = {registers[edge].signed_by for edge in edges}
+        held = {registers[determinant.channel, edge].signed_by for edge in edges}
         if determinant.assurance in _SIGNED and held != {"meter"}:
             faults.append(
                 f"Quantity {number} is called {determinant.assurance}, and no meter signed both its registers."
@@ -171,7 +173,7 @@ def check(bundle: Bundle, root: bytes | None = None) -> Checked:
             )
             for line in bundle.bill.lines
         ),
-        registers=tuple(sorted(registers.values(), key=lambda one: (one.end_at, one.register))),
+        registers=tuple(sorted(registers.values(), key=lambda one: (one.end_at, one.channel, one.register))),
         multipliers=tuple(
             CheckedMultiplier(since=since, until=until, multiplier=factor)
             for since, until, factor in sorted(
@@ -201,6 +203,7 @@ def _points(bundle: Bundle, root: bytes, faults: list[str]) -> Iterator[tuple[st
 
 
 def _register(
+    channel: int,
     edge: Boundary,
     bundle: Bundle,
     chains: dict[str, tuple[bytes, ...]],
@@ -219,7 +222,7 @@ def _register(
         else:
             if (statement.end_at, statement.channel, statement.device_id.hex()) != (
                 edge.end_at,
-                MAIN,
+                channel,
                 edge.evidence.device_id,
             ) or Decimal(statement.register).scaleb(statement.exponent) != Decimal(edge.register).scaleb(
                 edge.exponent
@@ -233,7 +236,7 @@ def _register(
                 faults.append(f"The meter's signature over {where} does not hold.")
     if edge.assurance == "meter-signed" and signed_by != "meter":
         faults.append(f"Nobody shows that the meter signed {where}.")
-    leaves = tuple(number for number, leaf in said if _holds(leaf, edge, statement))
+    leaves = tuple(number for number, leaf in said if _holds(leaf, channel, edge, statement))
     if bundle.checkpoint and edge.evidence is not None and not leaves:
         faults.append(f"No record of the ledger in this bundle holds {where}.")
     return CheckedRegister(
@@ -242,6 +245,7 @@ def _register(
         exponent=edge.exponent,
         signed_by=signed_by,
         leaves=leaves,
+        channel=channel,
     )
 
 
@@ -289,19 +293,19 @@ def _ledger(
     return checkpoint, said
 
 
-def _holds(leaf: Part | Added, edge: Boundary, statement: EvidenceStatement | None) -> bool:
+def _holds(leaf: Part | Added, channel: int, edge: Boundary, statement: EvidenceStatement | None) -> bool:
     """Does a leaf say this register, as the meter's reading or statement, or where it stated nothing as an estimate?"""
     if isinstance(leaf, Added):
         version = leaf.version
         return (
             statement is None
-            and version.channel == MAIN
+            and version.channel == channel
             and _in_series(version.start_at, version.step, version.registers, version.exponent, edge)
         )
     if statement is not None and any(one.statement == statement.pack() for one in leaf.evidence):
         return True
     return any(
-        one.channel == MAIN
+        one.channel == channel
         and (statement is None or one.device_id == statement.device_id)
         and _in_series(one.start_at, one.step, one.registers, one.exponent, edge)
         for one in leaf.series

@@ -16,11 +16,14 @@ import numpy as np
 
 from meterseal.errors import DataError
 from meterseal.mdms.multipliers import NOTHING, Stated
+from meterseal.mdms.plants import Fed
 from meterseal.model import Medium, Quality
-from meterseal.utility.bills import AssuredPart, Bill, BillLine, Change, Determinant, Estimated
+from meterseal.utility import feedin
+from meterseal.utility.bills import AssuredPart, Bill, BillLine, Change, Determinant, Estimated, MeterExchange
 from meterseal.utility.calendar import Period, is_billing_start, local, local_day, year_start
 from meterseal.utility.determinants import Measured, by_register, segment_uses
 from meterseal.utility.exchange import exchanges
+from meterseal.utility.feedin import Credited
 from meterseal.utility.proof import EvidenceAt, boundary, open_use, worst
 from meterseal.utility.rating import Rated, RatingInput, rate
 from meterseal.utility.readings import Readings, Swap, with_exponent, with_swaps
@@ -44,7 +47,8 @@ class Terms(NamedTuple):
     """What an agreement says, and what its usage point carries through the year.
 
     `openings` belong to all agreements of the usage point: tiers accumulate per usage point. `swaps` are all changes
-    of its meter, `multiplied` what is stated of its multipliers.
+    of its meter, with the registers of use, `fed_swaps` the same with those of what was fed in; `multiplied` is what is
+    stated of its multipliers, `fed` when a plant is stated that feeds in.
     """
 
     agreement_id: str
@@ -58,6 +62,15 @@ class Terms(NamedTuple):
     openings: tuple[Opening, ...]
     swaps: tuple[Swap, ...] = ()
     multiplied: Stated = NOTHING
+    fed: tuple[Fed, ...] = ()
+    fed_swaps: tuple[Swap, ...] = ()
+
+
+class Source(NamedTuple):
+    """Where the readings of one channel and their evidence come from."""
+
+    between: ReadingsBetween
+    evidence_at: EvidenceAt
 
 
 class YearBefore(NamedTuple):
@@ -96,13 +109,13 @@ def year_use(
     return by_register(joined, begin, at), joined
 
 
-def compose(
-    terms: Terms, period: Period, between: ReadingsBetween, evidence_at: EvidenceAt, now: int
-) -> Bill:
-    """Make version 1 of the bill of a period.
+def compose(terms: Terms, period: Period, used: Source, fed: Source, now: int) -> Bill:
+    """Make version 1 of the bill of a period from what was used and, where a plant is stated, what was fed in.
 
-    Raises DataError `bill.*`, `tariff.none` or `rating.*` with a sentence that says why it must be held.
+    Raises DataError `bill.*`, `tariff.none`, `tariff.no-feed-in` or `rating.*` with a sentence that says why it must be
+    held.
     """
+    between, evidence_at = used
     segments = terms.book.segments(period.since, period.until)
     readings = between(period.since, period.until)
     whole = by_register(readings, period.since, period.until)
@@ -129,6 +142,11 @@ def compose(
     )
     rated = rate(request)
     lines = _lines(rated, determinants)
+    credits_ = _credits(terms, segments, fed)
+    for one in credits_:
+        lines = (*lines, BillLine(one.line, one.determinant.assurance, len(determinants)))
+        determinants.append(one.determinant)
+    credit = sum(one.line.amount_fen for one in credits_)
     resting = [boundary(readings, at, evidence_at).assurance for at in period]
     if readings.swaps:
         resting.append("stated")
@@ -147,21 +165,43 @@ def compose(
         tariff_code=terms.book.code,
         tariff_versions=tuple(dict.fromkeys(segment.tariff.version for segment in segments)),
         currency=CURRENCY,
-        total_fen=rated.total_fen,
+        total_fen=rated.total_fen + credit,
         used=whole.use.amount,
         use_assurance=worst(*resting),
         lines=lines,
         determinants=tuple(determinants),
         accumulated=rated.accumulated if any(isinstance(s.tariff, Tiered) for s in segments) else None,
         parts=_parts(lines),
-        trail=rated.trail,
-        exchanges=exchanges(readings, evidence_at),
-        estimate=_estimated(period, readings, request),
+        trail=(*rated.trail, *(one.trail for one in credits_)),
+        exchanges=_exchanges(terms, readings, evidence_at),
+        estimate=_estimated(period, readings, request, credit),
     )
 
 
-def _estimated(period: Period, readings: Readings, request: RatingInput) -> Estimated | None:
-    """What a bill says of boundaries that are estimates: which, and how far use and total may be off."""
+def _credits(terms: Terms, segments: tuple[Segment, ...], fed: Source) -> list[Credited]:
+    """What was fed in, by segment and time of which a plant is stated."""
+    found = []
+    for part in feedin.parts(segments, terms.fed):
+        readings = fed.between(part.since, part.until)
+        found.append(feedin.credited(readings, part, fed.evidence_at))
+    return found
+
+
+def _exchanges(terms: Terms, readings: Readings, evidence_at: EvidenceAt) -> tuple[MeterExchange, ...]:
+    """The changes of meters, with the registers of what was fed in where those were read."""
+    read = {swap.at: swap for swap in terms.fed_swaps}
+    return tuple(
+        msgspec.structs.replace(one, last_export=read[one.at].last, first_export=read[one.at].first)
+        if one.at in read
+        else one
+        for one in exchanges(readings, evidence_at)
+    )
+
+
+def _estimated(period: Period, readings: Readings, request: RatingInput, credit: int) -> Estimated | None:
+    """What a bill says of boundaries that are estimates: which, and how far use and total may be off; `credit` is what is
+    beside the use, in fen.
+    """
     rows = {at: readings.find(at) for at in period}
     at = tuple(
         at for at, row in rows.items() if row is not None and readings.quality[row] == Quality.ESTIMATED
@@ -176,7 +216,7 @@ def _estimated(period: Period, readings: Readings, request: RatingInput) -> Esti
     if len(request.uses) != 1:
         return Estimated(at, low, high)
     fen = [
-        rate(request._replace(uses=(request.uses[0]._replace(amount=amount),))).total_fen
+        rate(request._replace(uses=(request.uses[0]._replace(amount=amount),))).total_fen + credit
         for amount in (low, high)
     ]
     return Estimated(at, low, high, *fen)
@@ -254,9 +294,7 @@ def _join(first: Readings, then: Readings, swaps: tuple[Swap, ...]) -> Readings:
 
 def _lines(rated: Rated, determinants: list[Determinant]) -> tuple[BillLine, ...]:
     index = {
-        (one.since, one.until, one.band): number
-        for number, one in enumerate(determinants)
-        if one.kind != "year"
+        (one.since, one.until, one.band): number for number, one in enumerate(determinants) if one.imported
     }
     return tuple(_line(charge, determinants, index) for charge in rated.lines)
 
@@ -285,7 +323,8 @@ def _changes(before: Bill, after: Bill) -> tuple[Change, ...]:
 
 def _facts(bill: Bill) -> dict[str, str]:
     """What a person would want named when it changes, in short values."""
-    metered = [one for one in bill.determinants if one.kind != "year"]
+    metered = [one for one in bill.determinants if one.imported]
+    fed = [one for one in bill.determinants if one.kind == "export"]
     first, last = metered[0].readings.first, metered[-1].readings.last
     replaced = sum(one.readings.estimated + one.readings.edited for one in bill.determinants)
     inner = [one.readings.last for one in metered[:-1] if one.kind == "register"]
@@ -303,7 +342,9 @@ def _facts(bill: Bill) -> dict[str, str]:
         "quality": f"{replaced}",
         "proof": f"{','.join(sorted({one.assurance for one in bill.determinants}))} {' '.join(proofs)}",
         "meters": " ".join(
-            f"{one.removed}>{one.installed} {one.last} {one.first} {one.stated}" for one in bill.exchanges
+            f"{one.removed}>{one.installed} {one.last} {one.first} {one.stated}"
+            + (f" {one.last_export} {one.first_export}" if one.last_export or one.first_export else "")
+            for one in bill.exchanges
         ),
         "multiplier": "; ".join(
             f"{factor} from {local(since):%Y-%m-%d %H:%M}"
@@ -311,5 +352,6 @@ def _facts(bill: Bill) -> dict[str, str]:
                 (part.since, part.multiplier) for one in metered for part in one.multiplied
             )
         ),
+        "feed-in": " ".join(f"{bill.unit} {one.amount} {one.readings.last.register}" for one in fed),
         "total": f"{bill.total_fen}",
     }

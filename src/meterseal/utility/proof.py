@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
-from typing import get_args
+from typing import Literal, get_args
 
 from meterseal.errors import DataError
 from meterseal.model import Quality
@@ -31,8 +31,13 @@ def worst(*assurances: Assurance) -> Assurance:
     return max(assurances, key=ORDER.index)
 
 
-def open_use(measured: Measured, readings: Readings, evidence_at: EvidenceAt) -> Determinant:
-    """Open a quantity to its readings and the evidence at both its boundaries.
+def open_use(
+    measured: Measured,
+    readings: Readings,
+    evidence_at: EvidenceAt,
+    kind: Literal["year", "export"] | None = None,
+) -> Determinant:
+    """Open a quantity to its readings and the evidence at both its boundaries; `kind`: it is another than use of the time.
 
     Raises DataError `bill.evidence-bad`, `bill.evidence-differs`, `bill.meter-changed`.
     """
@@ -48,7 +53,7 @@ def open_use(measured: Measured, readings: Readings, evidence_at: EvidenceAt) ->
     multiplied = tuple(_parts(measured, readings, evidence_at))
     assurance = worst(assurance, *(part.edge.assurance for part in multiplied if part.edge is not None))
     return Determinant(
-        kind=measured.kind,
+        kind=kind or measured.kind,
         since=measured.use.since,
         until=measured.use.until,
         amount=measured.use.amount,

@@ -89,6 +89,26 @@ def rate(request: RatingInput) -> Rated:
     return Rated(request, lines, tuple(exact for _, exact in priced), total, position)
 
 
+def credit(segment: Segment, quantity: Decimal) -> tuple[ChargeLine, Decimal]:
+    """Price what was fed in within a segment; the amounts are below nothing, rounded half up away from it.
+
+    Raises DataError `rating.use`, and `tariff.no-feed-in` where the tariff has no price for it.
+    """
+    _check_amount(quantity)
+    tariff = segment.tariff
+    if tariff.feed_in is None:
+        raise DataError(
+            "tariff.no-feed-in",
+            f"A plant is stated that feeds in, and tariff {tariff.code} version {tariff.version} has no price for it. Let "
+            'the agreement have a tariff with `feed_in` ("0" where nothing is paid), or state no plant.',
+        )
+    exact = _EXACT.multiply(quantity, tariff.feed_in)
+    line = ChargeLine(
+        "feed-in", quantity, tariff.feed_in, -_fen(exact), segment.since, segment.until, tariff.version
+    )
+    return line, -exact
+
+
 def tier_position(tariff: Tiered, used: Decimal, year_since: int) -> TierPosition:
     """Say in which tier a use of the year stands and how far the next one is."""
     limits = tuple(tier.up_to for tier in tariff.tiers if tier.up_to is not None)

@@ -19,7 +19,8 @@ from meterseal.errors import DataError, LocalError
 from meterseal.mdms.entries import Version
 from meterseal.mdms.multipliers import Stated
 from meterseal.mdms.surroundings import Surroundings
-from meterseal.utility import agreements
+from meterseal.model import EXPORT
+from meterseal.utility import agreements, feedin
 from meterseal.utility.billing import Billing
 from meterseal.utility.bills import AgreementView, Bill, FleetBills, HeldBill, LineReadings, RunReport
 from meterseal.utility.calendar import (
@@ -40,13 +41,14 @@ from meterseal.utility.determinants import by_register
 from meterseal.utility.effect import Overlay, between_tenants, check_one_tenant, effects, used_by
 from meterseal.utility.outlook import HISTORY, Around, Outlook, outlook
 from meterseal.utility.ports import Measurements
-from meterseal.utility.rating import tier_position
+from meterseal.utility.rating import credit, tier_position
 from meterseal.utility.readings import Readings
-from meterseal.utility.tariff import AnyTariff, Tiered
+from meterseal.utility.tariff import AnyTariff, Segment, Tiered
 from meterseal.utility.usage import period_to_date, progress, usage_series
 from meterseal.utility.views import (
     BillSummary,
     EditEffect,
+    FedIn,
     PeriodToDate,
     Resolution,
     RowResolution,
@@ -253,7 +255,27 @@ class Utility:
             tier=self._tier(tariff, readings, to_date, year),
             last_bill=last,
             multiplier=None if (factor := readings.factor(at)) == 1 else factor,
+            fed=self._fed(terms, period, to_date.as_of, tariff),
         )
+
+    def _fed(self, terms: Terms, period: Period, as_of: int | None, tariff: AnyTariff) -> FedIn | None:
+        """What was fed in since a period began; None where no plant is stated of it."""
+        until = period.until if as_of is None else as_of
+        spans = feedin.spans(period, terms.fed)
+        if not spans:
+            return None
+        price, quantity = tariff.feed_in, Decimal(0)
+        for span in feedin.spans(Period(period.since, until), terms.fed):
+            try:
+                readings = self._billing.readings(terms, *span, channel=EXPORT)
+                quantity += feedin.quantity(readings, *span)
+            except DataError:
+                return FedIn(as_of, None, price, None)
+        if as_of is None:
+            return FedIn(None, None, price, None)
+        segment = Segment(period.since, until, tariff)
+        fen = None if price is None else -credit(segment, quantity)[0].amount_fen
+        return FedIn(as_of, quantity, price, fen)
 
     def _outlook(self, terms: Terms, as_of: int, until: int) -> Outlook | None:
         """The hours that follow `as_of`, foreseen by those of the same agreement before it."""

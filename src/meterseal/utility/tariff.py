@@ -28,7 +28,7 @@ Code = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")]
 _MONEY_LIMIT = Decimal(1_000_000)
 _QUANTITY_LIMIT = Decimal(1_000_000_000)
 _PLACES = 6
-_EXACT = frozenset({"price", "amount", "up_to"})
+_EXACT = frozenset({"price", "amount", "up_to", "feed_in"})
 
 
 class FixedCharge(Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,6 +72,8 @@ class Tariff(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_
     since: date
     until: date | None = None
     fixed: tuple[FixedCharge, ...] = ()
+    feed_in: Decimal | None = None
+    """What is paid for a kWh that was fed in (electricity): None where this tariff does not say it, "0" for nothing."""
 
     def __post_init__(self) -> None:
         if self.unit != UNITS[self.medium]:
@@ -80,6 +82,10 @@ class Tariff(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_
             self._refuse("validity", "its last day is not after its first")
         for charge in self.fixed:
             self._money(charge.amount)
+        if self.feed_in is not None:
+            if self.medium != "electricity":
+                self._refuse("feed-in", f"nobody feeds in {self.medium}")
+            self._money(self.feed_in)
 
     def _money(self, amount: Decimal) -> None:
         if not amount.is_finite() or not 0 <= amount < _MONEY_LIMIT or _places(amount) > _PLACES:

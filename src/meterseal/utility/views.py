@@ -19,7 +19,7 @@ from meterseal.model import Medium, Quality
 
 Resolution = Literal["hour", "day", "period"]
 RowResolution = Literal["hour", "day"]
-LineKind = Literal["flat", "tier", "band", "fixed"]
+LineKind = Literal["flat", "tier", "band", "fixed", "feed-in"]
 BandName = Literal["sharp", "peak", "flat", "valley"]
 """Time-of-use band: 尖 sharp, 峰 peak, 平 flat, 谷 valley."""
 
@@ -112,7 +112,8 @@ class TierPosition(Struct, frozen=True):
 class ChargeLine(Struct, frozen=True):
     """One priced quantity, before or on a bill: `quantity` x `price`, rounded half up to the fen.
 
-    `tier` (from 1) is set for kind "tier", `band` for "band", `name` for "fixed" (its quantity is 1).
+    `tier` (from 1) is set for kind "tier", `band` for "band", `name` for "fixed" (its quantity is 1). Kind "feed-in" is a
+    credit: its `amount_fen` is quantity x price below nothing.
     """
 
     kind: LineKind
@@ -188,6 +189,18 @@ class BillSummary(Struct, frozen=True):
     latest: bool
 
 
+class FedIn(Struct, frozen=True):
+    """What a plant fed in since the period began, up to `as_of`: `quantity` x `price`, a credit of `credit_fen`.
+
+    Of `quantity` None a register is missing; of `price` None the tariff has none.
+    """
+
+    as_of: int | None
+    quantity: Decimal | None
+    price: Decimal | None
+    credit_fen: int | None
+
+
 class UsagePointCard(Struct, frozen=True):
     """Everything on the first card of one usage point: month to date, tier, freshness, last bill.
 
@@ -210,6 +223,8 @@ class UsagePointCard(Struct, frozen=True):
     last_bill: BillSummary | None
     multiplier: Decimal | None = None
     """What the difference of the meter's registers is multiplied by now, where that is not 1; all use is multiplied."""
+    fed: FedIn | None = None
+    """Where a plant is stated that feeds in. It lowers no use, and the cost so far is without it."""
 
 
 class LineChange(Struct, frozen=True, kw_only=True):

@@ -284,8 +284,8 @@ point_facts = Table(
     Column("recorded_at", Instant, nullable=False),
     Index(None, "kind", "usage_point"),
     CheckConstraint(
-        "kind in ('class', 'size', 'main', 'group', 'zone', 'heats', 'limit', 'multiplier', 'vacant', 'heating', 'event', "
-        "'clock')",
+        "kind in ('class', 'size', 'main', 'group', 'zone', 'heats', 'limit', 'multiplier', 'plant', 'vacant', 'heating', "
+        "'event', 'clock')",
         name="kind",
     ),
     sqlite_autoincrement=True,

@@ -57,7 +57,8 @@ class Relay(Struct, frozen=True):
 class Design(Struct, frozen=True):
     """One construction. `registers` names the registers in their order; `digits` is how many digits each shows.
 
-    `drift` is the oscillator's error in parts per thousand million. `permit` is how long a permission to open by hand
+    `feeds`: it counts for a house with a generator, so its load profile has the second register too. `drift` is the
+    oscillator's error in parts per thousand million. `permit` is how long a permission to open by hand
     lasts. `closed_by` are the disturbances that make it close; under any other it keeps to its figures (HM-6.2.7).
     """
 
@@ -74,6 +75,7 @@ class Design(Struct, frozen=True):
     endurance: int = 5_000
     """Openings, and as many closings, that the valve is made for (HM-7.2.9)."""
     drift: int = 0
+    feeds: bool = False
     utc_offset: int = 480
     days: int = 62
     months: int = 13

@@ -33,18 +33,20 @@ def freeze(state: MeterState, design: Design, at: int) -> tuple[MeterState, bool
     while through < last:
         begin = clock.midnight(through, design.utc_offset)
         if not days or days[-1].start_at != begin:
-            days.append(Day(begin, (None,) * ((through - begin) // HOUR)))
+            lost = (None,) * ((through - begin) // HOUR)
+            days.append(Day(begin, lost, fed=lost if design.feeds else ()))
         through += HOUR
         taken = through == last and at - last <= TOLERANCE
         day = days[-1]
         hours = (*day.hours, values[0] if taken else None)
+        fed = (*day.fed, values[1] if taken else None) if design.feeds else ()
         if (through + off) % DAY == 0:
-            days[-1] = Day(begin, hours, values, raised, state.supply, state.back)
+            days[-1] = Day(begin, hours, values, raised, state.supply, state.back, fed)
             ended, raised = True, state.alarms
             if clock.settlement(through, state.parameters.settlement_day, design.utc_offset) == through:
                 months = (*months, Freeze(through, values))[-design.months :]
         else:
-            days[-1] = Day(begin, hours, (), raised)
+            days[-1] = Day(begin, hours, (), raised, fed=fed)
     kept = Book(through, tuple(days[-design.days :]), months, book.instants)
     return replace(state, book=kept, raised=raised), ended
 
@@ -98,12 +100,13 @@ class Stored:
         day = self._days.get(at - DAY)
         return day.status if day is not None and day.closed else self._state.alarms | self._state.raised
 
-    def stored(self, end_at: int) -> int | None:
-        """The load profile's reading of a full hour; None when it was lost or is not kept."""
+    def stored(self, end_at: int, index: int = 0) -> int | None:
+        """The load profile's reading of a full hour of register number `index`; None when it was lost or is not kept."""
         start_at = clock.midnight(end_at - 1, self._design.utc_offset)
         day = self._days.get(start_at)
-        index = (end_at - start_at) // HOUR - 1
-        return day.hours[index] if day is not None and index < len(day.hours) else None
+        hours = () if day is None else (day.hours, day.fed)[index] if index < 2 else ()
+        place = (end_at - start_at) // HOUR - 1
+        return hours[place] if place < len(hours) else None
 
     def register(self, index: int, at: int) -> int:
         """Register number `index`: what was frozen at this instant or last before it, else what it shows now."""
@@ -112,11 +115,11 @@ class Stored:
             return closed[index]
         if at >= self._state.book.through:
             return registers(self._state, self._design)[index]
-        if index == 0:
+        if index == 0 or (index == 1 and self._design.feeds):
             off = self._design.utc_offset * 60_000
             end_at = at - (at + off) % HOUR
             while end_at > self.since:
-                value = self.stored(end_at)
+                value = self.stored(end_at, index)
                 if value is not None:
                     return value
                 end_at -= HOUR

@@ -55,7 +55,8 @@ class Day(Struct, frozen=True, array_like=True):
     """A local day of the load profile: the main register at the end of each hour, None where it was lost.
 
     `closed` are all registers as frozen at its end (日冻结), empty while the day runs; `status` is the alarms it saw,
-    `supply` and `back` the temperatures at its end (hundredths of a degree).
+    `supply` and `back` the temperatures at its end (hundredths of a degree). `fed` is what `hours` is, of the second
+    register, where the load profile has it.
     """
 
     start_at: int
@@ -64,6 +65,7 @@ class Day(Struct, frozen=True, array_like=True):
     status: int = 0
     supply: int = 0
     back: int = 0
+    fed: tuple[int | None, ...] = ()
 
 
 class Freeze(Struct, frozen=True, array_like=True):

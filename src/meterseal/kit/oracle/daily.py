@@ -184,8 +184,9 @@ def sub_meters(channel: Channel, every: list[Channel], context: Context, p: Any)
         if main.channel != channel.number:
             continue
         for number in channel.days:
-            whole = _amount(channel, number)
-            parts = [_amount(every[sub], number) for sub in main.subs]
+            fed = dict(main.fed)
+            whole = _net(every, channel.number, fed, number)
+            parts = [_net(every, sub, fed, number) for sub in main.subs]
             if whole is None or None in parts:
                 continue
             begin = number * DAY - context.offset
@@ -195,6 +196,14 @@ def sub_meters(channel: Channel, every: list[Channel], context: Context, p: Any)
             if missing > max(p.percent * abs(whole) / 100, p.least / 1000):
                 found.append(number)
     return _closes(channel, found)
+
+
+def _net(every: list[Channel], channel: int, fed: dict[int, int], number: int) -> float | None:
+    used = _amount(every[channel], number)
+    if channel not in fed or used is None:
+        return used
+    back = _amount(every[fed[channel]], number)
+    return None if back is None else used - back
 
 
 def heat_balance(channel: Channel, every: list[Channel], context: Context, p: Any) -> list[int]:
@@ -262,6 +271,20 @@ def vacant(channel: Channel, _: list[Channel], context: Context, p: Any) -> list
     return _closes(channel, _in_a_row(used, 1))
 
 
+def feed_in(channel: Channel, _: list[Channel], context: Context, p: Any) -> list[int]:
+    if channel.number not in context.exports:
+        return []
+    fed = []
+    for number, use, _day in _known(channel):
+        begin = number * DAY - context.offset
+        stated = any(
+            s.channel == channel.number and s.since < begin + DAY and begin < s.until for s in context.sizes
+        )
+        if not stated and use > channel.digits(p.least):
+            fed.append(number)
+    return _closes(channel, _in_a_row(fed, 1))
+
+
 ORACLES: dict[str, Oracle] = {
     "zero": zero,
     "high-use": high_use,
@@ -274,4 +297,5 @@ ORACLES: dict[str, Oracle] = {
     "night-flow": night_flow,
     "gas-heating": gas_heating,
     "vacant": vacant,
+    "feed-in": feed_in,
 }

@@ -23,10 +23,10 @@ from zoneinfo import ZoneInfo
 from meterseal.errors import DataError
 from meterseal.mdms.export import instants
 from meterseal.mdms.export.series import Exported
-from meterseal.model import HEAT_VOLUME, MAIN, Medium, Quality
+from meterseal.model import EXPORT, HEAT_VOLUME, MAIN, Medium, Quality
 
 NAMESPACE = "http://iec.ch/TC57/2011/MeterReadings#"
-BULK_QUANTITY, FORWARD = 1, 1
+BULK_QUANTITY, FORWARD, REVERSE = 1, 1, 19
 ENERGY, VOLUME = 12, 58
 ELECTRICITY, NATURAL_GAS, POTABLE_WATER, HEATING_FLUID = 1, 7, 9, 12
 
@@ -71,14 +71,14 @@ def quality_code(quality: Quality) -> str:
 def reading_type(medium: Medium, channel: int, unit: str) -> str:
     """The ReadingType of a cumulative register. Raises DataError `export.unit` for a unit that CIM is not told of here."""
     known = UNITS.get(unit.replace("³", "3"))
-    if known is None or channel not in (MAIN, HEAT_VOLUME):
+    if known is None or channel not in (MAIN, HEAT_VOLUME, EXPORT):
         raise DataError(
             "export.unit",
             f"Channel {channel} of {medium} in {unit} has no CIM reading type here. Export it as csv, arrow or parquet.",
         )
     kind = ENERGY if known.symbol != UNITS["m3"].symbol else VOLUME
     return (
-        f"0.0.0.{BULK_QUANTITY}.{FORWARD}.{COMMODITY[medium]}.{kind}.0.0.0.0.0.0.0.0."
+        f"0.0.0.{BULK_QUANTITY}.{REVERSE if channel == EXPORT else FORWARD}.{COMMODITY[medium]}.{kind}.0.0.0.0.0.0.0.0."
         f"{known.multiplier}.{known.symbol}.0"
     )
 

@@ -27,6 +27,9 @@ class _Sum:
         self.known += (~np.isnan(use)).sum(axis=1)
         self.points += use.shape[1]
 
+    def less(self, fed: Floats) -> None:
+        self.used -= np.nansum(fed, axis=1, dtype=np.float64)
+
     def whole(self) -> NDArray[np.float64]:
         return np.where(
             self.known * 2 >= self.points, self.used / np.maximum(self.known, 1) * self.points, np.nan
@@ -42,15 +45,15 @@ class Sums:
 
     def add(self, zones: Sequence[str], use: Floats) -> None:
         """Add points (hours, points), each to everything and to its zone; ALL is the zone of those that have none."""
-        if not zones:
-            return
-        self._of(ALL).add(use)
-        columns: dict[str, list[int]] = {}
-        for column, zone in enumerate(zones):
-            if zone != ALL:
-                columns.setdefault(zone, []).append(column)
-        for zone, chosen in columns.items():
+        for zone, chosen in _columns(zones):
             self._of(zone).add(use[:, chosen])
+
+    def less(self, zones: Sequence[str], fed: Floats) -> None:
+        """Take off what points that were added fed in (hours, points): what is left is what came from elsewhere. What is
+        not known counts as nothing.
+        """
+        for zone, chosen in _columns(zones):
+            self._of(zone).less(fed[:, chosen])
 
     def _of(self, name: str) -> _Sum:
         return self._sums.setdefault(name, _Sum(self._hours))
@@ -66,3 +69,12 @@ class Sums:
         nothing = np.full(self._hours, np.nan)
         found = [self._sums[name].whole() if name in self._sums else nothing for name in names]
         return np.array(found, np.float32).reshape(len(names), self._hours).T
+
+
+def _columns(zones: Sequence[str]) -> list[tuple[str, list[int]]]:
+    """Everything and each zone, with its columns; nothing without any."""
+    found: dict[str, list[int]] = {ALL: list(range(len(zones)))} if zones else {}
+    for column, zone in enumerate(zones):
+        if zone != ALL:
+            found.setdefault(zone, []).append(column)
+    return list(found.items())

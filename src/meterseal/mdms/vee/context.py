@@ -84,7 +84,9 @@ class Multiplied(Struct, frozen=True):
 
 
 class Size(Struct, frozen=True):
-    """Thousandths of the unit an hour that pass the connection of a channel at most, in since <= t < until."""
+    """Thousandths of the unit an hour that pass the connection of a channel at most, in since <= t < until; of a channel of
+    what was fed in, what the plant makes.
+    """
 
     channel: int
     thousandths: int
@@ -125,12 +127,20 @@ class Clocked(Struct, frozen=True):
 
 
 class Main(Struct, frozen=True):
-    """A main meter and the sub-meters behind it in since <= t < until."""
+    """A main meter and the sub-meters behind it in since <= t < until. `fed`: of these (channel of use, channel of what was
+    fed in) where there is one.
+    """
 
     channel: int
     subs: tuple[int, ...]
     since: int = 0
     until: int = EVER
+    fed: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """All of them."""
+        return (self.channel, *self.subs, *(export for _, export in self.fed))
 
 
 class Balance(Struct, frozen=True):
@@ -146,7 +156,8 @@ class Context(Struct, frozen=True):
     """Everything of one medium and one class of customer; channels are numbered as in the columns.
 
     `interval` ms is the promise of the load profile, `digits` how many a register has before it begins anew,
-    `carries` thousandths of the unit an hour that pass the connection at most where `sizes` does not say it.
+    `carries` thousandths of the unit an hour that pass the connection at most where `sizes` does not say it. `exports` are
+    the channels of what was fed in, which most rules have no meaning for.
     """
 
     medium: Medium = "water"
@@ -165,6 +176,7 @@ class Context(Struct, frozen=True):
     clocks: tuple[Clocked, ...] = ()
     mains: tuple[Main, ...] = ()
     balances: tuple[Balance, ...] = ()
+    exports: tuple[int, ...] = ()
 
     @property
     def carried(self) -> int:
@@ -185,22 +197,28 @@ class Context(Struct, frozen=True):
             events=tuple(replace(e, channel=new[e.channel]) for e in self.events if e.channel in new),
             clocks=tuple(replace(c, channel=new[c.channel]) for c in self.clocks if c.channel in new),
             mains=tuple(
-                replace(main, channel=new[main.channel], subs=_numbers(main.subs, new))
+                replace(
+                    main,
+                    channel=new[main.channel],
+                    subs=_numbers(main.subs, new),
+                    fed=tuple((new[used], new[export]) for used, export in main.fed),
+                )
                 for main in self.mains
-                if main.channel in new and all(sub in new for sub in main.subs)
+                if all(channel in new for channel in main.channels)
             ),
             balances=tuple(
                 replace(one, energy=new[one.energy], volume=new[one.volume])
                 for one in self.balances
                 if one.energy in new and one.volume in new
             ),
+            exports=_numbers(self.exports, new),
         )
 
     @property
     def together(self) -> tuple[tuple[int, ...], ...]:
         """Channels that must be looked at together."""
         return (
-            *((main.channel, *main.subs) for main in self.mains),
+            *(main.channels for main in self.mains),
             *((one.energy, one.volume) for one in self.balances),
         )
 

@@ -70,13 +70,14 @@ class AsOf:
 
 class Joined(NamedTuple):
     """Channels that belong together in since <= t < until: a main meter before its sub-meters, or where `balance`, a heat
-    meter's energy before its volume.
+    meter's energy before its volume. `fed`: places of a meter and, behind all of them, of what it fed in.
     """
 
     keys: tuple[Key, ...]
     since: int = 0
     until: int = EVER
     balance: bool = False
+    fed: tuple[tuple[int, int], ...] = ()
 
 
 class Surroundings(Protocol):
@@ -273,9 +274,9 @@ def _as_one(
             if cluster.balance:
                 balances.append(Balance(first, first + 1))
             else:
-                mains.append(
-                    Main(first, tuple(range(first + 1, len(channels))), cluster.since, cluster.until)
-                )
+                subs = tuple(range(first + 1, len(channels) - len(cluster.fed)))
+                fed = tuple((first + used, first + export) for used, export in cluster.fed)
+                mains.append(Main(first, subs, cluster.since, cluster.until, fed))
         yield (
             group,
             channels,

@@ -21,9 +21,9 @@ from meterseal.mdms.method import Made, made
 from meterseal.mdms.store.rows import EVER, Key, Rows, pick, standing, visible
 from meterseal.mdms.vee.channel import GOOD, YEAR_AND_MORE, Judged, ReadOff, Shown
 from meterseal.mdms.vee.context import Context
-from meterseal.mdms.vee.estimators import Bridge, Gap, Known, bridge, can_fill, order_for
+from meterseal.mdms.vee.estimators import FED_IN, ORDERS, Bridge, Gap, Known, bridge, can_fill, order_for
 from meterseal.mdms.vee.rules import RULES
-from meterseal.model import Medium, Quality
+from meterseal.model import EXPORT, Medium, Quality
 
 if TYPE_CHECKING:
     from meterseal.mdms.vee.engine import History, Run
@@ -300,7 +300,8 @@ def order_of(key: Key, gap: Gap, medium: Medium, customer: str, how: Run) -> tup
     """The methods that are asked for a gap of a channel, first one first."""
     overrides = how.bridging.overrides
     zone = how.surroundings.zone(key, gap.since) if overrides else ""
-    return order_for(gap, medium, customer, overrides, zone)
+    order = order_for(gap, medium, customer, overrides, zone)
+    return FED_IN if key.channel == EXPORT and order == ORDERS[customer, medium] else order
 
 
 def beside(store: History, key: Key, delivered: Rows, gap: Gap, how: Run) -> NDArray[np.int64]:

@@ -78,6 +78,8 @@ def _look(view: View, rule: Rule, parameters: Struct, shift: tuple[int, int], sa
     except Exception as error:  # noqa: BLE001  # a rule may come from anybody; what it is, its finding says
         _one_by_one(view, rule, parameters, shift, said, type(error).__name__)
         return
+    if len(found.rows) and view.context.exports and not rule.fed:
+        found = found.without(np.isin(view.of(found.rows), view.context.exports))
     if len(found.rows):
         said.objections.extend(objections(view, rule, found, shift))
 

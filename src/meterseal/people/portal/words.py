@@ -86,6 +86,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "register": _("Difference of two register readings"),
         "hours": _("Sum of the hours in this band"),
         "year": _("Use since the start of the year, which sets the tier"),
+        "export": _("Difference of two register readings of what was fed in"),
     },
     "model": {
         "seasonal-naive/1": _("By the same hour a week before."),
@@ -140,6 +141,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "night-flow": _("Flow that does not stop at night"),
         "gas-heating": _("Use of gas that does not fit the heating"),
         "vacant": _("Use where nobody has an agreement"),
+        "feed-in": _("Fed in where no plant is stated"),
         "rule-failed": _("A rule could not be applied"),
         "unreadable": _("Stored readings cannot be read"),
         "conflict": _("Two different readings for the same instant"),
@@ -178,6 +180,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "night-flow": _("Probably a leak; a toilet valve is the commonest."),
         "gas-heating": _("Heating out of season, or none in the cold."),
         "vacant": _("Somebody moved in unannounced, or something leaks."),
+        "feed-in": _("A generator nobody registered; nobody is paid until it is stated."),
         "rule-failed": _("The other rules were; report this, because it is a defect of the rule."),
         "unreadable": _(
             "A file of the store is damaged and must be restored from a backup; nothing is billed across it meanwhile."
@@ -219,6 +222,13 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "bill.multiplier-unstated": _(
             "The meter was exchanged, and nobody said by what the register of the new one is multiplied; state it, or 1."
         ),
+        "bill.export-missing": _(
+            "A plant is stated and the register of what was fed in is missing; it is billed once it arrives."
+        ),
+        "bill.export-exchanged": _(
+            "The meter was exchanged, and nobody wrote down its registers of what was fed in."
+        ),
+        "tariff.no-feed-in": _("A plant is stated, and the tariff has no price for what is fed in."),
         "bill.tariff-missing": _("No tariff is in force on a day of the period."),
     },
 }

@@ -1,4 +1,4 @@
-"""Sample tariffs for the first steps of a utility: four documents beside this file.
+"""Sample tariffs for the first steps of a utility: documents beside this file.
 
 Their prices are made up for demonstration; no supplier charges them, and their codes begin with `sample-`.
 """
@@ -11,6 +11,6 @@ from meterseal.utility.tariff import AnyTariff, parse_tariff
 
 
 def sample_tariffs() -> tuple[AnyTariff, ...]:
-    """Return the sample tariffs: tiered water and gas, flat heat, time-of-use electricity."""
+    """Return the sample tariffs: tiered water and gas, flat heat, time-of-use electricity without and with feed-in."""
     entries = sorted(files(__name__).iterdir(), key=lambda entry: entry.name)
     return tuple(parse_tariff(entry.read_bytes()) for entry in entries if entry.name.endswith(".json"))

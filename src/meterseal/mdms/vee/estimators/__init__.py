@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from meterseal.mdms.vee.estimators.bridge import ORDERS, Bridge, Override, bridge, can_fill, order_for
+from meterseal.mdms.vee.estimators.bridge import FED_IN, ORDERS, Bridge, Override, bridge, can_fill, order_for
 from meterseal.mdms.vee.estimators.estimator import Estimator, Gap, Known
 from meterseal.mdms.vee.estimators.methods import ESTIMATORS
 
 __all__ = [
     "ESTIMATORS",
+    "FED_IN",
     "ORDERS",
     "Bridge",
     "Estimator",

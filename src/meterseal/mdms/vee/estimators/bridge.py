@@ -34,6 +34,8 @@ ORDERS: dict[tuple[str, Medium], tuple[str, ...]] = {
     (customer, medium): order for customer in CLASSES for medium, order in _ORDERS.items()
 }
 """Which method is asked first, by class and medium."""
+FED_IN = ("linear", "neighbour-group", "average-like-days", "like-day", "prior-year", "flat")
+"""The same for what was fed in: the neighbours have the same sky, and no class of customers has habits in it."""
 
 
 class Override(Struct, frozen=True):

@@ -239,7 +239,7 @@ RULES = (
         ),
         lambda p: Reach((BACK + p.days + WEEK + 3) * DAY),
     ),
-    Rule("copied-day", 1, "warning", copied_day, alike(CopiedDay()), lambda _: Reach(3 * DAY)),
+    Rule("copied-day", 1, "warning", copied_day, alike(CopiedDay()), lambda _: Reach(3 * DAY), fed=True),
     Rule(
         "multiplier",
         1,

@@ -53,7 +53,7 @@ def flags(view: View, parameters: Flags) -> Found:
 
 
 RULES = (
-    Rule("unit", 1, "error", unit, alike(Unit()), lambda _: Reach(0)),
+    Rule("unit", 1, "error", unit, alike(Unit()), lambda _: Reach(0), fed=True),
     Rule("tamper", 2, "error", flags, alike(Flags(("magnet", "removed"))), lambda _: Reach(0)),
     Rule(
         "device-flag",

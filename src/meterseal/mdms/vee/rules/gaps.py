@@ -137,7 +137,7 @@ def constant(view: View, parameters: Constant) -> Found:
 
 
 RULES = (
-    Rule("gap", 2, "warning", gap, alike(Gap()), lambda _: Reach(0)),
+    Rule("gap", 2, "warning", gap, alike(Gap()), lambda _: Reach(0), fed=True),
     Rule(
         "stuck-register",
         2,

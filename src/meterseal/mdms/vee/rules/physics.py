@@ -142,6 +142,25 @@ def vacant(view: View, parameters: Vacant) -> Found:
     return _days(view, chosen, {})
 
 
+class FeedIn(Struct, frozen=True):
+    """More than `least` thousandths of the unit fed in on a day on which no plant is stated."""
+
+    least: int = 20
+
+
+def feed_in(view: View, parameters: FeedIn) -> Found:
+    """Close of the first of days in a row on which something was fed in where no plant is stated: nobody is paid for it."""
+    days = view.days
+    unstated = np.isin(days.channel, np.array(view.context.exports, np.int64))
+    begin = days.day * DAY - view.context.offset
+    for size in view.context.sizes:
+        unstated &= ~((days.channel == size.channel) & (begin < size.until) & (begin + DAY > size.since))
+    fed = np.flatnonzero(unstated & (days.use > view.limit(parameters.least, days.channel)))
+    chosen = np.zeros(len(days.use), np.bool_)
+    chosen[fed[nth(days.key[fed], 1)]] = True
+    return _days(view, chosen, {})
+
+
 def _days(view: View, chosen: Mask, facts: dict[str, Floats]) -> Found:
     days = view.days
     at = np.flatnonzero(chosen)
@@ -192,5 +211,15 @@ RULES = (
         vacant,
         by_medium(water=Vacant(50), gas=Vacant(100), heat=Vacant(20_000), electricity=Vacant(3_000)),
         lambda _: Reach(3 * DAY),
+    ),
+    Rule(
+        "feed-in",
+        1,
+        "warning",
+        feed_in,
+        alike(FeedIn()),
+        lambda _: Reach(3 * DAY),
+        ("electricity",),
+        fed=True,
     ),
 )

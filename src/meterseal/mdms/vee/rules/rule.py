@@ -32,6 +32,12 @@ class Found(NamedTuple):
     facts: Facts = MappingProxyType({})
     since: Ints | None = None
 
+    def without(self, gone: Mask) -> Found:
+        """The same without some rows."""
+        kept = ~gone
+        facts = {name: values[kept] for name, values in self.facts.items()}
+        return Found(self.rows[kept], facts, None if self.since is None else self.since[kept])
+
 
 class Reach(NamedTuple):
     """What a rule must see to judge rows j..k of a channel as in the whole: every row from the last one with
@@ -50,7 +56,8 @@ class Rule(Struct, frozen=True):
     """One row of the registry. `version` rises with every change of what the function answers.
 
     `defaults` answers the parameters for a class of customer and a medium. `media` are those it has a meaning for.
-    A `joint` rule looks at channels that belong together, whatever their class and interval.
+    A `joint` rule looks at channels that belong together, whatever their class and interval. One that is `fed` has a
+    meaning for what was fed in as well: the sun is no habit, and a night without it no fault.
     """
 
     name: str
@@ -61,6 +68,7 @@ class Rule(Struct, frozen=True):
     reach: Callable[[Any], Reach]
     media: tuple[Medium, ...] = MEDIA
     joint: bool = False
+    fed: bool = False
 
     def mask(self, columns: Columns, context: Context, parameters: Struct) -> Mask:
         """The rows of the columns that the rule objects to."""

@@ -187,8 +187,8 @@ def sentinel(view: View, parameters: Sentinel) -> Found:
 
 
 RULES = (
-    Rule("negative-step", 2, "error", negative_step, alike(NegativeStep()), lambda _: Reach(0)),
-    Rule("roll-over", 1, "info", roll_over, alike(RollOver()), lambda _: Reach(0)),
+    Rule("negative-step", 2, "error", negative_step, alike(NegativeStep()), lambda _: Reach(0), fed=True),
+    Rule("roll-over", 1, "info", roll_over, alike(RollOver()), lambda _: Reach(0), fed=True),
     Rule(
         "spike",
         2,
@@ -228,7 +228,7 @@ RULES = (
         ),
         lambda _: Reach(2 * DAY, after=1),
     ),
-    Rule("overload", 2, "error", overload, alike(Overload()), lambda _: Reach(1)),
+    Rule("overload", 2, "error", overload, alike(Overload()), lambda _: Reach(1), fed=True),
     Rule(
         "reverse-flow",
         1,
@@ -242,5 +242,5 @@ RULES = (
         ),
         lambda _: Reach(0),
     ),
-    Rule("sentinel", 1, "error", sentinel, alike(Sentinel()), lambda _: Reach(0)),
+    Rule("sentinel", 1, "error", sentinel, alike(Sentinel()), lambda _: Reach(0), fed=True),
 )

@@ -52,11 +52,15 @@ class SubMeters(Struct, frozen=True):
 
 
 def sub_meters(view: View, parameters: SubMeters) -> Found:
-    """Closes of days of a main meter that its sub-meters, all known that day, do not sum to: loss, leak or theft."""
+    """Closes of days of a main meter that its sub-meters, all known that day, do not sum to: loss, leak or theft.
+
+    What was fed in counts against use, on both sides: behind the main meter one home uses what the next one made.
+    """
     days = view.days
     rows, since, mains, subs = [], [], [], []
     for main in view.context.mains:
-        amounts = [_daily(view, channel) for channel in (main.channel, *main.subs)]
+        fed = dict(main.fed)
+        amounts = [_net(view, channel, fed.get(channel)) for channel in (main.channel, *main.subs)]
         for number, (whole, place) in amounts[0].items():
             parts = [one[number][0] for one in amounts[1:] if number in one]
             begin = number * DAY - view.context.offset
@@ -73,6 +77,17 @@ def sub_meters(view: View, parameters: SubMeters) -> Found:
     return Found(np.array(rows, np.int64)[order], facts, np.array(since, np.int64)[order])
 
 
+def _net(view: View, channel: int, export: int | None) -> dict[int, tuple[float, int]]:
+    """As `_daily`, less what was fed in; a day of which that is not known is not known."""
+    used = _daily(view, channel)
+    if export is None:
+        return used
+    fed = _daily(view, export)
+    return {
+        number: (amount - fed[number][0], place) for number, (amount, place) in used.items() if number in fed
+    }
+
+
 def _daily(view: View, channel: int) -> dict[int, tuple[float, int]]:
     """Use of a channel in its unit and the place among `days`, by day."""
     days = view.days
@@ -85,6 +100,6 @@ def _daily(view: View, channel: int) -> dict[int, tuple[float, int]]:
 
 
 RULES = (
-    Rule("register-sum", 1, "error", register_sum, alike(RegisterSum()), lambda _: Reach(2 * DAY)),
+    Rule("register-sum", 1, "error", register_sum, alike(RegisterSum()), lambda _: Reach(2 * DAY), fed=True),
     Rule("sub-meters", 1, "warning", sub_meters, alike(SubMeters()), lambda _: Reach(2 * DAY), joint=True),
 )
