@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meterseal.control import write
 from meterseal.errors import EngineError
 from meterseal.headend.ports import Answer
-from meterseal.things.clocks import DATE_AND_TIME, seen
+from meterseal.model import ClockSeen
+from meterseal.things.clocks import DATE_AND_TIME, STANDS_FOR, ClockWatch, seen
+from meterseal.things.fleet import Installation, install, new_premises
 from meterseal.things.word import Heard
 from meterseal.wire import encode
 from meterseal.wire.fields import to_clock
@@ -94,3 +97,32 @@ async def test_a_word_is_settled_though_nobody_can_keep_what_its_answer_says_bes
     assert await ground.take(facts, epoch)
     assert await ground.words.answered([Answer(WATER, encode.answer(WATER, read(1), b"").encode())]) == [True]
     assert ground.state(word) == "done"
+
+
+async def test_whoever_is_told_other_things_holds_up_nobody_else(ground: Ground) -> None:
+    sealed = [bytes.fromhex(f"1078330000{number:06d}") for number in range(3)]
+    with write(ground.engine) as connection:
+        for one in sealed:
+            meter = Installation(
+                device_id=one,
+                medium="water",
+                protocol="cjt188",
+                profile="water-generic",
+                since=0,
+                suite=1,
+                module_id=one,
+                project=bytes(16),
+            )
+            install(connection, new_premises(connection), meter, ground.keys)
+
+    async def take(_: Sequence[ClockSeen]) -> None:
+        raise AssertionError("Nothing was answered.")
+
+    clocks = ClockWatch(ground.engine, ground.words, take, lambda: ground.now)
+    await ground.put(read(1, sealed[0]), not_after=NOW + 9 * DAY)
+    assert await clocks.turn() == 2
+    assert await clocks.turn() == 0
+    assert [ground.words.waiting(one) for one in sealed] == [1, 1, 1]
+    ground.now += STANDS_FOR + 1
+    ground.words.expire()
+    assert await clocks.turn() == 2

@@ -107,6 +107,7 @@ class ClockWatch:
         set_since = [device_id for device_id, at in self._again.items() if at <= now]
         late = await asyncio.to_thread(self._due, now)
         due = list(dict.fromkeys(one for one in (*set_since, *late) if not self._words.waiting(one)))
+        self._asked |= dict.fromkeys(late, now)  # who is told other things now has their turn later
         for device_id in due:
             self._again.pop(device_id, None)
             self._asked[device_id] = now
