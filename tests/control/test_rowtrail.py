@@ -162,6 +162,21 @@ def test_rows_added_and_taken_away_in_any_covered_table_are_found(kept: Kept) ->
             assert kept.found() == [], name
 
 
+@pytest.mark.parametrize("at_once", [1, 7, 40])
+def test_a_store_with_more_rows_than_memory_should_hold_is_compared_in_shares(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("meterseal.control.rowcheck.AT_ONCE", at_once)
+    whole = kept.look()
+    assert (whole.differences, whole.rows, whole.before, whole.entries) == ((), 2 * FILLED + 1, 1, 2)
+    kept.attack(
+        "UPDATE meters SET since = 9",
+        "DELETE FROM tariffs WHERE version = 1",
+        "INSERT INTO premises VALUES ('x9')",
+    )
+    assert sorted(how for _, how in kept.found()) == ["added.", "back.", "back.", "removed."]
+
+
 def test_an_older_row_put_back_is_found(kept: Kept) -> None:
     """Both are rows that the platform wrote, sealed and all: only which of them was the last is not said by themselves."""
     copy = kept.path.with_name("copy.db")
@@ -268,7 +283,11 @@ def test_an_entry_below_the_first_one_is_not_believed(kept: Kept) -> None:
     assert found.value.code == "audit.broken"
 
 
-def test_a_value_that_cannot_be_read_hides_no_other_change(kept: Kept) -> None:
+@pytest.mark.parametrize("at_once", [9, 1_000_000])
+def test_a_value_that_cannot_be_read_hides_no_other_change(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("meterseal.control.rowcheck.AT_ONCE", at_once)
     kept.attack(
         "UPDATE point_facts SET value = '400' WHERE id = 2",
         "UPDATE point_facts SET channel = CAST(x'ff' AS TEXT) WHERE id = 1",

@@ -1,7 +1,7 @@
 """Watches what the platform wrote into its control store: the trail of rows, its anchor, and the rows themselves.
 
-It compares nothing itself (`control.rowcheck`, `things.anchoring`) and mends nothing. It looks at the start, with every
-upkeep and when somebody asks; a row that is not as it was written goes into the audit trail, once after each start.
+It compares nothing itself (`control.rowcheck`, `things.anchoring`) and mends nothing. It looks at the start, once a
+day and when somebody asks; a row that is not as it was written goes into the audit trail, once after each start.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from meterseal.things.monitor import AuditLog
 log = structlog.get_logger()
 CODE = "control.row-changed"
 TRAIL = "the trail of rows"
+EVERY = 86_400_000
+"""Milliseconds after which nobody's look is followed by one of our own."""
 MOST = 20
 """Rows of one look that the audit trail names; the rest is a number."""
 
@@ -57,6 +59,7 @@ class RowWatch:
         self._clock = clock
         self.anchoring = TrailAnchoring(trail, security, ROWS)
         self._told: set[Difference] = set()
+        self._looked_at = -EVERY
         self.says = ""
         """A sentence while the last look found something."""
 
@@ -67,12 +70,15 @@ class RowWatch:
             _, anchored = await self.anchoring.verified()
         except DataError as error:
             wrong = error.message
+        self._looked_at = self._clock()
         found = Looked(await asyncio.to_thread(compared, self._engine, self._trail), wrong, anchored)
         await self._tell(found)
         return found
 
     async def watch(self) -> None:
-        """Look; what hinders it is said in the log."""
+        """Look where nobody did for a day; what hinders it is said in the log."""
+        if self._clock() < self._looked_at + EVERY:
+            return
         try:
             await self.look()
         except MetersealError as error:

@@ -5,6 +5,7 @@ It writes nothing, and does not look at the chain or its anchor (`rowtrail`, `th
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -23,6 +24,10 @@ from meterseal.control.rowtrail import (
     rows_of,
     whole,
 )
+from meterseal.control.tables import metadata
+
+AT_ONCE = 1_000_000
+"""Rows that are held in memory at once, about; a store with more is gone through as often as it takes."""
 
 
 class Difference(NamedTuple):
@@ -52,6 +57,22 @@ class _Known(NamedTuple):
     before: bool
 
 
+class _Share(NamedTuple):
+    """A part of all rows, by their keys: as many as memory should hold."""
+
+    number: int
+    of: int
+
+    @property
+    def first(self) -> bool:
+        """Is it the first one, in which what is said of entries is said?"""
+        return not self.number
+
+    def has(self, key: str) -> bool:
+        """Is a row in it? A key is bytes where somebody put text there that is none."""
+        return self.of == 1 or zlib.crc32(repr(key).encode()) % self.of == self.number
+
+
 def compared(engine: sa.Engine, trail: RowTrail, most: int = 100) -> Compared:
     """Every covered row against the newest entry about it, in one snapshot. EngineError `control.*`."""
     found: list[Difference] = []
@@ -63,42 +84,49 @@ def compared(engine: sa.Engine, trail: RowTrail, most: int = 100) -> Compared:
                     f"{kind} {name}", "No program of ours makes one, and it acts when we write: drop it."
                 )
             )
-        told: dict[str, dict[str, _Known]] = {covered.name: {} for covered in COVERED}
-        for one in _replayed(connection, trail, told):
-            if one is None:
-                entries += 1
-            elif len(found) < most:
-                found.append(one)
-            else:
-                more += 1
-        for covered in COVERED:
-            known = told[covered.name]
-            before += sum(one.before for one in known.values())
-            for difference in _table(connection, covered, known):
-                if difference is None:
-                    rows += 1
+        shares = 1 + _count(connection) // AT_ONCE
+        for here in (_Share(number, shares) for number in range(shares)):
+            told: dict[str, dict[str, _Known]] = {covered.name: {} for covered in COVERED}
+            for one in _replayed(connection, trail, told, here):
+                if one is None:
+                    entries += here.first
                 elif len(found) < most:
-                    found.append(difference)
+                    found.append(one)
                 else:
                     more += 1
+            for covered in COVERED:
+                known = told[covered.name]
+                before += sum(one.before for one in known.values())
+                for difference in _table(connection, covered, known, here):
+                    if difference is None:
+                        rows += 1
+                    elif len(found) < most:
+                        found.append(difference)
+                    else:
+                        more += 1
     return Compared(rows, before, entries, tuple(found), more)
 
 
+def _count(connection: sa.Connection) -> int:
+    counts = (sa.select(sa.func.count()).select_from(metadata.tables[covered.name]) for covered in COVERED)
+    return sum(connection.execute(count).scalar_one() for count in counts)
+
+
 def _replayed(
-    connection: sa.Connection, trail: RowTrail, told: dict[str, dict[str, _Known]]
+    connection: sa.Connection, trail: RowTrail, told: dict[str, dict[str, _Known]], here: _Share
 ) -> Iterator[Difference | None]:
     """Put together what the trail says of each row; None for each entry, and what no program of ours writes."""
     sets: dict[_Columns, _Columns] = {}
     goes = {covered.name: covered.goes for covered in COVERED}
     for number, entry in trail.entries(connection):
         yield None
-        if entry.note == FOREIGN:
+        if entry.note == FOREIGN and here.first:
             yield Difference(
                 f"entry {number} of the trail of rows",
                 "What stands before it was written by another program while this platform ran, or an older copy was put "
                 "back under it.",
             )
-        if entry.note == PLANTED:
+        if entry.note == PLANTED and here.first:
             yield Difference(
                 f"entry {number} of the trail of rows",
                 "It was written while a trigger or view that is not ours stood in the file, which may have changed rows "
@@ -110,6 +138,8 @@ def _replayed(
                 continue  # a table that is not covered any more
             columns = sets.setdefault((part.fixed, part.rest), (part.fixed, part.rest))
             for item in part.items:
+                if not here.has(item.key):
+                    continue
                 last = known.get(item.key)
                 if item.found and (sentence := _not_ours(last, columns, item.found)):
                     yield _said(part.table, item, f"Entry {number} found it {sentence}")
@@ -143,12 +173,14 @@ def _said(table: str, item: Item, sentence: str) -> Difference:
 
 
 def _table(
-    connection: sa.Connection, covered: Covered, known: dict[str, _Known]
+    connection: sa.Connection, covered: Covered, known: dict[str, _Known], here: _Share
 ) -> Iterator[Difference | None]:
     """None for each row that is as it was written. What is left of `known` is not stored any more."""
     columns = (*covered.fixed, *covered.rest)
     place = {name: number for number, name in enumerate(columns)}
     for key, values in rows_of(connection, covered, columns):
+        if not here.has(key):
+            continue
         where = f"{covered.name}, row {key}"
         one = known.pop(key, None)
         if one is None:
