@@ -14,8 +14,11 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+import sqlalchemy as sa
 from msgspec import Struct
 
+from meterseal.control import write
+from meterseal.control.tables import former_installations, meters
 from meterseal.errors import DataError
 from meterseal.mdms.editing import Wish
 from meterseal.mdms.service import Mdms
@@ -381,6 +384,18 @@ async def test_what_cannot_be_is_refused_with_the_form_as_it_was(house: House, l
     answer = await browser.send(edit_path(AFTER), action="save", seen=seen(shown), **no_reason)
     assert answer.status_code == 400
     assert house.mdms.edits.latest() == []
+
+
+async def test_the_time_before_a_meter_came_back_from_the_bench_is_edited_too(house: House) -> None:
+    browser = await house.enter(house.operator())
+    with write(house.mdms._engine) as connection:
+        here = meters.c.usage_point_id == point(0)
+        (row,) = connection.execute(sa.select(meters).where(here)).all()
+        before = {"device_id": row.device_id, "usage_point_id": row.usage_point_id, "since": row.since}
+        connection.execute(former_installations.insert().values(until=AFTER + HOUR, **before))
+        connection.execute(meters.update().where(here).values(since=AFTER + 2 * HOUR))
+    shown = await browser.send(edit_path(AFTER), action="look", **POINT)
+    assert (shown.status_code, problem(shown)) == (200, "")
 
 
 async def test_attack_somebody_else_edits(house: House) -> None:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from meterseal.control.engine import read
-from meterseal.control.tables import meters, usage_points
+from meterseal.control.tables import former_installations, meters, usage_points
 from meterseal.errors import ConsentError, DataError, LocalError
 from meterseal.mdms.edit_versions import Plan
 from meterseal.mdms.editing import Wish
@@ -183,8 +183,14 @@ class EditQueries:
     def _wish(self, question: ask.OperatorEditLook) -> Wish:
         self._medium(question.usage_point)
         with read(self._engine) as db:
-            query = sa.select(meters.c.since, meters.c.until)
-            rows = db.execute(query.where(meters.c.usage_point_id == question.usage_point)).all()
+            here = (
+                sa.select(of.c.since, of.c.until).where(of.c.usage_point_id == question.usage_point)
+                for of in (
+                    meters,
+                    former_installations,
+                )  # a meter that was moved, or came back, counted here before
+            )
+            rows = db.execute(sa.union_all(*here)).all()
         if not any(
             row.since <= question.since and (row.until is None or question.until < row.until) for row in rows
         ):
