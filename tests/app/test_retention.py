@@ -59,15 +59,19 @@ class Desk:
         return await self.call("retention_set", asked)
 
     async def run(self) -> dict[str, Any]:
-        found = await self.call("retention_run", RunRetention(author="wang"))
-        while found["running"]:
-            await asyncio.sleep(0.01)
-            found = await self.call("retention_progress", Empty())
+        await self.call("retention_run", RunRetention(author="wang"))
+        found = await self.over()
         assert found["error"] is None, found
         done: dict[str, Any] = found["done"]
         assert done["months"] == found["months"]
         assert found["through"] == found["of"]
         return done
+
+    async def over(self) -> dict[str, Any]:
+        """What a run says once it is over."""
+        while (found := await self.call("retention_progress", Empty()))["running"]:
+            await asyncio.sleep(0.01)
+        return found
 
     def count(self, number: int) -> int:
         return len(self.mdms.registers(point(number), MAIN, 0, NOW).end_at)
@@ -203,16 +207,61 @@ async def test_what_an_end_of_the_process_left_is_taken_away_at_the_next_start(d
     assert desk.count(3) == WHOLE
     await desk.close()
     again = Desk(desk.root)
-    await again.mdms.compact()
     assert again.count(3) == WHOLE
     await again.desk.finish()
-    while (await again.call("retention_progress", Empty()))["running"]:
-        await asyncio.sleep(0.01)
+    await again.over()
     assert again.count(3) == LEFT + 1
     shown = await again.call("retention_show", Empty())
     assert [one["done"] for one in shown["rollups"]] == [True]
     await again.close()
     desk.mdms, desk.engine = open_store(desk.root)
+
+
+async def test_who_asks_while_a_run_is_under_way_follows_it_and_begins_no_other(desk: Desk) -> None:
+    await desk.rule("water", 800)
+    first = await desk.call("retention_run", RunRetention(author="wang"))
+    second = await desk.call("retention_run", RunRetention(author="zhao"))
+    assert (first["running"], second["running"], second["author"]) == (True, True, "wang")
+    await desk.over()
+    shown = await desk.call("retention_show", Empty())
+    assert [(one["author"], one["done"]) for one in shown["rollups"]] == [("wang", True)]
+    assert desk.count(0) == LEFT + 1
+
+
+async def test_a_run_that_ends_with_the_system_is_finished_by_the_next_start(desk: Desk) -> None:
+    await desk.rule("water", 800)
+    await desk.call("retention_run", RunRetention(author="wang"))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    await desk.close()
+    again = Desk(desk.root)
+    await again.desk.finish()
+    found = await again.over()
+    assert found["error"] is None
+    # Cut off before it was in the journal it is nobody's, and else it is done now.
+    assert again.count(0) == (LEFT + 1 if list(again.mdms._state.rolled) else WHOLE)
+    assert not again.mdms.rollups.unfinished()
+    await again.close()
+    desk.mdms, desk.engine = open_store(desk.root)
+
+
+async def test_what_ends_a_run_is_said_to_who_follows_it(desk: Desk) -> None:
+    await desk.rule("water", 800)
+    await desk.mdms.compact()
+    (path,) = (
+        desk.mdms._directory / "segments" / one.path
+        for one in desk.mdms.segments()
+        if one.medium == "water"
+        and one.rows == max(s.rows for s in desk.mdms.segments() if s.medium == "water")
+    )
+    content = path.read_bytes()
+    path.write_bytes(content[:40] + bytes([content[40] ^ 1]) + content[41:])
+    await desk.call("retention_run", RunRetention(author="wang"))
+    found = await desk.over()
+    assert (found["running"], found["done"], found["error"]["code"]) == (False, None, "mdms.segment-damaged")
+    path.write_bytes(content)  # restored: the next run takes what was left
+    assert (await desk.run())["readings"] > 0
+    assert desk.count(0) == LEFT + 1
 
 
 async def test_runs_go_by_their_rule_and_who_asks_for_one_is_told_so(desk: Desk) -> None:

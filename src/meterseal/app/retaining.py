@@ -127,7 +127,7 @@ class RetentionDesk:
     async def finish(self) -> None:
         """At a start: take away what an end of the process left of a roll-up. What hinders it waits for the next one."""
         try:
-            if await asyncio.to_thread(self._mdms.rollups.open):
+            if await asyncio.to_thread(self._mdms.rollups.unfinished):
                 self._begin("", planned=False)
         except MetersealError as error:
             log.warning("retention.failed", code=error.code, message=error.message)

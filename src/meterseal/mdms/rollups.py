@@ -152,8 +152,16 @@ class Rollups:
                 yield RolledMonth(medium=medium, month=month, **went._asdict())
 
     def open(self) -> list[tuple[Medium, int]]:
-        """Months that roll-ups have not come to yet."""
+        """Months of segments that roll-ups have not come to yet."""
         return self._months([one.rollup for one in self._stored(_OPEN)])
+
+    def unfinished(self) -> bool:
+        """Is there a roll-up, in its table or in the journal alone, whose months were not all gone through?"""
+        with self._store.lock:  # first: what leaves it stands in the table before
+            if self._state.rolled.waiting:
+                return True
+        with read(self._engine) as connection:
+            return connection.execute(_OPEN.limit(1)).first() is not None
 
     def roll_up(self, medium: Medium, month: int) -> RolledMonth:
         """Take away what goes of one month. Errors as `store.rollup.roll_up`."""
