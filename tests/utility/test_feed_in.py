@@ -95,6 +95,16 @@ async def test_a_sunny_month_is_paid_out_and_a_half_fen_is_rounded_away_from_not
     sound(bill)
 
 
+async def test_the_share_that_meters_signed_is_of_charges_and_credits_alike(town: Town) -> None:
+    home(town)
+    plant(town)
+    bill = await only_bill(town)
+    fleet = town.utility.fleet()
+    assert fleet.total_fen == bill.total_fen
+    assert (fleet.signed_fen, fleet.signed_fen + fleet.chained_fen) == (5983, fleet.metered_fen)
+    assert fleet.chained_fen == bill.total_fen + 5983
+
+
 async def test_nobody_is_paid_where_no_plant_is_stated(town: Town) -> None:
     home(town)
     bill = await only_bill(town)

@@ -300,7 +300,8 @@ class RunReport(Struct, frozen=True):
 class FleetBills(Struct, frozen=True):
     """All newest bill versions together, for operators; usage points are named in `held` alone.
 
-    Of `metered_fen`, `signed_fen` is meter-signed and `chained_fen` meter-chained.
+    Of `metered_fen`, `signed_fen` is meter-signed and `chained_fen` meter-chained; in these a credit counts as a charge of
+    as much, for it rests on registers as well.
     """
 
     bills: int

@@ -260,6 +260,12 @@ def weakest(bill: Bill) -> Assurance:
     return worst(*metered) if metered else bill.use_assurance
 
 
+def moved_fen(bill: Bill, assurance: Assurance | None = None) -> int:
+    """Return what a bill charges and credits for metered quantities (of one assurance), both counted alike."""
+    metered = (line for line in bill.lines if line.assurance != "tariff")
+    return sum(abs(line.charge.amount_fen) for line in metered if assurance in (None, line.assurance))
+
+
 def metered_fen(bill: Bill) -> int:
     """Return a bill's total without fixed charges."""
     return sum(part.amount_fen for part in bill.parts if part.assurance != "tariff")
