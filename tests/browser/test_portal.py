@@ -180,3 +180,33 @@ def luminance(colour: str) -> float:
     parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_an_operator_edits_a_day_on_a_phone(window: Any, served: Any) -> None:
+    """From the chart of a day over what it does to what was done, and nothing sticks out sideways."""
+    watched = window("zh-CN", 390)
+    page = watched.page
+    watched.enter(served.link("operator"))
+    watched.open("/fleet/meters/up-ren-heat")
+    page.click("a[href*='/edit?day=']")
+    watched.settled()
+    watched.open("/fleet/meters/up-ren-heat/edit?day=2026-11-15")
+    assert page.locator("svg .bar.q-measured").count() >= 24
+    page.select_option("#method", "flat")
+    page.fill("#reason", "表钟停走")
+    page.click("button[value=look]")
+    watched.settled()
+    assert page.locator("svg .bar.then").count() >= 24
+    page.click("button[value=save]")
+    page.wait_for_url(re.compile(r"/fleet/edits/\d+$"))
+    watched.settled()
+    assert "已保存" in page.inner_text("h1")
+    assert "表钟停走" in page.inner_text("main")
+    page.fill("#reason", "改回")
+    page.click("button[value=look]")
+    watched.settled()
+    page.click("button[value=save]")
+    page.wait_for_url(re.compile(r"/fleet/edits/\d+$"))
+    watched.open("/fleet/meters/up-ren-heat?as_of=2026-11-20")
+    watched.open("/fleet/edits")
+    assert page.locator(".entries > li").count() >= 2

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 import pytest
 
-from meterseal.people.fleet_messages import Foreseen
+from meterseal.model import Quality
+from meterseal.people.edit_messages import Replaced
+from meterseal.people.fleet_messages import ReadingRow
+from meterseal.people.forecast_messages import Foreseen
+from meterseal.people.portal import days
 from meterseal.people.portal.curves import DAY, HOUR, curve, drawn, places
 
 BEGIN = 1_795_276_800_000
@@ -59,3 +64,35 @@ def test_days_add_up_and_say_their_peaks() -> None:
     old = drawn(foreseen(peaks=False))
     assert (old.days[0].peak, old.days[0].bound) == (None, None)
     assert [places(top) for top in (0.3, 2, 150, 2000)] == [3, 2, 1, 0]
+
+
+def test_a_day_is_drawn_as_bars_beside_what_an_edit_makes_of_it() -> None:
+    """Heights are use, a gap of several hours is as high as its mean hour, and what falls is left out."""
+    since = 0
+    readings = [
+        ReadingRow(at * days.HOUR, register, quality, "sealed")
+        for at, register, quality in (
+            (0, 100, Quality.MEASURED),
+            (1, 110, Quality.MEASURED),
+            (2, None, Quality.MISSING),
+            (4, 140, Quality.ESTIMATED),
+            (5, 130, Quality.SUSPECT),
+            (6, 150, Quality.MEASURED),
+        )
+    ]
+    bars = days.drawn(readings, -2, since, 8 * days.HOUR)
+    assert [(bar.x, bar.width, bar.kind) for bar in bars.now] == [
+        (0.0, 125.0, "measured"),
+        (125.0, 375.0, "estimated"),
+        (625.0, 125.0, "suspect"),
+    ]
+    assert [bar.height for bar in bars.now] == [round(use * 100 / bars.top, 2) for use in (0.1, 0.1, 0.2)]
+    assert bars.then == ()
+    edit = [Replaced(5 * days.HOUR, None, None, Decimal("1.45"))]
+    assert [bar.kind for bar in days.drawn(readings, -2, since, 8 * days.HOUR, edit).then] == [
+        "measured",
+        "estimated",
+        "estimated",
+        "edited",
+    ]
+    assert days.drawn((), 0, since, days.HOUR).now == ()

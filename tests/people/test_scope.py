@@ -12,6 +12,7 @@ from meterseal.errors import ConsentError, LocalError, MetersealError, TrustErro
 from meterseal.mesh.rpc import Empty
 from meterseal.people import edit_messages as edits
 from meterseal.people import fleet_messages as of_fleet
+from meterseal.people import forecast_messages as forecasts
 from meterseal.people import messages as ask
 from meterseal.people import rule_messages as rules
 from meterseal.people.messages import SignedIn
@@ -46,7 +47,7 @@ def questions(session: str) -> dict[str, Struct]:
         "locale": "en",
         "length": DAY,
     }
-    for kind in (vars(ask) | vars(of_fleet) | vars(edits) | vars(rules)).values():
+    for kind in (vars(ask) | vars(of_fleet) | vars(forecasts) | vars(edits) | vars(rules)).values():
         if not (isinstance(kind, type) and issubclass(kind, Struct) and "session" in kind.__struct_fields__):
             continue
         if kind is SignedIn:

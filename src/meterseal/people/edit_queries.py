@@ -28,7 +28,8 @@ from meterseal.people import edit_messages as ask
 from meterseal.people import fleet_messages as of_fleet
 from meterseal.people.accounts import Subject
 from meterseal.people.editing import Editing, Looked, order_fields, value
-from meterseal.people.fleet import MOST_ROWS, facts_of, reading_rows
+from meterseal.people.fleet import MOST_ROWS
+from meterseal.people.rows import facts_of, reading_rows
 from meterseal.people.scope import not_found
 from meterseal.security import officerfile
 from meterseal.security.editorders import PURPOSE, EditOrder

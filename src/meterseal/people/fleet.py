@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
-import numpy as np
 import sqlalchemy as sa
 
 from meterseal.control.engine import read
@@ -24,7 +23,7 @@ from meterseal.control.tables import (
     usage_points,
 )
 from meterseal.mdms.reconciliation import Reconciled
-from meterseal.model import MAIN, MEDIA, Medium, Quality
+from meterseal.model import MAIN, MEDIA, Medium
 from meterseal.people.fleet_messages import (
     Account,
     Counts,
@@ -41,15 +40,14 @@ from meterseal.people.fleet_messages import (
     OperatorReconciliationPage,
     OperatorRefusalsPage,
     QuarantineEntry,
-    ReadingRow,
     RefusalCount,
     RefusalEntry,
 )
 from meterseal.people.ports import FleetReadings, StoredCounts
+from meterseal.people.rows import facts_of, reading_rows
 from meterseal.people.scope import not_found
 from meterseal.people.trail import TrailState
 from meterseal.utility.bills import FleetBills
-from meterseal.utility.ports import RegisterColumns
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -59,7 +57,6 @@ MOST_LATE = 20
 _ID = 8
 """Bytes of a device id."""
 MOST_ROWS = 200
-SEALED = 0
 
 
 class Fleet:
@@ -303,23 +300,6 @@ class Fleet:
         )
 
 
-def reading_rows(columns: RegisterColumns) -> tuple[ReadingRow, ...]:
-    """The rows of columns, as pages show them."""
-    names = (columns.end_at, columns.register, columns.quality, columns.origin)
-    return tuple(
-        ReadingRow(
-            end_at, None if quality == Quality.MISSING else register, Quality(quality), _origin(origin)
-        )
-        for end_at, register, quality, origin in zip(
-            *(np.asarray(column).tolist() for column in names), strict=True
-        )
-    )
-
-
-def _origin(code: int) -> str:
-    return "sealed" if code == SEALED else "vouched"
-
-
 def _fresh(latest_at: int | None, now: int) -> bool:
     return latest_at is not None and latest_at > now - FRESH_WITHIN
 
@@ -396,15 +376,4 @@ def _counts(db: sa.Connection, now: int, stored: StoredCounts) -> Counts:
         count(refusals, refusals.c.at > now - DAY),
         count(findings),
         count(quarantine),
-    )
-
-
-def facts_of(detail: Any) -> tuple[tuple[str, str], ...]:
-    """Parameters and counts of a finding as text."""
-    if not isinstance(detail, dict):
-        return ()
-    return tuple(
-        (str(name), str(value))
-        for name, value in sorted(detail.items())
-        if isinstance(value, str | int | float)
     )

@@ -15,7 +15,13 @@ from meterseal.errors import LocalError
 from meterseal.mdms.forecast import scores
 from meterseal.mdms.forecasts import Forecasted, Judged
 from meterseal.model import MEDIA, Medium
-from meterseal.people.fleet_messages import ForecastScore, Foreseen, OperatorForecastPage, PeakDay, PeakScore
+from meterseal.people.forecast_messages import (
+    ForecastScore,
+    Foreseen,
+    OperatorForecastPage,
+    PeakDay,
+    PeakScore,
+)
 from meterseal.people.ports import Foresight
 from meterseal.utility.tariff import UNITS
 

@@ -24,6 +24,7 @@ from meterseal.errors import DataError, EngineError, LocalError
 from meterseal.mesh.rpc import Empty, Method, Methods
 from meterseal.model import MEDIA
 from meterseal.people import fleet_messages as of_fleet
+from meterseal.people import forecast_messages as of_forecast
 from meterseal.people import messages as ask
 from meterseal.people import scope
 from meterseal.people.accounts import Accounts, Subject, own_agreements
@@ -92,7 +93,7 @@ class Queries:
             (of_fleet.OperatorRefusals, self.operator_refusals),
             (of_fleet.OperatorExceptions, self.operator_exceptions),
             (of_fleet.OperatorReconciliation, self.operator_reconciliation),
-            (of_fleet.OperatorForecast, self.operator_forecast),
+            (of_forecast.OperatorForecast, self.operator_forecast),
             (of_fleet.OperatorMeter, self.operator_meter),
             *self._edits.table(),
             *self.trials.table(),
@@ -233,7 +234,9 @@ class Queries:
         self._operator(question.session)
         return await asyncio.to_thread(self._fleet.reconciliation, question.concentrator)
 
-    async def operator_forecast(self, question: of_fleet.OperatorForecast) -> of_fleet.OperatorForecastPage:
+    async def operator_forecast(
+        self, question: of_forecast.OperatorForecast
+    ) -> of_forecast.OperatorForecastPage:
         """What will probably be used, and how good such forecasts were."""
         self._operator(question.session)
         return await asyncio.to_thread(self._outlooks.page, question.medium, question.of)

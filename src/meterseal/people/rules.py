@@ -26,7 +26,7 @@ from meterseal.model import MEDIA, Medium
 from meterseal.people import fleet_messages as of_fleet
 from meterseal.people import rule_messages as ask
 from meterseal.people.accounts import Subject
-from meterseal.people.fleet import facts_of
+from meterseal.people.rows import facts_of
 
 KEPT = 20
 """Trials that are remembered with their examples."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from meterseal.people.fleet_messages import Foreseen
+from meterseal.people.forecast_messages import Foreseen
 
 HOUR = 3_600_000
 DAY = 24

@@ -13,8 +13,6 @@ from meterseal.model import MEDIA, Medium
 from meterseal.people.fleet_messages import (
     OperatorExceptions,
     OperatorExceptionsPage,
-    OperatorForecast,
-    OperatorForecastPage,
     OperatorHome,
     OperatorHomePage,
     OperatorMeter,
@@ -26,6 +24,7 @@ from meterseal.people.fleet_messages import (
     OperatorRefusals,
     OperatorRefusalsPage,
 )
+from meterseal.people.forecast_messages import OperatorForecast, OperatorForecastPage
 from meterseal.people.portal import curves
 from meterseal.people.portal.context import Visit, Web, day_of
 from meterseal.utility.calendar import next_midnight

@@ -1,0 +1,87 @@
+"""What operators ask and are answered about forecasts through the web process: a struct each.
+
+No behaviour, no name and no address; usage points are pseudonyms. Sessions, times and periods are as in `messages`.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from meterseal.model import Medium
+
+
+class OperatorForecast(Struct, frozen=True):
+    """Ask what will probably be used: all of a medium, or `of` it a zone, or a usage point (of whatever medium)."""
+
+    session: str
+    medium: Medium | None = None
+    of: str = ""
+
+
+class Foreseen(Struct, frozen=True, kw_only=True):
+    """A week from `begin` on, hour by hour in `unit`: for each of `levels` a quantile of every hour, and of every day's
+    highest hour (`peaks`, empty where they were not forecast). Of all of a medium `usage_point` and `zone` are empty.
+    """
+
+    usage_point: str
+    zone: str
+    unit: str
+    begin: int
+    model: str
+    levels: tuple[float, ...]
+    quantiles: tuple[tuple[float, ...], ...]
+    peaks: tuple[tuple[float, ...], ...]
+
+
+class ForecastScore(Struct, frozen=True, kw_only=True):
+    """How good the last days' forecasts of usage points, or of sums, were over the first day of each, or over the rest of
+    the week (`week`): errors over those of "the same hour a week before", and the shares of hours within the outer and the
+    inner quantiles. `days` are forecasts.
+    """
+
+    sums: bool
+    week: bool
+    days: int
+    series: int
+    mase: float
+    rmsse: float
+    within_outer: float
+    within_inner: float
+
+
+class PeakScore(Struct, frozen=True, kw_only=True):
+    """How the highest hours of the last days were foreseen: the shares within nine of ten and above, and how far the
+    median was off, as a part of what came.
+    """
+
+    sums: bool
+    days: int
+    series: int
+    within: float
+    over: float
+    error: float
+
+
+class PeakDay(Struct, frozen=True):
+    """The highest hour of one day of all usage points of the medium together: foreseen, its band, and as it came."""
+
+    begin: int
+    foreseen: float
+    low: float
+    high: float
+    came: float
+
+
+class OperatorForecastPage(Struct, frozen=True, kw_only=True):
+    """The media that have a forecast, the shown one with its zones, and the forecast, where there is one of what was asked
+    for. `scores` is None until somebody has judged. `highest` is newest first.
+    """
+
+    media: tuple[Medium, ...]
+    medium: Medium | None
+    zones: tuple[str, ...]
+    of: str
+    found: Foreseen | None
+    scores: tuple[ForecastScore, ...] | None
+    peaks: tuple[PeakScore, ...] = ()
+    highest: tuple[PeakDay, ...] = ()
