@@ -12,6 +12,8 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from meterseal.app import rowwatch
+from meterseal.app.rowwatch import RowWatch
 from meterseal.control import read, write
 from meterseal.control.acts import Act, append
 from meterseal.control.covered import COVERED, ELSEWHERE
@@ -29,6 +31,8 @@ from meterseal.control.tables import (
 )
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import DataError, EngineError
+from meterseal.security.anchororders import TrailAnchor
+from meterseal.things.monitor import AuditLog
 from tests.control.covered_rows import fill, value
 from tests.control_store import control_at
 
@@ -459,3 +463,34 @@ def test_only_the_act_that_is_written_without_a_key_is_taken_up_at_the_next_star
     assert kept.found() == [("acts, row 4", "added.")]
     with read(kept.engine) as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(row_trail)).scalar() == 3
+
+
+class Away:
+    """A security service that does not answer."""
+
+    async def trail_anchor(self, trail: str) -> TrailAnchor:
+        raise EngineError("mesh.away", "It is away.")
+
+    async def anchor_trail(self, rows: int, head: bytes, trail: str) -> TrailAnchor:
+        raise EngineError("mesh.away", "It is away.")
+
+
+async def test_neither_a_clock_that_was_set_back_nor_a_look_that_failed_ends_the_looking(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [NOW]
+    watch = RowWatch(kept.engine, kept.trail, Away(), AuditLog(kept.engine), lambda: now[0])
+
+    def fails(*_: object) -> Compared:
+        raise EngineError("control.busy", "Another program has locked it.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rowwatch, "compared", fails)
+        await watch.watch()
+    assert "could not be compared" in watch.says
+    await watch.watch()
+    assert watch.says == ""
+    kept.attack("UPDATE agreements SET until = 5 WHERE id = 'x1'")
+    now[0] -= 400 * 86_400_000
+    await watch.watch()
+    assert "agreements, row 'x1'" in watch.says
