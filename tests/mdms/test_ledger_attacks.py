@@ -481,6 +481,7 @@ async def test_leaves_that_come_for_erased_days_and_a_second_erasure_are_no_accu
         (evidence.update().where(evidence.c.sequence == 2).values(key_version=9), "evidence"),
         (stores.update().values(sealed_mark=b"x" * 80), "control"),
         (sa.text("UPDATE stores SET counts = 'x'"), "control"),
+        (sa.text("UPDATE stores SET counts = '1'"), "control"),
     ],
 )
 async def test_what_does_not_open_any_more_is_named_beside_all_other_faults(
@@ -492,6 +493,21 @@ async def test_what_does_not_open_any_more_is_named_beside_all_other_faults(
         connection.execute(ledger_checkpoints.delete().where(ledger_checkpoints.c.number == 1))
     assert codes(await world.verdict()) >= {code, "checkpoint"}
     await world.close()
+
+
+async def test_a_tree_that_is_gone_is_named_beside_readings_that_were_changed(world: World) -> None:
+    def cheaper(rows: Rows, words: Words) -> Rows:
+        rows["register"][rows["end_at"] == FIRST + 30 * HOUR] -= 7
+        return rows
+
+    await world.close()
+    engine = control_at(world.root / "control.db")
+    Insider(world.root, engine).change_rows(cheaper)
+    engine.dispose()
+    again = World(world.root, world.bench)
+    (world.root / "measurements" / "ledger" / "tree").write_bytes(b"")
+    assert codes(await again.verdict()) == {"tree", "reading"}
+    await again.close()
 
 
 async def test_salts_that_went_without_a_person_are_found(world: World) -> None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from meterseal.control.sealing import KeyRing
 from meterseal.crypto.symmetric import sm3
-from meterseal.errors import TrustError
+from meterseal.errors import DataError, TrustError
 from meterseal.mdms.evidence import EvidenceBook, EvidenceFacts
 from meterseal.mdms.ledger import audit, replay
 from meterseal.mdms.ledger.checkpoints import Checkpoints
@@ -68,7 +68,7 @@ class Walk:
         self._manifest = Manifest(engine, keys)
         try:
             _, _, self._segments = self._manifest.open()
-        except (TrustError, msgspec.MsgspecError):
+        except (TrustError, msgspec.MsgspecError, TypeError):
             self._faults.add(
                 "control",
                 "stores",
@@ -104,7 +104,10 @@ class Walk:
         notes = await asyncio.to_thread(self._checkpoints.every)
         chain = await asyncio.to_thread(audit.check_chain, notes, head, faults)
         tree = audit.TreeWalk(self._ledger, self._size, chain, faults, self._erasures, stated(self._engine))
-        await asyncio.to_thread(tree.run)
+        try:
+            await asyncio.to_thread(tree.run)
+        except DataError as error:  # its file ends; readings are compared with the leaves all the same
+            faults.add("tree", "the tree of the ledger", error.message)
         stored = await asyncio.to_thread(replay.Stored, self._store, self._segments, self._sequence, faults)
         shares = replay.shares_of(stored.rows, self._ledger)
         for here in groups(self._ledger, shares):
