@@ -258,12 +258,12 @@ class Queries:
         return msgspec.structs.replace(found, edits=edits, running=running)
 
     def _running(self, usage_point: str, now: int) -> of_fleet.RunningBill | None:
-        """The bill that is growing, without whose it is; None where no agreement runs."""
+        """The bill that is growing, without whose it is; None where no agreement runs, or where its use cannot be told:
+        there operators need to see the readings most of all.
+        """
         try:
             card = self._utility.card(usage_point, now)
-        except (LocalError, DataError) as error:  # no agreement, or no tariff for it
-            if error.code not in ("usage.none", "tariff.none"):
-                raise
+        except (LocalError, DataError):
             return None
         period, last = card.period, card.last_bill
         if not period.since <= now < period.until:
