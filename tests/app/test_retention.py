@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from meterseal.app.operator import Text
 from meterseal.app.retaining import HoldReadings, RetentionDesk, RunRetention, SetRetention, SetRuns
-from meterseal.control import acts
+from meterseal.control import acts, write
+from meterseal.control.tables import point_facts
 from meterseal.errors import LocalError
 from meterseal.mdms.entries import Entry
 from meterseal.mdms.export.handover import check, deliver
@@ -133,6 +134,17 @@ async def test_the_register_at_which_a_multiplier_changed_stays(desk: Desk) -> N
     await desk.rule("gas", 800)
     await desk.run()
     assert turn in desk.mdms.registers(point(1), MAIN, 0, NOW).end_at
+    assert desk.count(1) < WHOLE
+
+
+async def test_the_registers_at_which_a_plant_came_and_went_stay(desk: Desk) -> None:
+    turns = [FIRST + 2 * DAY + 5 * HOUR, FIRST + 3 * DAY + 7 * HOUR]
+    said = {"usage_point": point(1), "channel": MAIN, "kind": "plant", "value": "5", "recorded_at": NOW}
+    with write(desk.engine) as connection:
+        connection.execute(point_facts.insert().values(since=turns[0], until=turns[1], **said))
+    await desk.rule("gas", 800)
+    await desk.run()
+    assert set(turns) <= set(desk.mdms.registers(point(1), MAIN, 0, NOW).end_at.tolist())
     assert desk.count(1) < WHOLE
 
 

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from meterseal.control import read
 from meterseal.control.tables import agreements, bills, edits, evidence, held_bills, usage_points
+from meterseal.mdms import plants
 from meterseal.mdms.chain import GOOD
 from meterseal.mdms.entries import Rollup
 from meterseal.mdms.rolling import DAY, edge_of, reach
@@ -156,12 +157,14 @@ class Plan:
         return [Held(point, at, "no later statement") for point, at in closed.items()]
 
     def _edges(self) -> dict[str, set[int]]:
-        """Beginnings and ends of agreements, exchanges, and changes of multipliers, by usage point."""
+        """Beginnings and ends of agreements and plants, exchanges, and changes of multipliers, by usage point."""
         found: dict[str, set[int]] = defaultdict(set)
         with read(self._engine) as connection:
             query = sa.select(agreements.c.usage_point_id, agreements.c.since, agreements.c.until)
             for point, since, until in connection.execute(query):
                 found[point] |= {at for at in (since, until) if at is not None}
+            for point, fed in plants.stated(connection).items():
+                found[point] |= {at for one in fed for at in one if 0 < at < EVER}
         for point, begins in self._mdms.exchanged().items():
             found[point] |= set(begins)
         for point, stated in self._mdms.multipliers()[1].items():
