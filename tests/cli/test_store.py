@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import pytest
+
+from meterseal.app.config import Layout
+from meterseal.control import acts
+from meterseal.errors import DataError
+from meterseal.model import Batch
 from tests.cli.conftest import Run, Up
+from tests.mdms.fleet import day_record, open_store
 
 
 def test_a_backup_of_a_running_system_is_listed_and_comes_back_on_a_copy(
@@ -48,6 +56,45 @@ def test_what_cannot_be_backed_up_or_brought_back_is_a_sentence(
     answer = inside("store", "give-up", "--data", tmp_path / "new", "--yes", "--json")
     assert answer.error() == "use.data"
     assert not (tmp_path / "new").exists()
+
+
+def test_damaged_and_missing_entries_are_named_apart_and_given_up(tmp_path: Path, inside: Run) -> None:
+    layout = Layout(tmp_path / "data")
+    layout.platform.mkdir(parents=True)
+
+    async def filled() -> None:
+        mdms, engine = open_store(layout.platform, 1)
+        for day in range(4):
+            await mdms.publish(Batch((day_record(0, day, day + 1),)))
+            if day in (1, 2):
+                await asyncio.to_thread(mdms._journal.rotate)
+        await mdms.close()
+        engine.dispose()
+
+    asyncio.run(filled())
+    first, second, _ = sorted((layout.measurements / "journal").iterdir())
+    content = bytearray(first.read_bytes())
+    content[40] ^= 1
+    first.write_bytes(content)
+    second.unlink()
+    give_up = ("store", "give-up", "--data", layout.root)
+    with pytest.raises(DataError):
+        open_store(layout.platform)
+    looked = inside(*give_up, "--json")
+    lost = [(one["state"], one["first"], one["last"], one["file"]) for one in looked.document["lost"]]
+    assert (looked.status, lost) == (1, [("damaged", 1, 1, first.name), ("missing", 3, 3, None)])
+    said = inside(*give_up).out
+    assert said.startswith(f"damaged: entry 1; {first.name} is there, and bytes 0 to ")
+    assert "\nmissing: entry 3, in no file\n" in said
+    done = inside(*give_up, "--yes", "--by", "li", "--json")
+    assert (done.status, done.document["given_up"]) == (0, True)
+    mdms, engine = open_store(layout.platform)
+    assert mdms.counts().readings == 48  # of the second and the fourth day
+    assert [act.actor for act in acts.verified(engine)] == ["li", "li"]
+    asyncio.run(mdms.close())
+    engine.dispose()
+    again = inside(*give_up)
+    assert (again.status, again.out.split(" is known")[0]) == (0, "nothing of the journal")
 
 
 def test_a_rule_of_retention_is_stated_tried_and_run_only_when_somebody_means_it(

@@ -75,11 +75,7 @@ def give_up(*, data: Path, by: str = "", yes: bool = False, json: Json = False) 
 
 def _line(one: Fault) -> str:
     if not one.damaged:
-        return (
-            f"missing: {one.entries}; no file has it"
-            if one.first == one.last
-            else f"missing: {one.entries}; no file has them"
-        )
+        return f"missing: {one.entries}, in no file"
     return f"damaged: {one.entries}; {one.file} is there, and bytes {one.offset} to {one.end} are not what was written"
 
 
