@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +13,7 @@ from meterseal.control import write
 from meterseal.errors import EngineError
 from meterseal.headend.ports import Answer
 from meterseal.model import ClockSeen
+from meterseal.things import clocks
 from meterseal.things.clocks import DATE_AND_TIME, STANDS_FOR, ClockWatch, seen
 from meterseal.things.fleet import Installation, install, new_premises
 from meterseal.things.word import Heard
@@ -126,3 +129,28 @@ async def test_whoever_is_told_other_things_holds_up_nobody_else(ground: Ground)
     ground.now += STANDS_FOR + 1
     ground.words.expire()
     assert await clocks.turn() == 2
+
+
+async def test_a_turn_that_meets_a_defect_ends_neither_the_asking_nor_the_orderly_end(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def taken(_: Sequence[ClockSeen]) -> None:
+        pass
+
+    turns: list[int] = []
+    again = asyncio.Event()
+
+    async def turn(_: ClockWatch) -> int:
+        turns.append(1)
+        if len(turns) == 1:
+            raise ValueError("a defect")
+        again.set()
+        return 0
+
+    monkeypatch.setattr(clocks, "TURN", 0.0)
+    monkeypatch.setattr(ClockWatch, "turn", turn)
+    work = asyncio.create_task(ClockWatch(ground.engine, ground.words, taken, lambda: NOW).run())
+    await asyncio.wait_for(again.wait(), 60)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work

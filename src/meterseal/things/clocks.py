@@ -158,3 +158,5 @@ class ClockWatch:
                 await self.turn()
             except MetersealError as error:
                 log.warning("clocks.unasked", code=error.code)
+            except Exception:  # a defect ends this turn, not the watch, and is said in full
+                log.exception("clocks.defect")
