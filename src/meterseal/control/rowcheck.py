@@ -24,7 +24,7 @@ from meterseal.control.rowtrail import (
     rows_of,
     whole,
 )
-from meterseal.control.tables import metadata
+from meterseal.control.tables import metadata, trail_keys
 
 AT_ONCE = 1_000_000
 """Rows that are held in memory at once, about; a store with more is gone through as often as it takes."""
@@ -137,6 +137,7 @@ def _replayed(
             if known is None:
                 continue  # a table that is not covered any more
             columns = sets.setdefault((part.fixed, part.rest), (part.fixed, part.rest))
+            own = part.table == trail_keys.name  # the key of the trail is made right before it begins
             for item in part.items:
                 if not here.has(item.key):
                     continue
@@ -156,7 +157,7 @@ def _replayed(
                     yield _said(
                         part.table, item, f"Entry {number} changes what is never changed once it was written."
                     )
-                known[item.key] = _Known(item.fixed, item.rest, columns, entry.note == BEGUN)
+                known[item.key] = _Known(item.fixed, item.rest, columns, entry.note == BEGUN and not own)
 
 
 def _not_ours(last: _Known | None, columns: _Columns, found: bytes) -> str:
