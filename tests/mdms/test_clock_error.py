@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from meterseal.control import write
 from meterseal.control.tables import former_installations, meters
-from meterseal.mdms.clocks import Told, periods
+from meterseal.mdms import clocks
+from meterseal.mdms.clocks import Measured, Told, periods
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.store.rows import EVER
@@ -211,6 +212,32 @@ async def test_what_was_measured_of_a_meter_says_nothing_of_the_one_that_came_af
     qualities = other.shown()
     assert {qualities[hour] for hour in range(20, 39)} & {Quality.MEASURED} == set()
     assert {qualities[hour] for hour in range(46, 90)} == {Quality.MEASURED}
+    await mdms.close()
+
+
+async def test_looks_alike_are_one_fact_and_a_change_is_doubted_from_the_last_of_them(tmp_path: Path) -> None:
+    mdms, engine = open_store(tmp_path, 1)
+
+    def look(hour: int, off: int, wide: int = 0, number: int = 0) -> int:
+        at = FIRST + hour * HOUR
+        seen = ClockSeen(device(number), at, at, off - wide, off + wide, True)
+        again = clocks.keep(engine, [Measured(point(0), "water", seen, at)])
+        assert set(again) <= {(point(0), MAIN)}
+        return len(again)
+
+    for _ in range(2):  # and once more, as a journal is replayed
+        for hour in range(1, 40):
+            look(hour, 10_000, hour * 20_000)  # right, as far as anybody can say
+        for hour in range(41, 50):
+            look(hour, -HOUR + hour * 100)
+        look(50, -HOUR + 60_000)
+        look(51, -HOUR + 60_000, number=9)  # another meter's says nothing of the one before it
+        told = clocks.known(engine, [point(0)], NOW)[point(0)]
+        assert [((one.since - FIRST) / HOUR, (one.at - FIRST) / HOUR) for one in told] == [
+            (1, 1), (39, 41), (49, 50), (51, 51)
+        ]  # fmt: skip
+        assert look(20, 5_000) == 0
+    assert look(60, -HOUR + 60_000) == 1  # the first is back: what was told last is of the other
     await mdms.close()
 
 

@@ -446,6 +446,7 @@ CLASSES: dict[str, dict[str, Class]] = {
         "key_version": VERSION,
         "recorded_at": TIME,
     },
+    "clock_sights": {"usage_point": ID, "device_id": ID, "at": TIME},
     "day_kinds": {"id": COUNT, "day": TIME, "kind": WORD},
     "vee_runs": {
         "id": COUNT,

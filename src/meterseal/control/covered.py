@@ -91,6 +91,7 @@ ELSEWHERE: dict[str, str] = {
     "sessions": "a row with every handshake; its traffic keys are wrapped, and the security service names whose they are",
     "down_leases": "the security service remembers what it leased",
     "service_heads": "changes every minute; the security service's own log is compared with it",
+    "clock_sights": "a row of each look at a clock; what was measured is a fact, this how long a change of it is doubted",
     "meter_status": "what a meter said last, over and over; no bill, reading or finding rests on it",
     "held_bills": "made anew by every run of bills",
     "down_words": "what acts carries the security service's word for that very frame",

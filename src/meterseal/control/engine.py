@@ -21,7 +21,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from meterseal.errors import EngineError, LocalError, MetersealError
 
-HEAD = "0027"
+HEAD = "0028"
 """Newest migration this program knows; the drift test holds it equal to the migration scripts."""
 
 BUSY_SECONDS = 20

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
+from sqlalchemy.dialects.sqlite import insert
 
 from meterseal.control.engine import read, write
+from meterseal.control.tables import clock_sights as sights
 from meterseal.control.tables import point_facts as table
 from meterseal.mdms.entries import Place
 from meterseal.mdms.finding import Finding, Severity
@@ -23,6 +26,9 @@ from meterseal.mdms.vee.rules.clocks import NAME
 from meterseal.model import HEAT_VOLUME, MAIN, ClockSeen
 
 KIND = "clock"
+MOVED, NEARLY = 30_000, 5_000
+"""What is right enough to every rule; and by how much bounds may move, and what a clock is off for sure, while it stands
+alike (ms)."""
 _ASKED_AT_ONCE = 500
 
 
@@ -36,7 +42,7 @@ class Measured(Struct, frozen=True, gc=False):
 
 
 class Told(Struct, frozen=True):
-    """As it is kept: `at` the clock led by `least` to `most` ms; until `since` it stood as was told before."""
+    """As it is kept: from `at` on the clock led by `least` to `most` ms; until `since` it stood as was told before."""
 
     since: int
     at: int
@@ -55,33 +61,63 @@ def placed(seen: ClockSeen, places: Iterable[Place], received_at: int) -> list[M
 
 
 def keep(engine: sa.Engine, measured: Iterable[Measured]) -> dict[tuple[str, int], int]:
-    """Keep what is not kept yet; gives (usage point, channel) and from when on its readings are to be judged again."""
+    """Keep what says something new; gives (usage point, channel) and from when on its readings are to be judged again.
+
+    A measurement as the one before it is no fact of its own, else a city would have millions of them a year: of these it is
+    kept until when the clock was seen to stand so, which the next that differs bears as its `since`.
+    """
     again: dict[tuple[str, int], int] = {}
     with write(engine) as connection:
         for one in measured:
             seen = one.seen
-            row = {
-                "usage_point": one.usage_point,
-                "channel": MAIN,
-                "kind": KIND,
-                "value": f"{seen.least}/{seen.most}/{int(seen.stamps)}",
-                "since": seen.since,
-                "until": seen.at,
-                "recorded_at": one.received_at,
-            }
-            same = sa.select(table.c.id).where(*(table.c[name] == value for name, value in row.items()))
-            if connection.execute(same.limit(1)).first() is not None:
-                continue  # the journal was replayed
-            before = sa.select(sa.func.max(table.c.until)).where(
-                table.c.kind == KIND, table.c.usage_point == one.usage_point, table.c.until < seen.at
+            mine = (table.c.kind == KIND, table.c.usage_point == one.usage_point)
+            # The journal may be replayed: what was kept of it is found again, whatever was kept after it.
+            newest = sa.select(table).where(*mine, table.c.until <= seen.at)
+            before = connection.execute(
+                newest.order_by(table.c.until.desc(), table.c.id.desc()).limit(1)
+            ).first()
+            if before is not None and before.until == seen.at:
+                continue
+            sight = (sights.c.usage_point == one.usage_point, sights.c.device_id == seen.device_id)
+            stood = connection.execute(sa.select(sights.c.at).where(*sight)).scalar()
+            if stood is None or stood < seen.at:
+                row = {"usage_point": one.usage_point, "device_id": seen.device_id, "at": seen.at}
+                upsert = insert(sights).values(row)
+                connection.execute(upsert.on_conflict_do_update(set_={"at": seen.at}))
+            # One that was seen before another meter came between and went says nothing of what is told last.
+            same = before is not None and stood is not None and stood >= before.until
+            if before is not None and same and _alike(_told(before), seen):
+                continue
+            since = seen.since if seen.since < seen.at else 0
+            if stood is not None and same and stood < seen.at:
+                since = max(since, stood)
+            connection.execute(
+                sa.insert(table).values(
+                    usage_point=one.usage_point,
+                    channel=MAIN,
+                    kind=KIND,
+                    value=f"{seen.least}/{seen.most}/{int(seen.stamps)}",
+                    since=since or seen.at,
+                    until=seen.at,
+                    recorded_at=one.received_at,
+                )
             )
-            known = connection.execute(before).scalar()
-            connection.execute(sa.insert(table).values(row))
-            since = min(seen.since, seen.at if known is None else known) - _reach(seen)
+            since = (since or (seen.at if before is None else before.until)) - _reach(seen)
             for channel in (MAIN, HEAT_VOLUME) if one.medium == "heat" else (MAIN,):
                 key = one.usage_point, channel
                 again[key] = min(since, again.get(key, since))
     return again
+
+
+def _alike(one: Told, other: ClockSeen) -> bool:
+    """Does this say of the clock what was told before? While it is right enough, how wide the bounds are says nothing."""
+    off = max(one.least, 0) + min(one.most, 0)
+    if one.stamps != other.stamps:
+        return False
+    if max(abs(off), abs(other.off)) <= MOVED:
+        return True
+    moved = max(abs(one.least - other.least), abs(one.most - other.most))
+    return min(abs(off), abs(other.off)) > MOVED and moved <= MOVED and abs(off - other.off) <= NEARLY
 
 
 def _reach(seen: ClockSeen) -> int:
@@ -135,10 +171,13 @@ def _asked(engine: sa.Engine, *where: sa.ColumnElement[bool]) -> dict[str, list[
     query = sa.select(table).where(table.c.kind == KIND, *where).order_by(table.c.until, table.c.id)
     with read(engine) as connection:
         for row in connection.execute(query):
-            least, most, stamps = (int(part) for part in row.value.split("/"))
-            one = Told(row.since, row.until, least, most, bool(stamps))
-            found.setdefault(row.usage_point, []).append(one)
+            found.setdefault(row.usage_point, []).append(_told(row))
     return found
+
+
+def _told(row: sa.Row[Any]) -> Told:
+    least, most, stamps = (int(part) for part in row.value.split("/"))
+    return Told(row.since, row.until, least, most, bool(stamps))
 
 
 def periods(told: Sequence[Told], begins: Sequence[int], number: int) -> list[Clocked]:

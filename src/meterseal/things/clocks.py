@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import structlog
 
 from meterseal.control import read
-from meterseal.control.tables import meters, point_facts
+from meterseal.control.tables import clock_sights, meters
 from meterseal.errors import MetersealError, PeerError
 from meterseal.headend.ports import Down
 from meterseal.headend.saying import AHEAD, BACKLOG
@@ -118,19 +118,18 @@ class ClockWatch:
 
     def _due(self, now: int) -> list[bytes]:
         """Meters with a module whose clock was seen longest ago, never first."""
-        last = sa.func.coalesce(sa.func.max(point_facts.c.until), 0)
+        last = sa.func.coalesce(clock_sights.c.at, 0)
         mine = sa.and_(
-            point_facts.c.usage_point == meters.c.usage_point_id,
-            point_facts.c.kind == "clock",
-            point_facts.c.until >= meters.c.since,
+            clock_sights.c.usage_point == meters.c.usage_point_id,
+            clock_sights.c.device_id == meters.c.device_id,
+            clock_sights.c.at >= meters.c.since,
         )
         waits = [one for one, at in self._asked.items() if now - at < STANDS_FOR]
         self._asked = {one: self._asked[one] for one in waits}
         query = (
             sa.select(meters.c.device_id, last)
-            .select_from(meters.outerjoin(point_facts, mine))
+            .select_from(meters.outerjoin(clock_sights, mine))
             .where(meters.c.plain.is_(False), meters.c.until.is_(None))
-            .group_by(meters.c.device_id)
             .order_by(last, meters.c.device_id)
             .limit(AT_ONCE + len(waits))
         )

@@ -28,6 +28,7 @@ from meterseal.control.tables.firmware import (
     firmware_keys,
 )
 from meterseal.control.tables.measurements import (
+    clock_sights,
     data_keys,
     day_kinds,
     edits,
@@ -83,6 +84,7 @@ __all__ = [
     "bills",
     "bulk_items",
     "bulk_orders",
+    "clock_sights",
     "concentrators",
     "consumed_counters",
     "customers",

@@ -291,6 +291,15 @@ point_facts = Table(
     sqlite_autoincrement=True,
 )
 
+# When a meter's clock was last seen to stand as the newest of its facts says (ADR 0049).
+clock_sights = Table(
+    "clock_sights",
+    metadata,
+    Column("usage_point", String(32), primary_key=True),
+    Column("device_id", Id(), primary_key=True),
+    Column("at", Instant, nullable=False),
+)
+
 # What an operator changed of rules and of the order of methods (ADR 0039): appended and never changed.
 vee_changes = Table(
     "vee_changes",
