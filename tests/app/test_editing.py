@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from meterseal.control import write
 from meterseal.control.tables import meters
 from meterseal.errors import DataError, LocalError, MetersealError, TrustError
 from meterseal.mdms.entries import Version
+from meterseal.mdms.facts import Fact
 from meterseal.mdms.service import Mdms
-from meterseal.model import Batch, Quality
+from meterseal.model import EXPORT, MAIN, Batch, Quality, Series
 from meterseal.people.editing import Editing
 from meterseal.security.editorders import PURPOSE, EditOrder
 from meterseal.security.orders import SignedOrder, encoded
@@ -78,7 +80,7 @@ class House(Struct):
 @pytest.fixture
 async def house(tmp_path: Path, bench: Bench, clock: Clock) -> AsyncIterator[House]:
     clock.now = NOW
-    mdms, engine = open_store(tmp_path, 1)
+    mdms, engine = open_store(tmp_path, 4)
     for day in range(31):
         await mdms.publish(Batch((day_record(0, day, day + 1),)))
     utility = await Utility.start(engine, mdms, MemoryKeys(), BEGIN)
@@ -118,6 +120,29 @@ async def test_the_effect_on_the_bill_is_what_the_run_then_makes(house: House) -
     )
     report = await house.utility.run_bills(NOW)
     assert house.utility.bill(report.issued[0]).total_fen == period["after_fen"]
+
+
+async def test_a_bill_that_waits_for_what_was_fed_in_goes_on_by_an_edit_of_it(house: House) -> None:
+    mdms, utility, power = house.mdms, house.utility, 3
+    hours = (END - FIRST) // HOUR
+    for channel, first, last in ((MAIN, 1_000, hours + 24), (EXPORT, 5_000, hours - 3)):
+        registers = tuple(first + 20 * hour for hour in range(last + 1))
+        series = (Series(device(power), channel, "kWh", -2, FIRST, HOUR, registers),)
+        record = replace(day_record(power, 0, channel), series=series, received_at=NOW)
+        await mdms.publish(Batch((record,)))
+    await mdms.state([Fact(usage_point=point(power), kind="plant", value="6")], NOW)
+    await mdms.run_vee(NOW)
+    utility.add_agreement("a-2", "c1", point(power), "sample-electricity-feed-in", BEGIN, 1)
+    used = mdms.registers(point(power), MAIN, 0, NOW).register.tolist()
+    await utility.run_bills(NOW)
+    asked = {"device_id": device(power), "since": END, "until": END, "register": "195.00", "fed_in": True}
+    before = [held.code for held in utility.held() if held.usage_point == point(power)]
+    said = await house.edit(**asked)
+    report = await utility.run_bills(NOW + 1)
+    (bill,) = (one for one in map(utility.bill, report.issued) if one.usage_point == point(power))
+    assert before == ["bill.export-missing"]
+    assert (said["edit"]["state"], bill.lines[-1].charge.quantity) == ("saved", Decimal("140.20"))
+    assert mdms.registers(point(power), MAIN, 0, NOW).register.tolist() == used
 
 
 async def test_an_edit_that_a_bill_counted_with_takes_two_officers_and_the_run_corrects_the_bill(

@@ -18,13 +18,14 @@ from meterseal.mdms.edits import Edit
 from meterseal.mdms.entries import Place
 from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import OPERATOR, Methods, offered_to
+from meterseal.model import EXPORT, MAIN
 from meterseal.people.editing import Editing, Looked, check_reason, order_fields, sentences, value
 from meterseal.security.orders import SignedOrder
 from meterseal.things.fleet import Fleet
 
 
 class EditMeter(Struct, frozen=True, kw_only=True):
-    """One edit of a meter's main channel; the fields are those of `mdms.editing.Wish`."""
+    """One edit of what a meter counted as used, or `fed_in`; the other fields are those of `mdms.editing.Wish`."""
 
     device_id: bytes
     since: int
@@ -32,6 +33,7 @@ class EditMeter(Struct, frozen=True, kw_only=True):
     register: str = ""
     method: str = ""
     total: str = ""
+    fed_in: bool = False
     reason: str
     dry_run: bool = False
 
@@ -84,6 +86,7 @@ class EditingDesk:
             register=asked.register,
             method=asked.method,
             total=asked.total,
+            channel=EXPORT if asked.fed_in else MAIN,
         )
         if asked.dry_run:
             return _said(None, await self._editing.look(wish), 0)

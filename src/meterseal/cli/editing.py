@@ -38,6 +38,7 @@ def edit(
     register: str = "",
     method: str = "",
     total: str = "",
+    fed_in: bool = False,
     dry_run: bool = False,
     json: Json = False,
 ) -> int:
@@ -53,8 +54,10 @@ def edit(
         Why; it is kept sealed, and officers see it.
     at
         One reading, local time YYYY-MM-DD HH:MM, with --register.
-    since, until
-        A range, local times; the registers at both ends stay unless --total is given.
+    since
+        Begin of a range, local time; the registers at both ends stay unless --total is given.
+    until
+        End of the range, local time.
     day
         A local day, YYYY-MM-DD, instead of a range.
     register
@@ -63,6 +66,8 @@ def edit(
         Estimate the range by this method (see docs/validation.md); else by the first of the table that can.
     total
         Use of the range; what is more or less than before is taken from the use after it.
+    fed_in
+        Of what the meter counted as fed in, and not of what was used.
     dry_run
         Show what it would do, and keep nothing.
     """
@@ -74,6 +79,7 @@ def edit(
         register=register,
         method=method,
         total=total,
+        fed_in=fed_in,
         reason=reason,
         dry_run=dry_run,
     )

@@ -81,8 +81,8 @@ def _measured(readings: Readings, since: int, until: int) -> Measured:
         raise DataError(
             "bill.export-missing",
             f"A plant is stated that feeds in, and there is no usable register of what was fed in for {_when(at)}. It may "
-            "still arrive, or an estimate or an edit must be made for it; a meter that counts one way only cannot say it: "
-            "then state no plant (meterseal vee facts import).",
+            "still arrive or be estimated, or somebody says it (meterseal vee edit METER --fed-in); a meter "
+            "that counts one way only cannot say it: then state no plant (meterseal vee facts import).",
             at=at,
         ) from None
 
