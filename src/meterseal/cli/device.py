@@ -46,8 +46,10 @@ def issue(
         What it measures.
     suite
         1 with certificates and SM2, 2 with SM4 alone.
-    device_id, module_id
-        16 hex digits each; fresh ones are made when absent.
+    device_id
+        16 hex digits; a fresh one is made when absent.
+    module_id
+        16 hex digits; a fresh one is made when absent.
     since
         First local day of its agreement, YYYY-MM-DD; by default the first day of the month before last.
     billing_day

@@ -260,8 +260,10 @@ def move(
         Where it is now: the pseudonym that `device remove` and `device list` show.
     last
         What it showed, in the unit it is billed in; the one place is billed to it, the other from it.
-    concentrator, bus
-        Behind which concentrator it is now, and on which bus; by default as before.
+    concentrator
+        Behind which concentrator it is now; by default as before.
+    bus
+        On which of its buses; by default as before.
     """
     asked = ChangeMeter(
         removed=device_id_of(meter),

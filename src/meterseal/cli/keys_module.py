@@ -127,8 +127,10 @@ def check(
     ----------
     order
         A `card-check` request, signed by one officer.
-    challenge, answer
-        Instead of a module at hand: what it was asked (32 hex digits) and what it said (16).
+    challenge
+        Instead of a module at hand: what it was asked, 32 hex digits.
+    answer
+        What it said to that, 16 hex digits.
     """
     signed, asked = _order(order, cardorders.CHECK)
     if challenge or answer:
