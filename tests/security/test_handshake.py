@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import pytest
@@ -407,36 +406,6 @@ async def test_any_bytes_are_refused_and_never_a_fault(bench: Bench) -> None:
         for call in (bench.headend.hello(bytes(message)), bench.headend.device(bytes(8), bytes(message))):
             with pytest.raises((TrustError, PeerError)):
                 await call
-
-
-async def test_a_handshake_costs_little_more_than_its_primitives(bench: Bench) -> None:
-    """CPU of hello + device of suite 1 in the service, against one keygen, agreement, signature and
-    verification.
-    """
-    modules = [await bench.module(number) for number in range(1, 41)]
-    key, peer = Sm2PrivateKey.generate(), Sm2PrivateKey.generate()
-    started = time.process_time()
-    for _ in range(40):
-        fresh = Sm2PrivateKey.generate()
-        fresh.agree(peer.public_point)
-        from meterseal.crypto.sm2 import verify
-
-        verify(key.public_point, b"m", key.sign(b"m"))
-    primitives = time.process_time() - started
-    spent = 0.0
-    for module in modules:
-        await bench.shake(module)  # its chain is proven once
-    for module in modules:
-        run = module.run()
-        hello = run.hello(NOW)
-        started = time.process_time()
-        platform = await bench.headend.hello(hello)
-        spent += time.process_time() - started
-        device = run.platform(platform.message, NOW)
-        started = time.process_time()
-        await bench.headend.device(platform.session_id, device)
-        spent += time.process_time() - started
-    assert spent < 4 * primitives
 
 
 async def test_the_secrets_of_a_session_print_nowhere(
