@@ -132,6 +132,19 @@ class ClockSeen(Struct, frozen=True, array_like=True):
         return max(self.least, 0) + min(self.most, 0)
 
 
+class HeatSeen(Struct, frozen=True, array_like=True):
+    """What a heat meter showed of its water at `at`: temperatures of supply and return in centikelvin above 0 degC, the
+    volume counted up to then in litres (-1: not known), and whether water flowed.
+    """
+
+    device_id: bytes
+    at: int
+    supply: int
+    back: int
+    volume: int
+    flows: bool
+
+
 class Opened(Struct, frozen=True, array_like=True):
     """One record that the head-end proved, opened and decoded; committing it consumes its counter."""
 
@@ -147,6 +160,7 @@ class Opened(Struct, frozen=True, array_like=True):
     statuses: tuple[Status, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     clocks: tuple[ClockSeen, ...] = ()
+    heats: tuple[HeatSeen, ...] = ()
 
 
 class Quarantined(Struct, frozen=True, array_like=True):

@@ -23,6 +23,7 @@ from meterseal.mdms.vee.context import (
     Multiplied,
     Period,
     Size,
+    Warmth,
     Weather,
 )
 from meterseal.mdms.vee.rules import RULES
@@ -124,9 +125,15 @@ def table(seed: int, channels: int = 4, longest: int = 90) -> tuple[Columns, Con
             ),
         ),
         exports=(0, 3) if seed % 2 else (),
-        balances=(Balance(0, 3, FIRST_DAY, tuple(random.uniform(5, 40) for _ in range(days // 2))),),
+        balances=(Balance(0, 3, FIRST_DAY, tuple(_water(random) for _ in range(days // 2))),),
     )
     return columns(*rows), context
+
+
+def _water(random: Random) -> Warmth | None:
+    """Often enough, too seldom or not at all measured; now and then the return is warmer than the supply."""
+    known = Warmth(random.uniform(-5, 40), random.uniform(4, 90), random.choice((1, 11, 12, 24)))
+    return known if random.random() < 0.9 else None
 
 
 def _period(random: Random, channels: int, days: int) -> Period:

@@ -12,7 +12,9 @@ from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import meters, sessions
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import PeerError, TrustError
-from meterseal.model import Batch, ClockSeen, Evidence, Opened, Origin, Quarantined, Series, Status
+from meterseal.headend.heats import COLDEST, HOTTEST, MOST_LITRES
+from meterseal.headend.saying import AHEAD
+from meterseal.model import Batch, ClockSeen, Evidence, HeatSeen, Opened, Origin, Quarantined, Series, Status
 from meterseal.things.admission import CLOCKS_APART, LATEST, Admission
 from meterseal.things.fleet import Fleet, Installation, add_concentrator, install, new_premises
 from tests.control_store import control_at
@@ -254,3 +256,50 @@ async def test_a_look_at_a_clock_that_nobody_can_have_had_reaches_no_journal(
     with pytest.raises(PeerError):
         await guarded.publish(Batch((structs.replace(good, clocks=(clock,)),)))
     assert len(store.batches) == 1
+
+
+HEAT = bytes.fromhex("2078330011223344")
+WARM = HeatSeen(HEAT, NOW, 6_000, 4_000, 12_345, flows=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"device_id": b"short"},
+        {"device_id": WATER},
+        {"at": -1},
+        {"at": NOW + CLOCKS_APART + AHEAD + 1},
+        {"supply": HOTTEST + 1},
+        {"back": COLDEST - 1},
+        {"volume": -2},
+        {"volume": MOST_LITRES + 1},
+    ],
+)
+async def test_temperatures_that_no_heat_meter_shows_reach_no_journal(
+    ground: Guarded, change: dict[str, object]
+) -> None:
+    fleet, store, guarded = ground
+    plain = Installation(
+        device_id=HEAT, medium="heat", protocol="cjt188", profile="p", since=0, concentrator_id=MASTER
+    )
+    with write(fleet._engine) as connection:
+        install(connection, new_premises(connection), plain, KEYS)
+    good = structs.replace(opened(WATER), series=(), heats=(WARM,))
+    await guarded.publish(Batch((good,)))
+    with pytest.raises(PeerError):
+        await guarded.publish(Batch((structs.replace(good, heats=(structs.replace(WARM, **change),)),)))
+    assert len(store.batches) == 1
+
+
+@pytest.mark.parametrize(
+    "record",
+    [opened(OTHER, OTHER, "sealed"), opened(WATER, STRANGER), opened(OTHER)],
+    ids=["in a sealed record", "behind another", "with a module"],
+)
+async def test_nobody_tells_temperatures_of_a_meter_that_is_not_its_own(
+    ground: Guarded, record: Opened
+) -> None:
+    _, store, guarded = ground
+    with pytest.raises(TrustError):
+        await guarded.publish(Batch((structs.replace(record, series=(), heats=(WARM,)),)))
+    assert store.batches == []

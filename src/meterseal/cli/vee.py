@@ -112,8 +112,8 @@ def run(*, data: Data, json: Json = False) -> int:
 def _done(done: dict[str, Any]) -> list[str]:
     lines = [f"{key}: {value}" for key, value in done.items() if key != "unjudged"]
     return lines + [
-        f"cannot judge: {rule} of {meters} heat meters, whose temperatures are not known; their energy and volume were "
-        "only held against what is possible at all"
+        f"cannot judge: {rule} of {meters} heat meters, whose temperatures are not known or only of a few hours a day; "
+        "their energy and volume were only held against what is possible at all"
         for rule, meters in done["unjudged"].items()
     ]
 

@@ -447,6 +447,7 @@ CLASSES: dict[str, dict[str, Class]] = {
         "recorded_at": TIME,
     },
     "clock_sights": {"usage_point": ID, "device_id": ID, "at": TIME},
+    "heat_days": {"usage_point": ID, "day": TIME, "sealed_hours": SEALED, "key_version": VERSION},
     "day_kinds": {"id": COUNT, "day": TIME, "kind": WORD},
     "vee_runs": {
         "id": COUNT,

@@ -92,6 +92,8 @@ ELSEWHERE: dict[str, str] = {
     "down_leases": "the security service remembers what it leased",
     "service_heads": "changes every minute; the security service's own log is compared with it",
     "clock_sights": "a row of each look at a clock; what was measured is a fact, this how long a change of it is doubted",
+    "heat_days": "temperatures of a day, sealed in their place; no reading and no bill rests on them, and a run that said "
+    "something by them is replayed and compared with its digest",
     "meter_status": "what a meter said last, over and over; no bill, reading or finding rests on it",
     "held_bills": "made anew by every run of bills",
     "down_words": "what acts carries the security service's word for that very frame",

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from meterseal.errors import EngineError, LocalError, MetersealError
 
-HEAD = "0028"
+HEAD = "0029"
 """Newest migration this program knows; the drift test holds it equal to the migration scripts."""
 
 BUSY_SECONDS = 20

@@ -25,6 +25,7 @@ EVIDENCE = SealedTable(
     tables.evidence, row=("device_id", "channel", "sequence"), columns=("sealed_statement",)
 )
 METER_STATUS = SealedTable(tables.meter_status, row=("device_id",), columns=("sealed_state",))
+HEAT_DAYS = SealedTable(tables.heat_days, row=("usage_point", "day"), columns=("sealed_hours",))
 STORES = SealedTable(tables.stores, row=("id",), columns=("sealed_mark",))
 LEDGER_SEEDS = SealedTable(tables.ledger_seeds, row=("usage_point",), columns=("sealed_nodes",))
 TRAIL_KEYS = SealedTable(tables.trail_keys, row=("id",), columns=("sealed_key",))
@@ -49,6 +50,7 @@ UNDER: dict[str, tuple[SealedTable, ...]] = {
         RETENTIONS,
         EVIDENCE,
         METER_STATUS,
+        HEAT_DAYS,
         STORES,
         LEDGER_SEEDS,
         TRAIL_KEYS,

@@ -297,6 +297,7 @@ def _opened(arrival: Arrival, session: StoredSession, counter: int, said: Said, 
         series=said.series,
         statuses=said.statuses,
         evidence=said.evidence,
+        heats=said.heats,
     )
 
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from meterseal.errors import PeerError
-from meterseal.model import Evidence, Series, Status, kept_of
+from meterseal.headend import heats
+from meterseal.model import Evidence, HeatSeen, Series, Status, kept_of
 from meterseal.wire.frame import Frame
 from meterseal.wire.meaning import Meaning, Value, interpret
 
@@ -28,6 +29,7 @@ class Said(Struct, frozen=True):
     series: tuple[Series, ...] = ()
     statuses: tuple[Status, ...] = ()
     evidence: tuple[Evidence, ...] = ()
+    heats: tuple[HeatSeen, ...] = ()
 
 
 def say(frames: Sequence[Frame], received_at: int, *, vouched: bool) -> Said:
@@ -38,6 +40,7 @@ def say(frames: Sequence[Frame], received_at: int, *, vouched: bool) -> Said:
     """
     series: list[Series] = []
     statuses: list[Status] = []
+    warm: list[HeatSeen] = []
     for frame in frames:
         meaning = interpret(frame)
         if meaning.direction != "up" or meaning.error:
@@ -48,11 +51,13 @@ def say(frames: Sequence[Frame], received_at: int, *, vouched: bool) -> Said:
                 "wire.meaning", "A frame in the record has an unknown identifier or is too short."
             )
         series += _series(frame, meaning, received_at)
+        at = _taken_at(meaning, received_at)
+        if (one := heats.seen(frame.device_id, meaning, at)) is not None:
+            warm.append(one)
         if meaning.status is not None:
-            at = _taken_at(meaning, received_at)
             state = meaning.status
             statuses.append(Status(frame.device_id, at, state.valve, state.battery_low, state.raw))
-    return Said(tuple(series), tuple(statuses))
+    return Said(tuple(series), tuple(statuses), heats=tuple(warm))
 
 
 def _series(frame: Frame, meaning: Meaning, received_at: int) -> list[Series]:

@@ -6,7 +6,7 @@ It judges nothing and stores nothing. One object is of one run: what it read fir
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 
 from msgspec.structs import replace
@@ -28,6 +28,7 @@ from meterseal.mdms.vee.context import (
     Multiplied,
     Period,
     Size,
+    Warmth,
     Weather,
 )
 from meterseal.mdms.vee.engine import Joined, Nothing
@@ -55,6 +56,7 @@ class Around(Nothing):
         exists: Callable[[Key], bool],
         replaced: Mapping[str, Sequence[int]],
         read_off: Callable[[str], Mapping[int, ReadOff]] = lambda _: {},
+        water: Callable[[str, int, int], Mapping[int, Warmth]] = lambda point, first, last: {},
     ) -> None:
         self._tables, self._facts, self._words, self._now = tables, facts, words, now
         self._fact = seen.fact if seen is not None else None
@@ -62,6 +64,7 @@ class Around(Nothing):
         self._exists = exists
         self._replaced = replaced
         self._read_off = read_off
+        self._water = water
 
     def classes(self, keys: Sequence[Key]) -> list[str]:
         """What the operator stated, else a dwelling."""
@@ -133,7 +136,9 @@ class Around(Nothing):
         pair = (MAIN, HEAT_VOLUME)
         heat = {key.point for key in keys if self._words.medium[key.point] == "heat" and key.channel in pair}
         heated = sorted(heat, key=self._words.texts.__getitem__)
-        found += [Joined(tuple(Key(point, one) for one in pair), balance=True) for point in heated]
+        for point in heated:
+            water = partial(self._water, self._words.texts[point])
+            found.append(Joined(tuple(Key(point, one) for one in pair), balance=True, water=water))
         return found
 
     def neighbours(self, key: Key, since: int, until: int) -> list[Key]:

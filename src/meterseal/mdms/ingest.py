@@ -19,6 +19,7 @@ import structlog
 
 from meterseal.errors import DataError, PeerError
 from meterseal.link.evidence import unpack
+from meterseal.mdms import heats
 from meterseal.mdms.bulk import unpack_bulk
 from meterseal.mdms.clocks import placed
 from meterseal.mdms.cutting import LATEST, pieces, split, storable
@@ -125,6 +126,10 @@ class Ingest(IngestColumns):
                 strange.setdefault((code, evidence.device_id), ([], []))[1].append(evidence)
         for seen in opened.clocks:
             self.state.clocks += placed(seen, places.get(seen.device_id, ()), opened.received_at)
+        for warm in opened.heats:
+            for one in heats.placed(warm, places.get(warm.device_id, ()), sequence):
+                if warm.at > self.state.rolled.horizon(one.usage_point, "heat", MAIN):
+                    self.state.heats.append(one)
         for (code, device_id), (series_, evidence_) in strange.items():
             part = msgspec.structs.replace(
                 opened, series=tuple(series_), statuses=(), evidence=tuple(evidence_)

@@ -21,6 +21,7 @@ from meterseal.mdms.clocks import Measured
 from meterseal.mdms.entries import Version
 from meterseal.mdms.facts import Agreed, Fact, Facts
 from meterseal.mdms.finding import Finding
+from meterseal.mdms.heats import Heats, Recalled, Warm
 from meterseal.mdms.reading import Reading, VeeRun
 from meterseal.mdms.rolling import DAY
 from meterseal.mdms.rollups import Rollups
@@ -55,6 +56,7 @@ class Judging(Reading, ABC):
     runs: Runs
     _judging_alone: asyncio.Lock
     _troubles: Troubles
+    _heats: Heats
     _agreed: Callable[[], Agreed]
     _read_off: Callable[[str], Mapping[int, ReadOff]]
 
@@ -261,7 +263,15 @@ class Judging(Reading, ABC):
         recorded up to then.
         """
         around = Around(
-            self.surroundings, self.facts, self._store.words, now, seen, exists, replaced, self._read_off
+            self.surroundings,
+            self.facts,
+            self._store.words,
+            now,
+            seen,
+            exists,
+            replaced,
+            self._read_off,
+            Recalled(self._heats, self._warm, now, seen.entry if seen is not None else EVER),
         )
         settings, overrides = self.changes.known(now, seen.change if seen is not None else None)
         return vee.Run(
@@ -272,6 +282,10 @@ class Judging(Reading, ABC):
             bridging=Bridging(overrides=overrides),
             rolled=self.rollups.floor if seen is None else self.rollups.floor_at(seen.entry),
         )
+
+    def _warm(self) -> list[Warm]:
+        with self._store.lock:
+            return list(self._state.heats)
 
     # --- facts ------------------------------------------------------------------------------------
 

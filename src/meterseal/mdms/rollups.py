@@ -56,11 +56,20 @@ class Stored(NamedTuple):
 class Rollups:
     """Callers hold what keeps others from writing segments, and call from worker threads."""
 
-    def __init__(self, engine: sa.Engine, store: Store, manifest: Manifest, state: State) -> None:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        store: Store,
+        manifest: Manifest,
+        state: State,
+        beside: Callable[[Rollup], None] = lambda _: None,
+    ) -> None:
+        """`beside` takes away what else is kept of the time that a roll-up goes over; asked again it does nothing."""
         self._engine = engine
         self._store = store
         self._manifest = manifest
         self._state = state
+        self._beside = beside
         with store.lock:
             # Later ones come from the journal, in their place.
             for one in self._stored(sa.select(rollups).where(rollups.c.sequence <= manifest.sequence)):
@@ -188,6 +197,8 @@ class Rollups:
 
     def finish(self) -> None:
         """All months of the open roll-ups were gone through."""
+        for one in list(self._stored(_OPEN)):
+            self._beside(one.rollup)
         with write(self._engine) as connection:
             connection.execute(rollups.update().where(sa.not_(rollups.c.done)).values(done=True))
 

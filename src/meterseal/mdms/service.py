@@ -35,6 +35,7 @@ from meterseal.mdms.evidence import EvidenceBook
 from meterseal.mdms.facts import Agreed, Facts
 from meterseal.mdms.findings import Findings
 from meterseal.mdms.forecasts import Forecasts
+from meterseal.mdms.heats import Heats
 from meterseal.mdms.ingest import Ingest
 from meterseal.mdms.integrity import Integrity, Look
 from meterseal.mdms.judging import Judging
@@ -122,7 +123,8 @@ class Mdms(Judging):
         self._answers = Answers(engine, lambda: self._state.sequence, clock)
         self._ingest = Ingest(self._store, self._consumed, self._state)
         self._places = Places(engine)
-        self.rollups = Rollups(engine, self._store, self._manifest, self._state)
+        self._heats = Heats(engine, keys)
+        self.rollups = Rollups(engine, self._store, self._manifest, self._state, self._heats.roll_up)
         self._book = EvidenceBook(engine, self._store, keys, self._places.since)
         self._book.rolled = self.rollups.horizon
         self._findings = Findings(engine, keys, self._manifest.mark)
@@ -134,6 +136,7 @@ class Mdms(Judging):
             self._findings,
             self._manifest,
             self._take_clocks,
+            self._heats,
         )
         self._journal = Journal(directory / "journal", store_id, keys, self._manifest)
         self.ledger = Ledger(directory / "ledger", store_id, engine, keys, counts, position)
@@ -299,6 +302,7 @@ class Mdms(Judging):
     def _commit_now(self, entry: Entry) -> None:
         devices = {series.device_id for opened in entry.batch.opened for series in opened.series}
         devices |= {seen.device_id for opened in entry.batch.opened for seen in opened.clocks}
+        devices |= {seen.device_id for opened in entry.batch.opened for seen in opened.heats}
         devices |= {evidence.device_id for opened in entry.batch.opened for evidence in opened.evidence}
         placed = replace(entry, places=self._places.of(devices))
         sequence = self._journal.append(entries.pack(placed))

@@ -13,6 +13,7 @@ from msgspec import Struct
 from meterseal.link.evidence import EvidenceStatement
 from meterseal.mdms.clocks import Measured
 from meterseal.mdms.finding import Finding
+from meterseal.mdms.heats import Warm
 from meterseal.mdms.reconciliation import Reconciliation, without_reconciled
 from meterseal.mdms.rolling import Rolled
 from meterseal.mdms.store.index import key_of
@@ -62,6 +63,7 @@ class State:
         self.quarantined: list[Quarantined] = []
         self.findings: list[Finding] = []
         self.clocks: list[Measured] = []
+        self.heats: list[Warm] = []
         self.latest_receipt = 0
         self.rolled = Rolled()
         self.newest: dict[int, tuple[int, int]] = {}

@@ -15,9 +15,21 @@ from meterseal.bus.port import Publisher
 from meterseal.control import read
 from meterseal.control.tables import sessions
 from meterseal.errors import PeerError, TrustError
+from meterseal.headend.heats import COLDEST, HOTTEST, MOST_LITRES
+from meterseal.headend.saying import AHEAD
 from meterseal.link.counters import LAST
 from meterseal.link.evidence import STATEMENT
-from meterseal.model import Batch, ClockSeen, Evidence, Opened, Quarantined, Series, Status
+from meterseal.model import (
+    Batch,
+    ClockSeen,
+    Evidence,
+    HeatSeen,
+    Opened,
+    Quarantined,
+    Series,
+    Status,
+    medium_of,
+)
 from meterseal.things.fleet import enrolments
 
 CLOCKS_APART = 5 * 60_000
@@ -88,7 +100,12 @@ def _own(opened: Opened) -> list[bytes]:
 
 
 def _of_meters(opened: Opened) -> list[bytes]:
-    said: tuple[Series | Status | ClockSeen, ...] = (*opened.series, *opened.statuses, *opened.clocks)
+    said: tuple[Series | Status | ClockSeen | HeatSeen, ...] = (
+        *opened.series,
+        *opened.statuses,
+        *opened.clocks,
+        *opened.heats,
+    )
     return [one.device_id for one in said]
 
 
@@ -114,11 +131,13 @@ def _sane(opened: Opened, latest: int) -> bool:
         and 0 < opened.counter <= LAST
         and 0 < opened.received_at <= latest
         and len(opened.digest) == 32
-        and sum(map(len, (opened.series, opened.statuses, opened.evidence, opened.clocks))) <= MOST_PARTS
+        and sum(map(len, (opened.series, opened.statuses, opened.evidence, opened.clocks, opened.heats)))
+        <= MOST_PARTS
         and all(_sane_series(one) for one in opened.series)
         and all(_sane_status(one) for one in opened.statuses)
         and all(_sane_evidence(one) for one in opened.evidence)
         and all(_sane_clock(one, latest) for one in opened.clocks)
+        and all(_sane_heat(one, latest) for one in opened.heats)
         and (opened.origin == "vouched" or not opened.clocks)  # of its own clock a meter says nothing
     )
 
@@ -169,6 +188,16 @@ def _sane_clock(clock: ClockSeen, latest: int) -> bool:
         _ids(clock.device_id)
         and 0 <= clock.since <= clock.at <= latest
         and -LATEST < clock.least <= clock.most < LATEST
+    )
+
+
+def _sane_heat(heat: HeatSeen, latest: int) -> bool:
+    return (
+        _ids(heat.device_id)
+        and 0 <= heat.at <= latest + AHEAD
+        and medium_of(heat.device_id) == "heat"
+        and all(COLDEST <= one <= HOTTEST for one in (heat.supply, heat.back))
+        and -1 <= heat.volume <= MOST_LITRES
     )
 
 

@@ -300,6 +300,16 @@ clock_sights = Table(
     Column("at", Instant, nullable=False),
 )
 
+# What heat meters showed of their water, hour by hour of a local day (ADR 0050): sealed as readings are.
+heat_days = Table(
+    "heat_days",
+    metadata,
+    Column("usage_point", String(32), primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),  # local days since 1970
+    Column("sealed_hours", LargeBinary, nullable=False),
+    Column("key_version", Integer, nullable=False),
+)
+
 # What an operator changed of rules and of the order of methods (ADR 0039): appended and never changed.
 vee_changes = Table(
     "vee_changes",

@@ -211,18 +211,53 @@ def heat_balance(channel: Channel, every: list[Channel], context: Context, p: An
     for balance in context.balances:
         if balance.energy != channel.number:
             continue
-        for number in channel.days:
-            energy, volume = _amount(channel, number), _amount(every[balance.volume], number)
-            if energy is None or volume is None or energy * 1000 < p.energy:
+        water = every[balance.volume]
+        places = {reading.at: place for place, reading in enumerate(water.readings)}
+        opened: dict[int, tuple[int, int]] = {}
+        for place, reading in enumerate(channel.readings):
+            if reading.at in places:
+                opened.setdefault((reading.at + context.offset) // DAY, (place, places[reading.at]))
+        opened = {
+            number: both
+            for number, both in opened.items()
+            if (channel.readings[both[0]].at + context.offset) % DAY <= HOUR
+        }
+        for number, (first, first_water) in opened.items():
+            if number + 1 not in opened:
                 continue
-            implied = energy / (1.163 * volume) if volume > 0 else inf
+            last, last_water = opened[number + 1]
+            used, passed = _between(channel, first, last), _between(water, first_water, last_water)
+            if used is None or passed is None:
+                continue
+            energy, volume = used * balance.kwh, passed * balance.m3
             at = number - balance.first
-            measured = balance.spread[at] if 0 <= at < len(balance.spread) else nan
-            if not p.least <= implied <= p.most or (
-                not isnan(measured) and abs(implied - measured) * 100 > p.percent * measured
-            ):
-                found.append(number)
-    return _closes(channel, found)
+            seen = balance.spread[at] if 0 <= at < len(balance.spread) else None
+            measured, degrees = nan, 4.0
+            if seen is not None and seen.samples >= p.samples:
+                measured, degrees = seen.spread, seen.degrees
+            implied = energy / (_coefficient(degrees) * volume) if volume > 0 else inf
+            far = not isnan(measured) and (
+                abs(implied - measured) > p.apart
+                and abs(implied - measured) * 100 > p.percent * abs(measured)
+            )
+            wrong = not p.least <= implied <= p.most or far
+            if (wrong and energy * 1000 >= p.energy) or (measured < -p.reversed and volume * 1000 >= p.water):
+                found.append(channel.readings[last].row)
+    return found
+
+
+def _coefficient(degrees: float) -> float:
+    """kWh of a cubic metre and a degree."""
+    thinner = (degrees + 288.9414) * (degrees - 3.9863) ** 2 / (508929.2 * (degrees + 68.12963))
+    return 1.163 * (1 - thinner)
+
+
+def _between(channel: Channel, first: int, last: int) -> float | None:
+    uses = [reading.use for reading in channel.readings[first + 1 : last + 1]]
+    if None in uses:
+        return None
+    total = sum(use for use in uses if use is not None)
+    return float(total / 10**-channel.exponent if channel.exponent < 0 else total * 10.0**channel.exponent)
 
 
 def night_flow(channel: Channel, _: list[Channel], context: Context, p: Any) -> list[int]:

@@ -6,6 +6,7 @@ It looks nothing up. Whatever is not known is absent, and the rules that want it
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct
@@ -143,13 +144,30 @@ class Main(Struct, frozen=True):
         return (self.channel, *self.subs, *(export for _, export in self.fed))
 
 
+class Warmth(NamedTuple):
+    """The water of a heat meter on a local day: mean spread (K), mean of supply and return (degC), from so many hours."""
+
+    spread: float
+    degrees: float
+    samples: int
+
+
 class Balance(Struct, frozen=True):
-    """A heat meter's energy and volume, and its mean spread in K by local day from `first` on, where known."""
+    """A heat meter's energy and volume, and its water by local day from `first` on, None where nothing is known of it.
+
+    `kwh` and `m3` are what one unit of the two channels is; 0 where their units are not known, or not always the same.
+    """
 
     energy: int
     volume: int
     first: int = 0
-    spread: tuple[float, ...] = ()
+    spread: tuple[Warmth | None, ...] = ()
+    kwh: float = 1.0
+    m3: float = 1.0
+
+    def of(self, day: int) -> Warmth | None:
+        """The water of a local day."""
+        return self.spread[day - self.first] if 0 <= day - self.first < len(self.spread) else None
 
 
 class Context(Struct, frozen=True):

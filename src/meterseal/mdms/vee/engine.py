@@ -23,15 +23,21 @@ from meterseal.mdms.entries import Version
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.store.rows import EVER, Key, Rows, Words, standing
 from meterseal.mdms.vee.channel import Bridging, Judged, ReadOff
-from meterseal.mdms.vee.context import DAY, HOUR, Balance, Context, Main, Multiplied
+from meterseal.mdms.vee.context import DAY, HOUR, OFFSET, Balance, Context, Main, Multiplied, Warmth
 from meterseal.mdms.vee.doubts import HIGH_FOR, by_clocks, unexplained
 from meterseal.mdms.vee.filling import delivered_of
 from meterseal.mdms.vee.judge import Choose, Failure, Judgement, Objection, judge
 from meterseal.mdms.vee.rules import RULES, Rule
+from meterseal.mdms.vee.rules.physics import BALANCE
 from meterseal.mdms.vee.settings import Settings
 from meterseal.mdms.vee.versions import versions
 from meterseal.model import Medium
 
+KWH: Mapping[str, float] = MappingProxyType(
+    {"J": 1 / 3.6e6, "Wh": 1e-3, "kWh": 1.0, "MWh": 1e3, "kJ": 1 / 3.6e3, "MJ": 1 / 3.6, "GJ": 1e3 / 3.6}
+)
+M3: Mapping[str, float] = MappingProxyType({"L": 1e-3, "m3": 1.0})
+"""What a unit of energy and of volume is in kWh and m3."""
 AT_ONCE = 400
 """Channels whose rows are in memory at once."""
 FAILED = "rule-failed"
@@ -68,9 +74,13 @@ class AsOf:
         return found
 
 
+Water = Callable[[int, int], Mapping[int, Warmth]]
+"""What is known of a heat meter's water on local days first <= day <= last."""
+
+
 class Joined(NamedTuple):
     """Channels that belong together in since <= t < until: a main meter before its sub-meters, or where `balance`, a heat
-    meter's energy before its volume. `fed`: places of a meter and, behind all of them, of what it fed in.
+    meter's energy before its volume, with its `water`. `fed`: places of a meter and, behind all of them, of what it fed in.
     """
 
     keys: tuple[Key, ...]
@@ -78,6 +88,7 @@ class Joined(NamedTuple):
     until: int = EVER
     balance: bool = False
     fed: tuple[tuple[int, int], ...] = ()
+    water: Water = lambda first, last: {}
 
 
 class Surroundings(Protocol):
@@ -170,8 +181,8 @@ def run(store: History, dirty: Mapping[Key, int], how: Run) -> Outcome:
         outcome = outcome._replace(readings=outcome.readings + len(columns.end_at))
     for _, channels, context in joined(store, dirty, how):
         columns = columns_of(channels)
-        if dark := sum(not one.spread for one in context.balances):
-            outcome.unjudged["heat-balance"] = outcome.unjudged.get("heat-balance", 0) + dark
+        if dark := _dark(context, how):
+            outcome.unjudged[BALANCE] = outcome.unjudged.get(BALANCE, 0) + dark
         said = judged(columns, context, how, _joint(how))
         outcome.findings.extend(_findings(store, how, channels, columns, context, said))
     return outcome
@@ -252,18 +263,20 @@ def joined(
         channels = []
         for key in cluster.keys:
             begins = how.replaced.get(store.words.texts[key.point], ())[1:]
-            channels.append(_take(store, key, since, reach(customer, medium), begins))
+            # Energy and volume are held against each other: answers have both, a load profile energy alone.
+            taken_ = _take(store, key, since, reach(customer, medium), begins, singles=cluster.balance)
+            channels.append(taken_)
         group = (customer, medium, interval_of(channels[0].delivered))
         together.setdefault(group, []).append((cluster, channels))
         taken += len(channels)
         if taken >= AT_ONCE:
-            yield from _as_one(together, how.surroundings)
+            yield from _as_one(store.words, together, how.surroundings)
             together, taken = {}, 0
-    yield from _as_one(together, how.surroundings)
+    yield from _as_one(store.words, together, how.surroundings)
 
 
 def _as_one(
-    together: Mapping[Group, list[tuple[Joined, list[Judged]]]], surroundings: Surroundings
+    words: Words, together: Mapping[Group, list[tuple[Joined, list[Judged]]]], surroundings: Surroundings
 ) -> Iterator[tuple[Group, list[Judged], Context]]:
     for group, clusters in together.items():
         channels: list[Judged] = []
@@ -272,11 +285,13 @@ def _as_one(
             first = len(channels)
             channels += its
             if cluster.balance:
-                balances.append(Balance(first, first + 1))
+                balances.append(_balance(words, first, its, cluster.water))
             else:
                 subs = tuple(range(first + 1, len(channels) - len(cluster.fed)))
                 fed = tuple((first + used, first + export) for used, export in cluster.fed)
                 mains.append(Main(first, subs, cluster.since, cluster.until, fed))
+        alone = {one.energy for one in balances}  # a meter's own balance is of what it counted
+        factors = surroundings.multipliers([channel.key for channel in channels])
         yield (
             group,
             channels,
@@ -284,11 +299,35 @@ def _as_one(
                 medium=group[1],
                 customer=group[0],
                 interval=group[2],
-                multipliers=surroundings.multipliers([channel.key for channel in channels]),
+                multipliers=tuple(one for one in factors if one.channel not in alone),
                 mains=tuple(mains),
                 balances=tuple(balances),
             ),
         )
+
+
+def _balance(words: Words, first: int, its: Sequence[Judged], water: Water) -> Balance:
+    kwh, m3 = (_unit(words, channel.delivered, known) for channel, known in zip(its, (KWH, M3), strict=True))
+    ends = its[0].delivered["end_at"]
+    if not len(ends):
+        return Balance(first, first + 1, kwh=kwh, m3=m3)
+    begin, end = ((int(at) + OFFSET) // DAY for at in (ends[0], ends[-1]))
+    known = water(begin, end)
+    return Balance(first, first + 1, begin, tuple(known.get(day) for day in range(begin, end + 1)), kwh, m3)
+
+
+def _unit(words: Words, delivered: Rows, known: Mapping[str, float]) -> float:
+    """What one unit of a channel is; 0 where it is none of these, or another one in between."""
+    units = set(delivered["unit"].tolist())
+    return known.get(words.texts[units.pop()], 0.0) if len(units) == 1 else 0.0
+
+
+def _dark(context: Context, how: Run) -> int:
+    """Of how many heat meters the water is known on no day so well that a rule says more than what is possible at all."""
+    if not context.balances or (rule := how.rules.get(BALANCE)) is None:
+        return 0
+    few = min(getattr(one, "samples", 0) for one in how.settings.every(rule, context))
+    return sum(all(water is None or water.samples < few for water in one.spread) for one in context.balances)
 
 
 def _joint(how: Run) -> dict[str, Rule]:
@@ -326,6 +365,8 @@ def _take(
     before: int,
     begins: Sequence[int],
     read_off: Mapping[int, ReadOff] = MappingProxyType({}),
+    *,
+    singles: bool = False,
 ) -> Judged:
     """The rows of a channel with the context that the rules want before its first new reading, and before what that reading
     may have trusted again.
@@ -333,7 +374,7 @@ def _take(
     span = before + 4 * DAY
     while True:
         rows = store.rows(key, max(0, since - span), EVER)
-        delivered = delivered_of(standing(rows, store.words))
+        delivered = delivered_of(standing(rows, store.words), singles=singles)
         # A rule that waits for the reading after may judge the one before the first new one now.
         ends = delivered["end_at"].astype(np.int64)
         first = max(int(np.searchsorted(ends, since)) - 1, 0)

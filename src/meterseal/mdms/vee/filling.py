@@ -263,13 +263,12 @@ class _Work:
         return bridge(gap, known, order)
 
 
-def delivered_of(rows: Rows) -> Rows:
+def delivered_of(rows: Rows, *, singles: bool = False) -> Rows:
     """What meters delivered of their load profile, of rows that stand; not what was said of instants to come, which would
-    be gaps and falls anew with every true reading.
+    be gaps and falls anew with every true reading. `singles`: and what they answered and reported.
     """
-    return visible(
-        pick(rows, rows["profile"] & (rows["method"] == 0) & (rows["quality"] == Quality.MEASURED))
-    )
+    kind = np.ones(len(rows), np.bool_) if singles else rows["profile"]
+    return visible(pick(rows, kind & (rows["method"] == 0) & (rows["quality"] == Quality.MEASURED)))
 
 
 def edges(times: NDArray[np.int64], context: Context) -> list[tuple[int, int]]:
