@@ -19,6 +19,7 @@ from meterseal.headend.heats import COLDEST, HOTTEST
 from meterseal.headend.saying import say
 from meterseal.kit.profiles import Profile, Registers
 from meterseal.mdms.entries import Rollup
+from meterseal.mdms.facts import Fact
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.heats import Hour, first_of_hours, mean, packed, unpacked
 from meterseal.mdms.vee.context import OFFSET
@@ -135,6 +136,23 @@ async def test_a_sensor_that_shows_a_fifth_too_little_is_found_on_every_day(watc
     for one in found(watch):
         assert one.facts["measured"] == pytest.approx(one.facts["implied"] * 0.8, rel=0.02)
     watch.replays()
+
+
+async def test_what_a_register_is_multiplied_by_is_no_part_of_the_meters_own_balance(watch: Watch) -> None:
+    await told(watch, winter(range(24 * 3 + 1)))
+    stated = Fact(usage_point=point(NUMBER), kind="multiplier", value="10", since=FIRST + DAY)
+    await watch.mdms.state([stated], NOW)
+    await watch.mdms.run_vee(NOW)
+    assert found(watch) == []
+    watch.replays()
+
+
+async def test_a_register_whose_unit_turned_is_not_judged_and_said_so(watch: Watch) -> None:
+    await told(watch, winter(range(30), shown=0.5))
+    await told(watch, winter(range(30, 73), shown=0.5, unit="MWh"))
+    run = await watch.mdms.run_vee(NOW)
+    assert found(watch) == []
+    assert run.unjudged == {"heat-balance": 1}
 
 
 @pytest.mark.parametrize("hours", [[0], [0, 6, 12, 18], list(range(11))])

@@ -323,11 +323,16 @@ def _unit(words: Words, delivered: Rows, known: Mapping[str, float]) -> float:
 
 
 def _dark(context: Context, how: Run) -> int:
-    """Of how many heat meters the water is known on no day so well that a rule says more than what is possible at all."""
+    """Of how many heat meters the units, or the water of any day, are not known so well that a rule says more than what is
+    possible at all.
+    """
     if not context.balances or (rule := how.rules.get(BALANCE)) is None:
         return 0
     few = min(getattr(one, "samples", 0) for one in how.settings.every(rule, context))
-    return sum(all(water is None or water.samples < few for water in one.spread) for one in context.balances)
+    return sum(
+        not (one.kwh and one.m3) or all(water is None or water.samples < few for water in one.spread)
+        for one in context.balances
+    )
 
 
 def _joint(how: Run) -> dict[str, Rule]:
