@@ -3,6 +3,7 @@ looked at them say two things."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from random import Random
@@ -293,6 +294,30 @@ async def test_a_sample_that_comes_while_a_run_looks_is_in_the_next_one(watch: W
     watch.replays()
     assert await watch.run(NOW + 1)
     assert days(watch) == [0, 1]
+    watch.replays()
+
+
+async def test_a_run_sees_samples_that_no_table_holds_yet(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are committed after the run had everything noticed written down, and before it takes its point."""
+    records = winter(range(49), shown=0.8)
+    missing = records[3:16]
+    await told(watch, [one for one in records if one not in missing])
+    loop, take = asyncio.get_running_loop(), watch.mdms._take_facts
+
+    def taking(now: int) -> None:
+        asyncio.run_coroutine_threadsafe(told(watch, missing), loop).result(60)
+        take(now)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(watch.mdms, "_take_facts", taking)
+        assert await watch.run(NOW)
+    assert len(watch.mdms._state.heats) == len(missing)
+    assert days(watch) == [0, 1]
+    watch.replays()
+    await watch.mdms.settle()
+    assert not watch.mdms._state.heats
     watch.replays()
 
 
