@@ -160,8 +160,9 @@ class MqttListener:
         while True:
             try:
                 await self._connection(context)
-            except* (MqttError, OSError, TimeoutError) as errors:
-                # Their texts may quote what the broker sent; the kind is enough to know where to look.
+            except* (MqttError, OSError, TimeoutError, ValueError) as errors:
+                # ValueError: a topic that is no text, met as the broker is left. Their texts may quote what the broker
+                # sent; the kind is enough to know where to look.
                 faults = sorted({type(error).__name__ for error in errors.exceptions})
                 log.warning("mqtt.away", broker=self._broker.address, faults=faults)
             if (task := asyncio.current_task()) is not None and task.cancelling():
