@@ -112,6 +112,11 @@ class Evidence(Struct, frozen=True, array_like=True):
     signature: bytes
 
 
+def off_for_sure(least: int, most: int) -> int:
+    """How far off a clock is that leads by `least` to `most`: above 0 it leads, below it lags, 0 where it may be right."""
+    return max(least, 0) + min(most, 0)
+
+
 class ClockSeen(Struct, frozen=True, array_like=True):
     """Somebody with a good clock saw a meter's at `at`: it leads by `least` to `most` ms, negative where it lags.
 
@@ -129,7 +134,7 @@ class ClockSeen(Struct, frozen=True, array_like=True):
     @property
     def off(self) -> int:
         """How far off it is for sure (ms): above 0 it leads, below it lags, 0 where it may be right."""
-        return max(self.least, 0) + min(self.most, 0)
+        return off_for_sure(self.least, self.most)
 
 
 class HeatSeen(Struct, frozen=True, array_like=True):

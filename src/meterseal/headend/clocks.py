@@ -18,7 +18,8 @@ from meterseal.wire.meaning import interpret
 
 CODE: Final = "meter.clock"
 FAR: Final = 120_000
-"""A clock that is off by more (ms) is an alarm; what is too much for its readings, the rule `clock-error` knows."""
+"""A clock that is off by more (ms) is an alarm, or set where it has a module; what is too much for its readings, the rule
+`clock-error` knows."""
 LONGEST: Final = 120_000
 """Between question and answer (ms)."""
 _OWN: Final = ids.write_di(ids.CLOCK, high_first=False), ids.CLOCK_645.to_bytes(4, "little")

@@ -13,17 +13,17 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
-from sqlalchemy.dialects.sqlite import insert
 
 from meterseal.control.engine import read, write
 from meterseal.control.tables import clock_sights as sights
 from meterseal.control.tables import point_facts as table
+from meterseal.control.writes import upsert
 from meterseal.mdms.entries import Place
 from meterseal.mdms.finding import Finding, Severity
 from meterseal.mdms.store.rows import EVER
 from meterseal.mdms.vee.context import Clocked
 from meterseal.mdms.vee.rules.clocks import NAME
-from meterseal.model import HEAT_VOLUME, MAIN, ClockSeen
+from meterseal.model import HEAT_VOLUME, MAIN, ClockSeen, off_for_sure
 
 KIND = "clock"
 MOVED, NEARLY = 30_000, 5_000
@@ -49,6 +49,11 @@ class Told(Struct, frozen=True):
     least: int
     most: int
     stamps: bool
+
+    @property
+    def off(self) -> int:
+        """As `ClockSeen.off`."""
+        return off_for_sure(self.least, self.most)
 
 
 def placed(seen: ClockSeen, places: Iterable[Place], received_at: int) -> list[Measured]:
@@ -82,8 +87,7 @@ def keep(engine: sa.Engine, measured: Iterable[Measured]) -> dict[tuple[str, int
             stood = connection.execute(sa.select(sights.c.at).where(*sight)).scalar()
             if stood is None or stood < seen.at:
                 row = {"usage_point": one.usage_point, "device_id": seen.device_id, "at": seen.at}
-                upsert = insert(sights).values(row)
-                connection.execute(upsert.on_conflict_do_update(set_={"at": seen.at}))
+                upsert(connection, sights, (row,))
             # One that was seen before another meter came between and went says nothing of what is told last.
             same = before is not None and stood is not None and stood >= before.until
             if before is not None and same and _alike(_told(before), seen):
@@ -111,13 +115,12 @@ def keep(engine: sa.Engine, measured: Iterable[Measured]) -> dict[tuple[str, int
 
 def _alike(one: Told, other: ClockSeen) -> bool:
     """Does this say of the clock what was told before? While it is right enough, how wide the bounds are says nothing."""
-    off = max(one.least, 0) + min(one.most, 0)
     if one.stamps != other.stamps:
         return False
-    if max(abs(off), abs(other.off)) <= MOVED:
+    if max(abs(one.off), abs(other.off)) <= MOVED:
         return True
     moved = max(abs(one.least - other.least), abs(one.most - other.most))
-    return min(abs(off), abs(other.off)) > MOVED and moved <= MOVED and abs(off - other.off) <= NEARLY
+    return min(abs(one.off), abs(other.off)) > MOVED and moved <= MOVED and abs(one.off - other.off) <= NEARLY
 
 
 def _reach(seen: ClockSeen) -> int:
@@ -197,8 +200,7 @@ def periods(told: Sequence[Told], begins: Sequence[int], number: int) -> list[Cl
             until = told[place + 1].at if eras[place + 1] == eras[place] else begins[eras[place]]
         elif eras[place] < len(begins):
             until = begins[eras[place]]
-        off = max(one.least, 0) + min(one.most, 0)
-        if off:
+        if one.off:
             found.append(Clocked(number, since, until, one.least, one.most, one.stamps))
     return found
 

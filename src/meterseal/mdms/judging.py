@@ -330,7 +330,8 @@ class Judging(Reading, ABC):
             [
                 found
                 for one in measured
-                if not self._has_profile(one) and (found := self._far_off(one)) is not None
+                # Nearly all are right; only of the others the store is asked.
+                if one.seen.off and (found := self._far_off(one)) is not None and not self._has_profile(one)
             ]
         )
         self._look_again(clocks.keep(self._engine, measured))

@@ -17,6 +17,7 @@ import structlog
 from meterseal.control import read
 from meterseal.control.tables import clock_sights, meters
 from meterseal.errors import MetersealError, PeerError
+from meterseal.headend.clocks import is_far
 from meterseal.headend.ports import Down
 from meterseal.headend.saying import AHEAD, BACKLOG
 from meterseal.model import ClockSeen, medium_of
@@ -36,9 +37,8 @@ AT_ONCE = 200
 """Meters asked in one turn: 25,000 in a day."""
 TURN = 600.0
 """Seconds between two turns."""
-FAR = 120_000
-"""A clock that is off by more for sure (ms) is set: the module shakes hands anew, and SESSION tells it the time."""
 SET_AGAIN = 86_400_000
+"""A clock that is far off is set: the module shakes hands anew, and SESSION tells it the time; no more often than so."""
 AFTER_SETTING = 3_600_000
 """So long after it was told to, it is asked again."""
 DATE_AND_TIME = 0x0400010C
@@ -89,7 +89,7 @@ class ClockWatch:
         if measured:
             await self._take(measured)
         for one in measured:
-            if abs(one.off) > FAR and any(one.device_id == answer.device_id for answer in answers):
+            if is_far(one) and any(one.device_id == answer.device_id for answer in answers):
                 await self._set_clock(one.device_id)
 
     async def _set_clock(self, device_id: bytes) -> None:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from meterseal.mdms.store.rows import EVER
-from meterseal.model import Medium
+from meterseal.model import Medium, off_for_sure
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -118,7 +118,7 @@ class Clocked(Struct, frozen=True):
     @property
     def off(self) -> int:
         """By how much for sure: 0 where it may be right."""
-        return max(self.least, 0) + min(self.most, 0)
+        return off_for_sure(self.least, self.most)
 
     @property
     def reach(self) -> tuple[int, int]:
