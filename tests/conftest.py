@@ -24,6 +24,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"search of the link, attacked when switched off: {', '.join(attacked)}")
 
 
+def pytest_collection_finish() -> None:
+    """What was imported by now stays to the end: no later search for garbage looks through half a million objects again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # a library that counts what it gave away would complain at the end
+
+
 MANY_FILES = 400
 
 

@@ -1,9 +1,12 @@
-"""Below every station: the unit codes (单位代号) of CJ/T 188 and what they scale a BCD number by.
+"""Below every station: the unit codes (单位代号) of CJ/T 188, how they scale a BCD number, and what units are in others.
 
-It converts nothing between units; a code becomes a symbol and an exponent, or stays a bare code.
+It converts nothing; a code becomes a symbol and an exponent, or stays a bare code.
 """
 
 from __future__ import annotations
+
+from fractions import Fraction
+from typing import Final
 
 from msgspec import Struct
 
@@ -52,6 +55,20 @@ CONFIRMED = frozenset(bytes.fromhex("01 02 05 08 0A 0B 0E 11 13 14 17 1A 29 2C 3
 
 CODES: dict[tuple[str, int], int] = {(unit.symbol, unit.exponent): unit.code for unit in UNITS.values()}
 """(symbol, exponent of the BCD number) -> unit code."""
+
+RATIOS: Final[dict[tuple[str, str], Fraction]] = {
+    ("m3", "L"): Fraction(1000),
+    ("m3/h", "L/h"): Fraction(1000),
+    ("kW", "W"): Fraction(1000),
+    ("kW", "MW"): Fraction(1, 1000),
+    ("kWh", "Wh"): Fraction(1000),
+    ("kWh", "MWh"): Fraction(1, 1000),
+    ("kWh", "J"): Fraction(3_600_000),
+    ("kWh", "kJ"): Fraction(3_600),
+    ("kWh", "MJ"): Fraction(36, 10),
+    ("kWh", "GJ"): Fraction(36, 10_000),
+}
+"""How many of the second unit one of the first is."""
 
 
 def unit_code(symbol: str) -> int:

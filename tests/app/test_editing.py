@@ -175,6 +175,46 @@ async def test_an_edit_that_a_bill_counted_with_takes_two_officers_and_the_run_c
     ]
 
 
+async def test_attack_have_signed_what_was_harmless_and_hand_it_in_once_a_bill_counted_with_it(
+    house: House,
+) -> None:
+    """The signatures are good, over the very registers, and over an effect that is not true any more."""
+    shown = await house.edit(since=BEGIN + DAY, until=BEGIN + DAY, register=value(BEGIN + DAY, 2))
+    assert (shown["people"], shown["edit"]["state"]) == (0, "saved")
+    asked = {"since": NOW - DAY, "until": NOW - DAY, "register": value(NOW - DAY, 300)}
+    shown = await house.edit(**asked)
+    assert shown["people"] == 2
+    order = ordered(PURPOSE, await house.order(2), house.people)
+    before = house.seen()
+    assert len((await house.utility.run_bills(NOW)).issued) == 1
+    house.utility.end_agreement(
+        "a-1", NOW - DAY, actor="operator", now=NOW
+    )  # what it moves lies at the end of a bill now
+    for handed in (order, None):
+        with pytest.raises(DataError) as error:
+            await house.approve(2, handed)
+        assert error.value.code == "edit.overtaken"
+        assert "propose it anew" in error.value.message
+    assert house.seen() == before
+    assert json.loads((await house.desk.edits("operator", Page())).json)[0]["state"] == "proposed"
+    await house.undo(2)
+    again = await house.edit(**asked)
+    assert again["effect"]["periods"] != shown["effect"]["periods"]
+    saved = await house.approve(3, ordered(PURPOSE, await house.order(3), house.people))
+    assert saved["state"] == "saved"
+
+
+async def test_attack_hand_in_signatures_once_the_readings_lie_between_two_customers(house: House) -> None:
+    shown = await house.edit(since=NOW - 2 * DAY, until=NOW - DAY, total="9.50")
+    assert shown["people"] == 2
+    order = ordered(PURPOSE, await house.order(1), house.people)
+    middle = NOW - DAY - 12 * HOUR
+    house.utility.end_agreement("a-1", middle, actor="operator", now=NOW)
+    with pytest.raises(DataError) as error:
+        await house.approve(1, order)
+    assert error.value.code == "edit.tenants"
+
+
 async def test_inside_a_billed_period_an_edit_takes_two_even_when_no_total_changes(house: House) -> None:
     (issued,) = (await house.utility.run_bills(NOW)).issued
     asked = {"since": BEGIN + DAY, "until": BEGIN + 2 * DAY, "method": "flat", "dry_run": True}

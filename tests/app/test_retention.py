@@ -329,3 +329,11 @@ async def test_deliveries_to_a_warehouse_still_prove_complete_after_a_roll_up(
     await hand_over(tmp_path / "new")
     assert check(tmp_path / "old").distinct == WHOLE * METERS + 1
     assert check(tmp_path / "new").distinct == WHOLE * (METERS - 1) + LEFT + 2
+
+
+async def test_a_try_says_how_many_months_it_looked_at(desk: Desk) -> None:
+    await desk.rule("water", 800)
+    assert (await desk.call("retention_progress", Empty()))["tried"] == [0, 0]
+    found = await desk.call("retention_try", Empty())
+    through, of = (await desk.call("retention_progress", Empty()))["tried"]
+    assert through == of >= len(found["months"]) >= 1

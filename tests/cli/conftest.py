@@ -15,6 +15,9 @@ import pytest
 from msgspec import Struct
 
 from meterseal.cli import main
+from tests.security.conftest import cheap_stretching
+
+__all__ = ["cheap_stretching"]
 
 
 class Answer(Struct, frozen=True):

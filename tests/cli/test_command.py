@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from meterseal.crypto.sm2 import Sm2PrivateKey
-from tests.cli.conftest import Answer, Run, Up, here, meterseal
+from tests.cli.conftest import Answer, Run, Up, here
 
 
 class Ground:
@@ -32,7 +32,7 @@ class Ground:
             for medium in ("water", "gas", "electricity")
         }
 
-    def command(self, medium: str, *act: str, officer: str = "", run: Run = meterseal) -> Answer:
+    def command(self, medium: str, *act: str, officer: str = "", run: Run = here) -> Answer:
         """`officer` names those who sign, by their ids with a space between; `run` how the program is run."""
         keys = [word for name in officer.split() for word in ("--officer", self.folder / f"{name}.key")]
         key = (*keys, "--passphrase-file", self.phrase) if officer else ()

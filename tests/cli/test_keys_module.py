@@ -17,7 +17,7 @@ from meterseal.edge.making import personal, personalise
 from meterseal.edge.memories import Memories
 from meterseal.edge.pcsc import PcscPort, readers
 from meterseal.errors import TrustError
-from tests.cli.conftest import Answer, Run, Up, meterseal
+from tests.cli.conftest import Answer, Run, Up, here
 from tests.cli.test_keys import officer, sign
 from tests.edge import cards
 from tests.edge.test_module_reader import VirtualCard, needs_reader, virtual
@@ -36,7 +36,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         for name in ("an", "bo"):
             officer(folder, name)
         cards = (folder / "an.card", folder / "bo.card")
-        assert meterseal("keys", "officer", "add", *cards, "--data", up.data).status == 0
+        assert here("keys", "officer", "add", *cards, "--data", up.data).status == 0
         (folder / "pin").write_text("135790")
         (folder / "pin").chmod(0o600)
         yield up
@@ -46,7 +46,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 def ordered(system: Up, to: Path, purpose: str, ids: tuple[bytes, bytes], *people: str) -> Path:
     """A request file for this device and module with these signatures."""
-    made = meterseal(
+    made = here(
         "keys", "request", purpose, f"device_id={ids[0].hex()}", f"module_id={ids[1].hex()}", "reason=desk 4",
         "--data", system.data, "--to", to, "--json",
     )  # fmt: skip

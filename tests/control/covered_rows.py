@@ -23,7 +23,7 @@ def value(column: sa.Column[object], number: int) -> object:
     if column.name == "kind":
         return KINDS.get(column.table.name, f"kind {number}")
     if column.name == "state":
-        return STATES[column.table.name]
+        return STATES.get(column.table.name, f"x{number}")
     if column.name in WORDS:
         return WORDS[column.name]
     kind = column.type.__class__.__name__

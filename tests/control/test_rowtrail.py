@@ -16,9 +16,10 @@ from meterseal.app import rowwatch
 from meterseal.app.rowwatch import RowWatch
 from meterseal.control import read, write
 from meterseal.control.acts import Act, append
-from meterseal.control.covered import COVERED, ELSEWHERE
+from meterseal.control.covered import COVERED, ELSEWHERE, LEFT_OUT
 from meterseal.control.rowcheck import Compared, compared
-from meterseal.control.rowtrail import Entry, Item, RowTrail, Written, digest
+from meterseal.control.rowitems import Entry, Item, Written, digest
+from meterseal.control.rowtrail import RowTrail
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import (
     accounts,
@@ -90,7 +91,15 @@ def test_every_table_is_covered_or_says_why_it_is_not() -> None:
         for covered in COVERED
         for column in set(metadata.tables[covered.name].columns.keys()) - {*covered.fixed, *covered.rest}
     }
-    assert left_out == {"accounts.locale"}  # in which language somebody reads decides nothing
+    moving = (
+        "sequence",
+        "counts",
+        "journal_ended",
+        "journal_begun",
+        "journal_faults",
+    )  # with every compaction
+    assert left_out == {"accounts.locale", *(f"stores.{name}" for name in moving)}
+    assert {name.partition(".")[0] for name in left_out} == set(LEFT_OUT)
 
 
 def _twice(engine: sa.Engine) -> None:
@@ -158,7 +167,9 @@ def test_rows_added_and_taken_away_in_any_covered_table_are_found(kept: Kept) ->
             assert [how for _, how in kept.found()] == ["removed.", "removed."], name
             more = tuple(value(column, 3) for column in table.columns)
             more = tuple(str(one) if isinstance(one, dict) else one for one in more)
-            raw.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(more))})", [*rows, more])
+            names = ", ".join(table.columns.keys())
+            raw.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(more))})", rows)
+            raw.execute(f"INSERT INTO {name} ({names}) VALUES ({', '.join('?' * len(more))})", more)
             assert [how for where, how in kept.found() if where.startswith(f"{name}, row ")] == ["added."], (
                 name
             )

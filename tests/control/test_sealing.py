@@ -11,10 +11,11 @@ from meterseal.control import open_control, read, write
 from meterseal.control.classes import CLASSES, Hashed, Public, Sealed, Wrapped
 from meterseal.control.rings import begin_version, end_versions, open_ring
 from meterseal.control.sealed import CONCENTRATORS, CUSTOMERS, METERS, UNDER
-from meterseal.control.sealing import VERSION, KeyRing, place
+from meterseal.control.sealing import VERSION, KeyRing
 from meterseal.control.tables import concentrators, data_keys, metadata
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import TrustError
+from meterseal.places import place
 from tests.utility.twins import MemoryKeys
 
 NAME = "3 号楼 2 单元"

@@ -199,7 +199,7 @@ def _kill_at_random(guessed: Guessed, tries: int, seed: int) -> None:
 
 
 def test_t13_wrong_pins_with_kill_9_at_random_moments(tmp_path: Path) -> None:
-    _kill_at_random(Guessed(tmp_path), 100, seed=13)
+    _kill_at_random(Guessed(tmp_path), 25, seed=13)
 
 
 def _from_processes(guessed: Guessed, tries: int) -> None:

@@ -24,7 +24,15 @@ def test_the_same_seed_gives_the_same_numbers_and_another_others() -> None:
         ("water", "week-ahead"),
     ]
     assert {round(sum(row.chosen.values()), 6) for row in first} == {1.0}
+    nets = [row for row in first if row.net]
+    assert [(row.medium, row.horizon) for row in nets] == [
+        ("electricity", "day-ahead"),
+        ("electricity", "week-ahead"),
+    ]
+    assert all(row.lows is not None and 0 <= row.lows <= 1 for row in nets)
+    assert {row.lows for row in first if not row.net} == {None}
     text = page(first, 3, 2)
+    assert text.count("| electricity, net |") == 2
     assert text.count("\n|") == 2 + len(first)
     assert "--seed 3 --dwellings 2" in text
 

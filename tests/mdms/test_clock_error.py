@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meterseal.control import write
 from meterseal.control.tables import former_installations, meters
+from meterseal.errors import EngineError
 from meterseal.mdms import clocks
 from meterseal.mdms.clocks import Measured, Told, periods
 from meterseal.mdms.finding import Finding
@@ -215,13 +218,60 @@ async def test_what_was_measured_of_a_meter_says_nothing_of_the_one_that_came_af
     await mdms.close()
 
 
+async def test_a_clock_that_stands_off_for_weeks_is_found_once_and_again_after_it_was_set(
+    tmp_path: Path,
+) -> None:
+    """Of a meter without a load profile: that it is still so, which each weekly look says, is nothing new."""
+    mdms, _ = open_store(tmp_path, 1)
+    meter = Meter(mdms)
+    await meter.live(range(1, 3), step=0)
+
+    async def weekly(weeks: range, off: int) -> None:
+        for week in weeks:
+            meter.told = None  # a concentrator tells it once a week, however it stands
+            await meter.live(range(168 * week, 168 * week + 2), off + 1_000 * (week % 3), step=0)
+
+    await weekly(range(1, 5), -HOUR)
+    assert len(meter.said("clock-error")) == 1
+    await weekly(range(5, 7), 0)
+    await weekly(range(7, 10), -HOUR)
+    assert len(meter.said("clock-error")) == 2
+    await weekly(range(10, 12), -2 * HOUR)
+    assert len(meter.said("clock-error")) == 3
+    await mdms.close()
+
+
+async def test_that_a_clock_is_off_is_found_and_judged_again_though_it_could_not_be_written_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mdms, _ = open_store(tmp_path, 1)
+    meter = Meter(mdms)
+    await meter.live(range(1, 20), step=0)
+    append, failed = mdms._findings.append, []
+
+    def full(found: Sequence[Finding]) -> int:
+        if found and not failed:
+            failed.append(found)
+            raise EngineError("control.full", "The disk is full.")
+        return append(found)
+
+    monkeypatch.setattr(mdms._findings, "append", full)
+    with pytest.raises(EngineError):
+        await meter.live(range(20, 21), -HOUR, step=0)
+    await meter.live(range(21, 24), -HOUR, step=0)
+    assert len(meter.said("clock-error")) == 1
+    await mdms.run_vee(NOW)
+    assert meter.shown()[20] == Quality.SUSPECT
+    await mdms.close()
+
+
 async def test_looks_alike_are_one_fact_and_a_change_is_doubted_from_the_last_of_them(tmp_path: Path) -> None:
     mdms, engine = open_store(tmp_path, 1)
 
     def look(hour: int, off: int, wide: int = 0, number: int = 0) -> int:
         at = FIRST + hour * HOUR
         seen = ClockSeen(device(number), at, at, off - wide, off + wide, True)
-        again = clocks.keep(engine, [Measured(point(0), "water", seen, at)])
+        again = clocks.keep(engine, [Measured(point(0), "water", seen, at)]).again
         assert set(again) <= {(point(0), MAIN)}
         return len(again)
 

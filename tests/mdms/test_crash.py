@@ -16,12 +16,14 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from meterseal.control.tables import segments
 from meterseal.link.counters import CounterSet
 from meterseal.mdms.ledger.audit import TreeWalk
 from meterseal.mdms.ledger.leaves import Part, read
+from meterseal.mdms.ledger.progress import Progress
 from meterseal.mdms.ledger.verdict import Faults
 from meterseal.mdms.reading import Limits
 from meterseal.mdms.service import Mdms
@@ -132,7 +134,7 @@ def check_answered(mdms: Mdms, answered: set[bytes]) -> None:
 def check_ledger(mdms: Mdms, root: Path, answered: set[bytes]) -> None:
     """The tree is the one that the process had which died; each record is in it once, and it holds in itself."""
     size, faults = mdms.ledger.take_up(), Faults()
-    TreeWalk(mdms.ledger, size, [], faults).run()
+    TreeWalk(mdms.ledger, size, [], faults).run(Progress())
     assert faults.named == []
     leaves = [read(made.plaintext) for _, made in mdms.ledger.every(size)]
     names = [leaf.session_id + leaf.counter.to_bytes(8) for leaf in leaves if isinstance(leaf, Part)]
@@ -170,10 +172,11 @@ async def recover(root: Path, answered: set[bytes]) -> None:
     engine.dispose()
 
 
-def test_every_step_may_be_the_last(tmp_path: Path) -> None:
-    step, partly = 0, 0
+def steps_until_done(tmp_path: Path, stride: int) -> None:
+    """Die at every so many-th step, until the scenario comes to its end."""
+    step, partly = 1 - stride, 0
     while True:
-        step += 1
+        step += stride
         root = tmp_path / str(step)
         root.mkdir()
         engine = control_at(root / "control.db")
@@ -185,8 +188,17 @@ def test_every_step_may_be_the_last(tmp_path: Path) -> None:
         if not died:
             break
     assert step > 40
-    assert partly > 10
+    assert partly > 10 // stride
     assert answered == {name_of(record) for record in RECORDS}
+
+
+def test_some_steps_may_be_the_last(tmp_path: Path) -> None:
+    steps_until_done(tmp_path, 3)
+
+
+@pytest.mark.soak
+def test_every_step_may_be_the_last(tmp_path: Path) -> None:
+    steps_until_done(tmp_path, 1)
 
 
 async def forever(root: Path) -> None:

@@ -70,5 +70,5 @@ def test_a_look_at_all_files_minds_none_that_is_forgotten_meanwhile(
     look: Iterator[tuple[str, object]] = files.opened()
     _, error = next(look)
     assert error is None
-    files.forget(BEGIN + 2)
+    files.forget(BEGIN + 2, BEGIN + 9)
     assert [error for _, error in look] == [None]

@@ -4,9 +4,11 @@ looked at them say two things."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from math import floor
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -22,11 +24,12 @@ from meterseal.kit.profiles import Profile, Registers
 from meterseal.mdms.entries import Rollup
 from meterseal.mdms.facts import Fact
 from meterseal.mdms.finding import Finding
-from meterseal.mdms.heats import Hour, first_of_hours, mean, packed, unpacked
-from meterseal.mdms.vee.context import OFFSET
+from meterseal.mdms.heats import Heats, Hour, Warm, first_of_hours, mean, packed, unpacked
+from meterseal.mdms.vee.context import OFFSET, Warmth
 from meterseal.mdms.vee.rules.physics import carries
-from meterseal.model import HEAT_VOLUME, MAIN, Batch, Opened
+from meterseal.model import HEAT_VOLUME, MAIN, Batch, HeatSeen, Opened
 from meterseal.units import unit_code
+from tests.control_store import control_at
 from tests.mdms.fleet import DAY, FIRST, HOUR, keys, point
 from tests.mdms.test_exact_runs import Watch
 from tests.wire import built
@@ -34,6 +37,7 @@ from tests.wire import built
 METER = bytes.fromhex("2078330011223344")
 NUMBER = 2
 NOW = FIRST + 20 * DAY
+MINUTE = 60_000
 KWH = {"kWh": 1.0, "MWh": 1000.0, "GJ": 1000 / 3.6}
 
 
@@ -69,8 +73,8 @@ def winter(
     return found
 
 
-def record(payload: bytes, at: int, *, counter: int = 0) -> Opened:
-    said = say([built.current_data_answer(METER, payload)], at, vouched=True)
+def record(payload: bytes, at: int, *, counter: int = 0, meter: bytes = METER) -> Opened:
+    said = say([built.current_data_answer(meter, payload)], at, vouched=True)
     return Opened(
         session_id=b"session1",
         counter=counter or at // 1000 % (1 << 40),
@@ -148,9 +152,28 @@ async def test_what_a_register_is_multiplied_by_is_no_part_of_the_meters_own_bal
     watch.replays()
 
 
-async def test_a_register_whose_unit_turned_is_not_judged_and_said_so(watch: Watch) -> None:
+async def test_the_day_on_which_a_unit_turned_is_not_judged_and_those_beside_it_are(watch: Watch) -> None:
     await told(watch, winter(range(30), shown=0.5))
     await told(watch, winter(range(30, 73), shown=0.5, unit="MWh"))
+    await watch.mdms.run_vee(NOW)
+    assert days(watch) == [0, 2]
+    watch.replays()
+
+
+async def test_a_register_of_no_energy_is_not_judged_and_said_so(watch: Watch) -> None:
+    await told(
+        watch,
+        [
+            msgspec.structs.replace(
+                one,
+                series=tuple(
+                    msgspec.structs.replace(series, unit="kW") if series.channel == MAIN else series
+                    for series in one.series
+                ),
+            )
+            for one in winter(range(30), shown=0.5)
+        ],
+    )
     run = await watch.mdms.run_vee(NOW)
     assert found(watch) == []
     assert run.unjudged == {"heat-balance": 1}
@@ -247,6 +270,155 @@ async def test_a_home_through_a_winter(watch: Watch, share: int, wrong: bool) ->
     assert len(stored(watch)) == 91
     assert len(found(watch)) == (90 if wrong else 0)
     watch.replays()
+
+
+# --- good meters ---------------------------------------------------------------------------------------------------
+
+
+class Plant(NamedTuple):
+    """What a meter is in, minute by minute: litres a minute, degC of supply and return; and how it counts and shows it."""
+
+    water: Callable[[int], tuple[float, float, float]]
+    unit: str = "kWh"
+    energy_place: float = 0.01
+    """Last place that the meter counts, in its unit; degrees alike."""
+    degree_place: float = 0.01
+    least: float = 0.0
+    """Below that spread (K) it counts no energy, as EN 1434 lets it."""
+    kind: int = 0x20
+
+    def answers(self, days: int, shown: float = 1.0, start: float = 0.0) -> list[Opened]:
+        """Hourly answers; its return sensor shows `shown` of the true spread, and energy is counted by another one."""
+        meter = bytes((self.kind,)) + METER[1:]
+        kwh, litres, found = start, 0.0, []
+        for minute in range(24 * 60 * days + 1):
+            flow, supply, back = self.water(minute)
+            if minute % 60 == 0:
+                at = FIRST + minute * MINUTE
+                counted = floor(kwh / KWH[self.unit] / self.energy_place + 1e-9) * self.energy_place
+                pipes = (supply, supply + (back - supply) * shown)
+                steps = [floor(one / self.degree_place + 1e-9) * self.degree_place for one in pipes]
+                payload = built.heat_payload(
+                    round(counted * 100),
+                    0,
+                    at,
+                    volume=int(litres / 10),
+                    supply=round(steps[0] * 100),
+                    back=round(steps[1] * 100),
+                    flow=round(flow * 600),
+                    unit=unit_code(self.unit),
+                )
+                found.append(record(payload, at, meter=meter))
+            spread = back - supply if self.kind == 0x21 else supply - back
+            litres += flow
+            if spread > self.least:
+                kwh += carries((supply + back) / 2) * flow / 1000 * spread
+        return found
+
+
+def radiators(minute: int) -> tuple[float, float, float]:
+    """A small flat, 8 kWh a day."""
+    hour = minute / 60 % 24
+    return 0.6 + 0.2 * (6 < hour < 22), 45.37, 38.19 + 0.4 * (6 < hour < 22)
+
+
+def floor_heating(minute: int) -> tuple[float, float, float]:
+    return 4.0, 35.9, 30.0
+
+
+def thermostat(minute: int) -> tuple[float, float, float]:
+    """Opens and shuts every few minutes; what comes back was in there before."""
+    phase = (minute * 7919 // 60) % 41
+    open_ = phase < 18
+    return (6.0 if open_ else 0.3), 55.0, (33.0 + phase if open_ else 50.0)
+
+
+def taps(minute: int) -> tuple[float, float, float]:
+    """Heats tap water as it runs, a few minutes after every hour; in between its pipes cool down."""
+    runs = minute % 60 in range(20, 23) and 5 < minute // 60 % 24 < 23
+    return (9.0, 55.0, 18.0) if runs else (0.0, 26.0, 24.0)
+
+
+def rare(minute: int) -> tuple[float, float, float]:
+    """Stands at most full hours, and is opened now and then."""
+    return (5.0, 52.0, 40.0) if minute % 60 > 30 or minute % 300 == 0 else (0.0, 21.0, 20.5)
+
+
+def spring(minute: int) -> tuple[float, float, float]:
+    """Runs all day; warms by two degrees in most hours, and by six in the morning."""
+    return (9.0, 34.0, 28.0) if 4 < minute // 60 % 24 < 9 else (9.0, 30.0, 27.9)
+
+
+def chilled(minute: int) -> tuple[float, float, float]:
+    return 5.0, 7.1, 12.4
+
+
+def fan_coils(minute: int) -> tuple[float, float, float]:
+    """Cools from noon on."""
+    return (5.0, 45.2, 39.9) if minute // 60 % 24 < 12 else (5.0, 7.1, 12.4)
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        Plant(radiators, energy_place=1.0),
+        Plant(radiators, "GJ"),
+        Plant(radiators, "MWh"),
+        Plant(floor_heating, degree_place=1.0),
+        Plant(thermostat),
+        Plant(taps),
+        Plant(rare),
+        Plant(spring, least=2.5),
+        Plant(chilled, kind=0x21),
+    ],
+    ids=["whole kWh", "GJ", "MWh", "whole degrees", "thermostat", "taps", "rare", "spring", "chilled"],
+)
+async def test_a_good_meter_is_not_found_whatever_its_house_and_its_last_digit(
+    watch: Watch, plant: Plant
+) -> None:
+    with write(watch.engine) as connection:
+        connection.execute(meters.update().values(device_id=bytes((plant.kind,)) + METER[1:]))
+    await told(watch, plant.answers(5, start=1.7))
+    await watch.mdms.run_vee(NOW)
+    assert [(one.facts, days(watch)) for one in found(watch)] == []
+
+
+@pytest.mark.parametrize(
+    ("plant", "shown"),
+    [
+        (Plant(radiators, energy_place=0.1), 0.7),
+        (Plant(floor_heating, degree_place=0.1), 0.75),
+        (Plant(floor_heating, degree_place=1.0), 0.55),
+        (Plant(chilled, kind=0x21), 0.7),
+    ],
+    ids=["flat", "tenths", "whole degrees", "chilled"],
+)
+async def test_a_wrong_sensor_is_found_in_houses_alike(watch: Watch, plant: Plant, shown: float) -> None:
+    with write(watch.engine) as connection:
+        connection.execute(meters.update().values(device_id=bytes((plant.kind,)) + METER[1:]))
+    await told(watch, plant.answers(2, shown))
+    await watch.mdms.run_vee(NOW)
+    assert days(watch) == [0, 1]
+    watch.replays()
+
+
+async def test_a_meter_of_heat_and_cooling_is_none_whose_sensors_are_in_each_others_pipes(
+    watch: Watch,
+) -> None:
+    plant = Plant(fan_coils, kind=0x22)
+    with write(watch.engine) as connection:
+        connection.execute(meters.update().values(device_id=bytes((0x22,)) + METER[1:]))
+    await told(watch, plant.answers(2))
+    await watch.mdms.run_vee(NOW)
+    assert found(watch) == []
+    assert await kinds_kept(watch) == {12}
+
+
+async def kinds_kept(watch: Watch) -> set[int]:
+    """How many hours of a whole day are kept."""
+    with read(watch.engine) as connection:
+        rows = connection.execute(sa.select(heat_days).order_by(heat_days.c.day)).all()
+    return {len(unpacked(HEAT_DAYS.open(keys(), row) or b"")) for row in rows[:2]}
 
 
 # --- what is kept, and found again ---------------------------------------------------------------------------------
@@ -385,13 +557,45 @@ def hour(number: int, spread: int, volume: int, *, flows: bool = True, entry: in
 
 
 def test_hours_count_by_what_flowed_in_them_and_alike_where_nobody_knows() -> None:
-    assert mean([hour(0, 900, 100), hour(1, 1000, 200), hour(2, 2000, 500)]).spread == 17.5
-    assert mean([hour(2, 2000, 500), hour(0, 900, 100), hour(1, 1000, 200)]).spread == 17.5
-    assert mean([hour(0, 900, -1), hour(1, 1000, 200), hour(2, 2000, 500)]).spread == 13.0
-    assert mean([hour(0, 900, 700), hour(1, 1000, 200), hour(2, 2000, 500)]).spread == 13.0  # another meter
-    assert mean([hour(0, 900, 5), hour(1, 1000, 5)]).spread == 9.5
-    assert mean([hour(0, 900, 100), hour(1, 100, 900, flows=False), hour(2, 2000, 950)]).spread == 20.0
-    assert mean([hour(7, 900, 5)]) == (9.0, 55.5, 1)
+    assert known(hour(0, 900, 100), hour(1, 1000, 200), hour(2, 2000, 500)).spread == 17.5
+    assert known(hour(2, 2000, 500), hour(0, 900, 100), hour(1, 1000, 200)).spread == 17.5
+    assert known(hour(0, 900, -1), hour(1, 1000, 200), hour(2, 2000, 500)).spread == 13.0
+    assert known(hour(0, 900, 700), hour(1, 1000, 200), hour(2, 2000, 500)).spread == 13.0  # another meter
+    assert known(hour(0, 900, 100), hour(1, 100, 900, flows=False), hour(2, 2000, 950)).spread == 20.0
+    assert known(hour(7, 905, 4), hour(8, 905, 5)) == (9.05, 55.475, 1, 0.01, 0.0)
+    assert known(hour(7, 200, 4), hour(8, 200, 5)).slight == 2.0
+
+
+def test_of_water_that_stood_all_day_nothing_is_known() -> None:
+    assert mean([]) is None
+    assert mean([hour(7, 900, 5)]) is None
+    assert mean([hour(0, 900, 5), hour(1, 1000, 5)]) is None
+    assert mean([hour(0, 900, -1, flows=False), hour(1, 1000, 200, flows=False)]) is None
+    assert mean([hour(0, 900, 5), hour(1, 1000, 900, flows=False)]) is None
+
+
+def test_an_hour_that_stands_for_many_says_as_little_as_it_is() -> None:
+    assert known(*(hour(k, 900, 10 * k) for k in range(24))).samples == 23
+    many = [hour(k, 900, 10 * k) for k in range(12)]
+    assert known(*many, hour(23, 900, 5000)).samples == 1
+
+
+def test_what_rises_all_day_is_known_and_what_jumps_from_hour_to_hour_is_not() -> None:
+    rises = known(*(hour(k, 905 + 30 * k, 10 * k) for k in range(24)))
+    jumps = known(*(hour(k, 605 + 1000 * (k % 2), 10 * k) for k in range(24)))
+    assert rises.within < 0.2
+    assert jumps.within > 3
+
+
+def test_what_is_shown_in_whole_degrees_is_known_to_a_degree() -> None:
+    assert known(*(hour(k, 900, 10 * k) for k in range(24))).within == 1.0
+    assert known(*(hour(k, 910, 10 * k) for k in range(24))).within == 0.1
+
+
+def known(*hours: Hour) -> Warmth:
+    found = mean(hours)
+    assert found is not None
+    return found
 
 
 def test_of_an_hour_the_first_answer_stands_whatever_comes_later() -> None:
@@ -417,3 +621,16 @@ def test_a_day_is_packed_and_unpacked_whole_and_small() -> None:
     assert unpacked(packed(hours)) == hours
     assert len(packed(hours)) < 400
     assert unpacked(packed([])) == []
+
+
+def test_an_hour_of_an_entry_that_was_given_up_gives_way_to_what_has_its_number_now(tmp_path: Path) -> None:
+    """Numbers of entries that were lost are given out again: what stood under a higher one was lost too."""
+    engine = control_at(tmp_path / "control.db")
+    heats = Heats(engine, keys())
+    seen = HeatSeen(METER, FIRST, 6000, 5000, 100, True)
+    heats.keep([Warm(point(NUMBER), 9, seen)])
+    heats.keep([Warm(point(NUMBER), 7, msgspec.structs.replace(seen, back=4000))])
+    day = (FIRST + OFFSET) // DAY
+    ((hour,),) = heats.hours(point(NUMBER), day, day).values()
+    assert (hour.entry, hour.back) == (7, 4000)
+    engine.dispose()

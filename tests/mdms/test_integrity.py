@@ -33,36 +33,69 @@ METERS, DAYS, MINUTE = 4, 2, 60_000
 LONG = 2 * CHUNK
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four media, one of them in three chunks; a day is in the journal alone."""
-    root = tmp_path_factory.mktemp("made")
+def make(root: Path, rows: int) -> Path:
+    """Four media, one of them with so many rows more; a day is in the journal alone."""
 
-    async def make() -> None:
+    async def fill() -> None:
         mdms, engine = open_store(root, METERS)
         for number, records in enumerate(days(METERS, DAYS)):
             for batch in batches(records, 4):
                 await mdms.publish(batch)
             if not number:
-                await mdms.append(bulk_of(3, 100, list(range(LONG)), step=MINUTE))
+                await mdms.append(bulk_of(3, 100, list(range(rows)), step=MINUTE))
                 await mdms.compact()
         await mdms.close()
         engine.dispose()
 
-    asyncio.run(make())
+    asyncio.run(fill())
+    return root
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One medium is in three chunks."""
+    return make(tmp_path_factory.mktemp("made"), LONG)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows in the tables of findings and evidence, and the store's own; few, as the rules look at every reading."""
+    root = make(tmp_path_factory.mktemp("judged"), 3)
+
+    async def judge() -> None:
+        mdms, engine = open_store(root)
+        await mdms.run_vee(FIRST + 40 * DAY)
+        await mdms.append(bulk_of(2, 5, [1, 2, 3]))  # contradicts what came
+        await mdms.settle()
+        assert len(mdms.findings()) > 5
+        await mdms.close()
+        engine.dispose()
+
+    asyncio.run(judge())
     return root
 
 
 Opened = tuple[Mdms, sa.Engine]
 
 
-@pytest.fixture
-async def store(made: Path, tmp_path: Path) -> AsyncIterator[Opened]:
-    shutil.copytree(made, tmp_path / "one")
-    mdms, engine = open_store(tmp_path / "one")
+async def opened(made: Path, root: Path) -> AsyncIterator[Opened]:
+    shutil.copytree(made, root)
+    mdms, engine = open_store(root)
     yield mdms, engine
     await mdms.close()
     engine.dispose()
+
+
+@pytest.fixture
+async def store(made: Path, tmp_path: Path) -> AsyncIterator[Opened]:
+    async for one in opened(made, tmp_path / "one"):
+        yield one
+
+
+@pytest.fixture
+async def sealed(judged: Path, tmp_path: Path) -> AsyncIterator[Opened]:
+    async for one in opened(judged, tmp_path / "one"):
+        yield one
 
 
 def spoil(path: Path, at: int) -> None:
@@ -192,20 +225,11 @@ async def test_a_tree_that_is_another_than_was_signed_is_named(store: Opened) ->
     assert await damages(mdms) == []
 
 
-async def sealed_rows(mdms: Mdms) -> None:
-    """Rows in the tables of findings and evidence, and the store's own."""
-    await mdms.run_vee(FIRST + 40 * DAY)
-    await mdms.append(bulk_of(2, 5, [1, 2, 3]))  # contradicts what came
-    await mdms.settle()
-    mdms.findings()
-
-
 @pytest.mark.parametrize("change", ["byte", "moved", "cut", "text", "version"])
 async def test_a_sealed_value_that_does_not_open_is_named_with_table_and_row(
-    store: Opened, change: str
+    sealed: Opened, change: str
 ) -> None:
-    mdms, engine = store
-    await sealed_rows(mdms)
+    mdms, engine = sealed
     whole = await mdms.integrity()
     assert (whole.good, whole.sealed > 4) == (True, True)
     raw = engine.raw_connection()
@@ -230,20 +254,18 @@ async def test_a_sealed_value_that_does_not_open_is_named_with_table_and_row(
 
 
 async def test_every_row_of_a_long_table_is_opened_a_page_at_a_time(
-    store: Opened, monkeypatch: pytest.MonkeyPatch
+    sealed: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mdms, _ = store
-    await sealed_rows(mdms)
+    mdms, _ = sealed
     whole = await mdms.integrity()
     monkeypatch.setattr(opening, "PAGE", 2)
     assert await mdms.integrity() == whole
 
 
 async def test_a_row_that_is_sealed_anew_while_it_is_looked_at_is_no_damage(
-    store: Opened, monkeypatch: pytest.MonkeyPatch
+    sealed: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mdms, _ = store
-    await sealed_rows(mdms)
+    mdms, _ = sealed
     page = opening._page
 
     def old(engine: sa.Engine, table: SealedTable, after: int, most: int) -> list[dict[str, Any]]:

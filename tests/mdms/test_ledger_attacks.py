@@ -20,9 +20,9 @@ from meterseal.mdms.bulk import Bulk
 from meterseal.mdms.ledger import files, gathering, replay
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.leaves import Part, days_between, plaintext, read
-from meterseal.mdms.ledger.ledger import IN_TIME
 from meterseal.mdms.ledger.salts import stated
 from meterseal.mdms.ledger.verdict import Erasure, Verdict
+from meterseal.mdms.store.manifest import BEGINS, IN_TIME
 from meterseal.mdms.store.rows import Rows, Words
 from meterseal.model import MAIN, Batch, Series
 from meterseal.security.checkpoints import read as read_note
@@ -129,6 +129,41 @@ async def test_a_register_changed_and_sealed_again_is_found(world: World) -> Non
     assert codes(verdict) == {"reading"}
     assert says(verdict, "reading", point(1), f"end_at {FIRST + 30 * HOUR}", "register", "changed")
     assert len(verdict.faults) == 1
+
+
+async def test_a_ledger_that_is_said_to_begin_later_than_its_checkpoints_say_hides_no_reading(
+    world: World,
+) -> None:
+    """What lies before the ledger's beginning is compared with nothing."""
+
+    def later(insider: Insider) -> None:
+        insider.change_rows(cheaper_fifth)
+        with insider.engine.begin() as connection:
+            connection.execute(stores.update().values(ledger_from={BEGINS: 10**9, IN_TIME: 0}))
+
+    verdict = await attacked(world, later)
+    assert says(
+        verdict, "control", "begin after entry 1000000000", "signed for one that begins after entry 0"
+    )
+
+
+async def test_where_the_ledger_begins_is_read_from_no_count(world: World) -> None:
+    """Counts change all the time, so that no trail covers them."""
+
+    def counted(insider: Insider) -> None:
+        insider.change_rows(cheaper_fifth)
+        with insider.engine.begin() as connection:
+            connection.execute(
+                stores.update().values(counts=insider.counts | {BEGINS: 10**9, IN_TIME: 10**9})
+            )
+
+    verdict = await attacked(world, counted)
+    assert says(verdict, "reading", "register")
+
+
+def cheaper_fifth(rows: Rows, words: Words) -> Rows:
+    rows["register"][5] -= 1
+    return rows
 
 
 async def test_a_version_slipped_in_over_a_measured_reading_is_found(world: World) -> None:
@@ -482,6 +517,18 @@ async def test_leaves_that_come_for_erased_days_and_a_second_erasure_are_no_accu
         (stores.update().values(sealed_mark=b"x" * 80), "control"),
         (sa.text("UPDATE stores SET counts = 'x'"), "control"),
         (sa.text("UPDATE stores SET counts = '1'"), "control"),
+        (sa.text("UPDATE stores SET sequence = 'x'"), "control"),
+        (sa.text("UPDATE stores SET journal_ended = x'00'"), "control"),
+        (sa.text("UPDATE ledger_checkpoints SET note = 7 WHERE number = 2"), "checkpoint"),
+        (
+            evidence.update().where(evidence.c.sequence == 2).values(sealed_statement=sa.text("'text'")),
+            "evidence",
+        ),
+        (evidence.update().where(evidence.c.sequence == 2).values(module_id=sa.text("1.5")), "evidence"),
+        (
+            evidence.update().where(evidence.c.sequence == 2).values(received_at=sa.text("'never'")),
+            "evidence",
+        ),
     ],
 )
 async def test_what_does_not_open_any_more_is_named_beside_all_other_faults(
@@ -559,7 +606,7 @@ async def test_a_store_from_before_there_was_a_ledger_begins_one_and_says_so(
         counts = dict(connection.execute(sa.select(stores.c.counts)).scalar_one())
         connection.execute(
             stores.update().values(
-                counts={k: v for k, v in counts.items() if k not in ("leaves", "leaves_from")}
+                counts={k: v for k, v in counts.items() if k != "leaves"}, ledger_from=None
             )
         )
     engine.dispose()
@@ -656,12 +703,13 @@ async def test_readings_that_came_as_columns_are_covered_whatever_share_they_are
 async def test_leaves_of_shares_are_packed_in_memory_and_come_out_as_they_went_in(world: World) -> None:
     every = list(world.mdms.ledger.every(world.mdms.ledger.take_up()))
     many = [(number, every[number % len(every)][1]) for number in range(5000)]
-    found = gathering.Gathered(iter(many), range(3), 3)
+    shares = gathering.Shares([point(number) for number in range(METERS)], 3)
+    found = gathering.Gathered(iter(many), range(3), shares)
     held = [list(found.of(share)) for share in range(3)]
     assert sorted(one for share in held for one in share) == many
     for share, here in enumerate(held):
         assert here == sorted(here)
-        assert all(gathering.mine(read(one.plaintext).owner, share, 3) for _, one in here)
+        assert all(shares.of(read(one.plaintext).owner) == share for _, one in here)
     assert max(map(len, held)) > 1024, "a batch and more"
     await world.close()
 
@@ -728,9 +776,8 @@ async def test_what_was_taken_in_before_readings_of_the_future_gave_way_is_no_ac
     await world.close()
     engine = control_at(tmp_path / "control.db")
     with engine.begin() as connection:
-        counts = dict(connection.execute(sa.select(stores.c.counts)).scalar_one())
-        assert counts.pop(IN_TIME) == 0
-        connection.execute(stores.update().values(counts=counts))
+        assert connection.execute(sa.select(stores.c.ledger_from)).scalar_one()[IN_TIME] == 0
+        connection.execute(stores.update().values(ledger_from={BEGINS: 0}))
     engine.dispose()
     for hour in (510, 520):
         world = World(tmp_path, bench)

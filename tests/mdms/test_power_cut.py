@@ -143,7 +143,7 @@ def every_step(
 def test_power_cut_at_some_steps_of_the_disk(
     tmp_path: Path, control: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert every_step(tmp_path, control, 9, monkeypatch) > 80
+    assert every_step(tmp_path, control, 13, monkeypatch) > 80
 
 
 def buckets(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -165,7 +165,7 @@ def test_power_cut_while_segments_are_split_into_buckets(
     tmp_path: Path, control: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = buckets(monkeypatch)
-    assert every_step(tmp_path, control, 23, monkeypatch, ALIKE) > 100
+    assert every_step(tmp_path, control, 31, monkeypatch, ALIKE) > 100
     assert max(made) > 1
 
 
@@ -236,7 +236,7 @@ def test_a_disk_that_becomes_read_only_at_any_step_loses_nothing_and_goes_on_by_
 ) -> None:
     monkeypatch.setattr(compactor, "FAN", 2)
     met: set[str] = set()
-    for step in range(1, 140, 6):
+    for step in range(1, 140, 9):
         root = tmp_path / str(step)
         mdms, engine = open_at(root, control)
         answered: set[tuple[int, int]] = set()

@@ -15,7 +15,6 @@ from arro3.core import Array, DataType, Table
 from arro3.io import write_parquet
 
 from meterseal.control import write
-from meterseal.control.sealing import place
 from meterseal.control.tables import segments
 from meterseal.crypto.symmetric import sm3
 from meterseal.errors import DataError
@@ -26,6 +25,7 @@ from meterseal.mdms.store.rows import ROW, Rows, Words, hash_of, sort_rows, visi
 from meterseal.mdms.store.segments import Bucket, Segment, SegmentFile
 from meterseal.mdms.store.store import Store
 from meterseal.model import MAIN, Batch, Quality
+from meterseal.places import place
 from tests.control_store import control_at
 from tests.mdms.fleet import DAY, FIRST, HOUR, batches, days, keys, open_store, point, register
 

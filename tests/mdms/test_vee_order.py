@@ -18,6 +18,9 @@ from tests.mdms.fleet import DAY, FIRST, HOUR, UNITS, day_record, device, medium
 NOW = FIRST + 90 * DAY
 MINUTE = 60_000
 METERS = 60
+THIN = 12
+SPARSE = 26
+"""A seed under which a meter was taken for one of a wider interval until nearly all had come."""
 E, M, S, X = Quality.ESTIMATED, Quality.MEASURED, Quality.SUSPECT, Quality.MISSING
 
 Told = dict[int, int]
@@ -120,16 +123,46 @@ def drawn(draw: random.Random) -> Told:
     return found
 
 
-@pytest.mark.parametrize("seed", range(3))
-async def test_what_is_visible_in_the_end_depends_neither_on_the_order_nor_on_the_slices(
-    tmp_path: Path, seed: int
+def thinned(draw: random.Random, told: Told) -> Told:
+    """The same of a meter of which most is lost, that speaks every second hour and now and then between, or whose load
+    profile was every few hours once."""
+    how, share, cut, hours = (
+        draw.choice(("sparse", "half", "turned", "whole")),
+        draw.choice((0.05, 0.1, 0.3)),
+        60 * draw.randrange(20, 180),
+        draw.choice((2, 3, 4, 6)),
+    )
+    kept = {
+        "sparse": lambda minute: draw.random() < share,
+        "half": lambda minute: minute // 60 % 2 == 0 or draw.random() < 0.3,
+        "turned": lambda minute: minute > cut or minute // 60 % hours == 0,
+        "whole": lambda minute: True,
+    }[how]
+    return {minute: value for minute, value in told.items() if kept(minute)} or {0: 1}
+
+
+@pytest.mark.parametrize(
+    ("seed", "thin"),
+    [
+        (0, False),
+        (1, False),
+        (2, False),
+        (SPARSE, True),
+        *(pytest.param(seed, True, marks=pytest.mark.soak) for seed in range(200)),
+    ],
+)
+async def test_what_is_visible_in_the_end_depends_neither_on_the_order_nor_on_the_slices_nor_on_a_start(
+    tmp_path: Path, seed: int, thin: bool
 ) -> None:
     draw = random.Random(seed)
-    given = [drawn(draw) for _ in range(METERS)]
+    meters = THIN if thin else METERS
+    given = [drawn(draw) for _ in range(meters)]
+    if thin:
+        given = [thinned(draw, one) for one in given]
     ends = []
-    for slices in (1, draw.choice((2, 3, 5))):
+    for slices in (1, draw.choice((2, 3, 5, 8) if thin else (2, 3, 5))):
         (tmp_path / str(slices)).mkdir()
-        mdms, _ = open_store(tmp_path / str(slices), METERS)
+        mdms, _ = open_store(tmp_path / str(slices), meters)
         parts = []
         for whole in given:
             order = list(whole.items())
@@ -145,7 +178,11 @@ async def test_what_is_visible_in_the_end_depends_neither_on_the_order_nor_on_th
             await mdms.run_vee(NOW + turn)
         again = await mdms.run_vee(NOW + slices)
         assert (again.findings, again.versions) == (0, 0)
-        ends.append([shown(mdms, number) for number in range(METERS)])
+        ends.append([shown(mdms, number) for number in range(meters)])
+        await mdms.close()
+        mdms, _ = open_store(tmp_path / str(slices))
+        started = await mdms.run_vee(NOW + slices + 1)
+        assert started.versions == 0
         await mdms.close()
     whole_, sliced = ends
     differ = [

@@ -18,11 +18,12 @@ from meterseal.mdms.vee import engine
 from meterseal.mdms.vee.channel import Bridging
 from meterseal.mdms.vee.context import Context
 from meterseal.mdms.vee.doubts import HIGH_FOR, doubted
-from meterseal.mdms.vee.engine import AsOf, interval_of
+from meterseal.mdms.vee.engine import AsOf
 from meterseal.mdms.vee.estimators import Override
 from meterseal.mdms.vee.rules import RULES, Found
 from meterseal.mdms.vee.rules.gaps import Gap
 from meterseal.mdms.vee.settings import RuleChange
+from meterseal.mdms.vee.stretches import interval_of
 from meterseal.mdms.vee.view import View
 from meterseal.model import MAIN, Batch, Opened, Quality, Series
 from tests.mdms.fleet import DAY, FIRST, HOUR, day_record, device, open_store, point, register

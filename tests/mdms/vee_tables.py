@@ -125,14 +125,29 @@ def table(seed: int, channels: int = 4, longest: int = 90) -> tuple[Columns, Con
             ),
         ),
         exports=(0, 3) if seed % 2 else (),
-        balances=(Balance(0, 3, FIRST_DAY, tuple(_water(random) for _ in range(days // 2))),),
+        balances=(
+            Balance(
+                0,
+                3,
+                FIRST_DAY,
+                tuple(_water(random) for _ in range(days // 2)),
+                {0: 1.0, 1: 2.0},
+                {0: 1.0},
+            ),
+        ),
     )
     return columns(*rows), context
 
 
 def _water(random: Random) -> Warmth | None:
     """Often enough, too seldom or not at all measured; now and then the return is warmer than the supply."""
-    known = Warmth(random.uniform(-5, 40), random.uniform(4, 90), random.choice((1, 11, 12, 24)))
+    known = Warmth(
+        random.uniform(-5, 40),
+        random.uniform(4, 90),
+        random.choice((1, 11, 12, 24)),
+        random.choice((0.0, 0.0, 1.5)),
+        random.choice((0.0, 0.0, 3.0)),
+    )
     return known if random.random() < 0.9 else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from meterseal.model import Quality
@@ -64,6 +65,26 @@ def test_days_add_up_and_say_their_peaks() -> None:
     old = drawn(foreseen(peaks=False))
     assert (old.days[0].peak, old.days[0].bound) == (None, None)
     assert [places(top) for top in (0.3, 2, 150, 2000)] == [3, 2, 1, 0]
+
+
+def test_a_net_is_drawn_on_both_sides_of_nothing_and_says_what_is_fed_back() -> None:
+    plain = foreseen()
+    below = tuple(tuple(value - 12 for value in level) for level in plain.quantiles)
+    lows = tuple((part - 2,) * 7 for part in (-12.0, -11.0, -10.0, 1.0, 3.0))
+    net = msgspec.structs.replace(plain, quantiles=below, lows=lows)
+    made = curve(net, DAY, 6)
+    assert (made.top, made.bottom) == (40, -40)
+    assert points(made.middle)[0][1] == pytest.approx(50 + 12 * 50 / 40, abs=0.01)
+    assert points(made.middle)[12][1] == pytest.approx(50, abs=0.01), "nothing is in the middle"
+    for path in (made.outer, made.inner, made.middle):
+        assert all(-0.01 <= y <= 100.01 for _, y in points(path))
+    (day, *_) = drawn(net).days
+    assert (day.back, day.back_bound, day.back_at) == (12, 14, BEGIN)
+    assert drawn(plain).days[0].back is None
+    hardly = msgspec.structs.replace(net, lows=((0.5,) * 7,) * 5)
+    assert (drawn(hardly).days[0].back, drawn(hardly).days[0].back_bound) == (None, None)
+    turned = tuple(tuple(-value for value in level) for level in plain.quantiles[::-1])
+    assert curve(msgspec.structs.replace(net, quantiles=turned), DAY, 6).bottom == -50
 
 
 def test_a_day_is_drawn_as_bars_beside_what_an_edit_makes_of_it() -> None:

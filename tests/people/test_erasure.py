@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sqlite3
 import subprocess
@@ -23,9 +24,21 @@ from tests.control_store import control_at
 from tests.people.town import NOW, PEOPLE, Town
 
 
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory: pytest.TempPathFactory) -> Town:
+    """Built once, for each test copies it."""
+
+    async def build() -> Town:
+        town = await Town(tmp_path_factory.mktemp("pattern")).build()
+        await town.close()
+        return town
+
+    return asyncio.run(build())
+
+
 @pytest.fixture
-async def own(tmp_path: Path) -> AsyncIterator[Town]:
-    town = await Town(tmp_path).build()
+async def own(pattern: Town, tmp_path: Path) -> AsyncIterator[Town]:
+    town = await pattern.copied(tmp_path)
     yield town
     await town.close()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -177,31 +178,46 @@ class NoOfficers:
 
 
 class Town:
-    """The platform side of a town; `now` may be moved by a test."""
+    """The platform side of a town; `now` may be moved by a test. `like` is the town of which the folder is a copy."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, like: Town | None = None) -> None:
+        self.folder = folder
         self.engine = control_at(folder / "control.db")
         self.now = NOW
         self.accounts = Accounts(self.engine)
-        self.meters = [
-            Meter(name, medium, number) for number, name in enumerate(("ren", "lu")) for medium in TARIFFS
-        ]
+        self.meters = (
+            like.meters
+            if like
+            else [
+                Meter(name, medium, number) for number, name in enumerate(("ren", "lu")) for medium in TARIFFS
+            ]
+        )
+        self.data_keys = like.data_keys if like else KeyRing({1: SymmetricKey.generate("data key")}, 1)
+        self.fleet_keys = like.fleet_keys if like else KeyRing({1: SymmetricKey.generate("fleet key")}, 1)
+        self.wrapping = like.wrapping if like else MemoryKeys()
         known = {meter.device: meter for meter in self.meters}
         self.mdms = Mdms.open(
             folder / "measurements",
             self.engine,
-            KeyRing({1: SymmetricKey.generate("data key")}, 1),
+            self.data_keys,
             each(
                 lambda device, statement, signature, suite: known[device].holds(statement, signature, suite)
             ),
         )
-        self.fleet_keys = KeyRing({1: SymmetricKey.generate("fleet key")}, 1)
         self.utility: Utility
         self.queries: Queries
 
-    async def build(self) -> Town:
-        """Found the town, deliver its readings, validate, bill, make accounts."""
-        self.utility = await Utility.start(self.engine, self.mdms, MemoryKeys(), NOW)
+    async def copied(self, folder: Path) -> Town:
+        """The same town in another folder, once this one let go of its own."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        other = Town(folder, self)
+        await other._start()
+        other.resident, other.neighbour = self.resident, self.neighbour
+        other.former, other.operator = self.former, self.operator
+        return other
+
+    async def _start(self) -> None:
+        self.utility = await Utility.start(self.engine, self.mdms, self.wrapping, NOW)
         self.queries = Queries(
             self.engine,
             self.accounts,
@@ -216,6 +232,10 @@ class Town:
             NoOfficers(),
             self.mdms,
         )
+
+    async def build(self) -> Town:
+        """Found the town, deliver its readings, validate, bill, make accounts."""
+        await self._start()
         self.utility.publish_tariffs(sample_tariffs())
         for customer, person in PEOPLE.items():
             await self.utility.customers.add(NewCustomer(Person(*person), customer), FIRST)

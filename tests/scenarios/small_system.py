@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from functools import cache
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -57,6 +59,7 @@ from meterseal.security.service import SecurityService, provision
 from meterseal.things.commands import Act
 from meterseal.things.words import Outcome
 from meterseal.wire.frame import Frame, parse_frame
+from tests.attacks.whole import cheap_stretching
 from tests.control_store import control_at
 
 HOUR, DAY = 3_600_000, 86_400_000
@@ -116,13 +119,31 @@ class Line:
         self.down.append(Up(device_id, message))
 
 
+@cache
+def _provisioned(now: int) -> tuple[tuple[Path, int, bytes], ...]:
+    """Every file with its rights that a first start leaves; the passphrase is stretched for them at its full cost."""
+    with TemporaryDirectory() as folder, cheap_stretching():
+        root = Path(folder)
+        provision(root / "keys", PASSPHRASE, PROJECT, now)
+        TlsDirectory(root / "tls").provision(PASSPHRASE, now)
+        files = sorted(path for path in root.rglob("*") if path.is_file())
+        return tuple((path.relative_to(root), path.stat().st_mode, path.read_bytes()) for path in files)
+
+
+def provisioned(root: Path, now: int) -> None:
+    """Keys of the services and of their TLS as a first start at this moment makes them: made once, copied since."""
+    for path, mode, content in _provisioned(now):
+        (root / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+        (root / path).chmod(mode)
+
+
 class Centre:
     """Security service, platform and two head-ends; any of them starts again from what it stored."""
 
     def __init__(self, root: Path, clock: Clock) -> None:
         self.root, self.clock = root, clock
-        provision(root / "keys", PASSPHRASE, PROJECT, clock())
-        TlsDirectory(root / "tls").provision(PASSPHRASE, clock())
+        provisioned(root, clock())
         self.uplinks: list[Uplink] = []
         self._works: list[asyncio.Task[None]] = []
 

@@ -17,9 +17,9 @@ from meterseal.app import operator
 from meterseal.app import restoring as restoring_app
 from meterseal.app.backup import Written
 from meterseal.app.backup_place import Place
+from meterseal.app.comparing import Since
 from meterseal.app.config import Layout
 from meterseal.app.keeping import Backup, DrillBackup
-from meterseal.app.ledgering import Since
 from meterseal.app.restoring import Drill, restore
 from meterseal.control import acts
 from meterseal.errors import DataError, LocalError, TrustError

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.cli.conftest import here
+
 from .independent_client import (
     CUBIC_METRES,
     EVIDENCE,
@@ -36,7 +38,7 @@ DOES_NOT_DECODE = 1  # a class of REJECT
 
 
 class System:
-    """A running system of its own, and its command line."""
+    """A running system of its own, and its command line, which runs in this process."""
 
     def __init__(self, data: Path) -> None:
         self.data = data
@@ -47,16 +49,14 @@ class System:
         self.tcp = json.loads(self.process.stdout.readline())["headend"]["tcp"]
 
     def run(self, *arguments: str) -> Any:
-        command = [sys.executable, "-m", "meterseal", *arguments, "--data", str(self.data), "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-        assert done.stdout, done.stderr
-        return json.loads(done.stdout)
+        return here(*arguments, "--data", self.data, "--json").document
 
     def status_when(self, expected: dict[str, int]) -> None:
         """The counts follow the acknowledgement of a record within moments, not at once."""
         until = time.monotonic() + 20
         found: dict[str, int] = {}
         while found != expected and time.monotonic() < until:
+            time.sleep(0.05)
             status = self.run("status")
             found = {key: status[key] for key in expected}
         assert found == expected
@@ -269,6 +269,7 @@ class Desk:
             listed = self.system.run("device", "words", "--meter", device.device_id.hex())["words"]
             if all(word["state"] not in ("waiting", "sent") for word in listed) or time.monotonic() > until:
                 return [(word["number"], word["state"]) for word in reversed(listed)]
+            time.sleep(0.05)
 
 
 def commanded(link: Link, many: int) -> Command:

@@ -15,11 +15,13 @@ from litestar.testing import TestClient
 from msgspec import Struct
 
 from meterseal.app import operator
-from meterseal.app.ledgering import Since
+from meterseal.app.comparing import Since
+from meterseal.app.rowwatch import Looked, RowWatch
 from meterseal.crypto import merkle
-from meterseal.errors import DataError, LocalError, MetersealError
+from meterseal.errors import DataError, EngineError, LocalError, MetersealError
 from meterseal.mdms.facts import Fact
 from meterseal.mdms.integrity import Integrity
+from meterseal.mdms.ledger.walk import Walk
 from meterseal.mesh.rpc import Empty, InProcess
 from meterseal.people.ledger import LedgerCheckpoint, LedgerConsistency, LedgerInclusion, Published
 from meterseal.people.messages import method_of
@@ -237,7 +239,10 @@ async def test_what_an_insider_changes_in_the_control_store_is_named_by_verify_c
         insider(system, f"UPDATE {back}")
     hundred = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 101)"
     for change, back in (
-        (f"{hundred} INSERT INTO premises SELECT 'z' || i FROM n", "DELETE FROM premises WHERE id LIKE 'z%'"),
+        (
+            f"{hundred} INSERT INTO usage_points SELECT 'z' || i, (SELECT min(id) FROM premises), 'gas' FROM n",
+            "DELETE FROM usage_points WHERE id LIKE 'z%'",
+        ),
         (
             "CREATE TRIGGER t AFTER INSERT ON bulk_orders BEGIN UPDATE meters SET usage_point_id = 'p'; END",
             "DROP TRIGGER t",
@@ -248,6 +253,9 @@ async def test_what_an_insider_changes_in_the_control_store_is_named_by_verify_c
             await told(system, "bill_bundle", bundle)
         assert refused.value.code == "bill.rows-changed", change
         insider(system, back)
+    insider(system, "INSERT INTO premises VALUES ('z')")
+    assert (await told(system, "bill_bundle", bundle))["bill"], "no bill is counted with it"
+    insider(system, "DELETE FROM premises WHERE id = 'z'")
     assert (await told(system, "ledger_verify", Since()))["faults"] == []
     said = [
         one.sentence for one in AuditLog(system.centre.engine).latest() if one.code == "control.row-changed"
@@ -265,6 +273,53 @@ async def test_what_an_insider_changes_in_the_control_store_is_named_by_verify_c
     assert "was cut off" in fault["sentence"]
 
 
+SPOILT = (
+    ("stores", "sequence", "'x'", "control"),
+    ("stores", "journal_begun", "x'00'", "control"),
+    ("meters", "since", "'never'", "row"),
+    ("ledger_checkpoints", "note", "7", "checkpoint"),
+    ("ledger_seeds", "sealed_nodes", "'text'", "row"),
+    ("row_trail", "hash", "'text'", "row"),
+    ("refusals", "hash", "'text'", "audit"),
+    ("evidence", "device_id", "5.5", "evidence"),
+    ("bills", "sealed_document", "'text'", "row"),
+    ("tariffs", "document", "x'ff'", "row"),
+)
+
+
+async def test_a_value_of_another_kind_is_a_statement_of_verify_check_and_status_and_ends_none_of_them(
+    system: System,
+) -> None:
+    _, bill_id = await billed(system)
+    await system.desk.call("store_check", Empty(), Integrity)
+    for table, column, other, code in SPOILT:
+        with contextlib.closing(sqlite3.connect(system.centre.root / "control.db")) as raw:
+            was = raw.execute(f"SELECT rowid, {column} FROM {table} ORDER BY rowid DESC LIMIT 1").fetchone()
+        insider(system, f"UPDATE {table} SET {column} = {other} WHERE rowid = {was[0]}")
+        faults = (await told(system, "ledger_verify", Since()))["faults"]
+        assert code in {one["code"] for one in faults}, (table, column, faults)
+        damages = (await system.desk.call("store_check", Empty(), Integrity)).damages
+        assert any(table in one.where or "trail" in one.where for one in damages), (table, column, damages)
+        counts = await system.desk.call("counts", operator.Page(), operator.Counts)
+        assert counts.audit_ok is False, (table, column)
+        assert "ledger verify" in counts.audit_broken
+        with contextlib.suppress(DataError, LocalError):  # a bill that does not rest on it is proved
+            await told(system, "bill_bundle", operator.BillQuery(bill_id=bill_id))
+        with contextlib.closing(sqlite3.connect(system.centre.root / "control.db")) as raw, raw:
+            raw.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (was[1], was[0]))
+    rest = (await told(system, "ledger_verify", Since()))["faults"]
+    assert {one["where"] for one in rest} <= {"the platform's audit trail", "the trail of rows"}, rest
+    await system.centre.stop()
+    insider(system, "UPDATE stores SET sequence = 'x' || sequence")
+    with pytest.raises(DataError) as refused:
+        await system.centre.start()
+    assert refused.value.code == "control.kind"
+    system.centre.engine.dispose()
+    system.centre.service.close()
+    insider(system, "UPDATE stores SET sequence = substr(sequence, 2)")
+    await system.centre.start()
+
+
 async def test_a_text_that_is_no_checkpoint_of_ours_is_refused(system: System) -> None:
     note = (await told(system, "ledger_checkpoint", Empty()))["note"]
     for bad, code in (
@@ -274,3 +329,82 @@ async def test_a_text_that_is_no_checkpoint_of_ours_is_refused(system: System) -
         with pytest.raises(MetersealError) as refused:
             await told(system, "ledger_verify", Since(note=bad))
         assert refused.value.code == code
+
+
+async def followed(system: System, asked: Since) -> dict[str, Any]:
+    """Ask for a comparison until there is a verdict."""
+    for _ in range(6_000):
+        found = await told(system, "ledger_verify", asked)
+        if "stands" not in found:
+            return found
+        assert found["run"] == asked.run
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"No verdict in a minute: {found}")
+
+
+async def test_a_comparison_is_followed_goes_on_without_who_asked_and_ends_when_wished(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meterseal.app.comparing.PAUSE", 0.0)
+    go, look = asyncio.Event(), RowWatch.look
+
+    async def held(watch: RowWatch, only: frozenset[str] | None = None) -> Looked:
+        await go.wait()
+        return await look(watch, only)
+
+    monkeypatch.setattr(RowWatch, "look", held)
+    first = await told(system, "ledger_verify", Since(follow=True))
+    assert (first["run"], first["stands"]) == (1, "the journal")
+    assert (await told(system, "ledger_verify", Since(follow=True)))["run"] == 1, (
+        "who comes later follows the same"
+    )
+    note = (await told(system, "ledger_checkpoint", Empty()))["note"]
+    with pytest.raises(LocalError) as busy:
+        await told(system, "ledger_verify", Since(note=note, follow=True))
+    assert busy.value.code == "ledger.busy"
+    assert await told(system, "ledger_verify", Since(stop=True)) == {"stopped": True, "stands": "the journal"}
+    go.set()
+    with pytest.raises(EngineError) as ended:
+        await followed(system, Since(follow=True, run=1))
+    assert ended.value.code == "ledger.stopped"
+    assert "leaves hashed" in ended.value.message
+    assert await told(system, "ledger_verify", Since(stop=True)) == {"stopped": False, "stands": ""}
+    second = await told(system, "ledger_verify", Since(note=note, follow=True))
+    assert second["run"] == 2
+    second = await followed(system, Since(note=note, follow=True, run=2))
+    assert (second["faults"], second["since"]) == ([], 1)
+    assert (await told(system, "ledger_verify", Since(note=note, follow=True, run=2))) == second, (
+        "asked again"
+    )
+    other = await told(system, "ledger_verify", Since(follow=True, run=2))
+    assert other["run"] == 3, "a number of before a start is not the verdict on another checkpoint"
+    await followed(system, Since(follow=True, run=3))
+
+
+async def test_a_platform_that_ends_waits_for_no_comparison(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has five seconds to put everything away, and the comparison holds what is to be put away."""
+    walking = asyncio.Event()
+
+    async def held(_: Walk, *__: object) -> None:
+        walking.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Walk, "run", held)
+    asked = asyncio.create_task(told(system, "ledger_verify", Since()))
+    await asyncio.wait_for(walking.wait(), 60)
+    await system.centre.parts.comparing.close(0.01)
+    await asyncio.wait_for(system.centre.parts.mdms.compact(), 60)
+    with pytest.raises(EngineError) as ended:
+        await asked
+    assert ended.value.code == "ledger.stopped"
+
+
+async def test_a_store_that_its_control_store_forgot_is_named_and_not_made_anew(system: System) -> None:
+    with contextlib.closing(sqlite3.connect(system.centre.engine.url.database or "")) as raw, raw:
+        raw.execute("DELETE FROM stores")
+    faults = (await told(system, "ledger_verify", Since()))["faults"]
+    assert any((one["code"], one["where"]) == ("control", "stores") for one in faults), faults
+    with contextlib.closing(sqlite3.connect(system.centre.engine.url.database or "")) as raw:
+        assert raw.execute("SELECT count(*) FROM stores").fetchone() == (0,)

@@ -206,3 +206,20 @@ async def test_use_by_the_hour_goes_on_across_the_exchange(town: Town) -> None:
     assert shown.missing == 0
     # The hour of the exchange counts 2 of the old meter and nothing of the new one, which stood at 0 at its end.
     assert shown.used == (24 * STEP, 23 * STEP + 2, 24 * STEP)
+
+
+@pytest.mark.parametrize("last", ["0.50", "0.505"])
+async def test_what_an_installer_read_more_finely_before_a_period_makes_no_prediction_of_it_larger(
+    town: Town, last: str
+) -> None:
+    """What one hour uses was foreseen in thousandths, and taken for hundredths: ten times the bill."""
+    since, when, now = day("2026-04-01"), day("2026-04-03"), day("2026-06-16")
+    channel = town.supply("x", "water", "2026-04-01")
+    before = (when - since) // HOUR
+    channel.count(since, [1] * before)
+    channel.count(when + HOUR, [1] * ((now - when) // HOUR - 1), 1)
+    swap(town, last, "0", when=when + HOUR // 2)
+    found = town.utility.card("x", now).period.projection
+    assert found is not None
+    assert found.low is not None, "foreseen, and no mean of days"
+    assert found.used == pytest.approx(Decimal("7.2"), abs=Decimal("0.1"))

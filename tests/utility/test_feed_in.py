@@ -58,6 +58,19 @@ def sound(bill: Bill) -> None:
     assert list(arithmetic.faults(bill)) == []
 
 
+async def test_what_a_chart_shows_of_feeding_in_is_what_the_bill_credits(town: Town) -> None:
+    export = home(town)
+    del export.registers[JUNE + 5 * HOUR]
+    plant(town, now=JULY)
+    bill = await only_bill(town)
+    days = town.utility.series("x", "day", JUNE, JULY, fed_in=True)
+    assert sum(Decimal(one).scaleb(days.exponent) for one in days.used if one is not None) == bill.fed == 144
+    hours = town.utility.series("x", "hour", JUNE, JUNE + 8 * HOUR, fed_in=True)
+    assert hours.used == (20, 20, 20, 20, None, None, 20, 20)
+    used = town.utility.series("x", "hour", JUNE, JUNE + 8 * HOUR)
+    assert used.used == (10,) * 8
+
+
 async def test_what_was_fed_in_is_a_credit_of_its_own_and_lowers_no_use(town: Town) -> None:
     home(town)
     plain = (await only_bill(town)).total_fen
@@ -256,6 +269,51 @@ async def test_the_card_shows_what_was_fed_in_so_far(town: Town) -> None:
     card = town.utility.card("x", now)
     assert card.fed is not None
     assert (card.fed.quantity, card.fed.credit_fen) == (None, None)
+    assert card.period.projection is None, "what will be paid for it nobody knows"
+
+
+async def test_the_predicted_bill_is_less_what_will_be_paid_for_what_is_fed_in(town: Town) -> None:
+    """It left that out: a home that is paid more than it pays was told that it pays."""
+    home(town)
+    for now in (JULY - 20 * 24 * HOUR, JULY - 48 * HOUR):
+        plant(town, "", now=2 * now)
+        gross = town.utility.card("x", now).period.projection
+        plant(town, now=2 * now + 1)
+        net = town.utility.card("x", now).period.projection
+        assert gross is not None
+        assert net is not None
+        assert net.used == gross.used
+        assert net.credit_fen == pytest.approx(5983, abs=1)  # as the bill: 144.00 x 0.4155 = 59.832
+        assert net.cost_fen == gross.cost_fen - net.credit_fen
+        if gross.low_fen is not None and gross.high_fen is not None:
+            assert net.low_fen is not None
+            assert net.high_fen is not None
+            assert net.low_fen <= gross.low_fen - net.credit_fen
+            assert net.low_fen <= net.cost_fen <= net.high_fen
+    plant(town, "", now=3 * JULY)
+    plant(town, now=3 * JULY + 1, until=JULY - 24 * HOUR)
+    ends = town.utility.card("x", JULY - 48 * HOUR).period.projection
+    assert ends is not None
+    assert ends.credit_fen == pytest.approx(5983 - 20 * 24 * 0.4155, abs=2), (
+        "until the day from which none is stated"
+    )
+
+
+async def test_a_plant_that_is_gone_takes_no_prediction_with_it(town: Town) -> None:
+    """Half a day with a plant tells no mean day of it, but of what comes nothing is fed in."""
+    export = home(town)
+    for end in [end for end in export.registers if end > JUNE + 12 * HOUR]:
+        del export.registers[end]
+    now = JULY - 48 * HOUR
+    gross = town.utility.card("x", now).period.projection
+    plant(town, until=JUNE + 12 * HOUR)
+    net = town.utility.card("x", now).period.projection
+    assert gross is not None
+    assert gross.low_fen is not None or gross.days
+    credit = 100  # 12 x 0.20 x 0.4155 = 0.9972
+    low, high = (None if one is None else one - credit for one in (gross.low_fen, gross.high_fen))
+    less = {"cost_fen": gross.cost_fen - credit, "low_fen": low, "high_fen": high, "credit_fen": credit}
+    assert net == replace(gross, **less)
 
 
 @pytest.mark.parametrize("value", ["0", "-5", "5kW", "nan", "1000001"])

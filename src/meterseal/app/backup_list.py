@@ -8,9 +8,10 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from meterseal.control.sealing import KeyRing, place
+from meterseal.control.sealing import KeyRing
 from meterseal.crypto.symmetric import equal, sm3
 from meterseal.errors import TrustError
+from meterseal.places import place
 
 FORMAT = 1
 

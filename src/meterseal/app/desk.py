@@ -9,14 +9,16 @@ import asyncio
 from collections.abc import Callable
 
 import sqlalchemy as sa
+from msgspec.structs import asdict
 
 from meterseal.app import operator as ask
 from meterseal.app.resealing import Resealing
 from meterseal.app.rowwatch import RowWatch
 from meterseal.control import read
 from meterseal.control.engine import scrub
+from meterseal.control.kinds import UNFIT, why
 from meterseal.control.tables import agreements
-from meterseal.errors import DataError, LocalError
+from meterseal.errors import DataError, LocalError, TrustError
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.leaves import days_between
 from meterseal.mdms.service import Mdms
@@ -95,7 +97,7 @@ class Desk:
     async def counts(self, _: str, asked: ask.Page) -> ask.Counts:
         """What the system holds."""
         found = self._mdms.counts()
-        bills = self._utility.fleet()
+        summed, total, unsummed = self._bills()
         trail = await self._trail.state()
         return ask.Counts(
             meters=len(self._fleet.devices()),
@@ -107,16 +109,24 @@ class Desk:
             repeats=found.repeats,
             quarantined=found.quarantined,
             refused=self._audit.count(),
-            bills=bills.bills,
-            total_fen=bills.total_fen,
-            audit_ok=False if self._rows.says else trail.holds,
+            bills=summed,
+            total_fen=total,
+            audit_ok=False if self._rows.says or unsummed else trail.holds,
             audit_entries=trail.entries,
             audit_anchored=trail.anchored,
-            audit_broken=" ".join(filter(None, (trail.says, self._rows.says))),
+            audit_broken=" ".join(filter(None, (trail.says, self._rows.says, unsummed))),
             to_reseal=await self._resealing.remaining(),
             reconciled=tuple(self._mdms.reconciled()),
             troubles=self._mdms.troubles(),
         )
+
+    def _bills(self) -> tuple[int, int, str]:
+        """How many bills, their sum, and why nobody can say it: no reason to say nothing of the rest."""
+        try:
+            bills = self._utility.fleet()
+        except (DataError, TrustError, *UNFIT) as error:
+            return 0, 0, f"Bills cannot be added up: {why(error)} Run: meterseal ledger verify"
+        return bills.bills, bills.total_fen, ""
 
     async def customer_end(self, _: str, asked: ask.EndAgreement) -> ask.Text:
         """End the agreement that bills a meter. LocalError `agreement.end`, `agreement.billed`, `usage.none`."""
@@ -211,11 +221,11 @@ class Desk:
     # --- operations ------------------------------------------------------------------------------------
 
     async def bills_run(self, _: str, asked: ask.BillRun) -> ask.Text:
-        """Validate, bill, and have the ledger signed as it stands."""
-        await self._mdms.run_vee(self._clock())
+        """Validate (`judged` says what), bill, and have the ledger signed as it stands."""
+        judged = await self._mdms.run_vee(self._clock())
         report = await self._utility.run_bills(self._clock())
         await self._checkpoints.look()
-        return ask.Text(json=ask.as_json(report))
+        return ask.Text(json=ask.as_json(asdict(report) | {"judged": judged}))
 
     async def bills(self, _: str, asked: ask.BillQuery) -> ask.Text:
         """Newest version of each bill, of one device or of all."""

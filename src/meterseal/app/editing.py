@@ -123,7 +123,7 @@ class EditingDesk:
         return _said(edit, looked, self._edits.shown(edit))
 
     async def approve(self, caller: str, asked: ApproveEdit) -> ask.Text:
-        """Save a proposal that two officers signed; without an order say what they sign.
+        """Save a proposal that two officers signed; without an order say what they sign, unless it is true no longer.
 
         LocalError `edit.none`; errors as `Editing.agree` and `Editing.finish`.
         """
@@ -131,6 +131,7 @@ class EditingDesk:
         if asked.order is not None:
             saved = await self._editing.agree(caller, asked.number, asked.order)
         elif edit.people:
+            await self._editing.check_effect(edit)
             return ask.Text(json=ask.as_json(self._row(edit) | {"order": order_fields(edit)}))
         else:
             saved = await self._editing.finish(caller, asked.number)

@@ -21,11 +21,14 @@ from meterseal.things.fleet import Fleet
 
 
 class Asked(Struct, frozen=True, kw_only=True):
-    """The newest forecast of a meter's usage point, or of everything of a medium, or of that in a zone."""
+    """The newest forecast of a meter's usage point, or of what it will feed in, or of everything of a medium, or of that in
+    a zone.
+    """
 
     device_id: bytes = b""
     medium: Medium | None = None
     zone: str = ""
+    fed: bool = False
 
 
 class WeatherHours(Struct, frozen=True, kw_only=True):
@@ -85,7 +88,9 @@ class ForecastDesk:
         """One forecast. LocalError `forecast.none`, `forecast.zone`, `fleet.unknown`."""
         if asked.device_id:
             device = self._fleet.device(asked.device_id)
-            found = await asyncio.to_thread(self._forecasts.of, device.usage_point, device.medium)
+            found = await asyncio.to_thread(
+                self._forecasts.of, device.usage_point, device.medium, fed=asked.fed
+            )
         elif asked.medium:
             found = await asyncio.to_thread(self._forecasts.whole, asked.medium, asked.zone)
         else:

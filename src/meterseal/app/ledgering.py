@@ -1,6 +1,6 @@
-"""The operator's desk of the ledger: checkpoints, proofs, and the walk over the whole store with the audit trails.
+"""The operator's desk of the ledger: checkpoints, proofs, bundles of bills, and what the portal publishes of it.
 
-It proves nothing itself (`mdms.ledger`) and signs nothing (the security service).
+It proves nothing itself (`mdms.ledger`), compares nothing (`comparing`) and signs nothing (the security service).
 """
 
 from __future__ import annotations
@@ -11,23 +11,16 @@ from typing import Any
 
 import sqlalchemy as sa
 from msgspec import Struct
-from msgspec.structs import replace
 
 from meterseal.app.bundling import Bundles
+from meterseal.app.comparing import Comparing, Since
 from meterseal.app.operator import BillQuery, Text, as_json
 from meterseal.app.rowwatch import RowWatch
-from meterseal.control import acts
-from meterseal.control.engine import read as reading
-from meterseal.control.tables import acts as table
-from meterseal.control.tables import agreements
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.ledger.checkpoints import Checkpoints
-from meterseal.mdms.ledger.leaves import LAST_DAY, days_between
 from meterseal.mdms.ledger.ledger import Ledger
-from meterseal.mdms.ledger.verdict import Erasure, Fault
 from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import OPERATOR, Empty, Method, Methods, offered_to
-from meterseal.people.erasure import ACT
 from meterseal.people.ledger import LedgerCheckpoint, LedgerConsistency, LedgerInclusion, Published
 from meterseal.people.messages import method_of
 from meterseal.people.queries import CALLERS
@@ -42,6 +35,7 @@ BILLED = frozenset(
         "bills",
         "customers",
         "former_installations",
+        "ledger_checkpoints",
         "meter_changes",
         "meters",
         "point_facts",
@@ -49,19 +43,13 @@ BILLED = frozenset(
         "usage_points",
     )
 )
-"""What bills are counted with, as `control.rowcheck` names its rows."""
+"""What bills are counted with and proved under, as `control.rowcheck` names its rows."""
 
 
 def _bears_on_bills(where: str) -> bool:
     """Is it of such a table, or of the trail itself or the file, so that it may be of any?"""
     table, of_a_row, _ = where.partition(", row ")
     return not of_a_row or table in BILLED
-
-
-class Since(Struct, frozen=True, kw_only=True):
-    """Verify everything, and against a checkpoint that was kept elsewhere, as it was published."""
-
-    note: str = ""
 
 
 class LedgerDesk:
@@ -78,10 +66,10 @@ class LedgerDesk:
         bundles: Bundles,
     ) -> None:
         self._bundles = bundles
+        self.comparing = Comparing(engine, mdms, checkpoints, anchoring, rows, security)
         self._engine = engine
         self._mdms = mdms
         self._checkpoints = checkpoints
-        self._anchoring = anchoring
         self._rows = rows
         self._security = security
         self._told: Published | None = None
@@ -95,7 +83,7 @@ class LedgerDesk:
                 "ledger_checkpoint": (self.checkpoint, Empty),
                 "ledger_inclusion": (self.inclusion, LedgerInclusion),
                 "ledger_consistency": (self.consistency, LedgerConsistency),
-                "ledger_verify": (self.verify, Since),
+                "ledger_verify": (self.comparing.verify, Since),
                 "bill_bundle": (self.bundle, BillQuery),
             },
         )
@@ -151,35 +139,11 @@ class LedgerDesk:
             json=as_json(await asyncio.to_thread(consistency, self._mdms.ledger, asked, self._size()))
         )
 
-    async def verify(self, _: str, asked: Since) -> Text:
-        """Compare everything that is stored with the ledger, its checkpoints and the anchors of the audit trails."""
-        erasures = await asyncio.to_thread(erasures_of, self._engine)
-        verdict = await self._mdms.audit(self._checkpoints, asked.note, erasures)
-        trails = [
-            fault
-            for who, look in (
-                ("the platform's audit trail", self._anchoring.verified()),
-                ("the acts of the platform", asyncio.to_thread(acts.verified, self._engine)),
-                ("the security service's audit log", self._service_log()),
-            )
-            if (fault := await _trail(who, look)) is not None
-        ]
-        looked = await self._rows.look()
-        rows = [Fault(code="row", where=one.where, sentence=one.sentence) for one in looked.differences]
-        said = replace(
-            verdict,
-            faults=(*verdict.faults, *trails, *rows),
-            more=verdict.more + looked.compared.more,
-            written=looked.compared.rows,
-            written_before=looked.compared.before,
-        )
-        return Text(json=as_json(said))
-
     async def bundle(self, _: str, asked: BillQuery) -> Text:
         """A bill with what proves it, for its customer. DataError `bill.rows-changed` while rows that bills are counted
         with are not as they were written.
         """
-        looked = await self._rows.look()
+        looked = await self._rows.look(BILLED)
         changed = [one.where for one in looked.differences if _bears_on_bills(one.where)]
         if not changed and looked.compared.more:
             changed = [
@@ -193,32 +157,9 @@ class LedgerDesk:
             )
         return Text(json=packed(await self._bundles.of(asked.bill_id)))
 
-    async def _service_log(self) -> None:
-        state = await self._security.verify_audit()
-        if not state.ok:
-            raise DataError(
-                "audit.broken",
-                f"Entry {state.broken_at} does not follow, {state.missing} are missing at its end: keys audit",
-            )
-
     def _size(self) -> int:
         note = self._checkpoints.newest()
         return read(note).size if note else 0
-
-
-def erasures_of(engine: sa.Engine) -> list[Erasure]:
-    """Where salts may be gone: the agreements of those whose erasure is among the acts. These are verified beside it."""
-    gone = sa.select(table.c.subject).where(table.c.act == ACT)
-    query = sa.select(agreements.c.usage_point_id, agreements.c.since, agreements.c.until).where(
-        agreements.c.customer_id.in_(gone)
-    )
-    with reading(engine) as connection:
-        rows = connection.execute(query).all()
-    found = []
-    for point, since, until in rows:
-        first, last = days_between(since, until or since)
-        found.append(Erasure(point, first, last if until else LAST_DAY))
-    return found
 
 
 def inclusion(ledger: Ledger, asked: LedgerInclusion, newest: int) -> dict[str, object]:
@@ -246,12 +187,3 @@ def _plain(answer: Callable[[Any], Awaitable[Struct]]) -> Callable[[str, Any], A
         return await answer(question)
 
     return answered
-
-
-async def _trail(who: str, look: Awaitable[object]) -> Fault | None:
-    """EngineError when nobody can look."""
-    try:
-        await look
-    except DataError as error:
-        return Fault(code="audit", where=who, sentence=error.message)
-    return None

@@ -19,6 +19,7 @@ from meterseal.app import doctoring, heads, links, listening, restoring
 from meterseal.app.bulking import BulkDesk
 from meterseal.app.bundling import Bundles
 from meterseal.app.commanding import CommandingDesk
+from meterseal.app.comparing import Comparing
 from meterseal.app.config import Layout
 from meterseal.app.desk import Desk
 from meterseal.app.door import socket_path
@@ -40,7 +41,7 @@ from meterseal.app.rowwatch import RowWatch
 from meterseal.app.system import now_ms
 from meterseal.app.wraps import Wraps, rewrapped_by
 from meterseal.bus.local import methods as bus_methods
-from meterseal.control import open_control
+from meterseal.control import kinds, open_control
 from meterseal.control.rings import BILLS, FLEET, MEASUREMENTS, WORDS, open_ring
 from meterseal.control.rowtrail import RowTrail
 from meterseal.errors import MetersealError
@@ -53,6 +54,7 @@ from meterseal.people.accounts import Accounts
 from meterseal.people.editing import Editing
 from meterseal.people.queries import Queries
 from meterseal.people.trail import Trail
+from meterseal.people.unusual import Unusual
 from meterseal.security.sdk import DataKeySource, SecuritySdk
 from meterseal.things.admission import Admission
 from meterseal.things.anchoring import TrailAnchoring
@@ -104,6 +106,8 @@ class Parts(NamedTuple):
     forecasting: ForecastDesk
     retaining: RetentionDesk
     clocks: ClockWatch
+    unusual: Unusual
+    comparing: Comparing
 
 
 async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Callable[[], int]) -> Parts:
@@ -112,6 +116,7 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
     Raises what opening the store of measurements raises. The caller closes `mdms`.
     """
     security = SecuritySdk(keys)
+    kinds.check(engine)
     source, now = DataKeySource(security), clock()
     with restoring.opening((measurements.with_name(restoring.RESTORED)).exists()):
         rings = {name: await open_ring(engine, name, source, now) for name in (MEASUREMENTS, FLEET, WORDS)}
@@ -255,6 +260,8 @@ async def assemble(engine: sa.Engine, measurements: Path, keys: Rpc, clock: Call
         forecasting,
         retaining,
         watched_clocks,
+        queries.unusual,
+        ledgers.comparing,
     )
 
 
@@ -274,6 +281,7 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
     works = [
         asyncio.create_task(tally.report(partial(told, AuditLog(engine)))),
         asyncio.create_task(_upkeep(parts)),
+        asyncio.create_task(_look_ahead(parts.unusual)),
         asyncio.create_task(_watch(parts.revoking)),
         asyncio.create_task(parts.resealing.run()),
         asyncio.create_task(parts.wraps.run()),
@@ -294,6 +302,7 @@ async def main(orders: dict[str, Any], stop: asyncio.Event, ready: Callable[...,
         with contextlib.suppress(asyncio.CancelledError):
             await work
     watching.cancel()
+    await parts.comparing.close()
     await socket.close()
     await server.close()
     await parts.retaining.close()
@@ -327,6 +336,18 @@ async def _upkeep(parts: Parts) -> None:
             log.warning("upkeep.failed", code=error.code, message=error.message)
         except Exception:  # a defect ends this turn, not the upkeep, and is said in full
             log.exception("upkeep.defect")
+
+
+async def _look_ahead(unusual: Unusual) -> None:
+    """Look at running bills once a day; in a city that takes hours, and nothing else waits for it."""
+    while True:
+        await asyncio.sleep(UPKEEP)
+        try:
+            await unusual.daily()
+        except MetersealError as error:
+            log.warning("unusual.failed", code=error.code, message=error.message)
+        except Exception:  # a defect ends this turn, not the looking, and is said in full
+            log.exception("unusual.defect")
 
 
 async def _watch(revoking: Revoking) -> None:

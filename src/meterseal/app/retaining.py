@@ -107,6 +107,7 @@ class RetentionDesk:
         self._plan = Plan(engine, mdms, clock, self._stated)
         self._one = asyncio.Lock()
         self._under_way = _UnderWay("")
+        self._tried = (0, 0)
         self._task: asyncio.Task[None] | None = None
 
     def methods(self) -> Methods:
@@ -247,10 +248,14 @@ class RetentionDesk:
         """What a run would take today, what it would hold, and which issued bills would no longer open to their hours."""
         async with self._one:
             wanted, held = await asyncio.to_thread(self._plan.planned, "")
-            months = await self._mdms.try_roll_up(wanted)
+            self._tried = (0, 0)
+            months = await self._mdms.try_roll_up(wanted, self._look)
             shown = await asyncio.to_thread(self._plan.bills, wanted)
             runs = await asyncio.to_thread(lambda: self._mdms.runs.older(self._plan.runs_before()))
         return Text(json=as_json(_told(wanted, held, months, runs) | {"bills": shown}))
+
+    def _look(self, through: int, of: int) -> None:
+        self._tried = (through, of)
 
     async def run(self, _: str, asked: RunRetention) -> Text:
         """Begin to roll up what the rules say today, and what an earlier run left; who asks while one is under way learns
@@ -266,7 +271,8 @@ class RetentionDesk:
 
     async def progress(self, _: str, asked: Empty) -> Text:
         """How far the run is that began last: whose, how many months it went through of how many, what of each went, and
-        once it is over what it took (`done`) or why it ended (`error`).
+        once it is over what it took (`done`) or why it ended (`error`). `tried`: how many months of how many the newest
+        try looked at.
         """
         one = self._under_way
         return Text(
@@ -279,6 +285,7 @@ class RetentionDesk:
                     "months": one.months,
                     "done": one.done,
                     "error": one.error,
+                    "tried": self._tried,
                 }
             )
         )

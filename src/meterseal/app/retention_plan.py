@@ -28,6 +28,9 @@ RULE, HOLD = "rule", "hold"
 RUNS = "runs"
 """What a rule about runs of the rules is about; the others are about a medium and a kind of channel."""
 
+UNCLOSED = "no later good statement of its meter"
+"""Why the end of what a meter signed stays."""
+
 
 class Held(Struct, frozen=True):
     """A usage point of which less is rolled up, up to where (Unix ms, 0: nothing), and why."""
@@ -70,7 +73,11 @@ class Plan:
         shown = {usage_point for one in wanted for usage_point in one.held}
         named = {one.usage_point for one in held}
         closed = [
-            Held(point, min(one.held[point] for one in wanted if point in one.held), "no later statement")
+            Held(
+                point,
+                min(one.held[point] for one in wanted if point in one.held),
+                UNCLOSED,
+            )
             for point in sorted(shown - named)
         ]
         return wanted, [one for one in held if one.usage_point in shown] + closed
@@ -154,7 +161,7 @@ class Plan:
         with read(self._engine) as connection:
             for point, _, at in connection.execute(query):
                 closed[point] = min(at, closed.get(point, at))
-        return [Held(point, at, "no later statement") for point, at in closed.items()]
+        return [Held(point, at, UNCLOSED) for point, at in closed.items()]
 
     def _edges(self) -> dict[str, set[int]]:
         """Beginnings and ends of agreements and plants, exchanges, and changes of multipliers, by usage point."""

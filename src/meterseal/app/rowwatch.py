@@ -63,14 +63,19 @@ class RowWatch:
         self.says = ""
         """A sentence while the last look found something."""
 
-    async def look(self) -> Looked:
-        """Compare everything now, and tell the audit trail what is new. EngineError `control.*`."""
+    async def look(self, only: frozenset[str] | None = None) -> Looked:
+        """Compare everything now, and tell the audit trail what is new; of rows those of the tables `only` alone, and
+        everything where one of these differs. EngineError `control.*`.
+        """
         wrong, anchored = "", None
         try:
             _, anchored = await self.anchoring.verified()
         except DataError as error:
             wrong = error.message
-        found = Looked(await asyncio.to_thread(compared, self._engine, self._trail), wrong, anchored)
+        rows = await asyncio.to_thread(compared, self._engine, self._trail, only=only)
+        found = Looked(rows, wrong, anchored)
+        if only is not None:
+            return await self.look() if found.differences else found
         self._looked_at = self._clock()  # one that failed is tried again at the next turn
         await self._tell(found)
         return found

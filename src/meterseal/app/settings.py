@@ -16,10 +16,10 @@ from msgspec import Struct, field
 from meterseal.app import config
 from meterseal.app.config import FORMAT, Layout, Settings, Stated
 from meterseal.app.transports import Transports
-from meterseal.control.sealing import place
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import LocalError, TrustError
 from meterseal.mesh.authority import Passwords, TlsDirectory
+from meterseal.places import place
 
 FILE = "meterseal.json"
 

@@ -173,14 +173,25 @@ def with_readings(text: str, ask: Ask) -> str:
 
 
 def bill_run(*, data: Data, json: Json = False) -> int:
-    """Bill every completed period that is not billed yet; a changed input issues a new version."""
-    answer = ask(data, "bills_run", operator.BillRun(), operator.Text, timeout=LONG_RUN)
+    """Bill every completed period that is not billed yet; a changed input issues a new version.
+
+    What came since the last run of the rules is judged first, for bills count with estimates and leave doubted readings
+    out. The first time after a start of the system the rules look at every usage point again.
+    """
+    doing = "judging what is new, and billing"
+    answer = ask(data, "bills_run", operator.BillRun(), operator.Text, timeout=LONG_RUN, doing=doing)
     show(answer.json, as_json=json, lines=_run_lines)
     return 0
 
 
 def _run_lines(report: dict[str, Any]) -> list[str]:
-    lines = [
+    lines = []
+    if (new := report["judged"])["channels"]:
+        lines.append(
+            f"judged first, being new: {new['readings']} readings of {new['channels']} channels, "
+            f"{new['findings']} findings"
+        )
+    lines += [
         f"{report['periods']} periods looked at, {len(report['issued'])} bills issued, "
         f"{len(report['corrected'])} corrected, {report['unchanged']} unchanged, {len(report['held'])} held"
     ]

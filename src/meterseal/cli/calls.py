@@ -15,6 +15,7 @@ from msgspec import Struct
 from meterseal.app import config, system
 from meterseal.app.door import KEYS, socket_path
 from meterseal.app.lock import in_use
+from meterseal.cli.waiting import waiting
 from meterseal.errors import EngineError
 from meterseal.mesh.rpc import Connection
 from meterseal.security.sdk import SecuritySdk
@@ -25,15 +26,18 @@ LONG_RUN = 3600.0
 """Seconds that a run over all readings or bills may take."""
 
 
-def ask(data: Path, method: str, request: Struct, reply: type[T], *, timeout: float = 60.0) -> T:
-    """One call to the running system; errors as `over`."""
+def ask(
+    data: Path, method: str, request: Struct, reply: type[T], *, timeout: float = 60.0, doing: str = ""
+) -> T:
+    """One call to the running system; errors as `over`. `doing` is shown while it takes its time."""
     layout = config.Layout(data)
-    return over(
-        layout,
-        lambda: system.operator_connection(layout, timeout),
-        lambda way: way.call(method, request, reply),
-        "The system",
-    )
+    with waiting(doing):
+        return over(
+            layout,
+            lambda: system.operator_connection(layout, timeout),
+            lambda way: way.call(method, request, reply),
+            "The system",
+        )
 
 
 def over(

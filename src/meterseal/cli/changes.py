@@ -50,7 +50,7 @@ def attempt(
         rule=rule, change=_values(values), on=not off, medium=medium, customer=customer, days=days
     )
     _check(order)
-    answer = ask(data, "vee_try", order, operator.Text, timeout=LONG_RUN)
+    answer = ask(data, "vee_try", order, operator.Text, timeout=LONG_RUN, doing="trying the rule")
     show(answer.json, as_json=json, lines=_trial)
     return 0
 

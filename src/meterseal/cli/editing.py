@@ -83,7 +83,9 @@ def edit(
         reason=reason,
         dry_run=dry_run,
     )
-    answer = ask(data, "edit", asked, operator.Text, timeout=LONG_RUN)
+    answer = ask(
+        data, "edit", asked, operator.Text, timeout=LONG_RUN, doing="working out what it does to bills"
+    )
     show(answer.json, as_json=json, lines=_done)
     return 0
 

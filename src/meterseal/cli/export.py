@@ -10,7 +10,7 @@ import json as json_module
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -20,6 +20,7 @@ from meterseal.app.exporting import ExportPage
 from meterseal.cli.arguments import Data, Json, device_id_of
 from meterseal.cli.calls import LONG_RUN, ask
 from meterseal.cli.times import LOCAL, day
+from meterseal.cli.waiting import waiting
 from meterseal.errors import LocalError
 from meterseal.mdms.export.cim import write_cim
 from meterseal.mdms.export.series import Exported, Page, of_one_kind
@@ -77,8 +78,8 @@ def export(
     if out is None:
         _write(series, format, sys.stdout.buffer, multiplied=multiplied)
         return 0
-    with _whole(out, force=force) as file:
-        readings = _write(series, format, file, multiplied=multiplied)
+    with _whole(out, force=force) as file, waiting(f"writing {out}") as tell:
+        readings = _write(_counted(series, tell), format, file, multiplied=multiplied)
     if json:
         print(
             json_module.dumps({"file": str(out), "format": format, "readings": readings}, ensure_ascii=False)
@@ -86,6 +87,15 @@ def export(
     else:
         print(f"{readings} readings written to {out}")
     return 0
+
+
+def _counted(series: Iterator[Exported], tell: Callable[[str], None]) -> Iterator[Exported]:
+    """The same, and how many readings went by."""
+    readings = 0
+    for one in series:
+        readings += len(one.end_at) // 8
+        tell(f"{readings:,} readings")
+        yield one
 
 
 def _series(data: Path, request: ExportPage) -> tuple[Iterator[Exported], bool]:

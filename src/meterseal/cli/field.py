@@ -56,7 +56,8 @@ def demo(
     seed
         The street: the same seed and day give the same readings and bills.
     data
-        Keep the data here; by default a temporary directory that is removed at the end.
+        Keep the data here; by default a temporary directory that is removed at the end. A street that was played here
+        before is taken up as it is.
     """
     if data is not None:
         return asyncio.run(_demo(data, dwellings, days, until, seed, leave=exit, as_json=json))
@@ -85,7 +86,7 @@ async def _demo(
             print(json_module.dumps(msgspec.to_builtins(played), ensure_ascii=False))
             sys.stdout.flush()
         else:
-            print(_shown(played))
+            print(_shown(played, links=not leave))
         if not leave:
             print("\nCtrl-C ends the demo." if not as_json else "", flush=True)
             assert play.system is not None
@@ -95,7 +96,7 @@ async def _demo(
         await play.stop()
 
 
-def _shown(played: Any) -> str:
+def _shown(played: Any, *, links: bool) -> str:
     equal = "equal" if played.total_fen == played.recalculated_fen else "NOT EQUAL"
     lines = [
         "",
@@ -109,10 +110,11 @@ def _shown(played: Any) -> str:
     for outcome in played.attacks:
         lines.append(f"tried     {outcome.tried}")
         lines.append(f"{'refused' if outcome.refused else 'NOT REFUSED'}   " + _entry(outcome.entry))
-    lines.append("")
-    if "resident" in played.urls:
-        lines.append(f"a resident, once:  {played.urls['resident']}")
-    lines.append(f"an operator, once: {played.urls['operator']}")
+    if links:  # who leaves at once takes the portal away as well
+        lines.append("")
+        if "resident" in played.urls:
+            lines.append(f"a resident, once:  {played.urls['resident']}")
+        lines.append(f"an operator, once: {played.urls['operator']}")
     return "\n".join(lines)
 
 
@@ -208,6 +210,8 @@ async def _simulate(
             for name, value in msgspec.to_builtins(delivered).items():
                 print(f"{name:<12} {value}")
         if not leave:
+            if not as_json:
+                print("\nCtrl-C powers the fleet off.", flush=True)
             await stop.wait()
         return 0
     finally:

@@ -19,13 +19,13 @@ from meterseal.model import Medium
 from meterseal.utility.tariff import UNITS
 
 HOUR = 3_600_000
-MIDDLE, HIGH = 0.5, 0.95
+LOW, MIDDLE, HIGH = 0.05, 0.5, 0.95
 SHOWN = {"seasonal-naive/1": "the same hour a week ago", "average-week/1": "the mean of like hours"}
 
 
 def run(*, data: Data, json: Json = False) -> int:
     """Make today's forecasts now: a week ahead for every usage point, each zone and each medium as a whole."""
-    answer = ask(data, "forecast_run", Page(), Text, timeout=LONG_RUN)
+    answer = ask(data, "forecast_run", Page(), Text, timeout=LONG_RUN, doing="forecasting")
     show(answer.json, as_json=json, lines=_made)
     return 0
 
@@ -37,14 +37,16 @@ def _made(made: dict[str, Any]) -> list[str]:
         without = f", {left_out} without enough readings of the last weeks" if left_out else ""
         zones = f", {made['zones'][medium]} zones" if made["zones"][medium] else ""
         lines.append(f"  {medium:<12} {count} usage points{zones}{without}")
+    if made["fed_in"]:
+        lines.append(f"  {'fed in':<12} {made['fed_in']} usage points, which zones and sums are net of")
     if made["unreadable"]:
         lines.append(
             f"{made['unreadable']} channels have readings in damaged files, which are left out. Run: meterseal store check"
         )
     if made["weather_missing"]:
         lines.append(
-            f"without the weather: of {made['weather_missing']} hours, of twelve weeks before and the week to come, it is "
-            "not known (meterseal weather import)"
+            f"without the weather: it is not known of {made['weather_missing']} of the hours from twelve weeks back to a "
+            "week ahead (meterseal weather import)"
         )
     return lines
 
@@ -55,10 +57,13 @@ def forecast(
     data: Data,
     medium: Medium | None = None,
     zone: str = "",
+    fed_in: bool = False,
     hours: bool = False,
     json: Json = False,
 ) -> int:
     """What a meter's usage point, a zone, or a medium as a whole will probably use: by day, and the hour of its peak.
+
+    Where homes feed in, zones and all together are net: below nothing more is fed back than drawn.
 
     Parameters
     ----------
@@ -68,6 +73,8 @@ def forecast(
         Everything of water, gas, heat or electricity together, as a system operator plans by.
     zone
         Of that medium the usage points of this zone (vee facts import states zones).
+    fed_in
+        Of the meter, what it will feed in.
     hours
         Every hour of the week with its quantiles.
     """
@@ -76,7 +83,11 @@ def forecast(
             "use.forecast",
             "Name a meter, or --medium water, gas, heat or electricity, of which --zone takes a part.",
         )
-    asked = Asked(device_id=device_id_of(meter) if meter else b"", medium=medium, zone=zone)
+    if fed_in and not meter:
+        raise LocalError(
+            "use.forecast", "Name the meter with --fed-in. Zones and a medium as a whole are net of it."
+        )
+    asked = Asked(device_id=device_id_of(meter) if meter else b"", medium=medium, zone=zone, fed=fed_in)
     answer = ask(data, "forecast", asked, Text)
     show(answer.json, as_json=json, lines=_by_hour if hours else _by_day)
     return 0
@@ -87,14 +98,15 @@ def _head(found: dict[str, Any]) -> str:
         f"{found['medium']} of zone {plain(found['zone'])}" if found["zone"] else ""
     )
     of = of or f"all {found['medium']}"
+    of += ", fed in" if found["fed"] else ", less what is fed in" if found["lows"] else ""
     return f"{of}, from {at(found['begin'])} on, by {SHOWN.get(found['model'], 'the learned week')}"
 
 
 def _by_day(found: dict[str, Any]) -> list[str]:
     unit = UNITS[found["medium"]]
-    levels = [found["levels"].index(level) for level in (MIDDLE, HIGH)]
-    middle = found["quantiles"][levels[0]]
-    highest = [found["peaks"][level] for level in levels] if found["peaks"] else None
+    low, half, high = (found["levels"].index(level) for level in (LOW, MIDDLE, HIGH))
+    middle, lows = found["quantiles"][half], found["lows"]
+    highest = [found["peaks"][level] for level in (half, high)] if found["peaks"] else None
     lines = [_head(found)]
     for day in range(len(middle) // 24):
         here = range(day * 24, day * 24 + 24)
@@ -103,8 +115,18 @@ def _by_day(found: dict[str, Any]) -> list[str]:
             f"  {at(found['begin'] + day * 24 * HOUR)[:10]}  {sum(middle[hour] for hour in here):>12.2f} {unit}"
             f"   peak about {at(found['begin'] + peak * HOUR)[11:]}"
             + (f": {highest[0][day]:.2f}, hardly above {highest[1][day]:.2f}" if highest else "")
+            + (_back(found["begin"], here, middle, lows[half][day], lows[low][day]) if lows else "")
         )
     return lines
+
+
+def _back(begin: int, here: range, middle: list[float], lowest: float, least: float) -> str:
+    """The most that is fed back in an hour of a day; nothing where that is hardly to be."""
+    if least >= 0:
+        return ""
+    when = at(begin + min(here, key=lambda hour: middle[hour]) * HOUR)[11:]
+    said = f"{-lowest:.2f}" if lowest < 0 else "nothing"
+    return f"   fed back about {when}: {said}, hardly above {-least:.2f}"
 
 
 def _by_hour(found: dict[str, Any]) -> list[str]:
@@ -120,7 +142,7 @@ def score(*, data: Data, json: Json = False) -> int:
     """How good the forecasts of the last days were over the first day of each and the rest of its week, against what came;
     and how each day's highest hour was foreseen.
     """
-    answer = ask(data, "forecast_scores", Page(), Text, timeout=LONG_RUN)
+    answer = ask(data, "forecast_scores", Page(), Text, timeout=LONG_RUN, doing="judging earlier forecasts")
     show(answer.json, as_json=json, lines=_scores)
     return 0
 
@@ -144,22 +166,25 @@ def _scores(found: list[dict[str, Any]]) -> list[str]:
         "MASE and RMSSE below 1 are better than the same hour a week before; summed: zones, and all together."
     )
     for one in found:
-        if (peak := one["peak"]) is not None:
-            lines.append(
-                f"{_whose(one)}: a day's highest hour was off by {peak['error']:.0%}, {peak['within']:.0%} within nine of "
-                f"ten, {peak['over']:.0%} above"
-            )
-        unit = UNITS[one["medium"]]
-        lines += [
-            f"  {at(day['begin'])[:10]}: all together {day['foreseen']:.2f} {unit} foreseen ({day['low']:.2f} to "
-            f"{day['high']:.2f}), {day['came']:.2f} came"
-            for day in one["highest"]
-        ]
+        for peak, which, beyond, days in (
+            (one["peak"], "highest", "above", one["highest"]),
+            (one["back"], "lowest", "below", one["lowest"]),
+        ):
+            if peak is not None:
+                lines.append(
+                    f"{_whose(one)}: a day's {which} hour was off by {peak['error']:.0%}, {peak['within']:.0%} within nine "
+                    f"of ten, {peak['over']:.0%} {beyond}"
+                )
+            lines += [
+                f"  {at(day['begin'])[:10]}: all together {day['foreseen']:.2f} {UNITS[one['medium']]} foreseen "
+                f"({day['low']:.2f} to {day['high']:.2f}), {day['came']:.2f} came"
+                for day in days
+            ]
     return lines
 
 
 def _whose(one: dict[str, Any]) -> str:
-    return f"{one['medium']}, summed" if one["sums"] else str(one["medium"])
+    return f"{one['medium']}, summed" if one["sums"] else f"{one['medium']}{', fed in' if one['fed'] else ''}"
 
 
 def backtest(

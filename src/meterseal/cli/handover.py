@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from meterseal.app.operator import as_json
 from meterseal.cli.answers import show
 from meterseal.cli.arguments import Data, Json
 from meterseal.cli.calls import LONG_RUN, ask
+from meterseal.cli.waiting import waiting
 from meterseal.errors import LocalError
 from meterseal.mdms.export.handover import check as whole
 from meterseal.mdms.export.handover import deliver
@@ -36,10 +37,12 @@ def write(directory: Path, *, data: Data, json: Json = False) -> int:
     """
     store = ask(data, "store", Empty(), Store)
 
-    def pages(entries: Since) -> Iterator[Page]:
-        request = ExportPage(since=0, until=EVER, entries=entries)
+    def pages(entries: Since, tell: Callable[[str], None]) -> Iterator[Page]:
+        request, readings = ExportPage(since=0, until=EVER, entries=entries), 0
         while True:
             page = ask(data, "export", request, Page, timeout=LONG_RUN)
+            readings += sum(len(one.end_at) // 8 for one in page.series)
+            tell(f"{readings:,} readings")
             yield page
             if page.after is None:
                 return
@@ -50,7 +53,16 @@ def write(directory: Path, *, data: Data, json: Json = False) -> int:
         return as_csv(known.held) if known.stated else b""
 
     now = time.time_ns() // 1_000_000
-    manifest = deliver(directory, store.store_id, store.sequence, pages, now, store.removed, multipliers)
+    with waiting(f"writing to {directory}") as tell:
+        manifest = deliver(
+            directory,
+            store.store_id,
+            store.sequence,
+            lambda entries: pages(entries, tell),
+            now,
+            store.removed,
+            multipliers,
+        )
     show(as_json(manifest), as_json=json, lines=_written)
     return 0
 

@@ -6,17 +6,21 @@ It asks the running system and formats; a proof that it prints it has checked be
 from __future__ import annotations
 
 import json as json_module
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 from meterseal.app import operator
-from meterseal.app.ledgering import Since
+from meterseal.app.comparing import Since
+from meterseal.app.config import Layout
+from meterseal.app.system import operator_connection
 from meterseal.cli.answers import show
 from meterseal.cli.arguments import Data, Json, between
-from meterseal.cli.calls import LONG_RUN, ask
+from meterseal.cli.calls import LONG_RUN, ask, over
+from meterseal.cli.waiting import waiting
 from meterseal.crypto import merkle
 from meterseal.errors import DataError, LocalError
-from meterseal.mesh.rpc import Empty
+from meterseal.mesh.rpc import Connection, Empty
 from meterseal.people.ledger import LedgerConsistency, LedgerInclusion
 from meterseal.security.checkpoints import read
 
@@ -122,24 +126,53 @@ def consistency(old: Path, *, data: Data, json: Json = False) -> int:
     return 0 if holds else 1
 
 
-def verify(*, data: Data, since: Path | None = None, json: Json = False) -> int:
+def verify(*, data: Data, since: Path | None = None, stop: bool = False, json: Json = False) -> int:
     """Compare everything that is stored with the ledger and its signed checkpoints; status 1 when anything was changed.
 
     Journal, segments, every version of every reading, evidence, checkpoints, tree, audit trails and the rows that decide
-    bills, readings, findings and rights are read anew.
+    bills, readings, findings and rights are read anew. It goes on in the platform when this command is ended, and the same
+    command follows it again.
 
     Parameters
     ----------
     since
         A checkpoint that was kept elsewhere (`ledger checkpoint --to FILE`): only with one does it show that the whole
         directory, keys and all, was put back to an older copy.
+    stop
+        End the comparison that is under way, and say where it stood.
     """
-    request = Since(note=note_of(since) if since else "")
-    answer = ask(data, "ledger_verify", request, operator.Text, timeout=LONG_RUN)
+    if stop:
+        answer = ask(data, "ledger_verify", Since(stop=True), operator.Text)
+        show(answer.json, as_json=json, lines=_stopped)
+        return 0
+    layout, note = Layout(data), note_of(since) if since else ""
+    with waiting("comparing everything stored with the ledger") as tell:
+        answer = over(
+            layout,
+            lambda: operator_connection(layout, LONG_RUN),
+            lambda way: _followed(way, note, tell),
+            "The system",
+        )
     found = json_module.loads(answer.json)
     good = not found["faults"]
     show(json_module.dumps({**found, "good": good}, ensure_ascii=False), as_json=json, lines=_verdict)
     return 0 if good else 1
+
+
+async def _followed(way: Connection, note: str, tell: Callable[[str], None]) -> operator.Text:
+    """Ask until there is a verdict, and say meanwhile where it stands."""
+    run = 0
+    while True:
+        answer = await way.call("ledger_verify", Since(note=note, follow=True, run=run), operator.Text)
+        found = json_module.loads(answer.json)
+        if "stands" not in found:
+            return answer
+        run = found["run"]
+        tell(found["stands"])
+
+
+def _stopped(found: dict[str, Any]) -> list[str]:
+    return [f"ended: {found['stands']}" if found["stopped"] else "no comparison is under way"]
 
 
 def _verdict(found: dict[str, Any]) -> list[str]:

@@ -121,7 +121,9 @@ def _view() -> type[LineView]:
         from meterseal.kit.line.screen import LineView
     except ImportError:
         raise LocalError(
-            "line.screen", "The screen needs a package more: pip install 'meterseal[lab]'; or use --plain."
+            "line.screen",
+            "The screen needs a package more; in meterseal's directory: .venv/bin/pip install -e '.[lab]'. Or use "
+            "--plain.",
         ) from None
     return LineView
 

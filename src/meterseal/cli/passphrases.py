@@ -24,7 +24,8 @@ def secret(file: Path | None, prompt: str) -> bytes:
             raise LocalError("use.passphrase", f"{file} cannot be read: {error.strerror}.") from None
     if not sys.stdin.isatty():
         raise LocalError(
-            "use.passphrase", "Nobody can type a passphrase here; name the file that holds it (see --help)."
+            "use.passphrase",
+            "Nobody can type a passphrase here; name its file, by the option that ends in -file (see --help).",
         )
     return getpass.getpass(prompt).encode()
 

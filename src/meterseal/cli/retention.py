@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+from collections.abc import Callable, Iterable
+from itertools import groupby
 from json import dumps, loads
 from typing import Annotated, Any, get_args
 
 from meterseal.app.config import Layout
+from meterseal.app.lock import in_use
 from meterseal.app.operator import Text
 from meterseal.app.retaining import Channels, HoldReadings, RunRetention, SetRetention, SetRuns
 from meterseal.app.retention_plan import RUNS
@@ -19,6 +22,7 @@ from meterseal.cli.answers import plain, show
 from meterseal.cli.arguments import Data, Json, between, device_id_of
 from meterseal.cli.calls import LONG_RUN, ask, over
 from meterseal.cli.times import at
+from meterseal.cli.waiting import waiting
 from meterseal.errors import EngineError, LocalError
 from meterseal.mesh.rpc import Connection, Empty
 from meterseal.model import MEDIA, Medium
@@ -27,6 +31,12 @@ _MB = 1_000_000
 LOOK = 1.0
 """Seconds between looks at how far a run is."""
 LEFT = "What a run began goes on at the next start of the system, or with the next run."
+NAMED = 5
+"""Usage points that a line names."""
+STEADY = 10.0
+"""Seconds after which a platform that was lost once more counts as lost anew; a try takes two."""
+AGAIN = 120.0
+"""Seconds that a platform that ended is waited for: its supervisor starts it again."""
 Days = Annotated[int, between(0, 36_500)]
 
 
@@ -122,9 +132,30 @@ def hold(
 
 def try_retention(*, data: Data, json: Json = False) -> int:
     """Say what a run would take today, what it would hold and why; nothing is changed."""
-    answer = ask(data, "retention_try", Empty(), Text, timeout=LONG_RUN)
+    layout = Layout(data)
+    with waiting("looking at what is old") as tell:
+        answer = over(
+            layout, lambda: operator_connection(layout, LONG_RUN), lambda way: _tried(way, tell), "The system"
+        )
     show(answer.json, as_json=json, lines=lambda found: _told(found, "would go"))
     return 0
+
+
+async def _tried(way: Connection, tell: Callable[[str], None]) -> Text:
+    """Ask for a try, and say meanwhile how many months of how many it looked at."""
+
+    async def look() -> None:
+        while True:
+            await asyncio.sleep(LOOK)
+            through, of = loads((await way.call("retention_progress", Empty(), Text)).json)["tried"]
+            tell(f"{through} of {of} months")
+
+    looking = asyncio.create_task(look())
+    try:
+        return await way.call("retention_try", Empty(), Text)
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
 
 
 def run_retention(
@@ -137,7 +168,7 @@ def run_retention(
     """Roll up what the rules say today, while everything runs. What goes is gone; look first with `retention try`.
 
     Every month that is over is said. When this command is ended the run goes on; asked again it follows on. When the
-    system ends, its next start goes on with what is left.
+    platform ends and is started again, this waits for it and follows on; the next start goes on with what is left.
 
     Parameters
     ----------
@@ -155,7 +186,7 @@ def run_retention(
         found = over(
             Layout(data),
             lambda: operator_connection(Layout(data)),
-            lambda way: _followed(way, asked, as_json=json),
+            lambda way: _seen_through(way, Layout(data), asked, as_json=json),
             "The system",
         )
     except EngineError as error:
@@ -164,6 +195,33 @@ def run_retention(
         raise EngineError(found["error"]["code"], f"{found['error']['message']} {LEFT}")
     show(dumps(found["done"]), as_json=json, lines=lambda done: _told(done | {"months": []}, "went"))
     return 0
+
+
+async def _seen_through(
+    way: Connection, layout: Layout, asked: RunRetention, *, as_json: bool
+) -> dict[str, Any]:
+    """Follow a run to its end, also one that goes on after the platform was started anew.
+
+    EngineError `mesh.unreachable` when it is not back in AGAIN seconds, or the system does not run any more.
+    """
+    began = last = float("-inf")
+    while True:
+        try:
+            found = await _followed(way, asked, as_json=as_json)
+        except EngineError as error:
+            now = asyncio.get_running_loop().time()
+            anew = now - last > STEADY  # it was there in between, or is lost for the first time
+            began = now if anew else began
+            if error.code != "mesh.unreachable" or not in_use(layout) or now - began > AGAIN:
+                raise
+            if anew and not as_json:
+                print("the platform ended; waiting until it is there again", flush=True)
+            await asyncio.sleep(LOOK)
+            last = asyncio.get_running_loop().time()
+        else:
+            if last > float("-inf") and not as_json:
+                print("the sums are of what was left then; all of it: meterseal store retention show")
+            return found
 
 
 async def _followed(way: Connection, asked: RunRetention, *, as_json: bool) -> dict[str, Any]:
@@ -241,13 +299,26 @@ def _told(found: dict[str, Any], verb: str) -> list[str]:
     )
     if found["runs"]:
         lines.append(f"{found['runs']} runs of the rules {verb}; their findings and estimates stay")
-    lines += [
-        f"kept: {one['usage_point']} {'in full' if not one['until'] else 'from ' + at(one['until']) + ' on'}: {one['why']}"
-        for one in found["held"]
-    ]
+    lines += _kept(found["held"])
     if found.get("bills"):
         lines.append(
             f"{found['bills']} issued bills would open to registers by the day or month and no longer to every hour; they, "
             "their totals and their proofs stay"
         )
+    return lines
+
+
+def _kept(held: Iterable[dict[str, Any]]) -> list[str]:
+    """What is kept all the same; usage points that are for one reason from one day on in one line."""
+
+    def how(one: dict[str, Any]) -> tuple[str, str]:
+        return one["why"], f"from {at(one['until'])} on" if one["until"] > 31 * 86_400_000 else "in full"
+
+    lines = []
+    for (why, since), same in groupby(sorted(held, key=how), how):
+        points = [one["usage_point"] for one in same]
+        named = ", ".join(points[:NAMED]) + (
+            f" and {len(points) - NAMED} more" if len(points) > NAMED else ""
+        )
+        lines.append(f"kept {since}: {named}: {why}")
     return lines

@@ -32,7 +32,14 @@ def replay(number: int, /, *, data: Data, json: Json = False) -> int:
     number
         Of the run, as `meterseal vee runs` lists it.
     """
-    answer = ask(data, "vee_replay", RunQuery(number=number), operator.Text, timeout=LONG_RUN)
+    answer = ask(
+        data,
+        "vee_replay",
+        RunQuery(number=number),
+        operator.Text,
+        timeout=LONG_RUN,
+        doing="making the run again",
+    )
     show(answer.json, as_json=json, lines=lambda found: list(_again(found)))
     return 0
 

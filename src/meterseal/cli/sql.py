@@ -82,7 +82,9 @@ def sql(
         rows=rows,
         seconds=within,
     )
-    found = json_module.loads(ask(data, "sql", request, Text, timeout=LONG_RUN).json)
+    found = json_module.loads(
+        ask(data, "sql", request, Text, timeout=LONG_RUN, doing="gathering the readings and asking").json
+    )
     if json or format == "json":
         print(json_module.dumps(found, ensure_ascii=False))
         return 0

@@ -29,7 +29,12 @@ def reseal(*, data: Data, json: Json = False) -> int:
     """Begin new data keys; what is stored moves to them in the background. `meterseal status` counts what remains."""
     answer = ask(data, "data_keys_renew", operator.Page(), operator.Text)
     show(
-        answer.json, as_json=json, lines=lambda begun: [f"{begun['to_reseal']} still stand under older keys"]
+        answer.json,
+        as_json=json,
+        lines=lambda begun: [
+            f"new data keys are in use; {begun['to_reseal']} sealed pieces stand under older ones and move in the "
+            "background (to_reseal of meterseal status)"
+        ],
     )
     return 0
 
@@ -59,6 +64,9 @@ def audit(*, data: Data, limit: Limit = 20, json: Json = False) -> int:
 def status(*, data: Data, prometheus: bool = False, json: Json = False) -> int:
     """Count what the running system holds, what it refused by code, what waits for meters, and which keys come near their
     limit of uses; status 1 when its audit trail was changed.
+
+    Of what came by each way, `stored` counts what meters marked as missing, too; `readings` and `missing` say both apart.
+    Estimates are in neither.
 
     Parameters
     ----------

@@ -49,7 +49,14 @@ def backup(
     target = _place(to)
     if target.is_relative_to(os.path.abspath(data)):  # noqa: PTH100  # as it was named, links and all
         raise LocalError("backup.place", f"{to} lies inside {data}. Give a directory on another disk.")
-    done = ask(data, "store_backup", Backup(place=str(target), keep=keep), Written, timeout=LONG_RUN)
+    done = ask(
+        data,
+        "store_backup",
+        Backup(place=str(target), keep=keep),
+        Written,
+        timeout=LONG_RUN,
+        doing="backing up",
+    )
     lines = [
         f"{done.id}: {done.files} files, {done.bytes / _MB:.1f} MB, of which {done.new_files} files, "
         f"{done.new_bytes / _MB:.1f} MB are new; {done.points} backups in {target}"
@@ -127,7 +134,7 @@ def restore(
     target = _place(place)
     if drill:
         request = DrillBackup(place=str(target), name=backup)
-        found = ask(data, "store_drill", request, Drill, timeout=LONG_RUN)
+        found = ask(data, "store_drill", request, Drill, timeout=LONG_RUN, doing="opening the backup")
         verdict = "comes back" if found.ok else "DOES NOT come back whole"
         lines = [f"The backup of {at(found.at)} {verdict}: journal {found.sequence}, {found.leaves} leaves."]
         if not found.same:
@@ -168,7 +175,7 @@ def check(*, data: Data, json: Json = False) -> int:
     """Open every stored piece once and name what is damaged and what is lost by it; status 1 when anything is.
 
     Whether all of it is what was accepted says `ledger verify`."""
-    found = ask(data, "store_check", Empty(), Integrity, timeout=LONG_RUN)
+    found = ask(data, "store_check", Empty(), Integrity, timeout=LONG_RUN, doing="opening every stored piece")
     return say(found, lines=_integrity(found), as_json=json, good=found.good)
 
 

@@ -44,8 +44,8 @@ SENTENCES = {
     "clock-error": "the meter's clock is {seconds:g} s ahead for sure (below 0 it lags), measured {least:g} to {most:g} s",
     "duplicate": "{seconds:g} s after the reading before",
     "unit": "the unit or the decimal point is another (exponent {exponent_before} before, {exponent_after} now)",
-    "tamper": "the meter reported {events} times that somebody meddled with it",
-    "device-flag": "the meter reported a fault of its own {events} times",
+    "tamper": "the meter reported that somebody meddled with it (reports: {events})",
+    "device-flag": "the meter reported a fault of its own (reports: {events})",
     "heat-balance": "energy and volume mean {implied:.3g} K, the sensors {measured:.3g} K",
     "night-flow": "at least {least:g} an hour, {nights} nights in a row",
     "gas-heating": "{use:g} in a day that does not fit the heating",
@@ -53,6 +53,8 @@ SENTENCES = {
     "feed-in": "{use:g} fed in on a day on which no plant is stated",
 }
 """What a rule says, from the facts of its finding and its parameters."""
+FLAGGED = "the meter reported that something flowed backwards through it"
+"""What `reverse-flow` says where the meter's own flag shows it and no register."""
 NOTED = {
     "ahead": "{readings} readings of instants that had not come, the last {hours:.3g} hours before its time",
     "clock": "the meter's clock leads by {seconds:g} s at least",
@@ -104,12 +106,16 @@ def rules(*, medium: str = "", customer: str = "dwelling", json: Json = False) -
 
 def run(*, data: Data, json: Json = False) -> int:
     """Validate what was read and estimate gaps now; what was done before is not done again."""
-    answer = ask(data, "vee_run", operator.Page(), operator.Text, timeout=LONG_RUN)
+    answer = ask(
+        data, "vee_run", operator.Page(), operator.Text, timeout=LONG_RUN, doing="judging what is new"
+    )
     show(answer.json, as_json=json, lines=_done)
     return 0
 
 
 def _done(done: dict[str, Any]) -> list[str]:
+    if not done["number"]:
+        return ["nothing came since the last run; the runs that were made: meterseal vee runs"]
     lines = [f"{key}: {value}" for key, value in done.items() if key != "unjudged"]
     return lines + [
         f"cannot judge: {rule} of {meters} heat meters, whose temperatures are not known or only of a few hours a day; "
@@ -182,6 +188,8 @@ def _said(rows: list[dict[str, Any]]) -> list[str]:
 def sentence(row: dict[str, Any]) -> str:
     """A finding as a person reads it."""
     template = (SENTENCES | NOTED).get(row["rule"], "")
+    if row["rule"] == "reverse-flow" and row["facts"].get("back") == 0:
+        template = FLAGGED
     try:
         why = template.format(**(row["detail"].get("parameters", {}) | row["detail"] | row["facts"]))
     except KeyError:  # found by an earlier version, which kept other facts

@@ -9,12 +9,11 @@ import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
+from meterseal.control import chains
 from meterseal.control.engine import read
 from meterseal.control.tables import acts
 from meterseal.crypto.symmetric import sm3
 from meterseal.errors import DataError
-
-_GENESIS = bytes(32)
 
 
 class Act(Struct, frozen=True, array_like=True):
@@ -28,8 +27,8 @@ class Act(Struct, frozen=True, array_like=True):
 
 def append(connection: sa.Connection, act: Act) -> int:
     """Write an act in the caller's transaction, which is the act's own; returns its number."""
-    last = connection.execute(sa.select(acts.c.id, acts.c.hash).order_by(acts.c.id.desc()).limit(1)).first()
-    number, previous = (last.id + 1, last.hash) if last else (1, _GENESIS)
+    last, previous = chains.end(connection, acts)
+    number = last + 1
     connection.execute(
         acts.insert().values(
             id=number, **msgspec.structs.asdict(act), previous=previous, hash=_link(previous, number, act)
@@ -40,7 +39,7 @@ def append(connection: sa.Connection, act: Act) -> int:
 
 def verified(engine: sa.Engine) -> list[Act]:
     """Every act, oldest first, after the chain over them was recomputed. DataError `audit.broken`."""
-    found, previous = [], _GENESIS
+    found, previous = [], chains.GENESIS
     with read(engine) as connection:
         rows = connection.execute(sa.select(acts).order_by(acts.c.id)).all()
     for number, row in enumerate(rows, 1):

@@ -282,6 +282,7 @@ CLASSES: dict[str, dict[str, Class]] = {
         "id": ID,
         "sequence": COUNT,
         "counts": COUNT,
+        "ledger_from": COUNT,
         "journal_ended": COUNT,
         "journal_begun": COUNT,
         "journal_faults": Public("numbers of entries, and where they stand in which file"),

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from meterseal.errors import EngineError, LocalError, MetersealError
 
-HEAD = "0029"
+HEAD = "0030"
 """Newest migration this program knows; the drift test holds it equal to the migration scripts."""
 
 BUSY_SECONDS = 20
@@ -128,6 +128,7 @@ def _descriptor(path: Path) -> int:
 
 _kept_open: dict[tuple[int, int], int] = {}
 _opening = threading.Lock()
+_upgrading = threading.Lock()
 
 
 def _truncate_log(engine: sa.Engine, path: Path) -> None:
@@ -197,7 +198,7 @@ def _bring_to_head(engine: sa.Engine, path: Path) -> None:
         raise LocalError(
             "control.unreadable", f"{path} is a database of another program. Name another data directory."
         )
-    if found is not None and (not found.isdigit() or int(found) > int(HEAD)):
+    if found is not None and str(found) not in {f"{number:04d}" for number in range(1, int(HEAD) + 1)}:
         raise LocalError(
             "control.newer",
             f"{path} was written by a newer version of meterseal (data version {found}, this program knows "
@@ -205,14 +206,23 @@ def _bring_to_head(engine: sa.Engine, path: Path) -> None:
             found=found,
             known=HEAD,
         )
-    upgrade(engine)
+    try:
+        upgrade(engine)
+    except OperationalError as error:
+        if not any(word in str(error.orig) for word in ("already exists", "duplicate column")):
+            raise
+        raise LocalError(
+            "control.unreadable",
+            f"{path} says that it is of data version {found} and has what a later version made ({error.orig}): somebody "
+            "changed it. Restore it from a backup; nothing was changed.",
+        ) from error
 
 
 def upgrade(engine: sa.Engine) -> None:
     """Run the migrations up to HEAD in one transaction, so that a crash leaves the old state."""
     from alembic import command  # 0.3 s to import: only when there is something to do
 
-    with engine.begin() as connection:
+    with _upgrading, engine.begin() as connection:  # alembic has one context for all threads
         command.upgrade(alembic_config(connection), "head")
 
 

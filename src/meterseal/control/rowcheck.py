@@ -6,24 +6,16 @@ It writes nothing, and does not look at the chain or its anchor (`rowtrail`, `th
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from meterseal.control.covered import COVERED, Covered
-from meterseal.control.rowtrail import (
-    BEGUN,
-    FOREIGN,
-    PLANTED,
-    Item,
-    RowTrail,
-    as_held,
-    digest,
-    planted,
-    rows_of,
-    whole,
-)
+from meterseal.control import schema
+from meterseal.control.covered import COVERED, ELSEWHERE, LEFT_OUT, Covered
+from meterseal.control.kinds import misfits
+from meterseal.control.rowitems import Item, digest, rows_of, whole
+from meterseal.control.rowtrail import BEGUN, FOREIGN, PLANTED, RowTrail, as_held
 from meterseal.control.tables import metadata, trail_keys
 
 AT_ONCE = 1_000_000
@@ -73,20 +65,32 @@ class _Share(NamedTuple):
         return self.of == 1 or zlib.crc32(repr(key).encode()) % self.of == self.number
 
 
-def compared(engine: sa.Engine, trail: RowTrail, most: int = 100) -> Compared:
-    """Every covered row against the newest entry about it, in one snapshot. EngineError `control.*`."""
+def compared(
+    engine: sa.Engine, trail: RowTrail, most: int = 100, only: frozenset[str] | None = None
+) -> Compared:
+    """The schema against what the migrations make, and every covered row (of the tables `only`, where these are said)
+    against the newest entry about it, in one snapshot. Of tables that are not covered as a whole, that each value is of its
+    column's kind, unless `only` some tables are looked at; of these that each index holds what its table
+    does (of all tables `PRAGMA integrity_check` says it, in `ledger verify` and `store check`). EngineError `control.*`.
+    """
     found: list[Difference] = []
     more = rows = before = entries = 0
+    looked_at = [covered for covered in COVERED if only is None or covered.name in only]
     with as_held(engine) as connection:
-        for kind, name in planted(connection):
-            found.append(
-                Difference(
-                    f"{kind} {name}", "No program of ours makes one, and it acts when we write: drop it."
-                )
-            )
-        shares = 1 + _count(connection) // AT_ONCE
+        found += [Difference(*one) for one in schema.strange(connection)]
+        if only is not None:
+            found += _indices(connection, only)
+        else:
+            found += [
+                Difference(one.where, one.sentence)
+                for one in misfits(connection, (*ELSEWHERE, *LEFT_OUT), most)
+            ]
+        looked_at = [
+            covered for covered in looked_at if _whole(connection, covered)
+        ]  # what is not is named above
+        shares = 1 + _count(connection, looked_at) // AT_ONCE
         for here in (_Share(number, shares) for number in range(shares)):
-            told: dict[str, dict[str, _Known]] = {covered.name: {} for covered in COVERED}
+            told: dict[str, dict[str, _Known]] = {covered.name: {} for covered in looked_at}
             for one in _replayed(connection, trail, told, here):
                 if one is None:
                     entries += here.first
@@ -94,7 +98,7 @@ def compared(engine: sa.Engine, trail: RowTrail, most: int = 100) -> Compared:
                     found.append(one)
                 else:
                     more += 1
-            for covered in COVERED:
+            for covered in looked_at:
                 known = told[covered.name]
                 before += sum(one.before for one in known.values())
                 for difference in _table(connection, covered, known, here):
@@ -107,9 +111,24 @@ def compared(engine: sa.Engine, trail: RowTrail, most: int = 100) -> Compared:
     return Compared(rows, before, entries, tuple(found), more)
 
 
-def _count(connection: sa.Connection) -> int:
-    counts = (sa.select(sa.func.count()).select_from(metadata.tables[covered.name]) for covered in COVERED)
+def _indices(connection: sa.Connection, tables: frozenset[str]) -> Iterator[Difference]:
+    """What SQLite finds wrong in some tables: a row that an index leaves out is one that no question finds. A table that is
+    not there the schema names."""
+    for table in sorted(tables.intersection(sa.inspect(connection).get_table_names())):
+        for row in connection.exec_driver_sql(f"PRAGMA main.integrity_check('{table}')"):
+            if row[0] != "ok":
+                yield Difference(f"table {table}", f"{row[0]}. Restore the control store from a backup.")
+
+
+def _count(connection: sa.Connection, tables: Sequence[Covered]) -> int:
+    counts = (sa.select(sa.func.count()).select_from(metadata.tables[covered.name]) for covered in tables)
     return sum(connection.execute(count).scalar_one() for count in counts)
+
+
+def _whole(connection: sa.Connection, covered: Covered) -> bool:
+    """Has the file every column of the table?"""
+    there = {row[1] for row in connection.exec_driver_sql(f'PRAGMA main.table_xinfo("{covered.name}")')}
+    return there.issuperset((*covered.fixed, *covered.rest))
 
 
 def _replayed(
@@ -129,8 +148,8 @@ def _replayed(
         if entry.note == PLANTED and here.first:
             yield Difference(
                 f"entry {number} of the trail of rows",
-                "It was written while a trigger or view that is not ours stood in the file, which may have changed rows "
-                "with it. Compare with a backup.",
+                "It was written while the schema was not as at the start of this program, or had a trigger or view: these, "
+                "and defaults, may have changed rows with it. Compare with a backup.",
             )
         for part in entry.written:
             known = told.get(part.table)

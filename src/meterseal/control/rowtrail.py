@@ -16,16 +16,19 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
-from msgspec import Struct
 
-from meterseal.control.covered import COVERED, Covered
+from meterseal.control import chains, schema
+from meterseal.control.chains import GENESIS
+from meterseal.control.covered import COVERED, GROWS_OFFLINE, Covered
 from meterseal.control.engine import before_writing, is_reading, raw_of, read, write
+from meterseal.control.kinds import UNFIT
+from meterseal.control.rowitems import Entry, Item, Written, digest, item_of, key_of, part_of, rows_of, whole
 from meterseal.control.sealed import TRAIL_KEYS
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import row_trail as table
@@ -33,47 +36,21 @@ from meterseal.control.tables import trail_keys
 from meterseal.crypto.symmetric import equal, hmac_sm3, sm3
 from meterseal.errors import DataError, TrustError
 
-GENESIS = bytes(32)
 BEGUN = "begun"
 OFFLINE = "offline"
 FOREIGN = "foreign"
 PLANTED = "planted"
 """Notes of entries: what stood before the trail began; acts of our own that were written while no key was at hand; one
-before which somebody else's entries stand; and one that was written while a trigger or view stood in the file, which would
-change rows within our own transaction."""
+before which somebody else's entries stand; and one that was written while the schema was not as we found it at the start,
+or had a trigger or view: these, and defaults, change rows within our own transaction."""
 KEY = "rows"
 ACTS = "acts"
 _TAG = b"ms1 row trail\x00"
 _AT_ONCE = 5_000
 _KEY_BYTES = 32
 _READY = "meterseal_row_trail"
-
-
-class Item(Struct, frozen=True, array_like=True):
-    """A row as it was left: SM3 over its fixed columns and over the others; both empty: it is gone. `found`: SM3 over both
-    as the transaction found them, so that what somebody else wrote is not made ours by our next write; empty: it was new.
-    """
-
-    key: str
-    fixed: bytes
-    rest: bytes
-    found: bytes = b""
-
-
-class Written(Struct, frozen=True, array_like=True):
-    """The rows of one table; `fixed` and `rest` name the columns under the two digests."""
-
-    table: str
-    fixed: tuple[str, ...]
-    rest: tuple[str, ...]
-    items: tuple[Item, ...]
-
-
-class Entry(Struct, frozen=True, array_like=True):
-    """What one transaction wrote."""
-
-    note: str
-    written: tuple[Written, ...]
+_SCHEMA = "meterseal_schema"
+_LOADED = "meterseal_schema_loaded"
 
 
 class Head(NamedTuple):
@@ -85,17 +62,6 @@ class Head(NamedTuple):
 
 _DECODER = msgspec.msgpack.Decoder(Entry)
 NONE = Head(0, GENESIS)
-
-
-def key_of(columns: Sequence[str], of: str = "") -> str:
-    """The SQL by which a row is named in the trail."""
-    return " || '|' || ".join(f'quote({of}"{name}")' for name in columns)
-
-
-def digest(values: Iterable[object]) -> bytes:
-    """SM3 over columns as SQLite holds them; of none it is empty."""
-    held = list(values)
-    return sm3(msgspec.msgpack.encode(held)) if held else b""
 
 
 @contextmanager
@@ -118,27 +84,6 @@ def _text(held: bytes) -> str | bytes:
         return held
 
 
-def planted(connection: sa.Connection) -> list[tuple[str, str]]:
-    """(kind, name) of triggers and views in the file. We make none, and theirs would act within our own transactions."""
-    query = "SELECT type, name FROM main.sqlite_schema WHERE type IN ('trigger', 'view') ORDER BY name"
-    return [(str(row[0]), str(row[1])) for row in connection.exec_driver_sql(query)]
-
-
-def whole(fixed: bytes, rest: bytes) -> bytes:
-    """One hash over the two of a row."""
-    return sm3(fixed, rest)
-
-
-def rows_of(
-    connection: sa.Connection, covered: Covered, columns: Sequence[str]
-) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """(key, columns) of every row of a table, as SQLite holds them."""
-    names = ", ".join(f'"{name}"' for name in columns)
-    query = f'SELECT {key_of(covered.key)}, {names} FROM "{covered.name}"'  # noqa: S608 - names of our own tables
-    for row in connection.exec_driver_sql(query).yield_per(_AT_ONCE):
-        yield row[0], tuple(row[1:])
-
-
 class RowTrail:
     """The trail of one control store, written with every transaction of this engine from `begin` on."""
 
@@ -147,6 +92,8 @@ class RowTrail:
         self._key = key
         self._clock = clock
         self._last = self._coming = NONE
+        self._schema = b""
+        """The schema of the file as it was when the trail began to be written; empty where it has what we never make."""
 
     @classmethod
     def begin(cls, engine: sa.Engine, ring: KeyRing, clock: Callable[[], int], offline: str = "") -> RowTrail:
@@ -156,25 +103,29 @@ class RowTrail:
         Call it once for an engine, before anything is written. DataError `audit.key` when its key does not open.
         """
         trail = cls(engine, _key(engine, ring), clock)
-        trail._last = trail._coming = Head(*trail.head())
-        told, acts = trail._told_of()
+        with read(engine) as connection:
+            trail._last = trail._coming = _last(connection)
+            trail._schema = b"" if _planted(connection) else schema.mark(connection)
+        told, acts, grows = trail._told_of()
         trail._begin([covered for covered in COVERED if covered.name not in told])
         if offline:
-            trail._adopt(offline, acts)
+            trail._adopt(offline, acts, grows)
         before_writing(engine, _prepared, trail._written)
         return trail
 
     # --- writing ----------------------------------------------------------------------------------
 
-    def _told_of(self) -> tuple[set[str], set[str]]:
-        """The tables of which an entry tells, and the acts."""
-        tables, acts = set[str](), set[str]()
+    def _told_of(self) -> tuple[set[str], set[str], dict[str, Item]]:
+        """The tables of which an entry tells, the acts, and what is told last of rows that grow while nobody can seal."""
+        tables, acts, grows = set[str](), set[str](), dict[str, Item]()
         for _, entry in self.entries():
             for part in entry.written:
                 tables.add(part.table)
                 if part.table == ACTS:
                     acts |= {item.key for item in part.items}
-        return tables, acts
+                elif part.table == GROWS_OFFLINE.table:
+                    grows |= {item.key: item for item in part.items}
+        return tables, acts, grows
 
     def _begin(self, tables: Sequence[Covered]) -> None:
         """Take up tables as they stand: all of them in a new trail, and later those that are covered since an upgrade. An
@@ -185,9 +136,9 @@ class RowTrail:
             parts: list[Written] = []
             for covered in tables:
                 every = rows_of(connection, covered, (*covered.fixed, *covered.rest))
-                items = [_item(covered, key, values) for key, values in every]
+                items = [item_of(covered, key, values) for key, values in every]
                 for start in range(0, len(items) or 1, _AT_ONCE):
-                    parts.append(_part(covered, items[start : start + _AT_ONCE]))
+                    parts.append(part_of(covered, items[start : start + _AT_ONCE]))
                     if sum(len(part.items) for part in parts) >= _AT_ONCE:
                         self._append(connection, Entry(BEGUN, tuple(parts)))
                         parts = []
@@ -195,18 +146,23 @@ class RowTrail:
                 self._append(connection, Entry(BEGUN, tuple(parts)))
         self._last = self._coming
 
-    def _adopt(self, act: str, known: set[str]) -> None:
-        """Acts of that name of which no entry tells."""
-        (covered,) = (one for one in COVERED if one.name == ACTS)
+    def _adopt(self, act: str, known: set[str], grows: dict[str, Item]) -> None:
+        """Acts of that name of which no entry tells, and what as many of them added to a list that grows with them."""
+        covered = _of(ACTS)
         place = covered.fixed.index("act")
         with write(self._engine) as connection:
             items = [
-                _item(covered, key, values)
+                item_of(covered, key, values)
                 for key, values in rows_of(connection, covered, covered.fixed)
                 if key not in known and values[place] == act
             ]
             if items:
-                self._append(connection, Entry(OFFLINE, (_part(covered, items),)))
+                grown = list(_grown(connection, grows, len(items)))
+                parts = (
+                    part_of(covered, items),
+                    *([part_of(_of(GROWS_OFFLINE.table), grown)] if grown else ()),
+                )
+                self._append(connection, Entry(OFFLINE, parts))
         self._last = self._coming
 
     def _written(self, connection: sa.Connection) -> None:
@@ -224,7 +180,15 @@ class RowTrail:
             self._last = self._coming
         # A commit that failed leaves the entry before it; anything else is an entry that we did not write.
         note = "" if stands == self._last else FOREIGN
-        self._append(connection, Entry(PLANTED if planted(connection) else note, parts), stands)
+        self._append(connection, Entry(PLANTED if self._tampered(connection) else note, parts), stands)
+
+    def _tampered(self, connection: sa.Connection) -> bool:
+        """Does this connection write under another schema than stood there at the start? It reads the schema when it is
+        opened, and again when SQLite's number of it moved."""
+        number = schema.cookie(connection)
+        if connection.info.get(_SCHEMA, (None,))[0] != number:
+            connection.info[_SCHEMA] = (number, schema.mark(connection) != self._schema)
+        return bool(connection.info[_SCHEMA][1])
 
     def _append(self, connection: sa.Connection, entry: Entry, after: Head | None = None) -> None:
         previous = self._coming if after is None else after
@@ -327,7 +291,7 @@ def _key(engine: sa.Engine, ring: KeyRing) -> bytes:
         if row is not None:
             try:
                 return TRAIL_KEYS.open(ring, row) or b""
-            except TrustError:
+            except (TrustError, *UNFIT):
                 raise DataError(
                     "audit.key",
                     "The key of the trail of rows does not open: it was changed, or is of another store. Restore the "
@@ -340,9 +304,16 @@ def _key(engine: sa.Engine, ring: KeyRing) -> bytes:
 
 def _prepared(connection: sa.Connection) -> None:
     """Before a transaction that writes: this connection notes which rows it touches, in memory and for itself alone."""
-    if is_reading(connection) or _READY in connection.info:
+    if is_reading(connection):
         return
-    raw = raw_of(connection)
+    raw, number = raw_of(connection), schema.cookie(connection)
+    if (
+        connection.info.get(_LOADED) != number
+    ):  # what it read meanwhile may have stood there under the same number
+        raw.execute("PRAGMA writable_schema=RESET")
+        connection.info[_LOADED] = number
+    if _READY in connection.info:
+        return
     raw.execute("PRAGMA temp_store=MEMORY")
     raw.execute("CREATE TEMP TABLE IF NOT EXISTS touched (number INTEGER, row INTEGER, key TEXT, found BLOB)")
     raw.create_function("meterseal_row", -1, _found, deterministic=True)
@@ -387,24 +358,42 @@ def _now(raw: sqlite3.Connection, number: int) -> Written:
     items: dict[str, Item] = {}
     for key, here, *values in raw.execute(query, (number,)):
         if key == here:
-            items[key] = _item(covered, key, values, first[key])
+            items[key] = item_of(covered, key, values, first[key])
         else:  # it went, or is another row by now
             items.setdefault(key, Item(key, b"", b"", first[key]))
-    return _part(covered, [items[key] for key in sorted(items)])
+    return part_of(covered, [items[key] for key in sorted(items)])
 
 
-def _item(covered: Covered, key: str, values: Sequence[Any], found: bytes = b"") -> Item:
-    cut = len(covered.fixed)
-    return Item(key, digest(values[:cut]), digest(values[cut:]), found)
+def _grown(connection: sa.Connection, told: dict[str, Item], by: int) -> Iterator[Item]:
+    """Rows whose list has so many more members than when they were told of, and nothing else is otherwise."""
+    covered = _of(GROWS_OFFLINE.table)
+    place = len(covered.fixed) + covered.rest.index(GROWS_OFFLINE.column)
+    for key, values in rows_of(connection, covered, (*covered.fixed, *covered.rest)):
+        last = told.get(key)
+        try:
+            members = msgspec.json.decode(values[place] or b"[]", type=list[Any])
+        except (msgspec.MsgspecError, TypeError):
+            continue  # it is named as changed
+        before = members[: max(len(members) - by, 0)]
+        was = [*values]
+        was[place] = msgspec.json.encode(before).decode() if before else None
+        found = item_of(covered, key, was)
+        if last is not None and (found.fixed, found.rest) == (last.fixed, last.rest):
+            yield item_of(covered, key, values, whole(last.fixed, last.rest))
 
 
-def _part(covered: Covered, items: Iterable[Item]) -> Written:
-    return Written(covered.name, covered.fixed, covered.rest, tuple(items))
+def _of(name: str) -> Covered:
+    return next(covered for covered in COVERED if covered.name == name)
+
+
+def _planted(connection: sa.Connection) -> bool:
+    """Has the file a trigger or view? We make none, and theirs would act within our own transactions."""
+    query = "SELECT count(*) FROM main.sqlite_schema WHERE type IN ('trigger', 'view')"
+    return bool(connection.exec_driver_sql(query).scalar_one())
 
 
 def _last(connection: sa.Connection) -> Head:
-    row = connection.execute(sa.select(table.c.id, table.c.hash).order_by(table.c.id.desc()).limit(1)).first()
-    return Head(row.id, row.hash) if row else NONE
+    return Head(*chains.end(connection, table))
 
 
 def _link(previous: bytes, number: int, at: int, content: bytes) -> bytes:

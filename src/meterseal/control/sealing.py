@@ -20,21 +20,10 @@ import sqlalchemy as sa
 
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import TrustError
+from meterseal.places import place
 
 VERSION = "key_version"
 """Name of the column that says under which version the sealed columns of a row are."""
-
-
-def place(*parts: str | bytes | int) -> bytes:
-    """Where something sealed belongs; no two lists of parts of the same kinds share their bytes."""
-    encoded = (_part(part) for part in parts)
-    return b"".join(len(part).to_bytes(4) + part for part in encoded)
-
-
-def _part(part: str | bytes | int) -> bytes:
-    if isinstance(part, str):
-        return part.encode()
-    return part if isinstance(part, bytes) else part.to_bytes(8, signed=True)
 
 
 class KeyRing:
@@ -137,7 +126,14 @@ class SealedTable:
         sealed = values[name]
         if sealed is None:
             return None
-        return ring.open(bytes(sealed), self._place(values, name), values[VERSION])
+        try:
+            return ring.open(sealed, self._place(values, name), values[VERSION])
+        except (TypeError, ValueError, OverflowError, AttributeError) as error:
+            raise TrustError(
+                "crypto.tag",
+                f"A row of {self.table.name} does not open: a value in it is of another kind than we write, so it was "
+                "changed. Compare with a backup.",
+            ) from error
 
     def _place(self, values: Mapping[str, Any], column: str) -> bytes:
         return place(self.table.name, *(values[name] for name in self.row), column)

@@ -61,7 +61,8 @@ class Place:
                 from serial_asyncio_fast import connection_for_serial
             except ImportError:
                 raise LocalError(
-                    "line.serial", "Serial ports need a package more: pip install 'meterseal[serial]'."
+                    "line.serial",
+                    "Serial ports need a package more; in meterseal's directory: .venv/bin/pip install -e '.[serial]'",
                 ) from None
             device, baud, parity = self._serial
             try:

@@ -6,26 +6,11 @@ It rounds nothing: a meter cuts. What a model does not say is as the catalogue o
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Final
 
-from meterseal.units import UNITS, unit_code
+from meterseal.units import RATIOS, UNITS, unit_code
 from meterseal.wire.catalogue import FIELDS
 from meterseal.wire.cjt188.habits import Habits
 from meterseal.wire.sheet import Value
-
-RATIOS: Final[dict[tuple[str, str], Fraction]] = {
-    ("m3", "L"): Fraction(1000),
-    ("m3/h", "L/h"): Fraction(1000),
-    ("kW", "W"): Fraction(1000),
-    ("kW", "MW"): Fraction(1, 1000),
-    ("kWh", "Wh"): Fraction(1000),
-    ("kWh", "MWh"): Fraction(1, 1000),
-    ("kWh", "J"): Fraction(3_600_000),
-    ("kWh", "kJ"): Fraction(3_600),
-    ("kWh", "MJ"): Fraction(36, 10),
-    ("kWh", "GJ"): Fraction(36, 10_000),
-}
-"""How many of the second unit one of the first is."""
 
 
 def _scale(name: str, habits: Habits) -> Fraction:

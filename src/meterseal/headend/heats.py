@@ -14,6 +14,9 @@ COLDEST: Final = -5_000
 HOTTEST: Final = 25_000
 """Centikelvin above 0 degC: what lies beyond no sensor in a pipe shows, and is a broken one or nobody's measurement."""
 MOST_LITRES: Final = 10**12
+COOLING, BOTH = 0x21, 0x22
+"""CJ/T 188 types of heat meters: one counts what water takes up, so that its warm pipe is the return; the other one counts
+that too, in a register of its own, which no balance is of."""
 _HUNDREDTHS: Final = -2
 _LITRES: Final = {"m3": 3, "L": 0}
 
@@ -29,6 +32,10 @@ def seen(device_id: bytes, meaning: Meaning, at: int) -> HeatSeen | None:
         _temperature(meaning.readings.get(f"{pipe}_temperature")) for pipe in ("supply", "return")
     )
     if supply is None or back is None or supply == back == 0:  # zeros stand for sensors that are not there
+        return None
+    if device_id[0] == COOLING:
+        supply, back = back, supply
+    elif device_id[0] == BOTH and back > supply:
         return None
     flow = meaning.readings.get("flow_rate")
     return HeatSeen(

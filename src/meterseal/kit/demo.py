@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from meterseal.app import operator
+from meterseal.app.config import Layout
 from meterseal.app.system import System, now_ms, start
 from meterseal.errors import EngineError
 from meterseal.kit import attacks
@@ -79,8 +80,12 @@ class Demo:
         self.system: System | None = None
 
     async def play(self) -> Played:
-        """From an empty directory to bills and refusals. Raises EngineError when a step does not come to its end."""
+        """From an empty directory to bills and refusals; a street that was played there before is taken up as it is.
+
+        Raises EngineError when a step does not come to its end, LocalError `kit.other-system`.
+        """
         began = time.monotonic()
+        self.field.check(Layout(self.wish.data))
         self._tell("start", 0.0)
         self.system = system = await start(self.wish.data, on_line=self.field.heard)
         desk = Patient(system.operator)

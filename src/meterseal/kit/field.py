@@ -20,16 +20,18 @@ import msgspec
 from msgspec import Struct, field
 
 from meterseal.app import operator
-from meterseal.app.config import replace_file
+from meterseal.app.config import Layout, replace_file
 from meterseal.app.judging import FactsOrder
 from meterseal.app.supervise import Spec, Supervisor
 from meterseal.edge.making import Made, personalise
 from meterseal.edge.memories import Memories
 from meterseal.edge.parameters import Parameters
+from meterseal.errors import LocalError
 from meterseal.hostport import parted
 from meterseal.kit.factory import manufacture, manufacture_concentrator
 from meterseal.kit.plan import StreetPlan
 from meterseal.mdms.facts import Fact
+from meterseal.mesh.authority import TlsDirectory
 from meterseal.mesh.rpc import Rpc
 from meterseal.mesh.tls import Files, client_context
 from meterseal.model import FAULT, MAGNET, MEDIA, REMOVED, REVERSE
@@ -94,6 +96,20 @@ class Field:
             self.progress = said["progress"]
         elif name == "concentrator" and "status" in said:
             self.status = said["status"]
+
+    def check(self, layout: Layout) -> None:
+        """LocalError `kit.other-system` when this field was enrolled in another system than that of a data directory."""
+        root = TlsDirectory(layout.tls).files("web").root
+        if not (self.directory / "field.json").exists() or (
+            root.exists() and root.read_bytes() == self.identity.root.read_bytes()
+        ):
+            return
+        raise LocalError(
+            "kit.other-system",
+            f"{self.directory} holds meters that were enrolled in another system than that of {layout.root}, and work with "
+            "no other: its data directory was removed or replaced. Remove or rename it, or name another data directory. "
+            "Nothing was changed.",
+        )
 
     def take_up(self) -> bool:
         """Whether this field was enrolled before; then plan and enrolment are those of its directory."""

@@ -64,7 +64,10 @@ class Simulation:
         own: Sequence[str] = (),
         solar: int = 0,
     ) -> Delivered:
-        """Enrol if that was not done before, power on, and wait until everything is delivered and acknowledged."""
+        """Enrol if that was not done before, power on, and wait until everything is delivered and acknowledged.
+
+        LocalError `kit.other-system` when this field was enrolled elsewhere, EngineError `app.down`.
+        """
         load(self._layout)
         desk = operator_connection(self._layout)
         try:
@@ -105,6 +108,7 @@ class Simulation:
         )
 
     async def _street(self, field: Field, desk: Connection, headend: str) -> None:
+        field.check(self._layout)
         self._tell("enrol", 0.0)
         await field.enrol(desk)
         self._supervisor = supervisor = Supervisor([], field.heard)
@@ -123,6 +127,7 @@ class Simulation:
     async def _replay(self, path: Path, desk: Connection, headend: str) -> int:
         captured = load_captured(path)
         field = Field(self._directory, _no_street())
+        field.check(self._layout)
         self._tell("enrol", 0.0)
         await _enrol_plain(field, captured, desk)
         self._supervisor = supervisor = Supervisor([], field.heard)

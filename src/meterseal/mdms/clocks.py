@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -65,12 +65,20 @@ def placed(seen: ClockSeen, places: Iterable[Place], received_at: int) -> list[M
     ]
 
 
-def keep(engine: sa.Engine, measured: Iterable[Measured]) -> dict[tuple[str, int], int]:
-    """Keep what says something new; gives (usage point, channel) and from when on its readings are to be judged again.
+class Kept(NamedTuple):
+    """Measurements that say something new, and by (usage point, channel) from when on readings are to be judged again."""
+
+    new: list[Measured]
+    again: dict[tuple[str, int], int]
+
+
+def keep(engine: sa.Engine, measured: Iterable[Measured]) -> Kept:
+    """Keep what says something new.
 
     A measurement as the one before it is no fact of its own, else a city would have millions of them a year: of these it is
     kept until when the clock was seen to stand so, which the next that differs bears as its `since`.
     """
+    new: list[Measured] = []
     again: dict[tuple[str, int], int] = {}
     with write(engine) as connection:
         for one in measured:
@@ -82,6 +90,7 @@ def keep(engine: sa.Engine, measured: Iterable[Measured]) -> dict[tuple[str, int
                 newest.order_by(table.c.until.desc(), table.c.id.desc()).limit(1)
             ).first()
             if before is not None and before.until == seen.at:
+                new.append(one)  # whoever kept it may not have come to say so
                 continue
             sight = (sights.c.usage_point == one.usage_point, sights.c.device_id == seen.device_id)
             stood = connection.execute(sa.select(sights.c.at).where(*sight)).scalar()
@@ -110,7 +119,8 @@ def keep(engine: sa.Engine, measured: Iterable[Measured]) -> dict[tuple[str, int
             for channel in (MAIN, HEAT_VOLUME) if one.medium == "heat" else (MAIN,):
                 key = one.usage_point, channel
                 again[key] = min(since, again.get(key, since))
-    return again
+            new.append(one)
+    return Kept(new, again)
 
 
 def _alike(one: Told, other: ClockSeen) -> bool:

@@ -29,8 +29,8 @@ from meterseal.mdms.edit_versions import (
 )
 from meterseal.mdms.store.rows import EVER, Rows, standing, visible
 from meterseal.mdms.vee.context import DAY, HOUR
-from meterseal.mdms.vee.engine import interval_of
 from meterseal.mdms.vee.estimators import ESTIMATORS, Gap, Known, bridge
+from meterseal.mdms.vee.stretches import interval_of
 from meterseal.model import MAIN, Medium, Quality
 
 LONGEST = 45 * DAY
@@ -257,7 +257,7 @@ def _check_rising(registers: Mapping[int, int], new: Registers) -> None:
             raise refused(
                 "edit.falls",
                 f"the register would fall between {when(before)} and {when(after)}, so it does not meet the "
-                f"reading {other} it",
+                f"reading {other} it; edit up to a reading that it meets, or {'less' if before in new else 'more'} use",
             )
 
 

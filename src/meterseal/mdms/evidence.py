@@ -18,11 +18,12 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from meterseal.control.engine import read, write
+from meterseal.control.kinds import UNFIT, why
 from meterseal.control.sealed import EVIDENCE
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import evidence as table
 from meterseal.control.writes import insert_new
-from meterseal.errors import DataError, TrustError
+from meterseal.errors import DataError, PeerError, TrustError
 from meterseal.link.evidence import EvidenceStatement, unpack
 from meterseal.mdms import rivals
 from meterseal.mdms.chain import BAD, GOOD, UNREADABLE, judged
@@ -157,12 +158,12 @@ class EvidenceBook:
                 here = table.c.usage_point.in_(usage_points[start : start + AT_ONCE])
                 for row in connection.execute(sa.select(table).where(here).order_by(*_ORDER)):
                     try:
+                        _check_kinds(row)
                         found.append((self._facts(row), row.end_at))
-                    except TrustError as error:
-                        device = f"device {bytes(row.device_id).hex()}"
-                        shut.append(
-                            (f"{device}, channel {row.channel}, sequence {row.sequence}", error.message)
-                        )
+                    except (TrustError, PeerError, *UNFIT) as error:
+                        of = row.device_id
+                        device = f"device {of.hex() if isinstance(of, bytes) else 'of no number'}"
+                        shut.append((f"{device}, channel {row.channel}, sequence {row.sequence}", why(error)))
         return found, shut
 
     def waiting(self) -> set[EvidenceKey]:
@@ -395,6 +396,15 @@ class EvidenceBook:
                 )
                 .values(checked=checked, reason=reason)
             )
+
+
+def _check_kinds(row: sa.Row[Any]) -> None:
+    """TypeError where what is handed on would be of another kind."""
+    numbers = (row.channel, row.sequence, row.end_at, row.suite, row.received_at)
+    if not all(type(one) is int for one in numbers) or not all(
+        type(one) is bytes for one in (row.device_id, row.module_id)
+    ):
+        raise TypeError
 
 
 def _contradiction(item: Pending, stored: bytes) -> Finding:

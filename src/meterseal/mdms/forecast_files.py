@@ -16,11 +16,12 @@ import numpy as np
 import structlog
 from msgspec import Struct
 
-from meterseal.control.sealing import KeyRing, place
+from meterseal.control.sealing import KeyRing
 from meterseal.errors import DataError, EngineError, TrustError
 from meterseal.mdms.forecast.task import DAY, HORIZON, LEVELS, Floats
 from meterseal.mdms.store.files import disk, place_file, sync_directory
-from meterseal.model import Medium
+from meterseal.model import MAIN, Medium
+from meterseal.places import place
 
 SUFFIX = ".forecast"
 UNFINISHED = ".unfinished"
@@ -31,9 +32,11 @@ log = structlog.get_logger()
 
 
 class Block(Struct, frozen=True, array_like=True):
-    """A file's content: quantiles (levels, hours, series) as 16-bit parts of `scale` (float32 a series).
+    """A file's content: quantiles (levels, hours, series) as 16-bit parts of `scale` above `least` (float32 a series each;
+    `least` is 0 where it is empty).
 
-    `points` are usage points, or, where the series are sums, the zones summed. `peaks` (levels, days, series) are float32.
+    `points` are usage points, or, where the series are sums, the zones summed. `peaks` (levels, days, series) are float32,
+    and so are `lows` of sums some of which are nets. Of usage points `channel` says what is forecast.
     """
 
     begin: int
@@ -46,24 +49,37 @@ class Block(Struct, frozen=True, array_like=True):
     square: bytes
     sums: bool = False
     peaks: bytes = b""
+    lows: bytes = b""
+    least: bytes = b""
+    channel: int = MAIN
 
     def quantiles(self) -> Floats:
         """(levels, hours, series)."""
         parts = np.frombuffer(self.parts, "<u2").reshape(len(LEVELS), HORIZON, len(self.points))
         scale = np.frombuffer(self.scale, "<f4") / np.float32(LARGEST)
-        return (parts * scale).astype(np.float32, copy=False)
+        above = (parts * scale).astype(np.float32, copy=False)
+        return above + np.frombuffer(self.least, "<f4") if self.least else above
 
     def highest(self) -> Floats | None:
         """`peaks`; None in a file from before they were forecast."""
-        if not self.peaks:
+        return self._days(self.peaks)
+
+    def lowest(self) -> Floats | None:
+        """`lows`; None where no series is a net."""
+        return self._days(self.lows)
+
+    def _days(self, content: bytes) -> Floats | None:
+        if not content:
             return None
-        return np.frombuffer(self.peaks, "<f4").reshape(len(LEVELS), HORIZON // DAY, len(self.points))
+        return np.frombuffer(content, "<f4").reshape(len(LEVELS), HORIZON // DAY, len(self.points))
 
 
-def parts(quantiles: Floats) -> tuple[bytes, bytes]:
-    """`scale` and `parts` of a block that holds these quantiles (levels, hours, series)."""
-    scale = np.maximum(quantiles.max(axis=(0, 1)), 1e-9)
-    return scale.astype("<f4").tobytes(), np.rint(quantiles / scale * LARGEST).astype("<u2").tobytes()
+def parts(quantiles: Floats) -> tuple[bytes, bytes, bytes]:
+    """`scale`, `parts` and `least` of a block that holds these quantiles (levels, hours, series)."""
+    least = np.minimum(quantiles.min(axis=(0, 1)), 0).astype("<f4")
+    scale = np.maximum(quantiles.max(axis=(0, 1)) - least, 1e-9).astype("<f4")
+    packed = np.rint((quantiles - least) / scale * LARGEST).astype("<u2")
+    return scale.tobytes(), packed.tobytes(), least.tobytes() if least.any() else b""
 
 
 class Place(NamedTuple):
@@ -73,8 +89,15 @@ class Place(NamedTuple):
     column: int
 
 
-Series = tuple[bool, str, Medium]
-"""Is it a sum; the zone or usage point; the medium."""
+Series = tuple[bool, str, Medium, int]
+"""Is it a sum; the zone or usage point; the medium; the channel."""
+
+
+class Places(NamedTuple):
+    """Where series are, and whether these are all: every file that may have more of them opened."""
+
+    found: dict[Series, Place]
+    whole: bool
 
 
 class ForecastFiles:
@@ -133,13 +156,15 @@ class ForecastFiles:
         for _, block in self._opening(begin):
             yield block
 
-    def find(self, begin: int) -> dict[Series, Place]:
+    def find(self, begin: int) -> Places:
         """Where each series is that begins then and opens."""
-        return {
-            (block.sums, point, block.medium): Place(name, column)
-            for name, block in self._opening(begin)
-            for column, point in enumerate(block.points)
-        }
+        found: dict[Series, Place] = {}
+        opened = set()
+        for name, block in self._opening(begin):
+            opened.add(name)
+            for column, point in enumerate(block.points):
+                found[block.sums, point, block.medium, block.channel] = Place(name, column)
+        return Places(found, opened.issuperset(name for name in self._names() if _begin(name) == begin))
 
     def _opening(self, begin: int) -> Iterator[tuple[str, Block]]:
         for name in self._names():
@@ -155,11 +180,11 @@ class ForecastFiles:
             if _begin(name) == begin:
                 self._content(name)
 
-    def forget(self, before: int) -> None:
-        """Remove what begins earlier."""
+    def forget(self, before: int, after: int) -> None:
+        """Remove what begins earlier than the one, or later than the other."""
         with self._writing:
             for name in self._names():
-                if _begin(name) < before:
+                if not before <= _begin(name) <= after:
                     with disk(self._directory):
                         (self._directory / name).unlink(missing_ok=True)
 
@@ -183,7 +208,7 @@ class ForecastFiles:
             if len(sealed) > 4:
                 return self._keys.open(sealed[4:], self._bound(name), int.from_bytes(sealed[:4]))
         except TrustError as error:
-            if error.code != "crypto.tag":
+            if error.code not in ("crypto.tag", "sealing.key"):  # the number of a key is the file's own word
                 raise
         raise DataError(
             "forecast.damaged",

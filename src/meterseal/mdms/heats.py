@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
+from math import sqrt
 from typing import Any, NamedTuple
 
 import msgspec
@@ -31,6 +32,8 @@ from meterseal.model import HeatSeen
 RECALLED = 100
 """Local days before a run's own instant that it asks for: older ones are judged by energy and volume alone. A rule is tried
 on the last 90 days, and no sample comes later than 35 (the backlog time)."""
+SLIGHT = 300
+"""Centikelvin below which a meter may count nothing: the least difference that one of 3 K (EN 1434) answers for."""
 _STANDS, _UNCOUNTED = 32, 64
 _ROWS_AT_ONCE = 500
 
@@ -96,7 +99,8 @@ class Heats:
                     if (before := known.get(place, [])) is None:
                         continue
                     after = first_of_hours([*before, *days[place]])
-                    if len(after) > len(before):
+                    # Not only where it is longer: of two that had an hour, the other may have been given up.
+                    if after != before:
                         row = {"usage_point": place[0], "day": place[1], "sealed_hours": packed(after)}
                         rows.append(HEAT_DAYS.seal(self._keys, row))
                 upsert(connection, table, rows)
@@ -166,8 +170,9 @@ class Recalled:
                 days.setdefault(day, []).append(_hour(one))
         found = {}
         for day, hours in sorted(days.items()):
-            if seen := first_of_hours([hour for hour in hours if hour.entry <= self._entry]):
-                found[day] = mean(seen)
+            seen = first_of_hours([hour for hour in hours if hour.entry <= self._entry])
+            if (water := mean(seen)) is not None:
+                found[day] = water
         return found
 
 
@@ -185,24 +190,38 @@ def first_of_hours(hours: Iterable[Hour]) -> list[Hour]:
     return list(found.values())
 
 
-def mean(hours: Sequence[Hour]) -> Warmth:
+def mean(hours: Sequence[Hour]) -> Warmth | None:
     """Mean spread (K) and mean temperature (degC) of a day, each hour by the litres that flowed since the one before; where
-    these are not known, or none flowed, each as much as the other. Water that stands tells nothing of water that flows.
+    these are not known, each as much as the other. Water that stands tells nothing of water that flows: None of it alone.
+
+    Its `samples` are as many hours of equal flow as say as much (Kish). It is known within three standard errors, told from
+    one hour to the next so that what rises all day is no error, and within what the last digits shown do not tell.
     """
     ordered = sorted(hours)
-    weights = [0]
+    weights = [0] * (len(ordered) > 0)
     for before, one in pairwise(ordered):
         known = before.volume >= 0 and one.volume >= before.volume
         weights.append((one.volume - before.volume) if known else -1)
-    if min(weights) < 0:
+    if min(weights, default=0) < 0:
         weights = [1] * len(ordered)
-    weights = [by if one.flows else 0 for by, one in zip(weights, ordered, strict=True)]
-    if not any(weights):
-        weights = [1] * len(ordered)
-    total = sum(weights)
-    spread = sum(by * (one.supply - one.back) for by, one in zip(weights, ordered, strict=True))
-    twice = sum(by * (one.supply + one.back) for by, one in zip(weights, ordered, strict=True))
-    return Warmth(spread / (100 * total), twice / (200 * total), len(ordered))
+    flowed = [(by, one) for by, one in zip(weights, ordered, strict=True) if by and one.flows]
+    if not flowed:
+        return None
+    total, squares = sum(by for by, _ in flowed), sum(by * by for by, _ in flowed)
+    spreads = [one.supply - one.back for _, one in flowed]
+    spread = sum(by * apart for (by, _), apart in zip(flowed, spreads, strict=True))
+    twice = sum(by * (one.supply + one.back) for by, one in flowed)
+    slight = sum(by * abs(apart) for (by, _), apart in zip(flowed, spreads, strict=True) if apart < SLIGHT)
+    turns = [(later - early) ** 2 for early, later in pairwise(spreads)]
+    variance = sum(turns) / (2 * max(len(turns), 1)) * squares / total**2
+    digit = next(by for by in (100, 10, 1) if all(t % by == 0 for _, one in flowed for t in one[2:4]))
+    return Warmth(
+        spread / (100 * total),
+        twice / (200 * total),
+        total**2 // squares,
+        (3 * sqrt(variance) + digit) / 100,
+        slight / (100 * total),
+    )
 
 
 def packed(hours: Sequence[Hour]) -> bytes:

@@ -18,7 +18,7 @@ from meterseal.control.opening import looked
 from meterseal.control.sealed import UNDER
 from meterseal.control.sealing import KeyRing
 from meterseal.crypto.symmetric import DIGEST
-from meterseal.errors import DataError, EngineError, MetersealError
+from meterseal.errors import DataError, EngineError, MetersealError, TrustError
 from meterseal.mdms.forecasts import Forecasts
 from meterseal.mdms.ledger.checkpoints import newest_of
 from meterseal.mdms.ledger.ledger import Ledger, read_leaves
@@ -110,7 +110,10 @@ class Look:
         for segment in self._segments:
             self._segment(segment)
         leaves = self._leaves()
-        self._tree(newest_of(engine))
+        try:
+            self._tree(newest_of(engine))
+        except (DataError, TrustError) as error:
+            self._hash("ledger_checkpoints", error.message)
         forecasts = self._forecast()
         self._control(engine, rings)
         return Integrity(

@@ -325,16 +325,17 @@ class Judging(Reading, ABC):
         self._look_again(self.facts.alarms(items, good))
 
     def _take_clocks(self, measured: Sequence[Measured]) -> None:
-        """How far clocks are off is a fact, and what they stamped is judged again."""
+        """How far clocks are off is a fact, and what they stamped is judged again. That they still are is nothing new."""
+        kept = clocks.keep(self._engine, measured)
+        self._look_again(kept.again)
         self._findings.append(
             [
                 found
-                for one in measured
+                for one in kept.new
                 # Nearly all are right; only of the others the store is asked.
                 if one.seen.off and (found := self._far_off(one)) is not None and not self._has_profile(one)
             ]
         )
-        self._look_again(clocks.keep(self._engine, measured))
 
     async def clocks_seen(self, seen: Sequence[ClockSeen], now: int) -> None:
         """Somebody saw meters' clocks at the platform itself. Errors as `settle`; then nothing was kept."""

@@ -25,6 +25,7 @@ from meterseal.mdms.integrity import Integrity, Look
 from meterseal.mdms.judging import Judging
 from meterseal.mdms.ledger.checkpoints import Checkpoints
 from meterseal.mdms.ledger.ledger import Ledger
+from meterseal.mdms.ledger.progress import Progress
 from meterseal.mdms.ledger.verdict import Erasure, Verdict
 from meterseal.mdms.ledger.walk import Walk
 from meterseal.mdms.moment import Moment, Resting
@@ -88,18 +89,23 @@ class Keeping(Judging, ABC):
         return gone
 
     async def audit(
-        self, checkpoints: Checkpoints, since: str = "", erasures: Sequence[Erasure] = ()
+        self,
+        checkpoints: Checkpoints,
+        since: str = "",
+        erasures: Sequence[Erasure] = (),
+        progress: Progress | None = None,
     ) -> Verdict:
         """Compare all that is stored with the ledger and its checkpoints; nothing is compacted meanwhile.
 
-        `since` is a checkpoint that was kept elsewhere, `erasures` are where salts may be gone. Errors as `Walk.run`.
+        `since` is a checkpoint that was kept elsewhere, `erasures` are where salts may be gone, `progress` is told.
+        Errors as `Walk.run`.
         """
         await self.settle()
         async with self._compacting, self._checking:  # in this order everywhere
             async with self._committer.quiet:
                 walk = await asyncio.to_thread(self._walk, checkpoints, erasures)
                 await asyncio.to_thread(walk.journal)
-            return await walk.run(since)
+            return await walk.run(since, progress)
 
     def _walk(self, checkpoints: Checkpoints, erasures: Sequence[Erasure] = ()) -> Walk:
         return Walk(
@@ -144,11 +150,13 @@ class Keeping(Judging, ABC):
 
     # --- rolling up ---------------------------------------------------------------------------------
 
-    async def try_roll_up(self, wanted: Sequence[Rollup]) -> list[RolledMonth]:
-        """What would go with these; nothing is changed. Errors as `roll_up`."""
+    async def try_roll_up(
+        self, wanted: Sequence[Rollup], told: Callable[[int, int], None] = lambda *_: None
+    ) -> list[RolledMonth]:
+        """What would go with these; nothing is changed. `told` as `Rollups.tried`, errors as `roll_up`."""
         await self.compact()
         async with self._compacting:
-            return await whole(lambda: list(self.rollups.tried(list(wanted))))
+            return await whole(lambda: list(self.rollups.tried(list(wanted), told)))
 
     async def roll_up(
         self, wanted: Sequence[Rollup], told: Callable[[int, int, RolledMonth], None] = lambda *_: None

@@ -149,14 +149,18 @@ class Rollups:
         with self._store.lock:
             return self._state.rolled.newest(medium, main, level)
 
-    def tried(self, wanted: list[Rollup]) -> Iterator[RolledMonth]:
-        """What would go with these; nothing is changed. Errors as `store.rollup.tried`."""
+    def tried(self, wanted: list[Rollup], told: Callable[[int, int], None]) -> Iterator[RolledMonth]:
+        """What would go with these; nothing is changed. `told` gets how many months of how many were looked at. Errors as
+        `store.rollup.tried`.
+        """
         with self._store.lock:
             rolled = self._state.rolled.copy()
         for one in wanted:
             rolled.take(one)
-        for medium, month in self._months(wanted):
+        months = self._months(wanted)
+        for number, (medium, month) in enumerate(months, 1):
             went = tried(self._store, medium, month, self._removable(rolled))
+            told(number, len(months))
             if went.rows:
                 yield RolledMonth(medium=medium, month=month, **went._asdict())
 

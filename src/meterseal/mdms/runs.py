@@ -51,7 +51,9 @@ SET = "set"
 AROUND = (
     "around.py",
     "changes.py",
+    "clocks.py",
     "facts.py",
+    "heats.py",
     "multipliers.py",
     "plants.py",
     "spans.py",

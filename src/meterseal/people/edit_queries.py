@@ -268,6 +268,7 @@ class EditQueries:
         edit = await self._edit(question.number)
         if edit.state != "proposed" or not edit.people:
             raise DataError("edit.state", f"Edit {edit.number} is {edit.state}; there is nothing to sign.")
+        await self._editing.check_effect(edit)
         epoch, anchors = await asyncio.gather(self._requests.epoch(), self._requests.anchors())
         request = EditOrder(
             request_id=fresh_request_id(epoch),

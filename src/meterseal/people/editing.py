@@ -168,7 +168,7 @@ class Editing:
 
     async def agree(self, author: str, number: int, order: SignedOrder) -> Edit:
         """Save a proposal that two officers signed. LocalError `edit.none`; TrustError `edit.order` when they signed
-        something else, and what `judge_edit` raises; DataError `edit.state`, `edit.overtaken`.
+        something else, and what `judge_edit` raises; DataError `edit.state`, `edit.tenants`, `edit.overtaken`.
         """
         edit = await asyncio.to_thread(self.edits.get, number)
         signed = decoded(order.request, EditOrder)
@@ -178,8 +178,26 @@ class Editing:
                 f"What was signed is not edit {number} as it stands; nothing was changed. Ask for its order "
                 f"anew: meterseal vee approve {number} --to FILE",
             )
+        await self.check_effect(edit)
         officers = (await self._security.judge_edit(order)).officers
         return await self.edits.save(number, signed.digest, officers, author, self._clock())
+
+    async def check_effect(self, edit: Edit) -> None:
+        """Whether a proposal does to bills what it was said to do: officers sign those sentences, and a bill, a tariff or a
+        customer may have come since. DataError `edit.overtaken`, `edit.tenants`.
+        """
+        plan = edit.content.plan
+        if edit.state != "proposed" or self.edits.shown(edit):
+            return  # what its readings do is done: only the end of a save that was cut off is missing
+        if edit.undoes is None:
+            edited = [edit.since, edit.until, *(at for at, _, _ in plan.instants)]
+            self._utility.check_one_tenant(edit.usage_point, min(edited), max(edited))
+        if " ".join(sentences(plan, await self.effect(plan))) != edit.content.effect:
+            raise refused(
+                "edit.overtaken",
+                f"what edit {edit.number} does to bills is no longer what it was proposed with, and officers sign that. "
+                f"Give it up (meterseal vee undo {edit.number}), and propose it anew",
+            )
 
     async def finish(self, author: str, number: int) -> Edit:
         """Save a proposal that one person suffices for, where an end of the process came in between. DataError
@@ -193,6 +211,7 @@ class Editing:
                 f"A bill counted with the readings of edit {number} meanwhile; nothing was changed. Give it up "
                 f"(meterseal vee undo {number}) and propose it anew.",
             )
+        await self.check_effect(edit)
         return await self.edits.save(number, edit.digest, (), author, self._clock())
 
     async def give_up(self, author: str, number: int) -> Edit:

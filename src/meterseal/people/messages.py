@@ -114,13 +114,16 @@ class ResidentHomePage(Struct, frozen=True):
 
 
 class ResidentUsage(Struct, frozen=True):
-    """Ask for a series of one own usage point; what lies outside the own agreement is cut off."""
+    """Ask for a series of one own usage point, of use or of what was fed in; what lies outside the own agreement is cut
+    off.
+    """
 
     session: str
     usage_point: str
     resolution: Resolution
     since: int
     until: int
+    fed_in: bool = False
 
 
 class ResidentBills(Struct, frozen=True):

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from meterseal.mdms.forecasts import Forecasted, Judged
+from meterseal.mdms.forecast_judging import Judged
+from meterseal.mdms.forecasts import Forecasted
 from meterseal.mdms.reconciliation import Reconciled
 from meterseal.model import Medium, Status
 from meterseal.utility.bills import Bill, FleetBills, LineReadings
@@ -35,8 +36,10 @@ class UseAndBills(Protocol):
     def card(self, usage_point: str, now: int) -> UsagePointCard:
         """The card of the agreement that runs at `now`."""
 
-    def series(self, usage_point: str, resolution: Resolution, since: int, until: int) -> UsageSeries:
-        """Consumption as columns; LocalError `usage.range` when no interval begins in the period."""
+    def series(
+        self, usage_point: str, resolution: Resolution, since: int, until: int, *, fed_in: bool = False
+    ) -> UsageSeries:
+        """Consumption, or what was fed in, as columns; LocalError `usage.range` when no interval begins in the period."""
 
     def bills(self, agreement_id: str) -> Sequence[BillSummary]:
         """All bills of an agreement, every version, the newest first."""
@@ -107,8 +110,8 @@ class Foresight(Protocol):
     def zones(self, medium: Medium) -> Sequence[str]:
         """Zones that the newest forecast has of a medium; "" stands for all of it."""
 
-    def of(self, usage_point: str, medium: Medium) -> Forecasted:
-        """The newest forecast of a usage point; LocalError `forecast.none`."""
+    def of(self, usage_point: str, medium: Medium, *, fed: bool = False) -> Forecasted:
+        """The newest forecast of a usage point, or of what it will feed in; LocalError `forecast.none`."""
 
     def whole(self, medium: Medium, zone: str) -> Forecasted:
-        """The newest forecast of a zone or, "", of all; LocalError `forecast.none`, `forecast.zone`."""
+        """The newest forecast of a zone or, "", of all, net; LocalError `forecast.none`, `forecast.zone`."""

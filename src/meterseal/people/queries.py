@@ -37,6 +37,7 @@ from meterseal.people.ports import FleetReadings, Foresight, UseAndBills
 from meterseal.people.rules import Judging, RuleQueries
 from meterseal.people.scope import Grant
 from meterseal.people.trail import Trail
+from meterseal.people.unusual import Unusual
 from meterseal.utility.bills import Bill, LineReadings
 from meterseal.utility.calendar import Period
 from meterseal.utility.views import UsageSeries
@@ -72,6 +73,7 @@ class Queries:
         self._trail = trail
         self._edits = EditQueries(engine, editing, edited, requests, self._operator, clock)
         self.trials = RuleQueries(engine, judging, self._operator, clock)
+        self.unusual = Unusual(engine, utility, clock)
 
     def methods(self) -> Methods:
         """The table that the platform serves: `people.<question>`, for the web process alone."""
@@ -157,7 +159,12 @@ class Queries:
         _, grants = self._resident(question.session)
         since, until = scope.clip(grants, question.usage_point, question.since, question.until)
         return await asyncio.to_thread(
-            self._utility.series, question.usage_point, question.resolution, since, until
+            self._utility.series,
+            question.usage_point,
+            question.resolution,
+            since,
+            until,
+            fed_in=question.fed_in,
         )
 
     async def resident_bills(self, question: ask.ResidentBills) -> ask.ResidentBillsPage:
@@ -239,7 +246,11 @@ class Queries:
     ) -> of_forecast.OperatorForecastPage:
         """What will probably be used, and how good such forecasts were."""
         self._operator(question.session)
-        return await asyncio.to_thread(self._outlooks.page, question.medium, question.of)
+        page = await asyncio.to_thread(self._outlooks.page, question.medium, question.of, fed=question.fed)
+        found = self.unusual.found
+        if found is None or page.medium is None:
+            return page
+        return msgspec.structs.replace(page, unusual=found.get(page.medium, ()))
 
     async def operator_meter(self, question: of_fleet.OperatorMeter) -> of_fleet.OperatorMeterPage:
         """One usage point with readings and evidence. LocalError `people.period` beyond 40 days."""

@@ -12,9 +12,9 @@ from typing import Protocol
 
 import structlog
 
+from meterseal.control.chains import GENESIS
 from meterseal.errors import DataError, EngineError, MetersealError
 from meterseal.security.anchororders import REFUSALS, ROWS, TrailAnchor
-from meterseal.things.monitor import GENESIS
 
 log = structlog.get_logger()
 

@@ -9,13 +9,12 @@ import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
-from meterseal.control import read, write
+from meterseal.control import chains, read, write
+from meterseal.control.chains import GENESIS
 from meterseal.control.tables import refusals
 from meterseal.crypto.symmetric import sm3
 from meterseal.errors import DataError
 from meterseal.model import Refusal
-
-GENESIS = bytes(32)
 
 
 class AuditEntry(Struct, frozen=True, kw_only=True):
@@ -43,10 +42,7 @@ class AuditLog:
         if not entries:
             return
         with write(self._engine) as connection:
-            last = connection.execute(
-                sa.select(refusals.c.id, refusals.c.hash).order_by(refusals.c.id.desc()).limit(1)
-            ).first()
-            number, previous = (last.id, last.hash) if last else (0, GENESIS)
+            number, previous = chains.end(connection, refusals)
             rows = []
             for entry in entries:
                 number += 1
@@ -86,10 +82,8 @@ class AuditLog:
 
     def head(self) -> tuple[int, bytes]:
         """Number and hash of the last entry."""
-        query = sa.select(refusals.c.id, refusals.c.hash).order_by(refusals.c.id.desc()).limit(1)
         with read(self._engine) as connection:
-            last = connection.execute(query).first()
-        return (last.id, last.hash) if last else (0, GENESIS)
+            return chains.end(connection, refusals)
 
     def hash_of(self, number: int) -> bytes | None:
         """The hash of an entry, None when there is none."""
@@ -113,7 +107,9 @@ class AuditLog:
         with read(self._engine) as connection:
             if known != _hash_at(connection, at):
                 number, previous = 0, GENESIS  # from the beginning, to name the entry
-            query = sa.select(refusals).where(refusals.c.id > number).order_by(refusals.c.id)
+            query = sa.select(refusals).order_by(refusals.c.id)
+            if number:  # else all of it: an entry below the first one would be shown like any other
+                query = query.where(refusals.c.id > number)
             for row in connection.execute(query).yield_per(1000):
                 number += 1
                 entry = Refusal(

@@ -37,13 +37,16 @@ class Around(Protocol):
 
 
 class Outlook(NamedTuple):
-    """Use of each hour to come, scaled by `Readings.use_exponent`; the sum lies between `low` and `high` times it nine
-    times of ten.
-    """
+    """Use of each hour to come, scaled by `exponent`; the sum lies between `low` and `high` times it nine times of ten."""
 
     hours: tuple[Fraction, ...]
     low: Fraction
     high: Fraction
+    exponent: int
+
+    def course(self, readings: Readings) -> list[Fraction]:
+        """The hours as `readings` count use: these may know fewer decimals than the weeks before had."""
+        return [hour * Fraction(10) ** (self.exponent - readings.use_exponent) for hour in self.hours]
 
 
 def outlook(readings: Readings, since: int, as_of: int, until: int, around: Around) -> Outlook | None:
@@ -74,4 +77,5 @@ def outlook(readings: Readings, since: int, as_of: int, until: int, around: Arou
         tuple([Fraction(value) for value in course.hours[:, 0].tolist()]),
         Fraction(float(course.low[0]) / middle),
         Fraction(float(course.high[0]) / middle),
+        readings.use_exponent,
     )

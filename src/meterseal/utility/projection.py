@@ -5,9 +5,11 @@ Pure. A projection is an estimate and says so; bills never look at it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from fractions import Fraction
+
+from msgspec.structs import replace
 
 from meterseal.utility.calendar import HOUR, Period, clock_hours, days
 from meterseal.utility.outlook import Outlook
@@ -41,8 +43,9 @@ def project(
         return sum((use.amount for use in (*uses, *ahead)), Decimal(0)), whole.total_fen
 
     if outlook is not None:
-        used, cost = rated(outlook.hours)
-        low, high = (rated([hour * share for hour in outlook.hours]) for share in (outlook.low, outlook.high))
+        course = outlook.course(readings)
+        used, cost = rated(course)
+        low, high = (rated([hour * share for hour in course]) for share in (outlook.low, outlook.high))
         return Projection(
             used=used, cost_fen=cost, days=0, low=low[0], high=high[0], low_fen=low[1], high_fen=high[1]
         )
@@ -51,6 +54,49 @@ def project(
         return None
     used, cost = rated([mean[hour] for hour in clock_hours(as_of, period.until)])
     return Projection(used=used, cost_fen=cost, days=complete)
+
+
+def less_credit(
+    projection: Projection,
+    readings: Readings,
+    period: Period,
+    as_of: int,
+    plants: Sequence[Period],
+    fen: Callable[[Decimal], int],
+    outlook: Outlook | None,
+) -> Projection | None:
+    """Take off what will be paid for what is fed in, within the times of which a plant is stated; `readings` are of that,
+    `fen` is the credit of so much more than so far.
+
+    The band then holds at least nine times of ten, for use and sun need not be at odds. None without complete days.
+    """
+    running = [
+        at
+        for at in range((period.until - as_of) // HOUR)
+        if any(one.since <= as_of + at * HOUR and as_of + (at + 1) * HOUR <= one.until for one in plants)
+    ]
+    if not running:  # of what is over all is known
+        credit = fen(Decimal(0))
+        low, high = (
+            None if one is None else one - credit for one in (projection.low_fen, projection.high_fen)
+        )
+        less = replace(projection, cost_fen=projection.cost_fen - credit, credit_fen=credit)
+        return replace(less, low_fen=low, high_fen=high)
+    if outlook is None:
+        mean, complete = _mean_day(readings, max(period.since, plants[0].since), as_of)
+        if not complete:
+            return None
+        course = [mean[hour] for hour in clock_hours(as_of, period.until)]
+        days = complete
+    else:
+        course, days = outlook.course(readings), projection.days
+    ahead = sum((course[at] for at in running), Fraction(0))
+    credit = fen(readings.amount(_whole(ahead)))
+    less = replace(projection, cost_fen=projection.cost_fen - credit, credit_fen=credit, days=days)
+    if outlook is None or projection.low_fen is None or projection.high_fen is None:
+        return replace(less, low_fen=None, high_fen=None)
+    least, most = (fen(readings.amount(_whole(ahead * share))) for share in (outlook.low, outlook.high))
+    return replace(less, low_fen=projection.low_fen - most, high_fen=projection.high_fen - least)
 
 
 def _mean_day(readings: Readings, since: int, until: int) -> tuple[list[Fraction], int]:

@@ -11,6 +11,7 @@ from decimal import Decimal
 
 import numpy as np
 import sqlalchemy as sa
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from meterseal.control.rings import BILLS, DataKeys, open_ring
@@ -19,7 +20,7 @@ from meterseal.errors import DataError, LocalError
 from meterseal.mdms.entries import Version
 from meterseal.mdms.multipliers import Stated
 from meterseal.mdms.surroundings import Surroundings
-from meterseal.model import EXPORT
+from meterseal.model import EXPORT, MAIN
 from meterseal.utility import agreements, feedin
 from meterseal.utility.billing import Billing
 from meterseal.utility.bills import AgreementView, Bill, FleetBills, HeldBill, LineReadings, RunReport
@@ -41,6 +42,7 @@ from meterseal.utility.determinants import by_register
 from meterseal.utility.effect import Overlay, between_tenants, check_one_tenant, effects, used_by
 from meterseal.utility.outlook import HISTORY, Around, Outlook, outlook
 from meterseal.utility.ports import Measurements
+from meterseal.utility.projection import less_credit
 from meterseal.utility.rating import credit, tier_position
 from meterseal.utility.readings import Readings
 from meterseal.utility.tariff import AnyTariff, Segment, Tiered
@@ -50,6 +52,7 @@ from meterseal.utility.views import (
     EditEffect,
     FedIn,
     PeriodToDate,
+    Projection,
     Resolution,
     RowResolution,
     TierPosition,
@@ -79,7 +82,7 @@ class Utility:
         self._engine = engine
         self.keys = keys
         self._around = around
-        self._outlooks: dict[tuple[str, int, int, Stated], Outlook | None] = {}
+        self._outlooks: dict[tuple[str, int, int, Stated, int], Outlook | None] = {}
         self._measurements = measurements
         self._billing = billing
         self.customers = customers
@@ -197,14 +200,19 @@ class Utility:
 
     # --- use -------------------------------------------------------------------------------------------
 
-    def series(self, usage_point: str, resolution: Resolution, since: int, until: int) -> UsageSeries:
-        """Return use by hour, local day or billing period, for intervals that begin in since <= t < until.
+    def series(
+        self, usage_point: str, resolution: Resolution, since: int, until: int, *, fed_in: bool = False
+    ) -> UsageSeries:
+        """Return use, or what was fed in, by hour, local day or billing period, for intervals that begin in
+        since <= t < until.
 
         Raises LocalError `usage.none` (no agreement), `usage.range` (nothing, or more than 9000 intervals).
         """
         terms = self._terms(usage_point, since)
         boundaries = _boundaries(resolution, since, until, terms.billing_day)
-        readings = self._readings(terms, int(boundaries[0]), int(boundaries[-1]))
+        channel = EXPORT if fed_in else MAIN
+        edges = int(boundaries[0]), int(boundaries[-1])
+        readings = self._billing.readings(terms, *edges, channel=channel)
         return usage_series(usage_point, readings, resolution, boundaries)
 
     def card(self, usage_point: str, now: int) -> UsagePointCard:
@@ -240,6 +248,9 @@ class Utility:
         tariff = terms.book.on(local_day(at))
         reached = progress(readings, period.since, min(period.until, now - now % HOUR))
         last = next((bill for bill in self.bills(terms.agreement_id) if bill.latest), None)
+        fed = self._fed(terms, period, to_date.as_of, tariff)
+        if fed is not None:
+            to_date = replace(to_date, projection=self._less_credit(terms, period, to_date, fed, tariff))
         return UsagePointCard(
             usage_point=usage_point,
             agreement_id=terms.agreement_id,
@@ -255,7 +266,7 @@ class Utility:
             tier=self._tier(tariff, readings, to_date, year),
             last_bill=last,
             multiplier=None if (factor := readings.factor(at)) == 1 else factor,
-            fed=self._fed(terms, period, to_date.as_of, tariff),
+            fed=fed,
         )
 
     def _fed(self, terms: Terms, period: Period, as_of: int | None, tariff: AnyTariff) -> FedIn | None:
@@ -277,14 +288,35 @@ class Utility:
         fen = None if price is None else -credit(segment, quantity)[0].amount_fen
         return FedIn(as_of, quantity, price, fen)
 
-    def _outlook(self, terms: Terms, as_of: int, until: int) -> Outlook | None:
+    def _less_credit(
+        self, terms: Terms, period: Period, to_date: PeriodToDate, fed: FedIn, tariff: AnyTariff
+    ) -> Projection | None:
+        """What the period will cost with the credit for what is fed in; None where that cannot be told."""
+        as_of, found, so_far = to_date.as_of, to_date.projection, fed.quantity
+        if found is None or as_of is None or so_far is None or tariff.feed_in is None:
+            return None
+        plants = feedin.spans(period, terms.fed)
+        since = max(terms.since, plants[0].since)
+        segment = Segment(period.since, period.until, tariff)
+        return less_credit(
+            found,
+            self._billing.readings(terms, min(since, as_of), as_of, channel=EXPORT),
+            period,
+            as_of,
+            plants,
+            lambda more: -credit(segment, so_far + more)[0].amount_fen,
+            self._outlook(terms, as_of, period.until, EXPORT),
+        )
+
+    def _outlook(self, terms: Terms, as_of: int, until: int, channel: int = MAIN) -> Outlook | None:
         """The hours that follow `as_of`, foreseen by those of the same agreement before it."""
-        key = (terms.agreement_id, as_of, until, terms.multiplied)
+        key = (terms.agreement_id, as_of, until, terms.multiplied, channel)
         if key not in self._outlooks:
             if len(self._outlooks) >= OUTLOOKS:
                 self._outlooks.clear()
-            since = max(terms.since + -terms.since % HOUR, as_of - HISTORY)
-            readings = self._readings(terms, since, as_of)
+            begun = terms.since if channel == MAIN else max(terms.since, terms.fed[0].since)
+            since = max(begun + -begun % HOUR, as_of - HISTORY)
+            readings = self._billing.readings(terms, since, as_of, channel=channel)
             self._outlooks[key] = outlook(readings, since, as_of, until, self._around)
         return self._outlooks[key]
 

@@ -66,9 +66,9 @@ class Text(Struct, frozen=True):
 class UsageSeries(Struct, frozen=True):
     """Consumption per hour, day or billing period, as columns of one length for a chart.
 
-    Interval k is `starts[k]` <= t < `ends[k]`; its use is `used[k] * 10**exponent` in `unit`, None where a
-    boundary register is missing or suspect. `quality[k]` is MEASURED, ESTIMATED (any register in the interval
-    is an estimate or an edit: mark it), MISSING, or SUSPECT (the register fell).
+    Interval k is `starts[k]` <= t < `ends[k]`; its use (or what was fed in, where that was asked for) is
+    `used[k] * 10**exponent` in `unit`, None where a boundary register is missing or suspect. `quality[k]` is MEASURED,
+    ESTIMATED (any register in the interval is an estimate or an edit: mark it), MISSING, or SUSPECT (the register fell).
     `latest_at` is the newest usable reading of the time shown (what lies after it is not missing but to
     come), `complete_to` is the end of the last interval before the first hole; None if there is none.
     """
@@ -132,7 +132,8 @@ class Projection(Struct, frozen=True):
     """An estimate of the whole period, never a promise: a forecast of the hours to come, or the mean of complete days.
 
     `low` and `high` enclose the use of the period, and `low_fen` and `high_fen` its cost, nine times of ten; None when
-    there is no forecast, and then `days` is how many complete days the mean is of.
+    there is no forecast, and then `days` is how many complete days the mean is of. Costs are less `credit_fen`, what will
+    probably be paid for what is fed in.
     """
 
     used: Decimal
@@ -142,6 +143,7 @@ class Projection(Struct, frozen=True):
     high: Decimal | None = None
     low_fen: int | None = None
     high_fen: int | None = None
+    credit_fen: int = 0
 
 
 class PeriodToDate(Struct, frozen=True):

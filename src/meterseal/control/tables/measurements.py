@@ -67,6 +67,7 @@ stores = Table(
     Column("id", String(32), primary_key=True),
     Column("sequence", BigInteger, nullable=False),  # last journal entry that is in segments and tables
     Column("counts", Document, nullable=False),  # what came, up to that entry
+    Column("ledger_from", Document),  # from which entry the ledger begins, from which leaf the rule of today
     Column("journal_ended", BigInteger),  # last entry of the journal's files that were ended
     Column("journal_begun", BigInteger),  # first entry of the file that is being written
     Column("journal_faults", Document),  # what of the journal the last start that was refused could not read

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from meterseal.kit.backtest.ground import DAYS, Ground, Truth
 from meterseal.mdms.vee.context import DAY, HOUR
-from meterseal.mdms.vee.estimators import ESTIMATORS, ORDERS, Gap, Known, bridge
+from meterseal.mdms.vee.estimators import ESTIMATORS, FED_IN, ORDERS, Gap, Known, bridge
 from meterseal.model import Medium
 
 LENGTHS = (2, 6, 24, 72, 168)
@@ -25,10 +25,10 @@ _TRIES = 20
 
 
 class Score(Struct, frozen=True, kw_only=True):
-    """One line: gaps of one length, medium and method. `hourly` is the mean absolute error of an hour and `inner` of the
-    inner registers, both as percent of the mean use of an hour and of the gap; `peak` that of the highest hour, percent
-    of it; `energy` the largest error of the sum in last digits; `held` how many inner registers lie within the interval
-    that was stated to hold nine in ten.
+    """One line: gaps of one length, medium (or of what was `fed` in) and method. `hourly` is the mean absolute error of an
+    hour and `inner` of the inner registers, both as percent of the mean use of an hour and of the gap; `peak` that of the
+    highest hour, percent of it; `energy` the largest error of the sum in last digits; `held` how many inner registers lie
+    within the interval that was stated to hold nine in ten.
     """
 
     medium: Medium
@@ -40,25 +40,27 @@ class Score(Struct, frozen=True, kw_only=True):
     peak: float
     energy: int
     held: float
+    fed: bool = False
 
 
 def scores(ground: Ground, lengths: Sequence[int] = LENGTHS, times: int | None = None) -> Iterator[Score]:
     """Every medium, length and method over so many gaps of each usage point."""
-    for medium, truths in ground.profiles.items():
+    for truths in (*ground.profiles.values(), ground.fed):
         for hours in lengths:
             gaps = [
                 (one, begin) for one in truths for begin in _begins(ground, one, hours, times or ground.times)
             ]
-            for method in (IN_ORDER, *ESTIMATORS):
+            asked = FED_IN if truths is ground.fed else ESTIMATORS
+            for method in (IN_ORDER, *[name for name in ESTIMATORS if name in asked]):
                 if hours * HOUR <= (ESTIMATORS[method].longest if method in ESTIMATORS else DAYS * DAY):
                     found = [got for one, begin in gaps if (got := gap_of(ground, one, begin, hours, method))]
                     if found:
-                        yield _score(medium, hours, method, np.array(found))
+                        yield _score(truths[0], hours, method, np.array(found))
 
 
 def _begins(ground: Ground, truth: Truth, hours: int, times: int) -> list[int]:
     """Rows at which gaps begin: an hour of the last days by chance of the seed, where all that is hidden is known."""
-    random = Random(f"{ground.seed}/{truth.name}/{truth.medium}/{hours}")
+    random = Random(f"{ground.seed}/{truth.name}/{truth.medium}/{hours}{'/fed' if truth.fed else ''}")
     last, known = len(truth.end_at) - 1, np.cumsum(truth.whole)
     early, late = (last - days * 24 for days in ground.gaps)
     found: list[int] = []
@@ -93,7 +95,9 @@ def gap_of(
         weather=truth.around.weather,
         neighbours=np.array(beside, np.int64).reshape(-1, hours),
     )
-    order = ORDERS["dwelling", truth.medium] if method == IN_ORDER else (method,)
+    order: tuple[str, ...] = (method,)
+    if method == IN_ORDER:
+        order = FED_IN if truth.fed else ORDERS["dwelling", truth.medium]
     filled = bridge(gap, known, order)
     if filled is None or gap.last == gap.first:
         return None
@@ -111,10 +115,11 @@ def gap_of(
     )
 
 
-def _score(medium: Medium, hours: int, method: str, found: NDArray[np.float64]) -> Score:
+def _score(truth: Truth, hours: int, method: str, found: NDArray[np.float64]) -> Score:
     hourly, inner, peak, energy, held, use = found.T
     return Score(
-        medium=medium,
+        medium=truth.medium,
+        fed=truth.fed,
         hours=hours,
         method=method,
         gaps=len(found),

@@ -12,10 +12,13 @@ from random import Random
 import numpy as np
 from msgspec import Struct
 
+from meterseal.kit.backtest.around import Channel, Scene, known
 from meterseal.kit.backtest.ground import EXPONENT, Ground, Ints, Truth
+from meterseal.kit.backtest.staged import STAGED
 from meterseal.mdms.columns import Columns
 from meterseal.mdms.vee.context import DAY, HOUR, OFFSET
 from meterseal.mdms.vee.judge import judge
+from meterseal.mdms.vee.rules import RULES
 from meterseal.model import MEDIA, Medium
 
 
@@ -38,6 +41,7 @@ class Alarms(Struct, frozen=True, kw_only=True):
     rules: dict[str, int]
 
 
+SUM = "sub-meters"
 Inject = Callable[[Ints, Ints, int, Random], tuple[Ints, Ints]]
 
 
@@ -129,8 +133,10 @@ def _steady(end_at: Ints, register: Ints, at: int, random: Random) -> tuple[Ints
 FAULTS: dict[str, tuple[Inject, str, tuple[Medium, ...], int]] = {
     "hours lost": (_lost, "gap", MEDIA, 3),
     "a high reading, taken back": (_jumped, "negative-step", MEDIA, 1),
+    "a high reading, not in the sum of its day": (_jumped, "register-sum", MEDIA, 2),
     "a pipe that bursts": (_burst, "spike", ("water",), 1),
     "a register that stops": (_stopped, "stuck-register", ("water", "electricity"), 20),
+    "a home that uses nothing any more": (_stopped, "zero", MEDIA, 5),
     "another meter, unannounced": (_exchanged, "negative-step", MEDIA, 1),
     "a register that begins anew": (_rolled, "roll-over", MEDIA, 20),
     "a clock that is off": (_shifted, "time", MEDIA, 1),
@@ -146,22 +152,37 @@ FAULTS: dict[str, tuple[Inject, str, tuple[Medium, ...], int]] = {
 
 
 def detections(ground: Ground) -> Iterator[Detection]:
-    """Every fault in every usage point of its media, `often` times."""
+    """Every fault in every usage point of its media, `often` times; of those that cannot happen on a ground no line."""
     for fault, (inject, rule, media, days) in FAULTS.items():
         for medium in media:
             said = [
                 _found(truth, random, at, inject, rule, days)
-                for truth in ground.profiles.get(medium, ())
-                if truth.sane and truth.lived_in
-                for random, at in _places(ground, truth, inject, days)
+                for truth, random, at in _places(ground, medium, inject.__name__, days)
+            ]
+            if said:
+                yield Detection(fault=fault, rule=rule, medium=medium, injected=len(said), found=sum(said))
+    for fault, (stage, rule, media, days) in STAGED.items():
+        for medium in media:
+            said = [
+                _seen(put[0], int(truth.end_at[put[1]]), rule, days)
+                for truth, random, at in _places(ground, medium, fault, days)
+                if (put := stage(ground, truth, at, random)) is not None
             ]
             if said:
                 yield Detection(fault=fault, rule=rule, medium=medium, injected=len(said), found=sum(said))
 
 
-def _places(ground: Ground, truth: Truth, inject: Inject, days: int) -> Iterator[tuple[Random, int]]:
-    """Rows at which a fault is put, the first one that comes up with every hour of its time known."""
-    name = f"{ground.seed}/{truth.name}/{truth.medium}/{inject.__name__}"
+def _places(ground: Ground, medium: Medium, fault: str, days: int) -> Iterator[tuple[Truth, Random, int]]:
+    """Usage points, and rows at which a fault is put."""
+    for truth in ground.profiles.get(medium, ()):
+        if truth.sane and truth.lived_in:
+            for random, at in _rows(ground, truth, fault, days):
+                yield truth, random, at
+
+
+def _rows(ground: Ground, truth: Truth, fault: str, days: int) -> Iterator[tuple[Random, int]]:
+    """The first row that comes up with every hour of the fault's time known, `often` times."""
+    name = f"{ground.seed}/{truth.name}/{truth.medium}/{fault}"
     known = np.cumsum(truth.whole)
     for number in range(ground.often):
         random = Random(f"{name}/{number}" if number else name)
@@ -174,40 +195,49 @@ def _places(ground: Ground, truth: Truth, inject: Inject, days: int) -> Iterator
 
 
 def _found(truth: Truth, random: Random, at: int, inject: Inject, rule: str, days: int) -> bool:
-    begin = int(truth.end_at[at]) - DAY
-    end_at, register = inject(truth.end_at, truth.register, at, random)
-    columns = _columns([(end_at, register)])
-    objections = judge(columns, truth.around.context(truth.medium)).objections
+    changed = Channel(*inject(truth.end_at, truth.register, at, random))
+    scene = Scene((changed,), truth.around.context(truth.medium))
+    return _seen(scene, int(truth.end_at[at]), rule, days)
+
+
+def _seen(scene: Scene, at: int, rule: str, days: int) -> bool:
+    """Does the rule speak, of any channel, from a day before the fault begins on?"""
+    columns, begin = _columns(scene.channels), at - DAY
     return any(
         one.rule == rule and begin <= int(columns.end_at[one.row]) <= begin + (days + 2) * DAY
-        for one in objections
+        for one in judge(columns, scene.context).objections
     )
 
 
 def alarms(ground: Ground) -> Iterator[Alarms]:
-    """What the rules say of series that are as they are."""
+    """What the rules say of series that are as they are, with all that would be known of them."""
     for medium, profiles in ground.profiles.items():
-        rules: dict[str, int] = {}
+        said: dict[str, int] = {}
         days = 0
         for truth in profiles:
             if truth.sane:
                 days += len(truth.end_at) // 24
-                columns = _columns([(truth.end_at, truth.register)])
-                for one in judge(columns, truth.around.context(medium)).objections:
-                    rules[one.rule] = rules.get(one.rule, 0) + 1
+                for scene in known(ground, truth):
+                    # A main meter is another's, of another class: only the sum is looked at.
+                    rules = {SUM: RULES[SUM]} if scene.context.mains else RULES
+                    for one in judge(_columns(scene.channels), scene.context, rules=rules).objections:
+                        said[one.rule] = said.get(one.rule, 0) + 1
         if days:
-            per = round(1000 * sum(rules.values()) / days, 3)
-            yield Alarms(medium=medium, days=days, per_thousand=per, rules=dict(sorted(rules.items())))
+            per = round(1000 * sum(said.values()) / days, 3)
+            yield Alarms(medium=medium, days=days, per_thousand=per, rules=dict(sorted(said.items())))
 
 
-def _columns(channels: Sequence[tuple[Ints, Ints]]) -> Columns:
-    sizes = [len(end_at) for end_at, _ in channels]
+def _columns(channels: Sequence[Channel]) -> Columns:
+    sizes = [len(one.end_at) for one in channels]
     count = sum(sizes)
+    exponents = [
+        np.full(len(one.end_at), EXPONENT) if one.exponent is None else one.exponent for one in channels
+    ]
     return Columns(
         np.cumsum([0, *sizes]),
-        np.concatenate([end_at for end_at, _ in channels]),
-        np.concatenate([register for _, register in channels]),
-        np.full(count, EXPONENT, np.int8),
+        np.concatenate([one.end_at for one in channels]),
+        np.concatenate([one.register for one in channels]),
+        np.concatenate(exponents).astype(np.int8),
         np.zeros(count, np.int8),
         np.zeros(count, np.int32),
         np.zeros(count, np.int32),

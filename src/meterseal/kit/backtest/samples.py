@@ -59,6 +59,7 @@ class Samples:
         self.homes = tuple(home for home in HOMES if is_published(seed, home) == published)
         self.version = version_installed()
         self.profiles: dict[Medium, list[Truth]] = {}
+        self.fed: list[Truth] = []
         for home in self.homes:
             for medium, name, outdoors in HOMES[home]:
                 end_at, register = registers(_file(name), _unit(medium, name))
@@ -68,6 +69,9 @@ class Samples:
     def beside(self, truth: Truth) -> list[Truth]:
         """None: no two of them are alike and of one time."""
         return []
+
+    def household(self, truth: Truth) -> None:
+        """Nothing is known beside their registers and the weather."""
 
 
 def is_published(seed: int, home: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from math import inf, isnan, log10, nan
+from math import inf, log10
 from typing import Any
 
 from meterseal.kit.oracle.channel import Channel, Day
@@ -229,21 +229,39 @@ def heat_balance(channel: Channel, every: list[Channel], context: Context, p: An
             used, passed = _between(channel, first, last), _between(water, first_water, last_water)
             if used is None or passed is None:
                 continue
-            energy, volume = used * balance.kwh, passed * balance.m3
+            kwh = balance.kwh.get(channel.readings[first].unit)
+            m3 = balance.m3.get(water.readings[first_water].unit)
+            if kwh is None or m3 is None:
+                continue
+            energy, volume = used * kwh, passed * m3
+            open_energy = _place(channel, first, last) * kwh
+            open_volume = _place(water, first_water, last_water) * m3
             at = number - balance.first
-            seen = balance.spread[at] if 0 <= at < len(balance.spread) else None
-            measured, degrees = nan, 4.0
-            if seen is not None and seen.samples >= p.samples:
-                measured, degrees = seen.spread, seen.degrees
-            implied = energy / (_coefficient(degrees) * volume) if volume > 0 else inf
-            far = not isnan(measured) and (
-                abs(implied - measured) > p.apart
-                and abs(implied - measured) * 100 > p.percent * abs(measured)
-            )
-            wrong = not p.least <= implied <= p.most or far
-            if (wrong and energy * 1000 >= p.energy) or (measured < -p.reversed and volume * 1000 >= p.water):
+            seen = balance.water[at] if 0 <= at < len(balance.water) else None
+            if seen is not None and seen.samples < p.samples:
+                seen = None
+            coefficient = _coefficient(4.0 if seen is None else seen.degrees)
+            lowest = (energy - open_energy) / (coefficient * (volume + open_volume))
+            left = volume - open_volume
+            highest = (energy + open_energy) / (coefficient * left) if left > 0 else inf
+            below, above, turned = p.least, p.most, False
+            if seen is not None:
+                bears = max(p.apart, p.percent * abs(seen.spread) / 100) + seen.within + seen.slight
+                below, above = seen.spread - bears, seen.spread + bears
+                turned = seen.spread < -p.reversed - seen.within and volume * 1000 >= p.water
+            if turned or (energy * 1000 >= p.energy and (highest < below or lowest > above)):
                 found.append(channel.readings[last].row)
     return found
+
+
+def _place(channel: Channel, first: int, last: int) -> float:
+    """What the last figure stands for that a register shows between two readings, in its unit."""
+    readings = channel.readings[first : last + 1]
+    place = max(10 ** (reading.exponent - channel.exponent) for reading in (readings[0], readings[-1]))
+    if any(reading.register for reading in readings):
+        while place < 10**6 and all(reading.register % (place * 10) == 0 for reading in readings):
+            place *= 10
+    return float(place / 10**-channel.exponent if channel.exponent < 0 else place * 10.0**channel.exponent)
 
 
 def _coefficient(degrees: float) -> float:

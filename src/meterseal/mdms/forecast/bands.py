@@ -51,6 +51,7 @@ def forecast(task: Task) -> Forecast:
     return Forecast(
         np.concatenate([part.quantiles for part in parts], axis=2),
         np.concatenate([part.peaks for part in parts], axis=2),
+        np.concatenate([part.lows for part in parts if part.lows is not None], axis=2) if task.net else None,
         tuple([name for part in parts for name in part.model]),
         {name: np.concatenate([part.scores[name] for part in parts]) for name in MODELS},
     )
@@ -95,6 +96,7 @@ def _forecast(task: Task, weeks: int) -> Forecast:
     came = task.use[-weeks * WEEK :].reshape(weeks, WEEK, -1)
     quantiles = np.empty((len(LEVELS), task.horizon, task.use.shape[1]), np.float32)
     peaks = np.empty((len(LEVELS), task.horizon // DAY, task.use.shape[1]), np.float32)
+    lows = np.empty_like(peaks) if task.net else None
     first_hour = (int(task.hour[len(task.use)]) - weeks * WEEK) % 24
     for code, name in enumerate(names):
         chosen = np.flatnonzero(best == code)
@@ -104,12 +106,22 @@ def _forecast(task: Task, weeks: int) -> Forecast:
             thought = came[:, :, chosen] - wrong[name][:, :, chosen]
             growth = _growth(point, thought)
             off *= growth
-            hours = np.maximum(point + off[:, task.hour[len(task.use) :]], 0)
+            hours = np.maximum(point + off[:, task.hour[len(task.use) :]], task.floor)
             quantiles[:, :, chosen] = hours
-            highest = _days(point).max(axis=1) + _off_peak(came[:, :, chosen], thought)[:, None] * growth
-            # No day's peak is below any of its hours: whatever bounds an hour from above bounds the peak no lower.
-            peaks[:, :, chosen] = np.maximum(highest, np.stack([_days(level).max(axis=1) for level in hours]))
-    return Forecast(quantiles, peaks, tuple([names[code] for code in best.tolist()]), scores)
+            peaks[:, :, chosen] = _highest(point, hours, came[:, :, chosen], thought, growth)
+            if lows is not None:
+                # The lowest hour is the highest one of the other sign, and its quantiles come the other way round.
+                turned = _highest(-point, -hours[::-1], -came[:, :, chosen], -thought, growth)
+                lows[:, :, chosen] = -turned[::-1]
+    return Forecast(quantiles, peaks, lows, tuple([names[code] for code in best.tolist()]), scores)
+
+
+def _highest(point: Floats, hours: Floats, came: Floats, thought: Floats, growth: Floats) -> Floats:
+    """(levels, days, series): quantiles of each day's highest hour, from those of its `hours` (levels, hours, series)."""
+    highest = _days(point).max(axis=1) + _off_peak(came, thought)[:, None] * growth
+    # No day's peak is below any of its hours: whatever bounds an hour from above bounds the peak no lower.
+    bound: Floats = np.maximum(highest, np.stack([_days(level).max(axis=1) for level in hours]))
+    return bound
 
 
 def _forget(wrong: Iterable[Floats], good: NDArray[np.bool_]) -> None:
@@ -139,12 +151,11 @@ def _off_peak(came: Floats, thought: Floats) -> Floats:
 
 
 def _growth(point: Floats, before: Floats) -> Floats:
-    """How much larger what is forecast now is than what was forecast in the tried weeks: errors grow with what they are
-    errors of, such as heat when winter comes.
+    """How much larger what is forecast now is than what was forecast in the tried weeks, whichever way it flows: errors
+    grow with what they are errors of, such as heat when winter comes.
     """
-    good = ~np.isnan(before)
-    usual = np.where(good, before, 0).sum(axis=(0, 1)) / np.maximum(good.sum(axis=(0, 1)), 1)
-    growth: Floats = np.clip(point.mean(axis=0) / np.maximum(usual, 1e-6), *GROWTH).astype(np.float32)
+    usual = _mean_absolute(before)
+    growth: Floats = np.clip(np.abs(point).mean(axis=0) / np.maximum(usual, 1e-6), *GROWTH).astype(np.float32)
     return np.where(usual > 0, growth, np.float32(1))
 
 

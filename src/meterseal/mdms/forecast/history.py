@@ -99,6 +99,14 @@ def plausible(use: Floats) -> Floats:
     return np.where(odd, np.float32(np.nan), use)
 
 
+def from_nothing(fed: Floats) -> Floats:
+    """(hours, series) of what was fed in, with nothing before the first known hour: there was no plant, or nobody counted
+    what it made.
+    """
+    begun = np.logical_or.accumulate(~np.isnan(fed), axis=0)
+    return np.where(begun, fed, np.float32(0))
+
+
 def bridged(degrees: Floats) -> Floats | None:
     """Temperatures with holes of up to BRIDGED hours filled in a straight line; None while there is any other hole."""
     known = np.flatnonzero(~np.isnan(degrees))

@@ -19,6 +19,8 @@ HEATING, COOLING = 18.0, 26.0
 """Outdoor degC below which is heated, and above which is cooled."""
 INERTIA = 24
 """Hours of weather that a building remembers."""
+BELIEVED = 2 / 3
+"""Part of what the last week was off by that is taken for the level to come."""
 PENALTY_LEVEL, PENALTY = 0.5, 12.0
 """Ridge penalties, in weighted hours of evidence: of the hour of the day, and of every departure from it."""
 
@@ -35,7 +37,8 @@ def average_week(task: Task) -> Floats:
 
 def weather_week(task: Task) -> Floats:
     """Ridge regression on the hour of the day, the kind of the day and the degrees to heat and to cool, newer hours
-    weighing more, brought to the level of the last week.
+    weighing more, brought to the level of the last week: by a factor what was used, by a difference a net, which has no
+    level above nothing.
 
     All series share one matrix, so one factorisation serves them all; where an hour is not known the mean of like hours
     stands in.
@@ -49,6 +52,8 @@ def weather_week(task: Task) -> Floats:
     solved = np.linalg.solve(gram, ((known * weight).T @ use).astype(np.float64)).astype(np.float32)
     fitted = features @ solved
     last = slice(max(0, rows - WEEK), rows)
+    if task.net:
+        return np.asarray(fitted[rows:hours] + (use[last] - fitted[last]).mean(axis=0) * BELIEVED, np.float32)
     usual = use.mean(axis=0) * (last.stop - last.start) / 2
     level = (use[last].sum(axis=0) + usual) / np.maximum(
         np.maximum(fitted[last], 0).sum(axis=0) + usual, 1e-6
@@ -84,7 +89,7 @@ def _like_hours(task: Task) -> tuple[Floats, Floats]:
     otherwise = _mean(task.use)
     mean = np.where(count > 0, total / np.maximum(count, 1), otherwise).astype(np.float32)
     newest = np.where(np.isnan(newest), mean, newest)
-    return np.maximum(newest[at], 0), np.maximum(mean[at], 0)
+    return np.maximum(newest[at], task.floor), np.maximum(mean[at], task.floor)
 
 
 def _mean(use: Floats) -> Floats:

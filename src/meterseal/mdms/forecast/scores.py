@@ -30,7 +30,8 @@ class Score(Struct, frozen=True, kw_only=True):
 
 class PeakScore(Struct, frozen=True, kw_only=True):
     """How the highest hour of a day was foreseen: `within` is the share of days on which it lay between the outer levels
-    (0.9 when that is right), `over` above them (0.05), `error` how far the median was off in all, as a part of what came.
+    (0.9 when that is right), `over` above them (0.05), `error` how far the median was off in all, as a part of what came,
+    whichever way that flowed.
     """
 
     series: int
@@ -38,6 +39,8 @@ class PeakScore(Struct, frozen=True, kw_only=True):
     within: float
     over: float
     error: float
+    came: float = 1.0
+    """What the highest hours came to in all, by which days are weighed: hardly anything tells nothing of the error."""
 
 
 def naive_scales(history: Floats) -> tuple[Floats, Floats]:
@@ -93,8 +96,14 @@ def peak_score(came: Floats, peaks: Floats) -> PeakScore | None:
         days=1,
         within=float(((highest >= foreseen[0]) & (highest <= foreseen[-1])).mean()),
         over=float((highest > foreseen[-1]).mean()),
-        error=float(off / max(highest.sum(), 1e-9)),
+        error=float(off / max(flowed := float(np.abs(highest).sum()), 1e-9)),
+        came=flowed,
     )
+
+
+def low_score(came: Floats, lows: Floats) -> PeakScore | None:
+    """The same of a day's lowest hour, as the highest of the other sign: `over` is more fed back than the outer level."""
+    return peak_score(-came, -lows[::-1])
 
 
 def mean_peaks(scores: Sequence[PeakScore]) -> PeakScore | None:
@@ -104,10 +113,11 @@ def mean_peaks(scores: Sequence[PeakScore]) -> PeakScore | None:
     return PeakScore(
         series=max(one.series for one in scores),
         days=sum(one.days for one in scores),
-        **{
-            name: float(np.mean([getattr(one, name) for one in scores]))
-            for name in ("within", "over", "error")
-        },
+        within=float(np.mean([one.within for one in scores])),
+        over=float(np.mean([one.over for one in scores])),
+        error=sum(one.error * one.came for one in scores)
+        / max(came := sum(one.came for one in scores), 1e-9),
+        came=came,
     )
 
 

@@ -18,21 +18,18 @@ ALL = ""
 
 class _Sum:
     def __init__(self, hours: int) -> None:
-        self.used = np.zeros(hours)
+        self.amount = np.zeros(hours)
         self.known = np.zeros(hours, np.int64)
         self.points = 0
 
-    def add(self, use: Floats) -> None:
-        self.used += np.nansum(use, axis=1, dtype=np.float64)
-        self.known += (~np.isnan(use)).sum(axis=1)
-        self.points += use.shape[1]
-
-    def less(self, fed: Floats) -> None:
-        self.used -= np.nansum(fed, axis=1, dtype=np.float64)
+    def add(self, amounts: Floats) -> None:
+        self.amount += np.nansum(amounts, axis=1, dtype=np.float64)
+        self.known += (~np.isnan(amounts)).sum(axis=1)
+        self.points += amounts.shape[1]
 
     def whole(self) -> NDArray[np.float64]:
         return np.where(
-            self.known * 2 >= self.points, self.used / np.maximum(self.known, 1) * self.points, np.nan
+            self.known * 2 >= self.points, self.amount / np.maximum(self.known, 1) * self.points, np.nan
         )
 
 
@@ -41,33 +38,38 @@ class Sums:
 
     def __init__(self, hours: int) -> None:
         self._hours = hours
-        self._sums: dict[str, _Sum] = {}
+        self._used: dict[str, _Sum] = {}
+        self._fed: dict[str, _Sum] = {}
 
     def add(self, zones: Sequence[str], use: Floats) -> None:
         """Add points (hours, points), each to everything and to its zone; ALL is the zone of those that have none."""
         for zone, chosen in _columns(zones):
-            self._of(zone).add(use[:, chosen])
+            self._used.setdefault(zone, _Sum(self._hours)).add(use[:, chosen])
 
     def less(self, zones: Sequence[str], fed: Floats) -> None:
-        """Take off what points that were added fed in (hours, points): what is left is what came from elsewhere. What is
-        not known counts as nothing.
-        """
+        """Take off what points fed in (hours, points): what is left came from elsewhere, or is below nothing."""
         for zone, chosen in _columns(zones):
-            self._of(zone).less(fed[:, chosen])
-
-    def _of(self, name: str) -> _Sum:
-        return self._sums.setdefault(name, _Sum(self._hours))
+            self._fed.setdefault(zone, _Sum(self._hours)).add(fed[:, chosen])
 
     def names(self) -> list[str]:
         """ALL first, then the zones."""
-        return sorted(self._sums)
+        return sorted(self._used)
+
+    def nets(self, names: Sequence[str]) -> NDArray[np.bool_]:
+        """Of which of them something is taken off: these may be below nothing."""
+        return np.array([name in self._fed for name in names], np.bool_)
 
     def wholes(self, names: Sequence[str]) -> Floats:
-        """(hours, names): what all points of each used together, those that are not known in an hour taken to use what the
-        others do; not known itself where fewer than half of them are, or where none was added.
+        """(hours, names): what all points of each used together, less what they fed in; those that are not known in an hour
+        taken to use, and to feed in, what the others do. Not known itself where fewer than half of the one or of the other
+        are, or where no use was added.
         """
         nothing = np.full(self._hours, np.nan)
-        found = [self._sums[name].whole() if name in self._sums else nothing for name in names]
+        found = [
+            (self._used[name].whole() if name in self._used else nothing)
+            - (self._fed[name].whole() if name in self._fed else 0)
+            for name in names
+        ]
         return np.array(found, np.float32).reshape(len(names), self._hours).T
 
 

@@ -37,8 +37,8 @@ class Total(NamedTuple):
 def total(task: Task) -> Total:
     """The sum over the horizon of the model with the least error in sums.
 
-    Raises DataError `forecast.history` while fewer than FEWEST earlier moments are as long ago as the horizon is long
-    and have two weeks before them.
+    Raises DataError `forecast.history` while fewer than FEWEST earlier moments are as long ago as the horizon is long,
+    have two weeks before them, and were followed by hours half of which are known.
     """
     back = -(-task.horizon // WEEK)
     origins = min(ORIGINS, len(task.use) // WEEK - LEAST - back + 1)
@@ -49,17 +49,24 @@ def total(task: Task) -> Total:
             f"{len(task.use)}. Wait, or ask for fewer.",
         )
     wrong = {name: _errors(task, name, origins, back) for name in MODELS}
-    best = min(wrong, key=lambda name: float((wrong[name] ** 2).mean()))
+    told = (~np.isnan(wrong[next(iter(MODELS))])).sum(axis=0)
+    if told.min(initial=origins) < FEWEST:
+        raise DataError(
+            "forecast.history",
+            f"A forecast over {task.horizon} hours needs {FEWEST} times as many hours of use, a week apart, of which half "
+            "are known. Wait, or ask for fewer.",
+        )
+    best = min(wrong, key=lambda name: float(np.nanmean(wrong[name] ** 2)))
     hours = MODELS[best](task)
     # Few sums tell little of their spread: Student's factor for so many, near enough above FEWEST.
-    spread = np.sqrt((wrong[best] ** 2).mean(axis=0)) * NORMAL_95 * np.sqrt(1 + 2 / origins)
+    spread = np.sqrt(np.nanmean(wrong[best] ** 2, axis=0)) * NORMAL_95 * np.sqrt(1 + 2 / told)
     middle = hours.sum(axis=0)
-    return Total(hours, np.maximum(middle - spread, 0), middle + spread, origins, best)
+    return Total(hours, np.maximum(middle - spread, 0), middle + spread, int(told.min(initial=origins)), best)
 
 
 def _errors(task: Task, name: str, origins: int, back: int) -> Floats:
-    """(origins, series): the sum that came less the sum forecast, at moments a week apart; hours that nobody knows are
-    left out of both.
+    """(origins, series): the sum that came less the sum forecast, at moments a week apart, as if the hours that nobody
+    knows had been missed by as much as the others; NaN where fewer than half are known, which tells nothing.
     """
     found = []
     for origin in range(origins):
@@ -68,5 +75,7 @@ def _errors(task: Task, name: str, origins: int, back: int) -> Floats:
         came = task.use[start : start + task.horizon]
         thought = MODELS[name](task.before(ago, task.horizon))
         known = ~np.isnan(came)
-        found.append(np.where(known, came - thought, 0).sum(axis=0))
+        hours = known.sum(axis=0)
+        off = np.where(known, came - thought, 0).sum(axis=0) * len(came) / np.maximum(hours, 1)
+        found.append(np.where(hours * 2 >= len(came), off, np.nan))
     return np.stack(found)

@@ -12,12 +12,14 @@ from typing import NamedTuple
 
 from meterseal.control.sealing import KeyRing
 from meterseal.crypto import merkle
+from meterseal.crypto.symmetric import DIGEST
 from meterseal.errors import DataError, MetersealError, TrustError
 from meterseal.link.counters import CounterSet
 from meterseal.mdms import entries
 from meterseal.mdms.ledger.files import Made
 from meterseal.mdms.ledger.leaves import Leaf, commitment, leaves_of, plaintext, read
 from meterseal.mdms.ledger.ledger import Ledger
+from meterseal.mdms.ledger.progress import Progress
 from meterseal.mdms.ledger.salts import Statement, digest_of
 from meterseal.mdms.ledger.verdict import Erasure, Faults
 from meterseal.mdms.store.manifest import Manifest
@@ -41,6 +43,9 @@ def check_chain(notes: Sequence[tuple[int, str]], head: LedgerHead, faults: Faul
     found: list[Checkpoint] = []
     for number, note in notes:
         where = f"checkpoint {number}"
+        if type(number) is not int or type(note) is not str:
+            faults.add("checkpoint", where, "It is no number and text, as they are kept: it was changed.")
+            continue
         try:
             checkpoint = verified(note, head.keys)
         except TrustError as error:
@@ -77,6 +82,19 @@ def check_chain(notes: Sequence[tuple[int, str]], head: LedgerHead, faults: Faul
     return found
 
 
+def check_begin(ledger: Ledger, checkpoints: Sequence[Checkpoint], faults: Faults) -> None:
+    """Whether the ledger begins where its checkpoints say: what lies before it is compared with nothing."""
+    signed = checkpoints[-1].begins if checkpoints else ledger.begins
+    if signed != ledger.begins:
+        faults.add(
+            "control",
+            "stores",
+            f"The ledger is said to begin after entry {ledger.begins} of the journal, and its checkpoints were signed for "
+            f"one that begins after entry {signed}: it was changed, and readings in between were compared with nothing. "
+            "Restore the control store.",
+        )
+
+
 def check_since(note: str, head: LedgerHead, ledger: Ledger, size: int, faults: Faults) -> Checkpoint:
     """A checkpoint that was kept elsewhere. TrustError `ledger.note`, `ledger.signature` when it is none of ours."""
     checkpoint = verified(note, head.keys)
@@ -97,13 +115,18 @@ def check_since(note: str, head: LedgerHead, ledger: Ledger, size: int, faults: 
     return checkpoint
 
 
-def readable(ledger: Ledger, size: int) -> Iterator[tuple[int, Made]]:
+def readable(ledger: Ledger, size: int, progress: Progress) -> Iterator[tuple[int, Made]]:
     """The leaves below `size`, without those in files that do not open (`TreeWalk` names these)."""
-    for first, _, made in ledger.batches(size):
+    for first, end, made in ledger.batches(size):
+        progress.step(end - first)
         try:
             yield from enumerate(made(), first)
         except DataError:
             continue
+
+
+_AT_ONCE = 8192
+"""Leaves whose hashes are read at once."""
 
 
 class _Gone(NamedTuple):
@@ -146,18 +169,20 @@ class TreeWalk:
                 )
         self.erased = 0
 
-    def run(self) -> None:
-        """Look at every leaf once."""
+    def run(self, progress: Progress) -> None:
+        """Look at every leaf once. The tree's file has each leaf followed by the subtrees that it completes, so it is read
+        from front to back."""
         peaks: list[tuple[int, bytes]] = []
         self._roots(0, peaks)
+        nodes = self._nodes(progress)
         for number, made in enumerate(self._leaves()):
-            stored = self._ledger.leaf_hash(number)
+            stored = next(nodes)
             if made is not None:
                 self._leaf(number, made, stored)
             value, level, index = stored, 0, number
             while peaks and peaks[-1][0] == level:
                 value, level, index = merkle.node_hash(peaks.pop()[1], value), level + 1, index >> 1
-                if self._ledger.node_at(level, index) != value:
+                if next(nodes) != value:
                     self._faults.add(
                         "tree",
                         f"leaves {index << level} to {((index + 1) << level) - 1}",
@@ -173,6 +198,16 @@ class TreeWalk:
                 f"The salts of {count} leaves are gone or changed, and no person was erased there: what these leaves say "
                 "can be compared with nothing. Restore them from a backup.",
             )
+
+    def _nodes(self, progress: Progress) -> Iterator[bytes]:
+        """Every hash of the tree, leaves and what stands over them, as they lie on the disk."""
+        for first in range(0, self._size, _AT_ONCE):
+            end = min(first + _AT_ONCE, self._size)
+            progress.faults = len(self._faults.named) + self._faults.more
+            progress.step(end - first)
+            content = self._ledger.nodes(first, end)
+            for start in range(0, len(content), DIGEST):
+                yield content[start : start + DIGEST]
 
     def _erasures_hold(self) -> None:
         """Whether the leaves without a salt are those that lost theirs: who says of another leaf that it was an erased

@@ -126,10 +126,18 @@ class Checkpoints:
 
 
 def newest_of(engine: sa.Engine) -> str:
-    """The newest checkpoint that a control store keeps, "" when there is none."""
+    """The newest checkpoint that a control store keeps, "" when there is none. DataError `mdms.checkpoint` when it is no
+    text any more."""
     query = sa.select(table.c.note).order_by(table.c.number.desc()).limit(1)
     with reading(engine) as connection:
-        return connection.execute(query).scalar() or ""
+        row = connection.execute(query).one_or_none()
+    if row is not None and type(row.note) is not str:
+        raise DataError(
+            "mdms.checkpoint",
+            "The newest checkpoint that is kept here is no text: it was changed. Restore the control store from a backup. "
+            "Run: meterseal ledger verify",
+        )
+    return row.note if row is not None else ""
 
 
 def cut(before: Checkpoint, size: int) -> DataError:

@@ -19,9 +19,10 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from meterseal.control.sealing import KeyRing, place
+from meterseal.control.sealing import KeyRing
 from meterseal.errors import DataError, TrustError
 from meterseal.mdms.store.files import disk, place_file
+from meterseal.places import place
 
 SUFFIX = ".leaves"
 FULL = 8192

@@ -7,6 +7,7 @@ each share alone would open every leaf as often as there are shares.
 from __future__ import annotations
 
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -25,14 +26,18 @@ Numbered = tuple[int, Made]
 _DECODER = msgspec.msgpack.Decoder(list[Numbered])
 
 
-def mine(usage_point: str, share: int, shares: int) -> bool:
-    """Is a usage point in this share?"""
-    return share_of(usage_point, shares) == share
+class Shares:
+    """Usage points by their names, cut into parts of as many each. Who comes next to another in a name lies next to it in
+    segments and in what is delivered as columns, so that each of these is opened for one or two shares, not for all."""
 
+    def __init__(self, usage_points: Iterable[str], count: int) -> None:
+        every = sorted(usage_points)
+        self._first = [every[len(every) * number // count] for number in range(1, count)] if every else []
+        self.count = count
 
-def share_of(usage_point: str, shares: int) -> int:
-    """Which of so many shares a usage point is in."""
-    return zlib.crc32(usage_point.encode()) % shares
+    def of(self, usage_point: str) -> int:
+        """Which of them a usage point is in, known or not."""
+        return bisect_right(self._first, usage_point)
 
 
 def groups(ledger: Ledger, shares: int) -> Iterator[range]:
@@ -47,7 +52,7 @@ def groups(ledger: Ledger, shares: int) -> Iterator[range]:
 class Gathered:
     """The leaves of a group of shares. One of columns is cut to the usage points of each, a roll-up is in all of them."""
 
-    def __init__(self, leaves: Iterable[Numbered], here: range, shares: int) -> None:
+    def __init__(self, leaves: Iterable[Numbered], here: range, shares: Shares) -> None:
         self._open: dict[int, list[Numbered]] = {share: [] for share in here}
         self._packed: dict[int, list[bytes]] = {share: [] for share in here}
         for number, one in leaves:
@@ -56,14 +61,16 @@ class Gathered:
             except ValueError:
                 continue  # the walk over the tree names it
             if isinstance(leaf, Delivered):
-                for share in here:
-                    if (columns := _of_share(leaf.columns, share, shares)) is not None:
-                        cut = msgspec.structs.replace(leaf, columns=columns)
-                        self._add(share, (number, msgspec.structs.replace(one, plaintext=plaintext(cut))))
+                for share, columns in _cut(leaf.columns, here, shares):
+                    if columns is leaf.columns:
+                        self._add(share, (number, one))
+                        continue
+                    cut = msgspec.structs.replace(leaf, columns=columns)
+                    self._add(share, (number, msgspec.structs.replace(one, plaintext=plaintext(cut))))
             elif isinstance(leaf, RolledUp):
                 for share in here:
                     self._add(share, (number, one))
-            elif (share := share_of(leaf.owner, shares)) in self._open:
+            elif (share := shares.of(leaf.owner)) in self._open:
                 self._add(share, (number, one))
 
     def of(self, share: int) -> Iterator[Numbered]:
@@ -82,22 +89,33 @@ class Gathered:
             batch.clear()
 
 
-def _of_share(columns: bytes, share: int, shares: int) -> bytes | None:
-    """The same columns without the usage points of other shares; None when none is left."""
-    if shares == 1:
-        return columns
+def _cut(columns: bytes, here: range, shares: Shares) -> Iterator[tuple[int, bytes]]:
+    """(share, the same columns without the usage points of other shares) of each share `here` that has any."""
+    if shares.count == 1:
+        yield 0, columns
+        return
     bulk = unpack_bulk(columns)
-    wanted = np.array([mine(point, share, shares) for point in bulk.points])[bulk.point]
-    if not wanted.any():
-        return None
-    left = Bulk(*bulk[:6], *(column[wanted] for column in bulk[6:]))
-    points, point = np.unique(left.point, return_inverse=True)
-    units, unit = np.unique(left.unit, return_inverse=True)
-    return pack_bulk(
-        left._replace(
-            points=tuple(bulk.points[one] for one in points.tolist()),
-            point=point,
-            units=tuple(bulk.units[one] for one in units.tolist()),
-            unit=unit,
+    of_point = np.array([shares.of(point) for point in bulk.points], np.int64)
+    found = np.unique(of_point).tolist()
+    if len(found) == 1:
+        if found[0] in here:
+            yield found[0], columns
+        return
+    of_row = of_point[bulk.point]
+    for share in found:
+        if share not in here or not (wanted := of_row == share).any():
+            continue
+        left = Bulk(*bulk[:6], *(column[wanted] for column in bulk[6:]))
+        points, point = np.unique(left.point, return_inverse=True)
+        units, unit = np.unique(left.unit, return_inverse=True)
+        yield (
+            share,
+            pack_bulk(
+                left._replace(
+                    points=tuple(bulk.points[one] for one in points.tolist()),
+                    point=point,
+                    units=tuple(bulk.units[one] for one in units.tolist()),
+                    unit=unit,
+                )
+            ),
         )
-    )

@@ -30,11 +30,11 @@ from meterseal.mdms.ledger.leaves import Leaf, commitment, leaves_of, plaintext,
 from meterseal.mdms.ledger.salts import Salts, Statement, digest_of
 from meterseal.mdms.ledger.tree import Tree
 from meterseal.mdms.store.files import disk
+from meterseal.mdms.store.manifest import BEGINS, IN_TIME
 from meterseal.model import Opened
 
-LEAVES, BEGINS, IN_TIME = "leaves", "leaves_from", "leaves_in_time_from"
-"""Under what the manifest's counts hold how many leaves are kept, the journal entry after which they begin, and the leaf
-from which on readings of the future gave way to what was said in time (`Ingest`)."""
+LEAVES = "leaves"
+"""Under what the manifest's counts hold how many leaves are kept."""
 
 
 class Waiting(NamedTuple):
@@ -230,15 +230,11 @@ class Ledger:
             self._within(new)
             return merkle.consistency(old, new, self._tree.node_at)
 
-    def leaf_hash(self, number: int) -> bytes:
-        """What the tree holds for a leaf, from the disk where it is kept."""
+    def nodes(self, first: int, end: int) -> bytes:
+        """What the tree holds for leaves first .. end - 1, each followed by what it completes, from the disk where it is
+        kept. DataError `mdms.ledger-damaged`."""
         with self.lock:
-            return self._tree.node_at(0, number)
-
-    def node_at(self, level: int, index: int) -> bytes:
-        """What the tree holds for a complete subtree."""
-        with self.lock:
-            return self._tree.node_at(level, index)
+            return self._tree.nodes(first, end)
 
     def every(self, size: int) -> Iterator[tuple[int, Made]]:
         """What the first `size` leaves are made of, file by file; nothing is written meanwhile that they would miss.

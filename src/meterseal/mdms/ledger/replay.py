@@ -20,9 +20,8 @@ from meterseal.link.counters import CounterSet
 from meterseal.mdms.entries import Entry, Place
 from meterseal.mdms.ingest import Ingest
 from meterseal.mdms.ledger.files import Made
-from meterseal.mdms.ledger.gathering import mine
+from meterseal.mdms.ledger.gathering import Shares
 from meterseal.mdms.ledger.leaves import Added, Delivered, RolledUp, read
-from meterseal.mdms.ledger.ledger import Ledger
 from meterseal.mdms.ledger.verdict import Faults
 from meterseal.mdms.rolling import Rolled
 from meterseal.mdms.state import State
@@ -58,7 +57,9 @@ class _Fresh(Consumed):
 class Stored:
     """Everything that is stored now: segments as they lie on the disk, and recent rows."""
 
-    def __init__(self, live: Store, segments: Iterable[Segment], sequence: int, faults: Faults) -> None:
+    def __init__(
+        self, live: Store, segments: Iterable[Segment], sequence: int, faults: Faults, leaves: int
+    ) -> None:
         self.words = live.words
         self._faults = faults
         self._disk = Store(live.directory, live.keys, live.words)
@@ -80,24 +81,34 @@ class Stored:
             }
         )
         self.rows = sum(segment.rows for segment in readable) + len(self._recent)
+        self._shares = max(1, -(-max(self.rows, leaves) // SHARE_ROWS))
 
-    def of(self, share: int, shares: int) -> Rows:
+    def cut(self) -> Shares:
+        """The usage points, in shares; `of` and `keys_of` are asked by them."""
+        texts = self.words.texts
+        shares = Shares({texts[key.point] for key in self.keys}, self._shares)
+        self._keys: dict[int, list[Key]] = {}
+        for key in sorted(self.keys, key=lambda one: (texts[one.point], one.channel)):
+            self._keys.setdefault(shares.of(texts[key.point]), []).append(key)
+        return shares
+
+    def keys_of(self, share: int) -> list[Key]:
+        """The channels of one share, those of a usage point together, by its name."""
+        return self._keys.get(share, [])
+
+    def of(self, share: int) -> Rows:
         """Rows of the usage points of one share."""
-        parts = [self._recent[np.isin(self._recent["point"], self._points(share, shares))]]
-        for key in self.keys:
-            if mine(self.words.texts[key.point], share, shares):
-                try:
-                    parts.append(self._disk.rows(key, -EVER, EVER))
-                except MetersealError as error:
-                    self._faults.add(
-                        "segment", f"{self.words.texts[key.point]}, channel {key.channel}", error.message
-                    )
+        keys = self.keys_of(share)
+        parts = [self._recent[np.isin(self._recent["point"], sorted({key.point for key in keys}))]]
+        for key in keys:
+            try:
+                parts.append(self._disk.rows(key, -EVER, EVER))
+            except MetersealError as error:
+                self._faults.add(
+                    "segment", f"{self.words.texts[key.point]}, channel {key.channel}", error.message
+                )
         # A channel's rows come with those of memory, of which the fresh store has none.
         return np.concatenate(parts)
-
-    def _points(self, share: int, shares: int) -> list[int]:
-        points = {int(point) for point in np.unique(self._recent["point"])}
-        return [point for point in points if mine(self.words.texts[point], share, shares)]
 
 
 def replayed(
@@ -221,8 +232,3 @@ def _block(row: np.void) -> Block:
         recorded_at=int(row["recorded_at"]),
         batch=int(row["batch"]),
     )
-
-
-def shares_of(rows: int, leaves: Ledger) -> int:
-    """Into how many shares usage points are cut."""
-    return max(1, -(-max(rows, leaves.size) // SHARE_ROWS))

@@ -82,6 +82,8 @@ class Salts:
         self._known: dict[str, _Nodes] = {}
         self._days: dict[str, tuple[int, int, bytes]] = {}
         """The day last asked for of a usage point: (day, since, key)."""
+        self._near: dict[str, tuple[Node, int, bytes]] = {}
+        """The sixteen days last asked for of a usage point: what they are made of, their digits, the key above them."""
 
     def prepare(self, wanted: Iterable[tuple[str, int]], size: int) -> None:
         """Have a seed for each (owner, day) at hand, durably, for leaves from number `size` on.
@@ -92,8 +94,7 @@ class Salts:
         for owner, day in wanted:
             owners.setdefault(owner, []).append(day)
         if len(self._known) + len(owners) > KEPT:
-            self._known.clear()
-            self._days.clear()
+            self._forget()
         missing = [owner for owner in owners if owner not in self._known]
         found = self._stored(missing)
         new = {
@@ -116,13 +117,28 @@ class Salts:
         last = self._days.get(owner)
         if last is None or last[0] != day:
             if owner not in self._known:
+                if len(self._known) >= KEPT:
+                    self._forget()
                 self._known |= self._stored([owner])
             node = _above(self._known.get(owner, {}), day)
             if node is None:
                 return None
-            last = self._days[owner] = (day, node.since, _descend(node, day))
+            last = self._days[owner] = (day, node.since, self._key_of(owner, node, day))
         _, since, key = last
         return hmac_sm3(key, b"ms1 leaf\x00", number.to_bytes(8)) if number >= since else None
+
+    def _key_of(self, owner: str, node: Node, day: int) -> bytes:
+        """A day's key; days that share all but their last digit share the way to it."""
+        if node.level == DEPTH:
+            return node.key
+        near = self._near.get(owner)
+        if near is None or near[0] is not node or near[1] != day >> _BITS:
+            near = self._near[owner] = (node, day >> _BITS, _descend(node, day, DEPTH - 1))
+        return _child(near[2], DEPTH - 1, day & 15)
+
+    def _forget(self) -> None:
+        for known in (self._known, self._days, self._near):
+            known.clear()
 
     def destroy(self, owner: str, first: int, last: int, statement: Statement | None = None) -> bytes:
         """Destroy the salts of the days first..last, both included; gives the sealed bytes that are gone.
@@ -140,8 +156,8 @@ class Salts:
             kept = [left for node in nodes.values() for left in _without(node, first, last)]
             rest = {(node.level, node.prefix): node for node in kept}
             upsert(connection, table, [self._row(owner, rest)])
-        self._known.pop(owner, None)
-        self._days.pop(owner, None)
+        for known in (self._known, self._days, self._near):
+            known.pop(owner, None)
         return bytes(row.sealed_nodes)
 
     def _begin_again(self, owner: str, day: int, size: int) -> None:
@@ -153,6 +169,7 @@ class Salts:
             upsert(connection, table, [self._row(owner, nodes)])
         self._known[owner] = nodes
         self._days.pop(owner, None)
+        self._near.pop(owner, None)
 
     def _stored(self, owners: list[str]) -> dict[str, _Nodes]:
         found: dict[str, _Nodes] = {}
@@ -181,9 +198,9 @@ def _above(nodes: _Nodes, day: int) -> Node | None:
     return None
 
 
-def _descend(node: Node, day: int) -> bytes:
+def _descend(node: Node, day: int, depth: int) -> bytes:
     key = node.key
-    for level in range(node.level, DEPTH):
+    for level in range(node.level, depth):
         key = _child(key, level, day >> _BITS * (DEPTH - 1 - level) & 15)
     return key
 

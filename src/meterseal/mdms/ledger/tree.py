@@ -85,6 +85,18 @@ class Tree:
             raise _short(self._path, self.kept, position * DIGEST + len(found))
         return found
 
+    def nodes(self, first: int, end: int) -> bytes:
+        """The nodes of leaves first .. end - 1, each leaf followed by the subtrees that it completes. Errors as
+        `node_at`."""
+        begin, until, kept = (nodes_of(one) * DIGEST for one in (first, end, self.kept))
+        found = b""
+        if begin < kept:
+            with disk(self._path):
+                found = os.pread(self._descriptor, min(until, kept) - begin, begin)
+            if len(found) != min(until, kept) - begin:
+                raise _short(self._path, self.kept, begin + len(found))
+        return found + bytes(self._tail[max(begin - kept, 0) : max(until - kept, 0)])
+
     def root(self, size: int) -> bytes:
         """Root over the first `size` leaves."""
         return merkle.root(size, self.node_at)

@@ -9,17 +9,18 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import msgspec
 import sqlalchemy as sa
 
+from meterseal.control.kinds import UNFIT, check
 from meterseal.control.sealing import KeyRing
 from meterseal.crypto.symmetric import sm3
-from meterseal.errors import DataError, TrustError
+from meterseal.errors import DataError, LocalError, TrustError
 from meterseal.mdms.evidence import EvidenceBook, EvidenceFacts
 from meterseal.mdms.ledger import audit, replay
 from meterseal.mdms.ledger.checkpoints import Checkpoints
-from meterseal.mdms.ledger.gathering import Gathered, Numbered, groups, mine
+from meterseal.mdms.ledger.gathering import Gathered, Numbered, Shares, groups
 from meterseal.mdms.ledger.ledger import Ledger
+from meterseal.mdms.ledger.progress import CHECKING, COMPARING, GATHERING, Progress
 from meterseal.mdms.ledger.salts import stated
 from meterseal.mdms.ledger.verdict import Erasure, Faults, Verdict
 from meterseal.mdms.places import Places
@@ -67,12 +68,14 @@ class Walk:
         self._faults = Faults()
         self._manifest = Manifest(engine, keys)
         try:
-            _, _, self._segments = self._manifest.open()
-        except (TrustError, msgspec.MsgspecError, TypeError):
+            check(engine, ("segments", "stores"))
+            _, _, self._segments = self._manifest.open(empty=False)
+        except (DataError, TrustError, LocalError, *UNFIT) as error:
+            why = f" {error.message}" if isinstance(error, DataError) else ""
             self._faults.add(
                 "control",
                 "stores",
-                "What the control store says of the store does not open: it was changed. Restore it.",
+                f"What the control store says of the store does not open: it was changed. Restore it.{why}",
             )
             self._manifest, self._segments = manifest, list(segments)
         self._journal = 0
@@ -90,31 +93,40 @@ class Walk:
             self._faults,
         )
 
-    async def run(self, since: str = "") -> Verdict:
-        """Everything else. `since` is a checkpoint that was kept elsewhere, as it was published.
+    async def run(self, since: str = "", progress: Progress | None = None) -> Verdict:
+        """Everything else. `since` is a checkpoint that was kept elsewhere, as it was published; `progress` is told.
 
-        Raises TrustError `ledger.note`, `ledger.signature` when that is none of this ledger; EngineError when the
-        security service or a store is away.
+        Raises EngineError `ledger.stopped` where `progress` was ended; TrustError `ledger.note`, `ledger.signature` when
+        that is none of this ledger; EngineError when the security service or a store is away.
         """
-        faults = self._faults
+        faults, progress = self._faults, progress or Progress()
         head = await self._checkpoints.signer.ledger_head()
         outside = None
         if since:
             outside = audit.check_since(since, head, self._ledger, self._size, faults)
         notes = await asyncio.to_thread(self._checkpoints.every)
         chain = await asyncio.to_thread(audit.check_chain, notes, head, faults)
+        audit.check_begin(self._ledger, chain, faults)
         tree = audit.TreeWalk(self._ledger, self._size, chain, faults, self._erasures, stated(self._engine))
+        progress.begin(CHECKING, self._size)
         try:
-            await asyncio.to_thread(tree.run)
+            await asyncio.to_thread(tree.run, progress)
         except DataError as error:  # its file ends; readings are compared with the leaves all the same
             faults.add("tree", "the tree of the ledger", error.message)
-        stored = await asyncio.to_thread(replay.Stored, self._store, self._segments, self._sequence, faults)
-        shares = replay.shares_of(stored.rows, self._ledger)
-        for here in groups(self._ledger, shares):
-            leaves = audit.readable(self._ledger, self._size)
+        stored = await asyncio.to_thread(
+            replay.Stored, self._store, self._segments, self._sequence, faults, self._size
+        )
+        shares = await asyncio.to_thread(stored.cut)
+        for here in groups(self._ledger, shares.count):
+            progress.begin(GATHERING, self._size)
+            leaves = audit.readable(self._ledger, self._size, progress)
             gathered = await asyncio.to_thread(Gathered, leaves, here, shares)
+            progress.begin(COMPARING, stored.rows)
+            progress.step(stored.rows * here.start // shares.count)
             for share in here:
                 await self._share(stored, gathered, share, shares)
+                progress.step(stored.rows // shares.count)
+                progress.faults = len(faults.named) + faults.more
         return Verdict(
             store_id=self._ledger.store_id,
             leaves=self._size,
@@ -132,7 +144,7 @@ class Walk:
             root=sm3(head.root).hex(),
         )
 
-    async def _share(self, stored: replay.Stored, gathered: Gathered, share: int, shares: int) -> None:
+    async def _share(self, stored: replay.Stored, gathered: Gathered, share: int, shares: Shares) -> None:
         made, said, points = await asyncio.to_thread(
             self._readings, stored, gathered.of(share), share, shares
         )
@@ -156,14 +168,14 @@ class Walk:
         await asyncio.to_thread(self._judge, book, found, list(good), said)
 
     def _readings(
-        self, stored: replay.Stored, leaves: Iterable[Numbered], share: int, shares: int
+        self, stored: replay.Stored, leaves: Iterable[Numbered], share: int, shares: Shares
     ) -> tuple[Store, replay.Said, list[str]]:
-        rows = stored.of(share, shares)
+        rows = stored.of(share)
         made, said, rolled = replay.replayed(leaves, self._store, self._before(rows), self._ledger.in_time)
         self._rolled += replay.compare(rows, made, stored.words, self._faults, rolled)
-        points = {stored.words.texts[key.point] for key in stored.keys}
-        points |= {stored.words.texts[key.point] for key in made.keys_stored()}
-        return made, said, [point for point in sorted(points) if mine(point, share, shares)]
+        keys = {*stored.keys_of(share), *made.keys_stored()}
+        points = {stored.words.texts[key.point] for key in keys}
+        return made, said, sorted(point for point in points if shares.of(point) == share)
 
     def _before(self, rows: Rows) -> Rows:
         """Rows from before there was a ledger: nothing says what they should be."""

@@ -25,10 +25,11 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
-from meterseal.control.sealing import KeyRing, place
+from meterseal.control.sealing import KeyRing
 from meterseal.errors import DataError, EngineError, TrustError
 from meterseal.mdms.store.faults import HEADER, Fault, gives, next_frame
 from meterseal.mdms.store.files import FULL, disk, sync_directory, write_all
+from meterseal.places import place
 
 log = structlog.get_logger()
 LARGEST = 256 * 1024 * 1024

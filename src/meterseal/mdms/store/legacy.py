@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 from arro3.io import read_parquet
 
-from meterseal.control.sealing import KeyRing, place
+from meterseal.control.sealing import KeyRing
 from meterseal.crypto.symmetric import equal, sm3
 from meterseal.errors import TrustError
 from meterseal.mdms.store.files import disk
 from meterseal.mdms.store.rows import ROW, Rows, Words
 from meterseal.mdms.store.segments import Segment, damaged
+from meterseal.places import place
 
 _WORDS = ("point", "unit", "method")
 

@@ -29,6 +29,10 @@ from meterseal.mdms.store.segments import Segment
 from meterseal.model import Status
 
 MARK = "the key of findings' digests"
+LEDGER_FROM = BEGINS, IN_TIME = "leaves_from", "leaves_in_time_from"
+"""Of the counts what stands in a column of its own: the journal entry after which the ledger's leaves begin, and the leaf
+from which on readings of the future gave way to what was said in time (`Ingest`). Who could move these would take readings
+out of what the ledger is held against."""
 
 
 class Checkpoint(Struct, frozen=True):
@@ -75,8 +79,9 @@ class Manifest:
                 self.mark = SymmetricKey.generate(MARK, 32)
                 made = {"id": self.store_id, "sequence": 0, "counts": {}, "sealed_mark": expose(self.mark)}
                 made["journal_ended"], self.noted = 0, Noted(0)
+                made["ledger_from"] = dict.fromkeys(LEDGER_FROM, 0)
                 connection.execute(stores.insert().values(**STORES.seal(self._keys, made)))
-                return 0, {}, []
+                return 0, dict.fromkeys(LEDGER_FROM, 0), []
             self.store_id, self.sequence = row.id, row.sequence
             if row.journal_ended is not None:
                 self.noted = Noted(row.journal_ended, row.journal_begun)
@@ -86,7 +91,9 @@ class Manifest:
                 connection.execute(sa.select(segments).where(segments.c.store_id == row.id)).mappings().all()
             )
             listed = [Segment(**columns) for columns in found]
-            return row.sequence, dict(row.counts), sorted(listed, key=lambda s: (s.medium, s.month, s.id))
+            counts = {name: number for name, number in row.counts.items() if name not in LEDGER_FROM}
+            counts |= row.ledger_from or {}
+            return row.sequence, counts, sorted(listed, key=lambda s: (s.medium, s.month, s.id))
 
     def note(self, noted: Noted) -> None:
         """Keep what is known of the journal's files."""
@@ -135,10 +142,13 @@ class Manifest:
                     for session_id, ranges in checkpoint.consumed.items()
                 ],
             )
+            apart = {name: number for name, number in checkpoint.counts.items() if name in LEDGER_FROM}
+            counts = {name: number for name, number in checkpoint.counts.items() if name not in apart}
+            values = {"sequence": checkpoint.sequence, "counts": counts, "ledger_from": apart}
             moved = connection.execute(
                 stores.update()
                 .where(stores.c.id == self.store_id, stores.c.sequence == self.sequence)
-                .values(sequence=checkpoint.sequence, counts=checkpoint.counts)
+                .values(values)
             )
             if moved.rowcount != 1:
                 raise EngineError(

@@ -23,7 +23,7 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from meterseal.control.sealing import KeyRing, place
+from meterseal.control.sealing import KeyRing
 from meterseal.crypto.symmetric import GCM_TAG, equal, sm3
 from meterseal.errors import DataError, EngineError, TrustError
 from meterseal.mdms.store.chunks import CHUNK, WORDS, Chunk, channel_starts, decode, encode, kinds
@@ -31,6 +31,7 @@ from meterseal.mdms.store.files import NewFile, disk
 from meterseal.mdms.store.index import Index, IndexMaker
 from meterseal.mdms.store.rows import EVER, Rows, Words
 from meterseal.model import Medium
+from meterseal.places import place
 
 SUFFIX = ".segment"
 MAGIC = b"MSR2"

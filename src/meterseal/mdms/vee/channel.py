@@ -18,6 +18,7 @@ from meterseal.mdms.entries import Version
 from meterseal.mdms.store.rows import ORIGINS, Key, Rows, Words, pick, visible
 from meterseal.mdms.vee.context import DAY, HOUR
 from meterseal.mdms.vee.estimators import Override
+from meterseal.mdms.vee.stretches import ANY, Stretches
 from meterseal.model import Quality
 
 YEAR_AND_MORE = 380 * DAY
@@ -41,7 +42,7 @@ class Judged(Struct, frozen=True):
     meter than the first was put in place.
 
     `firm`: from when on everything was loaded that decides whether a reading is doubted. `read_off`: what installers read,
-    by the instant at which the meter that came was put in place.
+    by the instant at which the meter that came was put in place. `kept`: which interval its load profile keeps when.
     """
 
     key: Key
@@ -51,6 +52,7 @@ class Judged(Struct, frozen=True):
     begins: tuple[int, ...] = ()
     firm: int = 0
     read_off: Mapping[int, ReadOff] = MappingProxyType({})
+    kept: Stretches = ANY
 
     @property
     def meters(self) -> NDArray[np.int32]:

@@ -5,7 +5,8 @@ It looks nothing up. Whatever is not known is absent, and the rules that want it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -145,29 +146,35 @@ class Main(Struct, frozen=True):
 
 
 class Warmth(NamedTuple):
-    """The water of a heat meter on a local day: mean spread (K), mean of supply and return (degC), from so many hours."""
+    """The water of a heat meter on a local day: mean spread (K), mean of supply and return (degC), from so many hours.
+
+    The mean is known to `within` K. `slight` K of it, whatever their sign, come from spreads so small that a meter need
+    not count them.
+    """
 
     spread: float
     degrees: float
     samples: int
+    within: float = 0.0
+    slight: float = 0.0
 
 
 class Balance(Struct, frozen=True):
     """A heat meter's energy and volume, and its water by local day from `first` on, None where nothing is known of it.
 
-    `kwh` and `m3` are what one unit of the two channels is; 0 where their units are not known, or not always the same.
+    `kwh` and `m3` are what one of each unit of the two channels is, by the numbers of their words; others are not known.
     """
 
     energy: int
     volume: int
     first: int = 0
-    spread: tuple[Warmth | None, ...] = ()
-    kwh: float = 1.0
-    m3: float = 1.0
+    water: tuple[Warmth | None, ...] = ()
+    kwh: Mapping[int, float] = MappingProxyType({})
+    m3: Mapping[int, float] = MappingProxyType({})
 
     def of(self, day: int) -> Warmth | None:
         """The water of a local day."""
-        return self.spread[day - self.first] if 0 <= day - self.first < len(self.spread) else None
+        return self.water[day - self.first] if 0 <= day - self.first < len(self.water) else None
 
 
 class Context(Struct, frozen=True):

@@ -23,31 +23,27 @@ from meterseal.mdms.entries import Version
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.store.rows import EVER, Key, Rows, Words, standing
 from meterseal.mdms.vee.channel import Bridging, Judged, ReadOff
-from meterseal.mdms.vee.context import DAY, HOUR, OFFSET, Balance, Context, Main, Multiplied, Warmth
+from meterseal.mdms.vee.context import DAY, OFFSET, Balance, Context, Main, Multiplied, Warmth
 from meterseal.mdms.vee.doubts import HIGH_FOR, by_clocks, unexplained
 from meterseal.mdms.vee.filling import delivered_of
 from meterseal.mdms.vee.judge import Choose, Failure, Judgement, Objection, judge
 from meterseal.mdms.vee.rules import RULES, Rule
 from meterseal.mdms.vee.rules.physics import BALANCE
 from meterseal.mdms.vee.settings import Settings
-from meterseal.mdms.vee.versions import versions
+from meterseal.mdms.vee.stretches import ANY, interval_of, stretches
+from meterseal.mdms.vee.versions import Said, said_of, versions
 from meterseal.model import Medium
+from meterseal.units import RATIOS
 
-KWH: Mapping[str, float] = MappingProxyType(
-    {"J": 1 / 3.6e6, "Wh": 1e-3, "kWh": 1.0, "MWh": 1e3, "kJ": 1 / 3.6e3, "MJ": 1 / 3.6, "GJ": 1e3 / 3.6}
+KWH, M3 = (
+    MappingProxyType({one: 1.0} | {other: float(1 / by) for (of, other), by in RATIOS.items() if of == one})
+    for one in ("kWh", "m3")
 )
-M3: Mapping[str, float] = MappingProxyType({"L": 1e-3, "m3": 1.0})
 """What a unit of energy and of volume is in kWh and m3."""
 AT_ONCE = 400
 """Channels whose rows are in memory at once."""
 FAILED = "rule-failed"
 """The finding about a rule that raised."""
-STEPS = tuple(minutes * 60_000 for minutes in (5, 10, 15, 30, 60, 120, 180, 240, 360, 720, 1440))
-"""Intervals of load profiles."""
-SELDOM = 10
-"""Of so many distances between readings one at least is the interval, else there is none."""
-MANY = 48
-"""Distances of which that can be said."""
 
 
 class History(Protocol):
@@ -170,15 +166,23 @@ class Run(Struct, frozen=True):
 def run(store: History, dirty: Mapping[Key, int], how: Run) -> Outcome:
     """Judge channels from their oldest new reading on. `how.now` stamps the versions and names the run."""
     outcome = Outcome([], [], 0, {})
-    for group, channels, context in groups(store, dirty, how):
+    several: dict[Key, list[Said]] = {}
+    for _, channels, context in groups(store, dirty, how):
         columns = columns_of(channels)
         said = judged(columns, context, how, how.rules)
         stamped = by_clocks([one.delivered for one in channels], context, how.settings, how.rules)
         kept = unexplained(said.objections, stamped, columns, context.interval)
-        said = Judgement(kept, said.failures)
+        said = within(channels, columns, context, Judgement(kept, said.failures))
         outcome.findings.extend(_findings(store, how, channels, columns, context, said))
-        outcome.versions.extend(versions(store, group, channels, columns, context, said, how, stamped))
-        outcome = outcome._replace(readings=outcome.readings + len(columns.end_at))
+        for channel, one in said_of(store, channels, columns, context, said, how, stamped):
+            parts = several.setdefault(channel.key, []) if len(channel.kept.intervals) > 1 else []
+            parts.append(one)
+            # Of one that kept several intervals all is known with the last of them.
+            if len(parts) == len(channel.kept.intervals):
+                several.pop(channel.key, None)
+                outcome.versions.extend(versions(store, channel, parts, how))
+        new = sum(len(one.delivered) for one in channels if one.kept.intervals[0] == context.interval)
+        outcome = outcome._replace(readings=outcome.readings + new)
     for _, channels, context in joined(store, dirty, how):
         columns = columns_of(channels)
         if dark := _dark(context, how):
@@ -186,6 +190,16 @@ def run(store: History, dirty: Mapping[Key, int], how: Run) -> Outcome:
         said = judged(columns, context, how, _joint(how))
         outcome.findings.extend(_findings(store, how, channels, columns, context, said))
     return outcome
+
+
+def within(channels: Sequence[Judged], columns: Columns, context: Context, said: Judgement) -> Judgement:
+    """What was said of rows while the load profile kept the interval by which they were looked at."""
+    several = {k: one.kept for k, one in enumerate(channels) if len(one.kept.parts) > 1}
+    if not several:
+        return said
+    held = {k: one.holds(context.interval, columns.end_at) for k, one in several.items()}
+    kept = [one for one in said.objections if one.channel not in held or held[one.channel][one.row]]
+    return Judgement(kept, said.failures)
 
 
 def judged(columns: Columns, context: Context, how: Run, rules: Mapping[str, Rule]) -> Judgement:
@@ -222,7 +236,8 @@ Group = tuple[str, Medium, int]
 def groups(
     store: History, dirty: Mapping[Key, int], how: Run
 ) -> Iterator[tuple[Group, list[Judged], Context]]:
-    """The channels with their rows, by class, medium and interval, some hundred at a time.
+    """The channels with their rows, by class, medium and interval, some hundred at a time. One that kept several intervals
+    comes with each of them.
 
     In the order of their names: numbers of words are another one after a start, and what is added up beside what decides
     the last bit of a sum.
@@ -238,7 +253,8 @@ def groups(
             begins = how.replaced.get(store.words.texts[key.point], ())[1:]
             read_off = how.surroundings.read_off(key) if begins else {}
             taken = _take(store, key, dirty[key], reach(customer, medium), begins, read_off)
-            together.setdefault((customer, medium, interval_of(taken.delivered)), []).append(taken)
+            for interval in taken.kept.intervals:
+                together.setdefault((customer, medium, interval), []).append(taken)
         for group, channels in together.items():
             context = Context(medium=group[1], customer=group[0], interval=group[2])
             yield group, channels, how.surroundings.context(context, [c.key for c in channels])
@@ -264,8 +280,8 @@ def joined(
         for key in cluster.keys:
             begins = how.replaced.get(store.words.texts[key.point], ())[1:]
             # Energy and volume are held against each other: answers have both, a load profile energy alone.
-            taken_ = _take(store, key, since, reach(customer, medium), begins, singles=cluster.balance)
-            channels.append(taken_)
+            back = reach(customer, medium)
+            channels.append(_take(store, key, since, back, begins, joint=True, singles=cluster.balance))
         group = (customer, medium, interval_of(channels[0].delivered))
         together.setdefault(group, []).append((cluster, channels))
         taken += len(channels)
@@ -307,7 +323,7 @@ def _as_one(
 
 
 def _balance(words: Words, first: int, its: Sequence[Judged], water: Water) -> Balance:
-    kwh, m3 = (_unit(words, channel.delivered, known) for channel, known in zip(its, (KWH, M3), strict=True))
+    kwh, m3 = (_units(words, channel.delivered, known) for channel, known in zip(its, (KWH, M3), strict=True))
     ends = its[0].delivered["end_at"]
     if not len(ends):
         return Balance(first, first + 1, kwh=kwh, m3=m3)
@@ -316,10 +332,10 @@ def _balance(words: Words, first: int, its: Sequence[Judged], water: Water) -> B
     return Balance(first, first + 1, begin, tuple(known.get(day) for day in range(begin, end + 1)), kwh, m3)
 
 
-def _unit(words: Words, delivered: Rows, known: Mapping[str, float]) -> float:
-    """What one unit of a channel is; 0 where it is none of these, or another one in between."""
-    units = set(delivered["unit"].tolist())
-    return known.get(words.texts[units.pop()], 0.0) if len(units) == 1 else 0.0
+def _units(words: Words, delivered: Rows, known: Mapping[str, float]) -> dict[int, float]:
+    """What one of each unit of a channel is, as far as it is one of these."""
+    units = sorted(set(delivered["unit"].tolist()))
+    return {unit: known[words.texts[unit]] for unit in units if words.texts[unit] in known}
 
 
 def _dark(context: Context, how: Run) -> int:
@@ -330,29 +346,13 @@ def _dark(context: Context, how: Run) -> int:
         return 0
     few = min(getattr(one, "samples", 0) for one in how.settings.every(rule, context))
     return sum(
-        not (one.kwh and one.m3) or all(water is None or water.samples < few for water in one.spread)
+        not (one.kwh and one.m3) or all(water is None or water.samples < few for water in one.water)
         for one in context.balances
     )
 
 
 def _joint(how: Run) -> dict[str, Rule]:
     return {name: rule for name, rule in how.rules.items() if rule.joint}
-
-
-def interval_of(delivered: Rows) -> int:
-    """The interval of a load profile: the commonest distance that is one, an hour where there is none.
-
-    Of many distances one in SELDOM must be it: a meter that speaks when it likes leaves five minutes between two readings
-    now and then, and promises nothing by that. What such a meter keeps nine times in ten stands for a promise.
-    """
-    apart = np.diff(delivered["end_at"])
-    steps, counts = np.unique(apart, return_counts=True)
-    counted = zip(steps.tolist(), counts.tolist(), strict=True)
-    count, step = max(((count, -step) for step, count in counted if step in STEPS), default=(0, -HOUR))
-    if count * SELDOM >= len(apart) or len(apart) < MANY:
-        return -step
-    kept = np.sort(apart)[len(apart) * 9 // 10]
-    return next((one for one in STEPS if one >= kept), HOUR)
 
 
 def _reach(how: Run, customer: str, medium: Medium, rules: Mapping[str, Rule]) -> int:
@@ -371,10 +371,11 @@ def _take(
     begins: Sequence[int],
     read_off: Mapping[int, ReadOff] = MappingProxyType({}),
     *,
+    joint: bool = False,
     singles: bool = False,
 ) -> Judged:
     """The rows of a channel with the context that the rules want before its first new reading, and before what that reading
-    may have trusted again.
+    may have trusted again. `joint`: it is looked at for rules about channels that belong together, and nothing is filled.
     """
     span = before + 4 * DAY
     while True:
@@ -390,7 +391,11 @@ def _take(
         if whole or firm <= first - HIGH_FOR:
             from_at = int(ends[first]) if len(ends) else since
             firm_at = 0 if whole else int(ends[firm])
-            return Judged(key, rows, delivered, min(since, from_at), tuple(begins), firm_at, read_off)
+            kept = ANY if joint else stretches(ends, since, whole=whole)
+            # A gap that waited for the meter to go on may be filled now.
+            if whole or joint or kept.exact <= min(kept.unsure, firm_at) - 4 * DAY:
+                from_at = min(since, from_at)
+                return Judged(key, rows, delivered, from_at, tuple(begins), firm_at, read_off, kept)
         span *= 4
 
 

@@ -73,23 +73,27 @@ def filled(
     shown: Shown,
     trusted: Trusted,
     rolled: Mapping[int, int],
-    context: Context,
+    contexts: Sequence[Context],
     how: Run,
 ) -> Filled:
-    """Estimates of all gaps. `rolled`: where the register began anew, and the reading before."""
+    """Estimates of all gaps. `rolled`: where the register began anew, and the reading before. `contexts`: one for each
+    interval that the load profile kept.
+    """
     found = Filled({}, set())
     edited = pick(shown.others, shown.others["quality"] == Quality.EDITED)
-    work = _Work(store, channel, shown, trusted, context, how, found)
+    works = [_Work(store, channel, shown, trusted, context, how, found) for context in contexts]
     everything = not len(edited) and len(trusted.registers) == len(channel.delivered)
     for part in parts(channel):
         if everything:
-            work.fill(part, part.delivered["end_at"].astype(np.int64), rolled)
+            for work in works:
+                work.fill(part, part.delivered["end_at"].astype(np.int64), rolled)
             continue
         inside = pick(edited, (edited["end_at"] >= part.since) & (edited["end_at"] < part.until))
         own = set(same_unit(inside, part.delivered[0])["end_at"].tolist())
         # What people wrote stands like a delivered register, estimates meet it.
         times = own | {at for at in part.delivered["end_at"].tolist() if at in trusted.registers}
-        work.fill(part, np.array(sorted(times), np.int64), rolled)
+        for work in works:
+            work.fill(part, np.array(sorted(times), np.int64), rolled)
     return found
 
 
@@ -126,7 +130,7 @@ def _digits(amount: Decimal | None, like: np.void) -> int | None:
 
 
 class _Work:
-    """The gaps of one channel in one run."""
+    """The gaps of one channel in one run, as far as they end where one interval is kept."""
 
     def __init__(
         self,
@@ -155,6 +159,8 @@ class _Work:
         registers = self._trusted.registers
         for since, until in edges(times, self._context):
             around = 10**self._context.digits if rolled.get(until) == since else 0
+            if not self._mine(until):
+                continue
             gap = Gap(since, until, self._context.interval, registers[since], registers[until] + around)
             self._gap(part, gap, times, around)
         grid = times[(times + self._context.offset) % self._context.interval == 0]
@@ -164,7 +170,7 @@ class _Work:
 
     def _after(self, part: Part, times: NDArray[np.int64], last: int) -> None:
         """From a meter's last reading on the grid to what was read as it went."""
-        if part.closing is None:
+        if part.closing is None or not self._mine(part.left):
             return
         interval = self._context.interval
         over = (part.left + self._context.offset) % interval
@@ -177,6 +183,8 @@ class _Work:
         """From what was read as a meter came to its first reading on the grid."""
         if part.opening is None or part.since >= first or part.opening > self._trusted.registers[first]:
             return
+        if not self._mine(first):
+            return
         interval = self._context.interval
         over = (part.since + self._context.offset) % interval
         since = part.since - over
@@ -186,6 +194,13 @@ class _Work:
         gap = Gap(since, first, interval, part.opening, self._trusted.registers[first])
         if first - since > interval:
             self._gap(part, replace(gap, head=1 - over / interval), times, 0)
+
+    def _mine(self, at: int) -> bool:
+        """What lies before all is known that tells the interval stays as it is."""
+        ends = np.array([at], np.int64)
+        return at > self._channel.kept.exact and bool(
+            self._channel.kept.holds(self._context.interval, ends)[0]
+        )
 
     def _ripe(self, since: int, until: int) -> bool:
         return until + self._how.bridging.waits(since, until) <= self._newest

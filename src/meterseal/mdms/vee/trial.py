@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.store.rows import Key
-from meterseal.mdms.vee.engine import History, Run, columns_of, finding_of, groups, joined, judged
+from meterseal.mdms.vee.engine import History, Run, columns_of, finding_of, groups, joined, judged, within
 from meterseal.mdms.vee.settings import RuleChange, check, rule_named
 
 DAYS = 90
@@ -53,11 +53,17 @@ def trial(store: History, keys: Iterable[Key], change: RuleChange, since: int, h
         store, dirty, then
     ):  # it looks back as far as the one that looks back more
         columns = columns_of(channels)
-        readings += int((columns.end_at >= since).sum())
+        readings += sum(
+            int((one.delivered["end_at"] >= since).sum())
+            for one in channels
+            if len(one.kept.parts) == 1 or one.kept.intervals[0] == context.interval
+        )
         said = [
             {
                 (one.channel, one.row): finding_of(store, way, channels, columns, context, one)
-                for one in judged(columns, context, way, way.rules).objections
+                for one in within(
+                    channels, columns, context, judged(columns, context, way, way.rules)
+                ).objections
                 if int(columns.end_at[one.row]) >= since
             }
             for way in (now, then)

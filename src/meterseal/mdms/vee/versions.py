@@ -6,9 +6,9 @@ stays readable. What is visible in the end follows from all that came, in whatev
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from meterseal.mdms.vee.view import View
 from meterseal.model import Quality
 
 if TYPE_CHECKING:
-    from meterseal.mdms.vee.engine import Group, History, Run
+    from meterseal.mdms.vee.engine import History, Run
 
 DOUBT = "doubt/2"
 TRUSTED_AGAIN = "withdrawn/1:doubt"
@@ -35,33 +35,69 @@ TAKEN_BACK = "withdrawn/1:estimate"
 """Method of a version that takes back an estimate where there is nothing to estimate any more."""
 
 
-def versions(
+class Said(NamedTuple):
+    """What was said of one channel by one interval: by which rules of which rows, which rows and single answers a clock
+    stamped that was off, and with which rows the register began anew.
+    """
+
+    context: Context
+    objections: Sequence[tuple[str, int]]
+    stamped: Collection[int]
+    singles: Rows
+    alone: Collection[int]
+    anew: Sequence[int]
+
+
+def said_of(
     store: History,
-    group: Group,
     channels: Sequence[Judged],
     columns: Columns,
     context: Context,
     said: Judgement,
     how: Run,
     stamped: Mapping[int, Clocks] = MappingProxyType({}),
-) -> Iterator[Version]:
-    """The versions that this judgement calls for and that are not visible yet."""
+) -> Iterator[tuple[Judged, Said]]:
+    """A judgement, channel by channel."""
     objections = by_channel(said.objections, columns.starts.tolist())
     view = View(columns, context)
     rolled = view.rolled if view.row is None else view.row[view.rolled]
     singles = [_beside(store, channel) for channel in channels] if context.clocks else []
     alone = by_clocks(singles, context, how.settings, how.rules) if context.clocks else {}
     for number, channel in enumerate(channels):
-        if context.clocks:
-            yield from _singles(store, channel, singles[number], alone.get(number), how)
-        if not len(channel.delivered):
-            continue
         first, last = columns.starts[number : number + 2].tolist()
-        doubts = doubted(columns.register[first:last].tolist(), objections.get(number, ()))
-        if number in stamped:
-            doubts = dict.fromkeys(sorted(stamped[number].rows), CLOCK) | doubts
-        anew = (rolled[(rolled >= first) & (rolled < last)] - first).tolist()
-        yield from _of_channel(store, channel, doubts, anew, context, how)
+        mine = singles[number] if singles else channel.rows[:0]
+        yield (
+            channel,
+            Said(
+                context,
+                objections.get(number, ()),
+                _here(channel, context, stamped.get(number), channel.delivered),
+                mine,
+                _here(channel, context, alone.get(number), mine),
+                (rolled[(rolled >= first) & (rolled < last)] - first).tolist(),
+            ),
+        )
+
+
+def _here(channel: Judged, context: Context, stamped: Clocks | None, rows: Rows) -> list[int]:
+    if stamped is None:
+        return []
+    held = channel.kept.holds(context.interval, rows["end_at"].astype(np.int64))
+    return [row for row in sorted(stamped.rows) if held[row]]
+
+
+def versions(store: History, channel: Judged, said: Sequence[Said], how: Run) -> Iterator[Version]:
+    """The versions that all that was said of a channel, by each of its intervals, calls for: those not visible yet."""
+    if any(one.context.clocks for one in said):
+        alone = {row for one in said for row in one.alone}
+        yield from _singles(store, channel, said[0].singles, alone, how)
+    if not len(channel.delivered):
+        return
+    objections = [objection for one in said for objection in one.objections]
+    doubts = doubted(channel.delivered["register"].tolist(), objections)
+    if stamped := sorted({row for one in said for row in one.stamped}):
+        doubts = dict.fromkeys(stamped, CLOCK) | doubts
+    yield from _of_channel(store, channel, doubts, said, how)
 
 
 def _beside(store: History, channel: Judged) -> Rows:
@@ -73,14 +109,14 @@ def _beside(store: History, channel: Judged) -> Rows:
 
 
 def _singles(
-    store: History, channel: Judged, singles: Rows, stamped: Clocks | None, how: Run
+    store: History, channel: Judged, singles: Rows, stamped: Collection[int], how: Run
 ) -> Iterator[Version]:
     """Such answers that a clock stamped which was off are in doubt, and stand again where it is known better. Nothing is
     estimated in their place: no load profile promises them.
     """
     shown = Shown(store.words, channel, how.now)
     for row, reading in enumerate(singles):
-        at, doubt = int(reading["end_at"]), stamped is not None and row in stamped.rows
+        at, doubt = int(reading["end_at"]), row in stamped
         mine = shown.method[at].startswith(f"{DOUBT}:{CLOCK}/") and shown.quality[at] == Quality.SUSPECT
         if doubt and shown.quality[at] == Quality.MEASURED:
             yield _doubt(shown, reading, CLOCK)
@@ -92,16 +128,15 @@ def _of_channel(
     store: History,
     channel: Judged,
     doubts: Mapping[int, str],
-    anew: Sequence[int],
-    context: Context,
+    said: Sequence[Said],
     how: Run,
 ) -> Iterator[Version]:
     shown = Shown(store.words, channel, how.now)
     ends = channel.delivered["end_at"].tolist()
     trusted = _trusted(channel, shown, {ends[row]: rule for row, rule in doubts.items()})
-    rolled = {ends[row]: ends[row - 1] for row in anew}
+    rolled = {ends[row]: ends[row - 1] for one in said for row in one.anew}
     yield from _doubted(channel, shown, doubts)
-    found = filled(store, channel, shown, trusted, rolled, context, how)
+    found = filled(store, channel, shown, trusted, rolled, [one.context for one in said], how)
     for at, one in sorted(found.made.items()):
         same = (shown.quality.get(at), shown.register.get(at), shown.method.get(at))
         if same != (Quality.ESTIMATED, one.register, one.method):
@@ -115,7 +150,7 @@ def _trusted(channel: Judged, shown: Shown, doubts: Mapping[int, str]) -> Truste
     """Registers to count with: what people wrote, and what was delivered and is not doubted."""
     ends = channel.delivered["end_at"].tolist()
     registers = dict(zip(ends, channel.delivered["register"].tolist(), strict=True))
-    changed = channel.since
+    changed = min(channel.since, channel.kept.unsure)
     # Where not all was loaded that decides it, what came since the last run cannot have changed it.
     for at in (at for at in doubts if at >= channel.firm):
         del registers[at]
@@ -160,7 +195,7 @@ def _withdrawn(
     """
     ends = channel.delivered["end_at"].astype(np.int64)
     # Before the first register that is trusted may lie what was not loaded, or was rolled up.
-    first = int(ends[0]) if whole else min(trusted.registers, default=EVER)
+    first = int(ends[0]) if whole else max(min(trusted.registers, default=EVER), channel.kept.exact)
     stays = found.made.keys() | found.kept
     for other in shown.others:
         at, seen = int(other["end_at"]), int(other["quality"])

@@ -18,8 +18,9 @@ INNER = (0.25, 0.75)
 
 
 class Curve(NamedTuple):
-    """`outer`, `inner` and `middle` are SVG paths; `across` are instants with their place (0 to 100), `top` is what the
-    upper edge stands for, `places` how many decimals its numbers have.
+    """`outer`, `inner` and `middle` are SVG paths; `across` are instants with their place (0 to 100), `top` and `bottom`
+    (0, or the other sign of `top`) are what the upper and the lower edge stand for, `places` how many decimals its numbers
+    have.
     """
 
     outer: str
@@ -28,16 +29,22 @@ class Curve(NamedTuple):
     across: tuple[tuple[float, int], ...]
     top: float
     places: int
+    bottom: float
 
 
 class Day(NamedTuple):
-    """What one day will probably come to; `peak` and `bound` (hardly more) are None where peaks are not forecast."""
+    """What one day will probably come to; `peak` and `bound` (hardly more) are None where peaks are not forecast. Of a net
+    `back` and `back_bound` are what is fed back at most in an hour, None where that is hardly anything.
+    """
 
     begin: int
     used: float
     peak_at: int
     peak: float | None
     bound: float | None
+    back_at: int
+    back: float | None
+    back_bound: float | None
 
 
 class Hour(NamedTuple):
@@ -68,11 +75,11 @@ def drawn(found: Foreseen) -> Drawn:
 def curve(found: Foreseen, hours: int, every: int) -> Curve:
     """The first `hours` with a mark at `every` so many."""
     level = _levels(found, hours)
-    top = rounded_up(max(max(level(HIGH)), 1e-3))
+    top, bottom = _edges(max(level(HIGH)), min(level(LOW)))
 
     def points(values: Sequence[float]) -> list[str]:
         return [
-            f"{(at + 0.5) * WIDTH / hours:.1f} {HEIGHT - value * HEIGHT / top:.2f}"
+            f"{(at + 0.5) * WIDTH / hours:.1f} {(top - value) * HEIGHT / (top - bottom):.2f}"
             for at, value in enumerate(values)
         ]
 
@@ -86,6 +93,7 @@ def curve(found: Foreseen, hours: int, every: int) -> Curve:
         across=tuple((at * 100 / hours, found.begin + at * HOUR) for at in range(0, hours, every)),
         top=top,
         places=places(top),
+        bottom=bottom,
     )
 
 
@@ -99,8 +107,17 @@ def days(found: Foreseen) -> list[Day]:
             (found.peaks[found.levels.index(level)][day] if found.peaks else None) for level in (MIDDLE, HIGH)
         )
         begin = found.begin + day * DAY * HOUR
-        made.append(Day(begin, sum(hours), begin + hours.index(max(hours)) * HOUR, peak, bound))
+        peak_at, back_at = (begin + hours.index(of(hours)) * HOUR for of in (max, min))
+        made.append(Day(begin, sum(hours), peak_at, peak, bound, back_at, *_back(found, day)))
     return made
+
+
+def _back(found: Foreseen, day: int) -> tuple[float | None, float | None]:
+    """What a net feeds back at most in an hour of a day, and hardly more than."""
+    if not found.lows:
+        return None, None
+    lowest, bound = (found.lows[found.levels.index(level)][day] for level in (MIDDLE, LOW))
+    return (max(-lowest, 0.0), -bound) if bound < 0 else (None, None)
 
 
 def first_day(found: Foreseen) -> list[Hour]:
@@ -110,6 +127,12 @@ def first_day(found: Foreseen) -> list[Hour]:
         Hour(found.begin + at * HOUR, *values)
         for at, values in enumerate(zip(level(MIDDLE), level(LOW), level(HIGH), strict=True))
     ]
+
+
+def _edges(highest: float, lowest: float) -> tuple[float, float]:
+    """What the upper and the lower edge stand for: nothing is the lower one, or the middle where it is passed."""
+    top = rounded_up(max(highest, -lowest, 1e-3))
+    return top, -top if lowest < 0 else 0.0
 
 
 def places(largest: float) -> int:

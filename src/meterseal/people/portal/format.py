@@ -31,7 +31,7 @@ class Formats:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Every public method by name, for a template environment."""
         names = ("number", "exact", "money", "price", "unit", "day", "weekday", "moment", "clock", "month")
-        more = ("period", "ago", "share", "address", "iso", "isoday", "scaled")
+        more = ("period", "span", "ago", "share", "address", "iso", "isoday", "scaled")
         return {name: getattr(self, name) for name in names + more}
 
     def number(self, value: Decimal | int, places: int = 0) -> str:
@@ -93,15 +93,21 @@ class Formats:
         """A half-open period by its first and last day: 1 – 31 Oct 2026 / 2026年10月1日–31日."""
         first = local(since).date()
         last = local(until - 1).date()
+        if first == last:
+            return _date(last, "y年M月d日" if self._chinese else "d MMM y", self._locale)
         if self._chinese:
             tail = "d日" if first.month == last.month and first.year == last.year else "M月d日"
             tail = tail if first.year == last.year else "y年M月d日"
             return f"{_date(first, 'y年M月d日', self._locale)}–{_date(last, tail, self._locale)}"
-        if first == last:
-            return _date(last, "d MMM y", self._locale)
         head = "d" if (first.year, first.month) == (last.year, last.month) else "d MMM"
         head = head if first.year == last.year else "d MMM y"
         return f"{_date(first, head, self._locale)} – {_date(last, 'd MMM y', self._locale)}"
+
+    def span(self, since: int, until: int) -> str:
+        """From an instant to a later one, whose day is said where it is another: 26 Sep 10:00–12:00."""
+        if local(since).date() == local(until).date():
+            return f"{self.moment(since)}–{self.clock(until)}"
+        return f"{self.moment(since)} – {self.moment(until)}"
 
     def ago(self, at: int, now: int) -> str:
         """How long before `now`: 3 h / 3 小时, 2 days / 2 天."""

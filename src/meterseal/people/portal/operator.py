@@ -89,11 +89,15 @@ async def readings(request: Web, concentrator: FromQuery[str] = "") -> Response[
 
 
 @get("/fleet/forecast")
-async def forecast(request: Web, medium: FromQuery[str] = "", of: FromQuery[str] = "") -> Response[bytes]:
-    """What will probably be used in the next day and week, by zone and usage point, and how good that was lately."""
+async def forecast(
+    request: Web, medium: FromQuery[str] = "", of: FromQuery[str] = "", fed: FromQuery[str] = ""
+) -> Response[bytes]:
+    """What will probably be used in the next day and week, by zone and usage point, or fed in by one (`fed`), and how good
+    that was lately.
+    """
     visit = Visit(request)
     await visit.signed_in("operator")
-    question = OperatorForecast(visit.session, _BY_NAME.get(medium), of.strip()[:LONGEST_NAME])
+    question = OperatorForecast(visit.session, _BY_NAME.get(medium), of.strip()[:LONGEST_NAME], fed == "1")
     page = await visit.ask(question, OperatorForecastPage)
     drawn = None if page.found is None else curves.drawn(page.found)
     return visit.page("forecast.html", page=page, found=page.found, drawn=drawn)

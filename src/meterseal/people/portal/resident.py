@@ -85,10 +85,11 @@ async def series(
     since: FromQuery[int],
     until: FromQuery[int],
     resolution: FromQuery[str] = "day",
+    fed: FromQuery[bool] = False,
 ) -> Response[bytes]:
-    """A series as columns: JSON that a chart draws without reshaping."""
+    """A series as columns: JSON that a chart draws without reshaping; with `fed` of what was fed in."""
     visit = Visit(request)
-    found = await _series(visit, usage_point, resolution, since, until)
+    found = await _series(visit, usage_point, resolution, since, until, fed_in=fed)
     columns = {
         "unit": visit.language.formats.unit(found.unit),
         "exponent": found.exponent,
@@ -108,20 +109,24 @@ async def table(
     since: FromQuery[int],
     until: FromQuery[int],
     resolution: FromQuery[str] = "day",
+    fed: FromQuery[bool] = False,
 ) -> Response[bytes]:
     """The same series as a table, for those who read rather than look."""
     visit = Visit(request)
-    found = await _series(visit, usage_point, resolution, since, until)
-    return visit.page("part_table.html", series=found)
+    found = await _series(visit, usage_point, resolution, since, until, fed_in=fed)
+    return visit.page("part_table.html", series=found, fed=fed)
 
 
-async def _series(visit: Visit, usage_point: str, resolution: str, since: int, until: int) -> UsageSeries:
+async def _series(
+    visit: Visit, usage_point: str, resolution: str, since: int, until: int, *, fed_in: bool
+) -> UsageSeries:
     wanted = RESOLUTIONS.get(resolution)
     if wanted is None or not 0 <= since < until < 1 << 53:
         raise LocalError("portal.request", "The address is not one this portal knows. Go back and try again.")
     if until - since > _LONGEST[wanted]:
         raise LocalError("people.period", "This period is too long for one question; ask for a shorter one.")
-    return await visit.ask(ResidentUsage(visit.session, usage_point, wanted, since, until), UsageSeries)
+    question = ResidentUsage(visit.session, usage_point, wanted, since, until, fed_in)
+    return await visit.ask(question, UsageSeries)
 
 
 @get("/use/{usage_point:str}")

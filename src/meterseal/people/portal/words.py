@@ -234,6 +234,18 @@ WORDS: Mapping[str, Mapping[str, str]] = {
 }
 
 REFUSED: Mapping[str, str] = {
+    "meter.removed": _(
+        "The meter says that its cover was opened or that it was taken off; look at it on site."
+    ),
+    "meter.magnet": _("The meter says that a magnet was held to it; compare its use with earlier months."),
+    "meter.fault": _("The meter says that its battery is at its minimum, or that its relay tripped."),
+    "meter.reverse": _(
+        "The meter says that something flowed backwards through it; look for a pump or a wrong pipe."
+    ),
+    "meter.valve": _("The meter says that its valve does not move as it was told."),
+    "meter.battery": _("The meter says that its battery is low; have it replaced."),
+    "meter.power": _("The meter says that its power failed."),
+    "meter.clock": _("The clock of the meter is off."),
     "link.tag": _("The seal is broken: the message was altered on its way, or sealed under another key."),
     "link.replay": _(
         "The message was committed before: a recorded message was replayed, or an answer was lost."

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import Struct
 
-from meterseal.mdms.vee.context import DAY, HOUR, Balance
+from meterseal.mdms.vee.context import DAY, HOUR, Balance, Warmth
 from meterseal.mdms.vee.rules.rule import Found, Reach, Rule, alike, by_medium, nth, table
 from meterseal.mdms.vee.view import Floats, Mask, View
 
@@ -20,19 +20,21 @@ CARRIES = 1.163
 """kWh that one m3 of cold water gives up over one degree: 4,187 kJ / 3,600."""
 _DENSITY = 288.9414, 3.9863, 508_929.2, 68.12963
 """Of water against 1,000 kg/m3 by degC (McCutcheon, Martin, Barnwell 1993)."""
+MOST_PLACE = 10**6
 LATE = HOUR
 """How long after midnight a day may be opened by the first answer with energy and volume in it (ms)."""
 
 
 class HeatBalance(Struct, frozen=True):
     """The spread that energy and volume of a day imply must be within `percent` of the measured one, or `apart` K, where it
-    was measured in `samples` hours of the day, and between `least` and `most` K in any case; of days with `energy` Wh at
-    least. A return that is `reversed` K warmer than the supply is none, of days on which `water` litres flowed.
+    was measured in `samples` hours of the day, else between `least` and `most` K; of days with `energy` Wh at least. A
+    return that is `reversed` K warmer than the supply is none, of days on which `water` litres flowed. What the last
+    digits of the registers, and the measurement itself, leave open is no difference.
     """
 
     percent: int = 15
     apart: float = 0.5
-    least: float = 1.5
+    least: float = 1.0
     most: float = 80.0
     energy: int = 3_000
     samples: int = 12
@@ -56,34 +58,49 @@ def heat_balance(view: View, parameters: HeatBalance) -> Found:
         for day in _balanced(view, balance):
             water = balance.of(day.number)
             known = water is not None and water.samples >= parameters.samples
-            spread, degrees = (water.spread, water.degrees) if known and water is not None else (np.nan, 4.0)
-            implied = day.energy / (carries(degrees) * day.volume) if day.volume > 0 else np.inf
-            turned = spread < -parameters.reversed and day.volume * 1000 >= parameters.water
-            if turned or (day.energy * 1000 >= parameters.energy and _is_off(implied, spread, parameters)):
+            shown = water if known else None
+            if _is_turned(day, shown, parameters) or _is_off(day, shown, parameters):
                 rows.append(day.closes)
                 since.append(day.opens)
-                implied_.append(float(implied))
-                measured_.append(float(spread))
+                implied_.append(_spread(day.energy, day.volume, shown))
+                measured_.append(np.nan if shown is None else float(shown.spread))
     order = np.argsort(np.array(rows, np.int64), kind="stable")
     facts = {"implied": np.array(implied_)[order], "measured": np.array(measured_)[order]}
     return Found(np.array(rows, np.int64)[order], facts, np.array(since, np.int64)[order])
 
 
-def _is_off(implied: float, spread: float, parameters: HeatBalance) -> bool:
-    if not parameters.least <= implied <= parameters.most:
-        return True
-    apart = abs(implied - spread)
-    return apart > parameters.apart and apart * 100 > parameters.percent * abs(spread)
-
-
 class _Balanced(NamedTuple):
-    """A local day: the rows of energy that open and close it, kWh and m3 between them."""
+    """A local day: the rows of energy that open and close it, kWh and m3 between them, and the last digits of these."""
 
     number: int
     opens: int
     closes: int
     energy: float
     volume: float
+    kwh: float
+    m3: float
+
+
+def _is_turned(day: _Balanced, water: Warmth | None, parameters: HeatBalance) -> bool:
+    if water is None or day.volume * 1000 < parameters.water:
+        return False
+    return water.spread + water.within < -parameters.reversed
+
+
+def _is_off(day: _Balanced, water: Warmth | None, parameters: HeatBalance) -> bool:
+    if day.energy * 1000 < parameters.energy:
+        return False
+    least = _spread(day.energy - day.kwh, day.volume + day.m3, water)
+    most = _spread(day.energy + day.kwh, day.volume - day.m3, water)
+    if water is None:
+        return most < parameters.least or least > parameters.most
+    bears = max(parameters.apart, parameters.percent * abs(water.spread) / 100) + water.within + water.slight
+    return most < water.spread - bears or least > water.spread + bears
+
+
+def _spread(kwh: float, m3: float, water: Warmth | None) -> float:
+    """What spread (K) so much energy in so much water is."""
+    return float(kwh / (carries(4.0 if water is None else water.degrees) * m3)) if m3 > 0 else np.inf
 
 
 def _balanced(view: View, balance: Balance) -> list[_Balanced]:
@@ -92,8 +109,6 @@ def _balanced(view: View, balance: Balance) -> list[_Balanced]:
     An answer has both at one instant, a little after midnight: between two of them the balance is as true as from midnight
     to midnight.
     """
-    if not balance.kwh or not balance.m3:
-        return []
     parts = [
         slice(int(view.starts[one]), int(view.starts[one + 1])) for one in (balance.energy, balance.volume)
     ]
@@ -107,19 +122,37 @@ def _balanced(view: View, balance: Balance) -> list[_Balanced]:
     edges = [part.start + at[first] for part, at in zip(parts, places, strict=True)]
     known = np.ones(len(follows), np.bool_)
     amounts = []
-    for rows, channel in zip(edges, (balance.energy, balance.volume), strict=True):
+    its = (balance.energy, balance.kwh), (balance.volume, balance.m3)
+    for rows, (channel, units) in zip(edges, its, strict=True):
         opens, closes = rows[follows], rows[follows + 1]
-        known &= view.within(view.unknown, opens, closes) == 0
         use = view.register[closes] - view.register[opens] + view.mending(opens, closes)
-        amounts.append(view.amount(use, np.full(len(use), channel)).tolist())
+        # Where the unit turned in between, use is not known.
+        unit = np.array([units.get(one, 0.0) for one in view.unit[opens].tolist()], np.float64)
+        known &= (view.within(view.unknown, opens, closes) == 0) & (unit > 0)
+        digits = [_digit(view, *both) for both in zip(opens.tolist(), closes.tolist(), strict=True)]
+        for digits_ in (use, np.array(digits, np.int64)):
+            amounts.append((view.amount(digits_, np.full(len(use), channel)) * unit).tolist())
     opened, closed = (edges[0][at].tolist() for at in (follows, follows + 1))
+    energy, kwh, volume, m3 = amounts
     return [
-        _Balanced(day, opens, closes, energy * balance.kwh, volume * balance.m3)
-        for day, opens, closes, energy, volume, whole in zip(
-            number[follows].tolist(), opened, closed, *amounts, known.tolist(), strict=True
+        _Balanced(*day)
+        for *day, whole in zip(
+            number[follows].tolist(), opened, closed, energy, volume, kwh, m3, known.tolist(), strict=True
         )
         if whole
     ]
+
+
+def _digit(view: View, opens: int, closes: int) -> int:
+    """The last place that a register shows between two rows, in last digits of its channel: a meter that counts whole kWh
+    fills what its protocol has behind the point with zeros.
+    """
+    registers = view.register[opens : closes + 1]
+    coarse = view.raw_exponent[[opens, closes]].max() - view.exponent[view.of(np.array([opens]))[0]]
+    place: int = 10 ** min(int(coarse), 18)
+    while place < MOST_PLACE and registers.any() and not (registers % (place * 10)).any():
+        place *= 10
+    return place
 
 
 class NightFlow(Struct, frozen=True):
@@ -231,7 +264,7 @@ def _days(view: View, chosen: Mask, facts: dict[str, Floats]) -> Found:
 RULES = (
     Rule(
         BALANCE,
-        2,
+        3,
         "warning",
         heat_balance,
         alike(HeatBalance()),
