@@ -39,7 +39,7 @@ demo: .venv/.stamp
 
 # Tests start many programs; what these import is compiled once, whatever the environment says.
 test: .venv/.stamp-test
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not soak" $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal -m "not soak" $(ARGS)
 
 check: lint types contracts test
 

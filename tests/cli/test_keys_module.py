@@ -157,7 +157,6 @@ def test_a_destroyed_module_stays_so(own: Own, inside: Run) -> None:
 
 
 @needs_reader
-@pytest.mark.xdist_group("pcscd")
 def test_a_module_in_a_card_reader(system: Up, virtual: VirtualCard, tmp_path: Path, inside: Run) -> None:
     with PcscPort(readers()[0]) as port:
         chip = Chip(port)

@@ -5,10 +5,12 @@ reader (HM-8.5.4.a: the same interface drives a real chip).
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -61,7 +63,8 @@ def _missing() -> str:
 
 
 needs_reader = pytest.mark.skipif(bool(_missing()), reason=_missing() or "-")
-pytestmark = pytest.mark.xdist_group("pcscd")
+ALONE = Path(tempfile.gettempdir()) / "meterseal-tests-pcscd.lock"
+"""Held while a card service of ours runs: a machine has room for one, and tests run in several processes at a time."""
 
 
 class VirtualCard:
@@ -116,6 +119,12 @@ class VirtualCard:
 @pytest.fixture
 def virtual(tmp_path: Path) -> Iterator[VirtualCard]:
     """A card service of our own with one virtual reader and our module in it."""
+    with ALONE.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # let go of with the file, by a process that was killed too
+        yield from _card_service(tmp_path)
+
+
+def _card_service(tmp_path: Path) -> Iterator[VirtualCard]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -71,7 +71,6 @@ def compared(played: Played) -> tuple[int, ...]:
     return played.meters, played.readings, played.evidence, played.bills, played.total_fen, played.held
 
 
-@pytest.mark.xdist_group("processes")
 @pytest.mark.timeout(280)
 async def test_killing_any_process_at_random_moments_changes_no_bill_and_no_count(tmp_path: Path) -> None:
     """About a dozen kills over one small street, enrolment and billing included."""
