@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from meterseal.app import backup_files, restoring
+from meterseal.app import restoring
 from meterseal.app.backup import write
 from meterseal.app.backup_place import Place
 from meterseal.app.config import Layout
@@ -117,7 +118,7 @@ async def test_a_folder_that_goes_while_it_is_listed_is_left_out_and_one_that_ca
             shutil.rmtree(Path(top) / "gone", ignore_errors=True)
             yield found
 
-    monkeypatch.setattr(moments.os, "walk", going)
+    monkeypatch.setattr(os, "walk", going)
     moment = await kept.mdms.moment({})
     moment.release()
     assert "measurements/forecasts/a.forecast" in {held.name for held in moment.files}
@@ -126,7 +127,7 @@ async def test_a_folder_that_goes_while_it_is_listed_is_left_out_and_one_that_ca
         onerror(PermissionError(13, "Permission denied"))
         yield from ()
 
-    monkeypatch.setattr(moments.os, "walk", refusing)
+    monkeypatch.setattr(os, "walk", refusing)
     with pytest.raises(EngineError) as caught:
         await kept.mdms.moment({})
     assert caught.value.code == "mdms.disk"
@@ -249,7 +250,7 @@ async def test_who_waits_for_readers_to_end_lets_others_write(
         connection.execute(customers.delete())
     waiting = asyncio.create_task(asyncio.to_thread(scrub, kept.engine, [b"x"]))
     await asyncio.sleep(0.3)
-    other = moments.sqlite3.connect(kept.layout.control, isolation_level=None, timeout=1.5)
+    other = sqlite3.connect(kept.layout.control, isolation_level=None, timeout=1.5)
     try:
         written = 0
         while not waiting.done() and written < 5:
@@ -309,7 +310,7 @@ async def test_without_room_nothing_is_written_and_the_platforms_own_disk_keeps_
     class Left:
         free = 3 << 20
 
-    monkeypatch.setattr(backup_files.shutil, "disk_usage", lambda path: Left())
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Left())
     with pytest.raises(EngineError) as caught:
         await kept.back_up()
     assert caught.value.code == "backup.full"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from meterseal.app.backup import Place, write
+from meterseal.app.backup import write
+from meterseal.app.backup_place import Place
 from meterseal.app.config import Layout
 from meterseal.app.restoring import restore, settle
 from meterseal.control import write as writing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,10 +90,9 @@ def test_a_stop_after_any_write_leaves_what_starts_with_the_passphrase_on_file(l
 
 def test_a_change_that_was_cut_off_is_made_again(layout: Layout) -> None:
     for stop in range(1, 5):
-        steps = passphrases.change(layout, OLD, NEW, passphrases.to_file(layout))
-        for _ in range(stop):
-            next(steps)
-        steps.close()
+        with contextlib.closing(passphrases.change(layout, OLD, NEW, passphrases.to_file(layout))) as steps:
+            for _ in range(stop):
+                next(steps)
     assert list(passphrases.change(layout, OLD, NEW, passphrases.to_file(layout)))
     starts(layout, NEW)
     assert list(passphrases.change(layout, NEW, OLD, passphrases.to_file(layout)))

@@ -360,7 +360,7 @@ async def test_a_process_that_a_query_took_over_is_not_believed(
     lying = tmp_path / "lying"
     lying.write_text(f'#!/bin/sh\ncat "{tmp_path / "said"}"\ncat >/dev/null\n')
     lying.chmod(0o700)
-    monkeypatch.setattr(querying.sys, "executable", str(lying))
+    monkeypatch.setattr(sys, "executable", str(lying))
     assert await desk.code("SELECT 1") == "sql.limit"
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -215,7 +216,7 @@ async def test_a_client_that_somebody_else_wrote_reads_the_electricity_meter_ove
     server = BusServer(Bus([Node(power)]), lambda: NOW)
     port = await server.start("127.0.0.1", 0)
 
-    def read() -> list[object]:
+    def read() -> list[Any]:
         client = MeterClientService.new_tcp_client("127.0.0.1", port, timeout=5)
         assert client.connect()
         try:

@@ -5,6 +5,7 @@ reader (HM-8.5.4.a: the same interface drives a real chip).
 from __future__ import annotations
 
 import contextlib
+import ctypes.util
 import fcntl
 import os
 import shutil
@@ -20,7 +21,6 @@ import pytest
 
 from meterseal.crypto.expose import expose
 from meterseal.crypto.sm2 import encrypt
-from meterseal.edge import pcsc
 from meterseal.edge.apdu import CardIns, Sw, pack
 from meterseal.edge.card import Card, IssuerKeys
 from meterseal.edge.chip import Chip
@@ -258,6 +258,6 @@ def test_a_wrong_length_is_asked_again_with_the_right_one() -> None:
 
 
 def test_without_the_library_or_the_service_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pcsc.ctypes.util, "find_library", lambda name: None)
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: None)
     with pytest.raises(EngineError, match="apt install libpcsclite1 pcscd"):
         readers()

@@ -62,4 +62,6 @@ def test_retry_without_end_makes_a_device_send_eight_times_and_then_begin_anew()
     assert len(set(bare)) > 2
     assert max(bare.count(one) for one in bare) <= 8
     assert field.nodes[WATER].secured is not None
-    assert field.nodes[WATER].secured.agent.phase in ("calling", "silent")
+    secured = field.nodes[WATER].secured
+    assert secured is not None
+    assert secured.agent.phase in ("calling", "silent")

@@ -17,7 +17,7 @@ from meterseal.link import control, records
 from meterseal.link.control import Word
 from meterseal.link.counters import CounterSet
 from meterseal.link.schedule import TrafficKeys
-from meterseal.model import Batch, Quarantined, Refusal
+from meterseal.model import Batch, Opened, Quarantined, Refusal
 from tests.wire import built
 
 NOW = 1_795_000_000_000
@@ -185,7 +185,8 @@ class Platform:
         if any(one.digest in self.poison for one in batch.opened):
             raise EngineError("mesh.internal", "The other process met a fault of its own.")
         self.batches.append(batch)
-        for one in (*batch.opened, *batch.quarantined):
+        told: tuple[Opened | Quarantined, ...] = (*batch.opened, *batch.quarantined)
+        for one in told:
             known = self.stored[one.session_id]
             consumed, rejected = CounterSet.from_bytes(known.consumed), Rejected(known.rejected)
             if consumed.add(one.counter) and isinstance(one, Quarantined):

@@ -51,7 +51,9 @@ def test_several_causes_of_one_day_are_several_entries() -> None:
 
 def test_whatever_a_statement_raises_is_looked_at_by_a_rule_and_no_rule_waits_for_anything_else() -> None:
     heard = [
-        kind for rule in ("tamper", "device-flag") for kind in RULES[rule].defaults("dwelling", "water").kinds
+        kind
+        for rule in ("tamper", "device-flag")
+        for kind in RULES[rule].defaults("dwelling", "water").kinds  # type: ignore[attr-defined]
     ]
     assert sorted(heard) == sorted(KINDS)
     assert set(KINDS) == {kind for bits in range(0x10000) for kind in kinds(bits)}

@@ -104,6 +104,7 @@ async def test_a_message_cut_off_by_the_end_of_the_stream_is_dropped() -> None:
 async def test_a_peer_that_does_not_read_is_dropped_and_memory_stays_bounded() -> None:
     async with listening() as ground:
         _, writer = await ground.connect()
+        assert isinstance(writer.transport, asyncio.Transport)
         writer.transport.pause_reading()
         writer.write(frame_message(b"one"))
         await ground.until(1)

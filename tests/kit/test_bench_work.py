@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from meterseal.crypto import certificates, sm2, symmetric
 from meterseal.crypto.sm2 import Sm2PrivateKey
@@ -120,9 +122,9 @@ def test_the_bound_of_a_handshake_asks_for_no_primitive_more_often_than_the_hand
     else:
         modules = service.enrolled(AT_ONCE, suite)
         shaking = ServiceHandshakes(service, lambda: modules)
-    monkeypatch.setattr(symmetric, "HMAC", watch.over("HMAC", symmetric.HMAC))
+    monkeypatch.setattr(symmetric, "HMAC", watch.over("HMAC", HMAC))
     monkeypatch.setattr(symmetric, "_EMPTY", _Copied(symmetric._EMPTY, watch))
-    monkeypatch.setattr(symmetric, "Cipher", watch.over("SM4", symmetric.Cipher))
+    monkeypatch.setattr(symmetric, "Cipher", watch.over("SM4", Cipher))
     for name in ("generate", "agree", "sign"):
         real = getattr(Sm2PrivateKey, name)
         monkeypatch.setattr(Sm2PrivateKey, name, watch.over(name, real))

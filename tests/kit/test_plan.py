@@ -83,7 +83,7 @@ def test_uniform_numbers_fill_the_unit_interval() -> None:
 def test_evenings_use_more_than_nights_and_cold_days_more_heat_than_mild_ones(plan: StreetPlan) -> None:
     hours = np.arange(plan.since // HOUR, plan.until // HOUR, dtype=np.int64)
     clock = (hours + 8) % 24
-    power = sum(hourly_use(1, Profile("electricity", k, 3, 0, 0), hours) for k in range(20))
+    power = np.sum([hourly_use(1, Profile("electricity", k, 3, 0, 0), hours) for k in range(20)], axis=0)
     assert power[(clock >= 18) & (clock < 22)].mean() > 2.5 * power[(clock >= 2) & (clock < 5)].mean()
     winter = np.arange(24 * 31, dtype=np.int64) + 490_000 - 490_000 % 8_766
     summer = winter + 4_383

@@ -67,7 +67,7 @@ def test_a_feast_day_is_spent_like_a_weekend() -> None:
     """1 October 2026 is a Thursday: breakfast is later than on the Thursday before."""
     feast, plain = hours_of(date(2026, 10, 1), 1), hours_of(date(2026, 9, 24), 1)
     used = [
-        sum(hourly_use(1, Profile("water", house, 3, 0, 0), hours) for house in range(200))
+        np.sum([hourly_use(1, Profile("water", house, 3, 0, 0), hours) for house in range(200)], axis=0)
         for hours in (feast, plain)
     ]
     share = [one[6:8].sum() / one.sum() for one in used]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
+from msgspec import structs
 
 from meterseal.crypto.certificates import issue_leaf, uri
 from meterseal.errors import LocalError, TrustError
@@ -124,8 +125,8 @@ def test_an_invalid_device_decides_nothing() -> None:
 # --- legality is a table ------------------------------------------------------------
 
 
-PHASES = ("new", "greeted", "answered", "open")
-STEPS = (
+PHASES: tuple[legality.Phase, ...] = ("new", "greeted", "answered", "open")
+STEPS: tuple[legality.Step, ...] = (
     *("hello", "retry", "platform", "same-platform", "session", "same-session", "same-hello"),
     *("device", "same-device"),
 )
@@ -219,7 +220,7 @@ def test_a_hello_with_a_bad_mac_costs_nothing_but_its_mac(suite: int) -> None:
     device.hello(NOW)
     hello = device._hello
     assert hello is not None
-    forged = Hello(*(getattr(hello, name) for name in hello.__struct_fields__[:6]), bytes(16))
+    forged = structs.replace(hello, mac=bytes(16))
     refuses("link.hello-mac", lambda: service.run().begin(forged.encode(), NOW))
     assert service.costly == 0
 

@@ -16,7 +16,7 @@ from types import ModuleType
 
 import pytest
 
-from meterseal.crypto.symmetric import hkdf_extract, hmac_sm3, sm3
+from meterseal.crypto.symmetric import hkdf_expand_each, hkdf_extract, hmac_sm3, sm3
 from meterseal.link import messages, proving, schedule
 from tests.link.vectors import SUITES, Run
 
@@ -199,7 +199,7 @@ def test_the_code_uses_the_labels_of_the_model_and_no_others(monkeypatch: pytest
         used.add(label)
         return honest(label, context, size)
 
-    expand_each = schedule.hkdf_expand_each
+    expand_each = hkdf_expand_each
 
     def noted_each(secret: bytes, wanted: Sequence[tuple[bytes, int]]) -> list[bytes]:
         used.update(told[3 : 3 + told[2]].removeprefix(b"ms1 ") for told, _ in wanted)

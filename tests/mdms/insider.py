@@ -15,7 +15,7 @@ from meterseal.mdms.ledger.files import Made
 from meterseal.mdms.ledger.leaves import commitment, read
 from meterseal.mdms.ledger.salts import Salts
 from meterseal.mdms.ledger.tree import Tree
-from meterseal.mdms.store.journal import HEADER
+from meterseal.mdms.store.faults import HEADER
 from meterseal.mdms.store.manifest import Manifest
 from meterseal.mdms.store.rows import Rows, Words, sort_rows
 from meterseal.mdms.store.segments import Bucket, SegmentWriter

@@ -13,7 +13,8 @@ import pytest
 from meterseal.control.sealing import KeyRing
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import DataError, EngineError, TrustError
-from meterseal.mdms.store.journal import HEADER, Journal
+from meterseal.mdms.store.faults import HEADER
+from meterseal.mdms.store.journal import Journal
 from tests.mdms.fleet import Page, keys
 
 ENTRIES = [b"first", b"second entry", b"third " * 9]

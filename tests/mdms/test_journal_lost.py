@@ -18,6 +18,7 @@ from meterseal.mdms.giving_up import ACT, give_up, unreadable
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.store import journal as journals
 from meterseal.mdms.store.faults import HEADER, Fault
+from meterseal.mdms.store.files import sync_directory
 from meterseal.mdms.store.journal import Journal, Noted
 from meterseal.model import MAIN, Batch
 from tests.control_store import control_at
@@ -204,7 +205,7 @@ def test_a_file_that_is_begun_while_older_ones_are_forgotten_stays(
     written(tmp_path, page, killed=False)
     journal = journal_at(tmp_path, page)
     list(journal.replay(0))
-    sync = journals.sync_directory
+    sync = sync_directory
 
     def forgetting(path: Path) -> None:
         sync(path)

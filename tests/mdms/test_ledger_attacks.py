@@ -650,7 +650,9 @@ async def test_a_ledger_put_back_begins_again_only_by_two_officers(world: World)
     again = World(world.root, world.bench)
     assert await refused(again.checkpoints.make()) == "mdms.ledger-cut"
     ledgering = next(
-        desk._ledgering for desk in world.bench.service._desks if type(desk).__name__ == "LedgerDesk"
+        desk._ledgering  # type: ignore[attr-defined]
+        for desk in world.bench.service._desks
+        if type(desk).__name__ == "LedgerDesk"
     )
     from meterseal.security.ledgerorders import LedgerReset
 

@@ -192,6 +192,7 @@ class Machine(RuleBasedStateMachine):
             install(engine, POINTS)
             engine.dispose()
             type(self).control = {path.name: path.read_bytes() for path in self.root.iterdir()}
+        assert self.control is not None
         for name, content in self.control.items():
             (self.root / name).write_bytes(content)
         self.engine = control_at(self.root / "control.db")

@@ -11,7 +11,7 @@ import pytest
 from meterseal.errors import LocalError
 from meterseal.mdms.around import Around
 from meterseal.mdms.entries import Rollup
-from meterseal.mdms.findings import Finding
+from meterseal.mdms.finding import Finding
 from meterseal.mdms.service import Mdms
 from meterseal.mdms.store.rows import ROW, Key, Rows
 from meterseal.mdms.vee import engine

@@ -8,7 +8,8 @@ import pytest
 from cryptography import x509
 
 from meterseal.errors import TrustError
-from meterseal.mesh.authority import PROCESSES, ROOT_DAYS, TlsDirectory
+from meterseal.mesh.authority import ROOT_DAYS, TlsDirectory
+from meterseal.mesh.tls import PROCESSES
 
 NOW = 1_790_000_000_000
 LATER = NOW + (ROOT_DAYS + 1) * 86_400_000

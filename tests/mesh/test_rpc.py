@@ -59,7 +59,7 @@ async def test_an_unexpected_exception_crosses_without_its_text(
 
 
 async def test_a_request_of_another_form_is_refused_without_quoting_it(rpc: Rpc) -> None:
-    class Odd(Ask.__base__, frozen=True):  # type: ignore[name-defined,misc]
+    class Odd(Ask.__base__, frozen=True):  # type: ignore[call-arg,name-defined,misc]
         text: int = 77
 
     with pytest.raises(PeerError) as caught:

@@ -259,8 +259,8 @@ async def test_a_client_that_offers_something_weaker_in_one_place(
 ) -> None:
     context = ground.concentrator()
     context._context.set_tls13_ciphersuites(suites.encode())
-    assert SSL._lib.SSL_CTX_set1_curves_list(context._context._context, curve.encode()) == 1
-    assert SSL._lib.SSL_CTX_set1_sigalgs_list(context._context._context, signature.encode()) == 1
+    assert SSL._lib.SSL_CTX_set1_curves_list(context._context._context, curve.encode()) == 1  # type: ignore[attr-defined]
+    assert SSL._lib.SSL_CTX_set1_sigalgs_list(context._context._context, signature.encode()) == 1  # type: ignore[attr-defined]
     with pytest.raises(OSError, match="refused"):
         await context.connect(Client().make, "127.0.0.1", port)
     assert ground.heard == []

@@ -129,15 +129,15 @@ def _changes(node: ast.AST) -> Iterator[ast.AST]:
                 changed.ops[at] = COMPARED[type(op)]()
                 yield changed
     elif isinstance(node, ast.BoolOp):
-        changed = copy.deepcopy(node)
-        changed.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
-        yield changed
+        joined = copy.deepcopy(node)
+        joined.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
+        yield joined
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         yield node.operand
     elif isinstance(node, ast.BinOp) and type(node.op) in COMPUTED:
-        changed = copy.deepcopy(node)
-        changed.op = COMPUTED[type(node.op)]()
-        yield changed
+        counted = copy.deepcopy(node)
+        counted.op = COMPUTED[type(node.op)]()
+        yield counted
     elif isinstance(node, ast.Constant):
         yield from _constants(node)
     elif isinstance(node, ast.Raise) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
@@ -148,9 +148,9 @@ def _changes(node: ast.AST) -> Iterator[ast.AST]:
         yield node.body
         yield node.orelse
     elif isinstance(node, ast.AugAssign) and type(node.op) in COMPUTED:
-        changed = copy.deepcopy(node)
-        changed.op = COMPUTED[type(node.op)]()
-        yield changed
+        added = copy.deepcopy(node)
+        added.op = COMPUTED[type(node.op)]()
+        yield added
 
 
 def _constants(node: ast.Constant) -> Iterator[ast.AST]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from datetime import UTC, datetime
 from functools import partial
 from types import ModuleType
@@ -523,7 +524,7 @@ def test_a_serial_has_16_bytes_of_which_126_bits_are_random(
     monkeypatch: pytest.MonkeyPatch, byte: int, first: int
 ) -> None:
     made = tree()
-    monkeypatch.setattr(issuing.os, "urandom", lambda size: bytes((byte,)) * size)
+    monkeypatch.setattr(os, "urandom", lambda size: bytes((byte,)) * size)
     assert certificates.parse(made.device()).serial == int.from_bytes(bytes((first,)) + bytes((byte,)) * 15)
 
 

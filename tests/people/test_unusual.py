@@ -83,4 +83,5 @@ async def test_operators_are_shown_what_was_found_once_a_day(town: Town) -> None
     await Unusual(town.engine, town.utility, lambda: town.now).daily()
     await look.daily()
     shown = (await town.queries.operator_forecast(question)).unusual
-    assert shown == (look.found or {}).get("electricity", ())
+    assert look.found is not None
+    assert shown == look.found.get("electricity", ())

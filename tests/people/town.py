@@ -185,16 +185,20 @@ class Town:
         self.engine = control_at(folder / "control.db")
         self.now = NOW
         self.accounts = Accounts(self.engine)
-        self.meters = (
+        self.meters: list[Meter] = (
             like.meters
             if like
             else [
                 Meter(name, medium, number) for number, name in enumerate(("ren", "lu")) for medium in TARIFFS
             ]
         )
-        self.data_keys = like.data_keys if like else KeyRing({1: SymmetricKey.generate("data key")}, 1)
-        self.fleet_keys = like.fleet_keys if like else KeyRing({1: SymmetricKey.generate("fleet key")}, 1)
-        self.wrapping = like.wrapping if like else MemoryKeys()
+        self.data_keys: KeyRing = (
+            like.data_keys if like else KeyRing({1: SymmetricKey.generate("data key")}, 1)
+        )
+        self.fleet_keys: KeyRing = (
+            like.fleet_keys if like else KeyRing({1: SymmetricKey.generate("fleet key")}, 1)
+        )
+        self.wrapping: MemoryKeys = like.wrapping if like else MemoryKeys()
         known = {meter.device: meter for meter in self.meters}
         self.mdms = Mdms.open(
             folder / "measurements",

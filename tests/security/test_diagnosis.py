@@ -12,6 +12,7 @@ from meterseal.crypto.handles import SymmetricKey
 from meterseal.errors import LocalError, TrustError
 from meterseal.link import control, records
 from meterseal.link.counters import CounterSet
+from meterseal.link.schedule import TrafficKeys
 from meterseal.link.transport import frame_message, pack_envelope
 from meterseal.mesh.rpc import InProcess
 from meterseal.security import messages as m
@@ -253,7 +254,7 @@ async def test_wrong_profile_another_suite(bench: Bench) -> None:
 class Line:
     """A session of one module, and what the platform keeps of it."""
 
-    def __init__(self, module: Module, keys: records.TrafficKeys, reply: m.SessionReply) -> None:
+    def __init__(self, module: Module, keys: TrafficKeys, reply: m.SessionReply) -> None:
         self.module, self.keys = module, keys
         self.shown = SessionShown(
             session_id=reply.session_id,

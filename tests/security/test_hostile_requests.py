@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from meterseal.app import keys, listening, platform
-from meterseal.cli.keys_orders import PURPOSES
+from meterseal.cli.orders import PURPOSES
 from meterseal.control.tables import metadata
 from meterseal.mesh import doors
 from meterseal.mesh.authority import TlsDirectory

@@ -320,7 +320,7 @@ def test_a_refused_row_holds_nothing() -> None:
     found = registers(stack([bad]), VOLUME)
     assert found.why[0] == Why.DIGITS
     assert (found.device[0], found.clock[0], found.status[0]) == (0, UNSET, 0)
-    assert all(column[0] == 0 for column in (*found.value.values(), *found.unit.values()))
+    assert all(column[0] == 0 for column in (*found.value.values(), *found.unit.values()))  # type: ignore[index]
     blank = energies(stack([electricity(0x91, bytes.fromhex("00000100ffffffff"))]))
     assert (blank.why[0], blank.value[0], blank.di[0]) == (Why.DIGITS, 0, 0)
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meterseal.wire.decode import decode_bytes
-from meterseal.wire.dlt645 import load, table, table1997
+from meterseal.wire.dlt645 import axes, load, table, table1997
 from meterseal.wire.dlt645.items import Item, item
 from meterseal.wire.dlt645.rules import Rule, Table, one
 from meterseal.wire.frame import parse_frame
@@ -178,7 +178,7 @@ def test_two_blocks_at_once_and_values_beside_the_table_are_not_in_it() -> None:
 def test_a_pattern_that_is_no_identifier_is_a_mistake_in_the_table() -> None:
     for at in ("00 {energy}", "00 {energy} {tariff} {settlement} 00", "00 zz 00 00"):
         with pytest.raises(ValueError, match="no pattern"):
-            Table((one(at, "name", "名", "XX"),), table.AXES, 8)
+            Table((one(at, "name", "名", "XX"),), axes.AXES, 8)
     with pytest.raises(ValueError, match="no format"):
         item("name", "名", "XX.X.X")
 

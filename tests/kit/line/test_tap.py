@@ -144,10 +144,10 @@ async def test_meters_that_are_away_are_connected_again(ground: Ground) -> None:
 
 
 async def test_a_busy_port_is_said_by_the_tap(ground: Ground) -> None:
+    assert ground.tap._server is not None
+    port = ground.tap._server.sockets[0].getsockname()[1]
     with pytest.raises(EngineError, match="choose another port"):
-        await Tap(None, lambda: NOW).listen(
-            "127.0.0.1", int(str(ground.tap._server.sockets[0].getsockname()[1]))
-        )  # type: ignore[union-attr]
+        await Tap(None, lambda: NOW).listen("127.0.0.1", port)
 
 
 async def test_a_serial_port_is_a_line_too() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import pytest
+from msgspec import structs
 
 from meterseal.edge import sealing
 from meterseal.headend import pipeline
@@ -33,7 +34,7 @@ def no_counter_at_the_service(patch: pytest.MonkeyPatch) -> None:
 
 def no_counter_at_the_module(patch: pytest.MonkeyPatch) -> None:
     """The module remembers no down counter, so that each is above the last."""
-    honest = sealing.replace
+    honest = structs.replace
 
     def forgetful(struct: Any, **changes: Any) -> Any:
         changes.pop("down_last", None)
