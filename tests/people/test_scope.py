@@ -255,6 +255,20 @@ async def test_operator_pages_hold_together(town: Town) -> None:
     assert [entry.code for entry in exceptions.quarantined] == ["wire.checksum"]
 
 
+async def test_pages_of_findings_leave_none_out_and_show_the_latest_hours_first(town: Town) -> None:
+    session = town.session(town.operator)
+    pages, before = [], 0
+    while not pages or before:
+        question = of_fleet.OperatorExceptions(session, before, limit=2)
+        page = await put(town, question, of_fleet.OperatorExceptionsPage)
+        pages.append([(one.since, one.id) for one in page.findings])
+        before = page.next
+    assert all(page == sorted(page, reverse=True) for page in pages)
+    whole = await put(town, of_fleet.OperatorExceptions(session), of_fleet.OperatorExceptionsPage)
+    assert sorted(one.id for one in whole.findings) == sorted(one for page in pages for _, one in page)
+    assert len(pages) == -(-whole.total // 2)
+
+
 async def test_a_meter_page_says_who_stands_behind_its_readings(town: Town) -> None:
     session = town.session(town.operator)
     sealed = await put(

@@ -162,7 +162,7 @@ class Fleet:
         return OperatorRefusalsPage(total, codes, entries, following, trail)
 
     def exceptions(self, before: int, limit: int, bills: FleetBills) -> OperatorExceptionsPage:
-        """Findings newest first, with held bills and quarantined records."""
+        """The findings made last, of them the latest hours first, with held bills and quarantined records."""
         limit = max(1, min(limit, MOST_ROWS))
         query = (
             sa.select(findings, usage_points.c.medium)
@@ -195,13 +195,15 @@ class Fleet:
                 row.severity,
                 facts_of(row.detail),
             )
-            for row in rows[:limit]
+            for row in sorted(rows[:limit], key=lambda row: (row.since, row.id), reverse=True)
         )
         entries = tuple(
             QuarantineEntry(row.id, row.received_at, row.device_id, row.reject_class, row.code)
             for row in held
         )
-        return OperatorExceptionsPage(total, shown, bills, entries, shown[-1].id if len(rows) > limit else 0)
+        return OperatorExceptionsPage(
+            total, shown, bills, entries, rows[limit - 1].id if len(rows) > limit else 0
+        )
 
     def meter(
         self, usage_point: str, now: int, until: int, length: int, as_of: int | None = None

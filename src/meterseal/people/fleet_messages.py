@@ -179,8 +179,8 @@ class QuarantineEntry(Struct, frozen=True):
 
 
 class OperatorExceptionsPage(Struct, frozen=True):
-    """Findings newest first, held bills and quarantined records; `next` is the cursor of older findings,
-    0 at the end.
+    """The findings made last, of them the latest hours first, held bills and quarantined records; `next` is the cursor
+    of findings made earlier, 0 at the end.
     """
 
     total: int
