@@ -17,7 +17,8 @@ from meterseal.control import acts, write
 from meterseal.control.tables import point_facts
 from meterseal.errors import LocalError
 from meterseal.mdms.entries import Entry
-from meterseal.mdms.export.handover import check, deliver
+from meterseal.mdms.export.handover import State, deliver
+from meterseal.mdms.export.receiving import check
 from meterseal.mdms.export.series import Since
 from meterseal.mdms.facts import Fact
 from meterseal.mesh.rpc import OPERATOR, Empty, InProcess
@@ -320,7 +321,8 @@ async def test_deliveries_to_a_warehouse_still_prove_complete_after_a_roll_up(
 
     async def hand_over(root: Path) -> None:
         store_id, sequence = desk.mdms.position()
-        deliver(root, store_id, sequence, delivered, NOW, desk.mdms.rollups.readings())
+        removed = desk.mdms.rollups.readings()
+        deliver(root, store_id, sequence, delivered, NOW, lambda _: State(removed))
 
     await hand_over(tmp_path / "old")
     await desk.rule("water", 800)

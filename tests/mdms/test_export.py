@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 from arro3.io import read_ipc_stream, read_parquet
 
-from meterseal.errors import DataError
+from meterseal.cli import export as cli_export
+from meterseal.errors import DataError, LocalError
 from meterseal.mdms.export import series as exporting
 from meterseal.mdms.export.cim import NAMESPACE, reading_type, write_cim
 from meterseal.mdms.export.columns import write_arrow, write_parquet_file
+from meterseal.mdms.export.history import Held, as_csv
 from meterseal.mdms.export.series import Exported, Page, Since, of_one_kind, page
 from meterseal.mdms.export.text import write_csv
 from meterseal.mdms.facts import Fact
@@ -78,7 +82,7 @@ def lines_of(series: list[Exported]) -> list[dict[str, str]]:
     return lines
 
 
-@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r", "\n", " =", "\u3000＋", "＝", "＠"])
 def test_attack_no_word_of_a_reading_is_calculated_by_a_spreadsheet(begin: str) -> None:
     """Columns come from other systems, with usage points and units as these wrote them."""
     word = f"{begin}HYPERLINK(1)"
@@ -87,6 +91,9 @@ def test_attack_no_word_of_a_reading_is_calculated_by_a_spreadsheet(begin: str) 
     (line,) = lines_of([Exported(**values | {"usage_point": word, "unit": word, "methods": (word,)})])
     assert {line["usage_point"], line["unit"], line["method"]} == {f"'{word}"}
     assert line["value"].startswith("-"), "a number stays one"
+    stated = Held(usage_point=word, since=0, until=1_000, multiplier="40")
+    (row,) = csv.DictReader(io.StringIO(as_csv((stated,)).decode(), newline=""))
+    assert row["usage_point"] == f"'{word}"
 
 
 def tree_of(series: list[Exported]) -> ElementTree.Element:
@@ -375,6 +382,53 @@ def test_what_a_word_says_stays_text_in_xml() -> None:
     assert [element.text for element in tree.findall(named("mRID"))] == ["up-<&>\"'"]
     assert [element.text for element in tree.findall(named("comment"))] == ["</comment><evil/>"]
     assert not tree.findall(named("evil"))
+
+
+def test_attack_characters_that_xml_has_none_of_do_not_end_the_document() -> None:
+    series = one([1])
+    values = {name: getattr(series, name) for name in series.__struct_fields__}
+    hostile = Exported(**values | {"usage_point": "up\x001", "methods": ("a\x1bb\ufffec\td𠮷",)})
+    tree = tree_of([hostile])
+    assert [element.text for element in tree.findall(named("mRID"))] == ["up\ufffd1"]
+    assert [element.text for element in tree.findall(named("comment"))] == ["a\ufffdb\ufffdc\td𠮷"]
+
+
+class FullDisk(io.BytesIO):
+    def write(self, content: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("write", [write_parquet_file, write_arrow])
+def test_a_full_disk_is_the_disks_own_error_and_nothing_is_printed(
+    write: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        write([one(list(range(1000)))] * 3, FullDisk())
+    assert capfd.readouterr().err == ""
+
+
+def test_a_file_is_placed_whole_and_over_nobody_elses(tmp_path: Path) -> None:
+    out, beside = tmp_path / "out.csv", tmp_path / "out.csv.new"
+    beside.write_text("somebody's own")
+    with cli_export._whole(out, force=False) as file:
+        file.write(b"1")
+        assert not out.exists()
+    assert (out.read_bytes(), out.stat().st_mode & 0o777) == (b"1", 0o600)
+    late = tmp_path / "late.csv"
+    writing = cli_export._whole(late, force=False)
+    writing.__enter__().write(b"2")
+    late.write_text("came meanwhile")
+    with pytest.raises(LocalError) as refused:
+        writing.__exit__(None, None, None)
+    assert (refused.value.code, late.read_text()) == ("use.file-exists", "came meanwhile")
+    with cli_export._whole(late, force=True) as file:
+        file.write(b"3")
+    assert late.read_bytes() == b"3"
+    with pytest.raises(LocalError) as refused, cli_export._whole(tmp_path / ("x" * 300), force=False):
+        pass
+    assert refused.value.code == "use.file"
+    assert {path.name for path in tmp_path.iterdir()} == {"out.csv", "out.csv.new", "late.csv"}
+    assert beside.read_text() == "somebody's own"
 
 
 def test_nothing_to_export_is_a_whole_empty_document() -> None:

@@ -14,12 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema
+from arro3.core import Array, RecordBatch, RecordBatchReader
 from arro3.io import read_parquet, write_parquet
 
 from meterseal.errors import DataError, LocalError
-from meterseal.mdms.export.handover import MANIFEST, MULTIPLIERS, READINGS, _keys, check, deliver
+from meterseal.mdms.export.handover import LOCK, MANIFEST, MULTIPLIERS, READINGS, deliver
 from meterseal.mdms.export.history import as_csv, held
+from meterseal.mdms.export.receiving import check
+from meterseal.mdms.export.rowkeys import RowKeys
+from meterseal.mdms.export.schema import SCHEMA
 from meterseal.mdms.export.series import Page, Since
 from meterseal.mdms.facts import Fact
 from meterseal.mdms.multipliers import Multiplied, Stated, Unsaid
@@ -115,7 +118,7 @@ async def test_deliveries_together_are_what_the_store_shows(mdms: Mdms, tmp_path
     held = check(root)
     assert told(root) == shown(mdms)
     assert (held.deliveries, held.distinct, held.carried) == (4, METERS * 72 + 1, METERS * 72 + 1)
-    counts = [json.loads((path / MANIFEST).read_text())["readings"] for path in sorted(root.iterdir())]
+    counts = [json.loads((path / MANIFEST).read_text())["readings"] for path in sorted(root.glob("0*"))]
     assert counts == [METERS * 24, METERS * 48, 0, 1]
 
 
@@ -290,23 +293,18 @@ async def test_attack_a_small_file_of_very_many_readings_is_not_read_to_its_end(
 ) -> None:
     await take(mdms, 0)
     write(mdms, tmp_path / "d")
-    point_, channel, at = "up-1", 1, FIRST
+    one = next(iter(read_parquet(tmp_path / "d/000001" / READINGS))).slice(0, 1)
     many = 300_000
-    fields = {
-        "usage_point": Array([point_] * many, type=DataType.string()),
-        "channel": Array(np.full(many, channel, np.int16)),
-        "end_at": Array(np.full(many, at, np.int64)).cast(DataType.timestamp("ms", tz="UTC")),
-    }
-    batch = RecordBatch.from_arrays(
-        list(fields.values()), schema=Schema([Field(name, one.type) for name, one in fields.items()])
-    )
+    columns = [one.column(name).take(Array(np.zeros(many, np.uint64))) for name in SCHEMA.names]
+    batch = RecordBatch.from_arrays(columns, schema=SCHEMA)
     out = io.BytesIO()
     write_parquet(RecordBatchReader.from_batches(batch.schema, [batch]), out, compression="zstd(3)")
     assert len(out.getvalue()) < 100_000
     handed_in(tmp_path / "d", out.getvalue())
     said = json.loads((tmp_path / "d/000001" / MANIFEST).read_text())["readings"]
-    rows = _keys(tmp_path / "d/000001" / READINGS, said)
-    assert said < len(rows) < many // 10
+    with RowKeys() as keys:
+        rows = sum(len(some) for some in keys.of(tmp_path / "d/000001" / READINGS, said))
+    assert said < rows < many // 10
     with pytest.raises(DataError) as refused:
         check(tmp_path / "d")
     assert refused.value.code == "handover.changed"
@@ -339,7 +337,7 @@ async def test_deliveries_of_another_store_or_of_a_later_copy_are_not_gone_on_wi
         with pytest.raises(LocalError) as refused:
             deliver(root, other, entry, pages(mdms), 1)
         assert refused.value.code == "handover.other"
-    assert [path.name for path in root.iterdir()] == ["000001"]
+    assert {path.name for path in root.iterdir()} == {"000001", LOCK}
 
 
 async def test_a_delivery_that_fails_leaves_nothing_and_the_next_is_whole(mdms: Mdms, tmp_path: Path) -> None:
@@ -352,7 +350,7 @@ async def test_a_delivery_that_fails_leaves_nothing_and_the_next_is_whole(mdms: 
 
     with pytest.raises(DataError, match="damaged"):
         deliver(root, store_id, sequence, failing, 1)
-    assert list(root.iterdir()) == []
+    assert [path.name for path in root.iterdir()] == [LOCK]
     (root / ".000001.new").mkdir()  # what a killed program leaves
     write(mdms, root)
     assert check(root).distinct == METERS * 24

@@ -31,13 +31,24 @@ class ExportPage(Struct, frozen=True, kw_only=True):
     """Only what these journal entries changed; None for everything up to the newest."""
 
 
+class AskStore(Struct, frozen=True, kw_only=True):
+    """Which store is this, and what was the root of its ledger over so many leaves?"""
+
+    leaves: int = 0
+
+
 class Store(Struct, frozen=True, kw_only=True):
-    """Which store this is, and its newest journal entry."""
+    """Which store this is, its newest journal entry, and its ledger: how many leaves, the root over them, and the root
+    over as many as were asked for, empty where it has fewer; roots in hex.
+    """
 
     store_id: str
     sequence: int
     removed: int = 0
     """Readings that were rolled up so far."""
+    leaves: int = 0
+    root: str = ""
+    root_then: str = ""
 
 
 class Multipliers(Struct, frozen=True, kw_only=True):
@@ -58,15 +69,26 @@ class ExportDesk:
         """The table that the Unix socket serves."""
         return {
             "export": Method(self.page, ExportPage, frozenset({OPERATOR})),
-            "store": Method(self.store, Empty, frozenset({OPERATOR})),
+            "store": Method(self.store, AskStore, frozenset({OPERATOR})),
             "multipliers": Method(self.multipliers, Empty, frozenset({OPERATOR})),
         }
 
-    async def store(self, _: str, asked: Empty) -> Store:
+    async def store(self, _: str, asked: AskStore) -> Store:
         """Which store this is, and how far it has come."""
+        return await asyncio.to_thread(self._store, asked.leaves)
+
+    def _store(self, asked: int) -> Store:
         store_id, sequence = self._measurements.position()
-        removed = await asyncio.to_thread(self._measurements.rollups.readings)
-        return Store(store_id=store_id, sequence=sequence, removed=removed)
+        ledger = self._measurements.ledger
+        leaves = ledger.take_up()
+        return Store(
+            store_id=store_id,
+            sequence=sequence,
+            removed=self._measurements.rollups.readings(),
+            leaves=leaves,
+            root=ledger.root(leaves).hex(),
+            root_then=ledger.root(asked).hex() if 0 <= asked <= leaves else "",
+        )
 
     async def multipliers(self, _: str, asked: Empty) -> Multipliers:
         """Every multiplier of all time, as it is known now."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json as json_module
 import os
+import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from meterseal.errors import LocalError
 from meterseal.mdms.export.cim import write_cim
 from meterseal.mdms.export.series import Exported, Page, of_one_kind
 from meterseal.mdms.export.text import write_csv
+from meterseal.mdms.store.files import sync_directory
 
 Format = Literal["csv", "arrow", "parquet", "cim"]
 TOMORROW = 86_400_000
@@ -127,22 +129,46 @@ def _write(series: Iterator[Exported], format: Format, out: BinaryIO, *, multipl
 @contextlib.contextmanager
 def _whole(path: Path, *, force: bool) -> Iterator[BinaryIO]:
     """A file of mode 0600 that stands at `path` once all of it is on the disk, and leaves nothing when it fails."""
-    if path.exists() and not force:
-        raise LocalError(
-            "use.file-exists", f"{path} is there already; give another name, or --force to write over it."
-        )
-    new = path.with_name(path.name + ".new")
+    if os.path.lexists(path) and not force:
+        raise _there(path)
+    new = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
     try:
-        descriptor = os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise LocalError("use.file", f"{path} cannot be written: {error.strerror}.") from error
+        raise _unwritable(path, error) from error
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        new.replace(path)
+        if force:
+            new.replace(path)
+        else:
+            _no_clobber(new, path)
+        sync_directory(path.parent)
     except OSError as error:
-        raise LocalError("use.file", f"{path} cannot be written: {error.strerror}.") from error
+        raise _unwritable(path, error) from error
     finally:
         new.unlink(missing_ok=True)
+
+
+def _no_clobber(new: Path, path: Path) -> None:
+    """Give a file its name unless another one took it while this was written. LocalError `use.file-exists`."""
+    try:
+        os.link(new, path)
+    except FileExistsError:
+        raise _there(path) from None
+    except OSError:  # a disk without hard links
+        if os.path.lexists(path):
+            raise _there(path) from None
+        new.rename(path)
+
+
+def _there(path: Path) -> LocalError:
+    return LocalError(
+        "use.file-exists", f"{path} is there already; give another name, or --force to write over it."
+    )
+
+
+def _unwritable(path: Path, error: OSError) -> LocalError:
+    return LocalError("use.file", f"{path} cannot be written: {error.strerror or error}.")

@@ -14,6 +14,7 @@ element in this payload: values stay as the meter shows them, and a reading to b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import BinaryIO, NamedTuple
@@ -61,6 +62,7 @@ _QUALITIES: dict[Quality, str] = {
     Quality.MISSING: "3.5.259",
     Quality.SUSPECT: "3.5.258",
 }
+_NO_CHARACTER = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def quality_code(quality: Quality) -> str:
@@ -81,6 +83,11 @@ def reading_type(medium: Medium, channel: int, unit: str) -> str:
         f"0.0.0.{BULK_QUANTITY}.{REVERSE if channel == EXPORT else FORWARD}.{COMMODITY[medium]}.{kind}.0.0.0.0.0.0.0.0."
         f"{known.multiplier}.{known.symbol}.0"
     )
+
+
+def _text(words: str) -> str:
+    """Words from outside within an element; what no XML document may hold (XML 1.0, 2.2) stands as U+FFFD."""
+    return escape(_NO_CHARACTER.sub("\ufffd", words))
 
 
 def write_cim(series: Iterable[Exported], out: BinaryIO, zone: ZoneInfo) -> int:
@@ -116,12 +123,12 @@ def _meter_reading(one: Exported, zone: ZoneInfo) -> str:
             one.methods[method],
             f"multiplier {one.multiplier}" if one.multiplier not in ("", "1") else "",
         ]
-        words = escape("; ".join(filter(None, comments)))
+        words = _text("; ".join(filter(None, comments)))
         said = f"<comment>{words}</comment>" if words else ""
         code = quality_code(Quality(quality))
         parts.append(
             f'<ReadingQualities>{said}<ReadingQualityType ref="{code}"/></ReadingQualities>'
             f"<ReadingType ref={kind}/></Readings>\n"
         )
-    parts.append(f"<UsagePoint><mRID>{escape(one.usage_point)}</mRID></UsagePoint>\n</MeterReading>\n")
+    parts.append(f"<UsagePoint><mRID>{_text(one.usage_point)}</mRID></UsagePoint>\n</MeterReading>\n")
     return "".join(parts)

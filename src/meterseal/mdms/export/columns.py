@@ -6,64 +6,78 @@ It reads nothing back. Registers stay scaled integers beside their exponent: no 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
-from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema
+from arro3.core import Array, DataType, RecordBatch, RecordBatchReader
 from arro3.io import write_ipc_stream, write_parquet
 
 from meterseal.errors import MetersealError
 from meterseal.mdms.export.cim import quality_code
+from meterseal.mdms.export.schema import INSTANT, MULTIPLIED, SCHEMA, TEXT
 from meterseal.mdms.export.series import Exported
 from meterseal.mdms.store.rows import ORIGINS
 from meterseal.model import Quality
 
-TEXT = DataType.string()
-INSTANT = DataType.timestamp("ms", tz="UTC")
-_FIELDS = [
-    Field("usage_point", TEXT, nullable=False),
-    Field("medium", TEXT, nullable=False),
-    Field("channel", DataType.int16(), nullable=False),
-    Field("end_at", INSTANT, nullable=False),
-    Field("register", DataType.int64(), nullable=True),
-    Field("exponent", DataType.int8(), nullable=False),
-    Field("unit", TEXT, nullable=False),
-    Field("quality", TEXT, nullable=False),
-    Field("origin", TEXT, nullable=False),
-    Field("version", DataType.int16(), nullable=False),
-    Field("method", TEXT, nullable=False),
-    Field("uncertainty", DataType.int64(), nullable=True),
-    Field("reading_quality", TEXT, nullable=False),
-]
-SCHEMA = Schema(_FIELDS)
-"""`uncertainty`: how many last digits the register may be off in nine cases of ten; `reading_quality`: IEC 61968-9."""
-MULTIPLIED = Schema([*_FIELDS, Field("multiplier", TEXT, nullable=False)])
-"""Once a multiplier was stated: an exact decimal number, by which the register's step up to that reading is multiplied;
-empty where a meter was exchanged behind transformers and nobody said the new one's."""
 _QUALITIES = [quality.name.lower() for quality in Quality]
 _CODES = [quality_code(quality) for quality in Quality]
 
 
 def write_arrow(series: Iterable[Exported], out: BinaryIO, *, multiplied: bool = False) -> int:
     """Write an Arrow IPC stream; returns how many readings. Errors of `series` pass through."""
-    return _written(series, multiplied, lambda reader: write_ipc_stream(reader, out))
+    return _written(series, out, multiplied, lambda reader, sink: write_ipc_stream(reader, sink))
 
 
 def write_parquet_file(series: Iterable[Exported], out: BinaryIO, *, multiplied: bool = False) -> int:
     """Write a Parquet file (zstd); returns how many readings. Errors of `series` pass through."""
     return _written(
         series,
+        out,
         multiplied,
-        lambda reader: write_parquet(
-            reader, out, compression="zstd(3)", column_encoding={"end_at": "delta_binary_packed"}
+        lambda reader, sink: write_parquet(
+            reader, sink, compression="zstd(3)", column_encoding={"end_at": "delta_binary_packed"}
         ),
     )
 
 
-def _written(series: Iterable[Exported], multiplied: bool, write: Callable[[RecordBatchReader], None]) -> int:
-    """Let `write` pull the batches; it turns every error of theirs into one of its own, so the first is kept and raised."""
+class _Sink:
+    """A file that takes everything once its disk took something no more: the library panics over what a file raises."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self.failed: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        if self.failed is None:
+            try:
+                self._out.write(content)
+            except OSError as error:
+                self.failed = error
+        return len(content)
+
+    def flush(self) -> None:
+        if self.failed is None:
+            try:
+                self._out.flush()
+            except OSError as error:
+                self.failed = error
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._out.seek(offset, whence)
+
+
+def _written(
+    series: Iterable[Exported],
+    out: BinaryIO,
+    multiplied: bool,
+    write: Callable[[RecordBatchReader, BinaryIO], None],
+) -> int:
+    """Let `write` pull the batches; it turns every error of theirs into one of its own, so the first is kept and raised.
+    OSError of `out`.
+    """
     readings = 0
     failed: MetersealError | None = None
+    sink = _Sink(out)
 
     def batches() -> Iterator[RecordBatch]:
         nonlocal readings, failed
@@ -72,16 +86,23 @@ def _written(series: Iterable[Exported], multiplied: bool, write: Callable[[Reco
                 batch = _batch(one, multiplied)
                 readings += batch.num_rows
                 yield batch
+                if sink.failed is not None:
+                    return
         except MetersealError as error:
             failed = error
             raise
 
     try:
-        write(RecordBatchReader.from_batches(MULTIPLIED if multiplied else SCHEMA, batches()))
+        write(
+            RecordBatchReader.from_batches(MULTIPLIED if multiplied else SCHEMA, batches()),
+            cast(BinaryIO, sink),
+        )
     except Exception:
         if failed is not None:
             raise failed from None
         raise
+    if sink.failed is not None:
+        raise sink.failed
     return readings
 
 

@@ -1,7 +1,7 @@
 """Station MDMS, a hand-over to a warehouse: numbered deliveries that hang together, so that the receiver can show that it
 has everything, once.
 
-It reads no store; who receives needs the format below and nothing else of ours.
+It reads no store and checks no reading (`receiving` does); who receives needs the format below and nothing else of ours.
 
 A delivery is a directory `000001`, `000002` … with `readings.parquet` (`columns`) and `manifest.json`. Each tells which
 journal entries it carries (above < entry <= through), how many readings, the SHA-256 of the file, the SHA-256 of the
@@ -10,23 +10,30 @@ again in a later delivery with a higher version and takes the place of the earli
 multiplier of when it was delivered; once one was ever stated each delivery has `multipliers.csv` (`history`) as well, all
 of them as they are known now: that of the newest delivery holds for the readings of all. Nothing is missing when the
 deliveries are without a gap from 0 on and the distinct readings in them are as many as the last manifest says.
+
+A manifest also names the store's ledger as it was: how many leaves and the root over them, which the next delivery finds
+again or does not follow: a store that was put back tells another history from there on. Nothing here is signed. Who can
+write every delivery can make others that hang together; the SHA-256 of the newest manifest, told another way, meets that.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import re
 import shutil
+import stat
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from itertools import chain
 from pathlib import Path
+from typing import Annotated, NamedTuple
 
 import msgspec
-import numpy as np
-from arro3.io import read_parquet
-from msgspec import Struct
-from numpy.typing import NDArray
+from msgspec import Meta, Struct
 
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.export.columns import write_parquet_file
@@ -36,7 +43,10 @@ from meterseal.mdms.store.files import sync_directory
 MANIFEST, READINGS, MULTIPLIERS = "manifest.json", "readings.parquet", "multipliers.csv"
 FORMAT = "meterseal-handover/1"
 LARGEST_MANIFEST = 64 * 1024
-_MAGIC = b"PAR1"
+LOCK = ".lock"
+_NAME = re.compile(r"[0-9]{6,18}")
+_Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+_Digest = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")]
 FIRST = "0" * 64
 """What the first manifest says of the one before it."""
 
@@ -45,29 +55,33 @@ class Manifest(Struct, frozen=True, kw_only=True):
     """One delivery's own account; digests in hex."""
 
     format: str
-    store: str
-    number: int
-    previous: str
-    above: int
-    through: int
-    readings: int
-    total: int
-    sha256: str
+    store: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
+    number: _Count
+    previous: _Digest
+    above: _Count
+    through: _Count
+    readings: _Count
+    total: _Count
+    sha256: _Digest
     made_at: int
-    removed: int = 0
+    removed: _Count = 0
     """Readings that the store had rolled up so far; what was delivered before is still there."""
-    multipliers: str = ""
+    multipliers: _Digest = ""
     """SHA-256 of `multipliers.csv`; empty without one."""
+    leaves: _Count = 0
+    root: _Digest = ""
+    """Of the store's ledger when this was written; empty in deliveries from before this was told."""
 
 
-class Held(Struct, frozen=True, kw_only=True):
-    """What a directory of deliveries holds: how many, up to which entry, readings carried and distinct ones."""
+class State(NamedTuple):
+    """A store as a delivery finds it: readings that were rolled up so far, leaves of its ledger and the root over them,
+    and the root over as many leaves as were asked for, empty where it has fewer.
+    """
 
-    store: str
-    deliveries: int
-    through: int
-    carried: int
-    distinct: int
+    removed: int = 0
+    leaves: int = 0
+    root: str = ""
+    root_then: str = ""
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -86,29 +100,91 @@ def deliver(
     sequence: int,
     pages: Callable[[Since], Iterable[Page]],
     made_at: int,
-    removed: int = 0,
+    state: Callable[[int], State] = lambda _: State(),
     multipliers: Callable[[], bytes] = bytes,
 ) -> Manifest:
     """Write the next delivery, up to journal entry `sequence`: it stands there whole, with its manifest, or not at all.
 
-    `pages` gives every channel with what the entries in question changed, `multipliers` the table of them all, empty while
-    none was ever stated; it is asked last, so that it knows no less than any page. Raises DataError as `check`, LocalError
-    `handover.other` for deliveries that are not this store's, `handover.file` when the directory cannot be written.
+    `pages` gives every channel with what the entries in question changed; `state` says how the store is now, and which
+    root it had over so many leaves; `multipliers` gives the table of them all, empty while none was ever stated, and is
+    asked last, so that it knows no less than any page. Raises DataError as `manifests`, LocalError `handover.other` for
+    deliveries that are not this store's, `handover.busy` while another program writes there, `handover.rolled`,
+    `handover.file` when the directory cannot be written.
     """
-    with _writable(root):
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    before, previous = last(root) or (None, FIRST)
-    if before is not None and (before.store != store_id or before.through > sequence):
+    with _alone(root):
+        before, previous = last(root) or (None, FIRST)
+        found = _going_on(root, before, store_id, sequence, state)
+        number = before.number + 1 if before is not None else 1
+        entries = Since(before.through if before is not None else 0, sequence)
+        making = root / f".{directory_of(number)}.new"
+        try:
+            with _writable(root):
+                _cleared(making)
+                making.mkdir(mode=0o700)
+                readings, told = _written(making / READINGS, pages(entries))
+                table = multipliers()
+                if table:
+                    _place(making / MULTIPLIERS, table)
+                after = state(0)
+                if after.removed != found.removed:
+                    raise LocalError(
+                        "handover.rolled",
+                        "Readings were rolled up while this was written, so its count is of no one moment. Nothing was "
+                        "delivered; do it again.",
+                    )
+                manifest = Manifest(
+                    format=FORMAT,
+                    store=store_id,
+                    number=number,
+                    previous=previous,
+                    above=entries.above,
+                    through=entries.through,
+                    readings=readings,
+                    total=told,
+                    sha256=digest_of(making / READINGS),
+                    made_at=made_at,
+                    removed=found.removed,
+                    multipliers=hashlib.sha256(table).hexdigest() if table else "",
+                    leaves=found.leaves,
+                    root=found.root,
+                )
+                _place(making / MANIFEST, encode(manifest))
+                sync_directory(making)
+                making.rename(root / directory_of(number))
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+        try:
+            sync_directory(root)
+        except OSError as error:
+            raise LocalError(
+                "handover.file",
+                f"Delivery {number} stands in {root}, and the disk does not say that it stays: {error.strerror}. See to "
+                "the disk, then run: meterseal handover check",
+            ) from error
+    return manifest
+
+
+def _going_on(
+    root: Path, before: Manifest | None, store_id: str, sequence: int, state: Callable[[int], State]
+) -> State:
+    """The store's state, which a delivery may follow from. LocalError `handover.other`."""
+    found = state(before.leaves if before is not None else 0)
+    if before is None:
+        return found
+    same_past = not before.root or found.root_then == before.root
+    if before.store != store_id or before.through > sequence or not same_past:
         raise LocalError(
             "handover.other",
-            f"{root} holds deliveries of another store, or of more than this one has (it was put back to an older "
-            "copy). Begin anew in an empty directory.",
+            f"{root} holds deliveries of another store, or this one was put back to an older copy since and tells another "
+            "history. Begin anew in an empty directory.",
         )
-    entries = Since(before.through if before is not None else 0, sequence)
-    number = before.number + 1 if before is not None else 1
-    making = root / f".{directory_of(number)}.new"
+    return found
+
+
+def _written(path: Path, pages: Iterable[Page]) -> tuple[int, int]:
+    """Write the readings of all pages; how many were written, and how many the store shows."""
     told = 0
-    ahead = iter(pages(entries))
+    ahead = iter(pages)
     first = next(ahead, None)
 
     def series() -> Iterator[Exported]:
@@ -117,47 +193,47 @@ def deliver(
             told += page.readings
             yield from of_one_kind(page, first)
 
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+        readings = write_parquet_file(series(), file, multiplied=first is not None and first.multiplied)
+        file.flush()
+        os.fsync(file.fileno())
+    return readings, told
+
+
+def _place(path: Path, content: bytes) -> None:
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Be the only one who writes there. LocalError `handover.busy`, `handover.file`."""
+    with _writable(root):
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(root / LOCK, flags, 0o600)
     try:
-        with _writable(root):
-            shutil.rmtree(making, ignore_errors=True)
-            making.mkdir(mode=0o700)
-            path = making / READINGS
-            with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-                readings = write_parquet_file(
-                    series(), file, multiplied=first is not None and first.multiplied
-                )
-                file.flush()
-                os.fsync(file.fileno())
-            table = multipliers()
-            if table:
-                with (making / MULTIPLIERS).open("xb") as beside:
-                    beside.write(table)
-                    beside.flush()
-                    os.fsync(beside.fileno())
-            manifest = Manifest(
-                format=FORMAT,
-                store=store_id,
-                number=number,
-                previous=previous,
-                above=entries.above,
-                through=entries.through,
-                readings=readings,
-                total=told,
-                sha256=digest_of(path),
-                made_at=made_at,
-                removed=removed,
-                multipliers=hashlib.sha256(table).hexdigest() if table else "",
-            )
-            with (making / MANIFEST).open("xb") as account:
-                account.write(encode(manifest))
-                account.flush()
-                os.fsync(account.fileno())
-            sync_directory(making)
-            making.rename(root / directory_of(number))
-            sync_directory(root)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LocalError(
+                "handover.busy", f"Another delivery is being written to {root}. Wait until it is done."
+            ) from None
+        except OSError as error:
+            raise _unwritable(root, error) from error
+        yield
     finally:
-        shutil.rmtree(making, ignore_errors=True)
-    return manifest
+        os.close(descriptor)
+
+
+def _cleared(path: Path) -> None:
+    """Remove what an earlier attempt, or somebody, left under a name that is ours."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
 @contextmanager
@@ -165,142 +241,88 @@ def _writable(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise LocalError(
-            "handover.file", f"{root} cannot be written: {error.strerror}. Nothing of this delivery was kept."
-        ) from error
+        raise _unwritable(root, error) from error
 
 
-def last(root: Path) -> tuple[Manifest, str] | None:
-    """The newest delivery's manifest and its SHA-256; None before the first. Raises as `check`."""
-    found = list(_manifests(root))
-    return found[-1] if found else None
-
-
-def check(root: Path) -> Held:
-    """Read every delivery again and show that nothing is missing, changed, or there twice.
-
-    Raises DataError `handover.missing`, `handover.changed`, `handover.incomplete`, naming the delivery.
-    """
-    seen = np.empty(0, np.uint64)
-    carried = 0
-    newest: Manifest | None = None
-    first = None
-    for newest, _ in _manifests(root):
-        first = newest if first is None else first
-        path = root / directory_of(newest.number) / READINGS
-        if digest_of(path) != newest.sha256:
-            raise _changed(newest.number, f"{path} is not the file that was delivered")
-        beside = path.with_name(MULTIPLIERS)
-        if newest.multipliers != (digest_of(beside) if newest.multipliers or beside.exists() else ""):
-            raise _changed(newest.number, f"{beside} is not the file that was delivered")
-        rows = _keys(path, newest.readings)
-        here = np.unique(rows)
-        if len(rows) != newest.readings or len(here) != len(rows):
-            raise _changed(newest.number, f"it says {newest.readings} readings and holds {len(here)}")
-        carried += len(rows)
-        seen = np.union1d(seen, here)
-        if len(seen) != newest.total + newest.removed - first.removed:
-            raise DataError(
-                "handover.incomplete",
-                f"After delivery {newest.number} the store held {newest.total} readings, and these deliveries hold "
-                f"{len(seen)}. Ask for all of them anew into an empty directory.",
-            )
-    if newest is None:
-        raise DataError("handover.missing", f"{root} holds no delivery.")
-    return Held(
-        store=newest.store,
-        deliveries=newest.number,
-        through=newest.through,
-        carried=carried,
-        distinct=len(seen),
+def _unwritable(root: Path, error: OSError) -> LocalError:
+    return LocalError(
+        "handover.file",
+        f"{root} cannot be written: {error.strerror or error}. Nothing of this delivery was kept.",
     )
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file in hex. Raises DataError `handover.missing`."""
+def last(root: Path) -> tuple[Manifest, str] | None:
+    """The newest delivery's manifest and its SHA-256; None before the first. Raises as `manifests`."""
+    newest = deque(manifests(root), maxlen=1)
+    return newest[0] if newest else None
+
+
+def manifests(root: Path) -> Iterator[tuple[Manifest, str]]:
+    """Manifests in order with their digests, each held against the one before it.
+
+    DataError `handover.missing`, `handover.changed`, naming the delivery.
+    """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        numbers = sorted(int(path.name) for path in root.iterdir() if _NAME.fullmatch(path.name))
     except OSError as error:
-        raise DataError("handover.missing", f"{path} cannot be read: {error.strerror}.") from error
-
-
-def _manifests(root: Path) -> Iterator[tuple[Manifest, str]]:
-    """Manifests in order with their digests, each held against the one before it."""
-    numbers = sorted(int(path.name) for path in root.iterdir() if path.is_dir() and path.name.isdecimal())
+        raise DataError("handover.missing", f"{root} cannot be read: {error.strerror}.") from error
     previous: Manifest | None = None
     digest = FIRST
     for place, number in enumerate(numbers, start=1):
-        if number != place:
+        if number > place:
             raise DataError(
                 "handover.missing", f"Delivery {place} is missing: the next one here is {number}."
             )
+        if number < place:
+            raise changed(number, "it is here twice")
         manifest, content = _manifest(root / directory_of(number) / MANIFEST, number)
         if manifest.previous != digest:
-            raise _changed(number, "it does not follow from the delivery before it")
+            raise changed(number, "it does not follow from the delivery before it")
         if previous is not None and (manifest.store != previous.store or manifest.above != previous.through):
-            raise _changed(number, "it does not go on where the delivery before it ended")
+            raise changed(number, "it does not go on where the delivery before it ended")
+        if previous is not None and (
+            manifest.removed < previous.removed or manifest.leaves < previous.leaves
+        ):
+            raise changed(number, "it counts back what the delivery before it told")
         if previous is None and manifest.above != 0:
-            raise _changed(number, "the first delivery does not begin at the beginning")
+            raise changed(number, "the first delivery does not begin at the beginning")
         previous, digest = manifest, hashlib.sha256(content).hexdigest()
         yield manifest, digest
 
 
 def _manifest(path: Path, number: int) -> tuple[Manifest, bytes]:
+    with regular(path) as file:
+        content = file.read(LARGEST_MANIFEST + 1)
+    if len(content) > LARGEST_MANIFEST:
+        raise changed(number, "its manifest is longer than one is")
     try:
-        if path.stat().st_size > LARGEST_MANIFEST:
-            raise _changed(number, "its manifest is longer than one is")
-        content = path.read_bytes()
         manifest = msgspec.json.decode(content, type=Manifest)
-    except OSError as error:
-        raise DataError("handover.missing", f"{path} cannot be read: {error.strerror}.") from error
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
-        raise _changed(number, "its manifest is none") from None
+        raise changed(number, "its manifest is none") from None
     if manifest.format != FORMAT or manifest.number != number or manifest.through < manifest.above:
-        raise _changed(number, "its manifest is of another format or number")
+        raise changed(number, "its manifest is of another format or number")
     return manifest, content
 
 
-def _keys(path: Path, most: int) -> NDArray[np.uint64]:
-    """64 bits for what makes each row of a delivery a reading of its own: usage point, channel and instant.
-
-    A file that holds more than `most` rows is not read to its end: a small one can hold any number of the same.
-    """
-    found = [np.empty(0, np.uint64)]
-    rows = 0
-    _ends_as_parquet(path)
+@contextmanager
+def regular(path: Path) -> Iterator[BufferedReader]:
+    """A file of a delivery, to be read: nothing waits for a pipe, and a device never ends. DataError `handover.missing`."""
     try:
-        for batch in read_parquet(path):
-            columns = (batch.column(name).to_pylist() for name in ("usage_point", "channel", "end_at"))
-            digests = [
-                hashlib.blake2b(f"{point}\0{channel}\0{end.timestamp()}".encode(), digest_size=8).digest()
-                for point, channel, end in zip(*columns, strict=True)
-            ]
-            found.append(np.frombuffer(b"".join(digests), np.uint64))
-            rows += len(digests)
-            if rows > most:
-                break
-    except BaseException as error:
-        # What the library raises for bytes that are not Parquet has no type of its own, and is often a panic.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise _no_parquet(path) from error
-    return np.concatenate(found)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise DataError("handover.missing", f"{path} is no file.")
+            yield file
+    except OSError as error:
+        raise DataError("handover.missing", f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _ends_as_parquet(path: Path) -> None:
-    """The words of both ends and the length of the footer: where they are others the library panics, and prints that."""
-    with path.open("rb") as file:
-        begin, size = file.read(4), file.seek(0, os.SEEK_END)
-        file.seek(max(size - 8, 0))
-        end = file.read()
-    if begin != _MAGIC or end[4:] != _MAGIC or not 0 < int.from_bytes(end[:4], "little") <= size - 12:
-        raise _no_parquet(path)
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file in hex. Raises DataError `handover.missing`."""
+    with regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _no_parquet(path: Path) -> DataError:
-    return DataError("handover.changed", f"{path} is no Parquet file of readings.")
-
-
-def _changed(number: int, what: str) -> DataError:
+def changed(number: int, what: str) -> DataError:
+    """What is said of a delivery that is not as it was made."""
     return DataError("handover.changed", f"Delivery {number} was changed: {what}. Ask for all of them anew.")

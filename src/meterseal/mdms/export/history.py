@@ -13,6 +13,7 @@ from io import StringIO
 
 from msgspec import Struct
 
+from meterseal.mdms.export.text import word
 from meterseal.mdms.multipliers import Stated
 from meterseal.mdms.store.rows import EVER
 
@@ -43,7 +44,7 @@ def as_csv(rows: Iterator[Held] | tuple[Held, ...]) -> bytes:
     writer = csv.writer(lines)
     writer.writerow(HEADER)
     for one in rows:
-        writer.writerow((one.usage_point, _at(one.since), _at(one.until), one.multiplier))
+        writer.writerow((word(one.usage_point), _at(one.since), _at(one.until), one.multiplier))
     return lines.getvalue().encode()
 
 

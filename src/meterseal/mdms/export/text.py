@@ -38,7 +38,7 @@ MULTIPLIER = "multiplier"
 not known where it is empty."""
 
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def write_csv(series: Iterable[Exported], out: BinaryIO, zone: ZoneInfo, *, multiplied: bool = False) -> int:
@@ -56,17 +56,17 @@ def write_csv(series: Iterable[Exported], out: BinaryIO, zone: ZoneInfo, *, mult
             missing = quality == Quality.MISSING
             writer.writerow(
                 (
-                    _word(one.usage_point),
+                    word(one.usage_point),
                     one.medium,
                     one.channel,
                     instants.local(end_at, zone),
                     "" if missing else _decimal(register, one.exponent),
-                    _word(one.unit),
+                    word(one.unit),
                     Quality(quality).name.lower(),
                     quality_code(Quality(quality)),
                     ORIGINS[origin],
                     version,
-                    _word(one.methods[method]),
+                    word(one.methods[method]),
                     halves[method],
                     *([one.multiplier] if multiplied else ()),
                 )
@@ -83,6 +83,6 @@ def _decimal(digits: int, exponent: int) -> str:
     return f"{Decimal(digits).scaleb(exponent):f}"
 
 
-def _word(text: str) -> str:
-    """A word from outside: one that a spreadsheet would calculate stands behind an apostrophe."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+def word(text: str) -> str:
+    """A word from outside: one that a spreadsheet would calculate, blanks or not, stands behind an apostrophe."""
+    return f"'{text}" if text.startswith(_FORMULA) or text.lstrip().startswith(_FORMULA) else text
