@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from meterseal.app.editing import ApproveEdit, EditingDesk, EditMeter, EditNumber
 from meterseal.app.operator import Page
+from meterseal.cli.editing import _line
 from meterseal.control import write
 from meterseal.control.tables import meters
 from meterseal.errors import DataError, LocalError, MetersealError, TrustError
@@ -433,3 +434,39 @@ async def test_a_small_edit_that_was_cut_off_is_not_completed_by_one_person_once
     assert house.seen() == before
     assert (await house.approve(2, None))["state"] == "saved"
     assert len(set(house.seen()) - set(before)) == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "author = 'somebody'",
+        "sealed_content = x'00'",
+        "sealed_content = 7",
+        "digest = NULL",
+        "state = 'approved'",
+        "officers = x'ff'",
+        "author = CAST(x'ff' AS TEXT)",
+        "saved_at = 'x'",
+    ],
+)
+async def test_attack_a_damaged_edit_hides_no_other_and_is_named(house: House, damage: str) -> None:
+    for at in (END, END - HOUR, END - 2 * HOUR):
+        await house.edit(since=at, until=at, register=value(at, 5))
+    with write(house.utility._engine) as connection:
+        connection.exec_driver_sql("PRAGMA ignore_check_constraints=ON")
+        connection.exec_driver_sql("PRAGMA writable_schema=ON")
+        connection.exec_driver_sql(
+            "UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL', '') WHERE name = 'edits'"
+        )
+        connection.exec_driver_sql("PRAGMA writable_schema=RESET")
+        connection.exec_driver_sql(f"UPDATE edits SET {damage} WHERE id = 2")
+    listed = json.loads((await house.desk.edits("operator", Page())).json)
+    assert [one["number"] for one in listed] == [3, 2, 1]
+    assert [one["state"] for one in listed] == ["saved", "damaged", "saved"]
+    assert "Edit 2 is not what was written" in listed[1]["sentence"]
+    assert "Edit 2 is not what was written" in _line(listed[1])
+    with pytest.raises(DataError) as refused:
+        house.mdms.edits.get(2)
+    assert refused.value.code == "edit.damaged"
+    more = await house.edit(since=END - 3 * HOUR, until=END - 3 * HOUR, register=value(END - 3 * HOUR, 5))
+    assert more["edit"]["number"] == 4

@@ -506,3 +506,14 @@ async def test_a_rule_is_tried_in_the_background_and_its_findings_are_linked(hou
     resident = await house.enter(house.accounts.create("resident", NOW, customer_id="c1"))
     assert (await resident.get("/fleet/rules")).status_code == 404
     assert (await resident.send("/fleet/rules", **fields)).status_code == 404
+
+
+async def test_a_damaged_edit_is_named_in_the_list_beside_the_others(house: House) -> None:
+    browser = await house.enter(house.operator())
+    shown = await browser.send(edit_path(AFTER), action="look", **POINT)
+    await browser.send(edit_path(AFTER), action="save", seen=seen(shown), **POINT)
+    with write(house.utility._engine) as connection:
+        connection.exec_driver_sql("UPDATE edits SET author = 'somebody' WHERE id = 1")
+    page = await browser.get("/fleet/edits")
+    assert page.status_code == 200
+    assert "Edit 1 It is not what was written in the control store" in words(page)

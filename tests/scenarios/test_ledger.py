@@ -15,7 +15,7 @@ from litestar.testing import TestClient
 from msgspec import Struct
 
 from meterseal.app import operator
-from meterseal.app.comparing import Since
+from meterseal.app.comparing import Comparing, Since
 from meterseal.app.rowwatch import Looked, RowWatch
 from meterseal.crypto import merkle
 from meterseal.errors import DataError, EngineError, LocalError, MetersealError
@@ -379,6 +379,26 @@ async def test_a_comparison_is_followed_goes_on_without_who_asked_and_ends_when_
     other = await told(system, "ledger_verify", Since(follow=True, run=2))
     assert other["run"] == 3, "a number of before a start is not the verdict on another checkpoint"
     await followed(system, Since(follow=True, run=3))
+
+
+async def test_a_comparison_that_was_ended_in_its_last_stage_gives_no_verdict(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, go = asyncio.Event(), asyncio.Event()
+
+    async def held(comparing: Comparing) -> None:
+        reached.set()
+        await go.wait()
+
+    monkeypatch.setattr(Comparing, "_service_log", held)
+    asking = asyncio.create_task(told(system, "ledger_verify", Since()))
+    await reached.wait()
+    said = await told(system, "ledger_verify", Since(stop=True))
+    assert said == {"stopped": True, "stands": "the security service's audit log"}
+    go.set()
+    with pytest.raises(EngineError) as ended:
+        await asking
+    assert ended.value.code == "ledger.stopped"
 
 
 async def test_a_platform_that_ends_waits_for_no_comparison(

@@ -128,15 +128,17 @@ class Comparing:
             if not looked.differences:
                 raise
             verdict = _ended(self._mdms.ledger, error)
-        trails = [
-            fault
-            for who, look in (
-                ("the platform's audit trail", self._anchoring.verified()),
-                ("the acts of the platform", asyncio.to_thread(acts.verified, self._engine)),
-                ("the security service's audit log", self._service_log()),
-            )
-            if (fault := await _trail(who, look)) is not None
-        ]
+        trails = []
+        for who, look in (
+            ("the platform's audit trail", self._anchoring.verified),
+            ("the acts of the platform", lambda: asyncio.to_thread(acts.verified, self._engine)),
+            ("the security service's audit log", self._service_log),
+        ):
+            progress.begin(who, 0)
+            progress.step(0)
+            trails += [fault] if (fault := await _trail(who, look())) is not None else []
+        progress.begin("the control store", 0)
+        progress.step(0)
         trails += [
             Fault(code="control", where="control.db", sentence=sentence)
             for sentence in await asyncio.to_thread(control_faults, self._engine)
@@ -149,7 +151,9 @@ class Comparing:
             written=looked.compared.rows,
             written_before=looked.compared.before,
         )
-        return Text(json=as_json(said))
+        verdict_said = as_json(said)
+        progress.step(0)  # whoever was told that it ends gets no verdict
+        return Text(json=verdict_said)
 
     async def _service_log(self) -> None:
         state = await self._security.verify_audit()

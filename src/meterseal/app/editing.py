@@ -14,7 +14,7 @@ from msgspec import Struct
 from meterseal.app import operator as ask
 from meterseal.errors import DataError
 from meterseal.mdms.editing import Wish
-from meterseal.mdms.edits import Edit
+from meterseal.mdms.edits import Damaged, Edit
 from meterseal.mdms.entries import Place
 from meterseal.mdms.service import Mdms
 from meterseal.mesh.rpc import OPERATOR, Methods, offered_to
@@ -138,11 +138,13 @@ class EditingDesk:
         return ask.Text(json=ask.as_json(self._row(saved)))
 
     async def edits(self, _: str, asked: ask.Page) -> ask.Text:
-        """The newest edits, with how many of their readings are visible still."""
-        found = await asyncio.to_thread(self._edits.latest, min(max(asked.limit, 1), 1000))
+        """The newest edits, with how many of their readings are visible still; of a damaged one its number and why."""
+        found = await asyncio.to_thread(self._edits.listed, min(max(asked.limit, 1), 1000))
         return ask.Text(json=ask.as_json([self._row(edit) for edit in found]))
 
-    def _row(self, edit: Edit) -> dict[str, Any]:
+    def _row(self, edit: Edit | Damaged) -> dict[str, Any]:
+        if isinstance(edit, Damaged):
+            return {"number": edit.number, "state": "damaged", "sentence": edit.sentence}
         return _facts(edit) | {"visible": self._edits.shown(edit)}
 
 

@@ -91,7 +91,7 @@ def edit(
 
 
 def edits(*, data: Data, limit: Limit = 50, json: Json = False) -> int:
-    """List edits, newest first."""
+    """List edits, newest first; one that is not what was written is named in its place."""
     answer = ask(data, "edits", operator.Page(limit=limit), operator.Text)
     show(
         answer.json,
@@ -202,6 +202,8 @@ def _done(said: dict[str, Any]) -> Iterator[str]:
 
 
 def _line(row: dict[str, Any]) -> str:
+    if row["state"] == "damaged":
+        return f"{row['number']:>5}  {row['state']:<9}  {row['sentence']}"
     what = f"undoes {row['undoes']}  " if row["undoes"] is not None else ""
     who = ", ".join(row["officers"]) or row["author"]
     return (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import msgspec
 import sqlalchemy as sa
@@ -17,12 +17,14 @@ from msgspec.structs import replace
 
 from meterseal.control import acts
 from meterseal.control.engine import read, write
+from meterseal.control.kinds import UNFIT
+from meterseal.control.rowtrail import as_held
 from meterseal.control.sealed import EDITS
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import edits as table
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.crypto.symmetric import equal
-from meterseal.errors import DataError, LocalError
+from meterseal.errors import DataError, LocalError, TrustError
 from meterseal.mdms.edit_versions import EDIT, UNDO, Plan, Scene, own_method, refused
 from meterseal.mdms.editing import Wish, planned
 from meterseal.mdms.entries import Version
@@ -67,6 +69,13 @@ class Edit(Struct, frozen=True, kw_only=True):
     saved_at: int | None
     content: Content
     digest: bytes
+
+
+class Damaged(NamedTuple):
+    """An edit that is not what was written: which one, and a sentence."""
+
+    number: int
+    sentence: str
 
 
 class Edits:
@@ -149,7 +158,7 @@ class Edits:
 
     def get(self, number: int) -> Edit:
         """One edit. LocalError `edit.none`; DataError `edit.damaged` when it is not what was written."""
-        with read(self._engine) as connection:
+        with as_held(self._engine) as connection:
             row = connection.execute(sa.select(table).where(table.c.id == number)).one_or_none()
         if row is None:
             raise LocalError("edit.none", f"There is no edit {number}. See: meterseal vee edits")
@@ -158,7 +167,16 @@ class Edits:
     def latest(
         self, limit: int = 50, usage_point: str | None = None, *, before: int = 0, state: State | None = None
     ) -> list[Edit]:
-        """Newest first, of one usage point or of all, numbers below `before` (0: any), in one state. Errors as `get`."""
+        """Newest first, of one usage point or of all, numbers below `before` (0: any), in one state; without those that
+        are damaged.
+        """
+        found = self.listed(limit, usage_point, before=before, state=state)
+        return [one for one in found if isinstance(one, Edit)]
+
+    def listed(
+        self, limit: int = 50, usage_point: str | None = None, *, before: int = 0, state: State | None = None
+    ) -> list[Edit | Damaged]:
+        """What `latest` gives, and in their places those that are not what was written: one hides no other."""
         query = sa.select(table).order_by(table.c.id.desc()).limit(limit)
         if before:
             query = query.where(table.c.id < before)
@@ -166,8 +184,15 @@ class Edits:
             query = query.where(table.c.state == state)
         if usage_point is not None:
             query = query.where(table.c.usage_point == usage_point)
-        with read(self._engine) as connection:
-            return [self._edit(row) for row in connection.execute(query).all()]
+        with as_held(self._engine) as connection:
+            rows = connection.execute(query).all()
+        found: list[Edit | Damaged] = []
+        for row in rows:
+            try:
+                found.append(self._edit(row))
+            except DataError as error:
+                found.append(Damaged(row.id, error.message))
+        return found
 
     def waiting(self) -> int:
         """How many are proposed and not saved."""
@@ -296,12 +321,19 @@ class Edits:
         return self._mark.mac(b"meterseal edit\0", said)
 
     def _edit(self, row: sa.Row[Any]) -> Edit:
-        opened = EDITS.open(self._keys, row) or b""
-        if not equal(self._digest({**row._mapping, "sealed_content": opened}), bytes(row.digest)):
-            raise DataError(
-                "edit.damaged",
-                f"Edit {row.id} is not what was written in the control store. Restore it from a backup.",
-            )
+        """DataError `edit.damaged` for a row that does not open, or has a value that no program of ours writes."""
+        damaged = DataError(
+            "edit.damaged",
+            f"Edit {row.id} is not what was written in the control store. Restore it from a backup.",
+        )
+        try:
+            opened = EDITS.open(self._keys, row) or b""
+            whole = equal(self._digest({**row._mapping, "sealed_content": opened}), bytes(row.digest))
+        except (TrustError, *UNFIT):
+            raise damaged from None
+        said = isinstance(row.officers, str) and row.state in get_args(State)
+        if not whole or not said or type(row.saved_at) not in (int, type(None)):
+            raise damaged
         return Edit(
             number=row.id,
             usage_point=row.usage_point,

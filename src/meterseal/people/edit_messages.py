@@ -106,13 +106,15 @@ class OperatorEdits(Struct, frozen=True):
 
 
 class OperatorEditsPage(Struct, frozen=True):
-    """What waits, newest first, at most 100 of them; and a page of all edits, `next` the cursor of older ones."""
+    """What waits, newest first, at most 100 of them; and a page of all edits, `next` the cursor of older ones; `damaged`
+    are the numbers among both of those that are not what was written."""
 
     now: int
     waiting: tuple[EditRow, ...]
     waiting_total: int
     edits: tuple[EditRow, ...]
     next: int
+    damaged: tuple[int, ...] = ()
 
 
 class OperatorEditView(Struct, frozen=True):

@@ -20,7 +20,7 @@ from meterseal.control.tables import former_installations, meters, usage_points
 from meterseal.errors import ConsentError, DataError, LocalError
 from meterseal.mdms.edit_versions import Plan
 from meterseal.mdms.editing import Wish
-from meterseal.mdms.edits import Edit
+from meterseal.mdms.edits import Damaged, Edit
 from meterseal.mdms.finding import Finding
 from meterseal.mdms.vee.estimators import ESTIMATORS
 from meterseal.model import MAIN, Medium, Quality
@@ -247,14 +247,17 @@ class EditQueries:
 
     def _edits(self, question: ask.OperatorEdits) -> ask.OperatorEditsPage:
         limit = max(1, min(question.limit, MOST_ROWS))
-        found = self._editing.edits.latest(limit + 1, before=question.before)
-        waiting = self._editing.edits.latest(MOST_WAITING, state="proposed")
+        found = self._editing.edits.listed(limit + 1, before=question.before)
+        waiting = self._editing.edits.listed(MOST_WAITING, state="proposed")
+        here = found[:limit] if question.before else (*waiting, *found[:limit])
+        damaged = {one.number for one in here if isinstance(one, Damaged)}
         return ask.OperatorEditsPage(
             now=self._clock(),
             waiting=self._rows(waiting),
             waiting_total=self._editing.edits.waiting(),
             edits=self._rows(found[:limit]),
             next=found[limit - 1].number if len(found) > limit else 0,
+            damaged=tuple(sorted(damaged, reverse=True)),
         )
 
     async def view(self, question: ask.OperatorEditView) -> ask.EditView:
@@ -333,7 +336,7 @@ class EditQueries:
         """The newest edits of a usage point."""
         return self._rows(self._editing.edits.latest(limit, usage_point))
 
-    def _rows(self, edits: Iterable[Edit]) -> tuple[of_fleet.EditRow, ...]:
+    def _rows(self, edits: Iterable[Edit | Damaged]) -> tuple[of_fleet.EditRow, ...]:
         return tuple(
             of_fleet.EditRow(
                 number=one.number,
@@ -354,6 +357,7 @@ class EditQueries:
                 visible=self._editing.edits.shown(one) if one.saved_at is not None else 0,
             )
             for one in edits
+            if isinstance(one, Edit)
         )
 
     def _medium(self, usage_point: str) -> Medium:
