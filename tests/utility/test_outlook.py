@@ -143,3 +143,33 @@ def test_the_hours_are_those_of_the_rest_of_the_period() -> None:
     assert found is not None
     assert len(found.hours) == (JUNE.until - AS_OF) // HOUR
     assert found.low < 1 < found.high
+
+
+def test_what_was_estimated_makes_no_band_narrow() -> None:
+    """Four weeks without a reading, filled with the same hour after hour, as estimates are between two registers."""
+    made = readings()
+    gap = slice(5 * 168, 9 * 168)
+    filled = made.register.copy()
+    filled[gap] = np.linspace(
+        filled[gap.start], filled[gap.stop], gap.stop - gap.start, endpoint=False
+    ).astype(np.int64)
+    quality = made.quality.copy()
+    quality[gap] = Quality.ESTIMATED
+    known = np.ones(len(filled), np.bool_)
+    known[gap] = False
+
+    def foreseen(of: Readings) -> tuple[float, float, float]:
+        found = outlook(of, int(made.end_at[0]), AS_OF, JUNE.until, Plain())
+        assert found is not None
+        return float(sum(found.hours)), float(found.low), float(found.high)
+
+    holed = made._replace(
+        end_at=made.end_at[known],
+        register=made.register[known],
+        quality=made.quality[known],
+        vouched=made.vouched[known],
+    )
+    assert foreseen(made._replace(register=filled, quality=quality)) == foreseen(holed)
+    assert foreseen(made._replace(register=filled)) != foreseen(holed), "as measured it would be learnt from"
+    mostly = np.full(len(filled), Quality.ESTIMATED, np.int8)
+    assert foreseen(made._replace(quality=mostly)) == foreseen(made)

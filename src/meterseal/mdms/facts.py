@@ -124,6 +124,11 @@ class Facts:
             spans = spans_of(connection, "zone")
         return {point: zone for point, of in spans.items() if (zone := at(of, instant))}
 
+    def sizes(self) -> dict[str, list[Span]]:
+        """What the connections of usage points are said to carry, in the unit of the medium an hour."""
+        with read(self._engine) as connection:
+            return spans_of(connection, "size")
+
     def events(
         self, points: Mapping[str, Mapping[int, int]], as_of: int, upto: int | None = None
     ) -> tuple[Event, ...]:

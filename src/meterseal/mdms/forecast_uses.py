@@ -1,20 +1,26 @@
 """Station MDMS, what usage points used and fed in by the hour, as forecasts are made of it and judged by it.
 
-It forecasts nothing and fills no hole. What registers counted is multiplied, and begins anew where a meter was exchanged.
+It forecasts nothing and fills no hole. What registers counted is multiplied, and begins anew where a meter was exchanged;
+what validation or a person doubts of it is not known, and what a person edited counts as edited.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import NamedTuple, TypeVar
 
-from meterseal.mdms.columns import Missed, Scan
+from meterseal.mdms.columns import Columns, Missed, Scan
+from meterseal.mdms.forecast.doubtful import carried
 from meterseal.mdms.forecast.history import HOUR, hourly, multiplied
 from meterseal.mdms.forecast.task import Floats
 from meterseal.mdms.multipliers import Stated
-from meterseal.mdms.store.rows import Words
+from meterseal.mdms.spans import Span
+from meterseal.mdms.store.rows import Key, Words
+from meterseal.mdms.store.store import Store
 from meterseal.model import EXPORT, MAIN, Medium
 
+Said = TypeVar("Said")
 FORECAST = (MAIN, EXPORT)
 """The channels that are forecast."""
 
@@ -26,6 +32,19 @@ class Used(NamedTuple):
     use: Floats
 
 
+class Shown:
+    """A store, scanned with what came of the readings in it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def scan(
+        self, medium: Medium, since: int, until: int, missed: Missed | None = None
+    ) -> Iterator[tuple[list[Key], Columns]]:
+        """As `Store.shown`."""
+        return self._store.shown(medium, since, until, missed)
+
+
 class Uses:
     """What a store has of all usage points, with what was stated of their meters when this was made."""
 
@@ -35,11 +54,13 @@ class Uses:
         words: Words,
         replaced: Mapping[str, Sequence[int]],
         factors: Mapping[str, Stated],
+        sizes: Mapping[str, Sequence[Span]] = MappingProxyType({}),
     ) -> None:
         self._store = store
         self._words = words
         self._replaced = replaced
         self._factors = factors
+        self._sizes = sizes
 
     def scan(
         self, medium: Medium, since: int, hours: int, missed: Missed | None = None
@@ -54,12 +75,12 @@ class Uses:
             }
             use = hourly(columns, since, hours, exchanged)
             chosen = {of: [at for at, key in enumerate(keys) if key.channel == of] for of in FORECAST}
-            if self._factors:
-                stated = {
-                    at: self._factors[points[at]]
-                    for places in chosen.values()
-                    for at in places
-                    if points[at] in self._factors
-                }
-                use = multiplied(use, since, stated)
-            yield {of: Used([points[at] for at in places], use[:, places]) for of, places in chosen.items()}
+            places = [at for these in chosen.values() for at in these]
+            use = multiplied(use, since, _placed(self._factors, points, places))
+            use = carried(use, since, _placed(self._sizes, points, places))
+            yield {of: Used([points[at] for at in these], use[:, these]) for of, these in chosen.items()}
+
+
+def _placed(said: Mapping[str, Said], points: Sequence[str], places: Sequence[int]) -> dict[int, Said]:
+    """What is said of usage points, by place."""
+    return {at: said[points[at]] for at in places if points[at] in said} if said else {}

@@ -17,7 +17,8 @@ from meterseal.control.sealing import KeyRing
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.columns import Missed, Scan
 from meterseal.mdms.forecast.bands import forecast, judged
-from meterseal.mdms.forecast.history import HOUR, LOCAL, bridged, calendar, from_nothing, plausible
+from meterseal.mdms.forecast.doubtful import plausible
+from meterseal.mdms.forecast.history import HOUR, LOCAL, bridged, calendar, from_nothing
 from meterseal.mdms.forecast.scores import naive_scales
 from meterseal.mdms.forecast.sums import ALL, Sums
 from meterseal.mdms.forecast.task import HORIZON, LEVELS, WEEK, Floats, Task
@@ -25,6 +26,7 @@ from meterseal.mdms.forecast_files import Block, ForecastFiles, Places, parts
 from meterseal.mdms.forecast_judging import Judged, ahead, judge, together
 from meterseal.mdms.forecast_uses import Uses
 from meterseal.mdms.multipliers import Stated
+from meterseal.mdms.spans import Span
 from meterseal.mdms.store.rows import Words
 from meterseal.mdms.surroundings import Surroundings
 from meterseal.model import EXPORT, MAIN, MEDIA, Medium
@@ -98,6 +100,7 @@ class Forecasts:
         zones: Callable[[int], Mapping[str, str]],
         missed: Callable[[Missed, int], None] = lambda _missed, _now: None,
         factors: Factors = lambda _: (False, {}),
+        sizes: Callable[[], Mapping[str, Sequence[Span]]] = dict,
     ) -> None:
         self._files = ForecastFiles(directory, store_id, keys)
         self._store = store
@@ -106,6 +109,7 @@ class Forecasts:
         self._replaced = replaced
         self._zones = zones
         self._factors = factors
+        self._sizes = sizes
         self._missed = missed
         """Told after each making what could not be read."""
         self._places = _NOWHERE
@@ -182,7 +186,7 @@ class Forecasts:
     def _uses(self) -> Uses:
         replaced = self._replaced()
         _, factors = self._factors(replaced)
-        return Uses(self._store, self._words, replaced, factors)
+        return Uses(self._store, self._words, replaced, factors, self._sizes())
 
     def _write(
         self,

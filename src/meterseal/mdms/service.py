@@ -31,6 +31,7 @@ from meterseal.mdms.entries import Entry, Version
 from meterseal.mdms.evidence import EvidenceBook
 from meterseal.mdms.facts import Agreed, Facts
 from meterseal.mdms.findings import Findings
+from meterseal.mdms.forecast_uses import Shown
 from meterseal.mdms.forecasts import Forecasts
 from meterseal.mdms.heats import Heats
 from meterseal.mdms.ingest import Ingest
@@ -144,13 +145,14 @@ class Mdms(Keeping):
             directory / "forecasts",
             store_id,
             keys,
-            self._store,
+            Shown(self._store),
             self._store.words,
             self.surroundings,
             self._places.replaced,
             self.facts.zones,
             Missing(self._findings, self._store.words, self._troubles).forecasts,
             self.facts.multiplied,
+            self.facts.sizes,
         )
         self._turning = Turning(keys, self._store, self._manifest, self.ledger, self.forecasts)
         self._evidence = Checking(

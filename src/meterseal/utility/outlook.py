@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meterseal.errors import DataError
-from meterseal.mdms.forecast.history import bridged, calendar, plausible
+from meterseal.mdms.forecast.doubtful import plausible
+from meterseal.mdms.forecast.history import bridged, calendar
 from meterseal.mdms.forecast.task import WEEK, Task
 from meterseal.mdms.forecast.total import total
 from meterseal.mdms.surroundings import Kind
+from meterseal.model import Quality
 from meterseal.utility.calendar import HOUR
-from meterseal.utility.readings import Readings, hour_boundaries, steps
+from meterseal.utility.readings import Readings, Steps, hour_boundaries, steps
 
 HISTORY = 12 * WEEK * HOUR
 """How far back a forecast looks, ms; never before the agreement, for that was somebody else's use."""
@@ -58,11 +60,12 @@ def outlook(readings: Readings, since: int, as_of: int, until: int, around: Arou
     if as_of - since < WEEK * HOUR or ahead < 1:
         return None
     found = steps(readings, hour_boundaries(since, as_of))
-    if found.known.mean() < LEAST:
+    told = _told(readings, since, as_of, found)
+    if told.mean() < LEAST:
         return None
     # Before the first reading there is nothing to forecast from, and so nothing to judge forecasts by.
-    first = int(found.known.argmax())
-    use = np.where(found.known, found.used, np.nan).astype(np.float32)[first:, None]
+    first = int(told.argmax())
+    use = np.where(told, found.used, np.nan).astype(np.float32)[first:, None]
     use, since, known = plausible(use), since + first * HOUR, len(use)
     hour, kind = calendar(since, known + ahead, around.days())
     degrees = around.weather(since, known + ahead)
@@ -79,3 +82,14 @@ def outlook(readings: Readings, since: int, as_of: int, until: int, around: Arou
         Fraction(float(course.high[0]) / middle),
         readings.use_exponent,
     )
+
+
+def _told(readings: Readings, since: int, as_of: int, found: Steps) -> NDArray[np.bool_]:
+    """Which hours one can learn from: no estimates, which tell what others told already and would make every band narrow;
+    but where most hours are estimates these are better than no forecast.
+    """
+    guessed = np.isin(
+        hour_boundaries(since, as_of), readings.end_at[np.equal(readings.quality, Quality.ESTIMATED)]
+    )
+    sure: NDArray[np.bool_] = found.known & ~(guessed[:-1] | guessed[1:])
+    return sure if sure.mean() >= LEAST else found.known

@@ -13,20 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meterseal.mdms.columns import Columns
-from meterseal.mdms.forecast.task import DAY, REST, SATURDAY, WORKDAY, Codes, Floats
+from meterseal.mdms.forecast.task import REST, SATURDAY, WORKDAY, Codes, Floats
 from meterseal.mdms.multipliers import Stated
 from meterseal.model import Quality
 
 HOUR = 3_600_000
 LOCAL = 8
 """Hours that Asia/Shanghai is ahead of UTC, the whole year."""
-MANY = 3.0
-"""As a spike is known in California: a day whose peak exceeds the third-highest by 180 %."""
-FEW = 3
-FEWEST_DAYS = 14
 BRIDGED = 6
 """Hours that a weather station may be silent: without the weather is worse than with a straight line for so long."""
-_USABLE = (Quality.MEASURED, Quality.ESTIMATED, Quality.EDITED)
+_USABLE = (Quality.MEASURED, Quality.EDITED)
+"""An estimate is what others or earlier days used: what is learnt from it was known before, and its errors are none."""
 
 
 def hourly(
@@ -77,26 +74,6 @@ def multiplied(use: Floats, since: int, stated: Mapping[int, Stated]) -> Floats:
                 if edge != int(edge):
                     use[int(edge), place] = np.nan
     return use
-
-
-def plausible(use: Floats) -> Floats:
-    """(hours, series) without hours that nothing is to be learnt from: FEW at most, above MANY times the peak of the
-    third-highest day.
-
-    A register that jumped is a reading as any other, and one such hour would be in every mean, band and peak of its
-    weekday for a month. More such hours, on the first day of heating or of an electric car, are use and believed at once.
-    """
-    days = len(use) // DAY
-    if days < FEWEST_DAYS:
-        return use
-    peaks = np.fmax.reduce(use[len(use) - days * DAY :].reshape(days, DAY, -1), axis=1)
-    third = np.partition(np.nan_to_num(peaks, nan=0.0), days - 3, axis=0)[days - 3]
-    with np.errstate(invalid="ignore"):
-        odd = (use > MANY * third) & (third > 0)
-    odd &= odd.sum(axis=0) <= FEW
-    if not odd.any():
-        return use
-    return np.where(odd, np.float32(np.nan), use)
 
 
 def from_nothing(fed: Floats) -> Floats:

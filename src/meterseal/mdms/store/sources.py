@@ -178,12 +178,13 @@ class _Delivered(NamedTuple):
 
 
 def delivered(
-    sources: Sources, numbers: Ints, since: int, until: int, back: int
+    sources: Sources, numbers: Ints, since: int, until: int, back: int | None
 ) -> tuple[list[Key], Columns]:
     """The load profile of these keys as meters delivered it, since <= end_at <= until.
 
     Of each instant the highest version that a meter delivered with a value, unless a later one of method `back` (a
-    word) takes it back; keys without any are left out.
+    word) takes it back; keys without any are left out. With None as `back` what came of it in doubts, edits and estimates
+    counts as well, and shows instead of what was delivered.
     """
     found = [_delivered(one, numbers, since, until, back) for one in sources]
     found = [one for one in found if len(one.chunk.end_at)]
@@ -215,7 +216,7 @@ def delivered(
         for one in found:
             batch[_ranges(used, one.counts)] = one.chunk.batch
             used += one.counts
-        order = np.lexsort((-batch, field(kind, "version"), end_at, of))
+        order = _in_order(of, end_at, field(kind, "version"), batch)
         end_at, of = end_at[order], of[order]
         shown = np.append((end_at[1:] != end_at[:-1]) | (of[1:] != of[:-1]), True) if total else order[:0]
         end_at, of = end_at[shown], of[shown]
@@ -237,7 +238,24 @@ def delivered(
     )
 
 
-def _delivered(source: Source | Memory, numbers: Ints, since: int, until: int, back: int) -> _Delivered:
+def _in_order(of: Ints, end_at: Ints, version: Ints, batch: Ints) -> Ints:
+    """The order of rows by channel and time, of one time by version, and of one version the first batch last."""
+    span = int(end_at.max()) - int(end_at.min()) + 1
+    if (int(of.max()) + 1) * span >= 1 << 62:
+        return np.lexsort((-batch, version, end_at, of))
+    # Rows stand nearly in order, and few of one time: a stable sort by one number takes a thirtieth of that.
+    key = of * span + (end_at - end_at.min())
+    order = np.argsort(key, kind="stable")
+    same = np.diff(key[order]) == 0
+    ties = np.flatnonzero(np.append(same, False) | np.append(False, same))
+    rows = order[ties]
+    order[ties] = rows[np.lexsort((-batch[rows], version[rows], key[rows]))]
+    return order
+
+
+def _delivered(
+    source: Source | Memory, numbers: Ints, since: int, until: int, back: int | None
+) -> _Delivered:
     entries = source.find(numbers)
     there = np.flatnonzero(entries >= 0)
     counts = np.zeros(len(numbers), np.int64)
@@ -250,7 +268,8 @@ def _delivered(source: Source | Memory, numbers: Ints, since: int, until: int, b
     few = kind[:1] if (kind == kind[0]).all() else kind
     method = source.methods[field(few, "method")]
     good = (field(few, "profile") == 1) & (method == 0) & (field(few, "quality") != Quality.MISSING)
-    good |= method == back  # it goes again below, with what it takes back
+    # What takes back goes again below, with what it takes.
+    good |= method != 0 if back is None else method == back
     unit = np.broadcast_to(source.units[field(few, "unit")], kind.shape)
     within = (chunk.end_at >= since) & (chunk.end_at <= until) & good
     if not within.all():

@@ -52,9 +52,20 @@ class Store(OneChannel):
         cannot be read for a hole; `missed` gets what of it was asked for. Where not even the index of a file opens, these
         are the channels of its usage points that other files know.
         """
+        return self._scan(medium, since, until, missed, self.words.code(RETRACTED))
+
+    def shown(
+        self, medium: Medium, since: int, until: int, missed: Missed | None = None
+    ) -> Iterator[tuple[list[Key], Columns]]:
+        """As `scan`, with what came of it: what is in doubt, edited or estimated shows as that, with its quality."""
+        return self._scan(medium, since, until, missed, None)
+
+    def _scan(
+        self, medium: Medium, since: int, until: int, missed: Missed | None, back: int | None
+    ) -> Iterator[tuple[list[Key], Columns]]:
         missed = {} if missed is None else missed
         for here, numbers, closed in self._blocks(medium, since, until):
-            found = delivered(here, numbers, since, until, self.words.code(RETRACTED))
+            found = delivered(here, numbers, since, until, back)
             lost = self._lost_of(numbers, here, closed, since, until)
             if lost:
                 found = after(*found, {key: max(one.until for one in of) for key, of in lost.items()})
