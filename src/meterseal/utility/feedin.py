@@ -5,13 +5,14 @@ Pure. It nets nothing: use is billed as if nothing had been fed in, and what was
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import NamedTuple
 
 from meterseal.errors import DataError
 from meterseal.mdms.plants import Fed
 from meterseal.utility.bills import Determinant
-from meterseal.utility.calendar import Period, local
+from meterseal.utility.calendar import local
 from meterseal.utility.determinants import Measured, by_register
 from meterseal.utility.exchange import exchanges
 from meterseal.utility.proof import EvidenceAt, open_use
@@ -35,6 +36,13 @@ class Credited(NamedTuple):
         return f"{line.quantity} x -{line.price} = {self.exact} CNY -> {line.amount_fen} fen"
 
 
+class FedPart(NamedTuple):
+    """A time of one price of which a plant is stated, as a bill has a line for, and what was fed in of it so far."""
+
+    segment: Segment
+    quantity: Decimal
+
+
 def parts(segments: tuple[Segment, ...], fed: tuple[Fed, ...]) -> list[Segment]:
     """The segments, cut to the times of which a plant is stated."""
     cut = [
@@ -45,10 +53,9 @@ def parts(segments: tuple[Segment, ...], fed: tuple[Fed, ...]) -> list[Segment]:
     return [segment for segment in cut if segment.since < segment.until]
 
 
-def spans(period: Period, fed: tuple[Fed, ...]) -> list[Period]:
-    """Times of a period of which a plant is stated."""
-    cut = [Period(max(period.since, one.since), min(period.until, one.until)) for one in fed]
-    return [one for one in cut if one.since < one.until]
+def credit_fen(fed: Iterable[FedPart]) -> int:
+    """What a bill pays for these, each rounded as a line of its own. Raises DataError `tariff.no-feed-in`."""
+    return -sum(credit(one.segment, one.quantity)[0].amount_fen for one in fed)
 
 
 def quantity(readings: Readings, since: int, until: int) -> Decimal:

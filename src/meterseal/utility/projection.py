@@ -5,13 +5,14 @@ Pure. A projection is an estimate and says so; bills never look at it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
 
 from msgspec.structs import replace
 
 from meterseal.utility.calendar import HOUR, Period, clock_hours, days
+from meterseal.utility.feedin import FedPart, credit_fen
 from meterseal.utility.outlook import Outlook
 from meterseal.utility.rating import RatingInput, Use, rate
 from meterseal.utility.readings import Readings, hour_boundaries, steps
@@ -61,42 +62,50 @@ def less_credit(
     readings: Readings,
     period: Period,
     as_of: int,
-    plants: Sequence[Period],
-    fen: Callable[[Decimal], int],
+    parts: Sequence[FedPart],
     outlook: Outlook | None,
 ) -> Projection | None:
-    """Take off what will be paid for what is fed in, within the times of which a plant is stated; `readings` are of that,
-    `fen` is the credit of so much more than so far.
+    """Take off what will be paid for what is fed in, within the times of which a plant is stated (`parts`, at least one);
+    `readings` are of that.
 
     The band then holds at least nine times of ten, for use and sun need not be at odds. None without complete days.
+    Raises DataError `tariff.no-feed-in`.
     """
-    running = [
-        at
-        for at in range((period.until - as_of) // HOUR)
-        if any(one.since <= as_of + at * HOUR and as_of + (at + 1) * HOUR <= one.until for one in plants)
-    ]
-    if not running:  # of what is over all is known
-        credit = fen(Decimal(0))
+    if all(one.segment.until <= as_of for one in parts):  # of what is over all is known
+        credit = credit_fen(parts)
         low, high = (
             None if one is None else one - credit for one in (projection.low_fen, projection.high_fen)
         )
         less = replace(projection, cost_fen=projection.cost_fen - credit, credit_fen=credit)
         return replace(less, low_fen=low, high_fen=high)
     if outlook is None:
-        mean, complete = _mean_day(readings, max(period.since, plants[0].since), as_of)
+        mean, complete = _mean_day(readings, max(period.since, parts[0].segment.since), as_of)
         if not complete:
             return None
         course = [mean[hour] for hour in clock_hours(as_of, period.until)]
         days = complete
     else:
         course, days = outlook.course(readings), projection.days
-    ahead = sum((course[at] for at in running), Fraction(0))
-    credit = fen(readings.amount(_whole(ahead)))
+
+    def fen(share: Fraction) -> int:
+        return credit_fen([_carried_on(readings, one, as_of, course, share) for one in parts])
+
+    credit = fen(Fraction(1))
     less = replace(projection, cost_fen=projection.cost_fen - credit, credit_fen=credit, days=days)
     if outlook is None or projection.low_fen is None or projection.high_fen is None:
         return replace(less, low_fen=None, high_fen=None)
-    least, most = (fen(readings.amount(_whole(ahead * share))) for share in (outlook.low, outlook.high))
+    least, most = fen(outlook.low), fen(outlook.high)
     return replace(less, low_fen=projection.low_fen - most, high_fen=projection.high_fen - least)
+
+
+def _carried_on(
+    readings: Readings, part: FedPart, as_of: int, course: Sequence[Fraction], share: Fraction
+) -> FedPart:
+    """The part with that share of the hours of the course, from `as_of` on, that lie whole within it."""
+    since, until = part.segment.since, part.segment.until
+    ahead = course[max(-((as_of - since) // HOUR), 0) : max((until - as_of) // HOUR, 0)]
+    more = readings.amount(_whole(sum(ahead, Fraction(0)) * share))
+    return part._replace(quantity=part.quantity + more)
 
 
 def _mean_day(readings: Readings, since: int, until: int) -> tuple[list[Fraction], int]:

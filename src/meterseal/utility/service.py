@@ -40,12 +40,13 @@ from meterseal.utility.compose import Terms, needs_year, year_before, year_use
 from meterseal.utility.customers import Customers
 from meterseal.utility.determinants import by_register
 from meterseal.utility.effect import Overlay, between_tenants, check_one_tenant, effects, used_by
+from meterseal.utility.feedin import FedPart
 from meterseal.utility.outlook import HISTORY, Around, Outlook, outlook
 from meterseal.utility.ports import Measurements
 from meterseal.utility.projection import less_credit
-from meterseal.utility.rating import credit, tier_position
+from meterseal.utility.rating import tier_position
 from meterseal.utility.readings import Readings
-from meterseal.utility.tariff import AnyTariff, Segment, Tiered
+from meterseal.utility.tariff import AnyTariff, Tiered
 from meterseal.utility.usage import period_to_date, progress, usage_series
 from meterseal.utility.views import (
     BillSummary,
@@ -248,9 +249,12 @@ class Utility:
         tariff = terms.book.on(local_day(at))
         reached = progress(readings, period.since, min(period.until, now - now % HOUR))
         last = next((bill for bill in self.bills(terms.agreement_id) if bill.latest), None)
-        fed = self._fed(terms, period, to_date.as_of, tariff)
-        if fed is not None:
-            to_date = replace(to_date, projection=self._less_credit(terms, period, to_date, fed, tariff))
+        fed = None
+        if feedin.parts(terms.book.segments(*period), terms.fed):
+            parts = None if to_date.as_of is None else self._fed_parts(terms, period, to_date.as_of)
+            fed = _fed_in(parts, to_date.as_of, tariff)
+            less = None if parts is None else self._less_credit(terms, period, to_date, parts)
+            to_date = replace(to_date, projection=less)
         return UsagePointCard(
             usage_point=usage_point,
             agreement_id=terms.agreement_id,
@@ -269,42 +273,34 @@ class Utility:
             fed=fed,
         )
 
-    def _fed(self, terms: Terms, period: Period, as_of: int | None, tariff: AnyTariff) -> FedIn | None:
-        """What was fed in since a period began; None where no plant is stated of it."""
-        until = period.until if as_of is None else as_of
-        spans = feedin.spans(period, terms.fed)
-        if not spans:
-            return None
-        price, quantity = tariff.feed_in, Decimal(0)
-        for span in feedin.spans(Period(period.since, until), terms.fed):
-            try:
-                readings = self._billing.readings(terms, *span, channel=EXPORT)
-                quantity += feedin.quantity(readings, *span)
-            except DataError:
-                return FedIn(as_of, None, price, None)
-        if as_of is None:
-            return FedIn(None, None, price, None)
-        segment = Segment(period.since, until, tariff)
-        fen = None if price is None else -credit(segment, quantity)[0].amount_fen
-        return FedIn(as_of, quantity, price, fen)
+    def _fed_parts(self, terms: Terms, period: Period, as_of: int) -> tuple[FedPart, ...] | None:
+        """What was fed in up to an instant, as the bill of the period will have lines; None where a register is missing."""
+        found = []
+        for part in feedin.parts(terms.book.segments(*period), terms.fed):
+            quantity, until = Decimal(0), min(part.until, as_of)
+            if part.since < until:
+                try:
+                    readings = self._billing.readings(terms, part.since, until, channel=EXPORT)
+                    quantity = feedin.quantity(readings, part.since, until)
+                except DataError:
+                    return None
+            found.append(FedPart(part, quantity))
+        return tuple(found)
 
     def _less_credit(
-        self, terms: Terms, period: Period, to_date: PeriodToDate, fed: FedIn, tariff: AnyTariff
+        self, terms: Terms, period: Period, to_date: PeriodToDate, parts: tuple[FedPart, ...]
     ) -> Projection | None:
         """What the period will cost with the credit for what is fed in; None where that cannot be told."""
-        as_of, found, so_far = to_date.as_of, to_date.projection, fed.quantity
-        if found is None or as_of is None or so_far is None or tariff.feed_in is None:
+        as_of, found = to_date.as_of, to_date.projection
+        if found is None or as_of is None or any(one.segment.tariff.feed_in is None for one in parts):
             return None
-        plants = feedin.spans(period, terms.fed)
-        since = max(terms.since, plants[0].since)
-        segment = Segment(period.since, period.until, tariff)
+        since = max(terms.since, parts[0].segment.since)
         return less_credit(
             found,
             self._billing.readings(terms, min(since, as_of), as_of, channel=EXPORT),
             period,
             as_of,
-            plants,
-            lambda more: -credit(segment, so_far + more)[0].amount_fen,
+            parts,
             self._outlook(terms, as_of, period.until, EXPORT),
         )
 
@@ -361,6 +357,16 @@ class Utility:
             )
         begun = [terms for terms in found if terms.since <= at]
         return begun[-1] if begun else found[0]
+
+
+def _fed_in(parts: tuple[FedPart, ...] | None, as_of: int | None, tariff: AnyTariff) -> FedIn:
+    """What was fed in since a period began, at the price of now; paid for at those that held."""
+    if parts is None:
+        return FedIn(as_of, None, tariff.feed_in, None)
+    begun = [one for one in parts if as_of is not None and one.segment.since < as_of]
+    priced = tariff.feed_in is not None and all(one.segment.tariff.feed_in is not None for one in begun)
+    quantity = sum((one.quantity for one in begun), Decimal(0))
+    return FedIn(as_of, quantity, tariff.feed_in, feedin.credit_fen(begun) if priced else None)
 
 
 def _clip(period: Period, terms: Terms) -> Period:
