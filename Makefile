@@ -34,8 +34,9 @@ else
 endif
 	@touch $@
 
+# Its seven programs are compiled once, whatever the environment says; else each of them compiles all that it imports.
 demo: .venv/.stamp
-	@$(BIN)/meterseal demo $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/meterseal demo $(ARGS)
 
 # Tests start many programs; what these import is compiled once, whatever the environment says.
 test: .venv/.stamp-test

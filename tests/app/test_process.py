@@ -1,4 +1,4 @@
-"""Each process, and a command that only asks one, loads no database that it never opens."""
+"""Each process, and a command that only asks one, loads nothing that it never uses: what it loads costs every start."""
 
 from __future__ import annotations
 
@@ -7,13 +7,38 @@ import sys
 
 import pytest
 
+STORES = ("sqlalchemy", "alembic", "numpy", "arro3", "duckdb")
+
+
+def loaded(program: str) -> set[str]:
+    """What is in memory at the end of a program, or where it ends by itself."""
+    said = f"import os, sys\n{program}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", said], input="", capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
 
 @pytest.mark.parametrize("module", ["app.keys", "app.headend", "app.system", "cli.calls"])
 def test_who_opens_no_store_loads_none(module: str) -> None:
-    asked = (
-        f"import sys, meterseal.{module}\n"
-        "stores = ('sqlalchemy', 'alembic', 'numpy', 'arro3', 'duckdb')\n"
-        "print([name for name in sys.modules if name.split('.')[0] in stores])"
-    )
-    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert not loaded(f"import meterseal.{module}") & set(STORES)
+
+
+def test_who_asks_the_system_loads_neither_its_keys_nor_its_log() -> None:
+    assert not loaded("import meterseal.cli.calls") & {"structlog", "rich", "meterseal.security.service"}
+
+
+@pytest.mark.parametrize("name", ["keys", "headend", "platform", "web"])
+def test_a_process_starts_without_colours(name: str) -> None:
+    found = loaded(f"""
+from meterseal.app import process
+def leave(status):
+    print(*sys.modules)
+    raise SystemExit(0)
+os._exit = leave
+process.main({name!r})  # its standard input ends, so it does
+""")
+    assert {f"meterseal.app.{name}", "structlog"} <= found
+    assert not found & {"rich", "pygments"}
+
+
+def test_the_platform_loads_neither_the_security_service_nor_a_web_client() -> None:
+    assert not loaded("import meterseal.app.platform") & {"meterseal.security.service", "urllib3"}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from meterseal.app.system import now_ms
+from meterseal.app.clock import now_ms
 from meterseal.kit.demo import Demo, Played, Wish
 from meterseal.utility.calendar import local_day, midnight
 

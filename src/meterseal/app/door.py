@@ -1,6 +1,6 @@
 """Where the operator's Unix sockets of a system lie: in its data directory, or in a private one when that path is long.
 
-It opens nothing; platform and command line agree here on the place.
+Platform and command line agree here on the place. It answers nothing, and loads nothing of a system that would.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from meterseal.app.config import Layout, unusable
 from meterseal.errors import LocalError
+from meterseal.mesh.rpc import Connection
 
 LONGEST = 107
 """Bytes of a Unix socket's path."""
@@ -40,6 +41,11 @@ def socket_path(layout: Layout, name: str = NAME) -> Path:
         )
     chosen = next((folder for folder in places if (folder / name).exists()), places[0])
     return _private(chosen) / name
+
+
+def operator_connection(layout: Layout, timeout: float = 60.0) -> Connection:
+    """The operator's way into a running system: its Unix socket, mode 0600."""
+    return Connection.unix(socket_path(layout), timeout=timeout)
 
 
 def _folders(layout: Layout) -> list[Path]:

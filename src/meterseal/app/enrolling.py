@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from meterseal.app import enrolment
 from meterseal.app import operator as ask
-from meterseal.app.keys import IssueConcentrator, TlsIdentity
+from meterseal.app.tls_identities import IssueConcentrator, TlsIdentity
 from meterseal.control import read, write
 from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import agreements, concentrators, customers, meters, usage_points

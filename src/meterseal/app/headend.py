@@ -14,10 +14,10 @@ from typing import Any
 
 import msgspec
 
+from meterseal.app.clock import now_ms
 from meterseal.app.links import RemoteAudit, RemoteSessions, RemoteTopology, RemoteWords
 from meterseal.app.reach import Reach
 from meterseal.app.sm_identity import HEADEND, SmIdentities
-from meterseal.app.system import now_ms
 from meterseal.app.transports import Transports
 from meterseal.bus.local import LocalBus
 from meterseal.headend.coap import CoapListener

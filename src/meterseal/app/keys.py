@@ -13,33 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
-
+from meterseal.app.clock import now_ms
 from meterseal.app.config import Layout
 from meterseal.app.door import KEYS, socket_path
 from meterseal.app.reach import Reach
 from meterseal.app.sm_identity import SmIdentities
-from meterseal.app.system import now_ms
+from meterseal.app.tls_identities import IssueConcentrator, TlsIdentity
 from meterseal.mesh.authority import TlsDirectory
 from meterseal.mesh.rpc import Method, Methods, serve, serve_unix
 from meterseal.security.authorise import PARTNER
 from meterseal.security.keystore import open_place, parse_place
 from meterseal.security.service import SecurityService
-
-
-class IssueConcentrator(Struct, frozen=True):
-    """Make a TLS identity for a concentrator; its key comes back encrypted under the password it chose."""
-
-    device_id: bytes
-    key_password: bytes
-
-
-class TlsIdentity(Struct, frozen=True):
-    """PEM certificate, encrypted PEM key, PEM root."""
-
-    certificate: bytes
-    key: bytes
-    root: bytes
 
 
 class PlatformTls:

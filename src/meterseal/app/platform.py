@@ -18,6 +18,7 @@ import structlog
 from meterseal.app import doctoring, heads, links, listening, restoring
 from meterseal.app.bulking import BulkDesk
 from meterseal.app.bundling import Bundles
+from meterseal.app.clock import now_ms
 from meterseal.app.commanding import CommandingDesk
 from meterseal.app.comparing import Comparing
 from meterseal.app.config import Layout
@@ -38,7 +39,6 @@ from meterseal.app.reach import Reach
 from meterseal.app.resealing import Resealing, newest_wrapping_of
 from meterseal.app.retaining import RetentionDesk
 from meterseal.app.rowwatch import RowWatch
-from meterseal.app.system import now_ms
 from meterseal.app.wraps import Wraps, rewrapped_by
 from meterseal.bus.local import methods as bus_methods
 from meterseal.control import kinds, open_control

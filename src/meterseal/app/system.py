@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ import msgspec
 import structlog
 
 from meterseal.app import config, passphrases, transports
+from meterseal.app.clock import now_ms
 from meterseal.app.config import Layout, Settings
-from meterseal.app.door import socket_path
+from meterseal.app.door import operator_connection as operator_connection
 from meterseal.app.lock import in_use, take_lock
 from meterseal.app.settings import open_settings, save
 from meterseal.app.sm_identity import HEADEND, SmIdentities
@@ -25,18 +25,12 @@ from meterseal.app.supervise import Spec, Supervisor
 from meterseal.errors import LocalError, MetersealError
 from meterseal.hostport import written
 from meterseal.mesh.authority import Passwords, TlsDirectory
-from meterseal.mesh.rpc import Connection
 from meterseal.security.keystore import open_place, parse_place
 
 log = structlog.get_logger()
 PROCESSES = ("keys", "platform", "headend", "web")
 RENEW_EVERY = 3600.0
 """Seconds between looks for process certificates that near their end."""
-
-
-def now_ms() -> int:
-    """The clock of this program, Unix milliseconds UTC."""
-    return time.time_ns() // 1_000_000
 
 
 class System:
@@ -255,8 +249,3 @@ def _spec(
         orders["keystore"] = settings.keystore
     module = "meterseal.app.process"
     return Spec(name=name, module=module, arguments=[name], orders=orders, last=name == "keys")
-
-
-def operator_connection(layout: Layout, timeout: float = 60.0) -> Connection:
-    """The operator's way into a running system: its Unix socket, mode 0600."""
-    return Connection.unix(socket_path(layout), timeout=timeout)

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from meterseal.app import operator
-from meterseal.app.system import now_ms
+from meterseal.app.clock import now_ms
 from meterseal.cli.answers import show
 from meterseal.cli.arguments import Data, Json, device_id_of
 from meterseal.cli.calls import ask

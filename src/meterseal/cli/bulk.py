@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from meterseal.app.bulking import BulkQuery, Filter, Plan, PlanBulk, Progresses
-from meterseal.app.system import now_ms
+from meterseal.app.clock import now_ms
 from meterseal.cli.answers import plain, say
 from meterseal.cli.arguments import Data, Json, between, device_id_of
 from meterseal.cli.calls import ask

@@ -8,17 +8,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
-from meterseal.app import config, system
-from meterseal.app.door import KEYS, socket_path
+from meterseal.app import config
+from meterseal.app.door import KEYS, operator_connection, socket_path
 from meterseal.app.lock import in_use
 from meterseal.cli.waiting import waiting
 from meterseal.errors import EngineError
 from meterseal.mesh.rpc import Connection
-from meterseal.security.sdk import SecuritySdk
+
+if TYPE_CHECKING:
+    from meterseal.security.sdk import SecuritySdk
 
 T = TypeVar("T", bound=Struct)
 Answer = TypeVar("Answer")
@@ -34,7 +36,7 @@ def ask(
     with waiting(doing):
         return over(
             layout,
-            lambda: system.operator_connection(layout, timeout),
+            lambda: operator_connection(layout, timeout),
             lambda way: way.call(method, request, reply),
             "The system",
         )
@@ -78,6 +80,8 @@ def ask_keys(
     data: Path, call: Callable[[SecuritySdk], Awaitable[Answer]], *, timeout: float = 120.0
 ) -> Answer:
     """Calls to the running security service; errors as `over`."""
+    from meterseal.security.sdk import SecuritySdk  # slow to import, and most commands ask the system alone
+
     layout = config.Layout(data)
     return over(
         layout,

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Annotated
 
 from meterseal.app.bulking import Filter, Plan
+from meterseal.app.clock import now_ms
 from meterseal.app.firmware import CampaignList, CampaignQuery, PlanFirmware, RunningList, StartFirmware
-from meterseal.app.system import now_ms
 from meterseal.cli.answers import plain, say
 from meterseal.cli.arguments import Data, Json, between, device_id_of
 from meterseal.cli.calls import ask

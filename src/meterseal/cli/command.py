@@ -10,10 +10,10 @@ import secrets
 from pathlib import Path
 from typing import Annotated
 
+from meterseal.app.clock import now_ms
 from meterseal.app.commanding import CommandMeter, ReadMeter, Way, WordQuery
 from meterseal.app.listing import Listing
 from meterseal.app.operator import Page, Text
-from meterseal.app.system import now_ms
 from meterseal.cli.answers import say, show
 from meterseal.cli.arguments import Data, Json, between, device_id_of
 from meterseal.cli.calls import ask, ask_keys, epoch

@@ -10,8 +10,8 @@ import os
 from pathlib import Path
 
 from meterseal.app import config
+from meterseal.app.clock import now_ms
 from meterseal.app.lock import in_use
-from meterseal.app.system import now_ms
 from meterseal.cli.answers import say
 from meterseal.cli.arguments import Data, Json
 from meterseal.cli.calls import ask_keys

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from meterseal.app import config
+from meterseal.app.clock import now_ms
 from meterseal.app.operator import as_json
-from meterseal.app.system import now_ms
 from meterseal.cli.arguments import Data, Hours, Json
 from meterseal.cli.calls import ask_keys, epoch
 from meterseal.cli.times import at

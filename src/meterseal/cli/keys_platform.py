@@ -14,9 +14,9 @@ import msgspec
 from cyclopts import Parameter
 
 from meterseal.app import config
+from meterseal.app.clock import now_ms
 from meterseal.app.listening import Listening
 from meterseal.app.operator import as_json
-from meterseal.app.system import now_ms
 from meterseal.cli import keys_orders
 from meterseal.cli.answers import say
 from meterseal.cli.arguments import Data, Hours, Json

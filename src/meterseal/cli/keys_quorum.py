@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from meterseal.app import config
-from meterseal.app.system import now_ms
+from meterseal.app.clock import now_ms
 from meterseal.cli.answers import plain, say
 from meterseal.cli.arguments import Data, Hours, Json
 from meterseal.cli.calls import ask_keys, epoch

@@ -11,10 +11,10 @@ from typing import Annotated
 
 from cryptography import x509
 
+from meterseal.app.clock import now_ms
 from meterseal.app.config import Layout, load, take_passphrase
 from meterseal.app.operator import as_json
 from meterseal.app.settings import open_settings
-from meterseal.app.system import now_ms
 from meterseal.cli.arguments import Data, Json, between
 from meterseal.cli.calls import ask_keys
 from meterseal.cli.times import at, day

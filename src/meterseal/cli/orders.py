@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from meterseal.app import config
+from meterseal.app.clock import now_ms
 from meterseal.app.operator import as_json
-from meterseal.app.system import now_ms
 from meterseal.cli.answers import say
 from meterseal.cli.calls import epoch
 from meterseal.cli.times import at

@@ -13,11 +13,11 @@ from json import dumps, loads
 from typing import Annotated, Any, get_args
 
 from meterseal.app.config import Layout
+from meterseal.app.door import operator_connection
 from meterseal.app.lock import in_use
 from meterseal.app.operator import Text
 from meterseal.app.retaining import Channels, HoldReadings, RunRetention, SetRetention, SetRuns
 from meterseal.app.retention_plan import RUNS
-from meterseal.app.system import operator_connection
 from meterseal.cli.answers import plain, show
 from meterseal.cli.arguments import Data, Json, between, device_id_of
 from meterseal.cli.calls import LONG_RUN, ask, over

@@ -19,7 +19,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-import structlog
 from msgspec import Struct
 
 from meterseal.errors import EngineError, LocalError
@@ -43,8 +42,6 @@ SHARE = "meterseal-headend"
 
 _LEVEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
 _UP = re.compile(r"([a-z0-9][a-z0-9._-]{0,63})/([0-9a-f]{16})/up\Z")
-
-log = structlog.get_logger()
 
 
 class Broker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -154,6 +151,7 @@ class MqttListener:
                 await self._work
 
     async def _run(self, context: ssl.SSLContext | None) -> None:
+        import structlog  # slow to import, and only needed here and below
         from aiomqtt import MqttError
 
         pause = FIRST_PAUSE
@@ -164,7 +162,7 @@ class MqttListener:
                 # ValueError: a topic that is no text, met as the broker is left. Their texts may quote what the broker
                 # sent; the kind is enough to know where to look.
                 faults = sorted({type(error).__name__ for error in errors.exceptions})
-                log.warning("mqtt.away", broker=self._broker.address, faults=faults)
+                structlog.get_logger().warning("mqtt.away", broker=self._broker.address, faults=faults)
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 # Leaving a broker that just went away, the library answers a cancellation with an error of its own.
                 raise asyncio.CancelledError
@@ -211,7 +209,9 @@ class MqttListener:
         topics = f"{self._base}/+/+/up"
         granted = await client.subscribe(f"$share/{SHARE}/{topics}" if modern else topics, qos=1)
         if any(not isinstance(code, int) and code.is_failure for code in granted):
-            log.error("mqtt.refused", broker=self._broker.address, topics=topics)
+            import structlog
+
+            structlog.get_logger().error("mqtt.refused", broker=self._broker.address, topics=topics)
             raise PermissionError
         self.connected.set()
         async with asyncio.TaskGroup() as group:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
 
 import msgspec
-import structlog
 from msgspec import Meta, Struct
 
 from meterseal.crypto.symmetric import equal
@@ -42,8 +41,6 @@ _DEVICE = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.:-]{1,64}\Z")
 """A name that stays one step of a path; `.` and `..` would not."""
 _PRINTED = re.compile(r"[ -~]*\Z")
 _NAME = r"^[a-z0-9][a-z0-9-]{0,31}$"
-
-log = structlog.get_logger()
 
 
 class Carrier(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -215,7 +212,9 @@ class PushListener:
                     fault = type(error).__name__
                 if fault:
                     self.undelivered += 1
-                    log.warning("push.undelivered", carrier=carrier.name, fault=fault)
+                    import structlog  # slow to import, and only needed here
+
+                    structlog.get_logger().warning("push.undelivered", carrier=carrier.name, fault=fault)
 
 
 async def _posted(client: httpx.AsyncClient, ask: httpx.Request) -> str:

@@ -19,8 +19,9 @@ import msgspec
 from msgspec import Struct
 
 from meterseal.app import operator
+from meterseal.app.clock import now_ms
 from meterseal.app.config import Layout
-from meterseal.app.system import System, now_ms, start
+from meterseal.app.system import System, start
 from meterseal.errors import EngineError
 from meterseal.kit import attacks
 from meterseal.kit.attacks import Outcome

@@ -14,9 +14,10 @@ import msgspec
 from msgspec import Struct
 
 from meterseal.app import listening, operator
+from meterseal.app.clock import now_ms
 from meterseal.app.config import Layout, load, replace_file
+from meterseal.app.door import operator_connection
 from meterseal.app.supervise import Spec, Supervisor
-from meterseal.app.system import now_ms, operator_connection
 from meterseal.errors import EngineError
 from meterseal.hostport import written
 from meterseal.kit import attacks

@@ -18,10 +18,10 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from securesystemslib.signer import CryptoSigner, Key
-from tuf.api.exceptions import DownloadHTTPError, RepositoryError
+from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import (
     Metadata,
     MetaFile,
@@ -32,14 +32,11 @@ from tuf.api.metadata import (
     Targets,
     Timestamp,
 )
-from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from meterseal.errors import DataError, LocalError
 from meterseal.link.firmware import MOST_BLOCKS, SIZE
 from meterseal.security.orders import OfficerSignature
 from meterseal.things.firmware_metadata import (
-    BROKEN,
-    MOST,
     SM2,
     Sm2Key,
     canonical,
@@ -47,13 +44,14 @@ from meterseal.things.firmware_metadata import (
     ends,
     half_over,
     load,
-    moment,
     read,
-    refused,
     stale,
     unsigned,
     with_signatures,
 )
+
+if TYPE_CHECKING:
+    from meterseal.things.firmware_client import Client
 
 PEOPLE = 2
 
@@ -198,14 +196,16 @@ class Repository:
             path = client.download_target(info, str(Path(place) / "image"))
             return Path(path).read_bytes()
 
-    def _client(self, now: int) -> _Client:
+    def _client(self, now: int) -> Client:
+        from meterseal.things.firmware_client import Client  # brings a web client, and only releases need it
+
         first = self._trusted / "first.json"
         if not first.exists():
             raise LocalError(
                 "firmware.officers",
                 "Nobody may release firmware yet. Let two officers sign who may: meterseal firmware officers",
             )
-        return _Client(first.read_bytes(), self._trusted, self._metadata, self._images, now)
+        return Client(first.read_bytes(), self._trusted, self._metadata, self._images, now)
 
     # --- what the online key says ---------------------------------------------------------------------------
 
@@ -247,61 +247,6 @@ class Repository:
             if path.name.partition(".")[0].isdecimal()
         )
         return load(self._metadata / f"{found[-1]}.{kind.type}.json") if found else None
-
-
-class _Files(FetcherInterface):
-    """The repository's files for the client, which takes them for something far away."""
-
-    def __init__(self, metadata: Path, images: Path) -> None:
-        self._places = {"metadata": metadata, "images": images}
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        place, _, name = url.removeprefix("repository://").partition("/")
-        try:
-            file = (self._places[place] / Path(name).name).open("rb")
-        except OSError:
-            raise DownloadHTTPError(f"{name} is not there", 404) from None
-        with file:
-            while piece := file.read(65_536):
-                yield piece
-
-
-class _Client:
-    """python-tuf's client at a given time, its refusals in our words."""
-
-    def __init__(self, first: bytes, trusted: Path, metadata: Path, images: Path, now: int) -> None:
-        self._make = first, trusted, _Files(metadata, images)
-        self._now = now
-
-    def __enter__(self) -> Updater:
-        first, trusted, files = self._make
-        config = UpdaterConfig(
-            root_max_length=MOST["root"],
-            timestamp_max_length=MOST["timestamp"],
-            snapshot_max_length=MOST["snapshot"],
-            targets_max_length=MOST["targets"],
-        )
-        try:
-            client = Updater(
-                str(trusted),
-                "repository://metadata/",
-                target_base_url="repository://images/",
-                fetcher=files,
-                config=config,
-                bootstrap=first,
-            )
-            # The client takes the time when it is made; ours is an argument everywhere.
-            client._trusted_set.reference_time = moment(self._now)
-            client.refresh()
-        except (*BROKEN, ValueError) as error:
-            raise refused(error) from None
-        except OSError as error:
-            raise disk(error) from None
-        return client
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, BROKEN):
-            raise refused(error) from None
 
 
 def _put(path: Path, content: bytes) -> None:
