@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -20,12 +23,13 @@ from meterseal.control.tables import (
     metadata,
     point_facts,
     premises,
+    row_trail,
     tariffs,
     usage_points,
     weather,
 )
 from meterseal.control.writes import insert_new, upsert
-from meterseal.errors import EngineError, LocalError
+from meterseal.errors import DataError, EngineError, LocalError
 
 
 def test_migrations_make_exactly_the_tables_of_the_code(tmp_path: Path) -> None:
@@ -127,6 +131,48 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, content: bytes | No
     with pytest.raises(LocalError) as caught:
         open_control(path)
     assert caught.value.code == "control.unreadable"
+
+
+@pytest.mark.parametrize("how", ["replaced", "removed"])
+def test_attack_a_file_that_was_replaced_while_it_is_open_is_neither_read_nor_written(
+    tmp_path: Path, how: str
+) -> None:
+    """A pooled connection wrote on into the file that was gone, and a new one mixed its log into the other file."""
+    path, away = tmp_path / "control.db", tmp_path / "away.db"
+    engine = open_control(path)
+    with write(engine) as connection:
+        connection.execute(premises.insert(), [{"id": "1" * 32}])
+    path.rename(away)
+    if how == "replaced":
+        shutil.copy(away, path)
+
+    def attempt(transaction: Callable[[sa.Engine], AbstractContextManager[sa.Connection]]) -> None:
+        with transaction(engine) as connection:
+            connection.execute(sa.select(premises)).all()
+
+    for transaction in (read, write):
+        with pytest.raises(EngineError) as caught:
+            attempt(transaction)
+        assert caught.value.code == "control.replaced"
+    away.replace(path)
+    for transaction in (read, write):
+        attempt(transaction)
+
+
+def test_a_table_that_is_gone_is_said_as_what_it_is(tmp_path: Path) -> None:
+    engine = open_control(tmp_path / "control.db")
+    with write(engine) as connection:
+        connection.exec_driver_sql("DROP TABLE row_trail")
+
+    def attempt() -> None:
+        with read(engine) as connection:
+            connection.execute(sa.select(row_trail)).all()
+
+    with pytest.raises(DataError) as caught:
+        attempt()
+    assert caught.value.code == "control.schema"
+    assert "no such table: row_trail" in caught.value.message
+    assert "Restore the control store from a backup" in caught.value.message
 
 
 def test_a_directory_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:

@@ -92,6 +92,15 @@ def test_a_table_that_is_gone_is_named_beside_rows_of_others(kept: Kept) -> None
     }
 
 
+def test_a_trail_of_rows_that_is_gone_is_named_and_ends_no_comparison(kept: Kept) -> None:
+    kept.attack("DROP TABLE row_trail", "DROP TABLE weather")
+    assert [one.where for one in compared(kept.engine, kept.trail).differences] == [
+        "index ix_weather_hour",
+        "table row_trail",
+        "table weather",
+    ]
+
+
 def test_a_table_that_is_gone_is_named_where_only_some_tables_are_compared(kept: Kept) -> None:
     kept.attack("DROP TABLE tariffs")
     looked = compared(kept.engine, kept.trail, only=frozenset(("point_facts", "tariffs")))

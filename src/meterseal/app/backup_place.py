@@ -5,17 +5,22 @@ It says not what belongs to a backup (`app.backup`) and brings nothing back (`ap
     DIR/objects/ab/abcd…       one file each, by its digest: what two backups share lies there once
     DIR/points/N-TIME.json     one backup: a seal over its list, then the list; written last, so a backup is whole or absent
     DIR/lock                   one program writes here at a time; not empty while it does
+
+Others may write here as well, on another machine's disk. So no link is followed below DIR, and a list that is not opened
+yet names objects by their digests and by nothing else: who holds the place harms backups, and no file of the platform.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
 import re
 import secrets
 import sqlite3
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -34,13 +39,14 @@ from meterseal.app.backup_list import FORMAT, Part, Point, sealed
 from meterseal.control.sealing import KeyRing
 from meterseal.errors import DataError, EngineError, LocalError, MetersealError
 from meterseal.mdms.moment import Held, Moment
-from meterseal.mdms.store.files import place_file, sync_directory, write_all
+from meterseal.mdms.store.files import sync_directory, write_all
 
 _PIECE = 1 << 20
 _OBJECTS, _POINTS, _LOCK, _NEW = "objects", "points", "lock", ".new"
 _DAMAGED = ".damaged"
 _ID = re.compile(r"([0-9]{6,18})-[0-9]{8}T[0-9]{6}Z")
 _VERSION = re.compile(r"[0-9]{4}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _LONGEST_LIST = 1 << 28
 _LAST = 253_402_300_800_000
 """The year 10000."""
@@ -91,6 +97,10 @@ class Place:
             )
         if point.id != wanted or not _VERSION.fullmatch(point.control) or not 0 <= point.at < _LAST:
             raise damaged(path)
+        if not all(
+            _DIGEST.fullmatch(part.digest) and min(part.size, part.offset) >= 0 for part in point.parts
+        ):
+            raise damaged(path)
         return point, raw
 
     def copy(self, part: Part, target: Path) -> None:
@@ -120,9 +130,10 @@ class Place:
     def has(self, part: Part) -> bool:
         """Does its object lie here with the right length?"""
         try:
-            return self._object(part.digest).stat().st_size == part.size
-        except FileNotFoundError:
+            found = self._object(part.digest).lstat()
+        except OSError:
             return False
+        return stat.S_ISREG(found.st_mode) and found.st_size == part.size
 
     def set_aside(self, point: Point) -> int:
         """Give objects of a backup that are not what was written another name; how many.
@@ -158,8 +169,13 @@ class Place:
                     "backup.place",
                     f"{self.root} holds something else ({sorted(odd)[0]}). Give a directory of its own.",
                 )
-            descriptor = os.open(self.root / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            self._no_links()
+            flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            descriptor = os.open(self.root / _LOCK, flags, 0o600)
         try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+                raise self._link(self.root / _LOCK)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -188,6 +204,19 @@ class Place:
         finally:
             os.close(descriptor)
 
+    def _no_links(self) -> None:
+        """LocalError `backup.place` where a folder of ours is somebody's link to another one."""
+        for folder in (self.root / _OBJECTS, self._points, *(self.root / _OBJECTS).glob("??")):
+            if folder.is_symlink():
+                raise self._link(folder)
+
+    def _link(self, path: Path) -> LocalError:
+        return LocalError(
+            "backup.place",
+            f"{path} is a link, or no file of its own: somebody else put it there, and nothing is written through it. "
+            "Look who writes there, and remove it.",
+        )
+
     def _sweep(self) -> None:
         """Remove objects that no list names: whoever wrote them was ended. While a list cannot be read none is."""
         try:
@@ -200,11 +229,17 @@ class Place:
         return {part.digest for name in names for part in self.point(name)[0].parts}
 
     def _remove_others(self, named: set[str]) -> int:
+        """By descriptors, so that a link that comes meanwhile leads to no other files."""
         removed = 0
-        for path in (self.root / _OBJECTS).glob("??/*"):
-            if path.name not in named:
-                path.unlink()
-                removed += 1
+        with _opened(self.root / _OBJECTS) as objects:
+            for shard in os.listdir(objects):  # noqa: PTH208 - of a descriptor
+                try:
+                    with _opened(shard, objects) as folder:
+                        for name in sorted(set(os.listdir(folder)) - named):  # noqa: PTH208 - as above
+                            os.unlink(name, dir_fd=folder)
+                            removed += 1
+                except NotADirectoryError:  # a file that is being written, or somebody's link
+                    continue
         return removed
 
     def known(self) -> dict[str, Part]:
@@ -280,9 +315,11 @@ class Place:
     def _settle(self, new: Path, digest: str, size: int) -> tuple[str, int]:
         there = self._object(digest)
         with disk(there):
-            if there.exists() and there.stat().st_size == size:
+            if self.has(Part("", size, digest, "")):
                 return digest, 0
             there.parent.mkdir(mode=0o700, exist_ok=True)
+            if there.parent.is_symlink():
+                raise self._link(there.parent)
             self._fresh.append(there)
             new.rename(there)
             sync_directory(there.parent)
@@ -293,7 +330,7 @@ class Place:
         listed = sealed(point, ring)
         with disk(self.root):
             sync_directory(self.root / _OBJECTS)
-            place_file(self._points / f"{point.id}.json", listed)
+            _place(self._points / f"{point.id}.json", listed)
         self._fresh.clear()
 
     def prune(self, keep: int) -> int:
@@ -311,3 +348,37 @@ class Place:
 
     def _object(self, digest: str) -> Path:
         return self.root / _OBJECTS / digest[:2] / digest
+
+
+@contextlib.contextmanager
+def _opened(folder: Path | str, within: int | None = None) -> Iterator[int]:
+    """A descriptor of a directory that is no link. NotADirectoryError for anything else."""
+    try:
+        descriptor = os.open(
+            folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=within
+        )
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotADirectoryError(error.errno, error.strerror, str(folder)) from error
+        raise
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _place(path: Path, content: bytes) -> None:
+    """A whole new file durably or not at all, written under a name that nobody can foresee."""
+    new = path.with_name(f"{path.name}.{secrets.token_hex(8)}{_NEW}")
+    try:
+        descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            write_all(descriptor, content)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        new.rename(path)
+        sync_directory(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            new.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from meterseal.errors import EngineError, LocalError, MetersealError
+from meterseal.errors import DataError, EngineError, LocalError, MetersealError
 
 HEAD = "0030"
 """Newest migration this program knows; the drift test holds it equal to the migration scripts."""
@@ -44,7 +44,8 @@ def open_control(path: Path) -> sa.Engine:
     `read(engine)` for queries, which never wait for a writer. Every commit is fsynced (synchronous=FULL).
 
     Raises LocalError `control.newer` when a newer program wrote the file, `control.unreadable` when it is not
-    a control store; EngineError `control.full`, `control.failed` when the disk does not take it.
+    a control store; EngineError `control.full`, `control.failed` when the disk does not take it. From then on each
+    transaction raises EngineError `control.replaced` when another file stands at `path`, or none.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -58,6 +59,7 @@ def open_control(path: Path) -> sa.Engine:
     try:
         with _translated(path):
             _bring_to_head(engine, path)
+            _keep_to(engine, path)
     except MetersealError:
         engine.dispose()
         raise
@@ -169,6 +171,32 @@ def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN" if is_reading(connection) else "BEGIN IMMEDIATE")
 
 
+def _keep_to(engine: sa.Engine, path: Path) -> None:
+    """Refuse to work once somebody put another file in its place: connections that are open would write on into one that
+    nobody finds again, and a new one would read the write-ahead log of the old file into the other.
+    """
+    opened = _identity(path)
+
+    def same(_: sa.Connection) -> None:
+        if _identity(path) != opened:
+            raise EngineError(
+                "control.replaced",
+                f"{path} is not the file that this program opened: it was replaced or removed while the system ran. "
+                "Nothing more is read or written, for the two would be mixed. Stop the system, put the file back that was "
+                "there or restore a backup (store restore), and start it again.",
+            )
+
+    event.listen(engine, "begin", same, insert=True)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def before_writing(
     engine: sa.Engine, prepare: Callable[[sa.Connection], None], finish: Callable[[sa.Connection], None]
 ) -> None:
@@ -269,5 +297,11 @@ def _meaning(path: object, text: str) -> MetersealError:
         return LocalError(
             "control.unreadable",
             f"{path} is not a database or is damaged. Restore it from a backup; nothing was changed.",
+        )
+    if "no such table" in text or "no such column" in text or "has no column" in text:
+        return DataError(
+            "control.schema",
+            f"The control store {path} lacks a part that this program made ({text}): somebody took it away or changed it. "
+            "Restore the control store from a backup while the system is down (store restore); nothing was changed.",
         )
     return EngineError("control.failed", f"{path} cannot be used: {text}. See that it is there and writable.")

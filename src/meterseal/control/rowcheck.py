@@ -6,7 +6,7 @@ It writes nothing, and does not look at the chain or its anchor (`rowtrail`, `th
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -16,7 +16,7 @@ from meterseal.control.covered import COVERED, ELSEWHERE, LEFT_OUT, Covered
 from meterseal.control.kinds import misfits
 from meterseal.control.rowitems import Item, digest, rows_of, whole
 from meterseal.control.rowtrail import BEGUN, FOREIGN, PLANTED, RowTrail, as_held
-from meterseal.control.tables import metadata, trail_keys
+from meterseal.control.tables import metadata, row_trail, trail_keys
 
 AT_ONCE = 1_000_000
 """Rows that are held in memory at once, about; a store with more is gone through as often as it takes."""
@@ -85,13 +85,16 @@ def compared(
                 Difference(one.where, one.sentence)
                 for one in misfits(connection, (*ELSEWHERE, *LEFT_OUT), most)
             ]
+        trail_stands = _has(connection, row_trail.name, row_trail.columns.keys())
         looked_at = [
-            covered for covered in looked_at if _whole(connection, covered)
+            covered
+            for covered in looked_at
+            if trail_stands and _has(connection, covered.name, (*covered.fixed, *covered.rest))
         ]  # what is not is named above
         shares = 1 + _count(connection, looked_at) // AT_ONCE
         for here in (_Share(number, shares) for number in range(shares)):
             told: dict[str, dict[str, _Known]] = {covered.name: {} for covered in looked_at}
-            for one in _replayed(connection, trail, told, here):
+            for one in _replayed(connection, trail, told, here) if trail_stands else ():
                 if one is None:
                     entries += here.first
                 elif len(found) < most:
@@ -125,10 +128,10 @@ def _count(connection: sa.Connection, tables: Sequence[Covered]) -> int:
     return sum(connection.execute(count).scalar_one() for count in counts)
 
 
-def _whole(connection: sa.Connection, covered: Covered) -> bool:
-    """Has the file every column of the table?"""
-    there = {row[1] for row in connection.exec_driver_sql(f'PRAGMA main.table_xinfo("{covered.name}")')}
-    return there.issuperset((*covered.fixed, *covered.rest))
+def _has(connection: sa.Connection, table: str, columns: Iterable[str]) -> bool:
+    """Has the file every one of these columns?"""
+    there = {row[1] for row in connection.exec_driver_sql(f'PRAGMA main.table_xinfo("{table}")')}
+    return there.issuperset(columns)
 
 
 def _replayed(
