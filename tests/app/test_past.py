@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from meterseal.app.judging import FindingsQuery, JudgingDesk, PastQuery
+from meterseal.app.judging import JudgingDesk
+from meterseal.app.validation import FindingsQuery, PastQuery
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.editing import Wish
 from meterseal.model import Batch

@@ -17,7 +17,20 @@ def loaded(program: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["app.keys", "app.headend", "app.system", "cli.calls"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "app.keys",
+        "app.headend",
+        "app.system",
+        "cli.calls",
+        "cli.status",
+        "cli.vee",
+        "cli.runs",
+        "cli.changes",
+        "cli.facts",
+    ],
+)
 def test_who_opens_no_store_loads_none(module: str) -> None:
     assert not loaded(f"import meterseal.{module}") & set(STORES)
 
@@ -42,3 +55,7 @@ process.main({name!r})  # its standard input ends, so it does
 
 def test_the_platform_loads_neither_the_security_service_nor_a_web_client() -> None:
     assert not loaded("import meterseal.app.platform") & {"meterseal.security.service", "urllib3"}
+
+
+def test_the_demo_loads_no_database() -> None:
+    assert not loaded("import meterseal.kit.demo") & (set(STORES) - {"numpy"})

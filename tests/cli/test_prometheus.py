@@ -8,14 +8,14 @@ import re
 from msgspec import structs
 from prometheus_client.parser import text_string_to_metric_families
 
-from meterseal.app.commanding import Alarms
+from meterseal.app.alarming import Alarms
 from meterseal.app.operator import Counts, as_json
 from meterseal.cli.prometheus import exposition
 from meterseal.cli.status import _reconciled, _status_lines
 from meterseal.mdms.reconciliation import Reconciled
 from meterseal.security.messages import KeyFacts
 from meterseal.security.nearing import nearing
-from meterseal.things.alarms import KINDS, Count, alarm_of
+from meterseal.things.alarm import KINDS, Count, alarm_of
 
 COUNTS = Counts(
     meters=240, sessions=241, records=9_000, readings=231_000, evidence=40, evidence_good=39, repeats=7, quarantined=2,

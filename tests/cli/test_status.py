@@ -6,7 +6,7 @@ import json
 
 import msgspec
 
-from meterseal.app.commanding import Alarms
+from meterseal.app.alarming import Alarms
 from meterseal.app.operator import Counts, as_json
 from meterseal.cli.status import _status_lines
 from meterseal.errors import EngineError

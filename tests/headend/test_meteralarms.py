@@ -8,7 +8,7 @@ from meterseal.headend.meteralarms import KINDS, SAID, kinds, told
 from meterseal.link.evidence import EvidenceStatement
 from meterseal.mdms.vee.rules import RULES
 from meterseal.model import BALANCE, Evidence, Opened
-from meterseal.things.alarms import alarm_of
+from meterseal.things.alarm import alarm_of
 
 WATER = bytes.fromhex("1078330000000001")
 END = 1_779_120_000_000

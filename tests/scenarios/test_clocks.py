@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from meterseal.app import operator
-from meterseal.app.commanding import Alarms, Since
-from meterseal.app.judging import FactsQuery, FindingsQuery
+from meterseal.app.alarming import Alarms, Since
+from meterseal.app.validation import FactsQuery, FindingsQuery
 from meterseal.edge.schedule import MINUTE, Schedule
 from meterseal.things.clocks import AFTER_SETTING, EVERY, PREFIX, STANDS_FOR
 from tests.scenarios.small_system import ELECTRIC, HOUR

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from meterseal.app.alarming import Alarms, Since
 from meterseal.app.bulking import Filter, Plan
-from meterseal.app.commanding import Alarms, Outcomes, Since, WordQuery
+from meterseal.app.commanding import Outcomes, WordQuery
 from meterseal.app.firmware import (
     CampaignList,
     CampaignQuery,

@@ -11,12 +11,11 @@ import pytest
 
 from meterseal import model
 from meterseal.app import commanding, operator
+from meterseal.app.alarming import Alarms, Since
 from meterseal.app.commanding import (
-    Alarms,
     CommandMeter,
     Outcomes,
     ReadMeter,
-    Since,
     Way,
     WordQuery,
 )

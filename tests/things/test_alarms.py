@@ -11,7 +11,8 @@ from meterseal.control.sealing import KeyRing
 from meterseal.control.tables import quarantine
 from meterseal.crypto.handles import SymmetricKey
 from meterseal.model import Refusal
-from meterseal.things.alarms import UNKNOWN, alarm_of, counts
+from meterseal.things.alarm import UNKNOWN, alarm_of
+from meterseal.things.alarms import counts
 from meterseal.things.fleet import Installation, install, new_premises
 from meterseal.things.monitor import AuditLog
 from tests.control_store import control_at

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from meterseal.app import operator as ask
+from meterseal.app.alarming import Alarms, Since
 from meterseal.control import read
 from meterseal.control.sealed import METERS
 from meterseal.control.sealing import KeyRing
@@ -27,7 +28,6 @@ from meterseal.model import Medium
 from meterseal.security.orders import CommandOrder, CommandRoom, OfficerSignature, decoded
 from meterseal.security.sdk import SecuritySdk
 from meterseal.things import alarms, commands, witness
-from meterseal.things.alarms import Count
 from meterseal.things.commands import Act
 from meterseal.things.rollout import Rollout
 from meterseal.things.words import DownWords, Outcome, Word
@@ -83,24 +83,6 @@ class Outcomes(Struct, frozen=True, kw_only=True):
 
     words: list[Outcome]
     counts: dict[str, dict[str, int]]
-    room: CommandRoom | None = None
-
-
-class Since(Struct, frozen=True, kw_only=True):
-    """From when on; 0 for ever."""
-
-    at: int = 0
-
-
-class Alarms(Struct, frozen=True, kw_only=True):
-    """How often each code was refused or held, most frequent first; words by kind and state.
-
-    `keys_put_back_at` is when the security service's log was found not to hold what it held (`things.witness`).
-    """
-
-    alarms: list[Count]
-    words: dict[str, dict[str, int]]
-    keys_put_back_at: int | None = None
     room: CommandRoom | None = None
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 from meterseal.app import operator
-from meterseal.app.judging import ChangeOrder, MethodsOrder, TrialOrder
+from meterseal.app.validation import ChangeOrder, MethodsOrder, TrialOrder
 from meterseal.cli.answers import show
 from meterseal.cli.arguments import Data, Json, Limit, between
 from meterseal.cli.calls import LONG_RUN, ask

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from meterseal.errors import LocalError
-from meterseal.mdms.facts import MOST
+from meterseal.mdms.fact import MOST
 
 LARGEST = 32 * 1024 * 1024
 

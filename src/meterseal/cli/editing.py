@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json as json_module
 from collections.abc import Iterator
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from meterseal.cli.answers import show
 from meterseal.cli.arguments import Data, Hours, Json, Limit, device_id_of
 from meterseal.cli.calls import LONG_RUN, ask
 from meterseal.cli.orders import ordered
-from meterseal.cli.times import LOCAL, at, day, moment
+from meterseal.cli.times import at, period
 from meterseal.errors import LocalError
 from meterseal.security.editorders import PURPOSE
 from meterseal.security.officerfile import RequestFile, read
@@ -161,22 +160,6 @@ def undo(
     answer = ask(data, "edit_undo", asked, operator.Text, timeout=LONG_RUN)
     show(answer.json, as_json=json, lines=lambda said: _done(said) if "says" in said else [_line(said)])
     return 0
-
-
-def period(at: str, since: str, until: str, day_text: str) -> tuple[int, int]:
-    """Unix ms of a point, a range or a local day. LocalError `use.period`, `use.date`."""
-    if [bool(at), bool(since), bool(day_text)].count(True) != 1 or bool(since) != bool(until):
-        raise LocalError("use.period", "Say --at, or --since and --until, or --day. Nothing was changed.")
-    if at:
-        return moment(at), moment(at)
-    if since:
-        first, last = moment(since), moment(until)
-        if first >= last:
-            raise LocalError("use.period", "The range ends before it begins; give --since before --until.")
-        return first, last
-    begin = day(day_text)
-    following = datetime.fromtimestamp(begin / 1000, LOCAL).date() + timedelta(days=1)
-    return begin, day(following.isoformat())
 
 
 def _done(said: dict[str, Any]) -> Iterator[str]:

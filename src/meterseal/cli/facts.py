@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from meterseal.app.judging import FactsOrder, FactsQuery
 from meterseal.app.operator import Text
+from meterseal.app.validation import FactsOrder, FactsQuery
 from meterseal.cli.answers import show
 from meterseal.cli.arguments import Data, Json
 from meterseal.cli.calls import ask
 from meterseal.cli.csv_rows import rows, wrong
 from meterseal.cli.times import at, day, instant
 from meterseal.errors import LocalError
-from meterseal.mdms.facts import MOST, STATED, Fact
-from meterseal.mdms.store.rows import EVER
+from meterseal.mdms.ever import EVER
+from meterseal.mdms.fact import MOST, STATED, Fact
 
 COLUMNS = ("usage_point", "fact", "value", "since", "until")
 WANTED = (

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from meterseal.app.commanding import Alarms
+from meterseal.app.alarming import Alarms
 from meterseal.app.operator import Counts
 from meterseal.mdms.reconciliation import OUTCOMES
 from meterseal.security.messages import KeyFacts

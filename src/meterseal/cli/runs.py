@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from meterseal.app import operator
-from meterseal.app.judging import RunQuery
+from meterseal.app.validation import RunQuery
 from meterseal.cli.answers import show
 from meterseal.cli.arguments import Data, Json, Limit
 from meterseal.cli.calls import LONG_RUN, ask

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from meterseal.app import operator
-from meterseal.app.commanding import Alarms, Since
+from meterseal.app.alarming import Alarms, Since
 from meterseal.cli.answers import show
 from meterseal.cli.arguments import Data, Json, Limit
 from meterseal.cli.calls import ask, ask_keys

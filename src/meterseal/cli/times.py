@@ -5,7 +5,7 @@ It reads no clock.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from meterseal.errors import LocalError
@@ -21,6 +21,22 @@ def day(text: str) -> int:
 def moment(text: str) -> int:
     """Local YYYY-MM-DD HH:MM in Unix milliseconds; LocalError `use.date`."""
     return _read(text, "%Y-%m-%d %H:%M", "time", "'2026-11-21 14:30'")
+
+
+def period(instant: str, since: str, until: str, day_text: str) -> tuple[int, int]:
+    """Unix ms of a point, a range or a local day. LocalError `use.period`, `use.date`."""
+    if [bool(instant), bool(since), bool(day_text)].count(True) != 1 or bool(since) != bool(until):
+        raise LocalError("use.period", "Say --at, or --since and --until, or --day. Nothing was changed.")
+    if instant:
+        return moment(instant), moment(instant)
+    if since:
+        first, last = moment(since), moment(until)
+        if first >= last:
+            raise LocalError("use.period", "The range ends before it begins; give --since before --until.")
+        return first, last
+    begin = day(day_text)
+    following = datetime.fromtimestamp(begin / 1000, LOCAL).date() + timedelta(days=1)
+    return begin, day(following.isoformat())
 
 
 def _read(text: str, form: str, what: str, example: str) -> int:

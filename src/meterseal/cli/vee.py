@@ -12,12 +12,11 @@ from typing import Annotated, Any
 import msgspec
 
 from meterseal.app import operator
-from meterseal.app.judging import FindingsQuery, PastQuery
+from meterseal.app.validation import FindingsQuery, PastQuery
 from meterseal.cli.answers import show
 from meterseal.cli.arguments import Data, Json, Limit, between, device_id_of
 from meterseal.cli.calls import LONG_RUN, ask
-from meterseal.cli.editing import period
-from meterseal.cli.times import at, moment
+from meterseal.cli.times import at, moment, period
 from meterseal.cli.times import day as local_day
 from meterseal.errors import LocalError
 from meterseal.model import MEDIA

@@ -21,8 +21,8 @@ from msgspec import Struct, field
 
 from meterseal.app import operator
 from meterseal.app.config import Layout, replace_file
-from meterseal.app.judging import FactsOrder
 from meterseal.app.supervise import Spec, Supervisor
+from meterseal.app.validation import FactsOrder
 from meterseal.edge.making import Made, personalise
 from meterseal.edge.memories import Memories
 from meterseal.edge.parameters import Parameters
@@ -30,7 +30,7 @@ from meterseal.errors import LocalError
 from meterseal.hostport import parted
 from meterseal.kit.factory import manufacture, manufacture_concentrator
 from meterseal.kit.plan import StreetPlan
-from meterseal.mdms.facts import Fact
+from meterseal.mdms.fact import Fact
 from meterseal.mesh.authority import TlsDirectory
 from meterseal.mesh.rpc import Rpc
 from meterseal.mesh.tls import Files, client_context

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 import sqlalchemy as sa
-from msgspec import Struct
 from msgspec.structs import replace
 
 from meterseal.control import acts
@@ -23,6 +21,9 @@ from meterseal.control.tables import usage_points
 from meterseal.errors import DataError
 from meterseal.headend.meteralarms import kinds
 from meterseal.mdms import clocks, multipliers, plants
+from meterseal.mdms.fact import MOST
+from meterseal.mdms.fact import Fact as Fact
+from meterseal.mdms.fact import Stated as Stated
 from meterseal.mdms.seen import EVERYTHING
 from meterseal.mdms.spans import Span, Told, at, joined, laid, unagreed
 from meterseal.mdms.state import Pending
@@ -32,21 +33,6 @@ from meterseal.mdms.surroundings import MOST_HOURS, Surroundings
 from meterseal.mdms.vee.context import CLASSES, DAY, HOUR, OFFSET, Event, Weather
 from meterseal.model import MAIN
 
-Stated = Literal["class", "size", "main", "group", "zone", "heats", "limit", "multiplier", "plant"]
-"""What an operator states: class of customer, what the connection carries (unit an hour), the main meter's usage point,
-the group of neighbours, the zone that supplies it, `gas` where gas heats, (of all) the mean of a day in degC under
-which it is heated, by what the register is multiplied (`multipliers`), the kW of a generator that feeds in (`plants`)."""
-STATED: tuple[Stated, ...] = (
-    "class",
-    "size",
-    "main",
-    "group",
-    "zone",
-    "heats",
-    "limit",
-    "multiplier",
-    "plant",
-)
 BILLED: Mapping[str, str] = MappingProxyType(
     {multipliers.KIND: "multiplier-stated", plants.KIND: "plant-stated"}
 )
@@ -55,8 +41,6 @@ UNJUDGED = frozenset({"zone"})
 """What no rule looks at: such a fact has nothing judged again."""
 LIMIT = 15.0
 """degC: a day with a lower mean is one of heating unless an operator states another limit (base of degree days)."""
-MOST = 50_000
-"""Facts in one call."""
 MOST_BILLED = 5_000
 """Those among them that bills count with: each is an act of the trail."""
 MOST_ZONES = 2_000
@@ -70,16 +54,6 @@ _ASKED_AT_ONCE = 500
 
 Agreed = Mapping[str, Sequence[tuple[int, int | None]]]
 """Periods since <= t < until of the agreements of usage points that ever had one, rising; None while it runs."""
-
-
-class Fact(Struct, frozen=True, kw_only=True):
-    """One thing stated of a usage point (empty: of all) for since <= t < until; an empty value takes it back."""
-
-    usage_point: str
-    kind: Stated
-    value: str
-    since: int = 0
-    until: int = EVER
 
 
 class Facts:

@@ -20,11 +20,9 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from meterseal.errors import DataError
+from meterseal.mdms.ever import EVER as EVER
 from meterseal.mdms.method import made
 from meterseal.model import Medium, Origin, Quality
-
-EVER = 1 << 62
-"""After every instant, and above every number that is given out."""
 
 Rows = NDArray[np.void]
 """A structured array of ROW."""
