@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from meterseal.app.backup_list import Part, Point, sealed
-from meterseal.app.restoring import drill
+from meterseal.app.config import Layout
+from meterseal.app.restoring import MAKING, drill, restore
 from meterseal.errors import DataError, EngineError, LocalError
 from tests.app.test_backup import Kept, kept, made
 from tests.mdms.fleet import keys
@@ -120,3 +121,43 @@ async def test_a_list_with_what_is_no_digest_is_damaged(kept: Kept, digest: str)
         kept.place.point()
     assert refused.value.code == "backup.damaged"
     assert (await kept.back_up()).sequence, "it hinders no further backup"
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "file"])
+async def test_a_platform_that_is_a_link_or_a_file_is_said_before_anything_is_copied(
+    kept: Kept, tmp_path: Path, kind: str
+) -> None:
+    await kept.back_up()
+    layout = Layout(tmp_path / "other")
+    layout.root.mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    if kind == "link":
+        elsewhere.mkdir()
+    if kind == "file":
+        layout.platform.touch()
+    else:
+        layout.platform.symlink_to(elsewhere)
+    with pytest.raises(LocalError) as refused:
+        restore(kept.place, layout)
+    assert refused.value.code == "backup.there"
+    assert "is a link or a file" in refused.value.message
+    assert not (layout.root / MAKING).exists()
+    layout.platform.unlink()
+    (layout.root / MAKING).symlink_to(tmp_path / "data")
+    assert restore(kept.place, layout).sequence
+    assert (tmp_path / "data" / "platform" / "control.db").exists()
+
+
+@pytest.mark.parametrize("number", ["9" * 18, "1" + "0" * 12])
+async def test_attack_a_list_with_the_highest_number_hides_no_later_backup(kept: Kept, number: str) -> None:
+    """The next number has a digit more than a list's name: the backup was said to be made, and none found it."""
+    first = await kept.back_up()
+    listed = kept.place.root / "points" / f"{first.id}.json"
+    forged = listed.with_name(f"{number}-20990101T000000Z.json")
+    shutil.copy(listed, forged)
+    with pytest.raises(LocalError) as refused:
+        await kept.back_up(1)
+    assert refused.value.code == "backup.place"
+    assert listed.exists()
+    forged.unlink()
+    assert (await kept.back_up()).id in kept.place.ids()

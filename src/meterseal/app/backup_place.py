@@ -48,6 +48,8 @@ _ID = re.compile(r"([0-9]{6,18})-[0-9]{8}T[0-9]{6}Z")
 _VERSION = re.compile(r"[0-9]{4}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LONGEST_LIST = 1 << 28
+_MOST = 10**12
+"""No place of ours has so many backups."""
 _LAST = 253_402_300_800_000
 """The year 10000."""
 
@@ -151,9 +153,18 @@ class Place:
         return found
 
     def following(self) -> int:
-        """Number of the next backup; numbers rise however clocks are set."""
+        """Number of the next backup; numbers rise however clocks are set. LocalError `backup.place` behind one that is none
+        of ours: no list would be found under the next one.
+        """
         listed = self.ids()
-        return int(listed[-1].partition("-")[0]) + 1 if listed else 1
+        number = int(listed[-1].partition("-")[0]) + 1 if listed else 1
+        if number > _MOST:
+            raise LocalError(
+                "backup.place",
+                f"{self.root} holds a list with the number {listed[-1]}, which no backup of ours has: somebody else put it "
+                "there. Look who writes there, and remove it. No backup was made.",
+            )
+        return number
 
     # --- writing ----------------------------------------------------------------------------------
 

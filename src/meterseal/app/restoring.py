@@ -70,9 +70,17 @@ def restore(place: Place, layout: Layout, name: str = "") -> Point:
             "backup.there",
             f"{layout.platform} holds a platform already; move that directory away first. Nothing was brought back.",
         )
+    if layout.platform.is_symlink() or (layout.platform.exists() and not layout.platform.is_dir()):
+        raise LocalError(
+            "backup.there",
+            f"{layout.platform} is a link or a file, and the platform's directory takes its place by one rename. Remove "
+            "it; for another disk let the whole data directory lie there. Nothing was brought back.",
+        )
     making = layout.root / MAKING
     try:
         layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if making.is_symlink():
+            making.unlink()
         shutil.rmtree(making, ignore_errors=True)
         point = unpack(place, making, name)
         if layout.platform.exists():
