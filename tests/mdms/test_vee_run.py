@@ -65,7 +65,7 @@ async def test_a_missing_hour_is_found_and_estimated_once(tmp_path: Path, explic
     run = await mdms.run_vee(NOW)
     assert (run.findings, run.versions) == (1, 1)
     assert shown(mdms) == [(1, 10, M), (2, 20, M), (3, 30, M), (4, 40, E), (5, 51, M), (6, 60, M)]
-    assert mdms.registers(point(0), MAIN, 0, NOW).method[3] == "linear/2:gap/2~11"
+    assert mdms.registers(point(0), MAIN, 0, NOW).method[3] == "linear/3:gap/2~11"
     assert mdms.registers(point(0), MAIN, 0, NOW).uncertainty == (None, None, None, 11, None, None)
     (finding,) = mdms.findings()
     assert said([finding]) == {("gap", 3, 5)}
@@ -100,7 +100,7 @@ async def test_a_longer_hole_waits_three_days_and_then_meets_both_registers(tmp_
     values = [hours[400], *(value for _, value in filled), hours[430]]
     assert values == sorted(values)
     method = mdms.registers(point(0), MAIN, FIRST + 410 * HOUR, FIRST + 410 * HOUR).method[0]
-    assert method.startswith("average-like-days/2:gap/2~")
+    assert method.startswith("average-like-days/3:gap/2~")
     assert (await mdms.run_vee(NOW + 3)).versions == 0
     await mdms.close()
 

@@ -31,7 +31,7 @@ from meterseal.mdms.store.rows import EVER, Rows, standing, visible
 from meterseal.mdms.vee.context import DAY, HOUR
 from meterseal.mdms.vee.estimators import ESTIMATORS, Gap, Known, bridge
 from meterseal.mdms.vee.stretches import interval_of
-from meterseal.model import MAIN, Medium, Quality
+from meterseal.model import EXPORT, MAIN, Medium, Quality
 
 LONGEST = 45 * DAY
 """Most that one edit covers: what the estimators reach."""
@@ -238,6 +238,7 @@ def _filled(wish: Wish, scene: Scene, profile: Rows, gap: Gap, exponent: int) ->
         weather=context.weather,
         neighbours=scene.beside(gap),
         offset=context.offset,
+        fed=scene.key.channel == EXPORT,
     )
     order = (wish.method,) if wish.method else scene.order(gap)
     filled = bridge(gap, about, order)

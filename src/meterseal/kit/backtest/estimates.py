@@ -94,6 +94,7 @@ def gap_of(
         calendar=truth.around.calendar,
         weather=truth.around.weather,
         neighbours=np.array(beside, np.int64).reshape(-1, hours),
+        fed=truth.fed,
     )
     order: tuple[str, ...] = (method,)
     if method == IN_ORDER:

@@ -36,7 +36,7 @@ SHOWN = 100
 PLANTS = 12
 """Homes of which is asked what they would feed in."""
 TUNED = frozenset({1, 2, 3, 4, 188})
-"""Seeds of streets that were looked at when thresholds were set; intervals were calibrated on the other half of 188."""
+"""Seeds of streets that were looked at when thresholds were set; intervals were calibrated on the other halves of them."""
 
 
 class Surroundings(Struct, frozen=True):

@@ -274,6 +274,7 @@ class _Work:
             weather=context.weather,
             neighbours=beside(self._store, channel.key, channel.delivered, gap, self._how),
             offset=context.offset,
+            fed=channel.key.channel == EXPORT,
         )
         return bridge(gap, known, order)
 

@@ -45,11 +45,20 @@ class Gap(Struct, frozen=True):
         """end_at of its intervals; the last is `until`."""
         return self.since + self.interval * np.arange(1, self.parts + 1, dtype=np.int64)
 
+    @property
+    def inside(self) -> Floats:
+        """How much of each interval lies between the registers."""
+        part = np.ones(self.parts)
+        part[0] = self.head
+        part[-1] *= self.tail
+        return part
+
 
 class Known:
     """What is known of the time before a gap, on the grid of its intervals: interval k ends at start + k * interval.
 
-    `neighbours` are rows of use (last digits) in the intervals of the gap, of other usage points alike.
+    `neighbours` are rows of use (last digits) in the intervals of the gap, of other usage points alike. `fed`: it is what
+    was fed in, of which the sun is the habit.
     """
 
     def __init__(
@@ -65,9 +74,10 @@ class Known:
         weather: Weather | None = None,
         neighbours: Ints | None = None,
         offset: int = OFFSET,
+        fed: bool = False,
     ) -> None:
         self.gap, self.start, self.use, self.known = gap, start, use, known
-        self.medium, self.customer, self.offset = medium, customer, offset
+        self.medium, self.customer, self.offset, self.fed = medium, customer, offset, fed
         self.calendar, self.weather = calendar or Calendar(), weather or Weather()
         self.neighbours = neighbours if neighbours is not None else np.empty((0, gap.parts), np.int64)
 
@@ -130,22 +140,23 @@ class Known:
 
 
 class Shape(NamedTuple):
-    """Weights of the gap's intervals (not negative, any scale), the variance of each around its weight (same scale
-    squared), and from how many days or neighbours they come.
+    """Weights of the gap's intervals (not negative, any scale), the variance of their running sums at its inner instants
+    where all of them together are what the registers say (as parts of the whole squared), and from how many days or
+    neighbours they come.
     """
 
     weights: Floats
-    variance: Floats
+    off: Floats
     sources: int
 
 
 class Estimator(Struct, frozen=True):
     """One row of the registry. `longest` ms that a gap may last; `version` rises with every change of an answer.
 
-    `calibration` scales the stated interval of a gap of two hours, `beyond` that of three days and more, in which whole
-    days are off together; between them it grows with the logarithm of the gap. Both come from those halves of the
-    back-test that are not published, after the more demanding of the media and of the two grounds: real homes vary more
-    than simulated ones, and an interval that is too wide says less, but says nothing wrong.
+    `calibration` scales the stated interval of a gap of two hours, `beyond` that of three days and more; between them it
+    goes with the logarithm of the gap. Both come from those halves of the back-test that are not published, after the more
+    demanding of the media, of both directions and of the two grounds: real homes vary more than simulated ones, and an
+    interval that is too wide says less, but says nothing wrong.
     """
 
     name: str

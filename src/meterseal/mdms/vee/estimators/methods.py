@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from meterseal.mdms.vee.context import DAY, HOUR
+from meterseal.mdms.vee.estimators.doubt import ENOUGH, FORTNIGHT, among, as_large, missed, scattered
 from meterseal.mdms.vee.estimators.estimator import Estimator, Gap, Known, Shape
 from meterseal.mdms.vee.estimators.profiles import PROFILES
-from meterseal.mdms.vee.view import Floats, Ints
+from meterseal.mdms.vee.view import Ints
 
 LIKE = {0: (0,), 1: (1, 2, 3), 2: (2, 1, 3), 3: (3, 2, 1), 4: (4,), 5: (5,), 6: (6,)}
 """Which weekday may stand for which, best first (Western Australia 2012): Monday to Sunday; a holiday is a Sunday."""
@@ -24,18 +25,9 @@ YEAR = 364
 
 
 def linear(gap: Gap, known: Known) -> Shape | None:
-    """The same in every interval. How much single intervals vary is taken from the same hours of the week before."""
-    parts = gap.parts
-    return Shape(np.ones(parts), _scatter(gap, known), 0)
-
-
-def _scatter(gap: Gap, known: Known) -> Floats:
-    """Variance of an interval's use against the mean of its time, over that mean squared, from the days before."""
-    days = [use for back in range(1, 15) if (use := known.of_day(gap.ends, back)) is not None]
-    if len(days) < 3 or not np.sum(days):
-        return np.full(gap.parts, np.inf)
-    seen = np.array(days, np.float64)
-    return np.asarray(seen.var(axis=0, ddof=1) / max(float(seen.mean()), 1e-9) ** 2)
+    """The same in every interval. How far off that is the same hours of the two weeks before say."""
+    weights = np.ones(gap.parts)
+    return Shape(weights, missed(gap, known, weights), 0)
 
 
 def like_day(gap: Gap, known: Known) -> Shape | None:
@@ -49,7 +41,12 @@ def average_like_days(gap: Gap, known: Known) -> Shape | None:
 
 
 def _table(known: Known, day: int, ends: Ints) -> list[Ints]:
-    """Use of the days that may stand for this one, best first: week by week backwards, in the order of the table."""
+    """Use of the days that may stand for this one, best first: week by week backwards, in the order of the table. To the
+    sun all days are alike, the nearest most.
+    """
+    if known.fed:
+        backs = range(1, 7 * WEEKS + 1)
+        return [use for back in backs if (use := known.of_day(ends, back)) is not None][:FORTNIGHT]
     found = []
     kinds = {back: known.kind(day - back) for back in range(1, 7 * WEEKS + 1)}
     for week in range(WEEKS):
@@ -93,22 +90,18 @@ def _by_days(gap: Gap, known: Known, days: Callable[[int, Ints], list[Ints]], *,
     """Put the days of a gap together from what stands for each; None when one has too little."""
     if not known.per_day:
         return None
-    weights, variance = np.empty(gap.parts), np.empty(gap.parts)
-    sources = 0
+    seen = []
     for day, part in known.pieces:
         found = days(day, gap.ends[part])
         if len(found) < least:
             return None
-        seen = np.array(found, np.float64)
-        weights[part] = seen.mean(axis=0)
-        variance[part] = seen.var(axis=0, ddof=1) * (1 + 1 / len(found)) if len(found) >= 3 else np.nan
-        sources = max(sources, len(found))
+        seen.append(np.array(found, np.float64))
+    weights = np.concatenate([one.mean(axis=0) for one in seen])
     if not weights.sum():
         return None
-    if np.isnan(variance).any():
-        mean = max(float(weights.mean()), 1e-9)
-        variance = 2 * _scatter(gap, known) * mean**2
-    return Shape(weights, variance, sources)
+    counts = [len(one) for one in seen]
+    off = scattered(gap, seen, weights) if min(counts) >= ENOUGH else missed(gap, known, weights)
+    return Shape(weights, off, max(counts))
 
 
 def class_profile(gap: Gap, known: Known) -> Shape | None:
@@ -120,17 +113,18 @@ def class_profile(gap: Gap, known: Known) -> Shape | None:
     hours = (middle // HOUR) % 24
     free = known.calendar.of(middle // DAY) >= 5
     weights = np.where(free, np.array(table[1])[hours], np.array(table[0])[hours]).astype(np.float64)
-    return Shape(weights, weights**2, 0)
+    off = missed(gap, known, weights)
+    return Shape(weights, off if np.isfinite(off).all() else as_large(gap, weights), 0)
 
 
 def neighbour_group(gap: Gap, known: Known) -> Shape | None:
     """As three or more usage points alike used it in the same hours, each counting the same."""
     totals = known.neighbours.sum(axis=1)
     shares = known.neighbours[totals > 0] / totals[totals > 0, None]
-    if len(shares) < 3:
+    if len(shares) < ENOUGH:
         return None
     weights = shares.mean(axis=0)
-    return Shape(weights, shares.var(axis=0, ddof=1), len(shares))
+    return Shape(weights, among(gap, shares), len(shares))
 
 
 def flat(gap: Gap, known: Known) -> Shape | None:
@@ -140,14 +134,14 @@ def flat(gap: Gap, known: Known) -> Shape | None:
 
 MONTH_AND_HALF = 45 * DAY
 _ROWS: Iterable[Estimator] = (
-    Estimator("linear", 2, linear, 2 * HOUR, 1.15, 1.15),
-    Estimator("like-day", 2, like_day, MONTH_AND_HALF, 0.9, 2.3),
-    Estimator("average-like-days", 2, average_like_days, MONTH_AND_HALF, 1.2, 2.3),
-    Estimator("prior-year", 2, prior_year, MONTH_AND_HALF, 1.6, 2.8),
-    Estimator("weather-adjusted", 2, weather_adjusted, MONTH_AND_HALF, 1.5, 2.1),
-    Estimator("class-profile", 2, class_profile, MONTH_AND_HALF, 0.9, 2.2),
-    Estimator("neighbour-group", 2, neighbour_group, MONTH_AND_HALF, 1.3, 1.5),
-    Estimator("flat", 2, flat, MONTH_AND_HALF, 1.8, 3.0),
+    Estimator("linear", 3, linear, 2 * HOUR, 1.2, 1.2),
+    Estimator("like-day", 3, like_day, MONTH_AND_HALF, 1.2, 1.2),
+    Estimator("average-like-days", 3, average_like_days, MONTH_AND_HALF, 1.15, 1.2),
+    Estimator("prior-year", 3, prior_year, MONTH_AND_HALF, 1.8, 1.2),
+    Estimator("weather-adjusted", 3, weather_adjusted, MONTH_AND_HALF, 1.3, 1.15),
+    Estimator("class-profile", 3, class_profile, MONTH_AND_HALF, 1.2, 1.3),
+    Estimator("neighbour-group", 3, neighbour_group, MONTH_AND_HALF, 1.3, 1.2),
+    Estimator("flat", 3, flat, MONTH_AND_HALF, 1.25, 1.3),
 )
 ESTIMATORS: dict[str, Estimator] = {row.name: row for row in _ROWS}
 """Every estimator by name; property tests are drawn from here."""
