@@ -91,6 +91,10 @@ def test_every_rule_has_a_fault_that_is_found_and_a_sane_street_is_left_alone(la
     rates = {(one.fault, one.medium): one.found / one.injected for one in found}
     assert rates["energy 10 % off its water", "heat"] == 0, "within what the rule bears"
     assert rates["half of the use past the meter", "electricity"] == 0
+    past = {
+        rate for (fault, _), rate in rates.items() if fault == "all but 2 to 8 % of the use past the meter"
+    }
+    assert min(past) > 0.7
     assert all(one.per_thousand < 1 for one in faults.alarms(larger))
 
 
@@ -141,6 +145,7 @@ def test_what_homes_feed_in_is_estimated_by_the_methods_that_are_asked_for_it(st
     assert {one.method for one in found} == {estimates.IN_ORDER, *FED_IN} - {"linear"}
     rates = {one.method: one.hourly for one in found}
     assert rates[estimates.IN_ORDER] == rates["neighbour-group"] < rates["flat"]
+    assert min(one.held for one in found) > 0.8, "an interval that is stated to hold nine in ten"
     assert {one.energy for one in found} == {0}
     (truth, *_) = street.fed
     hours = (truth.end_at[1:] // 3_600_000 + 7) % 24

@@ -11,10 +11,11 @@ from msgspec.structs import replace
 
 from meterseal.kit.oracle import ORACLES, flagged
 from meterseal.mdms.columns import EMPTY, Columns, join
-from meterseal.mdms.vee.context import CLASSES, Context
+from meterseal.mdms.vee.context import CLASSES, Context, Heating, Main, Weather
 from meterseal.mdms.vee.rules import RULES
 from meterseal.mdms.vee.rules.rule import Reach
 from meterseal.mdms.vee.view import View
+from meterseal.model import Medium
 from tests.mdms.vee_tables import FIRST, STEP, columns, evenly, small, table
 
 every_rule = pytest.mark.parametrize("name", sorted(RULES))
@@ -188,12 +189,95 @@ def low(uses: list[int]) -> list[int]:
 
 
 def test_use_that_goes_past_the_meter_is_found_in_spite_of_quiet_days_between() -> None:
-    assert low([12] * 20) == [14]
-    assert low([12, 12, 8, 0, 12, 0, 12, 9, 12, 0, 12, 12, 8, 0, 12, 12]) == [14]
+    assert low([12] * 60) == [13]  # with the mean of two weeks, though one of them is usual; and told once
+    assert low([12, 12, 8, 0, 12, 0, 12, 9, 12, 0, 12, 12, 8, 0, 12, 12]) == [13]
     assert low([0] * 11 + [12] * 9) == [15]  # so many days with a little wait for the fourth that shows some
-    assert low([12, 0] * 6 + [400] + [12, 0] * 6) == []  # a usual day begins it anew
+    assert low([12, 0] * 6 + [400] + [12, 0] * 6) == [14]  # one usual day among quiet ones hides nothing
+    assert low([60, 8, 10] * 10) == [14]  # nor does one that is somewhat less quiet
+
+
+def test_what_is_low_already_is_no_measure_of_what_is_usual() -> None:
+    """Five to seven hundredths of 400 litres a day: half of the days before are as low by then, and it is found."""
+    assert low([20, 26, 28, 24, 21] * 6) == [14]
+    assert low([45] * 40) == [], "a ninth is not found"
 
 
 def test_a_dwelling_whose_people_are_away_is_none_whose_use_goes_past_the_meter() -> None:
     assert low([0] * 30) == []
     assert low([0] * 9 + [15] + [0] * 12 + [15, 400]) == []  # somebody waters the flowers
+
+
+def heat_low(warmer: float | None, medium: Medium = "heat", heats: bool = False) -> list[int]:
+    """Days from 1 on with which `low-use` objects to a fall from 90 to 4, as it got warmer by so many K, None where nobody
+    knows the weather.
+    """
+    days = [90] * 40 + [4] * 40
+    hours = 6 * 3_600_000
+    registers = np.cumsum(
+        [0, *(part for whole in days for part in (whole - 3 * (whole // 4), *[whole // 4] * 3))]
+    )
+    given = columns(evenly([int(one) for one in registers], step=hours, exponent=0))
+    first = (FIRST // 3_600_000) - 48
+    degrees = [5.0] * (24 * 42) + [5.0 + (warmer or 0)] * (24 * 42)
+    context = Context(
+        medium=medium,
+        interval=hours,
+        weather=Weather() if warmer is None else Weather(first, tuple(degrees)),
+        heating=Heating(channels=(0,) if heats else ()),
+    )
+    default = RULES["low-use"].defaults("dwelling", medium)
+    rows = np.flatnonzero(RULES["low-use"].mask(given, context, default))
+    assert rows.tolist() == flagged("low-use", given, context, default)
+    return [row // 4 - 40 for row in rows.tolist()]
+
+
+def test_a_spring_is_no_theft_of_heat() -> None:
+    assert heat_low(0.0) == [20]
+    assert heat_low(1.9) == [20]
+    assert heat_low(6.0) == []
+    assert heat_low(None) == [], "where nobody knows the weather nothing is said of heat"
+    assert heat_low(6.0, "gas") == [14], "cooking knows no spring"
+    assert heat_low(6.0, "gas", heats=True) == []
+    assert heat_low(0.0, "gas", heats=True) == [14]
+    assert heat_low(None, "water") == [14]
+
+
+def below(missing: list[int], **values: int) -> list[tuple[int, float, float]]:
+    """(day, main, subs) of what `sub-meters` finds where three sub-meters of 400 litres a day miss so many of them."""
+    hours = 6 * 3_600_000
+
+    def registers(uses: list[int]) -> list[int]:
+        parts = [part for use in uses for part in (use - 3 * (use // 4), *[use // 4] * 3)]
+        return [int(one) for one in np.cumsum([0, *parts])]
+
+    counted = [
+        [1_200] * len(missing),
+        [400] * len(missing),
+        [400] * len(missing),
+        [400 - one for one in missing],
+    ]
+    given = columns(*[evenly(registers(uses), step=hours, exponent=-3) for uses in counted])
+    context = Context(medium="water", interval=hours, mains=(Main(0, (1, 2, 3)),))
+    parameters = replace(RULES["sub-meters"].defaults("dwelling", "water"), **values)
+    found = RULES["sub-meters"].look(View(given, context), parameters)
+    assert found.rows.tolist() == flagged("sub-meters", given, context, parameters)
+    if not len(found.rows):
+        return []
+    return [
+        (row // 4, round(main, 3), round(subs, 3))
+        for row, main, subs in zip(found.rows.tolist(), found.facts["main"], found.facts["subs"], strict=True)
+    ]
+
+
+def test_what_is_missing_of_a_week_is_found_once_though_of_no_day_it_is_much() -> None:
+    assert below([150] * 30) == [(7, 8.4, 7.35)]
+    assert below([0] * 10 + [150] * 20) == [(17, 8.4, 7.35)]
+    assert below([110] * 30) == [], "less than a tenth"
+    assert below([150] * 6 + [0] + [150] * 6) == [], "less than a cubic metre in any week"
+    assert below([150] * 30, lasting=1_100) == []
+    assert below([150] * 9 + [0] * 7 + [150] * 9) == [(7, 8.4, 7.35), (23, 8.4, 7.35)]
+
+
+def test_a_day_of_which_much_is_missing_is_found_for_itself() -> None:
+    assert below([0] * 8 + [520] + [0] * 8, least=500, lasting=5_000) == []
+    assert below([0] * 8 + [380] + [0] * 8, least=300, lasting=5_000) == [(9, 1.2, 0.82)]

@@ -227,7 +227,7 @@ STAGED: dict[str, tuple[Stage, str, tuple[Medium, ...], int]] = {
     "a boiler that heats in summer": (_summer_heating, "gas-heating", ("gas",), 3),
     "a boiler off for a week of winter": (_cold_boiler, "gas-heating", ("gas",), 7),
     "a plant that nobody stated": (_fed_in, "feed-in", ("electricity",), 3),
-    "one of five sub-meters bypassed": (_sub_meter, "sub-meters", ("water", "gas", "electricity"), 3),
+    "one of five sub-meters bypassed": (_sub_meter, "sub-meters", ("water", "gas", "electricity"), 10),
     "20 to 100 litres an hour between the meters": (_leak_between, "sub-meters", ("water",), 3),
 }
 """As `faults.FAULTS`."""

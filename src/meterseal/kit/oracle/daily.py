@@ -69,21 +69,37 @@ def high_use(channel: Channel, _: list[Channel], context: Context, p: Any) -> li
 
 def low_use(channel: Channel, _: list[Channel], context: Context, p: Any) -> list[int]:
     low = []
-    for number, use, _day in _known(channel):
-        mean = _like(channel, context, number, p.known)
-        if mean is not None and mean > channel.digits(p.least) and use * 100 < mean * p.percent:
-            low.append((number, use))
-    found = []
-    row: list[int] = []
-    told = False
-    for place, (number, use) in enumerate(low):
-        if not place or low[place - 1][0] != number - 1:
-            row, told = [], False
-        row.append(use)
-        if p.days <= len(row) <= p.days + 7 and sum(one > 0 for one in row) >= p.used and not told:
-            found.append(number)
-            told = True
+    for number, _use, _day in _known(channel):
+        recent = [channel.known(number - k) for k in range(p.days)]
+        before = [day.use or 0 for day in _before(channel, number - p.days + 1, 28)]
+        if None in recent or len(before) < p.known:
+            continue
+        lately = [day.use or 0 for day in recent if day]
+        mean = sum(before) / max(len(before), 1)
+        some = sum(use > 0 for use in lately) >= p.used
+        fallen = mean > channel.digits(p.least) and sum(lately) * 100 < mean * p.percent * p.days
+        if some and fallen and not _in_spring(channel, context, number, p):
+            low.append(number)
+    found = [one for one in low if not any(one - k in low for k in range(1, p.days + 1))]
     return _closes(channel, found)
+
+
+def _in_spring(channel: Channel, context: Context, number: int, p: Any) -> bool:
+    if context.medium != "heat" and channel.number not in context.heating.channels:
+        return False
+    degrees = [_outside(context, number - k) for k in range(p.days + 28)]
+    if None in degrees:
+        return True
+    known = [one for one in degrees if one is not None]
+    now, before = known[: p.days], known[p.days :]
+    return bool(sum(now) / len(now) - sum(before) / len(before) > p.warmer)
+
+
+def _outside(context: Context, number: int) -> float | None:
+    weather = context.weather
+    first = number * 24 - context.offset // HOUR - weather.first
+    known = first >= 0 and first + 24 <= len(weather.degrees)
+    return sum(weather.degrees[first : first + 24]) / 24 if known else None
 
 
 def _even(channel: Channel, context: Context, day: Day) -> bool:
@@ -183,19 +199,28 @@ def sub_meters(channel: Channel, every: list[Channel], context: Context, p: Any)
     for main in context.mains:
         if main.channel != channel.number:
             continue
-        for number in channel.days:
+        sums = {}
+        for number in sorted(channel.days):
             fed = dict(main.fed)
             whole = _net(every, channel.number, fed, number)
-            parts = [_net(every, sub, fed, number) for sub in main.subs]
-            if whole is None or None in parts:
-                continue
+            parts = [part for sub in main.subs if (part := _net(every, sub, fed, number)) is not None]
             begin = number * DAY - context.offset
-            if begin < main.since or begin + DAY > main.until:
-                continue
-            missing = abs(whole - sum(part for part in parts if part is not None))
-            if missing > max(p.percent * abs(whole) / 100, p.least / 1000):
+            within = main.since <= begin and begin + DAY <= main.until
+            if whole is not None and len(parts) == len(main.subs) and within:
+                sums[number] = (whole, sum(parts))
+        over = {number: _week_apart(sums, number, p) for number in sums}
+        for number, (whole, parts_sum) in sums.items():
+            alone = abs(whole - parts_sum) > max(p.percent * abs(whole) / 100, p.least / 1000)
+            if alone or (over[number] and not over.get(number - 1, False)):
                 found.append(number)
     return _closes(channel, found)
+
+
+def _week_apart(sums: dict[int, tuple[float, float]], number: int, p: Any) -> bool:
+    week = [sums[number - k] for k in range(p.days) if number - k in sums]
+    whole, parts = (sum(column) for column in zip(*week, strict=True))
+    apart = abs(whole - parts) > max(p.percent * abs(whole) / 100, p.lasting / 1000)
+    return len(week) == p.days and bool(apart)
 
 
 def _net(every: list[Channel], channel: int, fed: dict[int, int], number: int) -> float | None:
@@ -296,14 +321,13 @@ def night_flow(channel: Channel, _: list[Channel], context: Context, p: Any) -> 
 
 
 def gas_heating(channel: Channel, _: list[Channel], context: Context, p: Any) -> list[int]:
-    found, heating, weather = [], context.heating, context.weather
+    found, heating = [], context.heating
     for number, use, _day in _known(channel):
         at = number - heating.first
         if not 0 <= at < len(heating.on):
             continue
-        first = number * 24 - context.offset // HOUR - weather.first
-        known = first >= 0 and first + 24 <= len(weather.degrees)
-        outside = sum(weather.degrees[first : first + 24]) / 24 if known else inf
+        outside = _outside(context, number)
+        outside = inf if outside is None else outside
         if (heating.on[at] == 0 and use > channel.digits(p.most)) or (
             heating.on[at] == 1 and use == 0 and channel.number in heating.channels and outside < p.cold
         ):

@@ -12,7 +12,6 @@ from meterseal.mdms.vee.context import DAY
 from meterseal.mdms.vee.rules.rule import Found, Reach, Rule, alike, nth, table
 from meterseal.mdms.vee.view import Floats, Ints, Mask, View
 
-WEEK = 7
 BACK = 28
 """Days of history: four of each weekday."""
 
@@ -32,42 +31,66 @@ def high_use(view: View, parameters: HighUse) -> Found:
     mean, enough = _like_days(view, parameters.known)
     days = view.days
     over = days.use - mean > view.limit(parameters.least, days.channel)
-    return _against_mean(view, enough & over & (days.use * 100.0 > mean * parameters.percent), mean)
+    return _against_mean(view, enough & over & (days.use * 100.0 > mean * parameters.percent), mean, days.use)
 
 
 class LowUse(Struct, frozen=True):
-    """`days` in a row below `percent` of the mean of like days before each, where that was above `least` thousandths; on
-    `used` of them at least something was used.
+    """`days` in a row whose mean is below `percent` of that of the 28 days before them, where that was above `least`
+    thousandths; on `used` of them at least something was used, and `known` of the days before are wanted.
 
     Days without any use count, as they do in an average daily usage: with most of the use going past the meter, there are
     quiet days on which it shows nothing. Without `used` everybody on a journey would be found; nothing at all is `zero`'s.
+    Where a meter's use is heating, only days count that were not warmer than those before by more than `warmer` K.
     """
 
     least: int
     percent: int = 10
     days: int = 14
-    known: int = 4
+    known: int = 14
     used: int = 4
+    warmer: int = 2
 
 
 def low_use(view: View, parameters: LowUse) -> Found:
-    """Close of the day with which use has been far below that of like days for so long, though there was some; told once,
-    and at most a week later.
+    """Close of the day with which the mean of so many days has fallen far below that of those before, though there was
+    some use; told once in as many days.
+
+    What is compared is a mean of whole weeks, and not one day after the other: weekdays and free days are in both, one
+    usual day among quiet ones hides nothing, and days that are low already are no measure of what is usual.
     """
-    mean, enough = _like_days(view, parameters.known)
-    days = view.days
-    wanted = mean > view.limit(parameters.least, days.channel)
-    low = np.flatnonzero(enough & wanted & (days.use * 100.0 < mean * parameters.percent))
-    chosen = np.zeros(len(days.use), np.bool_)
-    if len(low):
-        place = np.arange(len(low))
-        first = np.maximum.accumulate(np.where(_begins(days.key[low]), place, 0))
-        lasted, some = place - first + 1, np.cumsum(days.use[low] > 0)
-        some = some - some[first] + (days.use[low[first]] > 0)
-        long = (lasted >= parameters.days) & (lasted <= parameters.days + WEEK) & (some >= parameters.used)
-        before = np.append(False, long[:-1]) & (lasted > 1)
-        chosen[low[long & ~before]] = True
-    return _against_mean(view, chosen, mean)
+    days, count = view.days, max(parameters.days, 1)
+    ones = np.ones(len(days.use), np.bool_)
+    recent, lately = view.window(ones, count - 1)
+    known, total = view.window(ones, count - 1 + BACK)
+    some, _ = view.window(days.use > 0, count - 1)
+    known, total = known - recent, total - lately
+    lately = lately + days.use
+    mean = total / np.maximum(known, 1)
+    enough = (recent == count - 1) & (known >= parameters.known) & (some + (days.use > 0) >= parameters.used)
+    low = enough & (mean > view.limit(parameters.least, days.channel))
+    low &= lately * 100.0 < mean * (parameters.percent * count)
+    if low.any():
+        low &= ~_by_weather(view, low, parameters)
+        low &= view.window(low, count)[0] == 0
+    return _against_mean(view, low, mean, lately / count)
+
+
+def _by_weather(view: View, low: Mask, parameters: LowUse) -> Mask:
+    """Which of these days end a fall that the weather may have brought: a spring is no theft. So it is where a meter's use
+    is heating and nobody knows the weather.
+    """
+    days, context = view.days, view.context
+    heats = np.full(len(low), context.medium == "heat")
+    heats |= np.isin(days.channel, np.array(context.heating.channels, np.int64))
+    at = np.flatnonzero(low & heats)
+    count = max(parameters.days, 1)
+    back = np.arange(count + BACK)
+    outside = context.weather.days((days.day[at][:, None] - back).ravel(), context.offset)
+    outside = outside.reshape(len(at), len(back))
+    now, before = outside[:, :count].mean(axis=1), outside[:, count:].mean(axis=1)
+    found = np.zeros(len(low), np.bool_)
+    found[at] = ~(now - before <= parameters.warmer)
+    return found
 
 
 def _like_days(view: View, known: int) -> tuple[Floats, Mask]:
@@ -80,11 +103,11 @@ def _like_days(view: View, known: int) -> tuple[Floats, Mask]:
     return total / np.maximum(count, 1), count >= known
 
 
-def _against_mean(view: View, chosen: Mask, mean: Floats) -> Found:
+def _against_mean(view: View, chosen: Mask, mean: Floats, use: Ints | Floats) -> Found:
     days = view.days
     at = np.flatnonzero(chosen)
     channel = days.channel[at]
-    facts = {"use": view.amount(days.use[at], channel), "mean": view.amount(mean[at], channel)}
+    facts = {"use": view.amount(use[at], channel), "mean": view.amount(mean[at], channel)}
     return Found(days.closes[at], facts, days.opens[at])
 
 
@@ -222,7 +245,7 @@ RULES = (
     ),
     Rule(
         "low-use",
-        2,
+        3,
         "info",
         low_use,
         table(
@@ -237,7 +260,7 @@ RULES = (
                 ("business", "electricity"): LowUse(15_000),
             }
         ),
-        lambda p: Reach((BACK + p.days + WEEK + 3) * DAY),
+        lambda p: Reach((BACK + 2 * p.days + 3) * DAY),
     ),
     Rule("copied-day", 1, "warning", copied_day, alike(CopiedDay()), lambda _: Reach(3 * DAY), fed=True),
     Rule(

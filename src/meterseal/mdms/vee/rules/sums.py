@@ -5,10 +5,12 @@ Source: sum check of Oracle Utilities MDM and of the California VEE rules: abs(S
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from msgspec import Struct
 
-from meterseal.mdms.vee.context import DAY
+from meterseal.mdms.vee.context import DAY, Main
 from meterseal.mdms.vee.rules.rule import Found, Reach, Rule, alike
 from meterseal.mdms.vee.view import View
 
@@ -44,37 +46,65 @@ def register_sum(view: View, parameters: RegisterSum) -> Found:
 
 class SubMeters(Struct, frozen=True):
     """The sub-meters of a day may sum to `percent` less or more than the main meter, and by `least` thousandths of the
-    unit in any case (what runs below the main meter's lowest flow).
+    unit in any case (what runs below the main meter's lowest flow). So may those of `days` in a row, by `lasting`
+    thousandths.
     """
 
     percent: int = 10
     least: int = 500
+    days: int = 7
+    lasting: int = 1_000
+
+
+class _Day(NamedTuple):
+    """What a main meter and its sub-meters counted, and the place among `days`."""
+
+    main: float
+    subs: float
+    place: int
+
+    def apart(self, percent: int, least: int) -> bool:
+        return abs(self.main - self.subs) > max(percent * abs(self.main) / 100, least / 1000)
 
 
 def sub_meters(view: View, parameters: SubMeters) -> Found:
-    """Closes of days of a main meter that its sub-meters, all known that day, do not sum to: loss, leak or theft.
+    """Closes of days of a main meter that its sub-meters, all known that day, do not sum to: loss, leak or theft. And of
+    the day with which those of a week do not any more: what is missing of a day may be small, and of a week it is not.
 
     What was fed in counts against use, on both sides: behind the main meter one home uses what the next one made.
     """
-    days = view.days
-    rows, since, mains, subs = [], [], [], []
+    days, p, count = view.days, parameters, max(parameters.days, 1)
+    said: list[tuple[int, int, float, float]] = []
     for main in view.context.mains:
-        fed = dict(main.fed)
-        amounts = [_net(view, channel, fed.get(channel)) for channel in (main.channel, *main.subs)]
-        for number, (whole, place) in amounts[0].items():
-            parts = [one[number][0] for one in amounts[1:] if number in one]
-            begin = number * DAY - view.context.offset
-            if len(parts) != len(main.subs) or begin < main.since or begin + DAY > main.until:
-                continue
-            summed = sum(parts)
-            if abs(whole - summed) > max(parameters.percent * abs(whole) / 100, parameters.least / 1000):
-                rows.append(int(days.closes[place]))
-                since.append(int(days.opens[place]))
-                mains.append(whole)
-                subs.append(summed)
-    order = np.argsort(np.array(rows, np.int64), kind="stable")
-    facts = {"main": np.array(mains)[order], "subs": np.array(subs)[order]}
-    return Found(np.array(rows, np.int64)[order], facts, np.array(since, np.int64)[order])
+        both = _both(view, main)
+        over = False
+        for number, day in both.items():
+            known = [both[number - k] for k in range(count) if number - k in both]
+            week = _Day(sum(one.main for one in known), sum(one.subs for one in known), known[-1].place)
+            before, over = over, len(known) == count and week.apart(p.percent, p.lasting)
+            alone = day.apart(p.percent, p.least)
+            if alone or (over and not before):
+                told = day if alone else week
+                said.append((int(days.closes[day.place]), int(days.opens[told.place]), told.main, told.subs))
+    if not said:
+        return Found()
+    rows, since, mains, subs = zip(*sorted(said), strict=True)
+    return Found(
+        np.array(rows, np.int64), {"main": np.array(mains), "subs": np.array(subs)}, np.array(since, np.int64)
+    )
+
+
+def _both(view: View, main: Main) -> dict[int, _Day]:
+    """By day on which all of them are known and belong together."""
+    fed = dict(main.fed)
+    amounts = [_net(view, channel, fed.get(channel)) for channel in (main.channel, *main.subs)]
+    found = {}
+    for number, (whole, place) in amounts[0].items():
+        parts = [one[number][0] for one in amounts[1:] if number in one]
+        begin = number * DAY - view.context.offset
+        if len(parts) == len(main.subs) and main.since <= begin and begin + DAY <= main.until:
+            found[number] = _Day(whole, sum(parts), place)
+    return found
 
 
 def _net(view: View, channel: int, export: int | None) -> dict[int, tuple[float, int]]:
@@ -101,5 +131,13 @@ def _daily(view: View, channel: int) -> dict[int, tuple[float, int]]:
 
 RULES = (
     Rule("register-sum", 1, "error", register_sum, alike(RegisterSum()), lambda _: Reach(2 * DAY), fed=True),
-    Rule("sub-meters", 1, "warning", sub_meters, alike(SubMeters()), lambda _: Reach(2 * DAY), joint=True),
+    Rule(
+        "sub-meters",
+        2,
+        "warning",
+        sub_meters,
+        alike(SubMeters()),
+        lambda p: Reach((p.days + 3) * DAY),
+        joint=True,
+    ),
 )
