@@ -135,8 +135,12 @@ class Known:
         inside = (hours >= 0) & (hours < len(self.weather.degrees))
         if not self.weather.degrees:
             return np.full(len(ends), np.nan)
-        degrees = np.array(self.weather.degrees)
-        return np.where(inside, degrees[np.where(inside, hours, 0)], np.nan)
+        return np.where(inside, self._hours[np.where(inside, hours, 0)], np.nan)
+
+    @cached_property
+    def _hours(self) -> Floats:
+        """The table of the weather, which a method asks once for every day that may be alike."""
+        return np.array(self.weather.degrees, np.float64)
 
 
 class Shape(NamedTuple):
