@@ -3,6 +3,8 @@ list there makes the platform write, cut off, rename or remove a file of its own
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -161,3 +163,19 @@ async def test_attack_a_list_with_the_highest_number_hides_no_later_backup(kept:
     assert listed.exists()
     forged.unlink()
     assert (await kept.back_up()).id in kept.place.ids()
+
+
+async def test_lists_that_cannot_be_read_are_not_taken_for_none(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever restores as another user than the one who backed up was told that there is no backup."""
+    await kept.back_up()
+
+    def denied(_: Path) -> object:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(EngineError) as refused:
+        restore(kept.place, Layout(tmp_path / "other"))
+    assert (refused.value.code, "Permission denied" in refused.value.message) == ("backup.disk", True)

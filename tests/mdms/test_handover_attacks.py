@@ -19,6 +19,7 @@ import pytest
 from arro3.core import Array, DataType, RecordBatch, RecordBatchReader
 from arro3.io import read_parquet, write_parquet
 
+from meterseal.app.exporting import AskStore, ExportDesk
 from meterseal.errors import DataError, LocalError
 from meterseal.mdms.export import counting
 from meterseal.mdms.export.handover import FIRST as BEFORE_ALL
@@ -208,6 +209,16 @@ def test_attack_a_small_file_that_unfolds_to_gigabytes_costs_bounded_memory(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize("python", ["/no/such/python", "/bin/false"])
+def test_a_process_that_cannot_read_accuses_no_delivery(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, python: str
+) -> None:
+    monkeypatch.setattr("sys.executable", python)
+    with pytest.raises(LocalError) as refused:
+        check(copy)
+    assert refused.value.code == "handover.process"
+
+
 def test_what_is_counted_goes_to_the_disk_and_a_full_one_is_said(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,6 +281,18 @@ async def test_a_store_that_was_put_back_does_not_go_on_where_it_had_been(mdms: 
         assert refused.value.code == "handover.other"
     held = check(root)
     assert (held.deliveries, held.leaves, held.root) == (2, 9, f"{9:064x}")
+
+
+async def test_the_desk_tells_the_root_that_the_ledger_had_over_so_many_leaves(mdms: Mdms) -> None:
+    desk = ExportDesk(mdms, None)  # type: ignore[arg-type]  # it finds meters, which nobody asks for
+    before = await desk.store("operator", AskStore())
+    assert (before.leaves, before.root_then) == (mdms.ledger.size, mdms.ledger.root(0).hex())
+    await take(mdms, 1)
+    after = await desk.store("operator", AskStore(leaves=before.leaves))
+    assert after.leaves > before.leaves > 0
+    assert after.root != after.root_then == before.root
+    assert (await desk.store("operator", AskStore(leaves=after.leaves + 1))).root_then == ""
+    assert (await desk.store("operator", AskStore(leaves=-1))).root_then == ""
 
 
 async def test_readings_that_are_rolled_up_meanwhile_make_no_delivery_that_looks_incomplete(

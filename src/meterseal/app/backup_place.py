@@ -66,8 +66,13 @@ class Place:
     # --- reading ----------------------------------------------------------------------------------
 
     def ids(self) -> list[str]:
-        """Backups, oldest first; a file that we did not name is none."""
-        found = (_ID.fullmatch(path.stem) for path in self._points.glob("*.json"))
+        """Backups, oldest first; a file that we did not name is none. EngineError `backup.disk` when nobody may look."""
+        try:
+            with disk(self._points):
+                listed = [path for path in self._points.iterdir() if path.suffix == ".json"]
+        except FileNotFoundError:
+            return []
+        found = (_ID.fullmatch(path.stem) for path in listed)
         return [one[0] for one in sorted(filter(None, found), key=lambda one: (int(one[1]), one[0]))]
 
     def point(self, name: str = "") -> tuple[Point, bytes]:

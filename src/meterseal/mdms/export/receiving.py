@@ -49,7 +49,7 @@ def check(root: Path, manifest: str = "") -> Held:
     newest one is the one of that SHA-256.
 
     Raises DataError `handover.missing`, `handover.changed`, `handover.incomplete`, naming the delivery; LocalError
-    `handover.room` where what is counted finds no room.
+    `handover.room` where what is counted finds no room, `handover.process`.
     """
     accounts: list[Manifest] = []
     newest = ""

@@ -22,26 +22,22 @@ import numpy as np
 from arro3.io import read_parquet
 from numpy.typing import NDArray
 
-from meterseal.errors import DataError
+from meterseal.errors import DataError, LocalError
 from meterseal.mdms.export.schema import MULTIPLIED, SCHEMA
 
 MEMORY = 1 << 29
 """Bytes that reading a file may take, beyond what the process has when it begins. Ours take some 20 MB."""
 _PIECE = 1 << 16
+_READY = b"ready"
 _SIZE = struct.Struct("<I")
 _LONGEST = _PIECE * 8 * 2
 
 
 class RowKeys:
-    """A process that is asked for one file after the other; a context manager, which ends it."""
+    """A process that is asked for one file after the other, begun with the first; a context manager, which ends it."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "meterseal.mdms.export.rowkeys"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # what the library says of a file that is none
-        )
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> RowKeys:
         return self
@@ -57,7 +53,7 @@ class RowKeys:
         """64 bits for what makes each row a reading of its own: usage point, channel and instant.
 
         A file that holds more than `most` rows is not read to its end: a small one can hold any number of the same.
-        DataError `handover.changed` for a file that is none of ours.
+        DataError `handover.changed` for a file that is none of ours; LocalError `handover.process`.
         """
         self._process = process = self._process or _started()
         assert process.stdin is not None
@@ -79,12 +75,29 @@ class RowKeys:
 
 
 def _started() -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "meterseal.mdms.export.rowkeys"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # what the library says of a file that is none
-    )
+    """LocalError `handover.process`: what hinders the process must not be said of a file."""
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "meterseal.mdms.export.rowkeys"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # what the library says of a file that is none
+        )
+    except OSError as error:
+        raise LocalError(
+            "handover.process",
+            f"{sys.executable} cannot be started to read the deliveries: {error.strerror}. None was looked at.",
+        ) from error
+    assert process.stdout is not None
+    if process.stdout.read(len(_READY)) != _READY:
+        process.kill()
+        process.communicate()
+        raise LocalError(
+            "handover.process",
+            "The process that reads deliveries ended before it looked at any: is this machine out of memory, or the "
+            "installation not whole? Run: meterseal doctor",
+        )
+    return process
 
 
 def _none_of_ours(path: Path) -> DataError:
@@ -100,6 +113,8 @@ def _none_of_ours(path: Path) -> DataError:
 def serve(asked: BinaryIO, answers: BinaryIO) -> None:
     """Answer a line for each file until there are no more; any error ends the process, and its end is the answer."""
     _confine()
+    answers.write(_READY)
+    answers.flush()
     for line in asked:
         most, name = line.split()
         waiting, rows = [], 0
