@@ -597,6 +597,21 @@ def test_weather_is_kept_to_the_hundredth_and_holes_stay_holes(engine: sa.Engine
     assert around.weather_known() == (495_000, 495_002)
 
 
+def test_weather_that_is_said_anew_is_told_anew_and_nobody_changes_what_is_remembered(
+    engine: sa.Engine,
+) -> None:
+    around = Surroundings(engine)
+    around.put_weather({100: 1.0, 101: 2.0})
+    around.weather(100 * HOUR, 3)[0] = 50.0
+    assert around.weather(100 * HOUR, 3)[:2].tolist() == [1.0, 2.0]
+    before = 2
+    Surroundings(engine).put_weather({101: 7.0, 102: 8.0})
+    assert around.weather(100 * HOUR, 3).tolist() == [1.0, 7.0, 8.0]
+    then = around.weather(100 * HOUR, 3, upto=before)
+    assert then[:2].tolist() == [1.0, 2.0]
+    assert np.isnan(then[2])
+
+
 @pytest.mark.parametrize(
     "degrees", [{495_000: 60.5}, {495_000: -61.0}, {495_000: float("nan")}, {-1: 3.0}, {1_300_000: 3.0}]
 )

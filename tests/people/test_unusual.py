@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import pytest
 from msgspec import structs
 
 from meterseal.people.forecast_messages import OperatorForecast, UnusualBill
 from meterseal.people.unusual import FEWEST, Ahead, Unusual, unusual
+from meterseal.utility.views import UsagePointCard
 from tests.people.town import Town
 
 CREDIT = 90_000
@@ -85,3 +87,28 @@ async def test_operators_are_shown_what_was_found_once_a_day(town: Town) -> None
     shown = (await town.queries.operator_forecast(question)).unusual
     assert look.found is not None
     assert shown == look.found.get("electricity", ())
+
+
+async def test_after_a_start_operators_are_told_how_far_the_looking_is(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = town.accounts.redeem(town.accounts.make_link(town.operator, town.now), town.now).session
+    question = OperatorForecast(session, "electricity")
+    seen: list[tuple[int, int] | None] = []
+
+    class Watched:
+        def card(self, usage_point: str, now: int) -> UsagePointCard:
+            seen.append(look.looking)
+            return town.utility.card(usage_point, now)
+
+    look = Unusual(town.engine, Watched(), lambda: town.now)  # type: ignore[arg-type]
+    monkeypatch.setattr(town.queries, "unusual", look)
+    assert (await town.queries.operator_forecast(question)).looking is None
+    look.looking = 3, 8
+    assert (await town.queries.operator_forecast(question)).looking == (3, 8)
+    await look.daily()
+    points = look._points(town.now)
+    assert seen == [(number, len(points)) for number in range(len(points))]
+    page = await town.queries.operator_forecast(question)
+    assert page.looking is None
+    assert page.unusual is not None

@@ -513,3 +513,18 @@ async def test_a_published_version_never_changes(town: Town) -> None:
     with pytest.raises(DataError) as caught:
         town.utility.publish_tariffs([changed(POWER, name={"zh": "别的", "en": "other"})])
     assert caught.value.code == "tariff.published"
+
+
+async def test_the_newest_bill_is_opened_alone(town: Town) -> None:
+    channel = town.supply("x", "water", "2026-06-01")
+    channel.count(JUNE, [2] * (MONTH + 31 * 24), 20)
+    assert town.utility._billing.newest("a-x") is None
+    await town.utility.run_bills(JULY)
+    channel.registers[JULY] += 5
+    await town.utility.run_bills(day("2026-08-01"))
+    bills = town.utility.bills("a-x")
+    assert len(bills) == 3
+    newest = town.utility._billing.newest("a-x")
+    assert newest == bills[0]
+    assert newest is not None
+    assert newest.latest

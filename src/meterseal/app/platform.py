@@ -81,6 +81,8 @@ WATCH = 15.0
 """Seconds between looks for modules that were taken out of service."""
 UPKEEP = 3600.0
 """Seconds between runs of validation, billing and forecasts; they do nothing when nothing is due."""
+STARTED = 60.0
+"""Seconds after which a start is over, and what can wait is begun."""
 
 
 class Parts(NamedTuple):
@@ -339,15 +341,18 @@ async def _upkeep(parts: Parts) -> None:
 
 
 async def _look_ahead(unusual: Unusual) -> None:
-    """Look at running bills once a day; in a city that takes hours, and nothing else waits for it."""
+    """Look at running bills soon after a start, for what was found before is gone, and once a day; in a city that takes
+    the better part of an hour, and nothing else waits for it.
+    """
+    await asyncio.sleep(STARTED)
     while True:
-        await asyncio.sleep(UPKEEP)
         try:
             await unusual.daily()
         except MetersealError as error:
             log.warning("unusual.failed", code=error.code, message=error.message)
         except Exception:  # a defect ends this turn, not the looking, and is said in full
             log.exception("unusual.defect")
+        await asyncio.sleep(UPKEEP)
 
 
 async def _watch(revoking: Revoking) -> None:

@@ -24,6 +24,8 @@ MOST = 200_000
 """Hours or days in one call: more than 22 years of hours."""
 MOST_HOURS = 3 * 366 * 24
 """Weather that a run is told at most: what lies further back than its longest look is of no use."""
+REMEMBERED = 16
+"""Stretches of weather that are remembered: bills ahead of a city ask for the same ones again and again."""
 LAST_HOUR, LAST_DAY = 1_200_000, 50_000
 """The year 2106: nothing beyond it is taken."""
 
@@ -36,6 +38,8 @@ class Surroundings:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
+        self._told: dict[tuple[int, int, int], NDArray[np.float32]] = {}
+        """Weather that was asked for, by its first hour, how many, and the newest row that tells of any."""
 
     def put_weather(self, degrees: Mapping[int, float]) -> int:
         """Store mean outdoor temperatures (degC) by hour since 1970 UTC; what is said last of an hour holds.
@@ -67,14 +71,22 @@ class Surroundings:
     def weather(self, since: int, hours: int, upto: int = EVER) -> NDArray[np.float32]:
         """Temperatures of so many hours from `since` (Unix ms, a whole hour) on; NaN where none is known."""
         first = since // HOUR
-        found = np.full(hours, np.nan, np.float32)
         query = sa.select(weather.c.hour, weather.c.centidegrees).where(
             weather.c.hour >= first, weather.c.hour < first + hours, weather.c.id <= upto
         )
-        with read(self._engine) as connection:
-            for hour, centidegrees in connection.execute(query.order_by(weather.c.id)):
-                found[hour - first] = centidegrees / 100
-        return found
+        with read(self._engine) as db:
+            newest = (
+                db.execute(sa.select(sa.func.max(weather.c.id)).where(weather.c.id <= upto)).scalar() or 0
+            )
+            found = self._told.get((first, hours, newest))
+            if found is None:
+                found = np.full(hours, np.nan, np.float32)
+                for hour, centidegrees in db.execute(query.order_by(weather.c.id)):
+                    found[hour - first] = centidegrees / 100
+                if len(self._told) >= REMEMBERED:
+                    self._told.clear()
+                self._told[first, hours, newest] = found
+        return found.copy()
 
     def weather_known(self, upto: int = EVER) -> tuple[int, int] | None:
         """First and last known hour since 1970 UTC."""

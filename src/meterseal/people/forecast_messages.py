@@ -108,7 +108,8 @@ class UnusualBill(Struct, frozen=True, kw_only=True):
 class OperatorForecastPage(Struct, frozen=True, kw_only=True):
     """The media that have a forecast, the shown one with its zones, and the forecast, where there is one of what was asked
     for. `scores` is None until somebody has judged. `highest` and `lowest` (of nets) are newest first. `feeds`: of the
-    shown usage point what it will feed in is forecast, too. `unusual`: bills of the medium, None until somebody has looked.
+    shown usage point what it will feed in is forecast, too. `unusual`: bills of the medium, None until somebody has looked;
+    `looking`: while somebody does for the first time, how many of all media were looked at, of how many.
     """
 
     media: tuple[Medium, ...]
@@ -122,3 +123,4 @@ class OperatorForecastPage(Struct, frozen=True, kw_only=True):
     lowest: tuple[PeakDay, ...] = ()
     feeds: bool = False
     unusual: tuple[UnusualBill, ...] | None = None
+    looking: tuple[int, int] | None = None

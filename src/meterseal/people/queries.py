@@ -249,7 +249,7 @@ class Queries:
         page = await asyncio.to_thread(self._outlooks.page, question.medium, question.of, fed=question.fed)
         found = self.unusual.found
         if found is None or page.medium is None:
-            return page
+            return msgspec.structs.replace(page, looking=self.unusual.looking)
         return msgspec.structs.replace(page, unusual=found.get(page.medium, ()))
 
     async def operator_meter(self, question: of_fleet.OperatorMeter) -> of_fleet.OperatorMeterPage:

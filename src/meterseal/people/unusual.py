@@ -41,7 +41,9 @@ class Ahead(NamedTuple):
 
 
 class Unusual:
-    """Looks once a day at all running bills, one at a time; `found` is None until it did."""
+    """Looks once a day at all running bills, one at a time; `found` is None until it did, `looking` says while it does how
+    many it has looked at and of how many.
+    """
 
     def __init__(self, engine: sa.Engine, utility: UseAndBills, clock: Callable[[], int]) -> None:
         self._engine = engine
@@ -49,6 +51,7 @@ class Unusual:
         self._clock = clock
         self._looked: date | None = None
         self.found: dict[Medium, tuple[UnusualBill, ...]] | None = None
+        self.looking: tuple[int, int] | None = None
 
     async def daily(self) -> None:
         """Look, where that was not done today."""
@@ -56,10 +59,15 @@ class Unusual:
         if self._looked == local_day(now):
             return
         running: dict[Medium, list[Ahead]] = {}
-        for usage_point in await asyncio.to_thread(self._points, now):
-            one = await asyncio.to_thread(self._ahead, usage_point, now)
-            if one is not None:
-                running.setdefault(one.bill.medium, []).append(one)
+        points = await asyncio.to_thread(self._points, now)
+        try:
+            for number, usage_point in enumerate(points):
+                self.looking = number, len(points)
+                one = await asyncio.to_thread(self._ahead, usage_point, now)
+                if one is not None:
+                    running.setdefault(one.bill.medium, []).append(one)
+        finally:
+            self.looking = None
         self.found = {medium: unusual(found) for medium, found in running.items()}
         self._looked = local_day(now)
 

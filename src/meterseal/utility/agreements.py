@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -25,6 +26,9 @@ from meterseal.utility.calendar import billing_start, midnight
 from meterseal.utility.compose import Opening, Terms
 from meterseal.utility.readings import Swap
 from meterseal.utility.tariff import AnyTariff, TariffBook, parse_tariff, tariff_document
+
+TARIFFS = 1_000
+"""Versions of tariffs that are remembered as read."""
 
 
 def publish_tariffs(engine: sa.Engine, published: Iterable[AnyTariff]) -> None:
@@ -223,4 +227,10 @@ class _Books:
 
 
 def _parse(document: Any) -> AnyTariff:
-    return parse_tariff(msgspec.json.encode(document))
+    return _parsed(msgspec.json.encode(document))
+
+
+@lru_cache(maxsize=TARIFFS)
+def _parsed(document: bytes) -> AnyTariff:
+    """What was published never changes, and is asked for with every card."""
+    return parse_tariff(document)

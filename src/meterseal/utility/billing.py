@@ -181,6 +181,14 @@ class Billing:
             seen.add(bill.since)
         return tuple(found)
 
+    def newest(self, agreement_id: str) -> BillSummary | None:
+        """Return the newest version of an agreement's last period, opened alone."""
+        query = sa.select(bills).where(bills.c.agreement_id == agreement_id)
+        query = query.order_by(bills.c.since.desc(), bills.c.version.desc()).limit(1)
+        with read(self._engine) as connection:
+            row = connection.execute(query).first()
+        return None if row is None else _summary(self._open(row), latest=True)
+
     def held(self) -> tuple[HeldBill, ...]:
         """Return the periods that wait for their bill, the longest waiting first."""
         terms = {one.agreement_id: one for one in all_terms(self._engine, self._keys)}

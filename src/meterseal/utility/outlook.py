@@ -5,7 +5,7 @@ Pure. It prices nothing; how a forecast is made is `mdms.forecast`'s, who may se
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple, Protocol
 
@@ -46,9 +46,10 @@ class Outlook(NamedTuple):
     high: Fraction
     exponent: int
 
-    def course(self, readings: Readings) -> list[Fraction]:
+    def course(self, readings: Readings) -> Sequence[Fraction]:
         """The hours as `readings` count use: these may know fewer decimals than the weeks before had."""
-        return [hour * Fraction(10) ** (self.exponent - readings.use_exponent) for hour in self.hours]
+        finer = self.exponent - readings.use_exponent
+        return [hour * Fraction(10) ** finer for hour in self.hours] if finer else self.hours
 
 
 def outlook(readings: Readings, since: int, as_of: int, until: int, around: Around) -> Outlook | None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
+from math import lcm
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -17,7 +19,9 @@ from meterseal.utility.outlook import Outlook
 from meterseal.utility.rating import RatingInput, Use, rate
 from meterseal.utility.readings import Readings, hour_boundaries, steps
 from meterseal.utility.tariff import Segment, TariffBook, TimeOfUse
-from meterseal.utility.views import Projection
+from meterseal.utility.views import BandName, Projection
+
+WHOLE = Fraction(1)
 
 
 def project(
@@ -33,27 +37,24 @@ def project(
     """Carry the period on to its end: by the outlook, or by the mean of its complete days; None when there is neither."""
     segments = book.segments(*period)
 
-    def rated(course: Sequence[Fraction]) -> tuple[Decimal, int]:
-        ahead: list[Use] = []
-        for part in segments:
-            since, until = max(part.since, as_of), part.until
-            if since < until:
-                hours = course[(since - as_of) // HOUR : (until - as_of) // HOUR]
-                ahead += _expected(readings, part, Period(since, until), hours)
+    def rated(parts: Sequence[_Ahead], share: Fraction = WHOLE) -> tuple[Decimal, int]:
+        ahead = [
+            Use(one.since, one.until, readings.amount(_whole(one.used * share)), one.band) for one in parts
+        ]
         whole = rate(RatingInput(segments, (*uses, *ahead), accumulated, month_begins))
         return sum((use.amount for use in (*uses, *ahead)), Decimal(0)), whole.total_fen
 
     if outlook is not None:
-        course = outlook.course(readings)
-        used, cost = rated(course)
-        low, high = (rated([hour * share for hour in course]) for share in (outlook.low, outlook.high))
+        parts = _parts(segments, as_of, outlook.course(readings))
+        used, cost = rated(parts)
+        low, high = rated(parts, outlook.low), rated(parts, outlook.high)
         return Projection(
             used=used, cost_fen=cost, days=0, low=low[0], high=high[0], low_fen=low[1], high_fen=high[1]
         )
     mean, complete = _mean_day(readings, period.since, as_of)
     if not complete:
         return None
-    used, cost = rated([mean[hour] for hour in clock_hours(as_of, period.until)])
+    used, cost = rated(_parts(segments, as_of, [mean[hour] for hour in clock_hours(as_of, period.until)]))
     return Projection(used=used, cost_fen=cost, days=complete)
 
 
@@ -90,7 +91,7 @@ def less_credit(
     def fen(share: Fraction) -> int:
         return credit_fen([_carried_on(readings, one, as_of, course, share) for one in parts])
 
-    credit = fen(Fraction(1))
+    credit = fen(WHOLE)
     less = replace(projection, cost_fen=projection.cost_fen - credit, credit_fen=credit, days=days)
     if outlook is None or projection.low_fen is None or projection.high_fen is None:
         return replace(less, low_fen=None, high_fen=None)
@@ -104,7 +105,7 @@ def _carried_on(
     """The part with that share of the hours of the course, from `as_of` on, that lie whole within it."""
     since, until = part.segment.since, part.segment.until
     ahead = course[max(-((as_of - since) // HOUR), 0) : max((until - as_of) // HOUR, 0)]
-    more = readings.amount(_whole(sum(ahead, Fraction(0)) * share))
+    more = readings.amount(_whole(_added(ahead) * share))
     return part._replace(quantity=part.quantity + more)
 
 
@@ -121,21 +122,38 @@ def _mean_day(readings: Readings, since: int, until: int) -> tuple[list[Fraction
     return [Fraction(total, max(complete, 1)) for total in sums], complete
 
 
-def _expected(readings: Readings, segment: Segment, rest: Period, course: Sequence[Fraction]) -> list[Use]:
-    if not isinstance(segment.tariff, TimeOfUse):
-        return [Use(*rest, readings.amount(_whole(sum(course, Fraction(0)))))]
-    by_hour = segment.tariff.by_hour()
-    hours = list(zip(clock_hours(*rest), course, strict=True))
-    return [
-        Use(
-            *rest,
-            readings.amount(
-                _whole(sum((used for hour, used in hours if by_hour[hour] == band.band), Fraction(0)))
-            ),
-            band.band,
-        )
-        for band in segment.tariff.bands
-    ]
+class _Ahead(NamedTuple):
+    """What will be used in the rest of a segment, or of it in one band."""
+
+    since: int
+    until: int
+    used: Fraction
+    band: BandName | None = None
+
+
+def _parts(segments: Sequence[Segment], as_of: int, course: Sequence[Fraction]) -> list[_Ahead]:
+    """The hours from `as_of` on, added up as the tariff of each prices them."""
+    found: list[_Ahead] = []
+    for one in segments:
+        since, until = max(one.since, as_of), one.until
+        if since >= until:
+            continue
+        hours = course[(since - as_of) // HOUR : (until - as_of) // HOUR]
+        if not isinstance(one.tariff, TimeOfUse):
+            found.append(_Ahead(since, until, _added(hours)))
+            continue
+        by_hour = one.tariff.by_hour()
+        by_band: dict[BandName, list[Fraction]] = {band.band: [] for band in one.tariff.bands}
+        for hour, used in zip(clock_hours(since, until), hours, strict=True):
+            by_band[by_hour[hour]].append(used)
+        found += [_Ahead(since, until, _added(of), band) for band, of in by_band.items()]
+    return found
+
+
+def _added(amounts: Sequence[Fraction]) -> Fraction:
+    """The exact sum, by one denominator: fractions that are added one by one are brought to lowest terms each time."""
+    common = lcm(*{one.denominator for one in amounts})
+    return Fraction(sum(one.numerator * (common // one.denominator) for one in amounts), common)
 
 
 def _whole(amount: Fraction) -> int:

@@ -248,7 +248,7 @@ class Utility:
             )
         tariff = terms.book.on(local_day(at))
         reached = progress(readings, period.since, min(period.until, now - now % HOUR))
-        last = next((bill for bill in self.bills(terms.agreement_id) if bill.latest), None)
+        last = self._billing.newest(terms.agreement_id)
         fed = None
         if feedin.parts(terms.book.segments(*period), terms.fed):
             parts = None if to_date.as_of is None else self._fed_parts(terms, period, to_date.as_of)

@@ -7,7 +7,7 @@ import pytest
 
 from meterseal.errors import DataError
 from meterseal.mdms.forecast.bands import NAIVE, TRIED, errors, forecast, judged
-from meterseal.mdms.forecast.models import MODELS, WEEKS
+from meterseal.mdms.forecast.models import MODELS, WEEKS, _week, weather_week
 from meterseal.mdms.forecast.scores import Score, naive_scales, score
 from meterseal.mdms.forecast.task import LEVELS, WEEK, Floats, Task
 from meterseal.mdms.forecast.total import ORIGINS, total
@@ -104,6 +104,26 @@ def test_like_hours_against_a_slow_count(hours: int) -> None:
                 assert mean[hour, series] == pytest.approx(np.mean(like), rel=1e-5)
             else:
                 assert naive[hour, series] == pytest.approx(np.nanmean(use[:, series]), rel=1e-5)
+
+
+def test_the_factors_of_a_calendar_are_made_once_and_not_mistaken_for_those_of_another() -> None:
+    whole = electricity()
+    alone = whole.part(0, 1)
+    other = alone._replace(kind=np.roll(alone.kind, 24))
+    colder = alone._replace(temperature=None if alone.temperature is None else alone.temperature - 20)
+    shorter = alone._replace(use=alone.use[:-24])
+    _week.cache_clear()
+    first = [weather_week(one) for one in (alone, other, colder, shorter)]
+    assert _week.cache_info().misses == 4
+    again = [weather_week(one) for one in (alone, other, colder, shorter)]
+    assert _week.cache_info().misses == 4
+    for before, after in zip(first, again, strict=True):
+        np.testing.assert_array_equal(before, after)
+    for apart in first[1:3]:
+        assert np.abs(apart - first[0]).max() > 1e-3
+    for one in range(3):
+        weather_week(whole.part(one, one + 1))
+    assert _week.cache_info().misses == 4
 
 
 # --- choice and quantiles --------------------------------------------------------------------------------

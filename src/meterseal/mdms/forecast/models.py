@@ -6,10 +6,13 @@ chosen and measured like the others.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from meterseal.mdms.forecast.task import REST, WEEK, Floats, Model, Task
+from meterseal.mdms.forecast.task import REST, WEEK, Codes, Floats, Model, Task
 
 WEEKS = 4
 """Weeks that a like hour is looked for, and averaged over."""
@@ -23,6 +26,8 @@ BELIEVED = 2 / 3
 """Part of what the last week was off by that is taken for the level to come."""
 PENALTY_LEVEL, PENALTY = 0.5, 12.0
 """Ridge penalties, in weighted hours of evidence: of the hour of the day, and of every departure from it."""
+CALENDARS = 14
+"""Calendars whose factors are remembered, 2 MB each: a predicted bill looks at seven, its own and those it is tried by."""
 
 
 def seasonal_naive(task: Task) -> Floats:
@@ -45,11 +50,13 @@ def weather_week(task: Task) -> Floats:
     """
     use = _filled(task)
     rows, hours = use.shape[0], len(task.hour)
-    features, penalty = _features(task)
-    known = features[:rows]
-    weight = np.exp2((np.arange(rows) - rows) / HALF_LIFE).astype(np.float32)[:, None]
-    gram = (known * weight).T.astype(np.float64) @ known.astype(np.float64) + np.diag(penalty)
-    solved = np.linalg.solve(gram, ((known * weight).T @ use).astype(np.float64)).astype(np.float32)
+    features, weighted, inverse = _week(
+        rows,
+        task.hour.astype(np.int8).tobytes(),
+        task.kind.astype(np.int8).tobytes(),
+        None if task.temperature is None else task.temperature.astype(np.float32).tobytes(),
+    )
+    solved = (inverse @ (weighted @ use).astype(np.float64)).astype(np.float32)
     fitted = features @ solved
     last = slice(max(0, rows - WEEK), rows)
     if task.net:
@@ -121,18 +128,45 @@ def _filled(task: Task) -> Floats:
     return filled
 
 
-def _features(task: Task) -> tuple[Floats, NDArray[np.float64]]:
+class _Week(NamedTuple):
+    """What of the learned week is the same for every series: `features` (hours, features), those of the known hours with
+    their weights (features, rows), and the inverse of their penalised products.
+    """
+
+    features: Floats
+    weighted: Floats
+    inverse: NDArray[np.float64]
+
+
+@lru_cache(maxsize=CALENDARS)
+def _week(rows: int, hour: bytes, kind: bytes, temperature: bytes | None) -> _Week:
+    """Of a calendar and its weather, as bytes, whose first `rows` hours are known. A street is asked for by the same hours,
+    series by series, for a day of bills; the factors are nearly all of the work.
+    """
+    features, penalty = _features(
+        np.frombuffer(hour, np.int8),
+        np.frombuffer(kind, np.int8),
+        None if temperature is None else np.frombuffer(temperature, np.float32),
+    )
+    known = features[:rows]
+    weight = np.exp2((np.arange(rows) - rows) / HALF_LIFE).astype(np.float32)[:, None]
+    weighted = np.ascontiguousarray((known * weight).T)
+    gram = weighted.astype(np.float64) @ known.astype(np.float64) + np.diag(penalty)
+    return _Week(features, weighted, np.asarray(np.linalg.inv(gram), np.float64))
+
+
+def _features(hour: Codes, kind: Codes, temperature: Floats | None) -> tuple[Floats, NDArray[np.float64]]:
     """(hours, features) of the known hours and those to come, and the ridge penalty of each feature."""
-    hours = len(task.hour)
+    hours = len(hour)
     at = np.arange(hours)
     kinds = REST + 1
     features = np.zeros((hours, 24 + 24 * kinds), np.float32)
-    features[at, task.hour] = 1
-    features[at, 24 + 24 * task.kind.astype(np.int64) + task.hour] = 1
+    features[at, hour] = 1
+    features[at, 24 + 24 * kind.astype(np.int64) + hour] = 1
     columns = [features]
-    if task.temperature is not None:
-        felt = _remembered(task.temperature)
-        block = task.hour.astype(np.int64) // 4
+    if temperature is not None:
+        felt = _remembered(temperature)
+        block = hour.astype(np.int64) // 4
         for degrees in (np.maximum(HEATING - felt, 0) / 10, np.maximum(felt - COOLING, 0) / 10):
             by_block = np.zeros((hours, 6), np.float32)
             by_block[at, block] = degrees
