@@ -36,7 +36,7 @@ SENTENCES = {
     "register-sum": "the intervals add up to {sum:g}, the register to {register:g}",
     "sub-meters": "the sub-meters add up to {subs:g}, the main meter counted {main:g}",
     "high-use": "{use:g} in a day, where like days used {mean:g}",
-    "low-use": "{use:g} in a day, where like days used {mean:g}, for {days} days",
+    "low-use": "{use:g} a day over {days} days, and {mean:g} in the four weeks before",
     "copied-day": "every hour is that of the day before; {use:g} in all",
     "multiplier": "use changed {factor:g}-fold, from {before:g} to {after:g} a day",
     "time": "{off_seconds:g} s off the load profile",

@@ -83,7 +83,7 @@ def less_credit(
         mean, complete = _mean_day(readings, max(period.since, parts[0].segment.since), as_of)
         if not complete:
             return None
-        course = [mean[hour] for hour in clock_hours(as_of, period.until)]
+        course: Sequence[Fraction] = [mean[hour] for hour in clock_hours(as_of, period.until)]
         days = complete
     else:
         course, days = outlook.course(readings), projection.days

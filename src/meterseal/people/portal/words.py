@@ -129,7 +129,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "edit-undone": _("A change by people was taken back"),
         "sub-meters": _("The sub-meters do not add up to the main meter"),
         "high-use": _("Far more use than on like days"),
-        "low-use": _("Far less use than on like days, for a long time"),
+        "low-use": _("Far less use than in the weeks before"),
         "copied-day": _("A day that is the day before once more"),
         "multiplier": _("Use changed by a power of ten"),
         "time": _("Readings at times that are none of the load profile's"),
