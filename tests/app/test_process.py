@@ -59,3 +59,17 @@ def test_the_platform_loads_neither_the_security_service_nor_a_web_client() -> N
 
 def test_the_demo_loads_no_database() -> None:
     assert not loaded("import meterseal.kit.demo") & (set(STORES) - {"numpy"})
+
+
+def test_who_has_colours_keeps_them_when_a_process_is_started_within() -> None:
+    found = loaded("""
+import rich.console
+from meterseal.app import process
+def leave(status):
+    assert sys.modules["rich"] is rich and rich.console is sys.modules["rich.console"]
+    print(*sys.modules)
+    raise SystemExit(0)
+os._exit = leave
+process.main("keys")
+""")
+    assert {"meterseal.app.keys", "rich"} <= found

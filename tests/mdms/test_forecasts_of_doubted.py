@@ -11,9 +11,10 @@ from meterseal.mdms.editing import Wish
 from meterseal.mdms.facts import Fact
 from meterseal.mdms.forecast_uses import Shown, Uses
 from meterseal.mdms.service import Mdms
-from meterseal.model import MAIN, Batch, Series
+from meterseal.model import EXPORT, MAIN, Batch, Series
 from tests.mdms.fleet import DAY, FIRST, HOUR, day_record, device, open_store, point
 from tests.mdms.test_editing import made
+from tests.mdms.test_fed_in import POWER, count, noon
 
 NOW = FIRST + 90 * DAY
 HOURS = 240
@@ -69,4 +70,21 @@ async def test_what_no_connection_of_that_size_lets_pass_is_not_known(tmp_path: 
     assert [hours(mdms)[hour] for hour in TWICE] == [20.01] * len(TWICE)
     mdms.facts.put([Fact(usage_point=point(0), kind="size", value="2.5")], NOW)
     assert all(math.isnan(hours(mdms)[hour]) for hour in TWICE)
+    await mdms.close()
+
+
+async def test_what_a_plant_feeds_in_is_not_bounded_by_what_the_connection_carries_for_use(
+    tmp_path: Path,
+) -> None:
+    mdms, _ = open_store(tmp_path, 4)
+    sunny = range(60, 63)
+    for channel in (MAIN, EXPORT):
+        await count(mdms, POWER, channel, lambda hour: 500 if hour in sunny else noon(hour, 200))
+    mdms.facts.put([Fact(usage_point=point(POWER), kind="size", value="3")], NOW)
+    (found,) = Uses(Shown(mdms._store), mdms.words, {}, {}, mdms.facts.sizes()).scan(
+        "electricity", FIRST, HOURS
+    )
+    used, fed = (found[channel].use[:, 0] for channel in (MAIN, EXPORT))
+    assert [hour for hour, one in enumerate(used.tolist()) if math.isnan(one)] == list(sunny)
+    assert fed[sunny.start : sunny.stop].tolist() == [5.0] * len(sunny)
     await mdms.close()

@@ -173,3 +173,21 @@ def test_what_was_estimated_makes_no_band_narrow() -> None:
     assert foreseen(made._replace(register=filled)) != foreseen(holed), "as measured it would be learnt from"
     mostly = np.full(len(filled), Quality.ESTIMATED, np.int8)
     assert foreseen(made._replace(quality=mostly)) == foreseen(made)
+
+
+@pytest.mark.parametrize(
+    ("weeks", "estimated"), [(6, slice(0, 84)), (7, slice(420, 756)), (12, slice(1009, None))]
+)
+def test_where_too_little_is_left_without_estimates_these_are_better_than_no_forecast(
+    weeks: int, estimated: slice
+) -> None:
+    made = readings(weeks=weeks)
+    quality = made.quality.copy()
+    quality[estimated] = Quality.ESTIMATED
+    assert (quality == Quality.ESTIMATED).mean() <= 0.5
+    found, measured = (
+        outlook(of, int(made.end_at[0]), AS_OF, JUNE.until, Plain())
+        for of in (made._replace(quality=quality), made)
+    )
+    assert found is not None
+    assert found == measured

@@ -33,6 +33,9 @@ def _no_colours() -> Iterator[None]:
 
     Our processes write their log as JSON (`child.configure_logging`).
     """
+    if "rich" in sys.modules:  # then hiding it spares nothing
+        yield
+        return
     sys.modules["rich"] = None  # type: ignore[assignment]  # so Python says of a module that it is not there
     try:
         yield

@@ -77,7 +77,8 @@ class Uses:
             chosen = {of: [at for at, key in enumerate(keys) if key.channel == of] for of in FORECAST}
             places = [at for these in chosen.values() for at in these]
             use = multiplied(use, since, _placed(self._factors, points, places))
-            use = carried(use, since, _placed(self._sizes, points, places))
+            # What is fed in is the plant's: the connection is said to carry what is used.
+            use = carried(use, since, _placed(self._sizes, points, chosen[MAIN]))
             yield {of: Used([points[at] for at in these], use[:, these]) for of, these in chosen.items()}
 
 

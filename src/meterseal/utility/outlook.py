@@ -55,13 +55,24 @@ class Outlook(NamedTuple):
 def outlook(readings: Readings, since: int, as_of: int, until: int, around: Around) -> Outlook | None:
     """Forecast the hours from `as_of` to `until` by those from `since` on; None when too few of them are known.
 
-    All three are whole hours.
+    All three are whole hours. Nothing is learnt from estimates, which tell what others told already and would make every
+    band narrow; but where too little is left without them they are better than no forecast.
     """
     ahead = (until - as_of) // HOUR
     if as_of - since < WEEK * HOUR or ahead < 1:
         return None
     found = steps(readings, hour_boundaries(since, as_of))
-    told = _told(readings, since, as_of, found)
+    measured = found.known & ~_estimated(readings, since, as_of)
+    foreseen = _foreseen(readings, since, ahead, measured, found, around)
+    if foreseen is None and (measured != found.known).any():
+        foreseen = _foreseen(readings, since, ahead, found.known, found, around)
+    return foreseen
+
+
+def _foreseen(
+    readings: Readings, since: int, ahead: int, told: NDArray[np.bool_], found: Steps, around: Around
+) -> Outlook | None:
+    """So many hours ahead by the hours that are `told`, of those from `since` on; None when these are too few."""
     if told.mean() < LEAST:
         return None
     # Before the first reading there is nothing to forecast from, and so nothing to judge forecasts by.
@@ -85,12 +96,10 @@ def outlook(readings: Readings, since: int, as_of: int, until: int, around: Arou
     )
 
 
-def _told(readings: Readings, since: int, as_of: int, found: Steps) -> NDArray[np.bool_]:
-    """Which hours one can learn from: no estimates, which tell what others told already and would make every band narrow;
-    but where most hours are estimates these are better than no forecast.
-    """
+def _estimated(readings: Readings, since: int, as_of: int) -> NDArray[np.bool_]:
+    """Which hours begin or end with an estimate."""
     guessed = np.isin(
         hour_boundaries(since, as_of), readings.end_at[np.equal(readings.quality, Quality.ESTIMATED)]
     )
-    sure: NDArray[np.bool_] = found.known & ~(guessed[:-1] | guessed[1:])
-    return sure if sure.mean() >= LEAST else found.known
+    hours: NDArray[np.bool_] = guessed[:-1] | guessed[1:]
+    return hours

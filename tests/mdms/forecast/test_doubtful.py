@@ -68,6 +68,10 @@ def test_two_such_days_are_left_out_unless_they_are_a_habit() -> None:
     # It was due again and did not come.
     gone = slice(11 * DAY + 18, 11 * DAY + 23), slice(18 * DAY + 17, 18 * DAY + 22)
     assert len(unknown(with_hours(*gone))) == 10
+    # It was due yesterday, and nobody knows of yesterday; once that is known it has ended.
+    due = slice(13 * DAY + 18, 13 * DAY + 23), slice(20 * DAY + 17, 20 * DAY + 22)
+    assert unknown(with_hours(*due, after=DAY)) == list(range(27 * DAY, 28 * DAY))
+    assert len(unknown(with_hours(*due))) == 10
     other_hours = slice(15 * DAY + 2, 15 * DAY + 7), slice(22 * DAY + 17, 22 * DAY + 22)
     assert len(unknown(with_hours(*other_hours))) == 10
 

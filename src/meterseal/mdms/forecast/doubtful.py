@@ -67,12 +67,18 @@ def _goes_on(odd: NDArray[np.bool_], known: NDArray[np.bool_]) -> NDArray[np.boo
     some: NDArray[np.bool_] = np.logical_or.reduce(by_day, axis=1)
     first, last = some.argmax(axis=0), days - 1 - some[::-1].argmax(axis=0)
     apart = last - first
-    followed = np.where(np.arange(days)[:, None] > last, _by_day(known).sum(axis=1), 0).sum(axis=0)
-    running = followed < AFTER
+    hours = _by_day(known).sum(axis=1)
+
+    def over(since: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(series): is enough known from these days on?"""
+        enough: NDArray[np.bool_] = np.where(np.arange(days)[:, None] >= since, hours, 0).sum(axis=0) >= AFTER
+        return enough
+
+    running = ~over(last + 1)
     before, after = by_day[first, :, series], by_day[last, :, series]
     alike = (before & after).sum(axis=1) * 2 >= np.maximum(before.sum(axis=1), after.sum(axis=1))
     # It was due again, and did not come: then it has ended, too.
-    weekly = (apart > 0) & (apart % WEEKDAYS == 0) & alike & (days - 1 - last <= apart)
+    weekly = (apart > 0) & (apart % WEEKDAYS == 0) & alike & ~over(last + apart)
     good = np.zeros((days, len(series)), np.bool_)
     good[last, series] = running | weekly
     good[first, series] |= weekly | (running & (apart <= 1))
