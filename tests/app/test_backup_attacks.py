@@ -179,3 +179,12 @@ async def test_lists_that_cannot_be_read_are_not_taken_for_none(
     with pytest.raises(EngineError) as refused:
         restore(kept.place, Layout(tmp_path / "other"))
     assert (refused.value.code, "Permission denied" in refused.value.message) == ("backup.disk", True)
+
+
+async def test_a_prune_leaves_alone_what_a_nas_keeps_beside_the_objects(kept: Kept) -> None:
+    await kept.back_up()
+    its = kept.place.root / "objects" / "@eaDir" / "thumbnail"
+    its.parent.mkdir()
+    its.write_text("of the NAS")
+    assert (await kept.back_up(1)).unpruned == ""
+    assert its.read_text() == "of the NAS"

@@ -159,6 +159,26 @@ def test_attack_a_file_that_was_replaced_while_it_is_open_is_neither_read_nor_wr
         attempt(transaction)
 
 
+@pytest.mark.parametrize("how", ["replaced", "removed"])
+def test_attack_no_further_connection_is_opened_to_a_file_that_was_replaced(tmp_path: Path, how: str) -> None:
+    """While another one was busy a new one was opened: closed again, it wrote the log of the old file into the other."""
+    path, other = tmp_path / "control.db", tmp_path / "other.db"
+    open_control(other).dispose()
+    engine = open_control(path)
+    with write(engine) as connection:
+        connection.execute(premises.insert(), [{"id": "1" * 32}])
+    path.rename(tmp_path / "away.db")
+    if how == "replaced":
+        shutil.copy(other, path)
+    with engine.connect(), pytest.raises(EngineError) as caught, read(engine) as connection:
+        connection.execute(sa.select(premises)).all()
+    assert caught.value.code == "control.replaced"
+    engine.dispose()
+    assert path.exists() == (how == "replaced")
+    if how == "replaced":
+        assert path.read_bytes() == other.read_bytes()
+
+
 def test_a_table_that_is_gone_is_said_as_what_it_is(tmp_path: Path) -> None:
     engine = open_control(tmp_path / "control.db")
     with write(engine) as connection:

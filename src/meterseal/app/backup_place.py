@@ -47,6 +47,7 @@ _DAMAGED = ".damaged"
 _ID = re.compile(r"([0-9]{6,18})-[0-9]{8}T[0-9]{6}Z")
 _VERSION = re.compile(r"[0-9]{4}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_SHARD = re.compile(r"[0-9a-f]{2}")
 _LONGEST_LIST = 1 << 28
 _MOST = 10**12
 """No place of ours has so many backups."""
@@ -249,6 +250,8 @@ class Place:
         removed = 0
         with _opened(self.root / _OBJECTS) as objects:
             for shard in os.listdir(objects):  # noqa: PTH208 - of a descriptor
+                if not _SHARD.fullmatch(shard):  # what a NAS keeps of its own
+                    continue
                 try:
                     with _opened(shard, objects) as folder:
                         for name in sorted(set(os.listdir(folder)) - named):  # noqa: PTH208 - as above

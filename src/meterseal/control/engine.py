@@ -177,7 +177,7 @@ def _keep_to(engine: sa.Engine, path: Path) -> None:
     """
     opened = _identity(path)
 
-    def same(_: sa.Connection) -> None:
+    def same(*_: object) -> None:
         if _identity(path) != opened:
             raise EngineError(
                 "control.replaced",
@@ -187,6 +187,7 @@ def _keep_to(engine: sa.Engine, path: Path) -> None:
             )
 
     event.listen(engine, "begin", same, insert=True)
+    event.listen(engine, "do_connect", same)  # closing it would already write the log into the other file
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
