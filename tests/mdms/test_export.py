@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import io
+import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -429,6 +431,22 @@ def test_a_file_is_placed_whole_and_over_nobody_elses(tmp_path: Path) -> None:
     assert refused.value.code == "use.file"
     assert {path.name for path in tmp_path.iterdir()} == {"out.csv", "out.csv.new", "late.csv"}
     assert beside.read_text() == "somebody's own"
+
+
+@pytest.mark.parametrize("why", [errno.EACCES, errno.EINVAL, errno.EIO])
+def test_a_file_that_stands_is_not_said_to_fail_where_its_directory_cannot_be_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: int
+) -> None:
+    """A drop box may be written to and not opened; some disks sync no directory. A disk that fails is said."""
+
+    def fails(_: Path) -> None:
+        raise OSError(why, os.strerror(why))
+
+    monkeypatch.setattr(cli_export, "sync_directory", fails)
+    expected = pytest.raises(LocalError) if why == errno.EIO else contextlib.nullcontext()
+    with expected, cli_export._whole(tmp_path / "out.csv", force=False) as file:
+        file.write(b"1")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
 
 
 def test_nothing_to_export_is_a_whole_empty_document() -> None:

@@ -100,6 +100,10 @@ def forged(root: Path, **values: object) -> str:
         (lambda r: shutil.rmtree(r / "000003") or (r / "000003").symlink_to("no"), "cannot be read"),
         (lambda r: (r / "000003").rename(r / "900000000000000003"), "Delivery 3 is missing"),
         (lambda r: (r / "000002" / "more.parquet").write_bytes(b"x"), "more.parquet was not delivered"),
+        (
+            lambda r: (r / "000002" / ".DS_Store").write_bytes(b"x"),
+            "was not delivered. Look who put it there",
+        ),
         (lambda r: os.truncate(r / "000002" / READINGS, 1000), "is not the file that was delivered"),
         (lambda r: edited(r / "000003" / MANIFEST, removed=-5), "its manifest is none"),
         (lambda r: edited(r / "000003" / MANIFEST, store="st-1\x1b[2J"), "its manifest is none"),
@@ -207,6 +211,39 @@ def test_attack_a_small_file_that_unfolds_to_gigabytes_costs_bounded_memory(
     assert most << 10 < MEMORY + (300 << 20)
     assert refusal(copy)[0] == "handover.changed"
     assert capfd.readouterr().err == ""
+
+
+def test_attack_a_module_that_lies_among_deliveries_is_not_run(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who checked from within the directory of deliveries ran whatever program was delivered under our name."""
+    (copy / "meterseal").mkdir()
+    for name in ("meterseal/__init__.py", "numpy.py", "hashlib.py"):
+        (copy / name).write_text(f"open({str(tmp_path / 'run')!r}, 'w')\n")
+    monkeypatch.chdir(copy)
+    assert check(Path()).deliveries == 3
+    assert not (tmp_path / "run").exists()
+
+
+def test_deliveries_from_before_two_columns_came_are_checked_still(copy: Path) -> None:
+    path = copy / "000003" / READINGS
+    rows = [one.select(SCHEMA.names[:-2]) for one in read_parquet(path)]
+    write_parquet(RecordBatchReader.from_batches(rows[0].schema, rows), path)
+    forged(copy, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    assert check(copy).distinct == METERS * 72
+
+
+def test_keys_of_rows_are_as_many_as_rows_and_fall_into_all_shares(copy: Path) -> None:
+    """Nobody outside can choose them: two processes give others of the same file."""
+    path = copy / "000001" / READINGS
+    found = []
+    for _ in range(2):
+        with RowKeys() as keys:
+            found.append(np.concatenate(list(keys.of(path, 10**6))))
+            assert np.array_equal(found[-1], np.concatenate(list(keys.of(path, 10**6))))
+    assert [len(set(one.tolist())) for one in found] == [METERS * 24] * 2
+    assert not set(found[0].tolist()) & set(found[1].tolist())
+    assert len(set((found[0] >> np.uint64(56)).tolist())) > METERS * 12
 
 
 @pytest.mark.parametrize("python", ["/no/such/python", "/bin/false"])

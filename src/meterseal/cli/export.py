@@ -6,6 +6,7 @@ It asks a running system over its Unix socket, a page at a time, and holds one p
 from __future__ import annotations
 
 import contextlib
+import errno
 import json as json_module
 import os
 import secrets
@@ -145,7 +146,7 @@ def _whole(path: Path, *, force: bool) -> Iterator[BinaryIO]:
             new.replace(path)
         else:
             _no_clobber(new, path)
-        sync_directory(path.parent)
+        _named_durably(path.parent)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
@@ -162,6 +163,15 @@ def _no_clobber(new: Path, path: Path) -> None:
         if os.path.lexists(path):
             raise _there(path) from None
         new.rename(path)
+
+
+def _named_durably(directory: Path) -> None:
+    """Some disks sync no directory, and a drop box may be written to and not opened: the file stands there all the same."""
+    try:
+        sync_directory(directory)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EINVAL, errno.ENOTSUP):
+            raise
 
 
 def _there(path: Path) -> LocalError:

@@ -97,7 +97,11 @@ def _whole(folder: Path, account: Manifest, keys: RowKeys, distinct: Distinct) -
     except OSError as error:
         raise DataError("handover.missing", f"{folder} cannot be read: {error.strerror}.") from error
     if others:
-        raise changed(account.number, f"{folder / others[0]} was not delivered")
+        raise DataError(
+            "handover.changed",
+            f"Delivery {account.number} was changed: {folder / others[0]} was not delivered. Look who put it there, and "
+            "take it away.",
+        )
     if digest_of(path) != account.sha256:
         raise changed(account.number, f"{path} is not the file that was delivered")
     if account.multipliers != (digest_of(beside) if account.multipliers or beside.exists() else ""):

@@ -10,20 +10,23 @@ from __future__ import annotations
 import hashlib
 import os
 import resource
+import secrets
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
+from arro3.core import DataType
 from arro3.io import read_parquet
 from numpy.typing import NDArray
 
 from meterseal.errors import DataError, LocalError
-from meterseal.mdms.export.schema import MULTIPLIED, SCHEMA
+from meterseal.mdms.export.schema import EARLIEST, MULTIPLIED, SCHEMA
 
 MEMORY = 1 << 29
 """Bytes that reading a file may take, beyond what the process has when it begins. Ours take some 20 MB."""
@@ -78,7 +81,8 @@ def _started() -> subprocess.Popen[bytes]:
     """LocalError `handover.process`: what hinders the process must not be said of a file."""
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "meterseal.mdms.export.rowkeys"],
+            # -P: no module is taken from where one stands, which may be among the deliveries
+            [sys.executable, "-P", "-m", "meterseal.mdms.export.rowkeys"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # what the library says of a file that is none
@@ -113,12 +117,13 @@ def _none_of_ours(path: Path) -> DataError:
 def serve(asked: BinaryIO, answers: BinaryIO) -> None:
     """Answer a line for each file until there are no more; any error ends the process, and its end is the answer."""
     _confine()
+    begin = _beginnings(secrets.token_bytes(32))
     answers.write(_READY)
     answers.flush()
     for line in asked:
         most, name = line.split()
         waiting, rows = [], 0
-        for digests in _digests(Path(os.fsdecode(bytes.fromhex(name.decode())))):
+        for digests in _digests(Path(os.fsdecode(bytes.fromhex(name.decode()))), begin):
             waiting.append(digests)
             rows += len(digests) // 8
             if sum(map(len, waiting)) >= _PIECE * 8:
@@ -131,16 +136,35 @@ def serve(asked: BinaryIO, answers: BinaryIO) -> None:
         _give(answers, b"")
 
 
-def _digests(path: Path) -> Iterator[bytes]:
+_Begin = Callable[[str, int], int]
+
+
+def _beginnings(key: bytes) -> _Begin:
+    """64 bits for a usage point's channel, which nobody outside can choose: under a key of this process alone."""
+
+    @lru_cache(1 << 12)
+    def begin(usage_point: str, channel: int) -> int:
+        digest = hashlib.blake2b(f"{channel}\0{usage_point}".encode(), digest_size=8, key=key)
+        return int.from_bytes(digest.digest())
+
+    return begin
+
+
+def _digests(path: Path, begin: _Begin) -> Iterator[bytes]:
     reader = read_parquet(path, batch_size=1024)
-    if reader.schema not in (SCHEMA, MULTIPLIED):
+    if reader.schema not in (SCHEMA, MULTIPLIED, EARLIEST):
         raise SystemExit(1)
     for batch in reader:
-        columns = (batch.column(name).to_pylist() for name in ("usage_point", "channel", "end_at"))
-        yield b"".join(
-            hashlib.blake2b(f"{point}\0{channel}\0{end.timestamp()}".encode(), digest_size=8).digest()
-            for point, channel, end in zip(*columns, strict=True)
-        )
+        points, channels = (batch.column(name).to_pylist() for name in ("usage_point", "channel"))
+        ends = batch.column("end_at").cast(DataType.int64()).to_numpy().astype(np.uint64)
+        yield _mixed(np.array(list(map(begin, points, channels)), np.uint64) + ends).tobytes()
+
+
+def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Each number another one, with every bit told by all of them (the end of SplitMix64): shares are of one size."""
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
 
 
 def _give(answers: BinaryIO, content: bytes) -> None:

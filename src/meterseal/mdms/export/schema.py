@@ -23,6 +23,8 @@ _FIELDS = [
 ]
 SCHEMA = Schema(_FIELDS)
 """`uncertainty`: how many last digits the register may be off in nine cases of ten; `reading_quality`: IEC 61968-9."""
+EARLIEST = Schema(_FIELDS[:-2])
+"""Of deliveries from before these two columns, which a receiver still has."""
 MULTIPLIED = Schema([*_FIELDS, Field("multiplier", TEXT, nullable=False)])
 """Once a multiplier was stated: an exact decimal number, by which the register's step up to that reading is multiplied;
 empty where a meter was exchanged behind transformers and nobody said the new one's."""
