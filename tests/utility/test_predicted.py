@@ -200,6 +200,21 @@ async def test_what_is_credited_so_far_is_at_the_price_of_each_day(town: Town) -
     assert (card.fed.price, card.fed.credit_fen) == (Decimal("0.1237"), 509 + 115)
 
 
+async def test_what_was_credited_stands_after_a_tariff_that_pays_nothing_began(town: Town) -> None:
+    home(town, used=11, fed=7)
+    plant(town, until=MID)
+    (old,) = (one for one in sample_tariffs() if one.code == FED)
+    town.utility.publish_tariffs(
+        [replace(old, version=old.version + 1, since=date(2026, 6, 18), feed_in=None)]
+    )
+    bill = await only_bill(town)
+    card = town.utility.card("x", JUNE + 20 * DAY)
+    assert card.fed is not None
+    assert (card.fed.price, card.fed.credit_fen) == (None, -bill.lines[-1].charge.amount_fen)
+    assert card.period.projection is not None
+    assert card.period.projection.credit_fen == card.fed.credit_fen == 1047
+
+
 async def test_a_band_over_a_boundary_of_tiers_is_priced_at_both_ends(town: Town) -> None:
     """The lower end stays in the first tier, the upper one does not: the band of money is wider than that of use."""
     over_the_tier(town)

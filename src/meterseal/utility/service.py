@@ -364,7 +364,7 @@ def _fed_in(parts: tuple[FedPart, ...] | None, as_of: int | None, tariff: AnyTar
     if parts is None:
         return FedIn(as_of, None, tariff.feed_in, None)
     begun = [one for one in parts if as_of is not None and one.segment.since < as_of]
-    priced = tariff.feed_in is not None and all(one.segment.tariff.feed_in is not None for one in begun)
+    priced = all(one.segment.tariff.feed_in is not None for one in begun or parts)
     quantity = sum((one.quantity for one in begun), Decimal(0))
     return FedIn(as_of, quantity, tariff.feed_in, feedin.credit_fen(begun) if priced else None)
 

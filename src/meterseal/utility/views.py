@@ -192,9 +192,9 @@ class BillSummary(Struct, frozen=True):
 
 
 class FedIn(Struct, frozen=True):
-    """What a plant fed in since the period began, up to `as_of`: `quantity` x `price`, a credit of `credit_fen`.
+    """What a plant fed in since the period began, up to `as_of`: `quantity`, a credit of `credit_fen` by the prices then.
 
-    Of `quantity` None a register is missing; of `price` None the tariff has none.
+    Of `quantity` None a register is missing. `price` is that of now, None where the tariff has none.
     """
 
     as_of: int | None
