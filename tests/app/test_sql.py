@@ -463,6 +463,18 @@ async def test_the_process_runs_after_everybody_else_and_goes_first_where_memory
     assert seen == 1000
 
 
+async def test_attack_a_module_where_the_platform_stands_is_not_run_by_the_process(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    around = tmp_path / "around"
+    for name in ("meterseal", "duckdb"):
+        (around / name).mkdir(parents=True)
+        (around / name / "__init__.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\n")
+    monkeypatch.chdir(around)
+    assert (await desk.sql("SELECT 7"))["rows"] == [[7]]
+    assert not (tmp_path / "run").exists()
+
+
 async def test_the_process_has_none_of_the_platforms_environment(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,8 +21,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+def children_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not looked for where one stands."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))))
 
 
 def spec(folder: Path, manner: str, name: str = "") -> Spec:
@@ -167,6 +168,20 @@ async def test_until_says_what_broke_later(tmp_path: Path) -> None:
         assert (failed.value.kind, failed.value.code) == ("trust", "x.y")
     finally:
         await supervisor.stop()
+
+
+async def test_attack_a_module_of_our_name_where_one_stands_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever could write in the directory in which a system was started ran programs with its passphrase."""
+    for name in ("meterseal", "tests"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    supervisor = Supervisor([spec(tmp_path, "serves")])
+    assert (await supervisor.start())["serves"]["seen"] == "serves"
+    await supervisor.stop()
+    assert not (tmp_path / "run").exists()
 
 
 async def test_stop_ends_within_five_seconds_even_a_child_that_does_not_listen(tmp_path: Path) -> None:

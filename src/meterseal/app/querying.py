@@ -171,6 +171,7 @@ class QueryDesk:
     async def _answered(self, asked: Ask, usage_point: str | None) -> dict[str, Any]:
         child = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # the directory that one stands in may hold anybody's `meterseal`
             "-m",
             "meterseal.app.sqlchild",
             stdin=asyncio.subprocess.PIPE,

@@ -146,6 +146,7 @@ class Supervisor:
         child.serving, child.trouble = False, None
         child.process = process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # the directory that one stands in may hold anybody's `meterseal`
             "-m",
             child.spec.module,
             *child.spec.arguments,

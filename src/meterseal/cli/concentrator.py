@@ -320,7 +320,7 @@ def unit(*, dir: Path, user: str = "") -> int:
         memories.close()
     devices = [place.device for riser in risers if (place := riser.place).device]
     program = Path(sys.argv[0]).absolute()
-    started = [str(program)] if program.name == "meterseal" else [sys.executable, "-m", "meterseal"]
+    started = [str(program)] if program.name == "meterseal" else [sys.executable, "-P", "-m", "meterseal"]
     sys.stdout.write(text([*started, "concentrator", "run", "--dir", str(folder)], folder, devices, user))
     return 0
 
