@@ -86,7 +86,8 @@ async def test_looking_at_bills_ahead_holds_up_no_upkeep_and_goes_on_after_a_fai
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In a city one look takes hours: validation, billing and checkpoints waited for its end."""
-    monkeypatch.setattr(platform, "UPKEEP", 0.001)
+    for wait in ("STARTED", "UPKEEP"):
+        monkeypatch.setattr(platform, wait, 0.001)
     work = failing()
     work.looking = True
     said = await logged(work, platform._look_ahead(work))  # type: ignore[arg-type]

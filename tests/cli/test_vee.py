@@ -154,5 +154,5 @@ def test_a_trial_tells_what_would_be_new_and_what_gone() -> None:
     assert sentence(two).endswith("two values for one instant: 1.2 is kept, 1.3 is not")
     parameters = {"parameters": {"days": 21}}
     low = row | {"rule": "low-use", "facts": {"use": 0.1, "mean": 4.0}, "detail": parameters}
-    assert sentence(low).endswith("for 21 days")
+    assert sentence(low).endswith("0.1 a day over 21 days, and 4 in the four weeks before")
     assert "edit 7" in sentence(row | {"rule": "edited", "facts": {}, "detail": {"edit": 7, "people": 2}})
