@@ -24,8 +24,10 @@ from meterseal.security import rotation
 from meterseal.security.keyorders import KeyStateChange, Moving
 from meterseal.security.orders import SignedOrder, encoded, fresh_request_id, sign
 from meterseal.security.sdk import SecuritySdk
+from meterseal.things.monitor import AuditLog
 from meterseal.wire import encode
 from meterseal.wire import identifiers as ids
+from tests.scenarios.causes import Causes
 from tests.scenarios.small_system import HOUR, KINDS, MASTER, PASSPHRASE, PROJECT, WATER, System
 from tests.security.conftest import cheap_stretching
 
@@ -113,7 +115,7 @@ async def ended(system: System, key_id: str, version: int) -> None:
 
 async def test_t22_every_key_is_rotated_while_a_street_delivers(system: System) -> None:
     rotated = dict.fromkeys(ROTATED, 0)
-    kinds = cycle(ROTATED)
+    kinds, causes = cycle(ROTATED), Causes(system)
     for turn in range(4_000):
         if system.quiet() and turn > 200:
             break
@@ -142,7 +144,12 @@ async def test_t22_every_key_is_rotated_while_a_street_delivers(system: System) 
     for device_id in (*KINDS, MASTER):
         assert (await system.facts(device_id)).key_version == found[rotation.DIAK].newest
     counts = await system.desk.call("counts", operator.Page(), operator.Counts)
-    assert (counts.refused, counts.quarantined, counts.to_reseal) == (0, 0, 0)
+    assert (counts.quarantined, counts.to_reseal) == (0, 0)
+    # On a slow machine a HELLO is on its way while its module is given the next key, and an answer comes after the record
+    # was sent again; nothing else is refused.
+    assert causes.others == []
+    refused = [entry.code for entry in AuditLog(system.centre.engine).latest(1_000)]
+    assert [code for code in refused if code != "link.replay"] == ["link.key-version"] * len(causes.late)
     audit = [one.entry for one in await keys_of(system).audit(limit=1000)]
     answers = ("security.still-moving", "security.key-current")  # not yet, and nothing to do
     assert [one.code for one in audit if one.refused and one.code not in answers] == []
